@@ -1,0 +1,56 @@
+# `make` lists what can be done. Everything happens in this checkout; pip's cache is the only place outside it.
+.DEFAULT_GOAL := help
+.PHONY: help demo up test bench check lint lock contract-facts clean setup
+
+BIN := .venv/bin
+# three at a time, as they wait a third of the time, each with servers of its own; a file's tests stay together, the slow ones begin
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
+export PYTHON
+
+help: ## List what can be done
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PYTHON=python3.12 chooses the interpreter; ARGS='...' is handed to demo, up, test and lock."
+
+demo: setup ## Run the whole main job once against the sandbox, and say what happened
+	@exec $(BIN)/backmarket demo $(ARGS)
+
+up: setup ## Run the embedded stack with workers, beat and Flower, until Ctrl-C
+	@exec $(BIN)/backmarket up $(ARGS)
+
+test: setup ## Run the tests
+	@mkdir -p .tmp
+	@PYTEST_DEBUG_TEMPROOT="$(CURDIR)/.tmp" exec $(BIN)/pytest $(PARALLEL) $(ARGS)
+
+bench: setup ## Measure first loads, a shared key, 10,000 organizations, fairness, labels, a bulk file (half an hour)
+	@$(BIN)/python -m bench.first_load
+	@$(BIN)/python -m bench.shared_key
+	@$(BIN)/python -m bench.scale
+	@$(BIN)/python -m bench.fairness
+	@$(BIN)/python -m bench.labels
+	@$(BIN)/python -m bench.bulk_file
+
+check: setup ## Run the linters, changing nothing
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/mypy examples
+	@$(BIN)/mypy --scripts-are-modules .ci/left-running scripts/lock scripts/contract-facts
+	@sh -n scripts/setup && bash -n .ci/run
+
+lint: setup ## Mend and format what the linters can
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+lock: setup ## Write requirements.lock anew (ARGS=--upgrade takes newer versions)
+	@$(BIN)/python scripts/lock $(ARGS)
+
+contract-facts: setup ## Write tests/contract/facts.json anew from the OpenAPI file (ARGS=FILE)
+	@$(BIN)/python scripts/contract-facts $(ARGS)
+
+setup: ## Make .venv from requirements.lock; every other target does it as needed
+	@scripts/setup
+
+clean: ## Remove .venv, the caches and whatever else was made here
+	@rm -rf .venv .setup.lock .tmp .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,113 @@
+"""Back Market seller accounts, copied into PostgreSQL and worked on by Celery.
+
+from backmarket import BackMarket
+
+with BackMarket() as bm:
+    bm.sync_orders("shop-1").wait(timeout=60)
+    for order in bm.get_orders("shop-1", state=1):
+        print(order.order_id, order.price)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from backmarket.api_tasks import ActionStatus, TaskStatus
+    from backmarket.bulk.handle import BulkHandle, BulkSyncOutcome
+    from backmarket.bulk.reports import ReportLine
+    from backmarket.bulk.submitting import FileCheck
+    from backmarket.changes import Change, Changes, ChangesMissed
+    from backmarket.client.api import BackMarketClient, create_backmarket_client
+    from backmarket.client.arguments import Attachment
+    from backmarket.errors import BackMarketError
+    from backmarket.facade import BackMarket
+    from backmarket.labels.stored import Label, LabelState
+    from backmarket.listings import Grade, Listing, PublicationState
+    from backmarket.orders import Order, OrderLine, OrderLineState, OrderState
+    from backmarket.pages import Page
+    from backmarket.producer import Producer
+    from backmarket.schedule import ScheduleEntry
+    from backmarket.shipments import Delivery, Return, StoredLabel
+    from backmarket.writes.handle import WriteHandle, WriteOutcome
+    from backmarket.writes.rows import Write, WriteState
+
+_HOMES = {
+    "ActionStatus": "api_tasks",
+    "Attachment": "client.arguments",
+    "BackMarket": "facade",
+    "BackMarketClient": "client.api",
+    "BackMarketError": "errors",
+    "BulkHandle": "bulk.handle",
+    "BulkSyncOutcome": "bulk.handle",
+    "Change": "changes",
+    "Changes": "changes",
+    "ChangesMissed": "changes",
+    "Delivery": "shipments",
+    "FileCheck": "bulk.submitting",
+    "Grade": "listings",
+    "Label": "labels.stored",
+    "LabelState": "labels.stored",
+    "Listing": "listings",
+    "Order": "orders",
+    "OrderLine": "orders",
+    "OrderLineState": "orders",
+    "OrderState": "orders",
+    "Page": "pages",
+    "Producer": "producer",
+    "PublicationState": "listings",
+    "ReportLine": "bulk.reports",
+    "Return": "shipments",
+    "ScheduleEntry": "schedule",
+    "StoredLabel": "shipments",
+    "TaskStatus": "api_tasks",
+    "Write": "writes.rows",
+    "WriteHandle": "writes.handle",
+    "WriteOutcome": "writes.handle",
+    "WriteState": "writes.rows",
+    "create_backmarket_client": "client.api",
+}
+
+__all__ = [
+    "ActionStatus",
+    "Attachment",
+    "BackMarket",
+    "BackMarketClient",
+    "BackMarketError",
+    "BulkHandle",
+    "BulkSyncOutcome",
+    "Change",
+    "Changes",
+    "ChangesMissed",
+    "Delivery",
+    "FileCheck",
+    "Grade",
+    "Label",
+    "LabelState",
+    "Listing",
+    "Order",
+    "OrderLine",
+    "OrderLineState",
+    "OrderState",
+    "Page",
+    "Producer",
+    "PublicationState",
+    "ReportLine",
+    "Return",
+    "ScheduleEntry",
+    "StoredLabel",
+    "TaskStatus",
+    "Write",
+    "WriteHandle",
+    "WriteOutcome",
+    "WriteState",
+    "create_backmarket_client",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, and nothing else: the producer alone stays light."""
+    if name in _HOMES:
+        return getattr(import_module(f"backmarket.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'backmarket' has no attribute {name!r}")

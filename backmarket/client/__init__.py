@@ -1,0 +1,30 @@
+"""The Back Market HTTP client.
+
+`transport.py` is the only code that sends to the API; `answers.py` decides by type what an answer means;
+`redaction.py` keeps secrets and personal data out of every text; `endpoints.py` knows hosts and locales.
+`downloads.py` fetches files: `origins.py` says from where, `pinned.py` connects to the address that was checked,
+`pdf.py` looks at what comes. `timed.py` ends every wait of both at their deadline.
+"""
+
+from backmarket.client.answers import Answer, check, retry_after
+from backmarket.client.downloads import Downloaded, Downloads
+from backmarket.client.endpoints import DEFAULT_LOCALES, HOSTS, LOCALES, host_for
+from backmarket.client.origins import Origins
+from backmarket.client.pdf import PdfWriter
+from backmarket.client.transport import Credentials, Transport
+
+__all__ = [
+    "DEFAULT_LOCALES",
+    "HOSTS",
+    "LOCALES",
+    "Answer",
+    "Credentials",
+    "Downloaded",
+    "Downloads",
+    "Origins",
+    "PdfWriter",
+    "Transport",
+    "check",
+    "host_for",
+    "retry_after",
+]

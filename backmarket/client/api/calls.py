@@ -1,0 +1,31 @@
+"""What the methods of every part of the API stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from backmarket.client.calling import Caller
+from backmarket.client.operation import Operation
+from backmarket.client.types.pages import Page, Row
+from backmarket.client.walking import walk
+
+Answered = TypeVar("Answered")
+
+
+class Calls:
+    """Calls operations.
+
+    Args:
+        caller: for one account.
+    """
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def _call(self, operation: Operation[Answered], **arguments: Any) -> Answered:
+        return self._caller.call(operation, arguments)
+
+    def _walk(self, operation: Operation[Page[Row]], **arguments: Any) -> Iterator[Row]:
+        operation.request(arguments)  # refused here, and not when the first row is asked for
+        return walk(self._caller, operation, arguments)

@@ -1,0 +1,153 @@
+"""Orders and order lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from backmarket.client import operations
+from backmarket.client.api.calls import Calls
+from backmarket.client.arguments import Attachment
+from backmarket.client.types.orders import Identifiers, Order
+from backmarket.client.types.pages import Page
+from backmarket.client.types.values import (
+    CountryCode,
+    OrderLineStateValue,
+    OrderStateValue,
+    ReturnReasonValue,
+    VatType,
+)
+from backmarket.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from backmarket.orders import OrderLineState, OrderState
+
+
+class OrderCalls(Calls):
+    """The operations on orders and their lines."""
+
+    def get_orders(
+        self,
+        *,
+        state: OrderStateValue | OrderState | None = None,
+        country_code: CountryCode | None = None,
+        date_creation: datetime | None = None,
+        date_modification: datetime | None = None,
+        page: int | None = None,
+        page_size: int | None = None,
+    ) -> Page[Order]:
+        """A page of the orders.
+
+        Args:
+            state: in this state.
+            country_code: made in this market.
+            date_creation: made then or later.
+            date_modification: changed then or later.
+            page: from 1.
+            page_size: at most 50; the API gives 10 where it is not said.
+        """
+        return self._call(
+            operations.GET_ORDERS,
+            state=state,
+            country_code=country_code,
+            date_creation=date_creation,
+            date_modification=date_modification,
+            page=page,
+            page_size=page_size,
+        )
+
+    def iter_orders(
+        self,
+        *,
+        state: OrderStateValue | OrderState | None = None,
+        country_code: CountryCode | None = None,
+        date_creation: datetime | None = None,
+        date_modification: datetime | None = None,
+    ) -> Iterator[Order]:
+        """All such orders, asked for page by page; see `get_orders` and `walk`."""
+        return self._walk(
+            operations.GET_ORDERS,
+            state=state,
+            country_code=country_code,
+            date_creation=date_creation,
+            date_modification=date_modification,
+            page_size=50,
+        )
+
+    def get_order_by_id(self, order_id: int) -> Order:
+        """One order."""
+        return self._call(operations.GET_ORDER_BY_ID, order_id=order_id)
+
+    def update_order(
+        self,
+        order_id: int,
+        *,
+        new_state: OrderLineStateValue | OrderLineState,
+        sku: str | None = None,
+        imei: str | None = None,
+        serial_number: str | None = None,
+        tracking_number: str | None = None,
+        tracking_url: str | None = None,
+        shipper: str | None = None,
+        date_shipping: datetime | None = None,
+        vat_type: VatType | None = None,
+        return_reason: ReturnReasonValue | None = None,
+        return_message: str | None = None,
+    ) -> Order:
+        """Move a line of an order, or with state 3 all accepted ones, to its next state.
+
+        Args:
+            order_id: which.
+            new_state: where to.
+            sku: names the line; needed where the order has several and the state is not 3.
+            imei: of the device, with state 3; it can never be corrected.
+            serial_number: the same.
+            tracking_number: of the parcel; state 3 needs it.
+            tracking_url: of the parcel, with state 3.
+            shipper: who carries it, with state 3.
+            date_shipping: when it was shipped, with state 3.
+            vat_type: how VAT is reckoned.
+            return_reason: why it is cancelled or refunded.
+            return_message: what the customer is told of that.
+        """
+        if new_state == 3 and not tracking_number:
+            raise InvalidArgument("update_order needs the argument tracking_number where new_state is 3.")
+        return self._call(
+            operations.UPDATE_ORDER,
+            order_id=order_id,
+            new_state=new_state,
+            sku=sku,
+            imei=imei,
+            serial_number=serial_number,
+            tracking_number=tracking_number,
+            tracking_url=tracking_url,
+            shipper=shipper,
+            date_shipping=date_shipping,
+            vat_type=vat_type,
+            return_reason=return_reason,
+            return_message=return_message,
+        )
+
+    def upload_order_invoice(self, order_id: int, invoice: Attachment) -> None:
+        """Give an order its invoice. The API offers no way to read it back.
+
+        Args:
+            order_id: which.
+            invoice: such as `Attachment.read("invoice.pdf")`.
+        """
+        return self._call(operations.UPLOAD_ORDER_INVOICE, order_id=order_id, invoice=invoice)
+
+    def update_orderline(
+        self, orderline_id: int, *, imei: str | None = None, serial_number: str | None = None
+    ) -> Identifiers:
+        """Register the IMEI or serial number of an order line, or both, once and for all.
+
+        Args:
+            orderline_id: which.
+            imei: it can never be corrected.
+            serial_number: the same.
+        """
+        return self._call(
+            operations.UPDATE_ORDERLINE, orderline_id=orderline_id, imei=imei, serial_number=serial_number
+        )

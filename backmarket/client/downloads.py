@@ -1,0 +1,297 @@
+"""Files from Back Market and from origins that the operator allowed: labels, invoices (docs/decisions/0011).
+
+It stands on httpcore, below httpx: the address that was checked is the one that is connected to, the place that was
+read from a URL is what is sent, and no cookie, proxy or `.netrc` comes in between.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import BinaryIO, Literal
+
+import httpcore
+
+from backmarket.client.answers import Answer, check
+from backmarket.client.origins import Origins, Place, own_place
+from backmarket.client.pdf import PdfWriter, known_type, too_large
+from backmarket.client.pinned import AddressRefused, Names, Pinned
+from backmarket.client.timed import Clock, Resolver, resolve, timed_pool
+from backmarket.client.transport import Credentials
+from backmarket.errors import (
+    BackMarketError,
+    BrokenAnswer,
+    HostRefused,
+    NetworkError,
+    NotAvailable,
+    NotFound,
+    RequestRefused,
+    ServerError,
+)
+
+REDIRECTS = 5
+"""Redirects that are followed for one file."""
+LARGEST_REMARK = 65536
+"""Bytes that are read of an answer that is not the file: an error, a redirect."""
+
+_REDIRECTS = {301, 302, 303, 307, 308}
+_LOST = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
+_UNSENT = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout)
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """A file that came whole.
+
+    Attributes:
+        size: bytes.
+        sha256: of its bytes, hexadecimal.
+        content_type: what its host calls it, without parameters; None where that is missing or odd.
+        origin: where it came from in the end.
+    """
+
+    size: int
+    sha256: str
+    content_type: str | None
+    origin: str
+
+
+class Downloads:
+    """Fetches PDF files; one for each process, safe to share between threads. Neither limits nor retries.
+
+    Args:
+        user_agent: `BM-{Company}-{Integration};contact`.
+        connect_timeout: seconds to open a connection.
+        deadline: seconds that a file may take in all, from its address to its last byte; finding the addresses of
+            a name is the system's, and comes on top of it where no name server answers.
+        resolver: finds the addresses of a name.
+        tls: verifies the hosts; None: by the system's authorities.
+    """
+
+    def __init__(
+        self,
+        *,
+        user_agent: str,
+        connect_timeout: float = 5.0,
+        deadline: float = 30.0,
+        resolver: Resolver = resolve,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._user_agent = user_agent.encode()
+        self._deadline = deadline
+        self._timeouts = {"connect": connect_timeout, "pool": connect_timeout}
+        self._names = Names(resolver)
+        self._tls = tls or ssl.create_default_context()
+        self._lock = Lock()
+        self._idle: list[_Line] = []
+
+    def fetch(
+        self,
+        url: str,
+        into: BinaryIO,
+        *,
+        origins: Origins,
+        largest: int,
+        credentials: Credentials | None = None,
+        deadline: float | None = None,
+        before: Callable[[], object] | None = None,
+    ) -> Downloaded:
+        """Fetch a PDF, following at most `REDIRECTS` redirects.
+
+        Args:
+            url: absolute, or a path on the connection's own origin.
+            into: takes the bytes as they come; after an error, what it holds is worth nothing.
+            origins: where it may come from, beside the connection's own origin.
+            largest: bytes that it may have.
+            credentials: the connection's; the key goes to its own origin and nowhere else. None: there is none.
+            deadline: seconds for all of it; None: as given to the constructor.
+            before: called before each request that goes to the connection's own origin, such as for a slot of the
+                limiter; what it raises ends the fetch.
+
+        Raises:
+            OriginRefused: the address, or one that it leads to, may not be asked; nothing was sent there.
+            NetworkError: no whole file came. `arrival` is that of the last request to the connection's own origin.
+            NotAPdf: it is something else, such as an error page.
+            BrokenAnswer: it is empty, cut, packed, or only a part.
+            TooLarge: it has more than `largest` bytes.
+            HostRefused: a host other than the connection's own refused, in a way that says nothing about the key.
+            BackMarketError: the connection's own origin answered with another status, as `check` tells.
+        """
+        trip = _Trip(origins, credentials, before)
+        with self._line() as line:
+            line.clock.start(self._deadline if deadline is None else deadline)
+            place = trip.begin(url)
+            for _ in range(REDIRECTS + 1):
+                with trip.errors(place), self._ask(line, place, trip) as response:
+                    headers = {
+                        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers
+                    }
+                    if response.status == 200:
+                        return _store(response, headers, into, largest, place)
+                    answer = Answer(response.status, headers, _remark(response))
+                place = trip.follow(place, answer)
+        raise RequestRefused(f"The {origins.kind}'s address leads on more than {REDIRECTS} times.")
+
+    def close(self) -> None:
+        """Close the connections that are not in use; those that are get closed when they are given back."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for line in idle:
+            line.close()
+
+    @contextmanager
+    def _line(self) -> Iterator[_Line]:
+        """The line that was used last, as its connections are the likeliest to be still open; else a new one."""
+        with self._lock:
+            home = self._idle
+            line = home.pop() if home else None
+        line = line or _Line(self._names, self._tls)
+        try:
+            yield line
+        finally:
+            with self._lock:
+                kept = home is self._idle
+                if kept:
+                    home.append(line)
+            if not kept:
+                line.close()
+
+    @contextmanager
+    def _ask(self, line: _Line, place: Place, trip: _Trip) -> Iterator[httpcore.Response]:
+        headers = [
+            (b"Host", place.authority.encode()),
+            (b"Accept", b"application/pdf, */*;q=0.5"),
+            (b"Accept-Encoding", b"identity"),
+            (b"User-Agent", self._user_agent),
+            *trip.permission(place),
+        ]
+        url = httpcore.URL(
+            scheme=place.scheme.encode(), host=place.host.encode(), port=place.port, target=place.target.encode()
+        )
+        pool = line.private if place.origin in trip.origins.private else line.public
+        with pool.stream("GET", url, headers=headers, extensions={"timeout": self._timeouts}) as response:
+            yield response
+
+
+class _Line:
+    """Connections for one fetch at a time. Those to addresses that may be private are never used for others."""
+
+    def __init__(self, names: Names, tls: ssl.SSLContext) -> None:
+        self.clock = Clock()
+        self.public, self.private = (
+            timed_pool(tls, Pinned(names, self.clock, public=public)) for public in (True, False)
+        )
+
+    def close(self) -> None:
+        self.public.close()
+        self.private.close()
+
+
+@dataclass
+class _Trip:
+    """The way to one file: which places it may lead through, and which of them are the connection's own."""
+
+    origins: Origins
+    credentials: Credentials | None
+    before: Callable[[], object] | None
+    home: Place | None = field(init=False)
+    _own_asked: bool = False
+
+    def __post_init__(self) -> None:
+        self.home = own_place(self.credentials.base_url) if self.credentials else None
+
+    def begin(self, url: str) -> Place:
+        return self.origins.admit(url, own=self._own, base=self.home)
+
+    def follow(self, place: Place, answer: Answer) -> Place:
+        """Where an answer leads, which is not the file; raises what it means otherwise."""
+        location = answer.headers.get("location")
+        if answer.status in _REDIRECTS and location:
+            return self.origins.admit(location, own=self._own, base=place)
+        if not self._is_own(place):
+            raise _foreign_error(place, answer.status)
+        check(answer)
+        raise BrokenAnswer("The API answered without the whole file.", status=answer.status)
+
+    def permission(self, place: Place) -> list[tuple[bytes, bytes]]:
+        """The header with the key, at the connection's own origin only."""
+        if not self.credentials or not self._is_own(place):
+            return []
+        if self.before:
+            self.before()
+        self._own_asked = True
+        return [(b"Authorization", f"Basic {self.credentials.api_key}".encode())]
+
+    @contextmanager
+    def errors(self, place: Place) -> Iterator[None]:
+        """What httpcore raises while a place is asked, as errors of ours; its texts could name the URL."""
+        try:
+            yield
+        except AddressRefused:
+            raise self.origins.refuse_address(place) from None
+        except _LOST as error:
+            reason = type(error).__name__
+            if isinstance(error.__context__, ssl.SSLCertVerificationError):
+                reason = "its certificate is not valid for it"
+            raise NetworkError(
+                f"{place.origin} did not answer with the whole file: {reason}.", arrival=self._arrival(place, error)
+            ) from None
+
+    @property
+    def _own(self) -> str | None:
+        return self.home.origin if self.home else None
+
+    def _is_own(self, place: Place) -> bool:
+        return place.origin == self._own
+
+    def _arrival(self, place: Place, error: Exception) -> Literal["never", "past", "open"]:
+        """Of the last request to the own origin; one that was answered, with a redirect, is past."""
+        if not self._is_own(place):
+            return "past" if self._own_asked else "never"
+        if isinstance(error, _UNSENT):
+            return "never"
+        return "open" if isinstance(error, httpcore.TimeoutException) else "past"
+
+
+def _store(
+    response: httpcore.Response, headers: dict[str, str], into: BinaryIO, largest: int, place: Place
+) -> Downloaded:
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise BrokenAnswer(f"{place.origin} packed the file, which it was asked not to.")
+    length = headers.get("content-length", "")
+    if length.isdecimal() and int(length) > largest:
+        raise too_large(largest)
+    content_type = known_type(headers.get("content-type"))
+    pdf = PdfWriter(into, largest=largest, content_type=content_type)
+    for piece in response.iter_stream():
+        pdf.write(piece)
+    written = pdf.end()
+    return Downloaded(written.size, written.sha256, content_type, place.origin)
+
+
+def _remark(response: httpcore.Response) -> bytes:
+    """The beginning of an answer that is not the file; a short one is read whole, so that the connection is kept."""
+    pieces: list[bytes] = []
+    for piece in response.iter_stream():
+        pieces.append(piece)
+        if sum(map(len, pieces)) > LARGEST_REMARK:
+            break
+    return b"".join(pieces)
+
+
+def _foreign_error(place: Place, status: int) -> BackMarketError:
+    """What a status means that another origin answered: it knows neither the key nor the account's limit."""
+    if status in {404, 410}:
+        return NotFound(f"{place.origin} does not have the file.", status=status)
+    if status == 403:
+        return NotAvailable(
+            f"{place.origin} does not give the file out; a signed address may have expired.", status=status
+        )
+    if status >= 500 or status in {408, 425, 429}:
+        return ServerError(f"{place.origin} can't answer now.", status=status)
+    if 200 <= status < 300:
+        return BrokenAnswer(f"{place.origin} answered without the whole file.", status=status)
+    return HostRefused(f"{place.origin} refused the request.", status=status)

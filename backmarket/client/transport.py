@@ -1,0 +1,185 @@
+"""The only code that sends to Back Market, and the only file that knows httpx.
+
+It stands on httpx's transport, below its client: no cookie is kept between organizations, no redirect is
+followed, no `.netrc` is read. One transport a thread with a shared TLS context: a single client shared by many
+threads gets slow past about 32 of them (docs/decisions/0004).
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlencode
+
+import httpx
+
+from backmarket.client.answers import Answer
+from backmarket.client.timed import Clock, TimedBackend, resolve, timed_pool
+from backmarket.errors import BrokenAnswer, NetworkError
+
+LARGEST_BODY = 64 * 1024 * 1024
+"""Bytes of an answer that are read at the most; a page of 50 orders has about 100 kB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who asks, and where.
+
+    Args:
+        base_url: the origin that the key belongs to.
+        api_key: sent as it is, after `Basic`.
+        account: the name under which the limiter knows the key.
+        locale: the market that prices and texts belong to.
+    """
+
+    base_url: str
+    api_key: str = field(repr=False)
+    account: str
+    locale: str
+
+
+class Transport:
+    """Sends single requests; neither limits nor retries.
+
+    Args:
+        user_agent: `BM-{Company}-{Integration};contact`.
+        connect_timeout: seconds to open a connection.
+        deadline: seconds that a request may take, from finding its host to the last byte of its answer, however
+            slowly they come; silence ends it after a third of them. What was not sent by then never is. Only
+            the system's search for a host's addresses is out of reach: nothing is sent after it, if it was too long.
+    """
+
+    def __init__(self, *, user_agent: str, connect_timeout: float = 5.0, deadline: float = 30.0) -> None:
+        self._user_agent = user_agent
+        self._deadline = deadline
+        read = deadline / 3
+        self._timeouts = {"connect": connect_timeout, "read": read, "write": read, "pool": connect_timeout}
+        self._tls = ssl.create_default_context()
+        self._threads = threading.local()
+        self._lines: list[_Line] = []
+        self._lock = threading.Lock()
+
+    def get(self, credentials: Credentials, path: str, parameters: Sequence[tuple[str, str]] = ()) -> Answer:
+        """Ask for something; see `send`."""
+        return self.send(credentials, "GET", path, parameters)
+
+    def send(
+        self,
+        credentials: Credentials,
+        method: Literal["GET", "POST", "PATCH", "PUT", "DELETE"],
+        path: str,
+        parameters: Sequence[tuple[str, str]] = (),
+        *,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+    ) -> Answer:
+        """Send one request.
+
+        Args:
+            credentials: whose key, and where.
+            method: of HTTP.
+            path: such as `/ws/orders`; parts that come from outside are percent-encoded by the caller.
+            parameters: of the query.
+            body: what is sent; None: nothing.
+            content_type: of the body.
+
+        Raises:
+            NetworkError: no whole answer came before the deadline. A question may be asked again; what became of
+                anything else is not known, unless its `arrival` is `never`.
+            BrokenAnswer: the answer is larger than `LARGEST_BODY`, or can't be decompressed.
+        """
+        query = f"?{urlencode(parameters)}" if parameters else ""
+        request = httpx.Request(
+            method,
+            f"{credentials.base_url}{path}{query}",
+            headers={
+                "Authorization": f"Basic {credentials.api_key}",
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip, deflate",
+                "Accept-Language": credentials.locale,
+                "Content-Type": content_type,
+                "User-Agent": self._user_agent,
+            },
+            content=body,
+            extensions={"timeout": self._timeouts},
+        )
+        return self._send(request)
+
+    def close(self) -> None:
+        """Close the connections of every thread."""
+        with self._lock:
+            for line in self._lines:
+                line.close()
+            self._lines.clear()
+        self._threads = threading.local()
+
+    def _send(self, request: httpx.Request) -> Answer:
+        line = self._line()
+        line.clock.start(self._deadline)
+        try:
+            response = line.handle_request(request)
+            try:
+                body = self._read(response)
+            finally:
+                response.close()
+        except zlib.error:
+            raise BrokenAnswer("The API's answer can't be decompressed.") from None
+        except httpx.TransportError as error:
+            # the text of httpx's error can name the URL; its class says enough
+            raise NetworkError(f"The API did not answer: {type(error).__name__}.", arrival=_arrival(error)) from None
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, headers, body)
+
+    @staticmethod
+    def _read(response: httpx.Response) -> bytes:
+        """The body, inflated here: the size is bounded for every piece that comes."""
+        packed = response.headers.get("content-encoding") in {"gzip", "deflate"}
+        inflate = zlib.decompressobj(wbits=47) if packed else None  # 47: whichever of the two it is
+        pieces: list[bytes] = []
+        size = 0
+        for raw in response.iter_raw():
+            piece = inflate.decompress(raw, LARGEST_BODY + 1 - size) if inflate else raw
+            pieces.append(piece)
+            size += len(piece)
+            if size > LARGEST_BODY:
+                raise BrokenAnswer("The API's answer is larger than an answer may be.", status=response.status_code)
+        if inflate and not inflate.eof:
+            raise NetworkError("The API's answer was cut.", arrival="past")
+        return b"".join(pieces)
+
+    def _line(self) -> _Line:
+        line: _Line | None = getattr(self._threads, "line", None)
+        if line is None:
+            line = _Line(self._tls)
+            with self._lock:
+                self._lines.append(line)
+            self._threads.line = line
+        return line
+
+
+class _Line(httpx.HTTPTransport):
+    """The connections of one thread, whose every wait ends at the clock's deadline.
+
+    httpx takes no network backend, only its pool does, which is private: so httpx is held below 0.29, and with the
+    pool at another place `test_dripping_headers_are_stopped_at_the_deadline` turns red.
+    """
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        super().__init__(verify=tls, trust_env=False)
+        self.clock = Clock()
+        self._pool = timed_pool(tls, TimedBackend(resolve, self.clock))
+
+
+def _arrival(error: httpx.TransportError) -> Literal["never", "past", "open"]:
+    """What an error says about the request: whether it can still count against the limit."""
+    match error:
+        case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout() | httpx.UnsupportedProtocol():
+            return "never"
+        case httpx.TimeoutException():
+            return "open"
+        case _:
+            return "past"

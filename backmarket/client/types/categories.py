@@ -1,0 +1,26 @@
+"""Categories, as the API writes them."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class CategoryAttribute(TypedDict, total=False):
+    """What a product of a category has to say of itself."""
+
+    allowed_values: str
+    field: str
+    field_name: str
+    required: bool
+    type: int
+
+
+class Category(TypedDict, total=False):
+    """A category with what lies below it."""
+
+    attributes: list[CategoryAttribute]
+    category_id: int
+    category_name: str
+    childrens: list[Category]
+    is_leaf: bool
+    marketplace_category_id: int

@@ -1,0 +1,56 @@
+"""Values that the document names, for what may be asked for and sent."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+OrderStateValue = Literal[0, 10, 1, 3, 8, 9]
+"""States that orders can be asked for (`OrderState` names them)."""
+OrderLineStateValue = Literal[0, 9, 8, 1, 2, 3, 4, 5, 6, 7]
+"""States that an order line can be moved to (`OrderLineState` names them)."""
+ReturnReasonValue = Literal[0, 1, 11, 12, 13, 21, 22, 23, 24, 25]
+"""Why something is refunded or came back."""
+VatType = Literal["REGULAR", "MARGINAL"]
+"""How VAT is reckoned."""
+CountryCode = Literal[
+    "fr-fr", "fr-be", "es-es", "de-de", "de-at", "it-it", "ja-jp", "en-au", "en-gb", "en-us", "nl-nl", "pt-pt",
+    "en-ie", "el-gr", "sk-sk", "sv-se",
+]  # fmt: skip
+"""Where an order was made."""
+PublicationStateValue = Literal[0, 1, 2, 3, 4]
+"""Whether a listing is on sale (`PublicationState` names them)."""
+ShipmentOrderState = Literal[0, 1, 3, 8, 9]
+"""States of an order that shipments can be asked for."""
+BuybackState = Literal[
+    "NEW", "PENDING", "TO_SEND", "SENT", "RECEIVED", "COUNTER_PROPOSAL", "VALIDATED", "PAID", "MONEY_TRANSFERED",
+    "SUSPENDED",
+]  # fmt: skip
+"""How far a buyback order is."""
+CareState = Literal[0, 9]
+"""0: open, 9: closed."""
+CareProblem = Literal[
+    "ACCOUNT_LOCKED", "CODE_LOCKED", "DAMAGED_PACKAGE", "ITEM_NOT_RECEIVED", "MISSING_PART", "OOW_ITEM",
+    "PROBLEM_NOT_IDENTIFIED", "WRONG_ITEM", "OTHER",
+]  # fmt: skip
+"""What is wrong with what came back."""
+RefundType = Literal[4, 5, 6]
+"""4: in full, of a paid line; 5: in full, of an accepted one; 6: in full or in part, of a shipped one."""
+TransferAction = Literal["REPAIR", "REPLACE", "NOTHING"]
+"""What was done with a device before it goes back."""
+Shipper = Literal[
+    "Allied Express", "Aramex Australia", "Australia Post", "Australia Post Express", "Austrian Post", "BPost", "BRT",
+    "Chronopost", "Chronopost Express", "ColisPrivé", "Colissimo", "Correos", "Correos Express", "Couriers Please",
+    "CTT", "Cubyn", "Cubyn Express", "DB Schenker", "Deutsche Post", "DHL", "DHL DE", "DHL Express", "DHL  EXPRESS",
+    "DHL NL", "DHL Parcel Spain", "DHL SP", "DPD", "DPD Benelux", "DPD DE", "DPD FR", "DPD International", "DPD UK",
+    "DPD UK Express", "DTDC Australia", "FedEx", "FedEx - 2Days", "FedEx Express", "FedEx International",
+    "FedEx - Overnight", "Geodis", "Girard Agediss - Livraison dans la pièce de votre choix sur RDV", "GLS",
+    "GLS - DE", "GLS - FR", "GLS International", "GLS - IT", "GLS-SPAIN", "GLS Spain Express", "Hermes - DE",
+    "Hermes - UK", "Japan Post", "Livraison au pied du camion", "Livraison dans la pièce de votre choix", "Logoix",
+    "MRW", "Murfy transporteur", "NACEX", "ParcelForce Express", "Parcelforce (Worldwide)", "Parcelpoint Pty Ltd",
+    "Poste Italiane", "Post NL", "Private Transporter", "Royal Mail", "Royal Mail Express", "Sagawa", "Seino",
+    "Sendle", "Seur", "Socolissimo", "Star Track Express", "TIPSA", "TIPSA Express", "TNT", "TNT Australia",
+    "TNT Express", "Tourline", "UPS", "UPS 2 days", "UPS 2nd Day Air", "UPS Express", "UPS express save",
+    "UPS Ground", "UPS next day", "UPS Overnight", "UPS standard", "USPS", "USPS Express", "USPS - First Class",
+    "USPS - Priority Mail", "USPS - Priority Mail Express", "VIR", "Yamato", "Zeleris", "Other",
+]  # fmt: skip
+"""Carriers that a listing can name."""

@@ -1,0 +1,59 @@
+"""The seller account that a key opens, checked before it is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from backmarket.client.endpoints import DEFAULT_LOCALES, check_api_key, check_base_url, check_locale, host_for
+from backmarket.errors import InvalidArgument
+from backmarket.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The seller account that an API key opens, as it is about to be stored.
+
+    Args:
+        organization_id: whose it becomes.
+        api_key: as Back Market gave it, without `Basic`.
+        environment: `production` or `sandbox`.
+        region: `EU`, `NA` or `AP`.
+        locale: None: the region's first.
+        base_url: None: the host of region and environment.
+    """
+
+    organization_id: str
+    api_key: str = field(repr=False)
+    environment: str = "production"
+    region: str = "EU"
+    locale: str | None = None
+    base_url: str | None = None
+
+    def checked(self, settings: Settings) -> Account:
+        """The same in its normal form.
+
+        Raises:
+            InvalidArgument: an id, key, region, environment, locale or base URL that can't be used.
+        """
+        region = self.region.upper()
+        environment = self.environment.lower()
+        host = host_for(region, environment)
+        return Account(
+            check_organization_id(self.organization_id),
+            check_api_key(self.api_key),
+            environment,
+            region,
+            check_locale(region, self.locale or DEFAULT_LOCALES[region]),
+            check_base_url(self.base_url, host, settings),
+        )
+
+
+def check_organization_id(organization_id: str) -> str:
+    """The id itself, if it is one.
+
+    Raises:
+        InvalidArgument: it is empty, longer than 200 characters, or has one that can't be printed.
+    """
+    if not 1 <= len(organization_id) <= 200 or not organization_id.isprintable():
+        raise InvalidArgument("An organization id has 1 to 200 characters, all of them printable.")
+    return organization_id

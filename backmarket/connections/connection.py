@@ -1,0 +1,145 @@
+"""A connection as it is stored, without its key, and whether it can be used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg.rows import class_row
+
+from backmarket.database import Database, Transaction
+from backmarket.errors import (
+    ApiKeyMissing,
+    ConnectionDisabled,
+    ConnectionNotFound,
+    ConnectionUnauthorized,
+    EnvironmentMismatch,
+)
+
+KEY_CLEARED = "The key of this connection was cleared: connect it again with a key (`connections add`)."
+
+_SELECT = """
+SELECT organization_id, generation, enabled, api_key IS NOT NULL AS has_api_key, environment, region, locale, base_url,
+    unauthorized_at, last_error_at, last_error_code, last_error, last_error_request_id, last_error_cf_ray,
+    created_at, updated_at
+FROM backmarket.connections
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A connection without its key.
+
+    Attributes:
+        organization_id: the host application's own id.
+        generation: grows with every new key, region, environment or base URL.
+        enabled: whether it is asked at all.
+        has_api_key: whether a key is stored.
+        environment: `production` or `sandbox`.
+        region: `EU`, `NA` or `AP`.
+        locale: the market that prices and texts belong to.
+        base_url: an origin of its own; None: the host of region and environment.
+        unauthorized_at: when the API refused its key; None: it did not.
+        last_error_at: when its last failing run failed; None: all is well.
+        last_error_code: a word for programs.
+        last_error: a sentence for a person.
+        last_error_request_id: for Back Market's support.
+        last_error_cf_ray: the same.
+        created_at: when it was first connected.
+        updated_at: when it was last changed by a person.
+    """
+
+    organization_id: str
+    generation: int
+    enabled: bool
+    has_api_key: bool
+    environment: str
+    region: str
+    locale: str
+    base_url: str | None
+    unauthorized_at: datetime | None
+    last_error_at: datetime | None
+    last_error_code: str | None
+    last_error: str | None
+    last_error_request_id: str | None
+    last_error_cf_ray: str | None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def health(self) -> str:
+        """One word: `ok`, `no_key`, `disabled`, `unauthorized` or `failing`."""
+        if not self.has_api_key:
+            return "no_key"
+        if not self.enabled:
+            return "disabled"
+        if self.unauthorized_at is not None:
+            return "unauthorized"
+        return "failing" if self.last_error_at is not None else "ok"
+
+
+def get(database: Database, organization_id: str) -> Connection:
+    """One connection.
+
+    Raises:
+        ConnectionNotFound: there is none.
+    """
+    with database.transaction() as transaction:
+        return select(transaction, organization_id)
+
+
+def get_all(database: Database, *, after: str = "", limit: int = 1000) -> list[Connection]:
+    """Connections by organization id.
+
+    Args:
+        database: where.
+        after: the last id of the page before.
+        limit: how many at the most.
+    """
+    with (
+        database.transaction() as transaction,
+        transaction.cursor(row_factory=class_row(Connection)) as cursor,
+    ):
+        return cursor.execute(
+            f"{_SELECT} WHERE organization_id > %s ORDER BY organization_id LIMIT %s", (after, limit)
+        ).fetchall()
+
+
+def check_usable(connection: Connection, environment: str | None = None, *, even_if_refused: bool = False) -> None:
+    """Raise the error that says why this connection can't be used, if it can't.
+
+    Raises:
+        ApiKeyMissing, ConnectionDisabled, ConnectionUnauthorized, EnvironmentMismatch: the text says what to do.
+    """
+    if not connection.has_api_key:
+        raise ApiKeyMissing(KEY_CLEARED)
+    if not connection.enabled:
+        raise ConnectionDisabled("This connection is disabled: `connections enable` turns it on.")
+    if connection.unauthorized_at is not None and not even_if_refused:
+        raise ConnectionUnauthorized(
+            f"Back Market refused the key of this connection at {connection.unauthorized_at:%Y-%m-%d %H:%M} UTC:"
+            " connect it with a new key (`connections add`), or `connections enable` it if the key is valid again."
+        )
+    if environment is not None and environment != connection.environment:
+        raise EnvironmentMismatch(
+            f"This connection is for the environment {connection.environment!r}, not {environment!r}:"
+            " change the connection, or leave the environment out."
+        )
+
+
+def select(transaction: Transaction, organization_id: str) -> Connection:
+    """One connection, within a transaction.
+
+    Raises:
+        ConnectionNotFound: there is none.
+    """
+    with transaction.cursor(row_factory=class_row(Connection)) as cursor:
+        connection = cursor.execute(f"{_SELECT} WHERE organization_id = %s", (organization_id,)).fetchone()
+    if connection is None:
+        raise not_found()
+    return connection
+
+
+def not_found() -> ConnectionNotFound:
+    """The error for an organization that is not connected."""
+    return ConnectionNotFound("No connection has this organization id: connect it first (`connections add`).")

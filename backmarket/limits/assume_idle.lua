@@ -1,0 +1,7 @@
+-- Plants the sentinel as of long ago: whoever runs the deployment knows that nothing was sent lately.
+--
+-- Keys:
+--   KEYS[1] backmarket:limiter:{all}:sentinel   hash: `since` (us), `run` (server's run_id); never expires
+
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+redis.call('HSET', KEYS[1], 'since', '0', 'run', run)

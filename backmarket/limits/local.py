@@ -1,0 +1,169 @@
+"""The limiter of one process, for the client that runs without Redis."""
+
+from __future__ import annotations
+
+import heapq
+import secrets
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from backmarket.limits.contract import RESERVATION_GRACE, Grant, Limiter, LimiterState, Slot
+
+
+class _Bucket:
+    """Slots of one limit: which are held, and when each comes free; which are reserved, and until when."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.free_at: dict[str, float] = {}
+        self.reserved: dict[str, float] = {}
+
+    def drop_free(self, now: float) -> None:
+        """Forget what came free, and what is not reserved any more."""
+        self.free_at = {slot: free_at for slot, free_at in self.free_at.items() if free_at >= now}
+        self.reserved = {name: until for name, until in self.reserved.items() if until >= now}
+
+    def room(self, urgent: bool) -> int:
+        """Slots that may be taken; only who is not urgent leaves what is reserved."""
+        return max(self.limit - len(self.free_at) - (0 if urgent else len(self.reserved)), 0)
+
+    def next_free(self, now: float, window: float, urgent: bool) -> float:
+        """Seconds until one more may fit: a slot in flight may be answered now, and free a window later."""
+        ends: list[float] = [*self.free_at.values(), *(() if urgent else self.reserved.values())]
+        over = len(ends) - self.limit
+        if over < 0:
+            return 0.0
+        return min(heapq.nsmallest(over + 1, ends)[-1] - now, window)
+
+    def reserve(self, urgent: str, slots: int, until: float) -> None:
+        """What an urgent waiter has reserved from now on, in place of what it had."""
+        self.reserved = {name: end for name, end in self.reserved.items() if not name.startswith(f"{urgent}:")}
+        self.reserved.update((f"{urgent}:{number}", until) for number in range(slots))
+
+
+class LocalLimiter(Limiter):
+    """The rules of `SharedLimiter` inside one process; thread-safe.
+
+    It knows nothing of other processes that use the same key or address, and nothing of what this
+    process's predecessor sent: two such processes, or one restarted within the window, can exceed the
+    limit together. Use `SharedLimiter` wherever more than one process sends.
+
+    Args:
+        limit: requests that one account may send in any window.
+        window: seconds.
+        sensitive_limit: requests to the sensitive endpoints in the same window.
+        deadline: seconds after which a request without an answer is over.
+        egress_limit: requests of all accounts together in a window; 0: no limit of its own.
+        clock: seconds of a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit: int,
+        window: float,
+        sensitive_limit: int,
+        deadline: float,
+        egress_limit: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._window, self._hold, self._clock = window, window + deadline, clock
+        self._lock = threading.Lock()
+        self._general = defaultdict[str, _Bucket](lambda: _Bucket(limit))
+        self._sensitive = defaultdict[str, _Bucket](lambda: _Bucket(sensitive_limit))
+        self._egress = _Bucket(egress_limit) if egress_limit else None
+        self._blocked_until: dict[str, float] = {}
+        self._egress_blocked_until = 0.0
+        self._refused_at: dict[str, float] = {}
+
+    def acquire(self, account: str, want: int = 1, *, sensitive: bool = False, urgent: str | None = None) -> Grant:
+        """Take up to `want` slots; see `Limiter.acquire`."""
+        if want < 1:
+            raise ValueError("want must be at least 1")
+        with self._lock:
+            now, buckets = self._clock(), self._buckets(account, sensitive)
+            for bucket in buckets:
+                bucket.drop_free(now)
+            grant = self._grant(account, want, sensitive, urgent is not None, now)
+            if urgent is not None:
+                until = now + min(grant.wait, self._window) + RESERVATION_GRACE
+                for bucket in buckets:
+                    bucket.reserve(urgent, want - len(grant.slots), until)
+            return grant
+
+    def _grant(self, account: str, want: int, sensitive: bool, urgent: bool, now: float) -> Grant:
+        blocked_for = max(self._account_blocked_for(account, now), self._egress_blocked_until - now)
+        if blocked_for > 0:
+            return Grant((), blocked_for, blocked=True)
+        buckets = self._buckets(account, sensitive)
+        fits = min([want, *(bucket.room(urgent) for bucket in buckets)])
+        slots = tuple(Slot(account, secrets.token_hex(8), sensitive) for _ in range(fits))
+        for bucket in buckets:
+            bucket.free_at.update((slot.id, now + self._hold) for slot in slots)
+        short = fits < want
+        wait = max(bucket.next_free(now, self._window, urgent) for bucket in buckets) if short else 0.0
+        return Grant(slots, wait, blocked=False)
+
+    def settle(self, slots: Sequence[Slot]) -> None:
+        """The answers arrived; see `Limiter.settle`."""
+        with self._lock:
+            free_at = self._clock() + self._window
+            for slot in slots:
+                for bucket in self._buckets(slot.account, slot.sensitive):
+                    bucket.free_at[slot.id] = free_at
+
+    def give_back(self, slots: Sequence[Slot]) -> None:
+        """The requests were never sent; see `Limiter.give_back`."""
+        with self._lock:
+            for slot in slots:
+                for bucket in self._buckets(slot.account, slot.sensitive):
+                    bucket.free_at.pop(slot.id, None)
+
+    def refused(self, account: str, retry_after: float | None = None) -> None:
+        """A 429 was answered; see `Limiter.refused`."""
+        with self._lock:
+            now = self._clock()
+            until = now + max(self._window, retry_after or 0.0)
+            self._blocked_until[account] = max(until, self._blocked_until.get(account, 0.0))
+            self._refused_at = {a: at for a, at in self._refused_at.items() if at > now - self._window}
+            self._refused_at[account] = now
+            if len(self._refused_at) > 1:
+                self._egress_blocked_until = max(now + self._window, self._egress_blocked_until)
+
+    def peek(self, account: str) -> LimiterState:
+        """What is used and what is blocked; see `Limiter.peek`."""
+        with self._lock:
+            now = self._clock()
+            general, sensitive = self._general[account], self._sensitive[account]
+            for bucket in (general, sensitive, self._egress):
+                if bucket:
+                    bucket.drop_free(now)
+            account_for = self._account_blocked_for(account, now)
+            egress_for = max(self._egress_blocked_until - now, 0.0)
+            blocked_for = max(account_for, egress_for)
+            return LimiterState(
+                used=len(general.free_at),
+                limit=general.limit,
+                sensitive_used=len(sensitive.free_at),
+                sensitive_limit=sensitive.limit,
+                egress_used=len(self._egress.free_at) if self._egress else 0,
+                egress_limit=self._egress.limit if self._egress else 0,
+                blocked_for=blocked_for,
+                blocked_by=None if not blocked_for else "account" if account_for >= egress_for else "egress",
+            )
+
+    def assume_idle(self) -> None:
+        """Nothing to skip: this limiter starts as if nothing had been sent."""
+
+    def _account_blocked_for(self, account: str, now: float) -> float:
+        return max(self._blocked_until.get(account, 0.0) - now, 0.0)
+
+    def _buckets(self, account: str, sensitive: bool) -> list[_Bucket]:
+        buckets = [self._general[account]]
+        if sensitive:
+            buckets.append(self._sensitive[account])
+        if self._egress:
+            buckets.append(self._egress)
+        return buckets

@@ -1,0 +1,24 @@
+-- Answers arrived: each slot comes free one window from now, and counts again if it was forgotten.
+--
+-- Keys (all on one hash tag):
+--   KEYS[1] backmarket:limiter:{all}:slots:<account>         sorted set: slot -> us at which it comes free
+--   KEYS[2] backmarket:limiter:{all}:sensitive:<account>     the same, sensitive endpoints only
+--   KEYS[3] backmarket:limiter:{all}:egress-slots:<egress>   the same, all accounts of one address
+-- Arguments:
+--   ARGV[1] window in us   ARGV[2] 1 if the address has a limit, else 0
+--   ARGV[3..] a slot's id, then 1 if it is sensitive, else 0; and so on
+
+local time = redis.call('TIME')
+local free_at = time[1] * 1000000 + time[2] + tonumber(ARGV[1])
+
+local function settle(key, slot)
+  redis.call('ZADD', key, free_at, slot)
+  local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
+  redis.call('PEXPIREAT', key, math.ceil(last / 1000) + 1)
+end
+
+for i = 3, #ARGV, 2 do
+  settle(KEYS[1], ARGV[i])
+  if ARGV[i + 1] == '1' then settle(KEYS[2], ARGV[i]) end
+  if ARGV[2] == '1' then settle(KEYS[3], ARGV[i]) end
+end

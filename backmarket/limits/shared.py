@@ -1,0 +1,237 @@
+"""The limiter that all processes share through Redis; the rules themselves are in the Lua scripts."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import structlog
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from backmarket.errors import LimiterUnavailable, SettingsError
+from backmarket.limits.contract import RESERVATION_GRACE, Grant, Limiter, LimiterState, Slot
+
+if TYPE_CHECKING:
+    from backmarket.settings import Settings
+
+PREFIX = "backmarket:limiter:{all}:"
+"""Of every key. The hash tag keeps them on one node of a cluster, as one script touches several."""
+CONNECT_TIMEOUT = 2.0
+"""Seconds to reach Redis."""
+ANSWER_TIMEOUT = 5.0
+"""Seconds that Redis may take to answer."""
+MICRO, MILLI = 1_000_000, 1_000
+
+_Script = Callable[[list[str], list[str | int]], list[int]]
+
+log = structlog.get_logger(__name__)
+
+
+class SharedLimiter(Limiter):
+    """A true sliding window, exact across any number of processes and machines.
+
+    What is guaranteed: in no interval of `window` seconds do more than `limit` requests of one account
+    *arrive* at the server, however long each is under way and whatever the clocks of the clients say. A slot
+    is held from before its request is sent until `window` after its answer was seen here, so all
+    requests of one server window hold their slots together; Redis's TIME is the only clock. The same
+    holds for `sensitive_limit` and, where set, for `egress_limit`.
+
+    It holds as long as
+    - each caller sends at once and ends each request within `deadline` of `acquire`;
+    - requests reach the server within `transit` of `acquire`, or are answered before the pause after a lost
+      memory ends. This matters only when Redis was emptied, restarted or failed over: then nothing is
+      granted for `transit + window`, since what was in flight is not known;
+    - Redis evicts nothing by itself (`maxmemory-policy noeviction`), and its clock is not set forward.
+      Set back, it delays by as much.
+
+    When Redis can't be asked, `acquire` raises. `settle`, `give_back` and `refused` log and go on: the
+    answer in the caller's hand is worth more, and a slot not settled is held longer, not shorter. A block
+    not told is one more 429 at worst.
+
+    Safe to share between threads and to use after a fork.
+
+    Args:
+        redis_url: `redis://`, `rediss://` or `unix://`.
+        limit: requests that one account may send in any window.
+        window: seconds.
+        sensitive_limit: requests to the sensitive endpoints in the same window.
+        deadline: seconds after `acquire` at which a request without an answer is over.
+        egress_id: names the address that requests leave from; 429s on two of its accounts block it.
+        egress_limit: requests that may leave from that address in a window; 0: no limit of its own.
+        transit: seconds from `acquire` to a request's arrival at the server, at most; the time to open a
+            connection, in practice.
+
+    Raises:
+        SettingsError: `redis_url` is not such a URL.
+    """
+
+    def __init__(
+        self,
+        redis_url: str,
+        *,
+        limit: int,
+        window: float,
+        sensitive_limit: int,
+        deadline: float,
+        egress_id: str = "default",
+        egress_limit: int = 0,
+        transit: float = 5.0,
+    ) -> None:
+        self._redis = _connect(redis_url)
+        self._limit, self._sensitive_limit, self._egress_limit = limit, sensitive_limit, egress_limit
+        self._egress_id = egress_id
+        self._window, self._hold, self._recovery = window, deadline + window, transit + window
+        self._acquire = self._script("acquire")
+        self._settle = self._script("settle")
+        self._refuse = self._script("refuse")
+        self._peek = self._script("peek")
+        self._assume_idle = self._script("assume_idle")
+
+    def acquire(self, account: str, want: int = 1, *, sensitive: bool = False, urgent: str | None = None) -> Grant:
+        """Take up to `want` slots; see `Limiter.acquire`."""
+        if want < 1:
+            raise ValueError("want must be at least 1")
+        token = secrets.token_hex(8)
+        limits = (self._limit, self._sensitive_limit if sensitive else 0, self._egress_limit)
+        times = (_us(self._window), _us(self._hold), _us(self._recovery))
+        keys = [*self._six_keys(account), *self._urgent_keys(account)]
+        waiting: tuple[str, int] = (urgent or "", _us(RESERVATION_GRACE))
+        with _or_unavailable():
+            granted, wait, blocked = self._acquire(keys, [token, want, *times, *limits, *waiting])
+        slots = tuple(Slot(account, f"{token}:{i}", sensitive) for i in range(1, granted + 1))
+        return Grant(slots, wait / MICRO, bool(blocked))
+
+    def settle(self, slots: Sequence[Slot]) -> None:
+        """The answers arrived; see `Limiter.settle`."""
+        for account, group in groupby(slots, key=lambda slot: slot.account):
+            pairs = [value for slot in group for value in (slot.id, int(slot.sensitive))]
+            with _or_log("limiter.settle_failed", account):
+                self._settle(self._bucket_keys(account), [_us(self._window), int(self._egress_limit > 0), *pairs])
+
+    def give_back(self, slots: Sequence[Slot]) -> None:
+        """The requests were never sent; see `Limiter.give_back`."""
+        for account, group in groupby(slots, key=lambda slot: slot.account):
+            ids = [slot.id for slot in group]
+            with _or_log("limiter.give_back_failed", account), self._redis.pipeline() as pipeline:
+                for key in self._bucket_keys(account):
+                    pipeline.zrem(key, *ids)
+                pipeline.execute()
+
+    def refused(self, account: str, retry_after: float | None = None) -> None:
+        """A 429 was answered; see `Limiter.refused`."""
+        keys = [_key("blocked", account), *self._egress_keys("egress-blocked", "egress-refusals")]
+        block = max(self._window, retry_after or 0.0)
+        with _or_log("limiter.refused_failed", account):
+            self._refuse(keys, [account, _ms(self._window), _ms(block)])
+
+    def peek(self, account: str) -> LimiterState:
+        """What is used and what is blocked; see `Limiter.peek`."""
+        with _or_unavailable():
+            used, sensitive, egress, *blocked = self._peek(self._six_keys(account), [_us(self._recovery)])
+        names: tuple[Literal["account", "egress", "emptied"], ...] = ("account", "egress", "emptied")
+        longest = max(range(3), key=blocked.__getitem__)
+        return LimiterState(
+            used=used,
+            limit=self._limit,
+            sensitive_used=sensitive,
+            sensitive_limit=self._sensitive_limit,
+            egress_used=egress,
+            egress_limit=self._egress_limit,
+            blocked_for=blocked[longest] / MICRO,
+            blocked_by=names[longest] if blocked[longest] else None,
+        )
+
+    def assume_idle(self) -> None:
+        """Skip the pause after a new or emptied Redis; see `Limiter.assume_idle`."""
+        with _or_unavailable():
+            self._assume_idle([_key("sentinel")], [])
+
+    def _script(self, name: str) -> _Script:
+        """A script of this package; redis-py sends it again when the server has forgotten it."""
+        text = files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+        return cast(_Script, self._redis.register_script(text))
+
+    def _six_keys(self, account: str) -> list[str]:
+        blocks = [_key("blocked", account), *self._egress_keys("egress-blocked")]
+        return [_key("sentinel"), *blocks, *self._bucket_keys(account)]
+
+    def _bucket_keys(self, account: str) -> list[str]:
+        return [_key("slots", account), _key("sensitive", account), *self._egress_keys("egress-slots")]
+
+    def _urgent_keys(self, account: str) -> list[str]:
+        return [_key("urgent", account), _key("urgent-sensitive", account), *self._egress_keys("urgent-egress")]
+
+    def _egress_keys(self, *kinds: str) -> list[str]:
+        return [_key(kind, self._egress_id) for kind in kinds]
+
+
+def shared_limiter(settings: Settings) -> SharedLimiter:
+    """The limiter that the settings describe.
+
+    Raises:
+        SettingsError: `REDIS_URL` is missing or is not a URL of Redis.
+    """
+    return SharedLimiter(
+        settings.need("redis_url"),
+        limit=settings.rate_limit,
+        window=settings.rate_window,
+        sensitive_limit=settings.sensitive_rate_limit,
+        deadline=settings.request_longest,
+        egress_id=settings.egress_id,
+        egress_limit=settings.egress_rate_limit,
+        transit=settings.connect_timeout,
+    )
+
+
+def _connect(url: str) -> Redis:
+    """A pool of connections that opens them when needed, and again when one was cut.
+
+    A cut connection is tried once more at once; the slots of a lost answer are held until they expire.
+    """
+    retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
+    network: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_keepalive": True}
+    try:
+        return Redis.from_url(
+            url,
+            socket_timeout=ANSWER_TIMEOUT,
+            retry=retry,
+            **({} if url.startswith("unix:") else network),
+        )
+    except ValueError:
+        raise SettingsError("Set BACKMARKET_REDIS_URL to a redis://, rediss:// or unix:// URL.") from None
+
+
+@contextmanager
+def _or_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except RedisError as error:
+        raise LimiterUnavailable("Redis can't be asked for a slot, so nothing is sent.") from error
+
+
+@contextmanager
+def _or_log(event: str, account: str) -> Iterator[None]:
+    try:
+        yield
+    except RedisError as error:
+        log.warning(event, account=account, error=type(error).__name__)
+
+
+def _key(kind: str, name: str = "") -> str:
+    return PREFIX + (f"{kind}:{name}" if name else kind)
+
+
+def _us(seconds: float) -> int:
+    return round(seconds * MICRO)
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * MILLI)

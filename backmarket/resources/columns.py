@@ -1,0 +1,137 @@
+"""The kinds of columns, and how a JSON value becomes one.
+
+Each kind has a strict form, which msgspec decodes at full speed, and a lenient one, which takes whatever came
+and gives null for what can't be read. A row goes the lenient way only when the strict one refused it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+
+Kind = Literal["bigint", "integer", "text", "uuid", "boolean", "numeric", "timestamptz", "jsonb"]
+
+_NUMERIC = r"^-?[0-9]{1,20}(\.[0-9]{1,20})?\Z"
+# What PostgreSQL takes and psycopg reads, in any zone. The 29th of February is looked at more closely (`_timestamp`).
+_DATE = (
+    r"(?!000[01]|9999)[0-9]{4}-"
+    r"((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+)
+_TIMESTAMP = rf"^{_DATE}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{{1,6}})?(Z|[+-](0[0-9]|1[0-5]):[0-5][0-9])?\Z"
+
+STRICT: dict[str, Any] = {
+    "bigint": Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)],
+    "integer": Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)],
+    "text": str,
+    "uuid": UUID,
+    "boolean": bool,
+    # money comes as a text; the price of a shipment is a whole number
+    "numeric": Annotated[str, msgspec.Meta(pattern=_NUMERIC)] | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)],
+    # kept as the text that came: PostgreSQL reads it, and what has no offset counts as UTC there, too
+    "timestamptz": Annotated[str, msgspec.Meta(pattern=_TIMESTAMP)],
+}
+"""The msgspec type of each kind that is sent as a column; `jsonb` is cut out of `raw` by PostgreSQL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column that is read from the API's object.
+
+    Args:
+        name: in the table.
+        kind: its PostgreSQL type.
+        field: the API's name, where it is another.
+    """
+
+    name: str
+    kind: Kind
+    field: str = ""
+
+    @property
+    def source(self) -> str:
+        """The API's name of the field."""
+        return self.field or self.name
+
+
+def lenient(kind: Kind, value: Any) -> Any:
+    """Read a value of any JSON type as well as it can be read, a fraction as a `Decimal`; null where it can't."""
+    return None if value is None else _LENIENT[kind](value)
+
+
+def _integer(low: int, high: int) -> Callable[[Any], int | None]:
+    def read(value: Any) -> int | None:
+        if isinstance(value, bool):
+            return None
+        if isinstance(value, Decimal) and low <= value <= high and value == value.to_integral_value():
+            value = int(value)
+        if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,19}\s*", value, re.ASCII):
+            value = int(value)
+        return value if isinstance(value, int) and low <= value <= high else None
+
+    return read
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return str(value)
+    return None
+
+
+def _uuid(value: Any) -> UUID | None:
+    try:
+        return UUID(value.strip()) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _boolean(value: Any) -> bool | None:
+    if isinstance(value, str):
+        return {"true": True, "false": False, "1": True, "0": False}.get(value.strip().lower())
+    return bool(value) if value in (True, False) else None
+
+
+def _numeric(value: Any) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        return None
+    text = format(value, "f") if isinstance(value, Decimal) else str(value).strip()
+    return text if re.fullmatch(_NUMERIC, text, re.ASCII) else None
+
+
+def _timestamp(value: Any) -> str | None:
+    if not isinstance(value, str):
+        return None
+    moment = read_time(value.strip())
+    if moment is None:
+        return None
+    if re.fullmatch(_TIMESTAMP, value, re.ASCII):
+        return value
+    return moment.astimezone(UTC).isoformat() if 1 < moment.year < 9999 else None
+
+
+def read_time(text: str) -> datetime | None:
+    """A time with its offset; one that came without counts as UTC (`docs/assumptions.md`). None: it is no time."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    except (ValueError, OverflowError):
+        return None
+
+
+_LENIENT: dict[str, Callable[[Any], Any]] = {
+    "bigint": _integer(-(2**63), 2**63 - 1),
+    "integer": _integer(-(2**31), 2**31 - 1),
+    "text": _text,
+    "uuid": _uuid,
+    "boolean": _boolean,
+    "numeric": _numeric,
+    "timestamptz": _timestamp,
+}

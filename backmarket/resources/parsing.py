@@ -1,0 +1,245 @@
+"""From an answer's bytes to rows: strict and fast where the answer is as documented, lenient where it is not.
+
+Whatever stands in a row, its neighbours are read; the API's own object goes along as `raw`, unknown fields
+included. PostgreSQL holds neither NUL characters nor lone surrogates: both become U+FFFD.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from backmarket.errors import BrokenAnswer
+from backmarket.resources.columns import lenient, read_time
+from backmarket.resources.resource import Lines, Resource
+
+LONGEST_NUMBER = 1000
+"""Digits of a number, or places before or after its point, that are kept where an answer is read leniently."""
+
+
+@dataclass(slots=True)
+class Row:
+    """One object of a list, ready to be stored.
+
+    Attributes:
+        key: its id.
+        values: the sent columns, key first.
+        raw: the API's object, as JSON text.
+        content: a hash of it.
+        created: when it appeared, where that is known.
+        modified: when it last changed, where that is known.
+        lines: values and raw text of each row inside of it.
+    """
+
+    key: Any
+    values: tuple[Any, ...]
+    raw: str
+    content: int
+    created: datetime | None = None
+    modified: datetime | None = None
+    lines: list[tuple[tuple[Any, ...], str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Page:
+    """One answer of a list.
+
+    Attributes:
+        rows: in the order in which they came.
+        count: rows in the whole list, as the API counts them; None where it does not say.
+        last: the API says that no page follows.
+        rejected: objects without a usable id.
+    """
+
+    rows: list[Row]
+    count: int | None
+    last: bool
+    rejected: int = 0
+
+    @property
+    def size(self) -> int:
+        """Objects on this page, rejected ones included."""
+        return len(self.rows) + self.rejected
+
+
+class _Envelope(msgspec.Struct):
+    results: list[msgspec.Raw]
+    count: int | None = None
+    next: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_HAZARD = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def parse_page(resource: Resource, body: bytes) -> Page:
+    """Read a list's answer.
+
+    Args:
+        resource: whose list it is.
+        body: the answer's bytes.
+
+    Raises:
+        BrokenAnswer: it is not JSON, or no list of results can be found in it.
+    """
+    try:
+        envelope = _ENVELOPE.decode(body)
+    except _UNREADABLE:
+        return _parse_lenient(resource, body)
+    rows = [_parse_raw(resource, bytes(raw)) for raw in envelope.results]
+    return _page(rows, envelope.count, bytes(envelope.next) == b"null")
+
+
+def parse_object(resource: Resource, body: bytes) -> Row | None:
+    """Read the answer to a question for one row; None if it has no usable id.
+
+    Raises:
+        BrokenAnswer: it is not a JSON object.
+    """
+    value = _load(body)
+    if not isinstance(value, dict):
+        raise BrokenAnswer(f"The API's answer for one of {resource.name} is not a JSON object.")
+    return _parse_value(resource, {name: part for name, part in value.items() if name not in resource.beside})
+
+
+def _page(rows: list[Row | None], count: Any, last: bool) -> Page:
+    kept = [row for row in rows if row is not None]
+    counted = lenient("bigint", count)
+    return Page(kept, counted if counted is not None and counted >= 0 else None, last, len(rows) - len(kept))
+
+
+def _parse_lenient(resource: Resource, body: bytes) -> Page:
+    answer = _load(body)
+    results = answer.get("results") if isinstance(answer, dict) else answer
+    if isinstance(results, dict):
+        results = list(results.values())
+    if not isinstance(results, list):
+        raise BrokenAnswer(f"The API's list of {resource.name} has no results.")
+    named = answer if isinstance(answer, dict) else {}
+    return _page([_parse_value(resource, value) for value in results], named.get("count"), named.get("next") is None)
+
+
+def _parse_raw(resource: Resource, raw: bytes) -> Row | None:
+    if b"\\u" not in raw or _HAZARD.search(raw) is None:
+        try:
+            return _parse_strict(resource, raw)
+        except _UNREADABLE:
+            pass
+    try:
+        return _parse_value(resource, _load(raw))
+    except BrokenAnswer:  # of this row alone: nested too deeply
+        return None
+
+
+def _parse_strict(resource: Resource, raw: bytes) -> Row:
+    values = msgspec.structs.astuple(resource.decoder.decode(raw))
+    lines: list[tuple[tuple[Any, ...], str]] = []
+    if resource.lines is not None:
+        *head, inner = values
+        values = tuple(head)
+        lines = [_parse_line(resource.lines, bytes(line)) for line in inner or ()]
+    return _row(resource, values, raw.decode(), raw, lines)
+
+
+def _parse_line(lines: Lines, raw: bytes) -> tuple[tuple[Any, ...], str]:
+    return msgspec.structs.astuple(lines.decoder.decode(raw)), raw.decode()
+
+
+def _parse_value(resource: Resource, value: Any) -> Row | None:
+    if not isinstance(value, dict):
+        return None
+    values = _lenient_values(resource, value)
+    if values[0] is None:
+        return None
+    lines: list[tuple[tuple[Any, ...], str]] = []
+    if resource.lines is not None:
+        for line in _items(value.get(resource.lines.field)):
+            line_values = _lenient_values(resource.lines, line)
+            if line_values[0] is not None:
+                lines.append((line_values, _dump(line)))
+    raw = _dump(value)
+    return _row(resource, values, raw, raw.encode(), lines)
+
+
+def _items(value: Any) -> Sequence[dict[str, Any]]:
+    """The objects of a list, or of a dict by SKU, as the document's text has it in one place."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _lenient_values(lines: Lines, value: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(lenient(column.kind, value.get(column.source)) for column in lines.sent)
+
+
+def _row(
+    resource: Resource,
+    values: tuple[Any, ...],
+    raw: str,
+    encoded: bytes,
+    lines: list[tuple[tuple[Any, ...], str]],
+) -> Row:
+    content = int.from_bytes(blake2b(encoded, digest_size=8).digest(), "big", signed=True)
+    at = resource.positions
+    return Row(
+        values[0],
+        values,
+        raw,
+        content,
+        _time(values[at[resource.created]]) if resource.created else None,
+        _time(values[at[resource.modified]]) if resource.modified else None,
+        lines,
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else read_time(text)
+
+
+def _load(body: bytes) -> Any:
+    try:
+        text = body.decode("utf-8-sig", "replace")
+        return _storable(_DECODER.decode(text))
+    except (ValueError, RecursionError):
+        raise BrokenAnswer("The API's answer is not JSON, or it is cut.") from None
+
+
+def _integer(text: str) -> int | None:
+    return int(text) if len(text) <= LONGEST_NUMBER else None
+
+
+def _fraction(text: str) -> Decimal | None:
+    """The number exactly as it came; None where PostgreSQL's numeric would not hold it."""
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        return None
+    return value if len(text) <= LONGEST_NUMBER and abs(value.adjusted()) <= LONGEST_NUMBER else None
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    if isinstance(value, dict):
+        return {_storable(key): _storable(item) for key, item in value.items()}
+    return value
+
+
+def _dump(value: Any) -> str:
+    return _ENCODER.encode(value).decode()
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_fraction, parse_constant=lambda _: None, strict=False)
+_ENCODER = msgspec.json.Encoder(decimal_format="number")

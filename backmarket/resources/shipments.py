@@ -1,0 +1,79 @@
+"""Deliveries and returns of BackShip (operations `GetDeliveries`, `GetDelivery`, `GetReturns`, `GetReturn`).
+
+Their lists can be asked for what was created since a time; tracking, scan, pickup and arrival change a shipment later
+and leave no date to ask for. So what can still change is asked for again, the younger the more often
+(docs/decisions/0008).
+"""
+
+from __future__ import annotations
+
+from backmarket.resources.columns import Column
+from backmarket.resources.resource import Resource, Revisit
+
+DAY = 86400.0
+
+_COLUMNS = (
+    Column("carrier_id", "bigint", "carrierId"),
+    Column("carrier_name", "text", "carrierName"),
+    Column("reference_number", "text", "referenceNumber"),
+    Column("tracking_number", "text", "trackingNumber"),
+    Column("tracking_url", "text", "trackingUrl"),
+    Column("hub_scanned", "boolean", "hubScanned"),
+    Column("type", "text"),
+    Column("invoiced_currency", "text", "invoicedCurrency"),
+    Column("invoiced_price", "numeric", "invoicedPrice"),
+    Column("date_creation", "timestamptz", "dateCreation"),
+    Column("date_pickup", "timestamptz", "datePickup"),
+    Column("date_delivery", "timestamptz", "dateDelivery"),
+)
+
+# the number leads to the receiver, on the carrier's page; the reference stays: it is what the carrier's invoice names
+_PERSONAL = ("tracking_number", "tracking_url")
+
+
+def _revisits(label: str) -> tuple[Revisit, ...]:
+    return (
+        Revisit(every=0, within=DAY, where=f"{label} IS NULL"),  # a seller waits for it
+        Revisit(every=900, within=DAY, where="date_delivery IS NULL"),
+        Revisit(every=3600, within=30 * DAY, where="date_delivery IS NULL"),
+    )
+
+
+DELIVERIES = Resource(
+    name="deliveries",
+    table="deliveries",
+    path="/ws/shipping/v1/deliveries",
+    field="results",
+    since="start_date",
+    revisits=_revisits("label_url"),
+    created="date_creation",
+    key=Column("shipment_id", "bigint", "shipmentId"),
+    columns=(
+        Column("order_id", "bigint", "order"),
+        Column("orderlines", "jsonb"),
+        *_COLUMNS,
+        Column("label_url", "text", "labelUrl"),
+        Column("pickup_info", "jsonb", "pickupInfo"),
+    ),
+    label="label_url",
+    personal=(*_PERSONAL, "label_url", "pickup_info"),
+)
+
+RETURNS = Resource(
+    name="returns",
+    table="returns",
+    path="/ws/shipping/v1/returns",
+    field="results",
+    since="start_date",
+    revisits=_revisits("label"),
+    created="date_creation",
+    key=Column("shipment_id", "bigint", "shipmentId"),
+    columns=(
+        Column("order_id", "bigint", "orderId"),
+        Column("orderline_id", "bigint", "orderlineId"),
+        *_COLUMNS,
+        Column("label", "text"),
+    ),
+    label="label",
+    personal=(*_PERSONAL, "label"),
+)

@@ -1,0 +1,256 @@
+"""The settings, read once from the environment (prefix `BACKMARKET_`), typed, and refused early.
+
+`.env.example` lists every one of them with a safe value.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from functools import cached_property
+from ipaddress import IPv6Address
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from backmarket.errors import SettingsError
+
+ENV_PREFIX = "BACKMARKET_"
+
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
+"""A host's name in lower case, without a final dot; the names of containers may have underscores."""
+
+
+class Settings(BaseSettings):
+    """Every figure and address that a deployment may choose.
+
+    A missing or wrong setting raises `SettingsError` at the first use that needs it,
+    with a sentence that says which variable to set.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", hide_input_in_errors=True)
+
+    database_url: SecretStr | None = None
+    """PostgreSQL, as a libpq URL: `postgresql://user:password@host:5432/name`."""
+    database_pool_size: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Connections to PostgreSQL a process may hold."""
+    redis_url: SecretStr | None = None
+    """Redis or Valkey for the limits and, unless `BROKER_URL` says otherwise, the broker."""
+    broker_url: SecretStr | None = None
+    """The broker's own Redis, if it is another than `REDIS_URL`."""
+
+    s3_endpoint_url: str | None = None
+    s3_public_endpoint_url: str | None = None
+    s3_access_key: SecretStr | None = None
+    s3_secret_key: SecretStr | None = None
+    s3_bucket: str = "backmarket"
+    s3_region: str = "us-east-1"
+
+    secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Fernet keys for API keys at rest; the first one encrypts, all decrypt."""
+    limiter_key: SecretStr | None = None
+    """Names an account by a keyed hash of its API key; must stay the same while `SECRET_KEYS` rotate."""
+    user_agent: str | None = None
+    """`BM-{Company}-{Integration};contact@company.example`, which the API asks of every caller."""
+    allowed_base_urls: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins beside Back Market's own that a connection may name."""
+    label_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins beside Back Market's own, and the connection's, that labels may be fetched from."""
+    label_max_bytes: Annotated[int, Field(ge=1)] = 20 * 1024 * 1024
+    """Bytes that a label may have."""
+    invoice_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins that invoices named by a URL may be fetched from."""
+    invoice_max_bytes: Annotated[int, Field(ge=1)] = 10 * 1024 * 1024
+    """Bytes that an invoice may have."""
+
+    rate_limit: Annotated[int, Field(ge=1)] = 200
+    """Requests that one account may send in any `rate_window`."""
+    rate_window: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds."""
+    sensitive_rate_limit: Annotated[int, Field(ge=1)] = 20
+    """Requests to the sensitive endpoints (catalogue, category) in the same window."""
+    sku_lines_limit: Annotated[int, Field(ge=1)] = 2000
+    """Lines of listings that one account may send in any `sku_lines_window`, single updates and bulk files together."""
+    sku_lines_window: Annotated[float, Field(gt=0)] = 3600.0
+    """Seconds."""
+    bulk_part_lines: Annotated[int, Field(ge=1, le=14_999)] = 500
+    """Lines of a part of a bulk file, at most; never more than `sku_lines_limit`."""
+    bulk_settle_after: Annotated[float, Field(ge=0)] = 900.0
+    """Seconds before a part whose answer was lost is read back."""
+    bulk_unexplained_after: Annotated[float, Field(ge=0)] = 86400.0
+    """Seconds that a task may have a status that is not explained, before a person is to decide."""
+    bulk_poll_first: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds until a task is asked about for the first time; from then on the pauses grow."""
+    bulk_poll_longest: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds between two questions about a task, at most, in its first half hour."""
+    bulk_poll_late: Annotated[float, Field(gt=0)] = 600.0
+    """Seconds between two questions about a task, at most, from then on."""
+    egress_id: str = "default"
+    """Names the address that this process's requests leave from."""
+    egress_rate_limit: Annotated[int, Field(ge=0)] = 0
+    """Requests that one egress address may send in a window; 0: no limit of its own."""
+
+    connect_timeout: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds to open a connection to the API."""
+    request_deadline: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds that one request may take in all, its body included."""
+
+    watermark_overlap: Annotated[float, Field(ge=0)] = 120.0
+    """Seconds that an incremental walk reaches back before the one before it began."""
+    lease_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """How long a claimed sync stays claimed without a sign of life."""
+    task_budget_seconds: Annotated[float, Field(gt=0)] = 20.0
+    """Seconds after which a sync hands the rest on to its next turn."""
+    task_budget_pages: Annotated[int, Field(ge=1)] = 200
+    """Pages after which a sync hands the rest on to its next turn."""
+    fetch_window: Annotated[int, Field(ge=1, le=32)] = 16
+    """Pages of one walk that may be in flight at once."""
+    fetch_threads: Annotated[int, Field(ge=1, le=256)] = 32
+    """Threads of one worker process that fetch pages, for all of its syncs together."""
+    walking_turns: Annotated[int, Field(ge=1, le=256)] = 6
+    """Syncs of one worker process that may walk through pages at once; its other threads are for short ones."""
+    label_window: Annotated[int, Field(ge=1, le=32)] = 8
+    """Labels of one organization that may be in flight at once."""
+    label_give_up_days: Annotated[int, Field(ge=1, le=36500)] = 14
+    """Days after which a label that does not come is given up."""
+
+    write_window: Annotated[int, Field(ge=1, le=32)] = 8
+    """Writes of one organization, each of another object, that may be sent at once."""
+
+    changes_retention_days: Annotated[int, Field(ge=0, le=36500)] = 30
+    """Days that events of the change feed are kept; 0: for ever."""
+    runs_retention_days: Annotated[int, Field(ge=0, le=36500)] = 90
+    """Days that rows of `sync_runs` are kept; 0: for ever."""
+    writes_retention_days: Annotated[int, Field(ge=0, le=36500)] = 90
+    """Days that writes which came to their end are kept, with their invoices; 0: for ever."""
+    bulk_retention_days: Annotated[int, Field(ge=0, le=36500)] = 90
+    """Days that bulk jobs which ended are kept, with their files and reports; 0: for ever."""
+    personal_data_days: Annotated[int, Field(ge=0, le=36500)] = 0
+    """Days after its last change that a closed order keeps its personal data; 0: for ever."""
+
+    log_format: Annotated[str, Field(pattern="^(auto|json|console)$")] = "auto"
+    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+
+    @field_validator("secret_keys", "allowed_base_urls", "label_origins", "invoice_origins", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("allowed_base_urls", "label_origins", "invoice_origins")
+    @classmethod
+    def _origins_only(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(origin_of(url) for url in value)
+
+    @field_validator("broker_url")
+    @classmethod
+    def _redis_only(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not value.get_secret_value().startswith(("redis://", "rediss://", "redis+socket://")):
+            raise ValueError("must be a Redis or Valkey: redis://, rediss:// or redis+socket://")
+        return value
+
+    @field_validator("user_agent")
+    @classmethod
+    def _user_agent_form(cls, value: str | None) -> str | None:
+        return value if value is None else user_agent_of(value)
+
+    @property
+    def request_longest(self) -> float:
+        """Seconds after which nothing of a request is sent any more: its deadline, where every wait of it ends."""
+        return self.request_deadline
+
+    @cached_property
+    def process_name(self) -> str:
+        """A name for leases that a person can find again: the host's name."""
+        return socket.gethostname()
+
+    def need(self, name: str) -> str:
+        """The value of a setting that the present work can't do without.
+
+        Args:
+            name: the field's name, such as `database_url`.
+
+        Raises:
+            SettingsError: it is not set; the text names the variable.
+        """
+        value = getattr(self, name)
+        if not value:
+            raise SettingsError(f"Set {ENV_PREFIX}{name.upper()}: {_WHY.get(name, 'this needs it')}.")
+        return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL: `BROKER_URL`, or `REDIS_URL` where that is not set."""
+        return self.need("broker_url" if self.broker_url else "redis_url")
+
+
+_WHY = {
+    "database_url": "the PostgreSQL database that holds everything, such as postgresql://user@host/backmarket",
+    "redis_url": "the Redis or Valkey that carries messages and rate limits, such as redis://host:6379/0",
+    "s3_endpoint_url": "the S3 server that holds the labels, such as https://minio.example:9000",
+    "s3_access_key": "the name of the key for the S3 server",
+    "s3_secret_key": "the secret of the key for the S3 server",
+    "user_agent": "the API refuses callers without one; it looks like BM-Company-Integration;you@company.example",
+    "limiter_key": "any long random text; it names accounts in the rate limiter, and must not change",
+}
+
+
+def user_agent_of(text: str) -> str:
+    """The text itself, if the API takes it for a User-Agent.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not re.fullmatch(r"BM-[^;\s-][^;\r\n]*-[^;\r\n]+;[^\s;]+@[^\s;]+", text):
+        raise ValueError("must look like BM-{Company}-{Integration};contact@company.example")
+    return text
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL, lower-case, without a path.
+
+    Raises:
+        ValueError: it is not an http or https origin, or carries a path, a query or a user.
+    """
+    form = "it is not an origin such as https://host or http://host:port"
+    try:
+        parts = urlsplit(url.strip())
+        port_number = parts.port
+    except ValueError:
+        raise ValueError(form) from None  # its own words quote what was given
+    name = parts.hostname or ""
+    if parts.scheme not in {"http", "https"} or port_number == 0 or not _is_host(name):
+        raise ValueError(form)
+    if parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("an origin has no path, query, fragment or user: https://host or http://host:port")
+    host = f"[{name}]" if ":" in name else name
+    default = {"http": 80, "https": 443}[parts.scheme]
+    port = f":{port_number}" if port_number not in {None, default} else ""
+    return f"{parts.scheme}://{host}{port}"
+
+
+def _is_host(name: str) -> bool:
+    if ":" not in name:
+        return HOST_NAME.fullmatch(name.removesuffix(".")) is not None
+    try:
+        return IPv6Address(name).scope_id is None
+    except ValueError:
+        return False
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        SettingsError: a variable has a value that can't be used; every such variable is named.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{ENV_PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors(include_input=False)
+        )
+        raise SettingsError(f"These settings can't be used: {faults}.") from None

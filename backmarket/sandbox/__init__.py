@@ -1,0 +1,33 @@
+"""A stateful stand-in for the Back Market API, for the demo, the tests and the benchmarks.
+
+In process: `create_app(World(...))` is an ASGI application, and `InProcessTransport(World(...))` lets an ordinary
+httpx client ask it. In a process of its own: `SandboxServer` or
+`python -m backmarket.sandbox`. What it believes of the real API without proof: `docs/assumptions.md`.
+"""
+
+from backmarket.sandbox.app import create_app
+from backmarket.sandbox.changes import Change, Changed
+from backmarket.sandbox.faults import Fault
+from backmarket.sandbox.in_process import InProcessTransport
+from backmarket.sandbox.remote import SandboxControl
+from backmarket.sandbox.sellers import SellerSpec
+from backmarket.sandbox.server import SandboxServer, run
+from backmarket.sandbox.settings import Assumptions, Settings
+from backmarket.sandbox.statistics import Stats
+from backmarket.sandbox.world import World
+
+__all__ = [
+    "Assumptions",
+    "Change",
+    "Changed",
+    "Fault",
+    "InProcessTransport",
+    "SandboxControl",
+    "SandboxServer",
+    "SellerSpec",
+    "Settings",
+    "Stats",
+    "World",
+    "create_app",
+    "run",
+]

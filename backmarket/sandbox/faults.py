@@ -1,0 +1,121 @@
+"""Faults on demand: rules that say which requests go wrong, and how."""
+
+from __future__ import annotations
+
+from itertools import count
+from random import Random
+from typing import Final, Literal
+
+import msgspec
+
+FaultKind = Literal[
+    "status", "waf_html", "waf_json", "forbidden", "unauthorized", "rate_limited", "early_404",
+    "garbage", "empty", "redirect", "large_pdf",
+    "reset", "close", "cut", "slow", "timeout",
+    "repeat_page", "early_empty_page", "next_null_early", "wrong_count",
+    "unknown_fields", "unknown_states", "nulls", "wrong_types", "id_missing", "nul_characters",
+    "lone_surrogate", "task_fails", "task_hangs", "task_odd",
+]  # fmt: skip
+
+UNANSWERED: Final = frozenset({"reset", "close", "timeout"})
+"""The caller gets no answer at all."""
+
+
+class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """One rule. A request that matches it suffers `kind`; the first rule that matches wins.
+
+    Attributes:
+        kind: what goes wrong.
+            Answers instead of the right one: `status` (see `status` and `html`), `waf_html`, `waf_json`,
+            `forbidden` (403, not subscribed), `unauthorized`, `rate_limited` (one 429), `early_404`,
+            `garbage` (200 with HTML), `empty` (200 with nothing), `redirect` (302 to `location`), `large_pdf`
+            (a PDF of `value` bytes).
+            On the wire: `reset` (TCP RST, no answer), `close` (closed, no answer), `cut` (Content-Length
+            larger than what comes), `slow` (the body over `seconds`), `timeout` (no answer until the caller
+            gives up or `seconds` are over).
+            The list itself: `repeat_page` (always page `value`, 1 if not given), `early_empty_page`,
+            `next_null_early`, `wrong_count` (by `value`, -1 if not given).
+            Its rows: `unknown_fields`, `unknown_states`, `nulls`, `wrong_types`, `id_missing` (of one row),
+            `nul_characters`, `lone_surrogate`.
+            Of a bulk file (operation `listings.bulk`), the task: `task_fails` (status 8, nothing applied),
+            `task_hangs` (status 2 for ever), `task_odd` (status 7 for ever).
+        operation: only this operation, such as `orders.list`.
+        seller: only requests of this seller, by name.
+        page: only this page.
+        path: only this path, such as that of one label.
+        probability: of those requests, this share, drawn from the seed.
+        after: the first so many matching requests are spared.
+        count: at most so many times.
+        status: for `status`: 500, 502, 503, 504 or any other.
+        html: for `status`: an HTML page rather than JSON.
+        seconds: for `slow` and `timeout`.
+        value: see `kind`.
+        location: see `kind`.
+        applied: the operation takes place before its answer is lost or replaced (a write whose outcome the
+            caller can't know).
+    """
+
+    kind: FaultKind
+    operation: str | None = None
+    seller: str | None = None
+    page: int | None = None
+    path: str | None = None
+    probability: float = 1.0
+    after: int = 0
+    count: int | None = None
+    status: int = 500
+    html: bool = False
+    seconds: float = 60.0
+    value: int | None = None
+    location: str = ""
+    applied: bool = False
+
+
+class Rule:
+    """A fault in force, and how often it struck."""
+
+    def __init__(self, number: int, fault: Fault) -> None:
+        self.number = number
+        self.fault = fault
+        self.seen = 0
+        self.struck = 0
+
+    def strikes(self, operation: str, seller: str, page: int | None, path: str, rng: Random) -> bool:
+        """Whether this request suffers; counts it either way."""
+        fault = self.fault
+        wanted = ((fault.operation, operation), (fault.seller, seller), (fault.page, page), (fault.path, path))
+        if any(value is not None and value != actual for value, actual in wanted):
+            return False
+        self.seen += 1
+        if self.seen <= fault.after or (fault.count is not None and self.struck >= fault.count):
+            return False
+        if fault.probability < 1.0 and rng.random() >= fault.probability:
+            return False
+        self.struck += 1
+        return True
+
+
+class Faults:
+    """The rules in force, in the order in which they were added."""
+
+    def __init__(self, rng: Random) -> None:
+        self.rules: list[Rule] = []
+        self._rng = rng
+        self._numbers = count(1)
+
+    def add(self, fault: Fault) -> int:
+        """Put a rule in force; returns its number, for `remove`."""
+        rule = Rule(next(self._numbers), fault)
+        self.rules.append(rule)
+        return rule.number
+
+    def remove(self, number: int | None = None) -> None:
+        """Lift one rule, or all."""
+        self.rules = [] if number is None else [rule for rule in self.rules if rule.number != number]
+
+    def pick(self, operation: str, seller: str, page: int | None, path: str) -> Fault | None:
+        """The fault that this request suffers, if any."""
+        for rule in self.rules:
+            if rule.strikes(operation, seller, page, path, self._rng):
+                return rule.fault
+        return None

@@ -1,0 +1,122 @@
+"""Bulk tasks: the work of `POST /ws/listings`, done after a while, and what became of it (`GET /ws/tasks/{taskId}`)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from backmarket.sandbox.answers import Answer, Refused, in_json, refusal
+from backmarket.sandbox.calls import Call
+
+Report = dict[str, dict[str, Any]]
+"""For each SKU: `status` ok or error, and `errors`, a list of texts."""
+
+WAITING: Final = 0
+WORKING: Final = 2
+FAILED: Final = 8
+DONE: Final = 9
+"""`action_status`; 3 and 7 exist too, and the document does not say what they are."""
+
+
+@dataclass
+class Task:
+    """One bulk job. `work` is called once, when its time has come."""
+
+    id: int
+    submitted: datetime
+    due: datetime
+    work: Callable[[], Report]
+    outcome: int = DONE
+    status: int = WAITING
+    report: Report | None = None
+
+
+class TaskList:
+    """The tasks of one seller."""
+
+    def __init__(self, ids: Callable[[], int]) -> None:
+        self._ids = ids
+        self._tasks: dict[int, Task] = {}
+
+    def submit(self, now: datetime, delay: float, work: Callable[[], Report], outcome: int) -> Task:
+        """A new task.
+
+        Args:
+            now: when it was submitted.
+            delay: seconds until its work is done.
+            work: does it.
+            outcome: DONE; FAILED, then the work is not done; any other status stays for ever.
+        """
+        task = Task(self._ids(), now, now + timedelta(seconds=delay), work, outcome)
+        self._tasks[task.id] = task
+        return task
+
+    def settle(self, now: datetime) -> None:
+        """Do the work of the tasks whose time has come, in the order in which they were submitted."""
+        for task in self._tasks.values():
+            if task.status not in {WAITING, WORKING}:
+                continue
+            if now < task.due:
+                task.status = WAITING if (now - task.submitted) < (task.due - task.submitted) / 2 else WORKING
+                continue
+            task.status = task.outcome
+            if task.outcome == DONE:
+                task.report = task.work()
+
+    def get(self, task_id: int) -> Task | None:
+        """The task with this id."""
+        return self._tasks.get(task_id)
+
+
+class SkuLedger:
+    """SKU lines that a seller sent for processing in the last hour: bulk files and single updates together."""
+
+    def __init__(self) -> None:
+        self._entries: deque[tuple[float, int]] = deque()
+        self.lines = 0
+        self.refused = 0
+
+    def take(self, lines: int, now: float, limit: int, window: float) -> bool:
+        """Count some lines, unless more than `limit` would then lie in the last `window` seconds."""
+        while self._entries and self._entries[0][0] <= now - window:
+            self._entries.popleft()
+        if sum(entry[1] for entry in self._entries) + lines > limit:
+            self.refused += 1
+            return False
+        self._entries.append((now, lines))
+        self.lines += lines
+        return True
+
+
+async def get_task(call: Call) -> Answer:
+    """`GET /ws/tasks/{taskId}`: the status and, once done, the report in the shape assumed."""
+    task = call.seller.tasks.get(call.path_number("task_id"))
+    if task is None:
+        raise Refused(refusal(404, "Task not found.", code="task-not-found"))
+    return in_json(
+        {
+            "task_id": task.id,
+            "action_status": task.status,
+            "last_action_error": "Task has been interrupted." if task.status == FAILED else None,
+            "result": _shaped(task.report, call.world.settings.assumptions.task_result),
+            "statuscode": 200,
+        }
+    )
+
+
+def _shaped(report: Report | None, shape: str) -> Any:
+    if shape == "nothing":
+        return None
+    if shape == "errors":
+        return {sku: entry["errors"] for sku, entry in (report or {}).items() if entry["errors"]}
+    if report is None:
+        return None if shape == "text" else [] if shape == "list" else {}
+    if shape == "dict":
+        return report
+    rows = [{"sku": sku, **entry} for sku, entry in report.items()]
+    return rows if shape == "list" else "\n".join(msgspec.json.encode(row).decode() for row in rows)

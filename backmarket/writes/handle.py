@@ -1,0 +1,159 @@
+"""What a caller has in hand of a write that was asked for: how it ended, or why it has not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic, sleep
+from typing import Any
+
+from backmarket.connections import check_usable, get
+from backmarket.database import Database
+from backmarket.errors import UnknownOutcome, UsageError, WaitTimeout, WriteNotFound, WriteRefused
+from backmarket.writes import rows
+from backmarket.writes.rows import ConfirmedBy, Write, WriteState
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOutcome:
+    """A write that succeeded.
+
+    Attributes:
+        write_id: which.
+        confirmed_by: `answer`: the API said so. `reading_back`: the answer was lost, and what was asked for is there.
+            `person`: somebody looked.
+        requests: sent for it; more than 1: an earlier one certainly had not arrived.
+        settled_at: when that was known.
+    """
+
+    write_id: int
+    confirmed_by: ConfirmedBy
+    requests: int
+    settled_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WriteHandle:
+    """A write that was asked for. It is sent by itself; waiting is optional.
+
+    Attributes:
+        organization_id: whose.
+        id: of the write.
+        nudged: a message was sent; False: the broker is away, and the write goes when the dispatcher finds it.
+    """
+
+    organization_id: str
+    id: int
+    nudged: bool
+    _database: Database = field(repr=False)
+
+    def write(self) -> Write:
+        """The write as it is now.
+
+        Raises:
+            ConnectionNotFound: the connection was removed, and the write with it.
+            WriteNotFound: its retention is over.
+        """
+        found = rows.get(self._database, self.organization_id, self.id)
+        if found is not None:
+            return found
+        get(self._database, self.organization_id)
+        raise WriteNotFound(f"Write {self.id} is not stored any more: it came to its end long ago.")
+
+    def done(self) -> WriteOutcome | None:
+        """How the write ended; None: it has not, and goes on by itself.
+
+        Raises:
+            WriteRefused: the API said no, or it can't be sent any more; nothing was changed.
+            UnknownOutcome: it may have happened, and a person has to look; the text says what is known.
+            ConnectionNotFound, WriteNotFound: see `write`.
+        """
+        return _outcome(self.write())
+
+    def wait(self, timeout: float = 60.0) -> WriteOutcome:
+        """Wait until the write has come to its end.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            WaitTimeout: it has not; it goes on by itself. The text says what it waits for.
+            WriteRefused, UnknownOutcome, ConnectionNotFound, WriteNotFound: see `done`.
+        """
+        until, pause = monotonic() + timeout, 0.02
+        while True:
+            write = self.write()
+            outcome = _outcome(write)
+            if outcome is not None:
+                return outcome
+            if monotonic() + pause > until:
+                raise WaitTimeout(f"{_why_not_done(self._database, write)} (Waited {timeout:g} s.)")
+            sleep(pause)
+            pause = min(pause * 1.5, 0.5)
+
+
+def _outcome(write: Write) -> WriteOutcome | None:
+    marks: dict[str, Any] = {
+        "status": write.error_status,
+        "request_id": write.error_request_id,
+        "cf_ray": write.error_cf_ray,
+    }
+    if write.state is WriteState.SUCCEEDED and write.settled_at is not None:
+        return WriteOutcome(write.id, write.confirmed_by or "answer", write.sent, write.settled_at)
+    if write.state is WriteState.REFUSED:
+        text = f"Write {write.id} was refused: {write.error}"
+        raise WriteRefused(text, reason=write.error_code or "refused", **marks)
+    if write.undecided:
+        raise UnknownOutcome(f"What became of write {write.id} is not known: {write.error}", **marks)
+    return None
+
+
+def _why_not_done(database: Database, write: Write) -> str:
+    """What an open write waits for."""
+    try:
+        check_usable(get(database, write.organization_id))
+    except UsageError as error:
+        return f"The write is kept, and waits: {error.message}"
+    with database.transaction() as transaction:
+        before = rows.select(transaction, write.organization_id, write.behind) if write.behind else None
+        sender = rows.sender(transaction, write.organization_id)
+    if before is not None:
+        return _held_back_by(before)
+    return _being_sent(write) or _not_sent_because(sender)
+
+
+def _being_sent(write: Write) -> str:
+    if write.state is not WriteState.PENDING:
+        return f"{write.error or 'The write was sent, and has no answer yet.'} {_read_back(write)}"
+    return f"The write was not sent yet: {write.error} {_again(write.due_at)}" if write.error else ""
+
+
+def _not_sent_because(sender: rows.Sender) -> str:
+    if sender.running:
+        return "A worker is at the writes of this organization; this one waits for its turn."
+    if sender.paused:
+        return (
+            "The write waits: the requests of its account are used up for now, Redis can't be reached, or the API's"
+            f" firewall refused another one; the worker's log says which. {_again(sender.due_at)}"
+        )
+    return (
+        "No worker has taken the write up: is a worker with the queue 'writes' running, and does it use the same"
+        " broker? The write is kept."
+    )
+
+
+def _held_back_by(before: Write) -> str:
+    if before.undecided:
+        return (
+            f"The write waits for write {before.id} of the same object, of which nobody knows whether it happened:"
+            f" {before.error} Decide it with `backmarket writes retry` or `backmarket writes settle`."
+        )
+    return f"The write waits for write {before.id} of the same object, which was asked for before it."
+
+
+def _read_back(write: Write) -> str:
+    return f"It is read back after {write.settle_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC." if write.settle_at else ""
+
+
+def _again(at: datetime | None) -> str:
+    return f"It is tried again after {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC." if at else ""

@@ -1,0 +1,173 @@
+"""How a CSV file is written: encoding, delimiter, quote, line end. Found by its header, or told.
+
+The encoding is UTF-8, unless a byte order mark or the header says UTF-16 or UTF-32. A one-byte encoding is never
+guessed: Windows-1252, 1250 and 1253 read the same bytes as different letters, all of them plausible.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from backmarket.errors import InvalidArgument
+
+DELIMITERS = (";", ",", "\t", "|")
+QUOTES = ('"', "'")
+
+SAMPLE = 65_536
+"""Bytes of the file's beginning that are looked at; the header must lie within."""
+
+_KEEPING = "backmarket.undecodable"
+"""Python's own `surrogateescape` keeps bytes from 0x80 on only; UTF-16 and Shift-JIS fail at others, too."""
+
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32-le",  # before UTF-16, whose mark is its beginning
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+
+ENCODINGS = (
+    *("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be", "ascii"),
+    *(f"cp{number}" for number in (437, 850, 852, 858, 932, *range(1250, 1259))),
+    *(f"iso8859-{number}" for number in (1, 2, 3, 4, 5, 7, 9, 10, 13, 14, 15, 16)),
+    *("mac-roman", "shift_jis", "euc_jp"),
+)
+"""Those that a file may be said to have, as `codecs` names them; each by any of its names."""
+
+_WIDE = {"utf-16": "utf-16-le", "utf-32": "utf-32-le", "utf-8-sig": "utf-8"}
+"""What is read where no mark decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a file is written.
+
+    Attributes:
+        encoding: by its name in `codecs`.
+        mark: the byte order mark that the file begins with; empty: none.
+        delimiter: one character.
+        quotechar: one character.
+        line_end: that of the header; the others may differ.
+    """
+
+    encoding: str
+    mark: bytes
+    delimiter: str
+    quotechar: str
+    line_end: str
+
+    def __str__(self) -> str:
+        ends = {"\n": "\\n", "\r\n": "\\r\\n", "\r": "\\r"}[self.line_end]
+        mark = " with byte order mark" if self.mark else ""
+        return f"{self.encoding}{mark}, delimiter {self.delimiter!r}, quote {self.quotechar}, line end {ends}"
+
+
+def find_dialect(
+    sample: bytes, *, delimiter: str | None = None, quotechar: str | None = None, encoding: str | None = None
+) -> Dialect | None:
+    """The dialect in which the header has a column `sku`; None: there is none.
+
+    Args:
+        sample: the beginning of the file.
+        delimiter: given, if it isn't to be found.
+        quotechar: the same.
+        encoding: the same.
+
+    Raises:
+        InvalidArgument: what was given can't be.
+    """
+    _check_given(delimiter, quotechar)
+    delimiters = (delimiter,) if delimiter is not None else DELIMITERS
+    quotes = (quotechar,) if quotechar is not None else QUOTES
+    for mark, name in _encodings(sample, encoding):
+        text = codecs.getincrementaldecoder(name)(undecodable(name)).decode(sample.removeprefix(mark))
+        found = [
+            (len(names), _quoted(text, each, quote), each, quote)
+            for quote in quotes
+            for each in delimiters
+            if each != quote and "sku" in (names := header_names(text, each, quote))
+        ]
+        if found:
+            *_, each, quote = max(found, key=lambda one: one[:2])
+            return Dialect(name, mark, each, quote, _line_end(text))
+    return None
+
+
+def undecodable(encoding: str) -> str:
+    """The error handler that keeps each byte that can't be decoded as one lone surrogate, U+DC00 and the byte."""
+    return "surrogateescape" if encoding in {"utf-8", "ascii"} else _KEEPING
+
+
+def header_names(text: str, delimiter: str, quotechar: str) -> list[str]:
+    """The names in the first line that is not empty, in lower case, without white space around them."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quotechar)
+    try:
+        return [name.strip().lower() for name in next((cells for cells in reader if "".join(cells).strip()), [])]
+    except csv.Error:
+        return []
+
+
+def _quoted(text: str, delimiter: str, quotechar: str) -> int:
+    """How many fields have this quote around them, as far as one look tells."""
+    quote, mark = re.escape(quotechar), re.escape(delimiter)
+    return len(re.findall(rf"(?:^|{mark}){quote}[^{quote}\r\n]*{quote}(?={mark}|[\r\n]|\Z)", text, re.MULTILINE))
+
+
+def _encodings(sample: bytes, given: str | None) -> Iterator[tuple[bytes, str]]:
+    marked = next(((mark, name) for mark, name in _MARKS.items() if sample.startswith(mark)), None)
+    wanted = None if given is None else _known(given)
+    if marked:
+        mark, name = marked
+        if wanted is not None and not name.startswith(wanted.removesuffix("-sig")):
+            raise InvalidArgument(
+                f"The file begins with the byte order mark of {name}, and its encoding was given as {given}:"
+                " leave the encoding out."
+            )
+        yield mark, name
+    elif wanted is not None:
+        yield b"", _WIDE.get(wanted, wanted)
+    else:
+        yield b"", "utf-8"
+        if b"\0" in sample:
+            yield b"", "utf-16-le"
+            yield b"", "utf-16-be"
+
+
+def _known(encoding: str) -> str:
+    try:
+        name = codecs.lookup(encoding).name
+    except (LookupError, ValueError):
+        name = ""
+    if name not in ENCODINGS:
+        raise InvalidArgument("The encoding is none that a bulk file may have; those are " + ", ".join(ENCODINGS) + ".")
+    return name
+
+
+def _check_given(delimiter: str | None, quotechar: str | None) -> None:
+    for name, value in (("delimiter", delimiter), ("quotechar", quotechar)):
+        if value is not None and (len(value) != 1 or value in "\r\n\0" or value.isalnum() or not value.isascii()):
+            raise InvalidArgument(
+                f'{name} is one ASCII character that is no letter, digit or line end, such as ; or ".'
+            )
+    if delimiter is not None and delimiter == quotechar:
+        raise InvalidArgument("delimiter and quotechar are the same character; they must differ.")
+
+
+def _line_end(text: str) -> str:
+    line = io.StringIO(text.lstrip("\r\n"), newline="").readline()
+    return next((end for end in ("\r\n", "\n", "\r") if line.endswith(end)), "\n")
+
+
+def _keep_byte(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(_KEEPING, _keep_byte)

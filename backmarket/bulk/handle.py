@@ -1,0 +1,104 @@
+"""What a caller has in hand of a bulk job: how far it is, how it ended, and what became of each line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from time import monotonic, sleep
+
+from backmarket.bulk import jobs, queries, reports
+from backmarket.bulk.reports import ReportLine
+from backmarket.bulk.rows import Job, JobState
+from backmarket.errors import WaitTimeout, error_for
+from backmarket.services import Services
+from backmarket.status import SyncOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class BulkHandle:
+    """A bulk job that was submitted. It goes on by itself; waiting is optional.
+
+    Attributes:
+        organization_id: whose.
+        id: of the job.
+        expected_duration: at least, until its last line is sent, as far as was known when it was submitted.
+    """
+
+    organization_id: str
+    id: int
+    expected_duration: timedelta
+    _services: Services = field(repr=False)
+
+    def status(self) -> Job:
+        """The job as it is now.
+
+        Raises:
+            BulkJobNotFound: the connection was removed, and the job with it.
+        """
+        return jobs.get(self._services.database, self.organization_id, self.id)
+
+    def waits_for(self) -> str:
+        """What it waits for, in words; empty: it has ended."""
+        return queries.what_it_waits_for(self._services.database, self.status())
+
+    def done(self) -> Job | None:
+        """The job, once it has ended; None: it goes on by itself. Its state says how it ended.
+
+        Raises:
+            BackMarketError: no line of it was done; the class says why.
+            BulkJobNotFound: see `status`.
+        """
+        job = self.status()
+        if job.state is JobState.FAILED:
+            raise error_for(job.error_code or "error", f"Bulk job {job.id} failed: {job.error}")
+        return job if job.ended_at is not None else None
+
+    def wait(self, timeout: float = 60.0, *, poll_interval: float | None = None) -> Job:
+        """Wait until the job has ended: `done`, `done_with_errors` (see `report`) or `cancelled`.
+
+        Args:
+            timeout: seconds. A large file may take days (`expected_duration`).
+            poll_interval: seconds between two looks at its row; None: short ones first, a second at the most.
+
+        Raises:
+            WaitTimeout: it has not; it goes on by itself. The text says what it waits for.
+            BackMarketError: no line of it was done; see `done`.
+        """
+        until, pause = monotonic() + timeout, poll_interval or 0.05
+        while True:
+            job = self.done()
+            if job is not None:
+                return job
+            if monotonic() >= until:
+                raise WaitTimeout(
+                    f"Bulk job {self.id} has not ended within {timeout:g} s, and goes on by itself. {self.waits_for()}"
+                )
+            sleep(max(0.0, min(pause, until - monotonic())))
+            pause = poll_interval or min(pause * 1.5, 1.0)
+
+    def report(self) -> Iterator[ReportLine]:
+        """What became of each line of the file, as it is known now, in the file's order.
+
+        Raises:
+            BulkJobNotFound: see `status`.
+            BucketUnavailable: the S3 server is away.
+        """
+        return reports.lines(self._services, self.status())
+
+    def report_url(self, *, expires: int = reports.LINK_SECONDS) -> str:
+        """A link to the report as a CSV file, once the job has ended; see `reports.url`."""
+        return reports.url(self._services, self.organization_id, self.id, expires=expires)
+
+
+@dataclass(frozen=True, slots=True)
+class BulkSyncOutcome:
+    """A bulk job that ended, and the sync of the listings after it.
+
+    Attributes:
+        job: its state says how it ended, its counts what became of its lines.
+        sync: what the sync found.
+    """
+
+    job: Job
+    sync: SyncOutcome

@@ -1,0 +1,266 @@
+"""Bulk jobs: submitted, looked at, cancelled, and what a person decides about a part whose fate is unknown.
+
+The files of a job are in the bucket before its rows are written: `original`, and `lines.csv`, whose first line is the
+header and of which every part is a range (`backmarket.object_keys.bulk_key`). From then on the rows are the truth, and
+a turn (`turns.run_turn`) does what is due of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal, get_args
+
+from backmarket import work
+from backmarket.bulk import ending, fates, rows
+from backmarket.bulk.records import Fate, Job, JobState, LineOutcome, NewJob, NewPart, Outcome, Part, PartState
+from backmarket.client.endpoints import check_locale
+from backmarket.connections import Connection, check_usable
+from backmarket.connections.connection import select
+from backmarket.database import Database, Transaction
+from backmarket.errors import BackMarketError, BulkCancelled, BulkJobNotFound, InvalidArgument
+from backmarket.messages import Nudge
+from backmarket.object_keys import bulk_job_prefix
+from backmarket.services import Services
+from backmarket.settings import Settings
+
+__all__ = [
+    "Job", "JobState", "LineOutcome", "NewPart", "Outcome", "Part", "PartState", "Resolution", "Submission", "cancel",
+    "get", "hasten", "new_id", "parts", "resolve", "submit",
+]  # fmt: skip
+
+PARTS_AT_ONCE = 100
+"""Parts that are read at once."""
+
+Resolution = Literal["arrived", "not_arrived"]
+"""What a person found out about a part whose fate is unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A file that was checked, cut and stored in the bucket.
+
+    Args:
+        job_id: of `new_id`; the objects are named by it.
+        organization_id: whose.
+        header: the first line of lines.csv, with its line end.
+        parts: what is to be sent, as `cutting.cut` gives it; none where every line was left out, or the file refused.
+        lines: of listings in the seller's file.
+        fingerprint: hexadecimal SHA-256 of the file and of what was asked; the same idempotency key with another one
+            is refused.
+        bad_lines: that are left out since they are wrong.
+        unchanged_lines: that are left out since they change nothing.
+        file_name: what the seller calls it.
+        locale: the market that prices and texts belong to; None: the connection's.
+        max_age: what is not sent after so long never is.
+        idempotency_key: the caller's own name for this job.
+        environment: must be the connection's, if given.
+        refused: the file can't be sent: the job is written down as failed, with this reason.
+    """
+
+    job_id: int
+    organization_id: str
+    header: str = field(repr=False)
+    parts: Iterable[NewPart] = field(repr=False)
+    lines: int
+    fingerprint: str
+    bad_lines: int = 0
+    unchanged_lines: int = 0
+    file_name: str | None = None
+    locale: str | None = None
+    max_age: timedelta | None = None
+    idempotency_key: str | None = None
+    environment: str | None = None
+    refused: BackMarketError | None = None
+
+
+def new_id(database: Database) -> int:
+    """An id for a job, under which its files are stored before its row is written; never given twice."""
+    with database.transaction() as transaction:
+        return rows.new_id(transaction)
+
+
+def submit(services: Services, submission: Submission) -> int:
+    """Write a job down with all of its parts, in one transaction; it is sent from then on.
+
+    Args:
+        services: of the process.
+        submission: what is to be sent.
+
+    Returns:
+        The job's id: another than `submission.job_id` where a job with the same idempotency key was there; the caller
+        then deletes the files that it stored.
+
+    Raises:
+        InvalidArgument: the idempotency key belongs to another file, or was given with other options; the region has
+            no such locale.
+        ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized, EnvironmentMismatch: see
+            `check_usable`.
+    """
+    organization_id = submission.organization_id
+    with services.database.transaction() as transaction:
+        new = _new_job(_locked(transaction, organization_id), submission)
+        if rows.insert(transaction, new):
+            rows.insert_parts(transaction, organization_id, new.id, submission.parts)
+            work.want(transaction, organization_id, "bulk")
+            job_id = new.id
+        else:
+            job_id = _repeated(transaction, submission)
+    services.producer.nudge([Nudge("bulk", organization_id)])
+    return job_id
+
+
+def get(database: Database, organization_id: str, job_id: int) -> Job:
+    """A job, with how many of its lines are where.
+
+    Raises:
+        BulkJobNotFound: there is none.
+    """
+    with database.transaction() as transaction:
+        return _job(transaction, organization_id, job_id)
+
+
+def parts(database: Database, organization_id: str, job_id: int) -> Iterator[Part]:
+    """The parts of a job in their order, read some at a time. `Part.line_outcomes` says what became of each line."""
+    number = 0
+    while True:
+        with database.transaction() as transaction:
+            found = rows.parts_after(transaction, organization_id, job_id, number, limit=PARTS_AT_ONCE)
+        yield from found
+        if len(found) < PARTS_AT_ONCE:
+            return
+        number = found[-1].number
+
+
+def cancel(services: Services, organization_id: str, job_id: int) -> Job:
+    """Send nothing more of a job. What Back Market has already, it works off; the job ends when that is over.
+
+    A job that has ended stays as it is.
+
+    Raises:
+        BulkJobNotFound: there is none.
+    """
+    with services.database.transaction() as transaction:
+        _job(transaction, organization_id, job_id)
+        # the lease's row first, as whoever sends has it
+        work.want(transaction, organization_id, "bulk")
+        fates.cancel(transaction, organization_id, job_id, BulkCancelled("The job was cancelled before it was sent."))
+    ending.end_jobs(services.database, organization_id)
+    services.producer.nudge([Nudge("bulk", organization_id)])
+    return get(services.database, organization_id, job_id)
+
+
+def resolve(services: Services, organization_id: str, job_id: int, number: int, outcome: Resolution) -> Job:
+    """Decide what became of a part whose fate nobody knows, after having looked at Back Market.
+
+    Also of one whose task has not come to an end for `bulk_unexplained_after`.
+
+    Args:
+        services: of the process.
+        organization_id: whose.
+        job_id: which job.
+        number: which of its parts.
+        outcome: `arrived`: its lines count as done. `not_arrived`: it is sent again, and the job goes on.
+
+    Raises:
+        BulkJobNotFound: there is no such job or part.
+        InvalidArgument: its fate is known, or it is still being read back; or it can't be sent any more, as the
+            connection has left its market.
+    """
+    if outcome not in get_args(Resolution):
+        raise InvalidArgument(f"The outcome is one of {', '.join(get_args(Resolution))}, not {outcome!r}.")
+    with services.database.transaction() as transaction:
+        work.want(transaction, organization_id, "bulk")
+        part = _undecided(services.settings, transaction, organization_id, job_id, number)
+        if outcome == "arrived":
+            failed = {each.line: each for each in part.line_outcomes() if each.outcome is Outcome.FAILED}
+            fates.settle(transaction, part, Fate(state=PartState.DONE, outcomes=failed, arrived=True))
+            ending.end_anew(transaction, organization_id, job_id)
+        else:
+            _check_market(transaction, part)
+            fates.reopen(transaction, part)
+    ending.end_jobs(services.database, organization_id)
+    services.producer.nudge([Nudge("bulk", organization_id)])
+    return get(services.database, organization_id, job_id)
+
+
+def hasten(database: Database, organization_id: str) -> None:
+    """Let what waits for its next try be due now; not what waits for the quota, or is to be read back later."""
+    with database.transaction() as transaction:
+        if fates.hasten(transaction, organization_id):
+            work.want(transaction, organization_id, "bulk")
+
+
+def _locked(transaction: Transaction, organization_id: str) -> Connection:
+    """The connection, which nobody changes until the transaction ends: its market is the job's."""
+    transaction.execute("SELECT FROM backmarket.connections WHERE organization_id = %s FOR SHARE", (organization_id,))
+    return select(transaction, organization_id)
+
+
+def _new_job(connection: Connection, submission: Submission) -> NewJob:
+    check_usable(connection, submission.environment)
+    return NewJob(
+        organization_id=connection.organization_id,
+        id=submission.job_id,
+        object_prefix=bulk_job_prefix(connection.organization_id, submission.job_id),
+        file_name=submission.file_name,
+        locale=check_locale(connection.region, submission.locale or connection.locale),
+        environment=connection.environment,
+        region=connection.region,
+        base_url=connection.base_url,
+        header=submission.header,
+        lines=submission.lines,
+        bad_lines=submission.bad_lines,
+        unchanged_lines=submission.unchanged_lines,
+        idempotency_key=submission.idempotency_key,
+        fingerprint=submission.fingerprint,
+        max_age=submission.max_age.total_seconds() if submission.max_age is not None else None,
+        error=submission.refused,
+    )
+
+
+def _repeated(transaction: Transaction, submission: Submission) -> int:
+    key = submission.idempotency_key
+    found = rows.by_key(transaction, submission.organization_id, key) if key is not None else None
+    if found is None or found[1] != submission.fingerprint:
+        raise InvalidArgument(
+            "A bulk job with this idempotency key was submitted before with another file or other options: choose"
+            " another key."
+        )
+    return found[0]
+
+
+def _job(transaction: Transaction, organization_id: str, job_id: int) -> Job:
+    job = rows.select_job(transaction, organization_id, job_id)
+    if job is None:
+        raise BulkJobNotFound(f"There is no bulk job {job_id} of this organization: see `backmarket bulk list`.")
+    return job
+
+
+def _undecided(settings: Settings, transaction: Transaction, organization_id: str, job_id: int, number: int) -> Part:
+    _job(transaction, organization_id, job_id)
+    part = rows.select_part(transaction, organization_id, job_id, number)
+    if part is None:
+        raise BulkJobNotFound(f"Bulk job {job_id} has no part {number}: see `backmarket bulk show`.")
+    old = datetime.now(UTC) - timedelta(seconds=settings.bulk_unexplained_after)
+    hangs = part.state is PartState.SUBMITTED and part.submitted_at is not None and part.submitted_at < old
+    if not hangs and (part.state is not PartState.UNKNOWN or part.due_at is not None):
+        waits = part.state in {PartState.SUBMITTING, PartState.UNKNOWN}
+        why = "it is read back by itself first" if waits else f"it is {part.state}"
+        raise InvalidArgument(f"Nothing is to be decided about part {number} of bulk job {job_id}: {why}.")
+    return part
+
+
+def _check_market(transaction: Transaction, part: Part) -> None:
+    if transaction.execute(_SAME_MARKET, (part.organization_id, part.job_id)).fetchone() is None:
+        raise InvalidArgument(
+            "The connection is for another region, environment or base URL than this job was meant for: submit the"
+            " file again."
+        )
+
+
+_SAME_MARKET = """
+SELECT FROM backmarket.bulk_jobs j JOIN backmarket.connections c USING (organization_id, environment, region)
+WHERE organization_id = %s AND j.id = %s AND j.base_url IS NOT DISTINCT FROM c.base_url
+"""

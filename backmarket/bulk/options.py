@@ -1,0 +1,131 @@
+"""How a file is to be read and sent: said by a caller, or by a message."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote
+
+from backmarket.bulk.spooling import File
+from backmarket.errors import InvalidArgument
+
+NAME_LONGEST = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a file is to be read, and what is to be done with it.
+
+    Args:
+        delimiter: between fields; None: found by the header.
+        quotechar: around fields; None: found by the header.
+        encoding: of the bytes; None: UTF-8, or what its byte order mark says.
+        locale: the market that prices and texts belong to; None: the connection's.
+        skip_bad_lines: send the others; without it, one bad line refuses the file.
+        skip_unchanged: leave out lines that change nothing by the latest sync of the listings.
+        max_age: what is not sent so long after it was submitted never is.
+        idempotency_key: the caller's own name for the job: repeating the call gives the same job.
+        environment: must be the connection's, if given.
+        file_name: what a person calls the file; None: its own name, if it has one.
+    """
+
+    delimiter: str | None = None
+    quotechar: str | None = None
+    encoding: str | None = None
+    locale: str | None = None
+    skip_bad_lines: bool = False
+    skip_unchanged: bool = False
+    max_age: timedelta | None = None
+    idempotency_key: str | None = None
+    environment: str | None = None
+    file_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_age is not None and self.max_age <= timedelta():
+            raise InvalidArgument("max_age is how long the file is good for: more than nothing.")
+        if self.idempotency_key is not None and not 1 <= len(self.idempotency_key) <= 200:
+            raise InvalidArgument("An idempotency key has 1 to 200 characters.")
+
+    def fingerprint(self, content: str) -> str:
+        """The same for the same file, asked for in the same way.
+
+        Args:
+            content: hexadecimal hash of the file.
+        """
+        told = (
+            content, self.delimiter, self.quotechar, self.encoding, self.locale, self.skip_bad_lines,
+            self.skip_unchanged, self.max_age.total_seconds() if self.max_age else None,
+        )  # fmt: skip
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def from_message(object_key: str, content: str, options: Mapping[str, Any]) -> Options:
+    """The options of a message, with a key by which the same message gives the same job.
+
+    Args:
+        object_key: of the file.
+        content: hexadecimal hash of the file.
+        options: those of `Options`, `max_age` in seconds.
+
+    Raises:
+        InvalidArgument: an option that can't be.
+    """
+    unknown = options.keys() - _OF_A_MESSAGE.keys()
+    if unknown:
+        raise InvalidArgument(f"There is no option {min(unknown)!r}; there are {', '.join(_OF_A_MESSAGE)}.")
+    for name, value in options.items():
+        if value is not None and (not isinstance(value, _OF_A_MESSAGE[name]) or isinstance(value, bool) != (
+            _OF_A_MESSAGE[name] is bool
+        )):  # fmt: skip
+            raise InvalidArgument(f"The option {name} can't be a {type(value).__name__}.")
+    given = {name: value for name, value in options.items() if value is not None}
+    if "max_age" in given:
+        given["max_age"] = _seconds(given["max_age"])
+    asked = Options(**{"file_name": PurePosixPath(unquote(object_key)).name, **given})
+    if asked.idempotency_key is not None:
+        return asked
+    same = hashlib.sha256(f"{object_key}\n{asked.fingerprint(content)}".encode()).hexdigest()
+    return replace(asked, idempotency_key=f"upload/{same}")
+
+
+_OF_A_MESSAGE: dict[str, Any] = {
+    "delimiter": str,
+    "quotechar": str,
+    "encoding": str,
+    "locale": str,
+    "skip_bad_lines": bool,
+    "skip_unchanged": bool,
+    "max_age": (int, float),
+    "idempotency_key": str,
+    "environment": str,
+    "file_name": str,
+}
+"""The options that a message may have, and what they are in JSON."""
+
+
+def _seconds(value: float) -> timedelta:
+    try:
+        return timedelta(seconds=value)
+    except (OverflowError, ValueError):
+        raise InvalidArgument("max_age is a number of seconds.") from None
+
+
+def with_name(options: Options, file: File) -> Options:
+    """The options with the file's own name, where the caller gave none.
+
+    Args:
+        options: of the caller.
+        file: as the caller gave it.
+    """
+    name = options.file_name
+    if name is None and not isinstance(file, str):
+        own = file if isinstance(file, Path) else getattr(file, "name", None)
+        name = Path(own).name if isinstance(own, str | Path) else None
+    if name is not None:
+        name = name.encode("utf-8", "replace").decode().replace("\0", "?")[:NAME_LONGEST]
+    return replace(options, file_name=name or None)

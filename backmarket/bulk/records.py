@@ -1,0 +1,305 @@
+"""What a bulk job, its parts and its lines are to those who ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from backmarket.errors import BackMarketError
+
+
+class JobState(StrEnum):
+    """How far a job is; see the table `bulk_jobs`."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    WAITING_FOR_QUOTA = "waiting_for_quota"
+    DONE = "done"
+    DONE_WITH_ERRORS = "done_with_errors"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class PartState(StrEnum):
+    """How far a part is; see the table `bulk_parts`."""
+
+    PENDING = "pending"
+    SUBMITTING = "submitting"
+    SUBMITTED = "submitted"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    CANCELLED = "cancelled"
+
+
+class Outcome(StrEnum):
+    """What became of a line; `unchanged` and `bad` lines are in no part."""
+
+    OPEN = "open"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    NOT_SENT = "not_sent"
+    UNCHANGED = "unchanged"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class LineOutcome:
+    """What became of a line.
+
+    Attributes:
+        line: its number in the seller's file.
+        outcome: in one word; `open` while it is not known yet.
+        message: why it is not done; empty where it is.
+    """
+
+    line: int
+    outcome: Outcome
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A bulk job.
+
+    Attributes:
+        organization_id: whose.
+        id: names it.
+        state: how far it is.
+        file_name: what the seller calls the file.
+        locale: the market that prices and texts belong to.
+        environment: that it was meant for.
+        header: of lines.csv, with its line end.
+        lines: of listings in the seller's file.
+        bad_lines: of them, left out since they are wrong.
+        unchanged_lines: of them, left out since they change nothing.
+        parts: that it was cut into.
+        lines_pending: that were not sent yet, and still will be.
+        lines_submitted: that were sent, and whose fate is not known yet.
+        lines_done: that Back Market worked off.
+        lines_failed: that it refused.
+        lines_unknown: whose fate a person has to find out.
+        lines_not_sent: that never will be: cancelled, too old, or after a refusal.
+        idempotency_key: the caller's own name for it.
+        expires_at: what is not sent by then never is.
+        cancelled_at: when somebody cancelled it.
+        waits_until: while it waits for the quota: until then, as far as is known.
+        error_code: why it failed, was cancelled, or does not go on now; a word for programs.
+        error: the same as a sentence.
+        created_at: when it was submitted.
+        started_at: when its first part was sent.
+        ended_at: when the fate of every line was known, or a person's to find out.
+        reported_at: when its report was written; None: it is not there yet.
+    """
+
+    organization_id: str
+    id: int
+    state: JobState
+    file_name: str | None
+    locale: str
+    environment: str
+    header: str = field(repr=False)
+    lines: int
+    bad_lines: int
+    unchanged_lines: int
+    parts: int
+    lines_pending: int
+    lines_submitted: int
+    lines_done: int
+    lines_failed: int
+    lines_unknown: int
+    lines_not_sent: int
+    idempotency_key: str | None
+    expires_at: datetime | None
+    cancelled_at: datetime | None
+    waits_until: datetime | None
+    error_code: str | None
+    error: str | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    reported_at: datetime | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state", JobState(self.state))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of a job.
+
+    Attributes:
+        organization_id: whose.
+        job_id: of which job.
+        number: from 1.
+        state: how far it is.
+        byte_offset: where its lines begin in lines.csv.
+        byte_length: of its lines.
+        lines: how many.
+        line_numbers: of its lines in the seller's file, in their order.
+        due_at: when it is looked at again, while it is open; None: a person has to decide.
+        sent: how often it was sent.
+        tries: in a row that came to no end.
+        arrived: it is certain that Back Market has it.
+        task_id: of Back Market.
+        task_status: when it was last asked about.
+        odd_since: since when that is none that is explained.
+        missing_since: since when the API does not know the task.
+        submitted_at: when Back Market had it.
+        prior: what its listings were before it was sent, by the line's number; what is not in it, is not known.
+        unread: lines that are to be read back; None: nobody has begun to.
+        readings: what was found of them so far, by the line's number.
+        looks: how often it was read back to the end.
+        outcomes: lines with another outcome than the state says, by their number.
+        error_code: why it is not done; a word for programs.
+        error: the same as a sentence.
+        error_status: HTTP status that the API answered.
+        error_request_id: for Back Market's support.
+        error_cf_ray: the same.
+    """
+
+    organization_id: str
+    job_id: int
+    number: int
+    state: PartState
+    byte_offset: int
+    byte_length: int
+    lines: int
+    line_numbers: list[int] = field(repr=False)
+    due_at: datetime | None
+    sent: int
+    tries: int
+    arrived: bool
+    task_id: str | None
+    task_status: int | None
+    odd_since: datetime | None
+    missing_since: datetime | None
+    submitted_at: datetime | None
+    prior: dict[str, Any] | None = field(repr=False)
+    unread: list[int] | None = field(repr=False)
+    readings: dict[str, str] | None = field(repr=False)
+    looks: int
+    outcomes: dict[str, Any] = field(repr=False)
+    error_code: str | None
+    error: str | None
+    error_status: int | None
+    error_request_id: str | None
+    error_cf_ray: str | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state", PartState(self.state))
+
+    def line_outcomes(self) -> Iterator[LineOutcome]:
+        """What became of each of its lines, in the order of lines.csv."""
+        default = OF_A_LINE[self.state]
+        message = "" if default in {Outcome.DONE, Outcome.OPEN} else self.error or ""
+        for line in self.line_numbers:
+            known = self.outcomes.get(str(line))
+            yield LineOutcome(line, Outcome(known[0]), known[1]) if known else LineOutcome(line, default, message)
+
+
+OF_A_LINE = {
+    PartState.PENDING: Outcome.OPEN,
+    PartState.SUBMITTING: Outcome.OPEN,
+    PartState.SUBMITTED: Outcome.OPEN,
+    PartState.DONE: Outcome.DONE,
+    PartState.FAILED: Outcome.FAILED,
+    PartState.UNKNOWN: Outcome.UNKNOWN,
+    PartState.CANCELLED: Outcome.NOT_SENT,
+}
+
+
+class NewPart(Protocol):
+    """A part to be sent, as `cutting` gives it."""
+
+    @property
+    def offset(self) -> int:
+        """Where its lines begin in lines.csv, in bytes."""
+
+    @property
+    def length(self) -> int:
+        """Their bytes."""
+
+    @property
+    def line_numbers(self) -> Sequence[int]:
+        """Of the lines in the seller's file."""
+
+
+BY_LINE = {Outcome.DONE: "lines_done", Outcome.FAILED: "lines_failed", Outcome.UNKNOWN: "lines_unknown"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What becomes of a part that was sent.
+
+    Args:
+        state: its next one.
+        pause: seconds until it is looked at again; None: never by itself.
+        error: why it is not done, or not over.
+        outcomes: lines with another outcome than the state says.
+        arrived: it is certain now that Back Market has it.
+        unread: lines that are to be read back.
+        looked: it was read back to the end.
+    """
+
+    state: PartState
+    pause: float | None = None
+    error: BackMarketError | None = None
+    outcomes: Mapping[int, LineOutcome] = field(default_factory=dict)
+    arrived: bool = False
+    unread: Sequence[int] | None = None
+    looked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job that is written down; see `Job` and the table `bulk_jobs`."""
+
+    organization_id: str
+    id: int
+    object_prefix: str
+    file_name: str | None
+    locale: str
+    environment: str
+    region: str
+    base_url: str | None
+    header: str = field(repr=False)
+    lines: int
+    bad_lines: int
+    unchanged_lines: int
+    idempotency_key: str | None
+    fingerprint: str
+    max_age: float | None
+    error: BackMarketError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """The part that is to be sent next.
+
+    Attributes:
+        part: which.
+        job: of which job.
+        ready: it may be sent now, as far as the part itself is concerned.
+    """
+
+    part: Part
+    job: Job
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredListings:
+    """Listings as the latest sync left them.
+
+    Attributes:
+        locale: the market that their prices and texts belong to.
+        listings: the API's objects, by the SKUs that were asked for.
+    """
+
+    locale: str
+    listings: dict[str, dict[str, Any]] = field(repr=False)

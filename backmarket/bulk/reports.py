@@ -1,0 +1,188 @@
+"""The report of a bulk job: what became of each line of the seller's file.
+
+It is put together from the parts, which know what became of their lines, and from `left_out.csv`, which names the lines
+that are in no part; both are in the order of the file. When the job ends it is written into the bucket, as
+`report.csv`; before that it can be read all the same.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from tempfile import TemporaryFile
+from typing import BinaryIO
+
+from backmarket.bulk import jobs
+from backmarket.bulk.cutting import DELIMITER, ENCODING, QUOTECHAR
+from backmarket.bulk.rows import Job, Outcome
+from backmarket.errors import InvalidArgument, ObjectNotFound
+from backmarket.object_keys import bulk_key
+from backmarket.services import Services
+
+REPORT, LEFT_OUT = "report.csv", "left_out.csv"
+"""The names of the objects, beside those of the job's file."""
+
+CHUNK = 256 * 1024
+"""Bytes that are read at once."""
+
+CSV_TYPE = f"text/csv; charset={ENCODING}"
+
+LINK_SECONDS = 3600
+"""How long a link to a report counts, if nothing else was said."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportLine:
+    """What became of one line.
+
+    Attributes:
+        line: where it begins in the seller's file, from 1.
+        sku: that it names.
+        outcome: in one word; `open` while it is not known yet.
+        message: why it is not done; empty where it is.
+    """
+
+    line: int
+    sku: str
+    outcome: Outcome
+    message: str
+
+
+class CsvLines:
+    """A CSV file in our own dialect, written line by line.
+
+    Args:
+        file: empty, open for writing.
+        header: the names of its columns.
+    """
+
+    def __init__(self, file: BinaryIO, header: Iterable[object]) -> None:
+        self._write = file.write
+        self._writer = csv.writer(
+            self, delimiter=DELIMITER, quotechar=QUOTECHAR, quoting=csv.QUOTE_ALL, lineterminator="\n"
+        )
+        self.add(header)
+
+    def add(self, cells: Iterable[object]) -> None:
+        """One more line."""
+        self._writer.writerow(cells)
+
+    def write(self, text: str) -> None:
+        """What `csv` gives."""
+        self._write(text.encode(ENCODING, "replace"))
+
+
+def lines(services: Services, job: Job) -> Iterator[ReportLine]:
+    """What became of each line, as it is known now, in the order of the seller's file.
+
+    Args:
+        services: of the process.
+        job: whose.
+
+    Raises:
+        BucketUnavailable: the S3 server is away.
+    """
+    return heapq.merge(_sent(services, job), _left_out(services, job), key=lambda each: each.line)
+
+
+def write(services: Services, job: Job) -> None:
+    """Write the report of a job that has ended into the bucket. Written twice, it is the same.
+
+    Args:
+        services: of the process.
+        job: whose.
+
+    Raises:
+        BucketUnavailable: the S3 server is away.
+        BucketRefused: the keys may not store.
+    """
+    with TemporaryFile() as file:
+        report = CsvLines(file, (each.name for each in fields(ReportLine)))
+        for each in lines(services, job):
+            report.add((each.line, each.sku, each.outcome.value, each.message))
+        store(services, bulk_key(job.organization_id, job.id, REPORT), file)
+
+
+def url(services: Services, organization_id: str, job_id: int, *, expires: int = LINK_SECONDS) -> str:
+    """A link to the report, by which anybody can read it until it expires. A report that is not there yet is written.
+
+    Args:
+        services: of the process.
+        organization_id: whose.
+        job_id: of which job.
+        expires: seconds from now, at most 7 days.
+
+    Raises:
+        BulkJobNotFound: there is none.
+        InvalidArgument: it has not ended, or a link can't count for so long.
+        BucketUnavailable: the S3 server is away.
+    """
+    job = jobs.get(services.database, organization_id, job_id)
+    if job.ended_at is None:
+        raise InvalidArgument(
+            f"Bulk job {job_id} has not ended: its report is there then. What is known now, `bulk report` shows."
+        )
+    if job.reported_at is None:
+        write(services, job)
+    name = f"bulk-{job_id}-report.csv"
+    key = bulk_key(organization_id, job_id, REPORT)
+    return services.bucket.presigned_url(key, expires=expires, filename=name, content_type=CSV_TYPE)
+
+
+def store(services: Services, key: str, file: BinaryIO, content_type: str = CSV_TYPE) -> None:
+    """Put a file into the bucket, from its beginning to its end.
+
+    Raises:
+        BucketUnavailable, BucketRefused: see `Bucket.put`.
+    """
+    file.seek(0)
+    digest = hashlib.sha256()
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+    services.bucket.put(key, file, size=file.tell(), content_type=content_type, sha256=digest.hexdigest())
+
+
+def _sent(services: Services, job: Job) -> Iterator[ReportLine]:
+    """The lines that are in parts."""
+    if not job.parts:
+        return
+    cells = _cells(services, bulk_key(job.organization_id, job.id, "lines.csv"))
+    sku_of = _sku_of(next(cells, []))
+    for part in jobs.parts(services.database, job.organization_id, job.id):
+        for each in part.line_outcomes():
+            yield ReportLine(each.line, sku_of(next(cells, [])), each.outcome, each.message)
+
+
+def _left_out(services: Services, job: Job) -> Iterator[ReportLine]:
+    """The lines that are in none: bad ones, unchanged ones, and all of a file that was refused."""
+    if job.parts and not job.bad_lines and not job.unchanged_lines:
+        return
+    cells = _cells(services, bulk_key(job.organization_id, job.id, LEFT_OUT))
+    next(cells, None)
+    for line, sku, outcome, message in cells:
+        yield ReportLine(int(line), sku, Outcome(outcome), message)
+
+
+def _sku_of(header: list[str]) -> Callable[[list[str]], str]:
+    at = header.index("sku") if "sku" in header else 0
+    return lambda cells: cells[at] if at < len(cells) else ""
+
+
+def _cells(services: Services, key: str) -> Iterator[list[str]]:
+    """The lines of a file of ours; none where it was deleted: what the rows know can be told without it."""
+    with suppress(ObjectNotFound), services.bucket.get(key) as content:
+        yield from csv.reader(_text_lines(content.chunks), delimiter=DELIMITER, quotechar=QUOTECHAR, strict=True)
+
+
+def _text_lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield f"{line.decode(ENCODING)}\n"
+    if rest:
+        yield rest.decode(ENCODING)

@@ -1,0 +1,223 @@
+"""The rows of bulk jobs and their parts: written down, and asked for; `fates` and `ending` change them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from psycopg.rows import class_row
+
+from backmarket.bulk.records import (
+    Job,
+    JobState,
+    LineOutcome,
+    NewJob,
+    NewPart,
+    Next,
+    Outcome,
+    Part,
+    PartState,
+    StoredListings,
+)
+from backmarket.database import Transaction
+from backmarket.errors import BackMarketError
+
+__all__ = ["Job", "JobState", "LineOutcome", "Outcome", "Part", "PartState"]
+
+
+def new_id(transaction: Transaction) -> int:
+    """The next id of a job."""
+    row = transaction.execute("SELECT nextval(pg_get_serial_sequence('backmarket.bulk_jobs', 'id'))").fetchone()
+    assert row is not None  # noqa: S101 - the statement gives one row
+    return int(row[0])
+
+
+def insert(transaction: Transaction, new: NewJob) -> bool:
+    """Write a job down; False: there is one with this idempotency key, which is visible now."""
+    values = {each.name: getattr(new, each.name) for each in fields(new)} | marks_of(new.error)
+    return transaction.execute(_INSERT, values).rowcount == 1
+
+
+def insert_parts(transaction: Transaction, organization_id: str, job_id: int, parts: Iterable[NewPart]) -> None:
+    """Write the parts of a job down."""
+    with (
+        transaction.cursor() as cursor,
+        cursor.copy(
+            "COPY backmarket.bulk_parts (organization_id, job_id, number, byte_offset, byte_length, lines,"
+            " line_numbers) FROM STDIN"
+        ) as copy,
+    ):
+        for number, part in enumerate(parts, start=1):
+            lines = [*part.line_numbers]
+            copy.write_row((organization_id, job_id, number, part.offset, part.length, len(lines), lines))
+
+
+def by_key(transaction: Transaction, organization_id: str, idempotency_key: str) -> tuple[int, str] | None:
+    """The id and the fingerprint of the job that a caller gave this name."""
+    row = transaction.execute(
+        "SELECT id, fingerprint FROM backmarket.bulk_jobs WHERE organization_id = %s AND idempotency_key = %s",
+        (organization_id, idempotency_key),
+    ).fetchone()
+    return (row[0], row[1]) if row else None
+
+
+def select_job(transaction: Transaction, organization_id: str, job_id: int) -> Job | None:
+    """One job."""
+    with transaction.cursor(row_factory=class_row(Job)) as cursor:
+        statement = f"{JOBS} WHERE j.organization_id = %s AND j.id = %s"
+        return cursor.execute(statement.encode(), (organization_id, job_id)).fetchone()
+
+
+def select_part(transaction: Transaction, organization_id: str, job_id: int, number: int) -> Part | None:
+    """One part."""
+    with transaction.cursor(row_factory=class_row(Part)) as cursor:
+        statement = f"{PARTS} WHERE organization_id = %s AND job_id = %s AND number = %s"
+        return cursor.execute(statement.encode(), (organization_id, job_id, number)).fetchone()
+
+
+def parts_after(transaction: Transaction, organization_id: str, job_id: int, number: int, *, limit: int) -> list[Part]:
+    """The next parts of a job."""
+    with transaction.cursor(row_factory=class_row(Part)) as cursor:
+        statement = f"{PARTS} WHERE organization_id = %s AND job_id = %s AND number > %s ORDER BY number LIMIT %s"
+        return cursor.execute(statement.encode(), (organization_id, job_id, number, limit)).fetchall()
+
+
+def due_parts(transaction: Transaction, organization_id: str, states: Sequence[PartState], *, limit: int) -> list[Part]:
+    """Parts in these states that are due, the longest due first."""
+    with transaction.cursor(row_factory=class_row(Part)) as cursor:
+        statement = (
+            f"{PARTS} WHERE organization_id = %s AND state = ANY(%s) AND due_at <= now() ORDER BY due_at LIMIT %s"
+        )
+        return cursor.execute(statement.encode(), (organization_id, [*states], limit)).fetchall()
+
+
+def stored_listings(transaction: Transaction, organization_id: str, skus: Sequence[str]) -> StoredListings | None:
+    """The listings of some SKUs; None: they were never synced to the end."""
+    row = transaction.execute(
+        "SELECT c.locale FROM backmarket.connections c JOIN backmarket.sync_state s USING (organization_id)"
+        " WHERE organization_id = %s AND s.resource = 'listings' AND s.last_full_walk_at IS NOT NULL",
+        (organization_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    found = transaction.execute(
+        "SELECT wanted.sku, l.raw FROM unnest(%s::text[]) AS wanted (sku) JOIN backmarket.listings l"
+        " ON l.organization_id = %s AND l.sku_key = lower(left(wanted.sku, 200)) AND lower(l.sku) = lower(wanted.sku)"
+        " WHERE l.removed_at IS NULL",
+        ([*skus], organization_id),
+    ).fetchall()
+    return StoredListings(row[0], dict(found))
+
+
+def locale_of(transaction: Transaction, part: Part) -> str | None:
+    """The market that the prices and texts of a part belong to."""
+    row = transaction.execute(
+        "SELECT locale FROM backmarket.bulk_jobs WHERE organization_id = %s AND id = %s",
+        (part.organization_id, part.job_id),
+    ).fetchone()
+    return row[0] if row else None
+
+
+def next_to_send(transaction: Transaction, organization_id: str) -> Next | None:
+    """The first unsent part of the oldest job that has one.
+
+    Returns:
+        None: there is none; or it is not known yet whether an earlier one arrived, which would be sent before it.
+    """
+    row = transaction.execute(_NEXT, {"organization": organization_id}).fetchone()
+    if row is None or row[2] != PartState.PENDING:
+        return None
+    job_id, number, _, ready = row
+    part = select_part(transaction, organization_id, job_id, number)
+    job = select_job(transaction, organization_id, job_id)
+    return Next(part, job, ready) if part and job else None
+
+
+def next_due(transaction: Transaction, organization_id: str, *, pause: float = 0.0) -> datetime | None:
+    """When something is due next, but not before a pause of some seconds; None: nothing is, by itself."""
+    row = transaction.execute(_NEXT_DUE, {"organization": organization_id, "pause": pause}).fetchone()
+    return row[0] if row else None
+
+
+def code_of(error: BackMarketError | None) -> tuple[str | None, str | None]:
+    """An error as a code and a text."""
+    return (error.code, error.message) if error else (None, None)
+
+
+def marks_of(error: BackMarketError | None) -> dict[str, Any]:
+    """An error as the values of `ERROR`."""
+    code, message = code_of(error)
+    marks = {name: getattr(error, name, None) for name in ("status", "request_id", "cf_ray")}
+    return {"code": code, "message": message} | {f"error_{name}": value for name, value in marks.items()}
+
+
+ERROR = (
+    "error_code = %(code)s, error = %(message)s, error_status = %(error_status)s,"
+    " error_request_id = %(error_request_id)s, error_cf_ray = %(error_cf_ray)s"
+)
+OPEN = "(state IN ('pending', 'submitting', 'submitted') OR state = 'unknown' AND due_at < 'infinity')"
+JOBS = """
+SELECT j.organization_id, j.id, j.state, j.file_name, j.locale, j.environment, j.header, j.lines, j.bad_lines,
+    j.unchanged_lines, p.parts, p.lines_pending, p.lines_submitted, p.lines_done, p.lines_failed, p.lines_unknown,
+    p.lines_not_sent, j.idempotency_key, j.expires_at, j.cancelled_at, j.waits_until, j.error_code, j.error,
+    j.created_at, j.started_at, j.ended_at, j.reported_at
+FROM backmarket.bulk_jobs j CROSS JOIN LATERAL (
+    SELECT count(*)::integer AS parts,
+        COALESCE(sum(lines) FILTER (WHERE state = 'pending'), 0)::integer AS lines_pending,
+        COALESCE(sum(lines) FILTER (WHERE state IN ('submitting', 'submitted')
+            OR state = 'unknown' AND due_at < 'infinity'), 0)::integer AS lines_submitted,
+        COALESCE(sum(lines_done), 0)::integer AS lines_done,
+        COALESCE(sum(lines_failed), 0)::integer AS lines_failed,
+        COALESCE(sum(lines_unknown) FILTER (WHERE state <> 'unknown' OR due_at = 'infinity'), 0)::integer
+            AS lines_unknown,
+        COALESCE(sum(lines) FILTER (WHERE state = 'cancelled'), 0)::integer AS lines_not_sent
+    FROM backmarket.bulk_parts p WHERE p.organization_id = j.organization_id AND p.job_id = j.id
+) AS p
+"""
+
+PARTS = """
+SELECT organization_id, job_id, number, state, byte_offset, byte_length, lines, line_numbers,
+    NULLIF(due_at, 'infinity') AS due_at, sent, tries, arrived, task_id, task_status, odd_since, missing_since,
+    submitted_at, prior, unread, readings, looks, outcomes, error_code, error, error_status, error_request_id,
+    error_cf_ray
+FROM backmarket.bulk_parts
+"""
+
+# A refused file is a job that ended at once.
+_INSERT = """
+INSERT INTO backmarket.bulk_jobs (organization_id, id, state, object_prefix, file_name, locale, environment, region,
+    base_url, header, lines, bad_lines, unchanged_lines, idempotency_key, fingerprint, expires_at, error_code, error,
+    ended_at, report_due_at)
+VALUES (%(organization_id)s, %(id)s, CASE WHEN %(code)s::text IS NULL THEN 'pending' ELSE 'failed' END,
+    %(object_prefix)s, %(file_name)s, %(locale)s, %(environment)s, %(region)s, %(base_url)s, %(header)s, %(lines)s,
+    %(bad_lines)s, %(unchanged_lines)s, %(idempotency_key)s, %(fingerprint)s,
+    now() + make_interval(secs => %(max_age)s), %(code)s, %(message)s,
+    CASE WHEN %(code)s::text IS NOT NULL THEN now() END, CASE WHEN %(code)s::text IS NOT NULL THEN now() END)
+ON CONFLICT (organization_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+"""
+
+# A part that may be sent once more goes before whatever would be sent after it.
+_FIRST = """
+SELECT p.job_id, p.number, p.state, p.due_at, j.waits_until
+FROM backmarket.bulk_parts p JOIN backmarket.bulk_jobs j ON j.organization_id = p.organization_id AND j.id = p.job_id
+WHERE p.organization_id = %(organization)s AND j.ended_at IS NULL
+  AND (p.state IN ('pending', 'submitting') OR p.state = 'unknown' AND p.due_at < 'infinity' AND NOT p.arrived)
+ORDER BY j.created_at, j.id, p.state = 'pending', p.number LIMIT 1
+"""
+
+_NEXT = f"SELECT job_id, number, state, due_at <= now() FROM ({_FIRST}) AS first"
+# What waits before the next part, such as one that may have arrived, is in the first of them.
+_NEXT_DUE = f"""
+SELECT GREATEST(due_at, now() + make_interval(secs => %(pause)s)) FROM (SELECT LEAST(
+    (SELECT min(due_at) FROM backmarket.bulk_parts WHERE organization_id = %(organization)s
+        AND state IN ('submitting', 'submitted', 'unknown') AND due_at < 'infinity'),
+    (SELECT min(expires_at) FROM backmarket.bulk_jobs j WHERE organization_id = %(organization)s AND ended_at IS NULL
+        AND EXISTS (SELECT FROM backmarket.bulk_parts
+            WHERE organization_id = j.organization_id AND job_id = j.id AND state = 'pending')),
+    (SELECT min(report_due_at) FROM backmarket.bulk_jobs WHERE organization_id = %(organization)s
+        AND report_due_at IS NOT NULL),
+    (SELECT CASE WHEN state = 'pending' THEN GREATEST(due_at, waits_until) END FROM ({_FIRST}) AS first)
+) AS due_at) AS next WHERE due_at IS NOT NULL
+"""

@@ -1,0 +1,87 @@
+"""A caller's file, copied once: what is checked, cut and stored is the same however often it is read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from backmarket.errors import InvalidArgument, SettingsError, TooLarge
+
+File = Path | BinaryIO | str
+"""A path, a file that is open for reading bytes, or the CSV text itself."""
+
+LARGEST = 5 * 1024**3
+"""Bytes of a file: what S3 takes in one request."""
+
+_CHUNK = 256 * 1024
+
+
+def pieces_of(file: File) -> Iterator[bytes]:
+    """The bytes of a file, from where it stands to its end.
+
+    Args:
+        file: as the caller gave it.
+
+    Raises:
+        InvalidArgument: it can't be read.
+    """
+    if isinstance(file, str):
+        yield file.encode("utf-8", "surrogatepass")
+        return
+    try:
+        if isinstance(file, Path):
+            with file.open("rb") as opened:
+                yield from _chunks(opened)
+        else:
+            yield from _chunks(file)
+    except OSError as error:
+        raise InvalidArgument(f"The file can't be read: {error.strerror or type(error).__name__}.") from None
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    while piece := file.read(_CHUNK):
+        if not isinstance(piece, bytes):
+            raise InvalidArgument("The file can't be read as bytes: open it with mode 'rb', or give its path.")
+        yield piece
+
+
+@contextmanager
+def room() -> Iterator[None]:
+    """What the system says of temporary files, as an error of ours.
+
+    Raises:
+        SettingsError: there is no room for them.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(
+            f"The file can't be kept while it is checked: {error.strerror or type(error).__name__}. Set TMPDIR to a"
+            " directory with room for three times the file."
+        ) from None
+
+
+def spool(pieces: Iterable[bytes], into: BinaryIO) -> str:
+    """Copy a file.
+
+    Args:
+        pieces: of it.
+        into: an empty file.
+
+    Returns:
+        the hexadecimal hash of its bytes.
+
+    Raises:
+        TooLarge: it has more than 5 GiB.
+    """
+    digest, size = hashlib.sha256(), 0
+    for piece in pieces:
+        size += len(piece)
+        if size > LARGEST:
+            raise TooLarge(f"The file has more than {LARGEST // 1024**3} GiB: cut it.")
+        digest.update(piece)
+        into.write(piece)
+    return digest.hexdigest()

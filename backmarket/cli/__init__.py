@@ -1,0 +1,33 @@
+"""The `backmarket` command: tables for people, `--json` for programs, exit codes for scripts.
+
+    0    done
+    1    failed: the API refused or the work went wrong
+    2    usage: an argument or a setting can't be used
+    3    not found: no such connection, or no such row
+    4    not usable: the connection is disabled, has no key, or its key is refused
+    5    not reachable now: PostgreSQL, Redis or the S3 server
+    6    what was waited for has not ended in time
+    130  Ctrl-C (`sandbox` and `up` are ended by it, with 0)
+
+Data goes to standard output, everything else to standard error. An error is one sentence; with `--json` it is
+`{"error": {"code": ..., "message": ...}}`, on standard error, too. Only what Typer itself says of a command line
+that it can't read stays text.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from io import TextIOWrapper
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    from backmarket.cli.app import app
+
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115 - for as long as the process
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    app(prog_name="backmarket")

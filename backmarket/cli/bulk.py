@@ -1,0 +1,363 @@
+"""`backmarket bulk`: files of listings, from the check to the report of each line."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import astuple
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
+
+import typer
+
+from backmarket.cli import failures
+from backmarket.cli.bulk_watching import how_far, to_send, watch
+from backmarket.cli.output import Word, as_document, note, print_facts, print_json, print_table, printable, say
+from backmarket.cli.parameters import AsJson, Cursor, Limit, Organization, examples
+from backmarket.cli.rows import Rows
+from backmarket.cli.session import opened
+from backmarket.cli.times import ago, duration, seconds
+from backmarket.errors import BulkFileRefused, BulkJobNotFound, InvalidArgument
+
+if TYPE_CHECKING:
+    from backmarket.bulk.reports import ReportLine
+    from backmarket.bulk.rows import Job, Part
+    from backmarket.bulk.submitting import FileCheck
+    from backmarket.facade import BackMarket
+    from backmarket.facade.bulk import FileOptions
+
+app = typer.Typer(no_args_is_help=True, help="Files of listings (CSV), created or updated in bulk.")
+
+ASKED_ABOVE: Final = timedelta(hours=1)
+"""A job that takes longer is submitted only after a question, or with `--yes`."""
+
+SHOWN: Final = 100
+"""Faults, or lines of a report, that a table shows; JSON and the files have all of them."""
+
+JOBS: Rows[Job] = Rows(
+    "bulk job",
+    {
+        "JOB": lambda job: job.id,
+        "STATE": lambda job: Word(job.state),
+        "FILE": lambda job: job.file_name,
+        "LINES": lambda job: job.lines,
+        "DONE": lambda job: job.lines_done,
+        "FAILED": lambda job: job.lines_failed,
+        "UNKNOWN": lambda job: job.lines_unknown,
+        "LEFT": lambda job: job.lines_pending + job.lines_submitted,
+        "SUBMITTED": lambda job: ago(job.created_at),
+    },
+)
+
+ListingsFile = Annotated[str, typer.Argument(metavar="FILE", help="A CSV file; `-`: standard input.")]
+JobId = Annotated[int, typer.Argument(metavar="JOB")]
+Delimiter = Annotated[str | None, typer.Option(metavar="CHAR", help="Between fields; else found by the header.")]
+Quote = Annotated[str | None, typer.Option(metavar="CHAR", help="Around fields; else found by the header.")]
+Encoding = Annotated[str | None, typer.Option(metavar="NAME", help="Such as cp1252; else UTF-8, or by its mark.")]
+Market = Annotated[str | None, typer.Option("--locale", metavar="NAME", help="The market, if not the connection's.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad-lines", help="Send the other lines.")]
+SkipUnchanged = Annotated[
+    bool, typer.Option("--skip-unchanged", help="Leave out lines that change nothing by the latest sync.")
+]
+MaxAge = Annotated[
+    float | None,
+    typer.Option(metavar="TIME", parser=seconds, help="What is not sent so long after submitting never is; as 2h."),
+]
+
+
+@app.command(
+    epilog=examples("bulk submit shop-1 listings.csv --watch", "bulk submit shop-1 stock.csv --max-age 2h --yes --json")
+)
+def submit(
+    context: typer.Context,
+    organization: Organization,
+    file: ListingsFile,
+    watched: Annotated[bool, typer.Option("--watch", help="Follow it until it has ended.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="With --watch, no longer than this.")
+    ] = None,
+    delimiter: Delimiter = None,
+    quotechar: Quote = None,
+    encoding: Encoding = None,
+    locale: Market = None,
+    skip_bad_lines: SkipBad = False,
+    skip_unchanged: SkipUnchanged = False,
+    max_age: MaxAge = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Your own name for the job; repeated, it gives the same job.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, however long it takes.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check a file, and create or update listings by it.
+
+    If a line is bad, nothing is sent, and every fault is shown. Exit code 1 with --watch: not every line is done.
+    """
+    options: FileOptions = {
+        "delimiter": delimiter,
+        "quotechar": quotechar,
+        "encoding": encoding,
+        "locale": locale,
+        "skip_bad_lines": skip_bad_lines,
+        "skip_unchanged": skip_unchanged,
+        "max_age": None if max_age is None else timedelta(seconds=max_age),
+        "idempotency_key": key,
+    }
+    with opened() as bm:
+        with bm.prepare_listings_file(organization, _opened_file(file), **options) as prepared:
+            _stop_if_refused(context, prepared.check, as_json=as_json)
+            if not as_json:
+                _tell_bad_lines(prepared.check)
+                note(_to_send(prepared.check))
+            _agree(prepared.check, yes=yes)
+            handle = prepared.submit()
+        job = watch(bm, handle, timeout) if watched else handle.status()
+        _print_job(bm, job, as_json=as_json)
+    if watched and job.state != "done":
+        raise typer.Exit(1)
+
+
+@app.command(epilog=examples("bulk check shop-1 listings.csv", "bulk check shop-1 listings.csv --encoding cp1252"))
+def check(
+    context: typer.Context,
+    organization: Organization,
+    file: ListingsFile,
+    delimiter: Delimiter = None,
+    quotechar: Quote = None,
+    encoding: Encoding = None,
+    locale: Market = None,
+    skip_bad_lines: SkipBad = False,
+    skip_unchanged: SkipUnchanged = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check a file as submitting it would, and store nothing."""
+    with opened() as bm:
+        found = bm.check_listings_file(
+            organization,
+            _opened_file(file),
+            delimiter=delimiter,
+            quotechar=quotechar,
+            encoding=encoding,
+            locale=locale,
+            skip_bad_lines=skip_bad_lines,
+            skip_unchanged=skip_unchanged,
+        )
+    _stop_if_refused(context, found, as_json=as_json)
+    if as_json:
+        print_json(_check_document(found))
+        return
+    _tell_bad_lines(found)
+    if found.unknown_columns:
+        note(f"Passed on as they are, unchecked: {printable(', '.join(found.unknown_columns))}.")
+    say(
+        f"{found.lines_to_send} of {found.lines} lines can be sent ({printable(str(found.dialect))}).{_how_long(found)}"
+    )
+
+
+@app.command("list", epilog=examples("bulk list shop-1 --state waiting_for_quota"))
+def show_all(
+    organization: Organization,
+    state: Annotated[str | None, typer.Option(metavar="STATE", help="Such as running or done_with_errors.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: AsJson = False,
+) -> None:
+    """List bulk jobs, the newest first."""
+    with opened() as bm:
+        page = bm.get_bulk_jobs(organization, state=state, limit=limit, cursor=cursor)
+        JOBS.print_page(bm, organization, page, as_json=as_json)
+
+
+@app.command(epilog=examples("bulk show shop-1 12", "bulk show shop-1 12 --parts"))
+def show(
+    organization: Organization,
+    job_id: JobId,
+    parts: Annotated[bool, typer.Option("--parts", help="All of its parts, not only those that need a look.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show one job, what it waits for, and its parts that failed or are under way."""
+    with opened() as bm:
+        job = _found(bm, organization, job_id)
+        waits = bm.get_bulk_handle(organization, job_id).waits_for()
+        found = [part for part in bm.get_bulk_parts(organization, job_id) if parts or _needs_a_look(part)]
+    if as_json:
+        print_json(as_document(job) | {"waits_for": waits or None, "parts": [as_document(part) for part in found]})
+        return
+    print_facts(as_document(job) | {"state": Word(job.state)} | ({"waits_for": waits} if waits else {}))
+    if found:
+        say()
+        columns = ("PART", "STATE", "LINES", "TASK", "NEXT", "WHY")
+        print_table(columns, [[p.number, Word(p.state), p.lines, p.task_id, _next(p), p.error] for p in found])
+
+
+@app.command()
+def cancel(organization: Organization, job_id: JobId, as_json: AsJson = False) -> None:
+    """Send nothing more of a job; what Back Market has already, it works off."""
+    with opened() as bm:
+        job = bm.cancel_bulk_job(organization, job_id)
+        _print_job(bm, job, as_json=as_json)
+
+
+@app.command(
+    epilog=examples("bulk report shop-1 12", "bulk report shop-1 12 --output report.csv", "bulk report shop-1 12 --url")
+)
+def report(
+    organization: Organization,
+    job_id: JobId,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all lines there, as CSV.")] = None,
+    url: Annotated[bool, typer.Option("--url", help="A link to the CSV file in the bucket.")] = False,
+    expires: Annotated[float, typer.Option(metavar="TIME", parser=seconds, help="How long the link counts.")] = "1h",  # type: ignore[assignment]
+    as_json: AsJson = False,
+) -> None:
+    """Show what became of the lines that are not done; in JSON, of all."""
+    with opened() as bm:
+        if url:
+            link = bm.get_bulk_report_url(organization, job_id, expires=int(expires))
+            print_json({"url": link}) if as_json else say(link)
+            return
+        lines = bm.get_bulk_handle(organization, job_id).report()
+        if output is not None:
+            note(f"Wrote {_write(output, lines)} lines to {printable(str(output))}.")
+        elif as_json:
+            print_json({"items": [as_document(line) for line in lines], "next_cursor": None})
+        else:
+            _print_report(line for line in lines if line.outcome != "done")
+
+
+@app.command(epilog=examples("bulk resolve shop-1 12 3 --arrived", "bulk resolve shop-1 12 3 --not-arrived"))
+def resolve(
+    organization: Organization,
+    job_id: JobId,
+    part: Annotated[int, typer.Argument(metavar="PART")],
+    arrived: Annotated[
+        bool | None, typer.Option("--arrived/--not-arrived", help="Done; or: never came, send it again.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Decide what became of a part whose fate is unknown, after having looked at Back Market."""
+    if arrived is None:
+        raise typer.BadParameter("Say what you found: --arrived or --not-arrived.", param_hint="--arrived")
+    with opened() as bm:
+        job = bm.resolve_bulk_part(organization, job_id, part, "arrived" if arrived else "not_arrived")
+        _print_job(bm, job, as_json=as_json)
+
+
+def _opened_file(name: str) -> Path | BinaryIO:
+    return sys.stdin.buffer if name == "-" else Path(name)
+
+
+def _stop_if_refused(context: typer.Context, found: FileCheck, *, as_json: bool) -> None:
+    """Show every fault, and end with the code of a usage error."""
+    if found.reason is None:
+        return
+    if as_json:
+        print_json(_check_document(found))
+    else:
+        _print_faults(found)
+    raise failures.fail(context, BulkFileRefused(found.reason, found.faults, found.fault_count))
+
+
+def _print_faults(found: FileCheck) -> None:
+    rows = [[each.line, each.column, each.value, f"{each.problem}; {each.expected}"] for each in found.faults[:SHOWN]]
+    print_table(("LINE", "COLUMN", "VALUE", "FAULT"), rows)
+    if found.fault_count > SHOWN:
+        note(f"There are {found.fault_count} faults; --json shows up to 10,000 of them.")
+
+
+def _tell_bad_lines(found: FileCheck) -> None:
+    if found.bad_lines:
+        note(f"{found.bad_lines} of {found.lines} lines are bad and left out: the report names them.")
+
+
+def _agree(found: FileCheck, *, yes: bool) -> None:
+    """Ask where it takes long.
+
+    Raises:
+        typer.BadParameter: there is nobody to ask.
+        typer.Abort: no.
+    """
+    if yes or found.expected_duration <= ASKED_ABOVE:
+        return
+    if not sys.stdin.isatty():
+        why = f"There is no terminal to ask on: --yes submits without asking.{_how_long(found)}"
+        raise typer.BadParameter(why, param_hint="--yes")
+    typer.confirm(
+        f"It takes {duration(found.expected_duration.total_seconds())} at least. Submit it?", abort=True, err=True
+    )
+
+
+def _to_send(found: FileCheck) -> str:
+    return f"{found.lines_to_send} of {found.lines} lines are sent, in {found.parts} parts.{_how_long(found)}"
+
+
+def _how_long(found: FileCheck) -> str:
+    whole = found.expected_duration.total_seconds()
+    return f" The quota of SKU lines makes that take {duration(whole)} at least." if whole else ""
+
+
+def _found(bm: BackMarket, organization: str, job_id: int) -> Job:
+    job = bm.get_bulk_job(organization, job_id)
+    if job is None:
+        bm.get_connection_status(organization)
+        raise BulkJobNotFound(f"There is no bulk job {job_id} of this organization: see `backmarket bulk list`.")
+    return job
+
+
+def _needs_a_look(part: Part) -> bool:
+    return part.state not in {"pending", "done", "cancelled"}
+
+
+def _next(part: Part) -> str | None:
+    if part.state == "unknown" and part.due_at is None:
+        return "you: bulk resolve"
+    return (
+        ago(part.due_at) if part.due_at is not None and part.state in {"submitting", "submitted", "unknown"} else None
+    )
+
+
+def _print_job(bm: BackMarket, job: Job, *, as_json: bool) -> None:
+    if as_json:
+        print_json(as_document(job))
+        return
+    handle = bm.get_bulk_handle(job.organization_id, job.id)
+    say(f"Bulk job {job.id} is {job.state}: {how_far(job, handle.expected_duration)} {handle.waits_for()}".rstrip())
+    if job.error and job.ended_at:
+        note(f"Why: {printable(job.error)}")
+    words = printable(shlex.quote(job.organization_id))
+    if job.ended_at is None:
+        note(f"It goes on by itself; `backmarket bulk show {words} {job.id}` shows it.")
+    elif job.lines_done < job.lines or not to_send(job):
+        note(f"`backmarket bulk report {words} {job.id}` names the lines that are not done.")
+
+
+def _print_report(lines: Iterator[ReportLine]) -> None:
+    some = list(islice(lines, SHOWN + 1))
+    if not some:
+        note("Every line is done.")
+        return
+    print_table(("LINE", "SKU", "OUTCOME", "WHY"), [[e.line, e.sku, Word(e.outcome), e.message] for e in some[:SHOWN]])
+    if len(some) > SHOWN:
+        note("There are more: --output FILE writes all of them.")
+
+
+def _write(path: Path, lines: Iterator[ReportLine]) -> int:
+    count = 0
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter=";", quoting=csv.QUOTE_ALL, lineterminator="\n")
+            writer.writerow(("line", "sku", "outcome", "message"))
+            for line in lines:
+                writer.writerow(astuple(line))
+                count += 1
+    except OSError as error:
+        raise InvalidArgument(f"The report can't be written there: {error.strerror}.") from None
+    return count
+
+
+def _check_document(found: FileCheck) -> dict[str, Any]:
+    faults = [as_document(each) | {"text": str(each)} for each in found.faults]
+    return as_document(found) | {"expected_duration": found.expected_duration.total_seconds(), "faults": faults}

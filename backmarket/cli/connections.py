@@ -1,0 +1,199 @@
+"""`backmarket connections`: which organization has which seller account."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backmarket.cli import failures
+from backmarket.cli.api_keys import read_api_key
+from backmarket.cli.output import Word, as_document, note, print_facts, print_json, print_table, printable, say
+from backmarket.cli.parameters import AsJson, Organization, examples
+from backmarket.cli.session import opened
+from backmarket.cli.status import print_status
+
+if TYPE_CHECKING:
+    from backmarket.checks import ConnectionCheck
+    from backmarket.connections import Connection
+    from backmarket.facade import BackMarket
+
+app = typer.Typer(no_args_is_help=True, help="Which organization has which seller account.")
+
+
+@app.command(
+    epilog=examples(
+        "connections add shop-1                          # asks for the API key",
+        "connections add shop-1 --api-key-file key.txt --region NA --check",
+        "connections add 'auth0|1' --api-key-stdin < key.txt",
+    )
+)
+def add(
+    context: typer.Context,
+    organization: Organization,
+    api_key_stdin: Annotated[
+        bool, typer.Option("--api-key-stdin", help="Read the API key from standard input.")
+    ] = False,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", exists=True, dir_okay=False, readable=True, help="Read the API key from this file."
+        ),
+    ] = None,
+    environment: Annotated[str, typer.Option(metavar="NAME", help="production or sandbox.")] = "production",
+    region: Annotated[str, typer.Option(metavar="NAME", help="EU, NA or AP.")] = "EU",
+    locale: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The market of prices and texts, such as de-de; the region's first if left out."
+        ),
+    ] = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="An origin in BACKMARKET_ALLOWED_BASE_URLS, instead of Back Market's."),
+    ] = None,
+    discard_rows: Annotated[
+        bool, typer.Option("--discard-rows", help="Remove the rows of the older region or environment.")
+    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Ask the API whether the key works.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Connect an organization, or change its connection.
+
+    The API key is read from --api-key-stdin, --api-key-file or the variable BACKMARKET_API_KEY, or asked for. It is
+    stored encrypted.
+    """
+    api_key = read_api_key(from_stdin=api_key_stdin, path=api_key_file)
+    with opened() as bm:
+        connection = bm.upsert_connection(
+            organization,
+            api_key,
+            environment=environment,
+            region=region,
+            locale=locale,
+            base_url=base_url,
+            discard_rows=discard_rows,
+        )
+        checked = bm.check_connection(organization) if check else None
+    if as_json:
+        print_json(_document(connection) | ({"check": _check_document(checked)} if checked else {}))
+    else:
+        note(f"Connected {_where(connection)}. Its sync is due now.")
+    _conclude(context, checked, quiet=as_json)
+
+
+@app.command("list")
+def show_all(as_json: AsJson = False) -> None:
+    """List the connections."""
+    with opened() as bm:
+        found = list(_all(bm))
+    if as_json:
+        print_json({"items": [_document(each) for each in found], "next_cursor": None})
+    elif not found:
+        note("There is no connection yet: `backmarket connections add` makes one.")
+    else:
+        print_table(
+            ("ORGANIZATION", "HEALTH", "MARKET", "LAST ERROR", "BASE URL"),
+            [(c.organization_id, Word(c.health), _market(c), c.last_error_code, c.base_url) for c in found],
+        )
+
+
+@app.command()
+def show(organization: Organization, as_json: AsJson = False) -> None:
+    """Show one connection and how its syncs fare."""
+    with opened() as bm:
+        found = bm.get_connection_status(organization)
+    if as_json:
+        resources = {name: as_document(each) for name, each in found.resources.items()}
+        print_json(_document(found.connection) | {"resources": resources})
+        return
+    print_facts(_document(found.connection))
+    say()
+    print_status(found.resources.values())
+
+
+@app.command()
+def disable(
+    organization: Organization,
+    clear_key: Annotated[bool, typer.Option("--clear-key", help="Forget the API key, too.")] = False,
+) -> None:
+    """Ask this account nothing any more; its rows stay."""
+    with opened() as bm:
+        bm.disconnect(organization, clear_api_key=clear_key)
+    note(f"Disabled {printable(organization)}{', and forgot its API key' if clear_key else ''}. Its rows stay.")
+
+
+@app.command()
+def enable(organization: Organization) -> None:
+    """Ask this account again, at once.
+
+    Also after its key was refused and is valid again.
+    """
+    with opened() as bm:
+        bm.reconnect(organization)
+    note(f"Enabled {printable(organization)}. Its sync is due now.")
+
+
+@app.command()
+def remove(
+    organization: Organization,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove an organization with everything that is stored for it."""
+    if not yes and not sys.stdin.isatty():
+        raise typer.BadParameter("There is no terminal to ask on: --yes removes without asking.", param_hint="--yes")
+    with opened() as bm:
+        bm.get_connection_status(organization)
+        if not yes:
+            question = f"Remove {printable(organization)} with every row stored for it?"
+            typer.confirm(question, abort=True, err=True)
+        rows = bm.remove_connection(organization)
+    note(f"Removed {printable(organization)} and {rows} rows.")
+
+
+@app.command()
+def check(context: typer.Context, organization: Organization, as_json: AsJson = False) -> None:
+    """Ask the API one harmless question with the connection's key."""
+    with opened() as bm:
+        checked = bm.check_connection(organization)
+    if as_json:
+        print_json(_check_document(checked))
+    _conclude(context, checked, quiet=as_json)
+
+
+def _conclude(context: typer.Context, checked: ConnectionCheck | None, *, quiet: bool) -> None:
+    if checked is None:
+        return
+    if checked.error is not None:
+        raise failures.fail(context, checked.error)
+    if not quiet:
+        counted = "" if checked.orders is None else f" and counts {checked.orders} orders"
+        note(f"The API accepts the key{counted} ({checked.seconds:.2f} s).")
+
+
+def _all(bm: BackMarket) -> Iterator[Connection]:
+    after = ""
+    while found := bm.get_connections(after=after):
+        yield from found
+        after = found[-1].organization_id
+
+
+def _document(connection: Connection) -> dict[str, Any]:
+    return {"organization_id": connection.organization_id, "health": Word(connection.health)} | as_document(connection)
+
+
+def _check_document(checked: ConnectionCheck) -> dict[str, Any]:
+    return as_document(checked) | {"error": failures.as_document(checked.error) if checked.error else None}
+
+
+def _market(connection: Connection) -> str:
+    return f"{connection.environment} {connection.region} {connection.locale}"
+
+
+def _where(connection: Connection) -> str:
+    at = f", {connection.base_url}" if connection.base_url else ""
+    return f"{printable(shlex.quote(connection.organization_id))} ({_market(connection)}{at})"

@@ -1,0 +1,34 @@
+"""`backmarket db`: the database."""
+
+from __future__ import annotations
+
+import typer
+
+from backmarket.cli.output import note
+from backmarket.cli.session import opened
+
+app = typer.Typer(no_args_is_help=True, help="The database.")
+
+
+@app.callback()
+def db() -> None:
+    """The database."""
+
+
+@app.command()
+def init() -> None:
+    """Make or update the tables; harmless to repeat."""
+    with opened() as bm:
+        bm.apply_schema()
+    note("The database has the tables of this version.")
+
+
+@app.command()
+def upkeep() -> None:
+    """Drop what is too old and erase old personal data now; beat does it every hour."""
+    with opened() as bm:
+        done = bm.upkeep()
+    note(
+        f"{done.partitions_made} partitions made, {done.partitions_dropped} dropped, {done.put_off} put off;"
+        f" {done.orders_erased} orders erased, {done.writes_dropped} writes dropped."
+    )

@@ -1,0 +1,30 @@
+"""`backmarket keys`: the keys that encrypt the sellers' API keys."""
+
+from __future__ import annotations
+
+import typer
+
+from backmarket.cli.output import note, say
+from backmarket.cli.parameters import examples
+from backmarket.cli.session import opened
+
+app = typer.Typer(no_args_is_help=True, help="The keys that encrypt the sellers' API keys.")
+
+
+@app.command(epilog=examples('keys generate  # BACKMARKET_SECRET_KEYS="<the new one>,<the old one>"'))
+def generate() -> None:
+    """Print a new key for BACKMARKET_SECRET_KEYS."""
+    from backmarket.vault import Vault
+
+    say(Vault.generate())
+
+
+@app.command()
+def rotate() -> None:
+    """Encrypt every stored API key with the first of BACKMARKET_SECRET_KEYS.
+
+    Put a new key first and keep the old one behind it everywhere; rotate; then the old one can go.
+    """
+    with opened() as bm:
+        done = bm.rotate_keys()
+    note(f"API keys encrypted with the first of BACKMARKET_SECRET_KEYS: {done}.")

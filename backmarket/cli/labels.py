@@ -1,0 +1,145 @@
+"""`backmarket labels`: shipping labels in the bucket."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backmarket.cli.output import Word, as_document, note, print_json, say
+from backmarket.cli.parameters import AsJson, Cursor, Limit, Organization, ShipmentId, examples
+from backmarket.cli.rows import Rows
+from backmarket.cli.session import opened
+from backmarket.cli.times import seconds
+from backmarket.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from backmarket.labels.stored import Label
+    from backmarket.sweep import Swept
+
+app = typer.Typer(no_args_is_help=True, help="Shipping labels in the bucket.")
+
+STANDARD_OUTPUT = "-"
+
+Returned = Annotated[bool, typer.Option("--return", help="Of a return; else of a delivery.")]
+
+LABELS: Rows[Label] = Rows(
+    "label",
+    {
+        "OF": lambda label: label.resource,
+        "SHIPMENT": lambda label: label.shipment_id,
+        "STATE": lambda label: Word(label.state.value),
+        "BYTES": lambda label: label.size,
+        "STORED (UTC)": lambda label: label.stored_at,
+        "NEXT TRY": lambda label: label.due_at if label.state == "wanted" else None,
+        "TRIES": lambda label: label.tries,
+        "WHY": lambda label: label.error,
+    },
+)
+
+
+@app.command(
+    "list", epilog=examples("labels list shop-1 --state unavailable", "labels list shop-1 --resource returns --json")
+)
+def show_all(
+    organization: Organization,
+    resource: Annotated[str | None, typer.Option(metavar="NAME", help="Of deliveries or returns only.")] = None,
+    state: Annotated[
+        str | None, typer.Option(metavar="STATE", help="Only wanted, skipped, stored or unavailable ones.")
+    ] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: AsJson = False,
+) -> None:
+    """List labels: whether each is in the bucket, or why not."""
+    with opened() as bm:
+        page = bm.get_labels(organization, resource=resource, state=state, limit=limit, cursor=cursor)
+        LABELS.print_page(bm, organization, page, as_json=as_json)
+
+
+@app.command(epilog=examples("labels url shop-1 3000007", "labels url shop-1 3000007 --return --expires 7d"))
+def url(
+    organization: Organization,
+    shipment_id: ShipmentId,
+    returned: Returned = False,
+    expires: Annotated[
+        float, typer.Option(metavar="TIME", parser=seconds, help="How long it counts, up to 7d.")
+    ] = "1h",  # type: ignore[assignment] # as it would be given
+    as_json: AsJson = False,
+) -> None:
+    """Print a link by which anybody can read a label until it expires."""
+    with opened() as bm:
+        ask = bm.get_return_label_url if returned else bm.get_label_url
+        link = ask(organization, shipment_id, expires=int(expires))
+    if as_json:
+        print_json({"url": link, "expires": int(expires)})
+    else:
+        say(link)
+
+
+@app.command(epilog=examples("labels download shop-1 3000007", "labels download shop-1 3000007 --return --to - | lpr"))
+def download(
+    organization: Organization,
+    shipment_id: ShipmentId,
+    returned: Returned = False,
+    to: Annotated[
+        str | None, typer.Option(metavar="FILE", help="SHIPMENT_ID.pdf here, if not given; -: standard output.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Wait no longer for a worker.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Write a label to a file; one that is not in the bucket is fetched by a worker first."""
+    path = None if to == STANDARD_OUTPUT else Path(to or f"{shipment_id}.pdf")
+    if path is not None and path.exists() and not force:
+        raise InvalidArgument(f"{path} is there already: --force replaces it, --to FILE writes another one.")
+    if path is None and as_json:
+        raise InvalidArgument("The label and JSON can't both go to standard output: give --to FILE.")
+    target: Any = path or sys.stdout.buffer
+    with opened() as bm:
+        ask = bm.download_return_label if returned else bm.download_label
+        label = ask(organization, shipment_id, to=target, timeout=timeout)
+    if as_json:
+        print_json(as_document(label) | {"file": str(path)})
+    elif path is not None:
+        note(f"Wrote {path} ({label.size} bytes).")
+
+
+@app.command(epilog=examples("labels fetch shop-1"))
+def fetch(organization: Organization, as_json: AsJson = False) -> None:
+    """Have all labels fetched now that wait for their next try, or were given up."""
+    with opened() as bm:
+        due = bm.fetch_labels(organization)
+    if as_json:
+        print_json({"due": due})
+    else:
+        say(f"{due} labels are due now; a worker fetches them." if due else "No label is missing.")
+
+
+@app.command(epilog=examples("labels sweep"))
+def sweep(
+    accept_garbage: Annotated[
+        bool, typer.Option("--accept-garbage", help="Delete objects without a row however many they are.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the whole bucket with the rows now, as a worker does daily, and put right what differs."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    objects = deleted = lost = 0
+    with opened() as bm, console.status("Looking") if console.is_terminal else nullcontext() as status:
+        while True:
+            swept: Swept = bm.sweep_bucket(seconds=1.0, accept_garbage=accept_garbage)
+            objects, deleted, lost = objects + swept.objects, deleted + swept.deleted, lost + swept.lost
+            if status:
+                status.update(f"{objects} objects")
+            if not swept.more:
+                break
+    if as_json:
+        print_json({"objects": objects, "deleted": deleted, "lost": lost})
+    else:
+        say(f"{objects} objects seen, {deleted} that no row refers to deleted, {lost} labels wanted again.")

@@ -1,0 +1,162 @@
+"""`backmarket listings`: stored listings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from backmarket.cli.parameters import (
+    AsJson,
+    Cursor,
+    Limit,
+    Locale,
+    Organization,
+    Raw,
+    Sku,
+    State,
+    examples,
+    state_number,
+)
+from backmarket.cli.rows import Rows, money
+from backmarket.cli.session import opened
+from backmarket.cli.writing import SECONDS, Key, Market, Timeout, Wait, conclude
+
+if TYPE_CHECKING:
+    from backmarket.facade.writes import ListingChanges
+    from backmarket.listings import Listing
+
+app = typer.Typer(no_args_is_help=True, help="Stored listings.")
+
+LISTINGS: Rows[Listing] = Rows(
+    "listing",
+    {
+        "LISTING": lambda listing: listing.listing_id,
+        "SKU": lambda listing: listing.sku,
+        "STATE": lambda listing: listing.publication_state,
+        "GRADE": lambda listing: listing.grade,
+        "QTY": lambda listing: listing.quantity,
+        "PRICE": lambda listing: money(listing.price, listing.currency),
+        "TITLE": lambda listing: listing.title,
+    },
+)
+
+
+@app.command(
+    "list",
+    epilog=examples("listings list shop-1 --state online --min-quantity 1", "listings list shop-1 --limit 1000 --json"),
+)
+def show_all(
+    organization: Organization,
+    state: State = None,
+    min_quantity: Annotated[int | None, typer.Option(metavar="N", help="So many on sale, or more.")] = None,
+    max_quantity: Annotated[int | None, typer.Option(metavar="N", help="So many on sale, or fewer.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: AsJson = False,
+) -> None:
+    """List listings by id, by publication state and quantity."""
+    from backmarket.listings import PublicationState
+
+    number = state_number(state, PublicationState)
+    with opened() as bm:
+        page = bm.get_listings(
+            organization,
+            publication_state=number,
+            min_quantity=min_quantity,
+            max_quantity=max_quantity,
+            limit=limit,
+            cursor=cursor,
+        )
+        LISTINGS.print_page(bm, organization, page, as_json=as_json)
+
+
+@app.command(
+    epilog=examples(
+        "listings show shop-1 da72cf47-1b1f-434a-9224-1f8684ac1bd4",
+        "listings show shop-1 --sku IPHONE-13-128",
+    )
+)
+def show(
+    organization: Organization,
+    listing_id: Annotated[str | None, typer.Argument(metavar="ID", help="A UUID, or the older integer id.")] = None,
+    sku: Sku = None,
+    raw: Raw = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show one listing, by its id or its SKU; also one that is gone."""
+    if (listing_id is None) == (sku is None):
+        raise typer.BadParameter("Give the listing's id or its SKU, one of them.", param_hint="--sku")
+    with opened() as bm:
+        if listing_id is not None:
+            listing = bm.get_listing_by_id(organization, listing_id)
+        else:
+            listing = bm.get_listing_by_sku(organization, sku or "")
+        found = LISTINGS.found(bm, organization, listing_id or sku, listing)
+    LISTINGS.print_one(found, personal=raw, as_json=as_json)
+
+
+@app.command(epilog=examples("listings fetch shop-1 da72cf47-1b1f-434a-9224-1f8684ac1bd4 --locale de-de"))
+def fetch(
+    organization: Organization,
+    listing_id: Annotated[str, typer.Argument(metavar="ID", help="A UUID, or the older integer id.")],
+    locale: Locale = None,
+    raw: Raw = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the API for one listing now, store it, and show it."""
+    with opened() as bm:
+        listing = bm.fetch_listing(organization, listing_id, locale=locale)
+    LISTINGS.print_one(listing, personal=raw, as_json=as_json)
+
+
+@app.command(
+    epilog=examples(
+        "listings update shop-1 --sku IPHONE-13-128 --price 249.90 --quantity 3",
+        "listings update shop-1 da72cf47-1b1f-434a-9224-1f8684ac1bd4 --set shipper_1='DHL Express'",
+    )
+)
+def update(
+    organization: Organization,
+    listing_id: Annotated[str | None, typer.Argument(metavar="ID", help="A UUID, or the older integer id.")] = None,
+    sku: Sku = None,
+    price: Annotated[str | None, typer.Option(metavar="AMOUNT", help="In the market's currency.")] = None,
+    min_price: Annotated[str | None, typer.Option(metavar="AMOUNT", help="The lowest; empty takes it away.")] = None,
+    quantity: Annotated[int | None, typer.Option(metavar="N", help="On sale, in all markets; 0 takes it off.")] = None,
+    comment: Annotated[str | None, typer.Option(metavar="TEXT", help="For customers; empty takes it away.")] = None,
+    others: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Another field; an empty value empties it.")
+    ] = None,
+    locale: Market = None,
+    idempotency_key: Key = None,
+    wait: Wait = True,
+    timeout: Timeout = SECONDS,
+    as_json: AsJson = False,
+) -> None:
+    """Change a listing at Back Market."""
+    if (listing_id is None) == (sku is None):
+        raise typer.BadParameter("Give the listing's id or its SKU, one of them.", param_hint="--sku")
+    named = {"price": price, "min_price": min_price, "quantity": quantity, "comment": comment}
+    changes = {name: value for name, value in named.items() if value is not None} | _pairs(others or [])
+    with opened() as bm:
+        handle = bm.update_listing(
+            organization,
+            listing_id,
+            sku=sku,
+            locale=locale,
+            idempotency_key=idempotency_key,
+            **cast("ListingChanges", {name: None if value == "" else value for name, value in changes.items()}),
+        )
+        conclude(handle, wait=wait, timeout=timeout, as_json=as_json)
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    """Names and values of `NAME=VALUE`."""
+    from backmarket.facade.writes import ListingChanges
+
+    pairs = dict(text.partition("=")[::2] for text in texts)
+    unknown = sorted(pairs.keys() - ListingChanges.__annotations__.keys())
+    if unknown:
+        known = ", ".join(ListingChanges.__annotations__)
+        raise typer.BadParameter(f"There is no field {unknown[0]!r}; there are {known}.", param_hint="--set")
+    return pairs

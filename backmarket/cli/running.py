@@ -1,0 +1,113 @@
+"""`backmarket sandbox`, `demo` and `up`: what runs until it is done or Ctrl-C ends it."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backmarket.cli.output import say
+from backmarket.cli.parameters import examples
+from backmarket.errors import BackMarketError, InvalidArgument, UsageError
+
+if TYPE_CHECKING:
+    from backmarket.sandbox import World
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog=examples("sandbox", "sandbox --sellers 50 --orders 1000 --latency 0.15"))(sandbox)
+    app.command()(demo)
+    app.command()(up)
+
+
+def sandbox(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On loopback; 0: any free one.")] = 8765,
+    seed: Annotated[int, typer.Option(help="Everything invented follows from it.")] = 0,
+    sellers: Annotated[int, typer.Option(min=0, help="Accounts: seller-1, seller-2, ...")] = 3,
+    orders: Annotated[int, typer.Option(min=0, help="Orders of each.")] = 300,
+    latency: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Added to every answer.")] = 0.0,
+    jitter: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Up to this much more.")] = 0.0,
+    limit: Annotated[int, typer.Option(min=1, help="Requests an account may send in ten seconds.")] = 200,
+) -> None:
+    """Run a stand-in for the Back Market API.
+
+    On this machine, until Ctrl-C. It holds invented sellers and orders, and answers like the real API, rate limit
+    included.
+    """
+    served = _import("backmarket.sandbox")
+    settings = served.Settings(latency=latency, jitter=jitter, limit=limit)
+    world: World = served.World(seed, settings=settings)
+    tokens = _sell(world, sellers, orders)
+    try:
+        served.run(world, port=port, on_ready=lambda url: _welcome(url, tokens, orders))
+    except OSError as error:
+        raise BackMarketError(f"The sandbox can't listen on port {port}: {os.strerror(error.errno or 0)}.") from None
+
+
+def demo() -> None:
+    """Run the whole main job once, on a stack and a sandbox of its own."""
+    raise typer.Exit(_from_checkout("backmarket.demo").run_demo())
+
+
+def up(
+    sandbox: Annotated[bool, typer.Option(help="With a sandbox and three sellers.")] = True,
+    directory: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="For the files of all; .stack in the checkout.")
+    ] = None,
+    flower_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="On loopback; another if this one is taken.")
+    ] = 5555,
+) -> None:
+    """Run everything on this machine, until Ctrl-C.
+
+    PostgreSQL, Valkey, an S3 server, workers, beat and Flower.
+    """
+    raise typer.Exit(
+        _from_checkout("backmarket.up").run_up(sandbox=sandbox, directory=directory, flower_port=flower_port)
+    )
+
+
+def _sell(world: World, sellers: int, orders: int) -> dict[str, str]:
+    from rich.console import Console
+    from rich.progress import track
+
+    from backmarket.sandbox.__main__ import sample_token
+
+    tokens = {f"seller-{number}": sample_token(world.seed, number) for number in range(1, sellers + 1)}
+    for name in track(tokens, "Inventing sellers", console=Console(stderr=True), transient=True, disable=sellers < 10):
+        world.add_seller(name, tokens[name], orders=orders)
+    return tokens
+
+
+def _welcome(url: str, tokens: dict[str, str], orders: int) -> None:
+    say(f"The sandbox answers at {url}: {len(tokens)} sellers with {orders} orders each. Ctrl-C ends it.")
+    if not tokens:
+        return
+    name, token = next(iter(tokens.items()))
+    say(
+        f"""
+To connect a seller (its token is test data; those of the others end in -2, -3, ...):
+
+  export BACKMARKET_ALLOWED_BASE_URLS={url}   # for the workers, too
+  echo {token} | backmarket connections add {name} --api-key-stdin --base-url {url}
+"""
+    )
+
+
+def _import(module: str) -> Any:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("backmarket"):
+            raise
+        raise InvalidArgument(f"This needs {error.name}: install `backmarket[embedded]`.") from None
+
+
+def _from_checkout(module: str) -> Any:
+    if not (Path(__file__).parents[2] / "workers" / "app.py").is_file():
+        raise UsageError(f"`{module.rpartition('.')[2]}` runs from the checkout or the image of backmarket only.")
+    return _import(module)

@@ -1,0 +1,32 @@
+"""The `BackMarket` object of one command."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backmarket.facade import BackMarket
+
+
+@contextmanager
+def opened() -> Iterator[BackMarket]:
+    """The object, from the environment's settings, closed at the end.
+
+    Logs go to standard error; below a warning only if `BACKMARKET_LOG_LEVEL` asks for them.
+
+    Raises:
+        SettingsError: a setting can't be used.
+    """
+    from backmarket.facade import BackMarket
+    from backmarket.logs import configure
+    from backmarket.settings import load_settings
+
+    settings = load_settings()
+    quiet = {} if "log_level" in settings.model_fields_set else {"log_level": "WARNING"}
+    configure(settings.model_copy(update=quiet))
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # each try; the error at the end says it once
+    with BackMarket(settings) as bm:
+        yield bm

@@ -1,0 +1,105 @@
+"""`backmarket status`: how the syncs fare, which an operator asks first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from backmarket.cli.output import Word, as_document, note, print_json, print_table
+from backmarket.cli.parameters import AsJson, examples
+from backmarket.cli.session import opened
+from backmarket.cli.times import duration, relative
+from backmarket.errors import error_for
+
+if TYPE_CHECKING:
+    from backmarket.facade import BackMarket
+    from backmarket.status import SyncStatus
+
+_WHY: Final = {
+    "unauthorized": "the API refuses the key; a new one, or `connections enable`, has it asked again",
+    "no_key": "the key was cleared; `connections add` takes a new one",
+    "off": "the schedule has it off; `schedule set` turns it on",
+}
+"""Of a state that is the connection's or the schedule's, where no run has failed."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=examples("status", "status shop-1", "status --failing --json"))(status)
+
+
+def status(
+    organization: Annotated[str | None, typer.Argument(metavar="ORG", help="Of this organization only.")] = None,
+    failing: Annotated[bool, typer.Option("--failing", help="Only what fails or is refused.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show how the syncs fare, and why if they do not."""
+    with opened() as bm:
+        found = list(_all(bm, failing=failing) if organization is None else _one(bm, organization, failing=failing))
+    if as_json:
+        print_json({"items": [as_document(each) for each in found], "next_cursor": None})
+    elif found:
+        print_status(found)
+    else:
+        note(
+            "Nothing is failing." if failing else "There is no connection yet: `backmarket connections add` makes one."
+        )
+
+
+def print_status(found: Iterable[SyncStatus]) -> None:
+    """A row for each organization and resource, for people."""
+    now = datetime.now(UTC)
+    print_table(
+        ("ORGANIZATION", "RESOURCE", "STATE", "SUCCEEDED", "DUE", "WHY"),
+        [
+            (
+                each.organization_id,
+                each.resource,
+                Word(state(each, now)),
+                relative(each.last_success_at, now),
+                _due(each, now),
+                why(each),
+            )
+            for each in found
+        ],
+    )
+
+
+def state(status: SyncStatus, now: datetime) -> str:
+    """Its state, and for how long it has been running and failing, which it can do both."""
+    since = {"running": status.running_since, "failing": status.failing_since}
+    words = [f"{word} {duration((now - at).total_seconds())}" for word, at in since.items() if at is not None]
+    return ", ".join([*([] if status.state in since else [status.state]), *words])
+
+
+def why(status: SyncStatus) -> str | None:
+    """What went wrong, with what Back Market's support asks for."""
+    if status.error_code is None:
+        return _WHY.get(status.state)
+    error = error_for(
+        status.error_code, status.error or "", request_id=status.error_request_id, cf_ray=status.error_cf_ray
+    )
+    return f"{status.error_code}: {error}"
+
+
+def _due(status: SyncStatus, now: datetime) -> str | None:
+    if status.state in {"disabled", "no_key", "unauthorized", "off"}:
+        return None
+    return "now" if status.next_due_at <= now else relative(status.next_due_at, now)
+
+
+def _all(bm: BackMarket, *, failing: bool) -> Iterator[SyncStatus]:
+    after = ""
+    while found := bm.get_status(after=after, failing=failing):
+        yield from found
+        after = found[-1].organization_id
+
+
+def _one(bm: BackMarket, organization: str, *, failing: bool) -> Iterator[SyncStatus]:
+    for each in bm.get_connection_status(organization).resources.values():
+        fails = each.state != "disabled" and (each.failing_since is not None or each.state == "unauthorized")
+        if fails or not failing:
+            yield each

@@ -1,0 +1,130 @@
+"""`backmarket sync`: ask for a sync now, and wait for it if wanted."""
+
+from __future__ import annotations
+
+import shlex
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from backmarket.cli import failures
+from backmarket.cli.failures import INTERRUPTED
+from backmarket.cli.output import as_document, describe, note, print_json, printable, say
+from backmarket.cli.parameters import AsJson, Organization, examples
+from backmarket.cli.progress import following
+from backmarket.cli.session import opened
+from backmarket.errors import BackMarketError, NotAvailable, WaitTimeout
+
+if TYPE_CHECKING:
+    from backmarket.status import SyncHandle, SyncOutcome
+
+SyncEnd: TypeAlias = "SyncOutcome | BackMarketError"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=examples("sync shop-1", "sync shop-1 --resource orders --full --wait --timeout 900"))(sync)
+
+
+def sync(
+    organization: Organization,
+    resource: Annotated[str | None, typer.Option(metavar="NAME", help="Only this one, such as orders.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="The whole list, not only what changed.")] = False,
+    labels: Annotated[
+        bool, typer.Option("--labels/--no-labels", help="Whether the labels of its shipments are wanted in the bucket.")
+    ] = True,
+    accept_missing: Annotated[
+        bool,
+        typer.Option("--accept-missing", help="The whole list, and look into rows it lacks however many they are."),
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it has ended.")] = False,
+    timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Wait no longer than this.")] = 300,
+    as_json: AsJson = False,
+) -> None:
+    """Sync an organization now: every resource, or one.
+
+    A worker does it, whatever the schedule says; the request is kept until then.
+    """
+    with opened() as bm:
+        names = [resource] if resource is not None else list(bm.get_connection_status(organization).resources)
+        handles = [
+            bm.sync(organization, name, full=full, download_labels=labels, accept_missing=accept_missing)
+            for name in names
+        ]
+        ends: list[SyncEnd | None] = [*_wait(handles, timeout)] if wait else [None] * len(handles)
+    errors = [end for end in ends if isinstance(end, BackMarketError)]
+    if resource is not None and errors:
+        raise errors[0]
+    if as_json:
+        items = [_document(handle, end) for handle, end in zip(handles, ends, strict=True)]
+        print_json({"items": items, "next_cursor": None})
+    else:
+        for handle, end in zip(handles, ends, strict=True):
+            _tell(handle, end)
+    # that an account has no BackShip is no failure of all of it
+    grave = [error for error in errors if not isinstance(error, NotAvailable)]
+    if grave:
+        raise typer.Exit(failures.exit_code(grave[0]))
+
+
+def _wait(handles: list[SyncHandle], timeout: float) -> list[SyncEnd]:
+    until = monotonic() + timeout
+    try:
+        with following(handles):
+            return [_end(handle, until) for handle in handles]
+    except KeyboardInterrupt:
+        note(f"The sync goes on by itself; `backmarket status {_word(handles[0].organization_id)}` shows it.")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _end(handle: SyncHandle, until: float) -> SyncEnd:
+    """How a sync ended, or why it did not; the time is that of all of them together."""
+    left = max(0.0, round(until - monotonic(), 1))
+    try:
+        return handle.wait(left)
+    except WaitTimeout as error:
+        return error if left else WaitTimeout("It has not ended yet; it goes on by itself.")
+    except BackMarketError as error:
+        return error
+
+
+def _document(handle: SyncHandle, end: SyncEnd | None) -> dict[str, object]:
+    error = end if isinstance(end, BackMarketError) else None
+    return {
+        "organization_id": handle.organization_id,
+        "resource": handle.resource,
+        "number": handle.number,
+        "outcome": None if end is None or error else as_document(end),
+        "error": failures.as_document(error) if error else None,
+    }
+
+
+def _tell(handle: SyncHandle, end: SyncEnd | None) -> None:
+    if isinstance(end, NotAvailable):
+        say(f"{handle.resource} of {printable(handle.organization_id)}: not available to this account.")
+    elif isinstance(end, BackMarketError):
+        note(f"Error: {handle.resource}: {describe(end)}")
+    else:
+        say(f"{handle.resource} of {printable(handle.organization_id)}: {_said(handle, end)}")
+
+
+def _said(handle: SyncHandle, outcome: SyncOutcome | None) -> str:
+    if outcome is None and not handle.nudged:
+        return "requested; Redis can't be reached, so it begins by itself within a minute of Redis's return."
+    if outcome is None:
+        return f"requested; `backmarket status {_word(handle.organization_id)}` shows how it fares."
+    counts = {
+        "new": outcome.rows_created,
+        "changed": outcome.rows_updated,
+        "unchanged": outcome.rows_unchanged,
+        "gone": outcome.rows_removed,
+        "without a usable id": outcome.rows_rejected,
+    }
+    words = [f"{count} {what}" for what, count in counts.items() if count]
+    asked = f" ({outcome.requests} requests)" if outcome.requests else ""
+    return f"{', '.join(words) or 'nothing new'}{asked}."
+
+
+def _word(organization: str) -> str:
+    return printable(shlex.quote(organization))

@@ -1,0 +1,61 @@
+"""Times as people say them, and as they give them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import typer
+
+_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its largest unit, such as `2 min`."""
+    whole = int(abs(seconds))
+    return next((f"{whole // size} {unit}" for unit, size in _UNITS if whole >= size), "0 s")
+
+
+def exactly(seconds: float) -> str:
+    """A length of time in the largest unit that divides it, such as `90 s` or `5 min`."""
+    return next((f"{seconds / size:.0f} {unit}" for unit, size in _UNITS if seconds % size == 0), f"{seconds:g} s")
+
+
+def seconds(text: str) -> float:
+    """A length of time as somebody gives it: `300`, `90s`, `5m`, `2h` or `1d`.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?(s|m|min|h|d|)", text.strip().lower(), re.ASCII)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is not a length of time such as 300, 90s, 5m, 2h or 1d.")
+    return float(found[1]) * {unit[:1]: size for unit, size in _UNITS}[found[2][:1] or "s"]
+
+
+def relative(at: datetime | None, now: datetime) -> str:
+    """A moment from now, such as `2 min ago` or `in 3 h`; None: `never`."""
+    if at is None:
+        return "never"
+    seconds = (at - now).total_seconds()
+    if abs(seconds) < 1:
+        return "now"
+    return f"in {duration(seconds)}" if seconds > 0 else f"{duration(seconds)} ago"
+
+
+def ago(at: datetime | None) -> str:
+    """The same, from the present moment."""
+    return relative(at, datetime.now(UTC))
+
+
+def moment(text: str) -> datetime:
+    """A moment as somebody gives it: an ISO date or time, in UTC unless it names an offset.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    try:
+        at = datetime.fromisoformat(text.strip())
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(f"{text!r} is not a date such as 2026-01-31 or 2026-01-31T09:00+01:00.") from None

@@ -1,0 +1,74 @@
+"""What the commands that change something at Back Market have in common: waiting, and saying how it ended."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backmarket.cli.failures import INTERRUPTED
+from backmarket.cli.output import as_document, note, print_json, printable, say
+
+if TYPE_CHECKING:
+    from backmarket.writes.handle import WriteHandle, WriteOutcome
+
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Whether to wait until it has come to its end.")]
+Timeout = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Wait no longer than this.")]
+Key = Annotated[
+    str | None,
+    typer.Option("--idempotency-key", metavar="KEY", help="Your own name for this change; repeated, it is done once."),
+]
+Market = Annotated[str | None, typer.Option("--locale", metavar="NAME", help="Another market than the connection's.")]
+UncheckedImei = Annotated[bool, typer.Option("--unchecked-imei", help="Send an IMEI of another kind as it is.")]
+
+SECONDS = 60.0
+"""How long a command waits, if not told otherwise."""
+
+_CONFIRMED = {
+    "answer": "Back Market confirmed it",
+    "reading_back": "its answer was lost, and reading back shows that it happened",
+    "person": "somebody looked",
+}
+
+
+def conclude(handle: WriteHandle, *, wait: bool, timeout: float, as_json: bool) -> None:
+    """Wait for a change, if wanted, and say how it ended.
+
+    Args:
+        handle: of the change.
+        wait: whether to.
+        timeout: seconds.
+        as_json: for a program.
+
+    Raises:
+        BackMarketError: it was refused, nobody knows, or it takes longer.
+    """
+    outcome = _wait(handle, timeout) if wait else None
+    if as_json:
+        print_json(_document(handle, outcome))
+    elif outcome is not None:
+        say(f"Done: {_CONFIRMED[outcome.confirmed_by]} (write {handle.id}).")
+    else:
+        when = "" if handle.nudged else " Redis can't be reached: it is sent within a minute of Redis's return."
+        say(f"Write {handle.id} is asked for; `{_show(handle)}` tells how it fares.{when}")
+
+
+def _wait(handle: WriteHandle, timeout: float) -> WriteOutcome:
+    try:
+        return handle.wait(timeout)
+    except KeyboardInterrupt:
+        note(f"It goes on by itself; `{_show(handle)}` tells how it fares.")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _document(handle: WriteHandle, outcome: WriteOutcome | None) -> dict[str, Any]:
+    return {
+        "organization_id": handle.organization_id,
+        "write_id": handle.id,
+        "outcome": None if outcome is None else as_document(outcome),
+    }
+
+
+def _show(handle: WriteHandle) -> str:
+    return f"backmarket writes show {printable(shlex.quote(handle.organization_id))} {handle.id}"

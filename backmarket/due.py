@@ -1,0 +1,129 @@
+"""What is due: claimed for the dispatcher, and made so by whoever asks for a sync now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backmarket.connections import check_usable, get
+from backmarket.database import Database
+from backmarket.errors import InvalidArgument
+from backmarket.messages import NUDGE_SECONDS, Nudge
+from backmarket.resources import RESOURCES
+
+CLAIM = 500
+"""Rows claimed in one statement; the next tick, a second later, claims the next ones."""
+
+
+def claim_due(database: Database, resource: str, *, limit: int = CLAIM) -> list[Nudge]:
+    """Claim what is due and not nudged, so that no other dispatcher nudges it, too.
+
+    Disabled and unauthorized organizations are not due, nor is what the schedule has switched off, unless it was asked
+    for, nor what a worker holds the lease of.
+
+    Args:
+        database: where.
+        resource: such as `orders`.
+        limit: rows at the most.
+
+    Returns:
+        A nudge for each, the longest due first.
+    """
+    with database.transaction() as transaction:
+        rows = transaction.execute(_CLAIM, {"resource": resource, "limit": limit, "seconds": NUDGE_SECONDS}).fetchall()
+    return [Nudge(resource, organization_id) for (organization_id,) in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRequest:
+    """A sync that was asked for.
+
+    Attributes:
+        number: of the request; it is answered when `sync_state.served` reaches it.
+        turns: the lease number of the last turn that was over when it was asked for.
+        failures: in a row, when it was asked for.
+    """
+
+    number: int
+    turns: int
+    failures: int
+
+
+def request_sync(
+    database: Database,
+    organization_id: str,
+    resource: str,
+    *,
+    full: bool = False,
+    download_labels: bool = True,
+    accept_missing: bool = False,
+    environment: str | None = None,
+) -> SyncRequest:
+    """Ask for a sync now, whatever the schedule and a back-off say.
+
+    Args:
+        database: where.
+        organization_id: whose.
+        resource: such as `orders`.
+        full: walk the whole list.
+        download_labels: the labels of the shipments that it finds are wanted; without it they are left to the next
+            sync. Where two ask before one begins, they are wanted if either wants them.
+        accept_missing: walk the whole list, and look into rows that it does not show however many they are.
+        environment: must be the connection's, if given.
+
+    Returns:
+        What tells whether it was answered. The caller sends the nudge.
+
+    Raises:
+        InvalidArgument: there is no such resource.
+        ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized, EnvironmentMismatch: see
+            `check_usable`.
+    """
+    if resource not in RESOURCES:
+        raise InvalidArgument(f"There is no resource {resource!r}: there are {', '.join(RESOURCES)}.")
+    values = {
+        "organization": organization_id,
+        "resource": resource,
+        "full": full or accept_missing,
+        "accept_missing": accept_missing,
+        "without_labels": not download_labels,
+        "seconds": NUDGE_SECONDS,
+    }
+    for _ in range(2):  # in between it may be removed, and connected again
+        check_usable(get(database, organization_id), environment)
+        with database.transaction() as transaction:
+            row = transaction.execute(_REQUEST, values).fetchone()
+        if row is not None:
+            return SyncRequest(*row)
+    raise InvalidArgument(f"{resource} is not synced for this organization: connect it again (`connections add`).")
+
+
+_CLAIM = """
+WITH due AS (
+    SELECT s.organization_id, s.resource
+    FROM backmarket.sync_state s JOIN backmarket.connections c USING (organization_id)
+    JOIN backmarket.schedule d USING (resource)
+    WHERE s.resource = %(resource)s AND s.next_due_at <= now()
+      AND (s.nudged_until IS NULL OR s.nudged_until < now())
+      AND (s.lease_until IS NULL OR s.lease_until < now())
+      AND (d.enabled AND s.enabled OR s.requested > s.served)
+      AND c.enabled AND c.api_key IS NOT NULL AND c.unauthorized_at IS NULL
+    ORDER BY s.next_due_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
+), claimed AS (
+    UPDATE backmarket.sync_state AS s SET nudged_until = now() + make_interval(secs => %(seconds)s)
+    FROM due WHERE s.organization_id = due.organization_id AND s.resource = due.resource
+    RETURNING s.organization_id, s.next_due_at
+)
+SELECT organization_id FROM claimed ORDER BY next_due_at
+"""
+
+# The nudge of a request that comes while a turn holds the lease finds nothing to do. So it counts as not sent: the
+# dispatcher sends one as soon as that turn is over.
+_REQUEST = """
+UPDATE backmarket.sync_state SET requested = requested + 1, next_due_at = now(), sync_due_at = now(),
+    full_requested = full_requested OR %(full)s,
+    accept_missing = accept_missing OR %(accept_missing)s,
+    without_labels = %(without_labels)s AND (without_labels OR requested = served),
+    nudged_until = CASE WHEN lease_until > now() THEN NULL ELSE now() + make_interval(secs => %(seconds)s) END
+WHERE organization_id = %(organization)s AND resource = %(resource)s
+RETURNING requested, CASE WHEN lease_until > now() THEN lease_number - 1 ELSE lease_number END, failures
+"""

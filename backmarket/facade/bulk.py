@@ -1,0 +1,234 @@
+"""Bulk jobs: CSV files of listings, checked, submitted, looked at, and what a person decides about them."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic
+from typing import BinaryIO, TypedDict, Unpack
+
+from backmarket.bulk import jobs, queries, reports, submitting
+from backmarket.bulk.handle import BulkHandle, BulkSyncOutcome
+from backmarket.bulk.jobs import Resolution
+from backmarket.bulk.options import Options
+from backmarket.bulk.rows import Job, JobState, Part
+from backmarket.bulk.submitting import FileCheck, PreparedFile
+from backmarket.errors import BulkJobNotFound
+from backmarket.facade.noun import Noun
+from backmarket.facade.syncs import Syncs
+from backmarket.pages import Page
+
+
+class FileOptions(TypedDict, total=False):
+    """How a file of listings is read, and what is done with it; see `Options`."""
+
+    delimiter: str | None
+    quotechar: str | None
+    encoding: str | None
+    locale: str | None
+    skip_bad_lines: bool
+    skip_unchanged: bool
+    max_age: timedelta | None
+    idempotency_key: str | None
+    environment: str | None
+    file_name: str | None
+
+
+class Bulk(Noun):
+    """What `BackMarket` does with files of listings.
+
+    A file is a `Path`, a file that is open for reading bytes, or the CSV text itself. Its first line names the
+    columns; one is `sku`. The options are
+
+    - `delimiter`, `quotechar`, `encoding`: how it is written. Found by its header if not given; the encoding is UTF-8
+      unless a byte order mark says otherwise.
+    - `locale`: the market that prices and texts belong to, if not the connection's.
+    - `skip_bad_lines`: send the other lines. Without it one bad line refuses the file, and nothing is sent.
+    - `skip_unchanged`: leave out lines that change nothing by the latest sync of the listings.
+    - `max_age`: what is not sent so long after submitting never is; old quantities oversell.
+    - `idempotency_key`: the caller's own name for the job: repeating the call gives the same job.
+    - `environment`: must be the connection's, if given.
+    - `file_name`: what a person calls it.
+
+    Whatever takes a file raises
+
+    - `ConnectionNotFound`, `ConnectionDisabled`, `ApiKeyMissing`, `ConnectionUnauthorized`, `EnvironmentMismatch`: the
+      connection can't be used so.
+    - `InvalidArgument`: an option that can't be, or a file that can't be read.
+    """
+
+    def create_or_update_listings(
+        self, organization_id: str, file: Path | BinaryIO | str, **options: Unpack[FileOptions]
+    ) -> BulkHandle:
+        """Create or update listings by a CSV file of any size. It is checked here and now; workers send it in parts.
+
+        Args:
+            organization_id: whose.
+            file: see the class.
+            **options: see the class.
+
+        Returns:
+            a handle; `expected_duration` says how long the quota of SKU lines makes it take, at least.
+
+        Raises:
+            BulkFileRefused: lines are bad; `faults` names each with what is expected. Nothing was stored or sent.
+            BucketUnavailable, DatabaseUnavailable: whether it was submitted may not be known: repeat the call, with
+                an idempotency key.
+        """
+        with self.prepare_listings_file(organization_id, file, **options) as prepared:
+            return prepared.submit()
+
+    def create_or_update_listings_and_sync(
+        self,
+        organization_id: str,
+        file: Path | BinaryIO | str,
+        *,
+        max_wait: float = 600.0,
+        poll_interval: float | None = None,
+        **options: Unpack[FileOptions],
+    ) -> BulkSyncOutcome:
+        """The same, and wait until it has ended and the listings were synced after it. Only the caller waits.
+
+        Args:
+            organization_id: whose.
+            file: see the class.
+            max_wait: seconds, for both.
+            poll_interval: seconds between two looks at the rows; None: short ones first.
+            **options: see the class.
+
+        Raises:
+            WaitTimeout: it has not ended in time, and goes on by itself; the text names the job.
+            BackMarketError: no line of it was done, or the sync failed; the class says why.
+        """
+        until = monotonic() + max_wait
+        handle = self.create_or_update_listings(organization_id, file, **options)
+        job = handle.wait(max_wait, poll_interval=poll_interval)
+        sync = Syncs(self._services).sync_listings(organization_id)
+        return BulkSyncOutcome(job, sync.wait(max(0.0, until - monotonic())))
+
+    def check_listings_file(
+        self, organization_id: str, file: Path | BinaryIO | str, **options: Unpack[FileOptions]
+    ) -> FileCheck:
+        """Check a file as submitting it would, and store nothing.
+
+        Args:
+            organization_id: whose; the market and the quota are its connection's.
+            file: see the class.
+            **options: see the class.
+
+        Returns:
+            its faults, how many lines would be sent, and how long that takes at least.
+        """
+        with self.prepare_listings_file(organization_id, file, **options) as prepared:
+            return prepared.check
+
+    def prepare_listings_file(
+        self, organization_id: str, file: Path | BinaryIO | str, **options: Unpack[FileOptions]
+    ) -> AbstractContextManager[PreparedFile]:
+        """Check a file, look at what was found, then submit it or not.
+
+            with bm.prepare_listings_file("shop-1", Path("listings.csv")) as prepared:
+                if prepared.check.expected_duration < timedelta(hours=2):
+                    handle = prepared.submit()
+
+        Args:
+            organization_id: whose.
+            file: see the class; it is read once.
+            **options: see the class.
+        """
+        return submitting.prepared(self._services, organization_id, file, Options(**options))
+
+    def get_bulk_job(self, organization_id: str, job_id: int) -> Job | None:
+        """One bulk job, and how many of its lines are where; None: there is none."""
+        try:
+            return jobs.get(self._services.database, organization_id, job_id)
+        except BulkJobNotFound:
+            return None
+
+    def get_bulk_jobs(
+        self,
+        organization_id: str,
+        *,
+        state: JobState | str | None = None,
+        idempotency_key: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Job]:
+        """Bulk jobs, the newest first.
+
+        Args:
+            organization_id: whose.
+            state: `pending`, `running`, `waiting_for_quota`, `done`, `done_with_errors`, `failed` or `cancelled` ones.
+            idempotency_key: the one that the caller gave this name.
+            limit: 1 to 1000.
+            cursor: of the page before.
+
+        Raises:
+            InvalidArgument: an argument that can't be.
+        """
+        return queries.page(
+            self._services.database,
+            organization_id,
+            state=state,
+            idempotency_key=idempotency_key,
+            limit=limit,
+            cursor=cursor,
+        )
+
+    def get_bulk_parts(self, organization_id: str, job_id: int) -> list[Part]:
+        """The parts in which a job is sent, in their order.
+
+        Raises:
+            BulkJobNotFound: there is no such job.
+        """
+        jobs.get(self._services.database, organization_id, job_id)
+        return list(jobs.parts(self._services.database, organization_id, job_id))
+
+    def get_bulk_handle(self, organization_id: str, job_id: int) -> BulkHandle:
+        """A handle of a job that was submitted before; its `expected_duration` is what is left.
+
+        Raises:
+            BulkJobNotFound: there is no such job.
+        """
+        job = jobs.get(self._services.database, organization_id, job_id)
+        left = queries.expected_duration(self._services, organization_id, 0) if job.lines_pending else timedelta()
+        return BulkHandle(organization_id, job_id, left, self._services)
+
+    def cancel_bulk_job(self, organization_id: str, job_id: int) -> Job:
+        """Send nothing more of a job. What Back Market has already, it works off; the job ends when that is over.
+
+        Raises:
+            BulkJobNotFound: there is no such job.
+        """
+        return jobs.cancel(self._services, organization_id, job_id)
+
+    def resolve_bulk_part(self, organization_id: str, job_id: int, part: int, outcome: Resolution) -> Job:
+        """Decide what became of a part whose fate nobody knows, after having looked at Back Market.
+
+        Args:
+            organization_id: whose.
+            job_id: which job.
+            part: its number.
+            outcome: `arrived`: its lines count as done. `not_arrived`: it is sent again, and the job goes on.
+
+        Raises:
+            BulkJobNotFound: there is no such job or part.
+            InvalidArgument: there is nothing to decide about it.
+        """
+        return jobs.resolve(self._services, organization_id, job_id, part, outcome)
+
+    def get_bulk_report_url(self, organization_id: str, job_id: int, *, expires: int = reports.LINK_SECONDS) -> str:
+        """A link to the report of a job that has ended: a CSV file that says what became of each line.
+
+        Args:
+            organization_id: whose.
+            job_id: which.
+            expires: seconds for which anybody who has the link can read it, 1 to 604,800 (7 days).
+
+        Raises:
+            BulkJobNotFound: there is no such job.
+            InvalidArgument: it has not ended, or a link can't count for so long.
+            BucketUnavailable: the S3 server is away.
+        """
+        return reports.url(self._services, organization_id, job_id, expires=expires)

@@ -1,0 +1,103 @@
+"""Connecting organizations to their seller accounts."""
+
+from __future__ import annotations
+
+from backmarket import (
+    checks,
+    connections,
+    status,
+)
+from backmarket.checks import ConnectionCheck
+from backmarket.connections import Account, Connection
+from backmarket.facade.noun import Noun
+from backmarket.status import ConnectionStatus
+
+
+class Connections(Noun):
+    """What `BackMarket` does with connections."""
+
+    def upsert_connection(
+        self,
+        organization_id: str,
+        api_key: str,
+        *,
+        environment: str = "production",
+        region: str = "EU",
+        locale: str | None = None,
+        base_url: str | None = None,
+        discard_rows: bool = False,
+    ) -> Connection:
+        """Connect an organization to its seller account, or change its connection; its sync is due at once.
+
+        Args:
+            organization_id: the host application's own, 1 to 200 printable characters.
+            api_key: as Back Market gave it, without `Basic`; stored encrypted, never shown again.
+            environment: `production` or `sandbox`.
+            region: `EU`, `NA` or `AP`.
+            locale: the market of prices and texts; None: the region's first.
+            base_url: an origin of its own, from `ALLOWED_BASE_URLS`; None: Back Market's.
+            discard_rows: remove the rows of the older region or environment, where either changes.
+
+        Raises:
+            InvalidArgument: a value that can't be used, or the market changes while rows exist.
+        """
+        account = Account(organization_id, api_key, environment, region, locale, base_url)
+        return connections.upsert(
+            self._services.database, self._services.vault, self._services.settings, account, discard_rows=discard_rows
+        )
+
+    def get_connection_status(self, organization_id: str) -> ConnectionStatus:
+        """A connection without its key, and how each resource fares.
+
+        Raises:
+            ConnectionNotFound: there is none.
+        """
+        return status.get_connection_status(self._services.database, organization_id)
+
+    def get_connections(self, *, after: str = "", limit: int = 1000) -> list[Connection]:
+        """Connections by organization id; pass the last one's id as `after` for the next ones."""
+        return connections.get_all(self._services.database, after=after, limit=limit)
+
+    def check_connection(self, organization_id: str) -> ConnectionCheck:
+        """Ask the API one harmless question with the connection's key.
+
+        Raises:
+            ConnectionNotFound, ConnectionDisabled, ApiKeyMissing: there is nothing to be checked.
+        """
+        return checks.check_connection(self._services, organization_id)
+
+    def disconnect(self, organization_id: str, *, clear_api_key: bool = False) -> Connection:
+        """Ask this account nothing any more; its rows stay.
+
+        Args:
+            organization_id: whose.
+            clear_api_key: forget the key, too; reconnecting then takes a new one.
+
+        Raises:
+            ConnectionNotFound: there is none.
+        """
+        return connections.disable(self._services.database, organization_id, clear_api_key=clear_api_key)
+
+    def reconnect(self, organization_id: str) -> Connection:
+        """Ask this account again, at once.
+
+        Raises:
+            ConnectionNotFound: there is none.
+            ApiKeyMissing: its key was cleared.
+        """
+        return connections.enable(self._services.database, organization_id)
+
+    def remove_connection(self, organization_id: str) -> int:
+        """Remove an organization with everything that is stored for it.
+
+        Returns:
+            Rows of its copies that were removed.
+
+        Raises:
+            ConnectionNotFound: there is none.
+        """
+        return connections.remove(self._services.database, organization_id)
+
+    def rotate_keys(self) -> int:
+        """Encrypt every stored API key with the first of `SECRET_KEYS`; returns how many."""
+        return connections.rotate_keys(self._services.database, self._services.vault)

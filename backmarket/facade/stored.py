@@ -1,0 +1,178 @@
+"""Queries of what is stored: PostgreSQL only, nothing is asked of the API."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from backmarket import (
+    listings,
+)
+from backmarket.facade.noun import Noun
+from backmarket.listings import STORED_LISTINGS, Listing, ListingFilter
+from backmarket.orders import STORED_ORDERLINES, STORED_ORDERS, Order, OrderFilter, OrderLine, OrderLineFilter
+from backmarket.pages import Page
+from backmarket.shipments import STORED_DELIVERIES, STORED_RETURNS, Delivery, DeliveryFilter, Return, ReturnFilter
+
+
+class StoredRows(Noun):
+    """What `BackMarket` reads from the tables."""
+
+    def get_orders(
+        self,
+        organization_id: str,
+        *,
+        state: int | None = None,
+        country_code: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        modified_after: datetime | None = None,
+        sku: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Order]:
+        """Stored orders, newest first; see `OrderFilter` and `Stored.page`.
+
+        Raises:
+            InvalidArgument: a limit or cursor that can't be.
+        """
+        where = OrderFilter(state, country_code, created_after, created_before, modified_after, sku)
+        return STORED_ORDERS.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
+
+    def get_order_by_id(self, organization_id: str, order_id: int) -> Order | None:
+        """One stored order; None: it is not stored."""
+        return STORED_ORDERS.get(self._services.database, organization_id, order_id)
+
+    def get_orderlines(
+        self,
+        organization_id: str,
+        *,
+        order_id: int | None = None,
+        state: int | None = None,
+        sku: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[OrderLine]:
+        """Stored order lines, highest id first: of one order, in one state, of one listing, or all.
+
+        Raises:
+            InvalidArgument: a limit or cursor that can't be.
+        """
+        where = OrderLineFilter(order_id, state, sku)
+        return STORED_ORDERLINES.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
+
+    def get_orderlines_by_listing(
+        self, organization_id: str, sku: str, *, limit: int = 50, cursor: str | None = None
+    ) -> Page[OrderLine]:
+        """Stored order lines of one listing, by its SKU without regard to case."""
+        return self.get_orderlines(organization_id, sku=sku, limit=limit, cursor=cursor)
+
+    def get_orderlines_by_state(
+        self, organization_id: str, state: int, *, limit: int = 50, cursor: str | None = None
+    ) -> Page[OrderLine]:
+        """Stored order lines in one state."""
+        return self.get_orderlines(organization_id, state=state, limit=limit, cursor=cursor)
+
+    def get_orderline_by_id(self, organization_id: str, orderline_id: int) -> OrderLine | None:
+        """One stored order line; None: it is not stored."""
+        return STORED_ORDERLINES.get(self._services.database, organization_id, orderline_id)
+
+    def get_listings(
+        self,
+        organization_id: str,
+        *,
+        publication_state: int | None = None,
+        min_quantity: int | None = None,
+        max_quantity: int | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Listing]:
+        """Stored listings, by id; see `ListingFilter`. Those that are gone are left out.
+
+        Raises:
+            InvalidArgument: a limit or cursor that can't be.
+        """
+        where = ListingFilter(publication_state, min_quantity, max_quantity)
+        return STORED_LISTINGS.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
+
+    def get_listing_by_id(self, organization_id: str, listing_id: UUID | str | int) -> Listing | None:
+        """One stored listing, by its UUID or its older integer id; None: it is not stored.
+
+        One that is gone is still found, with `removed_at`.
+
+        Raises:
+            InvalidArgument: an id that is neither.
+        """
+        return listings.get_listing(self._services.database, organization_id, listing_id)
+
+    def get_listing_by_sku(self, organization_id: str, sku: str) -> Listing | None:
+        """One stored listing, by its SKU without regard to case; None: it is not stored.
+
+        One that is gone is still found, with `removed_at`, unless its SKU is used again.
+        """
+        return listings.get_listing_by_sku(self._services.database, organization_id, sku)
+
+    def get_deliveries(
+        self,
+        organization_id: str,
+        *,
+        order_id: int | None = None,
+        hub_scanned: bool | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Delivery]:
+        """Stored deliveries, newest first; see `DeliveryFilter`.
+
+        Raises:
+            InvalidArgument: a limit or cursor that can't be.
+        """
+        where = DeliveryFilter(order_id, hub_scanned, created_after, created_before)
+        return STORED_DELIVERIES.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
+
+    def get_delivery_by_id(self, organization_id: str, shipment_id: int) -> Delivery | None:
+        """One stored delivery; None: it is not stored."""
+        return STORED_DELIVERIES.get(self._services.database, organization_id, shipment_id)
+
+    def get_deliveries_by_order_id(
+        self, organization_id: str, order_id: int, *, limit: int = 50, cursor: str | None = None
+    ) -> Page[Delivery]:
+        """Stored deliveries of one order, newest first."""
+        return self.get_deliveries(organization_id, order_id=order_id, limit=limit, cursor=cursor)
+
+    def get_returns(
+        self,
+        organization_id: str,
+        *,
+        order_id: int | None = None,
+        orderline_id: int | None = None,
+        hub_scanned: bool | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Return]:
+        """Stored returns, newest first; see `ReturnFilter`.
+
+        Raises:
+            InvalidArgument: a limit or cursor that can't be.
+        """
+        where = ReturnFilter(order_id, orderline_id, hub_scanned, created_after, created_before)
+        return STORED_RETURNS.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
+
+    def get_return_by_id(self, organization_id: str, shipment_id: int) -> Return | None:
+        """One stored return; None: it is not stored."""
+        return STORED_RETURNS.get(self._services.database, organization_id, shipment_id)
+
+    def get_returns_by_order_id(
+        self, organization_id: str, order_id: int, *, limit: int = 50, cursor: str | None = None
+    ) -> Page[Return]:
+        """Stored returns of one order, newest first."""
+        return self.get_returns(organization_id, order_id=order_id, limit=limit, cursor=cursor)
+
+    def get_returns_by_orderline_id(
+        self, organization_id: str, orderline_id: int, *, limit: int = 50, cursor: str | None = None
+    ) -> Page[Return]:
+        """Stored returns of one order line, newest first."""
+        return self.get_returns(organization_id, orderline_id=orderline_id, limit=limit, cursor=cursor)

@@ -1,0 +1,31 @@
+"""Upkeep, and erasing personal data."""
+
+from __future__ import annotations
+
+from backmarket import (
+    erasure,
+    upkeep,
+)
+from backmarket.erasure import Erased
+from backmarket.facade.noun import Noun
+from backmarket.upkeep import Upkeep
+
+
+class Housekeeping(Noun):
+    """What `BackMarket` does so that nothing is kept for too long."""
+
+    def upkeep(self) -> Upkeep:
+        """Do now what beat has done every hour: make partitions, drop what is too old, erase old personal data."""
+        return upkeep.run(self._services.database, self._services.settings)
+
+    def erase_order(self, organization_id: str, order_id: int) -> Erased:
+        """Erase the personal data of an order, with its lines, deliveries and returns; later syncs keep it away.
+
+        Addresses, tracking, the delivery note, the customer's words and labels go; states, dates, prices, the country
+        and the goods stay.
+
+        Raises:
+            ConnectionNotFound: there is no such organization.
+            OrderNotStored: nothing of this order is stored.
+        """
+        return erasure.erase_order(self._services.database, organization_id, order_id)

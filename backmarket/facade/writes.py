@@ -1,0 +1,277 @@
+"""Changes at Back Market, and what became of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import BinaryIO, TypedDict, Unpack
+from uuid import UUID
+
+from backmarket.facade.noun import Noun
+from backmarket.orders import OrderLineState
+from backmarket.pages import Page
+from backmarket.writes import deciding, invoices, recording, rows
+from backmarket.writes.handle import WriteHandle
+from backmarket.writes.invoices import Source
+from backmarket.writes.recording import Call
+from backmarket.writes.rows import Write, WriteFilter, WriteKind, WriteState
+
+Money = Decimal | str | int
+"""An exact amount; never a float."""
+
+
+class ListingChanges(TypedDict, total=False):
+    """What may be changed in a listing; None empties what can be empty.
+
+    Prices, comment, carriers and warranty are those of one market; the quantity is the same in all of them.
+    """
+
+    price: Money
+    min_price: Money | None
+    quantity: int
+    comment: str | None
+    warranty_delay: int
+    shipper_1: str | None
+    shipper_display_1: str | None
+    shipping_delay_1: int | None
+    shipping_price_1: Money | None
+    shipper_2: str | None
+    shipper_display_2: str | None
+    shipping_delay_2: int | None
+    shipping_price_2: Money | None
+    shipper_3: str | None
+    shipper_display_3: str | None
+    shipping_delay_3: int | None
+    shipping_price_3: Money | None
+
+
+class Writes(Noun):
+    """What `BackMarket` changes at Back Market.
+
+    Each call checks what it can, writes a row, and gives a handle; a worker sends it ahead of the syncs of the
+    account, and never twice on a guess. All of them raise
+
+    - `InvalidWrite`: the API would refuse it; the text names every wrong argument.
+    - `NotStoredYet`: what is to be changed is not stored: sync or fetch it first.
+    - `IdempotencyConflict`: the idempotency key names another write.
+    - `ConnectionNotFound`, `ConnectionDisabled`, `ApiKeyMissing`, `ConnectionUnauthorized`, `EnvironmentMismatch`,
+      `InvalidArgument`: the connection can't be used so.
+
+    and take
+
+    - `idempotency_key`: the caller's own name for the write. A call with the same key and the same arguments gives the
+      handle of the first one, with its outcome.
+    - `environment`: must be the connection's, if given.
+    - `locale`: another market than the connection's.
+    """
+
+    def update_order(
+        self,
+        organization_id: str,
+        order_id: int,
+        new_state: OrderLineState | int,
+        *,
+        sku: str | None = None,
+        tracking_number: str | None = None,
+        tracking_url: str | None = None,
+        shipper: str | None = None,
+        date_shipping: datetime | None = None,
+        return_reason: int | None = None,
+        return_message: str | None = None,
+        vat_type: str | None = None,
+        imei: str | None = None,
+        serial_number: str | None = None,
+        unchecked_imei: bool = False,
+        idempotency_key: str | None = None,
+        environment: str | None = None,
+        locale: str | None = None,
+    ) -> WriteHandle:
+        """Move lines of an order to another state. The stored order and its lines follow the API's answer.
+
+        Args:
+            organization_id: whose.
+            order_id: which; it is stored.
+            new_state: 2 accept or 4 cancel a paid line, 3 ship or 5 refund an accepted one, 6 refund a shipped one.
+            sku: of the line that is meant, where lines of several SKUs could be; with state 3 all accepted ones are.
+            tracking_number: of the parcel; state 3 needs it, and takes the following, too.
+            tracking_url: http or https.
+            shipper: who carries it.
+            date_shipping: with its offset; None: now.
+            return_reason: of a cancellation or a refund.
+            return_message: to the customer, with the same.
+            vat_type: `REGULAR` or `MARGINAL`.
+            imei: of the device, where the order has one line of quantity 1; it can't be corrected.
+            serial_number: the same.
+            unchecked_imei: the IMEI is of another kind, and sent as it is.
+            idempotency_key: see the class; so are `environment` and `locale`.
+            environment: must be the connection's.
+            locale: another than the connection's.
+        """
+        given = {
+            "sku": sku,
+            "tracking_number": tracking_number,
+            "tracking_url": tracking_url,
+            "shipper": shipper,
+            "date_shipping": date_shipping,
+            "return_reason": return_reason,
+            "return_message": return_message,
+            "vat_type": vat_type,
+            "imei": imei,
+            "serial_number": serial_number,
+            "unchecked_imei": unchecked_imei,
+        }
+        call = Call(organization_id, environment, locale, idempotency_key)
+        return recording.update_order(self._services, call, order_id, new_state, given)
+
+    def update_orderline(
+        self,
+        organization_id: str,
+        orderline_id: int,
+        *,
+        imei: str | None = None,
+        serial_number: str | None = None,
+        unchecked_imei: bool = False,
+        idempotency_key: str | None = None,
+        environment: str | None = None,
+        locale: str | None = None,
+    ) -> WriteHandle:
+        """Register what identifies a device that was sold. Once registered, it can never be corrected.
+
+        Args:
+            organization_id: whose.
+            orderline_id: which; it is stored.
+            imei: 15 digits, the last of which has to fit the others.
+            serial_number: up to 50 characters.
+            unchecked_imei: the IMEI is of another kind, and sent as it is.
+            idempotency_key: see the class; so are `environment` and `locale`.
+            environment: must be the connection's.
+            locale: another than the connection's.
+        """
+        given = {"imei": imei, "serial_number": serial_number, "unchecked_imei": unchecked_imei}
+        call = Call(organization_id, environment, locale, idempotency_key)
+        return recording.update_orderline(self._services, call, orderline_id, given)
+
+    def update_listing(
+        self,
+        organization_id: str,
+        listing_id: UUID | str | int | None = None,
+        *,
+        sku: str | None = None,
+        idempotency_key: str | None = None,
+        environment: str | None = None,
+        locale: str | None = None,
+        **changes: Unpack[ListingChanges],
+    ) -> WriteHandle:
+        """Change a listing; what is not named stays. It takes one of the SKU lines that an account has in an hour.
+
+        Args:
+            organization_id: whose.
+            listing_id: its UUID, or its older whole number; it is stored.
+            sku: names the listing instead.
+            idempotency_key: see the class; so is `environment`.
+            environment: must be the connection's.
+            locale: the market that price, texts and carriers are meant for, if it is another than the connection's.
+            **changes: see `ListingChanges`. Quantity 0 takes it off sale.
+        """
+        call = Call(organization_id, environment, locale, idempotency_key)
+        return recording.update_listing(self._services, call, listing_id, sku, {**changes})
+
+    def upload_order_invoice(
+        self,
+        organization_id: str,
+        order_id: int,
+        *,
+        content: bytes | None = None,
+        file: Path | str | BinaryIO | None = None,
+        object_key: str | None = None,
+        url: str | None = None,
+        filename: str | None = None,
+        idempotency_key: str | None = None,
+        environment: str | None = None,
+        locale: str | None = None,
+    ) -> WriteHandle:
+        """Give an order an invoice: exactly one of `content`, `file`, `object_key` and `url`.
+
+        The PDF is read and checked here and now, and kept in the bucket until the order is erased or the write's
+        retention is over. An upload whose answer was lost can't be read back: it stays unknown for a person.
+
+        Args:
+            organization_id: whose.
+            order_id: which; it is stored.
+            content: the PDF.
+            file: a path, or an open binary file.
+            object_key: an object of the bucket.
+            url: where the PDF is, on one of the hosts of `BACKMARKET_INVOICE_ORIGINS`; no key is sent there.
+            filename: as the customer sees it; ends in `.pdf`. None: the file's own name.
+            idempotency_key: see the class; so are `environment` and `locale`.
+            environment: must be the connection's.
+            locale: another than the connection's.
+
+        Raises:
+            InvalidArgument: it is no PDF, or can't be read.
+            TooLarge: it has more bytes than `BACKMARKET_INVOICE_MAX_BYTES`.
+            OriginRefused: the URL's host is not allowed.
+            BucketUnavailable: the S3 server is away; nothing was asked for.
+        """
+        call = Call(organization_id, environment, locale, idempotency_key)
+        return invoices.upload_order_invoice(
+            self._services, call, order_id, Source(content, file, object_key, url), filename
+        )
+
+    def get_writes(
+        self,
+        organization_id: str,
+        *,
+        state: WriteState | str | None = None,
+        kind: WriteKind | None = None,
+        object_id: UUID | str | int | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Write]:
+        """Writes, the newest first.
+
+        Args:
+            organization_id: whose.
+            state: `pending`, `sending`, `succeeded`, `refused` or `unknown` ones only.
+            kind: of this kind only, such as `update_order`.
+            object_id: of this order, order line or listing only.
+            limit: 1 to 1000.
+            cursor: of the page before.
+
+        Raises:
+            InvalidArgument: an argument that can't be.
+        """
+        where = WriteFilter.of(state, kind, object_id)
+        return rows.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
+
+    def get_write(self, organization_id: str, write_id: int) -> Write | None:
+        """One write; None: there is none, or its retention is over."""
+        return rows.get(self._services.database, organization_id, write_id)
+
+    def retry_write(self, organization_id: str, write_id: int) -> WriteHandle:
+        """Send a write again that was refused, or of which nobody knows whether it happened.
+
+        That is a person's decision: an invoice that had arrived after all is then there twice.
+
+        Raises:
+            ConnectionNotFound, WriteNotFound: there is no such write.
+            NotUndecided: it goes on by itself, succeeded, or its order was erased.
+        """
+        return deciding.retry_write(self._services, organization_id, write_id)
+
+    def settle_write(self, organization_id: str, write_id: int, *, arrived: bool) -> Write:
+        """End a write of which nobody knew whether it happened, because somebody has looked.
+
+        Later writes of the same object go on then.
+
+        Args:
+            organization_id: whose.
+            write_id: which.
+            arrived: what was asked for is there.
+
+        Raises:
+            ConnectionNotFound, WriteNotFound: there is no such write.
+            NotUndecided: it goes on by itself, or has come to its end.
+        """
+        return deciding.settle_write(self._services, organization_id, write_id, arrived=arrived)

@@ -1,0 +1,148 @@
+"""What sends the messages; light to import, for applications and for our own tasks alike.
+
+A message is only a nudge: the row that it points at is written before, and a sweep nudges again what was lost.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+from celery import Celery
+from kombu import Queue, serialization
+from kombu.exceptions import OperationalError
+from kombu.utils.json import dumps
+from kombu.utils.uuid import uuid
+
+from backmarket.messages import NUDGE_SECONDS, NUDGED_TASKS, QUEUES, Nudge
+
+TRANSPORT_OPTIONS = {
+    # a task whose worker was killed comes back then; leases in PostgreSQL bring its work back sooner
+    "visibility_timeout": 900,
+    "unacked_restore_interval": 10,
+    "unacked_restore_throttle": 1,
+    # one list a queue instead of four: 39% more consumed a second
+    "priority_steps": [0],
+    # without them a publish can hang for ever
+    "socket_timeout": 10,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+}
+"""Redis as a broker, for producers and workers alike (measured: docs/decisions/0002)."""
+
+BATCH = 500
+"""Messages that go to Redis in one command (0.5 MB): all of them arrive, or none."""
+
+PERSISTENT = 2
+"""AMQP's delivery mode, which Celery writes into every message."""
+
+RETRY = {"max_retries": 1, "interval_start": 0, "interval_max": 0}
+"""Once more, for a connection that Redis closed meanwhile; what is not sent then is nudged by the sweep."""
+
+
+def celery_settings(broker_url: str) -> dict[str, Any]:
+    """What every Celery application of ours has in common: JSON, no results, named queues, no guessing."""
+    return {
+        "broker_url": broker_url,
+        "broker_transport_options": TRANSPORT_OPTIONS,
+        "broker_connection_timeout": 5,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_ignore_result": True,
+        "result_backend": None,
+        "task_create_missing_queues": False,
+        "task_queues": [Queue(name, routing_key=name) for name in sorted(set(QUEUES.values()))],
+        "task_default_queue": "dispatch",
+        "task_routes": {task: {"queue": queue, "routing_key": queue} for task, queue in QUEUES.items()},
+        "task_publish_retry_policy": RETRY,
+        "timezone": "UTC",
+    }
+
+
+class Producer:
+    """Sends messages to the broker.
+
+    Args:
+        broker_url: its Redis.
+    """
+
+    def __init__(self, broker_url: str) -> None:
+        self._broker_url = broker_url
+
+    def nudge(self, nudges: Iterable[Nudge]) -> int:
+        """Nudge the syncs and the other work of organizations.
+
+        Args:
+            nudges: which; the first is worked on first.
+
+        Returns:
+            How many messages were certainly sent; fewer than nudges when the broker went away, which loses nothing:
+            what is due is nudged again when its nudge no longer counts.
+        """
+        waiting = iter(nudges)
+        sent = 0
+        try:
+            with self._celery.producer_pool.acquire(block=True, timeout=10) as producer:
+                while batch := list(islice(waiting, BATCH)):
+                    producer.connection.ensure(producer, self._push, **RETRY)(producer, batch)
+                    sent += len(batch)
+        except OperationalError:
+            return sent
+        return sent
+
+    def close(self) -> None:
+        """Close the connections to the broker."""
+        if "_celery" in self.__dict__:
+            self._celery.close()
+            del self.__dict__["_celery"]
+
+    def _push(self, producer: Any, batch: Sequence[Nudge]) -> None:
+        """Put messages into their queues in one transaction of Redis; kombu would take a round trip for each."""
+        channel = producer.channel
+        messages = defaultdict(list)
+        for nudge in batch:
+            queue = QUEUES[NUDGED_TASKS[nudge.name]]
+            messages[channel._q_for_pri(queue, 0)].append(self._message(channel, nudge, queue))
+        with channel.conn_or_acquire() as redis, redis.pipeline() as pipeline:
+            for key, texts in messages.items():
+                pipeline.lpush(key, *texts)
+            pipeline.execute()
+
+    def _message(self, channel: Any, nudge: Nudge, queue: str) -> str:
+        """The text that Celery's `send_task` would put into the queue, made of the same parts."""
+        task = self._celery.amqp.as_task_v2(
+            uuid(),
+            NUDGED_TASKS[nudge.name],
+            (nudge.organization_id,),
+            {"nudge": True},
+            expires=NUDGE_SECONDS,
+            reply_to=self._celery.thread_oid,
+        )
+        content_type, encoding, body = serialization.dumps(task.body, "json")
+        properties = task.properties | {"delivery_mode": PERSISTENT, "expiration": str(NUDGE_SECONDS * 1000)}
+        message = channel.prepare_message(body, None, content_type, encoding, task.headers, properties)
+        channel._inplace_augment_message(message, "", queue)
+        return str(dumps(message))
+
+    @cached_property
+    def _celery(self) -> Celery:
+        app = _OurCelery("backmarket.producer", set_as_current=False)
+        app.conf.update(celery_settings(self._broker_url))
+        app.our_broker_url = self._broker_url
+        return app
+
+
+class _OurCelery(Celery):  # type: ignore[misc]
+    """Sends to the broker that it was given; Celery prefers a `CELERY_BROKER_URL`, which is the host application's."""
+
+    our_broker_url: str
+
+    def connection_for_write(self, url: str | None = None, *args: Any, **kwargs: Any) -> Any:
+        """A connection to our broker."""
+        # the first connection is tried as often as a publish is, not for seconds
+        kwargs.setdefault("transport_options", RETRY)
+        return super().connection_for_write(url or self.our_broker_url, *args, **kwargs)

@@ -1,0 +1,142 @@
+"""Retention: partitions for what grows without end are made ahead, and dropped when all of them is too old.
+
+All of it can run at any time, twice at once, and be killed anywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+from psycopg import sql
+
+from backmarket.database import Database, Transaction
+from backmarket.errors import DatabaseUnavailable
+
+MOMENTS = {"changes": "recorded_at", "sync_runs": "finished_at"}
+"""The partitioned tables, and the column that says how old a row is."""
+
+LOCK_SECONDS = 1
+"""How long a drop waits for the writers, who wait behind it; then it is put off to the next upkeep."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """What the retention did.
+
+    Attributes:
+        made: partitions made ahead.
+        dropped: partitions that were too old.
+        put_off: what could not be locked in time; the next upkeep tries again.
+    """
+
+    made: int = 0
+    dropped: int = 0
+    put_off: int = 0
+
+
+def retain(database: Database, days: dict[str, int]) -> Retained:
+    """Make the partitions of the next weeks, and drop those that are too old.
+
+    Args:
+        database: where.
+        days: for each table, how long its rows are kept; 0: for ever.
+    """
+    _forget_foreign(database)
+    made, put_off = 0, 0
+    try:
+        made = _make(database)
+    except DatabaseUnavailable as error:
+        put_off = _put_off("partitions", error)
+    dropped = 0
+    for table, limit in days.items():
+        for partition in _old(database, table, limit) if limit else ():
+            try:
+                dropped += _drop(database, table, partition)
+            except DatabaseUnavailable as error:
+                put_off += _put_off(partition, error)
+    return Retained(made, dropped, put_off)
+
+
+def _put_off(what: str, error: DatabaseUnavailable) -> int:
+    log.warning("retention.put_off", table=what, error=error.message)
+    return 1
+
+
+def _forget_foreign(database: Database) -> None:
+    """Drop events of another server's transactions, which a restored dump brought: they would come up out of order.
+
+    Every reader is told that it missed something.
+    """
+    with database.transaction() as transaction:
+        events = transaction.execute(_FORGET_EVENTS).rowcount
+        marks = transaction.execute(_FORGET_MARKS).rowcount
+        if events or marks:
+            transaction.execute(_NOTE_RESTORED)
+            log.warning("retention.events_of_another_server", dropped=events)
+
+
+def _make(database: Database) -> int:
+    with database.transaction() as transaction:
+        (made,) = transaction.execute("SELECT backmarket.make_partitions()").fetchone() or (0,)
+        return int(made)
+
+
+def _old(database: Database, table: str, days: int) -> list[str]:
+    """The partitions of a table whose youngest possible row is older than so many days, the oldest first."""
+    with database.transaction() as transaction:
+        return [name for (name,) in transaction.execute(_OLD, {"table": f"backmarket.{table}", "days": days})]
+
+
+def _drop(database: Database, table: str, partition: str) -> int:
+    """Drop a partition; of the feed, the position that it ends at is noted, so that a late reader is told.
+
+    Returns:
+        Partitions dropped: 1, or 0 if another upkeep was faster.
+    """
+    parent, old = sql.Identifier("backmarket", table), sql.Identifier("backmarket", partition)
+    with database.transaction() as transaction:
+        transaction.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+        transaction.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(parent))
+        found = transaction.execute("SELECT to_regclass(%s) IS NOT NULL", (f"backmarket.{partition}",)).fetchone()
+        if found == (False,):
+            return 0
+        if table == "changes":
+            _note_dropped(transaction, old)
+        transaction.execute(sql.SQL("DROP TABLE {}").format(old))
+        return 1
+
+
+def _note_dropped(transaction: Transaction, partition: sql.Identifier) -> None:
+    transaction.execute(sql.SQL(_NOTE_DROPPED).format(partition))
+
+
+# The name of a partition is ours; its bounds are what counts.
+_OLD = r"""
+SELECT relname FROM (
+    SELECT c.relname, substring(pg_get_expr(c.relpartbound, c.oid) FROM $$TO \('([^']+)'\)$$)::timestamptz AS ends
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = %(table)s::regclass
+) AS partitions
+WHERE ends <= now() - make_interval(days => %(days)s) ORDER BY ends
+"""
+
+_NOTE_DROPPED = """
+INSERT INTO backmarket.feed_marks AS m (mark, transaction_id, id)
+SELECT 'dropped', transaction_id, id FROM {} ORDER BY transaction_id DESC, id DESC LIMIT 1
+ON CONFLICT (mark) DO UPDATE SET transaction_id = excluded.transaction_id, id = excluded.id
+WHERE (m.transaction_id, m.id) < (excluded.transaction_id, excluded.id)
+"""
+
+# Nothing that is visible can be of a transaction that this server has not begun.
+_FORGET_EVENTS = "DELETE FROM backmarket.changes WHERE transaction_id >= pg_snapshot_xmax(pg_current_snapshot())"
+
+_FORGET_MARKS = "DELETE FROM backmarket.feed_marks WHERE transaction_id > pg_snapshot_xmax(pg_current_snapshot())"
+
+_NOTE_RESTORED = """
+INSERT INTO backmarket.feed_marks (mark, transaction_id, id)
+VALUES ('dropped', pg_snapshot_xmin(pg_current_snapshot()), 0)
+ON CONFLICT (mark) DO UPDATE SET transaction_id = excluded.transaction_id, id = excluded.id
+"""

@@ -1,0 +1,239 @@
+"""Stocktaking: the bucket is compared with the rows, and where they differ it is put right.
+
+An object that no row refers to is deleted; a label whose object is missing, or is another one, is wanted again. A page
+at a time, first through the objects, then through the rows, so that memory stays flat and whoever is killed has lost a
+page. Nothing stands still meanwhile; so what was deleted is looked up once more, and a young object is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, Literal
+
+from backmarket import work
+from backmarket.database import Database
+from backmarket.errors import BackMarketError
+
+if TYPE_CHECKING:
+    from backmarket.bucket import Bucket, StoredObject
+
+PAGE = 1000
+"""Objects, or rows, that are looked at at once."""
+
+ALARM_SHARE = 0.5
+"""Share of a page that may be garbage before nothing of it is deleted, where a person has not accepted it."""
+
+ALARM_OBJECTS = 20
+"""Objects of a page that may always be garbage."""
+
+Step = Literal["objects", "rows"]
+"""What is gone through now; see the table `bucket_sweep`."""
+
+
+class ManyGarbage(BackMarketError):
+    """Very many objects have no row: it may be another deployment's bucket, or the database an older one."""
+
+    code = "many_garbage"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far somebody is with what lies under one prefix.
+
+    Attributes:
+        prefix: ends in a slash.
+        step: through the objects, then through the rows.
+        position: the last key that was looked at.
+    """
+
+    prefix: str
+    step: Step = "objects"
+    position: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found, and put right.
+
+    Attributes:
+        objects: that were looked at.
+        deleted: of them, since nothing referred to them.
+        lost: labels that are wanted again.
+    """
+
+    objects: int = 0
+    deleted: int = 0
+    lost: int = 0
+
+    def __add__(self, other: Found) -> Found:
+        return Found(self.objects + other.objects, self.deleted + other.deleted, self.lost + other.lost)
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """A stored label as its row has it."""
+
+    key: str
+    organization_id: str
+    size: int
+    etag: str
+
+    @property
+    def directory(self) -> str:
+        return self.key[: self.key.rindex("/") + 1]
+
+
+def look(
+    database: Database, bucket: Bucket, place: Place, *, before: datetime, accept_garbage: bool = True
+) -> tuple[Place | None, Found]:
+    """Look at one page, and put right what differs; harmless to repeat, and to do twice at once.
+
+    Args:
+        database: has the rows.
+        bucket: has the objects.
+        place: where.
+        before: an object that is younger is left alone: its row may be written yet.
+        accept_garbage: also very many objects without a row are deleted.
+
+    Returns:
+        Where to go on, or None at the end; and what was found.
+
+    Raises:
+        BucketUnavailable: the S3 server is away; what was done is done.
+        SettingsError: it can't be used as the settings say.
+        ManyGarbage: more than half of the page has no row; nothing of it was deleted.
+    """
+    if place.step == "rows":
+        return _look_at_rows(database, bucket, place, before)
+    return _look_at_objects(database, bucket, place, before, accept_garbage=accept_garbage)
+
+
+def delete_garbage(database: Database, bucket: Bucket, keys: Sequence[str]) -> Found:
+    """Delete the objects that no row refers to; a label that was stored at that moment is wanted again.
+
+    Args:
+        database: has the rows.
+        bucket: has the objects.
+        keys: at most some thousands.
+
+    Raises:
+        BucketUnavailable: the S3 server is away.
+        SettingsError: it can't be used as the settings say.
+    """
+    return _delete(database, bucket, _garbage(database, keys))
+
+
+def _garbage(database: Database, keys: Sequence[str]) -> list[str]:
+    """Those of the keys that no row refers to."""
+    with database.transaction() as transaction:
+        return [key for (key,) in transaction.execute(_GARBAGE, (list(keys),))]
+
+
+def _delete(database: Database, bucket: Bucket, garbage: list[str]) -> Found:
+    if not garbage:
+        return Found()
+    bucket.delete(garbage)
+    with database.transaction() as transaction:
+        again = [_Label(*row) for row in transaction.execute(_LABELS_AT, (garbage,))]
+    return Found(deleted=len(garbage), lost=_want_again(database, again))
+
+
+def _look_at_objects(
+    database: Database, bucket: Bucket, place: Place, before: datetime, *, accept_garbage: bool
+) -> tuple[Place, Found]:
+    page = bucket.list(place.prefix, after=place.position, limit=PAGE)
+    garbage = _garbage(database, [each.key for each in page if each.modified < before])
+    if not accept_garbage and len(garbage) > max(ALARM_OBJECTS, ALARM_SHARE * len(page)):
+        raise ManyGarbage(
+            f"{len(garbage)} of {len(page)} objects have no row in this database, so none was deleted. If the bucket is"
+            " another deployment's, too, set BACKMARKET_S3_BUCKET to one of its own; if they are garbage: UPDATE"
+            " backmarket.bucket_sweep SET accept_garbage = true, due_at = now()."
+        )
+    done = Found(len(page)) + _delete(database, bucket, garbage)
+    if len(page) < PAGE:
+        return Place(place.prefix, "rows"), done
+    return Place(place.prefix, "objects", page[-1].key), done
+
+
+def _look_at_rows(database: Database, bucket: Bucket, place: Place, before: datetime) -> tuple[Place | None, Found]:
+    end = f"{place.prefix[:-1]}0"  # what comes right after the slash
+    with database.transaction() as transaction:
+        rows = transaction.execute(_LABELS, (max(place.position, place.prefix), end, PAGE)).fetchall()
+    labels = [_Label(*row) for row in rows]
+    lost = []
+    for directory, group in groupby(labels, attrgetter("directory")):
+        lost += _lost(bucket, list(group), place.position if place.position.startswith(directory) else "", before)
+    done = Found(lost=_want_again(database, lost))
+    return (Place(place.prefix, "rows", labels[-1].key) if len(labels) == PAGE else None), done
+
+
+def _lost(bucket: Bucket, labels: list[_Label], after: str, before: datetime) -> list[_Label]:
+    """Those labels of one directory that the bucket has not, or not as they were stored.
+
+    A directory is listed in the order of the bytes by every server; so are the rows.
+    """
+    wanted = {label.key for label in labels}
+    stored: dict[str, StoredObject] = {}
+    while True:
+        page = bucket.list(labels[0].directory, after=after, limit=PAGE)
+        stored |= {each.key: each for each in page if each.key in wanted}
+        if len(page) < PAGE or page[-1].key >= labels[-1].key:
+            return [label for label in labels if _differs(label, stored.get(label.key), before)]
+        after = page[-1].key
+
+
+def _differs(label: _Label, stored: StoredObject | None, before: datetime) -> bool:
+    """Whether an object is not the one of the row; a young one is being stored now, and its row comes after it."""
+    return stored is None or ((stored.size, stored.etag) != (label.size, label.etag) and stored.modified < before)
+
+
+def _want_again(database: Database, labels: Iterable[_Label]) -> int:
+    """Let labels be fetched again whose rows have not changed meanwhile.
+
+    Returns:
+        How many.
+    """
+    wanted = 0
+    of_organization = attrgetter("organization_id")
+    for organization_id, group in groupby(sorted(labels, key=of_organization), of_organization):
+        ours = list(group)
+        with database.transaction() as transaction:
+            if transaction.execute(_LOCK_CONNECTION, (organization_id,)).fetchone() is None:
+                continue  # it was removed, and its labels with it
+            # first the lease's row, then the labels: as whoever stores one does
+            work.want(transaction, organization_id, "labels")
+            values = ([each.key for each in ours], [each.etag for each in ours])
+            wanted += transaction.execute(_WANT_AGAIN, values).rowcount
+    return wanted
+
+
+_GARBAGE = """
+SELECT key FROM unnest(%s::text[]) AS listed (key)
+WHERE NOT EXISTS (SELECT FROM backmarket.labels WHERE object_key = key COLLATE "C")
+  AND NOT EXISTS (SELECT FROM backmarket.api_writes WHERE object_key = key COLLATE "C")
+  AND NOT EXISTS (
+    SELECT FROM backmarket.bulk_jobs
+    WHERE object_prefix = (array_to_string((string_to_array(key, '/'))[:3], '/') || '/') COLLATE "C"
+  )
+"""
+
+_COLUMNS = "object_key, organization_id, size, COALESCE(etag, '')"
+
+_LABELS_AT = f"SELECT {_COLUMNS} FROM backmarket.labels WHERE object_key = ANY(%s)"
+
+_LABELS = f"""
+SELECT {_COLUMNS} FROM backmarket.labels WHERE object_key > %s AND object_key < %s ORDER BY object_key LIMIT %s
+"""
+
+_LOCK_CONNECTION = "SELECT 1 FROM backmarket.connections WHERE organization_id = %s FOR KEY SHARE"
+
+_WANT_AGAIN = """
+UPDATE backmarket.labels AS l SET state = 'wanted', due_at = now(), tries = 0, error_code = NULL, error = NULL,
+    object_key = NULL, size = NULL, sha256 = NULL, etag = NULL, content_type = NULL, stored_at = NULL
+FROM unnest(%s::text[], %s::text[]) AS lost (key, etag)
+WHERE l.object_key = lost.key COLLATE "C" AND COALESCE(l.etag, '') = lost.etag
+"""

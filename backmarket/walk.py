@@ -1,0 +1,255 @@
+"""A walk over a paged list, as pure state: which page to ask next, and when the walk is complete. It never sends.
+
+Rows shift between pages while a walk runs. A row that leaves the list pulls its successors to the page before,
+and the one that crosses a border that was already passed is not shown. So a pass over the list counts only rows
+that were there when it began; if it saw fewer than the API then counted, something may have been skipped, and the
+list is walked again; from the second pass on, what any pass saw counts. Where rows come at the front, the rest
+shifts back: rows are seen twice, which does no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import Any, Literal
+
+from backmarket.errors import IncompleteWalk
+from backmarket.resources import Page, Row
+
+WalkKind = Literal["full", "incremental"]
+
+PASSES = 3
+"""Passes over a list whose rows shift, before the walk fails and is tried again later."""
+
+BARREN_PAGES = 20
+"""Pages in a row without one new id, after which a pass ends: the server repeats itself."""
+
+
+@dataclass
+class Walk:
+    """Where a walk stands.
+
+    Attributes:
+        kind: `full`, or `incremental` when only what was modified since a time is asked for.
+        since: that time, by the API's clock.
+        started_at: when it began, by PostgreSQL's clock.
+        serving: the number of the request that it answers (`sync_state.requested`).
+        began_at: when the first page was answered, by the API's clock; None before that.
+        pass_: which pass over the list, from 1.
+        pass_began_at: when the first page of this pass was answered, by the API's clock.
+        next_page: the first page that is not yet stored.
+        page_size: rows a page, as the first page showed; 0 before that.
+        expected: rows that the API counted when this pass began; None where it does not say.
+        highest: the most it has counted in this pass.
+        seen: ids seen in this pass that were there when it began.
+        newcomers: ids seen in this pass that appeared since it began.
+        before: ids seen in earlier passes.
+        over: every page was stored, and the list was seen completely.
+        checkpointed: `walks` has a row for it.
+    """
+
+    kind: WalkKind
+    since: datetime | None
+    started_at: datetime
+    serving: int
+    began_at: datetime | None = None
+    pass_: int = 1
+    pass_began_at: datetime | None = None
+    next_page: int = 1
+    page_size: int = 0
+    expected: int | None = None
+    highest: int = 0
+    seen: set[str] = field(default_factory=set)
+    newcomers: set[str] = field(default_factory=set)
+    before: set[str] = field(default_factory=set)
+    over: bool = False
+    checkpointed: bool = False
+
+    _waiting: dict[int, Page] = field(default_factory=dict)
+    _asked: set[int] = field(default_factory=set)
+    _end: int | None = None
+    """The last page of this pass, once an answer has shown it."""
+    _barren: int = 0
+    """Pages stored in a row without one new id."""
+    _fresh: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))
+
+    def ask(self, room: int) -> list[int]:
+        """The next pages to ask for, lowest first; each is given out once.
+
+        Args:
+            room: how many at the most.
+        """
+        if self.over or room <= 0:
+            return []
+        if not self.page_size or self.expected is None:  # the first page of a pass tells how many there are
+            last = self.next_page
+        else:
+            last = max(1, -(-self.highest // self.page_size))
+        if self._end is not None:
+            last = min(last, self._end)
+        last = max(last, *self._waiting, 0)  # what came beyond the end waits for the pages before it
+        taken = self._asked | self._waiting.keys()
+        free = (page for page in range(self.next_page, last + 1) if page not in taken)
+        pages = list(islice(free, room))
+        self._asked.update(pages)
+        return pages
+
+    def received(self, number: int, page: Page, answered_at: datetime) -> None:
+        """A page was answered.
+
+        Args:
+            number: which, from 1.
+            page: what it holds; an empty one where the API said that there is no such page.
+            answered_at: the API's clock.
+        """
+        self._asked.discard(number)
+        self.began_at = self.began_at or answered_at
+        self.pass_began_at = self.pass_began_at or answered_at
+        if not self.page_size and number == self.next_page:
+            self.page_size = max(1, page.size)
+            self.expected = page.count
+            self.highest = page.count or 0
+        elif page.count is not None:
+            self.highest = max(self.highest, page.count)
+        if page.size >= self.page_size and not page.last:  # a page follows, whatever the count says
+            self.highest = max(self.highest, number * self.page_size + 1)
+        if page.size == 0 or (page.count is None and page.last):
+            self._end = number if self._end is None else min(self._end, number)
+        self._waiting[number] = page
+
+    def failed(self, number: int) -> None:
+        """A page was not answered; it will be given out again."""
+        self._asked.discard(number)
+
+    @property
+    def ready(self) -> int:
+        """Pages that can be stored now, without a gap before them."""
+        number = self.next_page
+        while number in self._waiting:
+            number += 1
+        return number - self.next_page
+
+    @property
+    def outstanding(self) -> int:
+        """Pages asked for or answered, and not stored."""
+        return len(self._asked) + len(self._waiting)
+
+    def take(self) -> list[Page]:
+        """The pages that can be stored now, in order; what they show counts as seen."""
+        pages = []
+        while (page := self._waiting.pop(self.next_page, None)) is not None:
+            pages.append(page)
+            self._see(self.next_page, page)
+            self.next_page += 1
+        return pages
+
+    def settle(self) -> None:
+        """Decide, when everything asked for is stored, whether the pass is over, and the walk with it.
+
+        A new pass begins if the list was not seen completely.
+
+        Raises:
+            IncompleteWalk: the last pass too saw fewer rows than the API counted.
+        """
+        if self.over or self._asked or self._waiting or not self.page_size or self._pages_left():
+            return
+        if self._complete():
+            self.over = True
+            return
+        if self.pass_ == PASSES:
+            raise IncompleteWalk(
+                f"The list ended before all of it was seen: the API counted {self.expected} rows,"
+                f" {len(self.seen | self.before)} came in {PASSES} passes."
+            )
+        self._begin_pass()
+
+    def void(self) -> None:
+        """Forget every page that is not stored: its turn is over."""
+        self._asked.clear()
+        self._waiting.clear()
+
+    def fresh(self) -> tuple[list[str], list[str]]:
+        """The ids seen since this was last asked: those that were there when the pass began, and newcomers."""
+        seen, newcomers = self._fresh
+        self._fresh = (set(), set())
+        return list(seen), list(newcomers)
+
+    def confirm(self, key: str) -> None:
+        """A row that the walk did not show was asked for by its id, whatever the answer was."""
+        self.seen.add(key)
+        self._fresh[0].add(key)
+
+    def all_seen(self) -> set[str]:
+        """Every id that any pass has seen."""
+        return self.seen | self.newcomers | self.before
+
+    def _pages_left(self) -> bool:
+        if self._end is not None and self.next_page > self._end:
+            return False
+        if self.expected is None:
+            return self._end is None
+        return self.next_page <= -(-self.highest // self.page_size)
+
+    def _complete(self) -> bool:
+        if self.expected is None:
+            return True
+        if self.next_page == 2:  # one answer shows one moment
+            return len(self.seen | self.newcomers) >= self.expected
+        return len(self.seen | self.before) >= self.expected
+
+    def _begin_pass(self) -> None:
+        self.pass_ += 1
+        self.before |= self.seen | self.newcomers
+        self.seen, self.newcomers = set(), set()
+        self.pass_began_at = None
+        self.next_page, self.page_size, self.expected, self.highest = 1, 0, None, 0
+        self._end, self._barren = None, 0
+
+    def _see(self, number: int, page: Page) -> None:
+        seen, newcomers = self._sorted(page.rows)
+        barren = self.seen.issuperset(seen) and self.newcomers.issuperset(newcomers)
+        self._barren = self._barren + 1 if barren else 0
+        # the API counts what has no usable id, too
+        seen.extend(f"?{number}.{index}" for index in range(page.rejected))
+        for all_, fresh, ids in zip((self.seen, self.newcomers), self._fresh, (seen, newcomers), strict=True):
+            fresh.update(ids)
+            all_.update(ids)
+        if self._barren == BARREN_PAGES:
+            self._end = number
+
+    def _sorted(self, rows: Iterable[Row]) -> tuple[list[str], list[str]]:
+        """The ids of rows that were there when the pass began, and of those that may have come since.
+
+        What was modified since may be an old row that entered the list just then, as an order does that leaves
+        state 0. The API's clock has whole seconds: a row of the very second in which the pass began may have been
+        counted or not. Either passes for a newcomer, which costs another pass at worst.
+        """
+        began = self.pass_began_at.replace(microsecond=0) if self.pass_began_at else None
+        seen: list[str] = []
+        newcomers: list[str] = []
+        for row in rows:
+            new = began is not None and any(at is not None and at >= began for at in (row.created, row.modified))
+            (newcomers if new else seen).append(str(row.key))
+        return seen, newcomers
+
+
+def restore(values: dict[str, Any], seen: Iterable[tuple[int, list[str], list[str]]]) -> Walk:
+    """A walk as its checkpoint kept it.
+
+    Args:
+        values: the columns of `walks` that `Walk` has under the same names.
+        seen: pass, ids and newcomers of each row of `walk_seen`.
+    """
+    walk = Walk(**values, checkpointed=True)
+    for pass_, ids, newcomers in seen:
+        if pass_ == walk.pass_:
+            walk.seen.update(ids)
+            walk.newcomers.update(newcomers)
+        else:
+            walk.before.update(ids, newcomers)
+    # a server that repeats itself is found out even by turns that are shorter than BARREN_PAGES
+    surplus = walk.next_page - 1 - -(-len(walk.seen | walk.newcomers) // max(1, walk.page_size))
+    walk._barren = max(0, min(surplus, BARREN_PAGES - 1))
+    return walk

@@ -1,0 +1,59 @@
+"""What every task needs, in one place: the log context, and what becomes of an error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from celery import Task
+from celery.exceptions import Reject
+
+from backmarket import services
+from backmarket.errors import BackMarketError, Crashed, TransientError
+from backmarket.logs import place
+
+LATER_SECONDS = 5.0
+"""Until a message that went back into its queue can be taken again."""
+
+log = structlog.get_logger(__name__)
+
+
+class BackMarketTask(Task):  # type: ignore[misc]
+    """The base of all tasks: acknowledged late, safe to run twice, silent about values.
+
+    The row that it worked on knows what is due next, so an error is never retried here. What leaves the task is an
+    error of ours, whose text is safe to show; of any other only the class is told, and the log says where.
+    """
+
+    abstract = True
+    acks_late = True
+    reject_on_worker_lost = True
+    ignore_result = True
+    max_retries = 0
+    throws = (BackMarketError,)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task with its name and id bound to every log line."""
+        with structlog.contextvars.bound_contextvars(task=self.name, task_id=self.request.id):
+            try:
+                return self.run(*args, **kwargs)
+            except BackMarketError as error:
+                log.error("task.failed", code=error.code, error=error.message)
+                raise
+            except Exception as error:  # noqa: BLE001 - its text may quote a customer's data; only its place is told
+                log.error("task.crashed", **place(error))
+                raise Crashed(f"A fault of ours, {type(error).__name__}: the worker's log says where.") from None
+
+
+class OnlyMessageTask(BackMarketTask):
+    """A task whose message is all there is: while PostgreSQL or the bucket is away, it goes back into its queue."""
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task; what may be over later is tried again then."""
+        try:
+            return super().__call__(*args, **kwargs)
+        except TransientError as error:
+            services.current().stopping.wait(LATER_SECONDS)
+            raise Reject(error.code, requeue=True) from None

@@ -1,0 +1,25 @@
+"""The bucket's upkeep: what is to be deleted from it, and the daily sweep."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import structlog
+from celery import shared_task
+
+from backmarket import deletions, messages, services, sweep
+from tasks.base import BackMarketTask
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task(name=messages.SWEEP_BUCKET, base=BackMarketTask)
+def sweep_bucket() -> None:
+    """Work off the deletions that are due, and sweep the bucket if that is due."""
+    current = services.current()
+    seconds = current.settings.task_budget_seconds / 2
+    deleted = deletions.work_off(current, seconds=seconds)
+    if deleted.objects:
+        log.info("deletions.done", **asdict(deleted))
+    if swept := sweep.sweep_if_due(current, seconds=seconds):
+        log.info("sweep.done", **asdict(swept))

@@ -1,0 +1,46 @@
+"""The tasks of bulk files: doing what is due of an organization's jobs, and submitting a file from the bucket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from celery import shared_task
+
+from backmarket import messages, services
+from backmarket.bulk import jobs, submitting
+from backmarket.bulk.turns import run_turn
+from tasks.base import BackMarketTask, OnlyMessageTask
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task(name=messages.RUN_BULK, base=BackMarketTask)
+def run_bulk(organization_id: str, nudge: bool = False) -> None:
+    """Do what is due of the bulk jobs of one organization, as far as one turn goes.
+
+    Args:
+        organization_id: whose.
+        nudge: only what is due; without it, also what waits for its next try.
+    """
+    with structlog.contextvars.bound_contextvars(organization=organization_id):
+        current = services.current()
+        if not nudge:
+            jobs.hasten(current.database, organization_id)
+        turn = run_turn(current, organization_id)
+        log.info("bulk.turn", end=turn.end, requests=turn.requests)
+
+
+@shared_task(name=messages.SUBMIT_BULK, base=OnlyMessageTask)
+def submit_bulk(organization_id: str, object_key: str, **options: Any) -> None:
+    """Submit a file that lies in the bucket; a file that is refused is a job that failed.
+
+    While PostgreSQL or the bucket is away, the message waits in its queue.
+
+    Args:
+        organization_id: whose.
+        object_key: of the file, under `uploads/`.
+        **options: of `submitting.submit_object`.
+    """
+    with structlog.contextvars.bound_contextvars(organization=organization_id):
+        submitting.submit_object(services.current(), organization_id, object_key, **options)

@@ -1,0 +1,56 @@
+"""One sync task for each resource."""
+
+from __future__ import annotations
+
+import structlog
+from celery import shared_task
+
+from backmarket import messages, services
+from backmarket.due import request_sync
+from backmarket.errors import UsageError
+from backmarket.sync import take_turn
+from tasks.base import BackMarketTask
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task(name=messages.SYNC_ORDERS, base=BackMarketTask)
+def sync_orders(organization_id: str, nudge: bool = False) -> None:
+    """Sync the orders of one organization, as far as one turn goes.
+
+    Args:
+        organization_id: whose.
+        nudge: only if they are due; without it, they are synced now.
+    """
+    _sync(organization_id, "orders", nudge)
+
+
+@shared_task(name=messages.SYNC_LISTINGS, base=BackMarketTask)
+def sync_listings(organization_id: str, nudge: bool = False) -> None:
+    """Sync the listings of one organization; see `sync_orders`."""
+    _sync(organization_id, "listings", nudge)
+
+
+@shared_task(name=messages.SYNC_DELIVERIES, base=BackMarketTask)
+def sync_deliveries(organization_id: str, nudge: bool = False) -> None:
+    """Sync the deliveries of one organization; see `sync_orders`."""
+    _sync(organization_id, "deliveries", nudge)
+
+
+@shared_task(name=messages.SYNC_RETURNS, base=BackMarketTask)
+def sync_returns(organization_id: str, nudge: bool = False) -> None:
+    """Sync the returns of one organization; see `sync_orders`."""
+    _sync(organization_id, "returns", nudge)
+
+
+def _sync(organization_id: str, resource: str, nudge: bool) -> None:
+    with structlog.contextvars.bound_contextvars(organization=organization_id, resource=resource):
+        current = services.current()
+        if not nudge:
+            try:
+                request_sync(current.database, organization_id, resource)
+            except UsageError as error:
+                log.warning("sync.request_refused", code=error.code, error=error.message)
+                return
+        turn = take_turn(current, organization_id, resource)
+        log.info("sync.turn", end=turn.end, requests=turn.requests)

@@ -1,0 +1,34 @@
+"""What beat asks for beside syncs: news for those who listen, and the upkeep."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import structlog
+from celery import shared_task
+
+from backmarket import changes, messages, services
+from backmarket import upkeep as upkeeping
+from tasks.base import BackMarketTask
+
+SECONDS = 2.0
+"""Of one upkeep: the dispatcher waits behind it. What is left is for the next tick."""
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task(name=messages.ANNOUNCE_CHANGES, base=BackMarketTask)
+def announce_changes() -> None:
+    """Tell those who follow the change feed that there is news."""
+    changes.announce(services.current().database)
+
+
+@shared_task(name=messages.UPKEEP, base=BackMarketTask)
+def upkeep() -> None:
+    """Do the upkeep if it is due."""
+    current = services.current()
+    if upkeeping.claim(current.database):
+        done = upkeeping.run(current.database, current.settings, seconds=SECONDS)
+        if done.more:
+            upkeeping.ask_again(current.database)
+        log.info("upkeep.done", **asdict(done))

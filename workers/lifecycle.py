@@ -1,0 +1,89 @@
+"""How a process begins and ends: logs, services, turns that hand on when it was asked to stop, and a second request."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import structlog
+from celery import signals
+from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
+
+from backmarket import logs, services
+from backmarket.errors import SettingsError
+
+READY_FILE = "BACKMARKET_READY_FILE"
+"""Names a file that is made once the process works; a worker removes it when it begins to end."""
+
+log = structlog.get_logger(__name__)
+
+
+def connect() -> None:
+    """Attach to Celery's signals; harmless to repeat."""
+    # Celery warns root of messages that carry code (pickle); ours are JSON, and nothing else is accepted
+    warnings.simplefilter("ignore", SecurityWarning)
+    for signal_, receiver in (
+        (signals.setup_logging, _setup_logging),
+        (signals.worker_init, _check_settings),
+        (signals.worker_ready, _name_events),
+        (signals.worker_ready, _ready),
+        (signals.beat_init, _ready),
+        (signals.worker_shutting_down, _shutting_down),
+        (signals.worker_shutdown, _shutdown),
+    ):
+        signal_.connect(receiver, weak=False, dispatch_uid=f"backmarket.{receiver.__name__}")
+
+
+def _check_settings(**_: Any) -> None:
+    """What every task needs is missed at the start, not by the first task."""
+    current = services.current()
+    try:
+        for name in ("database_url", "redis_url", "limiter_key", "user_agent"):
+            current.settings.need(name)
+        current.vault  # noqa: B018 - made now, it reads the keys
+    except SettingsError as error:
+        sys.exit(error.message)
+
+
+def _setup_logging(**_: Any) -> None:
+    logs.configure(services.current().settings)
+    logging.getLogger("celery.beat").setLevel(logging.WARNING)  # a line for every tick
+
+
+def _ready(**_: Any) -> None:
+    # at every loss of the broker: that a setting may change its default, which we do set
+    warnings.simplefilter("ignore", CPendingDeprecationWarning)
+    log.info("process.ready")
+    if path := os.environ.get(READY_FILE):
+        Path(path).write_text(f"{os.getpid()}\n")
+
+
+def _name_events(sender: Any, **_: Any) -> None:
+    """With `-E` all events are sent, and none can be turned off; named ones can, which Flower does when it ends."""
+    dispatcher = sender.event_dispatcher
+    if dispatcher is not None and not dispatcher.groups:
+        dispatcher.groups = {"worker", "task"}
+
+
+def _shutting_down(**_: Any) -> None:
+    """Running turns hand on; whoever asks again waits no longer: leases bring back what is lost."""
+    services.current().stopping.set()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, _end_now)
+    if path := os.environ.get(READY_FILE):
+        Path(path).unlink(missing_ok=True)
+
+
+def _end_now(number: int, _: Any) -> None:
+    """Celery's own cold shutdown waits for the threads of its pool."""
+    os._exit(128 + number)
+
+
+def _shutdown(**_: Any) -> None:
+    services.current().close()
+    log.info("process.stopped")

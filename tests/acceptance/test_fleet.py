@@ -1,0 +1,278 @@
+"""Processes as they are started for real: ready, cut off, told to end, dying, and never outliving their owner."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import redis
+
+from backmarket import fleet as fleets
+from backmarket.embedded import Stack
+from backmarket.embedded.ports import free_ports
+from backmarket.errors import UsageError
+from backmarket.fleet import CHECKOUT, Fleet, FleetError, Pool
+from backmarket.messages import Nudge
+from backmarket.sandbox.server import SandboxServer
+from backmarket.settings import Settings
+from tests.sellers import Shop, environment, wait_until
+
+ORG = "auth0|1"
+SYNC = Pool("sync", ("orders",))
+OWNER = """
+import json, os, sys, time
+from pathlib import Path
+from backmarket.fleet import Fleet, Pool
+with Fleet(json.loads(sys.argv[1]), directory=Path(sys.argv[2]), workers=(Pool("sync", ("orders",)),)) as fleet:
+    fleet.wait_ready()
+    print(json.dumps(fleet.pids), flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def shop(settings: Settings) -> Iterator[Shop]:
+    with SandboxServer(limit=100_000) as sandbox:
+        shop = Shop(settings.model_copy(update={"rate_limit": 100_000}), sandbox.control)
+        yield shop
+        shop.services.close()
+
+
+def events(log: Path) -> list[dict[str, Any]]:
+    """The lines of a log; each is JSON."""
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def walking(shop: Shop) -> bool:
+    return int(shop.one("SELECT COALESCE(max(next_page), 0) FROM backmarket.walks")) > 20
+
+
+def synced(shop: Shop) -> bool:
+    return bool(shop.one("SELECT last_success_at IS NOT NULL FROM backmarket.sync_state"))
+
+
+class TestLife:
+    def test_every_line_of_every_log_is_json_and_beat_leaves_no_file(self, shop: Shop, tmp_path: Path) -> None:
+        before = set(os.listdir(CHECKOUT))
+        with Fleet(environment(shop.settings), directory=tmp_path) as fleet:
+            fleet.wait_ready()
+            shop.sell(ORG, orders=60)
+            wait_until(lambda: synced(shop), 30, "synced")
+            assert fleet.stop() == [], "nothing had to be killed"
+        for name in ("dispatch", "sync"):
+            found = [event["event"] for event in events(tmp_path / f"{name}.log")]
+            assert "process.ready" in found
+            assert found[-1] == "process.stopped"
+        assert [event["event"] for event in events(tmp_path / "beat.log")] == ["process.ready"]
+        assert set(os.listdir(CHECKOUT)) == before
+        assert {path.suffix for path in tmp_path.iterdir()} == {".log"}
+
+    def test_a_turn_hands_on_when_its_worker_is_told_to_end_and_the_next_worker_goes_on(
+        self, shop: Shop, tmp_path: Path
+    ) -> None:
+        shop.sandbox.settings(latency=0.1)
+        with Fleet(environment(shop.settings), directory=tmp_path) as fleet:
+            fleet.wait_ready()
+            shop.sell(ORG, orders=10_000)
+            wait_until(lambda: walking(shop), 30, "the walk is under way")
+            fleet.kill("sync", signal.SIGTERM)
+            assert fleet.wait_exit("sync", 20) == 0
+            assert [event["end"] for event in events(tmp_path / "sync.log") if event["event"] == "sync.turn"] == [
+                "handed_on"
+            ]
+            assert not fleet.died
+            fleet.start_worker(("orders",), "next")
+            wait_until(lambda: synced(shop), 45, "the next worker went on, not only when a lost nudge expires")
+        shop.assert_equals_truth(ORG)
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_the_second_signal_ends_a_worker_at_once(self, shop: Shop, tmp_path: Path, number: signal.Signals) -> None:
+        shop.sandbox.add_fault("timeout", seconds=60)
+        shop.sell(ORG, orders=60)
+        with Fleet(environment(shop.settings), directory=tmp_path) as fleet:
+            fleet.wait_ready()
+            wait_until(lambda: shop.sandbox.stats().requests, 30, "a request is under way")
+            fleet.kill("sync", number)
+            wait_until(lambda: not (tmp_path / "sync.ready").exists(), 10, "the first signal arrived")
+            with pytest.raises(FleetError, match="sync still runs after"):
+                fleet.wait_exit("sync", 0)
+            fleet.kill("sync", number)
+            assert fleet.wait_exit("sync", 10) == 128 + number
+
+    def test_another_applications_celery_settings_change_nothing(
+        self, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("CELERY_BROKER_URL", "BROKER_URL"):
+            monkeypatch.setenv(name, "redis://nowhere.invalid/0")
+        theirs = environment(shop.settings) | {"CELERY_BROKER_URL": "redis://nowhere.invalid/0"}
+        with Fleet(theirs, directory=tmp_path, workers=(SYNC,)) as fleet:
+            fleet.wait_ready()
+
+    def test_one_message_after_another_without_a_pause_between(self, shop: Shop, tmp_path: Path) -> None:
+        """With Celery's own pool of threads, 40 messages take a minute where one is worked on at a time."""
+        pool = Pool("sync", ("orders",), 1)
+        with Fleet(environment(shop.settings), directory=tmp_path, workers=(pool,), beat=False) as fleet:
+            fleet.wait_ready()
+            assert shop.services.producer.nudge(Nudge("orders", f"nobody-{n}") for n in range(40)) == 40
+            wait_until(lambda: self.turns(tmp_path / "sync.log") == 40, 15, "40 turns")
+
+    @staticmethod
+    def turns(log: Path) -> int:
+        return sum(event["event"] == "sync.turn" for event in events(log))
+
+
+class TestBroker:
+    def test_a_worker_goes_on_by_itself_when_the_broker_was_killed_under_it(
+        self, shop: Shop, stack: Stack, tmp_path: Path
+    ) -> None:
+        shop.sandbox.settings(latency=0.1)
+        with Fleet(environment(shop.settings), directory=tmp_path) as fleet:
+            fleet.wait_ready()
+            pids = fleet.pids
+            shop.sell(ORG, orders=10_000)
+            wait_until(lambda: walking(shop), 30, "the walk is under way")
+            stack.valkey.kill()
+            wait_until(lambda: "Trying again" in (tmp_path / "sync.log").read_text(), 30, "it misses the broker")
+            stack.valkey.start()
+            shop.services.limiter.assume_idle()
+            wait_until(lambda: synced(shop), 90, "the walk ended")
+            shop.assert_equals_truth(ORG)
+            runs = shop.one("SELECT runs FROM backmarket.sync_state")
+            shop.execute("UPDATE backmarket.sync_state SET next_due_at = now(), nudged_until = NULL")
+            wait_until(lambda: shop.one("SELECT runs FROM backmarket.sync_state") > runs, 60, "the next turn")
+            assert fleet.pids == pids, "nobody died"
+            assert "py.warnings" not in {event["logger"] for event in events(tmp_path / "sync.log")}
+            assert fleet.stop() == []
+
+
+class TestDeath:
+    def test_a_process_that_dies_is_named_with_the_end_of_its_log(self, shop: Shop, tmp_path: Path) -> None:
+        wrong = environment(shop.settings) | {"BACKMARKET_SECRET_KEYS": "no-key"}
+        with Fleet(wrong, directory=tmp_path, workers=(SYNC,), beat=False) as fleet:
+            with pytest.raises(FleetError, match=r"sync ended with code 1. The end of .*sync\.log:\n.*SECRET_KEYS"):
+                fleet.wait_ready()
+            assert fleet.died == ["sync"]
+
+    def test_a_process_that_was_killed_starts_again(self, shop: Shop, tmp_path: Path) -> None:
+        with Fleet(environment(shop.settings), directory=tmp_path, workers=(SYNC,), beat=False) as fleet:
+            fleet.wait_ready()
+            first = fleet.pids["sync"]
+            os.kill(first, signal.SIGKILL)
+            wait_until(lambda: fleet.died == ["sync"], 10, "its death is seen")
+            with pytest.raises(FleetError, match="sync ended with code -9"):
+                fleet.check()
+            fleet.restart("sync")
+            fleet.wait_ready()
+            assert fleet.pids["sync"] != first
+
+    def test_nothing_outlives_an_owner_that_was_killed(self, shop: Shop, tmp_path: Path) -> None:
+        command = [sys.executable, "-c", OWNER, json.dumps(environment(shop.settings)), str(tmp_path)]
+        with subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
+            assert owner.stdout is not None
+            pids = json.loads(owner.stdout.readline())
+            assert set(pids) == {"sync", "beat"}
+            os.kill(pids["beat"], signal.SIGSTOP)  # not even one that can't hear
+            owner.kill()
+            wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids.values()), 10, "all are gone")
+
+    def test_what_does_not_end_in_time_is_killed_and_named(self, shop: Shop, tmp_path: Path) -> None:
+        shop.sandbox.add_fault("timeout", seconds=60)
+        shop.sell(ORG, orders=60)
+        with Fleet(environment(shop.settings), directory=tmp_path) as fleet:
+            fleet.wait_ready()
+            wait_until(lambda: shop.sandbox.stats().requests, 30, "a request is under way")
+            pids = fleet.pids
+            assert fleet.stop(timeout=3.0) == ["sync"]
+            assert not any(psutil.pid_exists(pid) for pid in pids.values())
+
+    def test_outside_a_checkout_a_sentence_says_so(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(fleets, "CHECKOUT", tmp_path)
+        with pytest.raises(UsageError, match="run from a checkout"):
+            Fleet({}, directory=tmp_path)
+
+
+class TestFlower:
+    def test_it_asks_for_a_password_and_shows_readable_tasks(self, shop: Shop, tmp_path: Path) -> None:
+        (port,) = free_ports(1)
+        settings = environment(shop.settings) | {"FLOWER_BASIC_AUTH": "someone:secret"}
+        with Fleet(settings, directory=tmp_path, flower_port=port) as fleet:
+            fleet.wait_ready()
+            assert {ask(port, path)[0] for path in ("/", "/tasks", "/api/tasks", "/api/workers")} == {401}
+            assert ask(port, "/api/tasks", "someone:wrong")[0] == 401
+            shop.sell(ORG, orders=60)
+            wait_until(lambda: synced(shop), 30, "synced")
+            wait_until(lambda: "sync_orders" in ask(port, "/api/tasks", "someone:secret")[1], 10, "it saw the task")
+            tasks = json.loads(ask(port, "/api/tasks", "someone:secret")[1]).values()
+            shown = {task["args"] for task in tasks if task["name"] == "backmarket.sync_orders"}
+            assert shown == {f"('{ORG}',)"}
+            assert all(address.ip == "127.0.0.1" for address in listening(fleet.pids["flower"]))
+
+    def test_workers_tell_of_their_tasks_only_as_long_as_it_runs(self, shop: Shop, tmp_path: Path) -> None:
+        (port,) = free_ports(1)
+        shop.every(1)
+        shop.sell(ORG, orders=60)
+        settings = environment(shop.settings) | {"FLOWER_BASIC_AUTH": "someone:secret"}
+        with (
+            Fleet(settings, directory=tmp_path, flower_port=port) as fleet,
+            redis.Redis.from_url(settings["BACKMARKET_REDIS_URL"]) as client,
+            client.pubsub(ignore_subscribe_messages=True) as heard,
+        ):
+            fleet.wait_ready()
+            heard.psubscribe("*celeryev*")
+            wait_until(lambda: b"/task." in next_message(heard), 15, "a task is told of")
+            fleet.kill("flower", signal.SIGTERM)
+            assert fleet.wait_exit("flower") == 0
+            wait_until(lambda: syncs_in_silence(shop, heard), 30, "a whole sync of which nothing was told")
+
+    def test_without_a_password_it_does_not_start(self, shop: Shop, tmp_path: Path) -> None:
+        (port,) = free_ports(1)
+        nothing = environment(shop.settings)
+        with (
+            Fleet(nothing, directory=tmp_path, workers=(), beat=False, flower_port=port) as fleet,
+            pytest.raises(FleetError, match="set FLOWER_BASIC_AUTH"),
+        ):
+            fleet.wait_ready()
+
+
+def ask(port: int, path: str, login: str = "") -> tuple[int, str]:
+    """Status and body of an answer of Flower's."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    headers = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}
+    try:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def syncs_in_silence(shop: Shop, heard: Any) -> bool:
+    """Let two syncs pass; whether no task was told of meanwhile."""
+    list(iter(lambda: next_message(heard), b""))
+    runs = shop.one("SELECT runs FROM backmarket.sync_state")
+    wait_until(lambda: shop.one("SELECT runs FROM backmarket.sync_state") > runs + 1, 15, "two more syncs")
+    return not [told for told in iter(lambda: next_message(heard), b"") if b"/task." in told]
+
+
+def next_message(heard: Any) -> bytes:
+    """The channel of an event, such as `/0.celeryev/task.multi`; empty: none within a tenth of a second."""
+    message = heard.get_message(timeout=0.1)
+    return bytes(message["channel"]) if message else b""
+
+
+def listening(pid: int) -> list[Any]:
+    return [
+        connection.laddr
+        for connection in psutil.Process(pid).net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]

@@ -1,0 +1,241 @@
+"""`backmarket up` as a person runs it: everything starts, is found by other terminals, is kept alive, and ends."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import re
+import shlex
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from backmarket.fleet import CHECKOUT
+from backmarket.up.supervisor import LONGEST_PAUSE, Supervisor, Ward
+from tests.sellers import wait_until
+
+SECONDS = 90.0
+
+
+class Up:
+    """`backmarket up` in a process of its own.
+
+    Args:
+        directory: the stack's.
+        options: more of them.
+        environment: variables beside the test's own.
+    """
+
+    def __init__(self, directory: Path, *options: str, **environment: str) -> None:
+        self.directory = directory
+        self.output = directory.with_suffix(".out")
+        command = [sys.executable, "-c", "from backmarket.cli import main; main()", "up", "--flower-port", "0"]
+        command += ["--directory", str(directory), *options]
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                command, cwd=CHECKOUT, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **environment}
+            )
+        self.family: set[psutil.Process] = set()
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def wait_for(self, text: str) -> None:
+        wait_until(lambda: self.process.poll() is not None or text in self.said(), SECONDS, text)
+        assert text in self.said(), self.said()
+        with suppress(psutil.NoSuchProcess):
+            self.family |= set(psutil.Process(self.process.pid).children(recursive=True))
+
+    def end(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+    def left(self) -> list[str]:
+        """What of it still runs."""
+        return [command for _, command in self._commands()]
+
+    def assert_gone(self) -> None:
+        """Nothing of it runs; the watcher that ends with it has a moment for that."""
+        wait_until(lambda: not self.left(), 10, "all of its processes are gone")
+
+    def one(self, words: str) -> psutil.Process:
+        """The process with these words on its command line."""
+        found = [process for process, command in self._commands() if words in command]
+        assert len(found) == 1, found
+        return found[0]
+
+    def _commands(self) -> Iterator[tuple[psutil.Process, str]]:
+        """What of it runs."""
+        for process in self.family:
+            with suppress(psutil.NoSuchProcess):  # a zombie, too
+                yield process, " ".join(process.cmdline())
+
+    def variables(self) -> dict[str, str]:
+        """What another terminal reads from the file `env`."""
+        script = f". {shlex.quote(str(self.directory / 'env'))} && env -0"
+        shown = subprocess.run(["sh", "-c", script], check=True, capture_output=True, text=True, env={}).stdout
+        return dict(line.split("=", 1) for line in shown.split("\0") if line.startswith("BACKMARKET_"))
+
+    def ask(self, *arguments: str) -> Any:
+        """What the command line answers in another terminal, as JSON."""
+        command = [sys.executable, "-c", "from backmarket.cli import main; main()", *arguments, "--json"]
+        environment = {**os.environ, **self.variables()}
+        shown = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=True)
+        return json.loads(shown.stdout)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
+    started: list[Up] = []
+
+    def start(*options: str, name: str = "stack", **environment: str) -> Up:
+        started.append(Up(tmp_path / name, *options, **environment))
+        return started[-1]
+
+    yield start
+    for up in started:
+        if up.process.poll() is None:
+            up.process.terminate()
+            up.process.wait(60)
+
+
+def all_synced(up: Up) -> bool:
+    found = up.ask("status")["items"]
+    return len(found) == 12 and all(each["state"] == "ok" for each in found)
+
+
+def flower(said: str, path: str, *, with_password: bool = True) -> tuple[int, str]:
+    """Ask Flower where and as `up` says it."""
+    shown = re.search(r"http://127\.0\.0\.1:(\d+)   user (\S+), password (\S+)", said)
+    assert shown
+    connection = http.client.HTTPConnection("127.0.0.1", int(shown[1]), timeout=10)
+    login = base64.b64encode(f"{shown[2]}:{shown[3]}".encode()).decode()
+    connection.request("GET", path, headers={"Authorization": f"Basic {login}"} if with_password else {})
+    answer = connection.getresponse()
+    body = answer.read().decode()
+    connection.close()
+    return answer.status, body
+
+
+def flower_shows_a_sync(up: Up) -> bool:
+    """Ask for one, and look: Flower shows what happens from the moment at which it listens."""
+    up.ask("sync", "seller-1")
+    return "seller-1" in flower(up.said(), "/api/tasks")[1]
+
+
+def test_everything_runs_until_it_is_told_to_end_and_is_found_again(start: Callable[..., Up]) -> None:
+    up = start()
+    up.wait_for("Everything runs")
+    wait_until(lambda: all_synced(up), 30, "the sandbox's sellers are synced")
+    assert flower(up.said(), "/api/tasks", with_password=False)[0] == 401
+    wait_until(lambda: flower_shows_a_sync(up), 30, "Flower shows the syncs")
+    private = [up.directory / name for name in ("env", "kept.json", "logs/sync.log")]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
+    orders = up.ask("orders", "list", "seller-1")
+    before = up.variables()
+    assert up.end(signal.SIGINT) == 0
+    up.assert_gone()
+    assert "killed" not in up.said()
+
+    again = start("--no-sandbox")
+    again.wait_for("Everything runs")
+    assert again.ask("orders", "list", "seller-1") == orders, "what was stored is still there"
+    same = ("BACKMARKET_SECRET_KEYS", "BACKMARKET_LIMITER_KEY", "BACKMARKET_REDIS_URL")
+    assert all(again.variables()[name] == before[name] for name in same)
+    assert {each["state"] for each in again.ask("status")["items"]} == {"disabled"}, "their sandbox is not there"
+    assert again.end(signal.SIGTERM) == 0
+    again.assert_gone()
+
+
+def test_what_dies_is_reported_and_started_again(start: Callable[..., Up]) -> None:
+    up = start()
+    up.wait_for("Everything runs")
+    wait_until(lambda: all_synced(up), 30, "no lease is held that would have to run out")
+    for words in ("celery -A workers.app --quiet beat", "-n sync@", "valkey-server", "sandbox --child"):
+        up.one(words).kill()
+    for name in ("beat", "sync", "Valkey", "The sandbox"):
+        up.wait_for(f"{name} was started again.")
+    assert "sync ended with code -9" in up.said()
+    up.ask("sync", "seller-1", "--wait")
+    assert up.end(signal.SIGINT) == 0
+    up.assert_gone()
+
+
+def test_nothing_is_left_when_it_was_killed_and_two_at_once_do_not_meet(start: Callable[..., Up]) -> None:
+    up, other = start("--no-sandbox"), start("--no-sandbox", name="other")
+    up.wait_for("Everything runs")
+    other.wait_for("Everything runs")
+    refused = start("--no-sandbox")
+    assert refused.process.wait(30) == 2
+    assert f"A stack runs in {up.directory} already" in refused.said()
+    up.output = refused.output
+    up.end(signal.SIGKILL)
+    up.assert_gone()
+    assert len(other.left()) == len(other.family), "the other one goes on"
+    again = start("--no-sandbox")
+    again.wait_for("Everything runs")
+    assert again.end(signal.SIGINT) == 0
+    assert other.end(signal.SIGHUP) == 0
+    again.assert_gone()
+    other.assert_gone()
+
+
+@pytest.mark.parametrize("words", ["Starting PostgreSQL", "Starting a sandbox", "Starting workers"])
+def test_ctrl_c_while_it_starts_leaves_nothing(start: Callable[..., Up], words: str) -> None:
+    up = start()
+    up.wait_for(words)
+    assert up.end(signal.SIGINT) == 130
+    up.assert_gone()
+
+
+def test_a_database_of_the_users_own_takes_its_own_keys_and_no_sandbox(
+    start: Callable[..., Up], database_url: str
+) -> None:
+    up = start(BACKMARKET_DATABASE_URL=database_url)
+    assert up.process.wait(60) == 2
+    assert "Set BACKMARKET_SECRET_KEYS" in up.said()
+    keys = {"BACKMARKET_SECRET_KEYS": base64.urlsafe_b64encode(bytes(32)).decode(), "BACKMARKET_LIMITER_KEY": "x" * 24}
+    up = start(BACKMARKET_DATABASE_URL=database_url, **keys)
+    up.wait_for("Everything runs")
+    assert "Sandbox" not in up.said()
+    assert up.variables()["BACKMARKET_DATABASE_URL"] == database_url
+    assert up.ask("connections", "list")["items"] == []
+    assert up.end(signal.SIGINT) == 0
+
+
+class TestSupervisor:
+    def test_the_pauses_grow_and_begin_anew_after_a_steady_life(self) -> None:
+        now, living = [0.0], [True]
+        said: list[str] = []
+        starts: list[float] = []
+        ward = Ward("it", lambda: living[0], lambda: "it died", lambda: starts.append(now[0]))
+        supervisor = Supervisor([ward], said.append, clock=lambda: now[0])
+
+        def until(end: float) -> None:
+            while now[0] < end:
+                now[0] += 0.5
+                supervisor.look()
+
+        until(10)
+        assert (said, starts) == ([], [])
+        living[0] = False
+        until(400)
+        gaps = [round(later - earlier) for earlier, later in pairwise(starts)]
+        assert gaps[:5] == [2, 4, 8, 16, 32], "and half a second to see it"
+        assert gaps[-1] == round(LONGEST_PAUSE)
+        living[0] = True
+        until(500)
+        living[0], starts[:] = False, []
+        until(505)
+        assert starts[0] <= 502

@@ -1,0 +1,111 @@
+"""Workers that are killed or frozen in the middle of a walk: another goes on, and the sleeper writes nothing."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backmarket.fleet import Fleet, Pool
+from backmarket.sandbox.server import SandboxServer
+from backmarket.settings import Settings
+from tests.sellers import Shop, environment, wait_until
+
+ORG = "auth0|1"
+LEASE = 4.0
+UNFENCED = Path(__file__).parent / "unfenced"
+WORKERS = (Pool("dispatch", ("dispatch",), 1), Pool("one", ("orders",)))
+
+
+@pytest.fixture
+def shop(settings: Settings) -> Iterator[Shop]:
+    with SandboxServer(limit=100_000, latency=0.05) as sandbox:
+        settings = settings.model_copy(
+            update={"rate_limit": 100_000, "lease_seconds": LEASE, "task_budget_pages": 10_000}
+        )
+        shop = Shop(settings, sandbox.control)
+        yield shop
+        shop.services.close()
+
+
+def start_walk(shop: Shop, fleet: Fleet) -> None:
+    """A walk over 20,000 orders is under way in worker `one`, and worker `two` stands by."""
+    fleet.wait_ready()
+    shop.sell(ORG, orders=20_000)
+    wait_until(lambda: next_page(shop) > 60, 60, "the walk is under way")
+
+
+def next_page(shop: Shop) -> int:
+    return int(shop.one("SELECT COALESCE(max(next_page), 0) FROM backmarket.walks"))
+
+
+def test_after_sigkill_another_worker_goes_on_from_the_checkpoint(shop: Shop, tmp_path: Path) -> None:
+    with Fleet(environment(shop.settings), directory=tmp_path, workers=WORKERS) as fleet:
+        start_walk(shop, fleet)
+        fleet.kill("one")
+        fleet.start_worker(("orders",), "two")
+        before = len(shop.sandbox.requests())
+        number = lease_number(shop)
+        lease_ends = shop.one("SELECT extract(epoch FROM lease_until)::float8 FROM backmarket.sync_state")
+        wait_until(lambda: lease_number(shop) > number, 40, "the lease is taken over")
+        taken = shop.one("SELECT extract(epoch FROM last_started_at)::float8 FROM backmarket.sync_state")
+        assert lease_ends <= taken <= lease_ends + 5, "not before the lease's end, and within 5 s of it"
+        wait_until(lambda: shop.one("SELECT last_success_at IS NOT NULL FROM backmarket.sync_state"), 60, "all synced")
+    pages = Counter(entry.page for entry in shop.sandbox.requests() if entry.operation == "orders.list")
+    again = sum(times - 1 for times in pages.values())
+    assert len(pages) == 400
+    assert before < 400, "it was killed in the middle"
+    assert again <= 40, f"{again} pages were asked for again"
+    shop.assert_equals_truth(ORG)
+
+
+def lease_number(shop: Shop) -> int:
+    return int(shop.one("SELECT lease_number FROM backmarket.sync_state"))
+
+
+def test_a_worker_that_slept_past_its_lease_writes_nothing(shop: Shop, tmp_path: Path) -> None:
+    assert asleep_and_awake(shop, tmp_path) == []
+
+
+def test_without_the_lease_check_the_sleeper_would_write(shop: Shop, tmp_path: Path) -> None:
+    """The proof that the test above can fail."""
+    assert asleep_and_awake(shop, tmp_path, PYTHONPATH=str(UNFENCED)) != []
+
+
+def asleep_and_awake(shop: Shop, directory: Path, **sleeper: str) -> list[str]:
+    """Freeze a worker beyond its lease, let another finish and the truth move on, then wake it.
+
+    Returns:
+        What the sleeper wrote.
+    """
+    settings = environment(shop.settings) | sleeper
+    with Fleet(settings, directory=directory, workers=WORKERS) as fleet:
+        start_walk(shop, fleet)
+        fleet.kill("one", signal.SIGSTOP)
+        fleet.start_worker(("orders",), "two")
+        wait_until(lambda: shop.one("SELECT last_success_at IS NOT NULL FROM backmarket.sync_state"), 90, "all synced")
+        shop.assert_equals_truth(ORG)
+        fleet.kill("two", signal.SIGTERM)
+        fleet.wait_exit("two")
+        before = snapshot(shop)
+        fleet.kill("one", signal.SIGCONT)
+        wait_until(lambda: "sync.turn" in (directory / "one.log").read_text(), 60, "the sleeper's turn ended")
+        after = snapshot(shop)
+    return [table for table in before if before[table] != after[table]]
+
+
+def snapshot(shop: Shop) -> dict[str, object]:
+    """What the sleeper could have changed: every row version of the copies, and the state of the sync."""
+    copies = {
+        table: shop.execute(
+            f"SELECT count(*), max(xmin::text::bigint), sum(hashtext(ctid::text)) FROM backmarket.{table}"
+        )
+        for table in ("orders", "orderlines", "changes", "walks", "walk_seen", "sync_runs")
+    }
+    return {
+        **copies,
+        "sync_state": shop.execute("SELECT watermark, served, runs, last_success_at FROM backmarket.sync_state"),
+    }

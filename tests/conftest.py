@@ -1,0 +1,154 @@
+"""What tests of every tier may ask for: one embedded stack for the session, and a clean corner of it each.
+
+Nothing here is ever skipped: a machine on which the stack can't run fails the tests that need it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import redis
+from cryptography.fernet import Fernet
+from minio import Minio
+from minio.deleteobjects import DeleteObject
+
+from backmarket.embedded import Stack
+from backmarket.embedded.processes import Server
+from backmarket.settings import ENV_PREFIX, Settings
+
+SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
+TEMPLATE = "backmarket_template"
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket of one test; it exists, and is empty."""
+
+    endpoint_url: str
+    access_key: str
+    secret_key: str
+    name: str
+    region: str = "us-east-1"
+
+    def client(self) -> Minio:
+        address = urlsplit(self.endpoint_url)
+        secure = address.scheme == "https"
+        return Minio(address.netloc, self.access_key, self.secret_key, secure=secure, region=self.region)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> Iterator[None]:
+    """A developer's own settings neither change a test nor lead it to a real database."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(ENV_PREFIX)]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """PostgreSQL, Valkey and S3, started when the first test asks; for tests that stop and kill them, too."""
+    with Stack() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def _template_url(stack: Stack) -> str:
+    """The database that every test's own is a copy of: the schema, and nothing else."""
+    url = stack.addresses.database_url
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {TEMPLATE}")
+    with psycopg.connect(_with_path(url, TEMPLATE), autocommit=True) as connection:
+        connection.execute(SCHEMA.read_bytes())
+    return url
+
+
+@pytest.fixture
+def database_url(stack: Stack, _template_url: str) -> Iterator[str]:
+    """A database of this test alone, with the schema."""
+    _revive(stack.postgres)
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(_template_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    yield _with_path(_template_url, name)
+    _revive(stack.postgres)
+    with psycopg.connect(_template_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def redis_url(stack: Stack) -> Iterator[str]:
+    """An empty Valkey database; the 16 there are take turns, so a straggler of the last test meets nobody."""
+    _revive(stack.valkey)
+    url = _with_path(stack.addresses.redis_url, str(next(_numbers) % 16))
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+        yield url
+        _revive(stack.valkey)
+        client.flushdb()
+
+
+@pytest.fixture
+def s3(stack: Stack) -> Iterator[Bucket]:
+    """A bucket of this test alone, on the embedded server or on the one that `TEST_S3_*` names (CONTRIBUTING)."""
+    _revive(stack.s3)
+    bucket = _bucket_elsewhere() or _bucket_of(stack)
+    client = bucket.client()
+    client.make_bucket(bucket.name)
+    yield bucket
+    _revive(stack.s3)
+    found = client.list_objects(bucket.name, recursive=True)
+    errors = client.remove_objects(bucket.name, (DeleteObject(str(each.object_name)) for each in found))
+    assert not list(errors)
+    client.remove_bucket(bucket.name)
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str, s3: Bucket) -> Settings:
+    """Complete settings for this test's own corner of the stack."""
+    return Settings(
+        database_url=database_url,
+        redis_url=redis_url,
+        s3_endpoint_url=s3.endpoint_url,
+        s3_access_key=s3.access_key,
+        s3_secret_key=s3.secret_key,
+        s3_bucket=s3.name,
+        s3_region=s3.region,
+        secret_keys=(Fernet.generate_key().decode(),),
+        limiter_key=secrets.token_hex(16),
+        user_agent="BM-Test-Suite;dev@test.example",
+    )
+
+
+def _bucket_of(stack: Stack) -> Bucket:
+    at = stack.addresses
+    return Bucket(at.s3_endpoint_url, at.s3_access_key, at.s3_secret_key, f"test-{next(_numbers)}")
+
+
+def _bucket_elsewhere() -> Bucket | None:
+    endpoint = os.environ.get("TEST_S3_ENDPOINT_URL")
+    if not endpoint:
+        return None
+    access, secret = os.environ["TEST_S3_ACCESS_KEY"], os.environ["TEST_S3_SECRET_KEY"]
+    region = os.environ.get("TEST_S3_REGION", "us-east-1")
+    return Bucket(endpoint, access, secret, f"backmarket-test-{secrets.token_hex(8)}", region)
+
+
+def _revive(server: Server) -> None:
+    """Whatever the last test did to a server, the next one finds it running."""
+    server.resume()
+    if server.pid is None:
+        server.start()
+
+
+def _with_path(url: str, path: str) -> str:
+    return urlsplit(url)._replace(path=f"/{path}").geturl()

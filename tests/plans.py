@@ -1,0 +1,60 @@
+"""The plans that PostgreSQL really used for our statements."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from backmarket.database import Database
+
+
+@dataclass
+class Plans:
+    """The plans of the statements since they were last looked at.
+
+    Attributes:
+        seen: each as PostgreSQL tells it.
+    """
+
+    seen: list[dict[str, Any]] = field(default_factory=list)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Every step of every plan, and forget them."""
+        found = [node for plan in self.seen for node in _nodes(plan)]
+        self.seen.clear()
+        return found
+
+
+@contextmanager
+def explained(url: str) -> Iterator[tuple[Database, Plans]]:
+    """A database whose only connection tells the plan of each statement that reads or writes our tables."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ANALYZE")
+    database, plans = Database(url, size=1), Plans()
+
+    def heard(notice: psycopg.errors.Diagnostic) -> None:
+        text = notice.message_primary or ""
+        told = json.loads(text[text.index("{") :])
+        if "backmarket." in told["Query Text"]:
+            plans.seen.append(told["Plan"])
+
+    with database.transaction() as transaction:
+        transaction.add_notice_handler(heard)
+        transaction.execute(
+            "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_analyze = on;"
+            " SET auto_explain.log_format = json; SET auto_explain.log_level = notice; SET client_min_messages = notice"
+        )
+    plans.seen.clear()
+    yield database, plans
+    database.close()
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from _nodes(inner)

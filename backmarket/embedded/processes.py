@@ -8,13 +8,13 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import psutil
 
+from backmarket.embedded.interrupts import held_back
 from backmarket.embedded.ports import free_ports
 from backmarket.errors import UsageError
 
@@ -168,17 +168,12 @@ class Server(ABC):
     def _spawn(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start a process that `stop` knows of from its first moment, whatever interrupts us.
 
-        In a thread, since Python raises what a signal means in the main one: a Ctrl-C between the process's start and
-        the note of it left a server running that nobody knew.
+        A Ctrl-C between the process's start and the note of it left a server running that nobody knew.
         """
-
-        def spawn() -> subprocess.Popen[bytes]:
+        with held_back():
             self._process = self._popen(command)
             write_record(self._record, self._process.pid)
-            return self._process
-
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(spawn).result()
+        return self._process
 
     def _popen(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         user, group = self._credentials() or (None, None)

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Literal, TypeVar
 
 from backmarket.embedded import home, watcher
+from backmarket.embedded.interrupts import held_back
 from backmarket.embedded.postgres import Postgres
 from backmarket.embedded.processes import START_SECONDS, Server, StackError, wait_until_ready
 from backmarket.embedded.s3 import S3
@@ -148,8 +149,9 @@ class Stack:
         home.sweep()
         if self._given is not None:
             self._homes.append(home.claim(self._given))
-        self._homes.append(home.make_temporary())
-        self._watcher = watcher.start([directory.path for directory in self._homes])
+        with held_back():
+            self._homes.append(home.make_temporary())
+            self._watcher = watcher.start([directory.path for directory in self._homes])
         self._make_servers(self._homes[0], self._homes[-1].path, durable=self._given is not None)
         self._real_addresses()  # a real service without its keys is refused before anything runs
         for server in self._servers.values():

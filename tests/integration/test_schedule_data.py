@@ -220,7 +220,7 @@ class TestAtOnce:
             list(pool.map(change, range(2, 42)))
         assert bm.get_schedule()["orders"].interval in range(3, 42, 2)
         assert bm.get_schedule(ORG)["orders"].interval in range(2, 42, 2)
-        assert 0 < due_in(bm, OTHER, "orders")[0] <= 41
+        assert due_in(bm, OTHER, "orders")[0] <= 41  # of 300 s by default; it may be overdue by now
 
 
 def test_a_change_for_everybody_is_one_statement_however_many_there_are(bm: BackMarket) -> None:

@@ -35,7 +35,7 @@ check: setup ## Run the linters, changing nothing
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/mypy examples
-	@$(BIN)/mypy --scripts-are-modules .ci/left-running scripts/lock scripts/contract-facts
+	@$(BIN)/mypy --scripts-are-modules .ci/left-running .ci/outcome scripts/lock scripts/contract-facts
 	@sh -n scripts/setup && bash -n .ci/run
 
 lint: setup ## Mend and format what the linters can

@@ -18,6 +18,7 @@ from redis.retry import Retry
 
 from backmarket.errors import LimiterUnavailable, SettingsError
 from backmarket.limits.contract import RESERVATION_GRACE, Grant, Limiter, LimiterState, Slot
+from backmarket.limits.together import Together
 
 if TYPE_CHECKING:
     from backmarket.settings import Settings
@@ -91,6 +92,7 @@ class SharedLimiter(Limiter):
         self._window, self._hold, self._recovery = window, deadline + window, transit + window
         self._acquire = self._script("acquire")
         self._settle = self._script("settle")
+        self._settling = Together(self._settle_all)
         self._refuse = self._script("refuse")
         self._peek = self._script("peek")
         self._assume_idle = self._script("assume_idle")
@@ -110,7 +112,10 @@ class SharedLimiter(Limiter):
         return Grant(slots, wait / MICRO, bool(blocked))
 
     def settle(self, slots: Sequence[Slot]) -> None:
-        """The answers arrived; see `Limiter.settle`."""
+        """The answers arrived; see `Limiter.settle`. Threads that settle at the same time share a question."""
+        self._settling.bring(slots)
+
+    def _settle_all(self, slots: Sequence[Slot]) -> None:
         for account, group in groupby(slots, key=lambda slot: slot.account):
             pairs = [value for slot in group for value in (slot.id, int(slot.sensitive))]
             with _or_log("limiter.settle_failed", account):

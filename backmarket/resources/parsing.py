@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
+from xxhash import xxh3_64_intdigest
 
 from backmarket.errors import BrokenAnswer
 from backmarket.resources.columns import lenient, read_time
@@ -189,7 +189,7 @@ def _row(
     encoded: bytes,
     lines: list[tuple[tuple[Any, ...], str]],
 ) -> Row:
-    content = int.from_bytes(blake2b(encoded, digest_size=8).digest(), "big", signed=True)
+    content = xxh3_64_intdigest(encoded) - 2**63  # as PostgreSQL's bigint
     at = resource.positions
     return Row(
         values[0],

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from backmarket.schedule import ScheduleEntry
     from backmarket.shipments import Delivery, Return, StoredLabel
     from backmarket.writes.handle import WriteHandle, WriteOutcome
-    from backmarket.writes.rows import Write, WriteState
+    from backmarket.writes.write import Write, WriteState
 
 _HOMES = {
     "ActionStatus": "api_tasks",
@@ -62,10 +62,10 @@ _HOMES = {
     "ScheduleEntry": "schedule",
     "StoredLabel": "shipments",
     "TaskStatus": "api_tasks",
-    "Write": "writes.rows",
+    "Write": "writes.write",
     "WriteHandle": "writes.handle",
     "WriteOutcome": "writes.handle",
-    "WriteState": "writes.rows",
+    "WriteState": "writes.write",
     "create_backmarket_client": "client.api",
 }
 

@@ -15,7 +15,7 @@ from backmarket.writes import deciding, invoices, recording, rows
 from backmarket.writes.handle import WriteHandle
 from backmarket.writes.invoices import Source
 from backmarket.writes.recording import Call
-from backmarket.writes.rows import Write, WriteFilter, WriteKind, WriteState
+from backmarket.writes.write import Write, WriteFilter, WriteKind, WriteState
 
 Money = Decimal | str | int
 """An exact amount; never a float."""

@@ -24,8 +24,8 @@ from backmarket.limits import Limiter, Slot, wait_for_slot
 from backmarket.logs import place
 from backmarket.resources import Row, parse_object
 from backmarket.writes.bodies import Request
-from backmarket.writes.rows import Write
 from backmarket.writes.subjects import Subject, subject_of
+from backmarket.writes.write import Write
 
 if TYPE_CHECKING:
     from backmarket.bucket import Bucket  # 0.2 s that only some processes need

@@ -11,7 +11,7 @@ from backmarket.writes import rows
 from backmarket.writes.handle import WriteHandle
 from backmarket.writes.recording import handle_of
 from backmarket.writes.results import note_invoice
-from backmarket.writes.rows import Write, WriteState
+from backmarket.writes.write import Write, WriteState
 
 
 def retry_write(services: Services, organization_id: str, write_id: int) -> WriteHandle:

@@ -9,7 +9,7 @@ from backmarket.writes.policy import fate_of_failed_reading, fate_of_reading, fa
 from backmarket.writes.reading_back import Verdict, compare, undecidable
 from backmarket.writes.requests import from_json
 from backmarket.writes.results import Result
-from backmarket.writes.rows import Fate, Write, WriteState
+from backmarket.writes.write import Fate, Write, WriteState
 
 REFUSED_LINES_SECONDS = 300.0
 """How long no listing of an account is changed after the API said that it has sent too many SKU lines in an hour."""

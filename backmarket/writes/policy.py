@@ -21,7 +21,7 @@ from backmarket.errors import (
     error_for,
 )
 from backmarket.writes.reading_back import Verdict
-from backmarket.writes.rows import Fate, Write, WriteState
+from backmarket.writes.write import Fate, Write, WriteState
 
 MOST_SENT = 3
 """Times that a write is sent by itself, each one after the last was certainly not there."""

@@ -21,9 +21,9 @@ from backmarket.services import Services
 from backmarket.writes import rows, validation
 from backmarket.writes.handle import WriteHandle
 from backmarket.writes.requests import WriteRequest, as_json
-from backmarket.writes.rows import NewWrite, Write
 from backmarket.writes.stored import line_of, lines_of, listing_id_of
 from backmarket.writes.subjects import listing_lane, order_lane
+from backmarket.writes.write import NewWrite, Write
 
 LONGEST_KEY = 200
 

@@ -17,8 +17,8 @@ from backmarket.resources import ORDERS, Resource, Row
 from backmarket.rows import store
 from backmarket.work import WorkLease
 from backmarket.writes import rows
-from backmarket.writes.rows import Fate, Write, WriteState
 from backmarket.writes.subjects import subject_of
+from backmarket.writes.write import Fate, Write, WriteState
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from backmarket.writes import rows
 from backmarket.writes.asking import CLOCKS, SEND_WITHIN, crashed
 from backmarket.writes.reading_back import seen
 from backmarket.writes.requests import from_json
-from backmarket.writes.rows import Fate, Write, WriteState
 from backmarket.writes.steps import is_foreign
 from backmarket.writes.subjects import stored_object
+from backmarket.writes.write import Fate, Write, WriteState
 
 
 @dataclass(frozen=True, slots=True)

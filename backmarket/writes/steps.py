@@ -13,8 +13,8 @@ from backmarket.writes.asking import Loaded, Messenger, Moment, Read, Sent, cras
 from backmarket.writes.bodies import Request, http_request
 from backmarket.writes.policy import elsewhere, lost
 from backmarket.writes.requests import from_json
-from backmarket.writes.rows import Fate, Write, WriteState
 from backmarket.writes.subjects import subject_of
+from backmarket.writes.write import Fate, Write, WriteState
 
 Action = Literal["send", "read", "load", "ask"]
 """Of a step: send the write; read it back; load its file; ask for the values before it, in a foreign locale."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from backmarket.database import Transaction
 from backmarket.resources import LISTINGS, ORDERS, Resource
-from backmarket.writes.rows import Write
+from backmarket.writes.write import Write
 
 
 @dataclass(frozen=True, slots=True)

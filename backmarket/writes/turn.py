@@ -26,9 +26,9 @@ from backmarket.writes.asking import Loaded, Messenger, Moment, Read, Sent, cras
 from backmarket.writes.outcomes import after_reading, after_sending
 from backmarket.writes.policy import fate_of_loading, fate_of_sending, rest_after
 from backmarket.writes.results import Result, write_down
-from backmarket.writes.rows import Fate, Write, WriteState
 from backmarket.writes.sending import Noted, note_sending, prior_in
 from backmarket.writes.steps import Landed, Step, do, next_step
+from backmarket.writes.write import Fate, Write, WriteState
 
 AHEAD = 64
 """Writes that are read from the table at once: finding the first one of each lane costs with all that are open."""

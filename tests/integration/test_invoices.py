@@ -29,8 +29,8 @@ from backmarket.sandbox.label_files import label_pdf
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.writes.faults import InvalidWrite
-from backmarket.writes.rows import WriteState
 from backmarket.writes.turn import take_turn
+from backmarket.writes.write import WriteState
 from tests.gate import Gate, Reply
 from tests.sellers import Shop
 

@@ -36,8 +36,8 @@ from backmarket.settings import Settings
 from backmarket.writes import asking
 from backmarket.writes.faults import InvalidWrite
 from backmarket.writes.handle import WriteHandle, WriteOutcome
-from backmarket.writes.rows import Write, WriteState
 from backmarket.writes.turn import Turn, send_now, take_turn
+from backmarket.writes.write import Write, WriteState
 from tests.databases import empty, shared_database
 from tests.sellers import Shop, wait_until
 

@@ -148,6 +148,16 @@ class Bucket:
                     self._make()
             self._ensured = True
 
+    def exists(self) -> bool:
+        """Whether the bucket is there; makes nothing.
+
+        Raises:
+            BucketUnavailable: the server can't be reached.
+            BucketRefused: the keys may not use this bucket.
+        """
+        with self._border():
+            return self._exists()
+
     def put(self, key: str, file: BinaryIO, *, size: int, content_type: str, sha256: str) -> str:
         """Store a file under a key, in one request; what was there before is replaced when all of it has arrived.
 

@@ -116,6 +116,15 @@ class Database:
             return " ".join(str(error).split())
         return f"all {self._pool.max_size} connections of this process were in use for {self._timeout:g} s."
 
+    def check(self) -> None:
+        """Ask whether it can be reached, and has the schema of this version.
+
+        Raises:
+            BackMarketError: as for `transaction`.
+        """
+        with self.transaction() as transaction:
+            transaction.execute("SELECT FROM backmarket.schema_version")
+
     def close(self) -> None:
         """Close every connection; the pool can't be used again."""
         self._pool.close()

@@ -8,6 +8,7 @@ BackMarketError
 │   ├── NotAPdf                 a file that should be a PDF is something else, such as an error page
 │   ├── IncompleteWalk          the list ended before every row that it counted was seen
 │   ├── LabelNotStored          a label is not in the bucket yet; it is tried by itself
+│   ├── BrokerUnavailable       the Redis that carries the messages is away
 │   ├── LimiterUnavailable      Redis is away; nothing is sent on a guess
 │   ├── DatabaseUnavailable     PostgreSQL is away, full, or out of connections
 │   └── BucketUnavailable       the S3 server is away, or can't take the work now
@@ -155,6 +156,12 @@ class LabelNotStored(TransientError):
     """A label is known, and is not in the bucket yet; it is tried by itself."""
 
     code = "label_not_stored"
+
+
+class BrokerUnavailable(TransientError):
+    """The Redis that carries the messages can't be asked."""
+
+    code = "broker_unavailable"
 
 
 class LimiterUnavailable(TransientError):

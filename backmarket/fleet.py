@@ -193,9 +193,14 @@ class Fleet:
             arguments.append("-E")  # Flower would turn events on, too, but only after 5 s
         self._add(name, arguments, environment=environment)
 
-    def start_beat(self, name: str = "beat") -> None:
-        """Start beat; a second one, under another name, does no harm."""
-        self._add(name, ["beat"])
+    def start_beat(self, name: str = "beat", *, environment: Mapping[str, str] | None = None) -> None:
+        """Start beat; a second one, under another name, does no harm.
+
+        Args:
+            name: of the process.
+            environment: settings of this beat alone.
+        """
+        self._add(name, ["beat"], environment=environment)
 
     def restart(self, name: str) -> None:
         """Start a process again that has ended; its log goes on."""

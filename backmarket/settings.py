@@ -131,6 +131,13 @@ class Settings(BaseSettings):
     personal_data_days: Annotated[int, Field(ge=0, le=36500)] = 0
     """Days after its last change that a closed order keeps its personal data; 0: for ever."""
 
+    health_host: str = "127.0.0.1"
+    """Where workers and beat tell of their health and their figures."""
+    health_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """The port for that; 0: nowhere."""
+    health_patience: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds that a process's main loop may stand still before it counts as hung."""
+
     log_format: Annotated[str, Field(pattern="^(auto|json|console)$")] = "auto"
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
 
@@ -143,6 +150,11 @@ class Settings(BaseSettings):
     @classmethod
     def _origins_only(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(origin_of(url) for url in value)
+
+    @field_validator("health_port", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return 0 if value == "" else value
 
     @field_validator("broker_url")
     @classmethod

@@ -18,6 +18,7 @@ os.environ.setdefault("FLOWER_CONF", str(Path(__file__).with_name("flowerconfig.
 
 app = Celery(
     "backmarket",
+    events="workers.events:QuickEvents",
     include=[
         "tasks.bucket",
         "tasks.bulk",

@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import structlog
 from celery.beat import Scheduler
+
+from workers.health.heart import HEART
+
+log = structlog.get_logger(__name__)
 
 
 class MemoryScheduler(Scheduler):  # type: ignore[misc]
-    """Celery's own scheduler, which keeps its state in memory; the default one writes a file."""
+    """Celery's own scheduler, which keeps its state in memory; the default one writes a file.
+
+    Each tick beats the heart of the process, whether its message could be sent or not, and so does each second of
+    waiting for the broker at the start.
+    """
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """Send what is due; the seconds until the next tick."""
+        seconds = float(super().tick(*args, **kwargs))
+        HEART.beat()
+        return seconds
+
+    def _ensure_connected(self) -> Any:
+        return self.connection.ensure_connection(_tell, callback=HEART.beat)
+
+
+def _tell(error: Exception, seconds: float) -> None:
+    log.warning("beat.broker_unavailable", error=str(error), again_in=seconds)

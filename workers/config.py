@@ -14,6 +14,7 @@ def worker_settings(broker_url: str) -> dict[str, Any]:
         **celery_settings(broker_url),
         # a task waits for the network and for PostgreSQL: threads, opened after no fork
         "worker_pool": "workers.pool:WakingPool",
+        "worker_consumer": "workers.consumer:BeatingConsumer",
         "worker_concurrency": 16,
         "worker_prefetch_multiplier": 1,
         "task_acks_late": True,

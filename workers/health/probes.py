@@ -1,0 +1,83 @@
+"""What a process needs, asked within a bounded time: the broker, PostgreSQL and the bucket."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
+from time import monotonic
+
+from backmarket.broker import Broker
+from backmarket.database import Database
+from backmarket.errors import BackMarketError
+from backmarket.services import Services
+
+ANSWER_SECONDS = 3.0
+"""How long whoever asks waits for all answers."""
+
+FRESH_SECONDS = 1.0
+"""How long an answer counts: asking more often than that is no more load."""
+
+Probe = Callable[[], object]
+"""Asks for one thing; an error of ours says why it is not there."""
+
+
+class Probes:
+    """Asks for everything at once, and never twice at the same time for one thing, however often it is asked.
+
+    Args:
+        probes: by the name of what is asked for.
+    """
+
+    def __init__(self, probes: Mapping[str, Probe]) -> None:
+        self._probes = dict(probes)
+        self._asked: dict[str, tuple[float, Future[str | None]]] = {}
+        self._lock = threading.Lock()
+
+    def faults(self) -> dict[str, str | None]:
+        """For each thing why it can't be reached; None: it can.
+
+        Takes no longer than `ANSWER_SECONDS`.
+        """
+        with self._lock:
+            answers = {name: self._ask(name, probe) for name, probe in self._probes.items()}
+        wait(answers.values(), timeout=ANSWER_SECONDS)
+        silent = f"No answer within {ANSWER_SECONDS:g} s."
+        return {name: answer.result() if answer.done() else silent for name, answer in answers.items()}
+
+    def _ask(self, name: str, probe: Probe) -> Future[str | None]:
+        asked_at, answer = self._asked.get(name, (0.0, None))
+        if answer is None or (answer.done() and monotonic() - asked_at > FRESH_SECONDS):
+            asked_at, answer = monotonic(), Future()
+            # no pool: its threads would hold up the end of the process until the last answer came
+            threading.Thread(target=_answer, args=(probe, answer), name=f"probe-{name}", daemon=True).start()
+        self._asked[name] = asked_at, answer
+        return answer
+
+
+def of_beat(services: Services) -> Probes:
+    """What beat needs: the broker alone."""
+    return Probes({"broker": Broker(services.settings.broker).ping})
+
+
+def of_worker(services: Services) -> Probes:
+    """What a worker needs: all that the settings name."""
+    settings = services.settings
+    database = Database(settings.need("database_url"), size=1, timeout=ANSWER_SECONDS)
+    found: dict[str, Probe] = {"broker": Broker(settings.broker).ping, "database": database.check}
+    if settings.broker_url:
+        found["limiter"] = lambda: services.limiter.peek("")
+    if settings.s3_endpoint_url:
+        found["bucket"] = lambda: services.bucket.exists()  # noqa: PLW0108 - opened by the first question
+    return Probes(found)
+
+
+def _answer(probe: Probe, answer: Future[str | None]) -> None:
+    try:
+        probe()
+    except BackMarketError as error:
+        answer.set_result(error.message)
+    except Exception as error:  # noqa: BLE001 - its text may hold anything; whoever asks needs an answer
+        answer.set_result(f"A fault of ours, {type(error).__name__}.")
+    else:
+        answer.set_result(None)

@@ -11,6 +11,7 @@ from celery.exceptions import Reject
 from backmarket import services
 from backmarket.errors import BackMarketError, Crashed, TransientError
 from backmarket.logs import place
+from tasks import arguments
 
 LATER_SECONDS = 5.0
 """Until a message that went back into its queue can be taken again."""
@@ -36,6 +37,7 @@ class BackMarketTask(Task):  # type: ignore[misc]
         """Run the task with its name and id bound to every log line."""
         with structlog.contextvars.bound_contextvars(task=self.name, task_id=self.request.id):
             try:
+                arguments.check(self.run, args, kwargs)
                 return self.run(*args, **kwargs)
             except BackMarketError as error:
                 log.error("task.failed", code=error.code, error=error.message)

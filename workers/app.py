@@ -10,7 +10,7 @@ from celery import Celery
 
 from backmarket.errors import SettingsError
 from backmarket.settings import load_settings
-from workers import config, lifecycle
+from workers import config, lifecycle, reception
 
 for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):
     os.environ.pop(name, None)  # Celery would prefer them to our settings; they are another application's
@@ -34,3 +34,4 @@ try:
 except SettingsError as error:
     sys.exit(error.message)
 lifecycle.connect()
+reception.connect()

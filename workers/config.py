@@ -14,7 +14,8 @@ def worker_settings(broker_url: str) -> dict[str, Any]:
         **celery_settings(broker_url),
         # a task waits for the network and for PostgreSQL: threads, opened after no fork
         "worker_pool": "workers.pool:WakingPool",
-        "worker_consumer": "workers.consumer:BeatingConsumer",
+        # one message that can't be read would end every worker that takes it
+        "worker_consumer": "workers.reception:RefusingConsumer",
         "worker_concurrency": 16,
         "worker_prefetch_multiplier": 1,
         "task_acks_late": True,

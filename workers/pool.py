@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
+import structlog
+from billiard.einfo import ExceptionInfo
 from celery.concurrency.thread import ApplyResult, TaskPool
+from celery.exceptions import Reject
+
+from backmarket.logs import place
+
+log = structlog.get_logger(__name__)
 
 
 class WakingPool(TaskPool):  # type: ignore[misc]
@@ -16,6 +25,9 @@ class WakingPool(TaskPool):  # type: ignore[misc]
     The next message is asked for only when one of the prefetched ones was acknowledged. A thread acknowledges it behind
     the loop's back, and the loop looks again when it wakes by itself, after up to a second: with one task at a time
     that made 0.6 messages a second, and makes 450 so.
+
+    What ended outside of a task's function, because nobody could read the message, is refused: Celery's pool would
+    forget it, and neither it nor its place among the prefetched ones would ever come free.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -28,13 +40,19 @@ class WakingPool(TaskPool):  # type: ignore[misc]
         """Listen; called again whenever the connection to the broker was lost and made anew."""
         loop.add_reader(self._ears, self._heard)
 
-    def on_apply(self, *args: Any, **kwargs: Any) -> ApplyResult:
+    def on_apply(
+        self, *args: Any, error_callback: Callable[[ExceptionInfo], Any] | None = None, **kwargs: Any
+    ) -> ApplyResult:
         """Run a task; it is acknowledged when its future is done."""
         result = super().on_apply(*args, **kwargs)
-        result.f.add_done_callback(self._wake)
+        result.f.add_done_callback(partial(self._ended, error_callback))
         return result
 
-    def _wake(self, _: Future[Any]) -> None:
+    def _ended(self, refuse: Callable[[ExceptionInfo], Any] | None, future: Future[Any]) -> None:
+        error = future.exception()
+        if refuse is not None and isinstance(error, Exception):  # others are the worker's shutdown
+            log.error("message.refused", queue=None, **place(error))
+            refuse(ExceptionInfo((Reject, Reject("unreadable", requeue=False), error.__traceback__)))
         with suppress(OSError):  # full: the loop is about to wake anyway
             self._voice.send(b"!")
 

@@ -1,0 +1,43 @@
+"""Whether the arguments of a message are those of its task: whoever reaches the broker can send others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from inspect import Parameter, Signature, signature
+from typing import Any, get_type_hints
+
+from backmarket.connections import check_organization_id
+from backmarket.errors import InvalidArgument
+
+
+def check(run: Callable[..., object], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Make sure that a task can be called so.
+
+    Args:
+        run: the task's function.
+        args: by place.
+        kwargs: by name.
+
+    Raises:
+        InvalidArgument: too many, too few, of another type than the function's hints say, or no organization's id.
+            The text says what the task takes, and quotes nothing of what came.
+    """
+    form = _form(run)
+    try:
+        given = form.bind(*args, **kwargs).arguments
+    except TypeError:
+        raise InvalidArgument(f"Other arguments came than this task takes: {form}.") from None
+    for name, value in given.items():
+        kind = form.parameters[name].annotation
+        if form.parameters[name].kind is not Parameter.VAR_KEYWORD and type(value) is not kind:
+            raise InvalidArgument(f"{name} is a {type(value).__name__} in this message: {form}.")
+    if "organization_id" in given:
+        check_organization_id(given["organization_id"])
+
+
+@cache
+def _form(run: Callable[..., object]) -> Signature:
+    hints = get_type_hints(run)
+    named = [each.replace(annotation=hints[each.name]) for each in signature(run).parameters.values()]
+    return Signature(named)

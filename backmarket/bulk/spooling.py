@@ -31,6 +31,11 @@ def pieces_of(file: File) -> Iterator[bytes]:
     if isinstance(file, str):
         yield file.encode("utf-8", "surrogatepass")
         return
+    if not isinstance(file, Path) and not hasattr(file, "read"):
+        raise InvalidArgument(
+            f"A file is given as its path, as a file that is open for reading bytes, or as the text itself, not as"
+            f" {type(file).__name__}."
+        )
     try:
         if isinstance(file, Path):
             with file.open("rb") as opened:
@@ -39,6 +44,8 @@ def pieces_of(file: File) -> Iterator[bytes]:
             yield from _chunks(file)
     except OSError as error:
         raise InvalidArgument(f"The file can't be read: {error.strerror or type(error).__name__}.") from None
+    except ValueError:  # a NUL in its path, or it was closed
+        raise InvalidArgument("The file can't be read: it is closed, or its path is none.") from None
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:

@@ -14,6 +14,7 @@ from functools import partial
 from itertools import islice
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO, cast
+from unicodedata import category
 
 import structlog
 
@@ -37,6 +38,9 @@ from backmarket.services import Services
 
 UPLOADS = "uploads/"
 """Where in the bucket a host application puts the files that its messages name."""
+
+KEY_LONGEST = 1024
+"""Bytes of a key, by S3's own rule."""
 
 COMPARED = 500
 """Lines that are compared with their listings at once."""
@@ -262,8 +266,7 @@ def submit_object(services: Services, organization_id: str, object_key: str, **o
         ObjectNotFound: there is no such object.
         UsageError, BucketUnavailable, DatabaseUnavailable: see `prepared` and `PreparedFile.submit`.
     """
-    if not object_key.startswith(UPLOADS):
-        raise InvalidArgument(f"A message names a file under {UPLOADS}, where the host application put it.")
+    _check_upload_key(object_key)
     with cast(BinaryIO, TemporaryFile()) as upload:
         with room(), services.bucket.get(object_key) as stored:
             content = spool(stored.chunks, upload)
@@ -273,6 +276,21 @@ def submit_object(services: Services, organization_id: str, object_key: str, **o
             job_id = found.submit_refused().id
     log.info("bulk.submitted_object", job=job_id, refused=found.check.is_refused)
     return job_id
+
+
+def _check_upload_key(key: str) -> None:
+    """What no S3 server can have is refused here: an answer about it would look like a server that is away.
+
+    Raises:
+        InvalidArgument: the key is not under `uploads/`, or can't be.
+    """
+    if not key.startswith(UPLOADS):
+        raise InvalidArgument(f"A message names a file under {UPLOADS}, where the host application put it.")
+    unfit = any(category(character) in {"Cc", "Cs"} for character in key)
+    if unfit or {".", ".."} & set(key.split("/")) or len(key.encode()) > KEY_LONGEST:
+        raise InvalidArgument(
+            f"A file's key has {KEY_LONGEST} bytes at most, no control characters, and no part that is . or .. alone."
+        )
 
 
 @dataclass

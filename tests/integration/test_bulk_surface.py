@@ -356,6 +356,11 @@ def test_an_uploaded_file_that_is_refused_is_a_failed_job(shop: Shop, bm: BackMa
     [
         ("labels/1.pdf", {}, InvalidArgument),
         ("uploads/nothing.csv", {}, ObjectNotFound),
+        ("uploads/../a.csv", {}, InvalidArgument),
+        ("uploads/./a.csv", {}, InvalidArgument),
+        ("uploads/a\0.csv", {}, InvalidArgument),
+        ("uploads/\ud800.csv", {}, InvalidArgument),
+        (f"uploads/{'é' * 512}.csv", {}, InvalidArgument),
         ("uploads/a.csv", {"separator": ","}, InvalidArgument),
         ("uploads/a.csv", {"delimiter": 7}, InvalidArgument),
         ("uploads/a.csv", {"skip_bad_lines": "yes"}, InvalidArgument),
@@ -375,11 +380,22 @@ def test_a_message_that_makes_no_sense_is_refused(
     assert rows_of(shop) == 0
 
 
+def closed(file: io.BytesIO) -> io.BytesIO:
+    file.close()
+    return file
+
+
 def test_a_file_that_can_t_be_read_is_said_to(bm: BackMarket, org: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="No such file"):
         bm.create_or_update_listings(org, tmp_path / "none.csv")
     with pytest.raises(InvalidArgument, match="'rb'"):
         bm.create_or_update_listings(org, io.StringIO("sku;quantity\nA;1\n"))  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="not as bytes"):
+        bm.create_or_update_listings(org, b"sku;quantity\nA;1\n")  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="its path is none"):
+        bm.create_or_update_listings(org, Path("a\0b"))
+    with pytest.raises(InvalidArgument, match="it is closed"):
+        bm.create_or_update_listings(org, closed(io.BytesIO(b"sku;quantity\nA;1\n")))
     with pytest.raises(BulkFileRefused, match="pathlib"):
         bm.create_or_update_listings(org, "listings.csv")
     with pytest.raises(InvalidArgument, match="max_age"):

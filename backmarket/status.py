@@ -75,7 +75,7 @@ class SyncOutcome:
         rows_updated: changed rows.
         rows_unchanged: rows that came and were stored already; 0 is all that is known of a run without news.
         rows_removed: rows that are gone.
-        rows_rejected: rows without a usable id, which can't be stored.
+        rows_rejected: rows that can't be stored: without a usable id, or with a value that PostgreSQL can't hold.
         requests: sent to the API.
     """
 

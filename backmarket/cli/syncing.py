@@ -119,7 +119,7 @@ def _said(handle: SyncHandle, outcome: SyncOutcome | None) -> str:
         "changed": outcome.rows_updated,
         "unchanged": outcome.rows_unchanged,
         "gone": outcome.rows_removed,
-        "without a usable id": outcome.rows_rejected,
+        "not storable": outcome.rows_rejected,
     }
     words = [f"{count} {what}" for what, count in counts.items() if count]
     asked = f" ({outcome.requests} requests)" if outcome.requests else ""

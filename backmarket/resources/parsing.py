@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -23,6 +24,9 @@ from backmarket.resources.resource import Lines, Resource
 
 LONGEST_NUMBER = 1000
 """Digits of a number, or places before or after its point, that are kept where an answer is read leniently."""
+
+DEEPEST = 100
+"""Levels of arrays and objects that are kept of an answer that has too many for Python."""
 
 
 @dataclass(slots=True)
@@ -79,6 +83,7 @@ class _Envelope(msgspec.Struct):
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _HAZARD = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_DEEP = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -207,11 +212,36 @@ def _time(text: str | None) -> datetime | None:
 
 
 def _load(body: bytes) -> Any:
+    text = body.decode("utf-8-sig", "replace")
+    with suppress(RecursionError):
+        return _decode(text)
     try:
-        text = body.decode("utf-8-sig", "replace")
+        return _decode(_shallow(text))
+    except RecursionError:
+        raise BrokenAnswer("The API's answer is nested too deeply, and cut.") from None
+
+
+def _decode(text: str) -> Any:
+    try:
         return _storable(_DECODER.decode(text))
-    except (ValueError, RecursionError):
+    except ValueError:
         raise BrokenAnswer("The API's answer is not JSON, or it is cut.") from None
+
+
+def _shallow(text: str) -> str:
+    """JSON text with null in place of each array and object that lies too deep for the decoders."""
+    kept: list[str] = []
+    depth = since = 0
+    for token in _DEEP.finditer(text):
+        if token[0] in {"[", "{"}:
+            depth += 1
+            if depth == DEEPEST + 1:
+                kept += text[since : token.start()], "null"
+        elif token[0] in {"]", "}"}:
+            if depth == DEEPEST + 1:
+                since = token.end()
+            depth -= 1
+    return "".join(kept) + text[since:]
 
 
 def _integer(text: str) -> int | None:

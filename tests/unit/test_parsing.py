@@ -236,7 +236,6 @@ class TestUndocumented:
             '{"order_id": 7.5}',
             '{"order_id": 9223372036854775808}',
             f'{{"order_id": {"7" * 5000}}}',
-            f'{{"order_id": 7, "state": {"[" * 600}{"]" * 600}}}',
         ],
         ids=lambda text: text[:30],
     )
@@ -244,6 +243,15 @@ class TestUndocumented:
         found = page('{"order_id": 1}', row, '{"order_id": 2}')
         assert [each.key for each in found.rows] == [1, 2]
         assert (found.rejected, found.size, found.count) == (1, 3, 3)
+
+    @pytest.mark.parametrize("depth", [600, 5_000, 100_000])
+    def test_what_is_too_deep_is_null_and_the_rest_is_kept(self, depth: int) -> None:
+        deep = f'{"[" * depth}"]}} \\" {{["{"]" * depth}'
+        found = page('{"order_id": 1}', f'{{"order_id": 7, "state": {deep}, "price": "1.00"}}', '{"order_id": 2}')
+        assert [row.key for row in found.rows] == [1, 7, 2]
+        row = found.rows[1]
+        assert (value(row, "state"), value(row, "price"), found.rejected) == (None, "1.00", 0)
+        assert json.loads(row.raw)["price"] == "1.00"
 
     def test_the_same_key_twice_means_the_last_as_in_postgresql(self) -> None:
         strict = one('{"order_id": 1, "state": 1, "order_id": 2, "state": 3}')
@@ -354,7 +362,8 @@ class TestEnvelope:
             b'{"count": 1, "next": null, "results": [{"order_id": 1, "currency": "EU',
             b'{"count": 1, "next": null, "results": [{"order_id": 1}]} {}',
             b'{"results": [{"order_id": 1}, oops]}',
-            b'{"results": [{"order_id": 1, "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]}",
+            b'{"results": [{"order_id": 1, "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+            b'{"results": [{"order_id": 1, "x": ' + b"[" * 100_000 + b"]" * 99_999 + b"}]}",
             b"[" * 100_000,
             b"\x1f\x8b\x08\x00",
         ],

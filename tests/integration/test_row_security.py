@@ -20,15 +20,19 @@ from psycopg_pool import ConnectionPool
 from pydantic import SecretStr
 
 from backmarket import leases
+from backmarket.bulk.records import PartState
+from backmarket.bulk.turns import run_turn as run_bulk
 from backmarket.database import Database, Transaction, apply_schema
 from backmarket.due import claim_due
 from backmarket.embedded import Stack
 from backmarket.errors import SchemaMissing, SettingsError
 from backmarket.facade import BackMarket
+from backmarket.labels.turn import take_turn as fetch_labels
 from backmarket.resources import ORDERS, RESOURCES, parse_page
 from backmarket.rows import compare, store
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
+from backmarket.writes.turn import take_turn as send_writes
 from tests.sellers import Shop, wait_until
 
 OWNER, APPLICATION, STRANGER = "ordinary_owner", "host_application", "stranger"
@@ -471,6 +475,19 @@ class TestWork:
         assert shop.one("SELECT count(*) FROM backmarket.orders") == 0
         assert shop.sync("b").end == "done"
         shop.assert_equals_truth("b")
+
+    def test_a_write_a_bulk_file_and_labels(self, shop: Shop, bm: BackMarket) -> None:
+        shop.sell("a", orders=20, listings=20, deliveries=5)
+        for resource in RESOURCES:
+            shop.sync("a", resource)
+        listing, other, *_ = shop.sandbox.truth("a", "listings")
+        bm.update_listing("a", listing["id"], price="99.50")
+        assert send_writes(shop.services, "a").succeeded == 1
+        job = bm.create_or_update_listings("a", f"sku;quantity\n{other['sku']};77")
+        assert run_bulk(shop.services, "a").requests == 1
+        assert [part.state for part in bm.get_bulk_parts("a", job.id)] == [PartState.SUBMITTED]
+        labels = int(shop.one("SELECT count(*) FROM backmarket.labels"))
+        assert fetch_labels(shop.services, "a").stored == labels > 0
 
     def test_the_feed_the_schedule_and_the_upkeep(self, shop: Shop, bm: BackMarket) -> None:
         shop.sell("a", orders=60)

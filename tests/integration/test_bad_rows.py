@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from random import Random
 from threading import Thread
 from typing import Any
@@ -19,6 +19,7 @@ from backmarket.sandbox import World
 from backmarket.services import Services
 from backmarket.settings import Settings
 from backmarket.sync import take_turn
+from tests.gate import QuietServer
 
 ROWS = 50
 
@@ -31,10 +32,6 @@ ODD = (
     '{"id": 1, "id": 2}', "[" * 900 + "]" * 900, "[" * 5000 + "]" * 5000,
 )  # fmt: skip
 """JSON texts, and what is nearly JSON, that stand where something else should."""
-
-
-class Quiet(ThreadingHTTPServer):
-    def handle_error(self, *_: Any) -> None: ...
 
 
 class Api:
@@ -56,7 +53,7 @@ class Api:
 
             def log_message(self, *_: Any) -> None: ...
 
-        self.server = Quiet(("127.0.0.1", 0), Handler)
+        self.server = QuietServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -42,6 +42,7 @@ from backmarket.errors import (
 from backmarket.services import Services
 from backmarket.settings import Settings
 from tests.conftest import Bucket as Given
+from tests.gate import QuietServer
 from tests.sellers import wait_until
 
 PDF = b"%PDF-1.7 a label"
@@ -351,7 +352,7 @@ class Far:
     def __init__(self, wrong: Wrong | None = None) -> None:
         self.wrong = wrong
         self.asked = 0
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.server = QuietServer(("127.0.0.1", 0), self._handler())
         self.scheme = "http"
 
     @property
@@ -453,7 +454,7 @@ class TestFailures:
         bucket = Bucket(far.settings)
         with pytest.raises(BucketUnavailable, match="BACKMARKET_S3_ENDPOINT_URL can't be reached"):
             put(bucket, "labels/a")
-        far.server = ThreadingHTTPServer(("127.0.0.1", far.server.server_address[1]), far._handler())
+        far.server = QuietServer(("127.0.0.1", far.server.server_address[1]), far._handler())
         with serving(far):
             put(bucket, "labels/a")
 
@@ -466,7 +467,6 @@ class TestFailures:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pem)
         far.server.socket = context.wrap_socket(far.server.socket, server_side=True)
-        far.server.handle_error = lambda *_: None  # type: ignore[method-assign]
         with serving(far) as bucket:
             with pytest.raises(BucketRefused, match="SSL_CERT_FILE"):
                 put(bucket, "labels/a")

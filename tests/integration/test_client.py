@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from email.parser import BytesParser
 from email.policy import HTTP
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from itertools import pairwise
 from pathlib import Path
 from threading import Thread
@@ -60,6 +60,7 @@ from backmarket.sandbox import SandboxServer
 from backmarket.settings import Settings
 from tests.contract.facts import JSON, Fact, Fields, faults, misfits, parameters, request_fields
 from tests.contract.facts import OPERATIONS as DOCUMENTED
+from tests.gate import QuietServer
 
 AGENT = "BM-Test-Client;dev@test.example"
 FORM = "multipart/form-data"
@@ -89,10 +90,8 @@ class Arrived:
         return dict(pairs)
 
 
-class Far(ThreadingHTTPServer):
+class Far(QuietServer):
     """Answers everything with `status` and `body`, and keeps what came."""
-
-    daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Clerk)

@@ -1,6 +1,6 @@
 # `make` lists what can be done. Everything happens in this checkout; pip's cache is the only place outside it.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test bench check lint lock contract-facts clean setup
+.PHONY: help demo up test test-monitoring bench check lint lock contract-facts clean setup
 
 BIN := .venv/bin
 # three at a time, as they wait a third of the time, each with servers of its own; a file's tests stay together, the slow ones begin
@@ -21,6 +21,9 @@ up: setup ## Run the embedded stack with workers, beat and Flower, until Ctrl-C
 test: setup ## Run the tests
 	@mkdir -p .tmp
 	@PYTEST_DEBUG_TEMPROOT="$(CURDIR)/.tmp" exec $(BIN)/pytest $(PARALLEL) $(ARGS)
+
+test-monitoring: setup ## Try alerts and dashboard with a real Prometheus (needs Debian's package `prometheus`)
+	@exec $(BIN)/python -m pytest -p tests.conftest monitoring $(ARGS)
 
 bench: setup ## Measure first loads, a shared key, 10,000 organizations, fairness, labels, a bulk file (half an hour)
 	@$(BIN)/python -m bench.first_load

@@ -12,6 +12,7 @@ from time import monotonic, sleep
 from typing import TypeVar
 from urllib.parse import quote
 
+from backmarket import telemetry
 from backmarket.client import Answer, Credentials, Transport, check, retry_after
 from backmarket.errors import BackMarketError, BrokenAnswer, NetworkError, NotFound, RateLimited, TransientError
 from backmarket.limits import Limiter, Slot, wait_for_slot
@@ -108,6 +109,7 @@ class Fetcher:
     _flying: dict[Future[Fetched], int] = field(default_factory=dict)
     _tries: dict[int, int] = field(default_factory=dict)
     _later: dict[int, float] = field(default_factory=dict)
+    _denied_at: float = 0.0
 
     @property
     def flying(self) -> int:
@@ -231,8 +233,12 @@ class Fetcher:
 
     def _slots(self, want: int) -> list[Slot]:
         grant = self.limiter.acquire(self.credentials.account, want)
+        if grant.slots:
+            telemetry.tell("limiter_wait", seconds=monotonic() - self._denied_at if self._denied_at else 0.0)
+            self._denied_at = 0.0
         if len(grant.slots) < want:
             self.paused_until = monotonic() + grant.wait
+            self._denied_at = self._denied_at or monotonic()
         return list(grant.slots)
 
     def _fetch(self, number: int, slot: Slot) -> Fetched:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import structlog
 
-from backmarket import checkpoints, connections, leases, missing
+from backmarket import checkpoints, connections, leases, missing, telemetry
 from backmarket.checkpoints import Progress
 from backmarket.client import Credentials
 from backmarket.database import Transaction
@@ -253,6 +253,7 @@ class _Sync:
         pause = self.fetcher.pause()
         if pause > PATIENCE:
             # due a little early: what the next turn waits for is then less than a tick of beat
+            telemetry.tell("limiter_wait", seconds=pause)
             return max(0.1, pause - PATIENCE / 2)
         if self.services.stopping.is_set():
             return 0.1  # the dispatcher finds it: this process sends no nudge any more
@@ -324,7 +325,11 @@ class _Sync:
         return compare(transaction, self.resource, self.lease.organization_id, rows)
 
     def _write(self, transaction: Transaction, compared: Compared) -> None:
-        written = write(transaction, self.resource, self.lease.organization_id, compared, labels=self.labels)
+        name = self.resource.name
+        with telemetry.span("store", resource=name, rows=len(compared.differing)):
+            written = write(transaction, self.resource, self.lease.organization_id, compared, labels=self.labels)
+        for fate in ("created", "updated", "rejected"):
+            telemetry.tell("rows", resource=name, fate=fate, count=getattr(written, fate))
         self.progress.written += written
         self.progress.rejected += written.rejected
 

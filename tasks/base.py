@@ -8,7 +8,7 @@ import structlog
 from celery import Task
 from celery.exceptions import Reject
 
-from backmarket import services
+from backmarket import services, telemetry
 from backmarket.errors import BackMarketError, Crashed, TransientError
 from backmarket.logs import place
 from tasks import arguments
@@ -35,7 +35,10 @@ class BackMarketTask(Task):  # type: ignore[misc]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task with its name and id bound to every log line."""
-        with structlog.contextvars.bound_contextvars(task=self.name, task_id=self.request.id):
+        with (
+            structlog.contextvars.bound_contextvars(task=self.name, task_id=self.request.id),
+            telemetry.span("task", task=self.name),
+        ):
             try:
                 arguments.check(self.run, args, kwargs)
                 return self.run(*args, **kwargs)

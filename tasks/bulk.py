@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 from celery import shared_task
 
-from backmarket import messages, services
+from backmarket import messages, services, telemetry
 from backmarket.bulk import jobs, submitting
 from backmarket.bulk.turns import run_turn
 from tasks.base import BackMarketTask, OnlyMessageTask
@@ -28,6 +28,7 @@ def run_bulk(organization_id: str, nudge: bool = False) -> None:
         if not nudge:
             jobs.hasten(current.database, organization_id)
         turn = run_turn(current, organization_id)
+        telemetry.tell("turn", work="bulk", end=turn.end)
         log.info("bulk.turn", end=turn.end, requests=turn.requests)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 from celery import shared_task
 
-from backmarket import messages, services
+from backmarket import messages, services, telemetry
 from backmarket.labels.asking import want_all
 from backmarket.labels.turn import take_turn
 from tasks.base import BackMarketTask
@@ -26,4 +26,5 @@ def fetch_labels(organization_id: str, nudge: bool = False) -> None:
         if not nudge:
             want_all(current.database, organization_id)
         turn = take_turn(current, organization_id)
+        telemetry.tell("turn", work="labels", end=turn.end)
         log.info("labels.turn", end=turn.end, stored=turn.stored, failed=turn.failed)

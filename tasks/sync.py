@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 from celery import shared_task
 
-from backmarket import messages, services
+from backmarket import messages, services, telemetry
 from backmarket.due import request_sync
 from backmarket.errors import UsageError
 from backmarket.sync import take_turn
@@ -53,4 +53,5 @@ def _sync(organization_id: str, resource: str, nudge: bool) -> None:
                 log.warning("sync.request_refused", code=error.code, error=error.message)
                 return
         turn = take_turn(current, organization_id, resource)
+        telemetry.tell("turn", work=resource, end=turn.end)
         log.info("sync.turn", end=turn.end, requests=turn.requests)

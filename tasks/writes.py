@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 from celery import shared_task
 
-from backmarket import messages, services
+from backmarket import messages, services, telemetry
 from backmarket.writes.turn import send_now, take_turn
 from tasks.base import BackMarketTask
 
@@ -25,6 +25,7 @@ def send_writes(organization_id: str, nudge: bool = False) -> None:
         if not nudge:
             send_now(current.database, organization_id)
         turn = take_turn(current, organization_id)
+        telemetry.tell("turn", work="writes", end=turn.end)
         log.info(
             "writes.turn",
             end=turn.end,

@@ -7,18 +7,21 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import structlog
 from celery import signals
 from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
+from prometheus_client import REGISTRY
 
 from backmarket import logs, services
 from backmarket.errors import SettingsError
 from workers.health import probes
 from workers.health.heart import HEART
 from workers.health.server import serve
+from workers.metrics.process import count_from_now_on
 
 READY_FILE = "BACKMARKET_READY_FILE"
 """Names a file that is made once the process works; a worker removes it when it begins to end."""
@@ -56,11 +59,18 @@ def _check_settings(**_: Any) -> None:
 
 
 def _serve_health_of_worker(**_: Any) -> None:
-    serve(services.current().settings, probes.of_worker(services.current()))
+    _serve_health(probes.of_worker)
 
 
 def _serve_health_of_beat(**_: Any) -> None:
-    serve(services.current().settings, probes.of_beat(services.current()))
+    _serve_health(probes.of_beat)
+
+
+def _serve_health(probes_of: Callable[[services.Services], probes.Probes]) -> None:
+    current = services.current()
+    if current.settings.health_port:  # else nobody can ask
+        count_from_now_on(REGISTRY)
+        serve(current.settings, probes_of(current))
 
 
 def _setup_logging(**_: Any) -> None:

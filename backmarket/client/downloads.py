@@ -15,6 +15,7 @@ from typing import BinaryIO, Literal
 
 import httpcore
 
+from backmarket import telemetry
 from backmarket.client.answers import Answer, check
 from backmarket.client.origins import Origins, Place, own_place
 from backmarket.client.pdf import PdfWriter, known_type, too_large
@@ -121,7 +122,7 @@ class Downloads:
             BackMarketError: the connection's own origin answered with another status, as `check` tells.
         """
         trip = _Trip(origins, credentials, before)
-        with self._line() as line:
+        with telemetry.span("download"), self._line() as line:
             line.clock.start(self._deadline if deadline is None else deadline)
             place = trip.begin(url)
             for _ in range(REDIRECTS + 1):

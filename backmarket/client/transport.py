@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 import httpx
 
+from backmarket import telemetry
 from backmarket.client.answers import Answer
 from backmarket.client.timed import Clock, TimedBackend, resolve, timed_pool
 from backmarket.errors import BrokenAnswer, NetworkError
@@ -107,7 +108,10 @@ class Transport:
             content=body,
             extensions={"timeout": self._timeouts},
         )
-        return self._send(request)
+        with telemetry.span("api_request", method=method) as span:
+            answer = self._send(request)
+            span.facts["status"] = answer.status
+            return answer
 
     def close(self) -> None:
         """Close the connections of every thread."""

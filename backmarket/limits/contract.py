@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from backmarket import telemetry
 from backmarket.errors import RateLimited
 
 SHORTEST_PAUSE = 0.01
@@ -160,10 +161,12 @@ def wait_for_slot(
         RateLimited: no slot can come free in time; `retry_after` says in how many seconds one may.
         LimiterUnavailable: the limiter can't be asked.
     """
-    until, waiter = time.monotonic() + timeout, secrets.token_hex(8) if urgent else None
+    begun, waiter = time.monotonic(), secrets.token_hex(8) if urgent else None
+    until = begun + timeout
     while True:
         grant = limiter.acquire(account, sensitive=sensitive, urgent=waiter)
         if grant.slots:
+            telemetry.tell("limiter_wait", seconds=time.monotonic() - begun)
             return grant.slots[0]
         pause = max(grant.wait, SHORTEST_PAUSE)
         if time.monotonic() + pause > until:

@@ -60,16 +60,25 @@ def of_beat(services: Services) -> Probes:
     return Probes({"broker": Broker(services.settings.broker).ping})
 
 
+def of_exporter(services: Services) -> Probes:
+    """What the exporter of metrics needs: what it asks."""
+    return Probes({"broker": Broker(services.settings.broker).ping, "database": _own_database(services).check})
+
+
 def of_worker(services: Services) -> Probes:
     """What a worker needs: all that the settings name."""
     settings = services.settings
-    database = Database(settings.need("database_url"), size=1, timeout=ANSWER_SECONDS)
-    found: dict[str, Probe] = {"broker": Broker(settings.broker).ping, "database": database.check}
+    found: dict[str, Probe] = {"broker": Broker(settings.broker).ping, "database": _own_database(services).check}
     if settings.broker_url:
         found["limiter"] = lambda: services.limiter.peek("")
     if settings.s3_endpoint_url:
         found["bucket"] = lambda: services.bucket.exists()  # noqa: PLW0108 - opened by the first question
     return Probes(found)
+
+
+def _own_database(services: Services) -> Database:
+    """Beside the pool of the process, in which a busy worker has no connection to spare."""
+    return Database(services.settings.need("database_url"), size=1, timeout=ANSWER_SECONDS)
 
 
 def _answer(probe: Probe, answer: Future[str | None]) -> None:

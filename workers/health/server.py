@@ -94,12 +94,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def serve(settings: Settings, probes: Probes) -> None:
-    """Serve the health of this process, if the settings say where; else do nothing.
+    """Serve the health of this process where the settings say.
 
     Ends the process, with a sentence, where it can't listen there: unwatched it would look like a dead one.
     """
-    if not settings.health_port:
-        return
     try:
         HealthServer(settings, probes).start()
     except OSError as error:

@@ -1,0 +1,47 @@
+"""What real processes tell of their work: enough for an operator, and nothing of a seller."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backmarket.sandbox.server import SandboxServer
+from backmarket.settings import Settings
+from tests.exporter import NAMES, scrape, telling_fleet, values
+from tests.sellers import Shop, environment, wait_until
+
+ORG = "auth0|a-shop-of-somebody"
+ALL = ("orders", "listings", "deliveries", "returns")
+
+
+def test_the_figures_tell_what_was_done_and_name_no_seller(settings: Settings, tmp_path: Path) -> None:
+    with SandboxServer(limit=100_000) as sandbox:
+        shop = Shop(settings.model_copy(update={"rate_limit": 100_000}), sandbox.control, ALL)
+        with telling_fleet(environment(shop.settings), tmp_path) as ports:
+            shop.sell(ORG, orders=120, deliveries=3)
+            synced = "SELECT count(*) FROM backmarket.sync_state WHERE last_success_at IS NOT NULL"
+            stored = "SELECT count(*) FROM backmarket.labels WHERE state = 'stored'"
+            wait_until(lambda: shop.one(synced) == 4 and shop.one(stored) > 0, 60, "synced, with labels")
+
+            def done() -> float:
+                return values(scrape(ports["worker"])).get(
+                    ("backmarket_tasks_total", "done backmarket.fetch_labels"), 0
+                )
+
+            wait_until(done, 20, "the last task ended")
+            texts = {name: scrape(ports[name]) for name in NAMES}
+        shop.services.close()
+    worker, deployment = values(texts["worker"]), values(texts["metrics"])
+    assert worker["backmarket_rows_total", "created orders"] == 120
+    assert worker["backmarket_turns_total", "done orders"] >= 1
+    assert worker["backmarket_api_requests_total", "GET 200"] >= 4
+    assert worker["backmarket_limiter_wait_seconds_count", ""] >= 4
+    assert worker["backmarket_downloads_total", "done"] >= 1
+    assert worker["backmarket_store_seconds_count", "orders"] >= 1
+    assert deployment["backmarket_sync_organizations", "orders"] == 1
+    assert deployment["backmarket_sync_lagging_organizations", "orders"] == 0
+    assert deployment["backmarket_reachable", "database"] == 1
+    assert values(texts["beat"])["backmarket_loop_silence_seconds", ""] < 60
+    for text in texts.values():
+        assert "auth0" not in text
+        assert "somebody" not in text
+        assert f"token-of-{ORG}" not in text

@@ -1,0 +1,130 @@
+"""The files for Prometheus and Grafana name only what the program tells, and what they refer to is there."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from backmarket import telemetry
+from backmarket.errors import ServerError
+from workers.metrics.deployment import DeploymentCollector
+from workers.metrics.process import ProcessMetrics
+
+CHECKOUT = Path(__file__).parents[2]
+MONITORING = CHECKOUT / "monitoring"
+RULES = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"][0]["rules"]
+DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
+
+
+def told() -> CollectorRegistry:
+    """All that the processes and the exporter tell together."""
+    registry = CollectorRegistry()
+    ProcessMetrics(registry)
+    registry.register(DeploymentCollector(list))
+    return registry
+
+
+def names(registry: CollectorRegistry) -> set[str]:
+    """The names of series, as a query writes them."""
+    found = set()
+    for family in registry.collect():
+        suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(family.type, ("",))
+        found |= {f"{family.name}{suffix}" for suffix in suffixes}
+    return found
+
+
+def queries(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("expr"), str):
+            yield node["expr"]
+        node = list(node.values())
+    if isinstance(node, list):
+        for each in node:
+            yield from queries(each)
+
+
+def test_every_metric_in_a_query_is_one_that_the_program_tells() -> None:
+    asked = [*queries(RULES), *queries(DASHBOARD)]
+    assert len(asked) > 50
+    used = {name for query in asked for name in re.findall(r"\b(?:backmarket|process)_\w+", query)}
+    assert used - names(told()) - names(REGISTRY) == set()
+
+
+def test_every_metric_of_ours_is_seen_on_the_dashboard_or_by_an_alert() -> None:
+    asked = " ".join([*queries(RULES), *queries(DASHBOARD)])
+    families = {family.name for family in told().collect()}
+    assert {name for name in families if name not in asked} == set()
+
+
+def test_every_alert_has_a_test_and_a_place_in_the_runbook() -> None:
+    tested = (MONITORING / "alerts_test.yml").read_text()
+    headings = re.findall(r"(?m)^#+ (.*)$", (CHECKOUT / "docs" / "operations.md").read_text())
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    for rule in RULES:
+        assert f"alertname: {rule['alert']}\n        exp_alerts:" in tested, rule["alert"]
+        page, _, anchor = rule["annotations"]["runbook"].partition("#")
+        assert page == "docs/operations.md"
+        assert anchor in anchors, rule["alert"]
+
+
+def test_the_dashboard_is_one_that_grafana_takes() -> None:
+    panels = DASHBOARD["panels"]
+    ids = [panel["id"] for panel in panels]
+    assert len(ids) == len(set(ids))
+    assert {panel["type"] for panel in panels} == {"row", "stat", "timeseries"}
+    variables = {each["name"] for each in DASHBOARD["templating"]["list"]}
+    used = set(re.findall(r"\$\{(\w+)\}", json.dumps(DASHBOARD)))
+    assert used <= variables
+    taken: set[tuple[int, int]] = set()
+    for place in (panel["gridPos"] for panel in panels):
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, "two panels lie over each other"
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+
+
+def test_what_a_process_does_is_counted() -> None:
+    registry = CollectorRegistry()
+    metrics = ProcessMetrics(registry)
+    telemetry.watch(metrics)
+    telemetry.watch(metrics)  # harmless to repeat
+    try:
+        with telemetry.span("task", task="backmarket.upkeep"):
+            assert registry.get_sample_value("backmarket_tasks_running") == 1
+        with telemetry.span("api_request", method="GET") as span:
+            span.facts["status"] = 429
+        try:
+            with telemetry.span("api_request", method="GET"):
+                raise ServerError("out of order")
+        except ServerError:
+            pass
+        telemetry.tell("turn", work="orders", end="done")
+        telemetry.tell("limiter_wait", seconds=0.25)
+        telemetry.tell("limiter_denied", by="window")
+        telemetry.tell("limiter_block")
+        telemetry.tell("rows", resource="orders", fate="created", count=50)
+    finally:
+        telemetry.ignore(metrics)
+    telemetry.tell("limiter_block")  # nobody listens any more
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"backmarket_{name}", labels)
+
+    assert value("tasks_running") == 0
+    assert value("tasks_total", task="backmarket.upkeep", outcome="done") == 1
+    assert value("task_seconds_count", task="backmarket.upkeep") == 1
+    assert value("api_requests_total", method="GET", status="429") == 1
+    assert value("api_requests_total", method="GET", status="server_error") == 1
+    assert value("turns_total", work="orders", end="done") == 1
+    assert value("limiter_wait_seconds_sum") == 0.25
+    assert value("limiter_denied_total", by="window") == 1
+    assert value("limiter_blocks_total") == 1
+    assert value("rows_total", resource="orders", fate="created") == 50

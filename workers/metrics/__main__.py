@@ -1,0 +1,56 @@
+"""`python -m workers.metrics`: serves the figures of the whole deployment until SIGTERM or Ctrl-C.
+
+One is enough for a deployment; two do no harm. It listens where `HEALTH_PORT` says, and tells of its own health there,
+as workers do.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from functools import partial
+
+import structlog
+from prometheus_client import REGISTRY
+
+from backmarket import logs, services
+from backmarket.broker import Broker
+from backmarket.database import Database
+from backmarket.errors import SettingsError
+from backmarket.figures import measure
+from workers.health import probes
+from workers.health.heart import HEART
+from workers.health.server import serve
+from workers.metrics.deployment import DeploymentCollector
+from workers.metrics.process import count_from_now_on
+
+log = structlog.get_logger(__name__)
+
+
+def main() -> int:
+    """Serve until told to end; the exit code."""
+    try:
+        current = services.current()
+        settings = current.settings
+        if not settings.health_port:
+            raise SettingsError("Set BACKMARKET_HEALTH_PORT: where Prometheus is to find the figures.")
+        logs.configure(settings)
+        database = Database(settings.need("database_url"), size=1, timeout=probes.ANSWER_SECONDS)
+        REGISTRY.register(DeploymentCollector(partial(measure, database, Broker(settings.broker))))
+        count_from_now_on(REGISTRY)
+        serve(settings, probes.of_exporter(current))
+    except SettingsError as error:
+        sys.exit(error.message)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    log.info("process.ready")
+    while not ended.wait(1.0):
+        HEART.beat()
+    log.info("process.stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

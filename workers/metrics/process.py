@@ -1,0 +1,120 @@
+"""What one process counts, of what `backmarket.telemetry` tells."""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from backmarket import telemetry
+from backmarket.telemetry import Fact, Span
+from workers.health.heart import HEART
+
+_REQUEST_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_WAIT_BUCKETS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60)
+_TASK_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300)
+"""Seconds."""
+
+
+class ProcessMetrics:
+    """Counts what is told. Safe to share between threads.
+
+    Args:
+        registry: where the metrics are found.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def name(text: str) -> str:
+            return f"backmarket_{text}"
+
+        self._tasks = Counter(name("tasks"), "Tasks that ended", ["task", "outcome"], registry=registry)
+        self._task_seconds = Histogram(
+            name("task_seconds"), "How long tasks took", ["task"], buckets=_TASK_BUCKETS, registry=registry
+        )
+        self._turns = Counter(
+            name("turns"),
+            "Turns of syncs, labels, writes and bulk jobs, by their end",
+            ["work", "end"],
+            registry=registry,
+        )
+        self._requests = Counter(
+            name("api_requests"),
+            "Requests to the API, by the status answered or the code of what came instead",
+            ["method", "status"],
+            registry=registry,
+        )
+        self._request_seconds = Histogram(
+            name("api_request_seconds"), "How long the API took", buckets=_REQUEST_BUCKETS, registry=registry
+        )
+        self._downloads = Counter(name("downloads"), "Labels and invoices fetched", ["outcome"], registry=registry)
+        self._waits = Histogram(
+            name("limiter_wait_seconds"),
+            "How long requests waited for a slot",
+            buckets=_WAIT_BUCKETS,
+            registry=registry,
+        )
+        self._denied = Counter(
+            name("limiter_denied"), "Questions for slots that were not all granted", ["by"], registry=registry
+        )
+        self._blocks = Counter(name("limiter_blocks"), "429s that blocked an account", registry=registry)
+        self._rows = Counter(name("rows"), "Rows stored, by resource and fate", ["resource", "fate"], registry=registry)
+        self._store_seconds = Histogram(
+            name("store_seconds"), "How long storing a batch took", ["resource"], registry=registry
+        )
+        self._running: dict[int, float] = {}
+        self._lock = threading.Lock()
+        running = Gauge(name("tasks_running"), "Tasks that run now", registry=registry)
+        running.set_function(lambda: len(self._running))
+        oldest = Gauge(name("task_oldest_seconds"), "How long the oldest of them has been running", registry=registry)
+        oldest.set_function(self._oldest)
+        silence = Gauge(name("loop_silence_seconds"), "Seconds since the main loop turned", registry=registry)
+        silence.set_function(lambda: HEART.silence)
+
+    def began(self, span: Span) -> None:
+        """Something begins."""
+        if span.name == "task":
+            with self._lock:
+                self._running[id(span)] = monotonic()
+
+    def ended(self, span: Span) -> None:
+        """It ended."""
+        match span.name:
+            case "task":
+                with self._lock:
+                    self._running.pop(id(span), None)
+                task = str(span.facts["task"])
+                self._tasks.labels(task, span.error or "done").inc()
+                self._task_seconds.labels(task).observe(span.seconds)
+            case "api_request":
+                status = str(span.facts.get("status", span.error))
+                self._requests.labels(str(span.facts["method"]), status).inc()
+                self._request_seconds.observe(span.seconds)
+            case "download":
+                self._downloads.labels(span.error or "done").inc()
+            case "store":
+                self._store_seconds.labels(str(span.facts["resource"])).observe(span.seconds)
+
+    def told(self, name: str, facts: dict[str, Fact]) -> None:
+        """Something happened."""
+        match name, facts:
+            case "turn", {"work": work, "end": end}:
+                self._turns.labels(str(work), str(end)).inc()
+            case "limiter_wait", {"seconds": int() | float() as seconds}:
+                self._waits.observe(seconds)
+            case "limiter_denied", {"by": by}:
+                self._denied.labels(str(by)).inc()
+            case "limiter_block", _:
+                self._blocks.inc()
+            case "rows", {"resource": resource, "fate": fate, "count": int() as count}:
+                self._rows.labels(str(resource), str(fate)).inc(count)
+
+    def _oldest(self) -> float:
+        with self._lock:
+            begun = min(self._running.values(), default=None)
+        return 0.0 if begun is None else monotonic() - begun
+
+
+def count_from_now_on(registry: CollectorRegistry) -> None:
+    """Count what this process does."""
+    telemetry.watch(ProcessMetrics(registry))

@@ -1,8 +1,23 @@
 -- The whole database of backmarket, in the schema `backmarket`.
 --
--- Idempotent: running it again changes nothing. `backmarket db init` runs it.
+-- Idempotent: running it again changes nothing. `backmarket db init` runs it; tables of an older version are for
+-- `backmarket db migrate`, which runs the files of `backmarket/migrations` before it.
 -- PostgreSQL 14 or newer. Every key begins with the organization, so that no
 -- statement of one organization can touch another's rows.
+
+DO $$
+DECLARE
+    found integer;
+BEGIN
+    IF to_regclass('backmarket.schema_version') IS NOT NULL THEN
+        SELECT max(version) INTO found FROM backmarket.schema_version;
+        IF found <> 2 THEN
+            RAISE EXCEPTION 'The database has schema version %, and this file makes version 2: run `backmarket db migrate`.',
+                found;
+        END IF;
+    END IF;
+END
+$$;
 
 CREATE SCHEMA IF NOT EXISTS backmarket;
 COMMENT ON SCHEMA backmarket IS 'Back Market seller accounts, kept in step by the backmarket workers';
@@ -467,6 +482,7 @@ CREATE TABLE IF NOT EXISTS backmarket.labels (
 );
 CREATE INDEX IF NOT EXISTS labels_skipped ON backmarket.labels (organization_id, resource) WHERE state = 'skipped';
 CREATE INDEX IF NOT EXISTS labels_wanted ON backmarket.labels (organization_id, due_at) WHERE state = 'wanted';
+CREATE INDEX IF NOT EXISTS labels_oldest ON backmarket.labels (noted_at) WHERE state = 'wanted';
 CREATE INDEX IF NOT EXISTS labels_objects ON backmarket.labels (object_key) WHERE object_key IS NOT NULL;
 COMMENT ON TABLE backmarket.labels IS 'The shipping label of each delivery and return, by the URL that the API last gave, and where it is kept';
 
@@ -873,4 +889,4 @@ BEGIN
 END
 $$;
 
-INSERT INTO backmarket.schema_version (version) VALUES (1) ON CONFLICT DO NOTHING;
+INSERT INTO backmarket.schema_version (version) VALUES (2) ON CONFLICT DO NOTHING;

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -24,7 +22,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequest
 
 from backmarket.errors import BackMarketError, DatabaseUnavailable, InvalidArgument, SchemaMissing, SettingsError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The version that `schema.sql` writes into `schema_version`."""
 
 Transaction = psycopg.Connection[TupleRow]
@@ -115,15 +113,6 @@ class Database:
         except psycopg.OperationalError as error:
             return " ".join(str(error).split())
         return f"all {self._pool.max_size} connections of this process were in use for {self._timeout:g} s."
-
-    def check(self) -> None:
-        """Ask whether it can be reached, and has the schema of this version.
-
-        Raises:
-            BackMarketError: as for `transaction`.
-        """
-        with self.transaction() as transaction:
-            transaction.execute("SELECT FROM backmarket.schema_version")
 
     def close(self) -> None:
         """Close every connection; the pool can't be used again."""
@@ -243,35 +232,6 @@ def savepoint(transaction: Transaction) -> Iterator[None]:
         yield
 
 
-def apply_schema(database: Database) -> None:
-    """Bring the database to the schema of this version; harmless to repeat.
-
-    Two callers at once take turns.
-
-    Raises:
-        SchemaMissing: the database lacks what the schema can't make itself; the text says what.
-    """
-    with database.transaction() as transaction:
-        transaction.execute("SELECT pg_advisory_xact_lock(hashtextextended('backmarket.schema', 0))")
-        try:
-            transaction.execute(schema_text().encode())
-        except pg.RaiseException as error:
-            raise SchemaMissing(error.diag.message_primary or "The schema was refused.") from None  # our own words
-        except pg.UndefinedColumn:
-            raise SchemaMissing(
-                "The database has our tables as an older version made them, which this one can't change: use an empty"
-                " database. `backmarket up` begins anew once the directory of its files (.stack) is removed."
-            ) from None
-
-
-def schema_text() -> str:
-    """The text of `schema.sql`, from the wheel or, in a checkout, from its root."""
-    packaged = resources.files("backmarket") / "schema.sql"
-    if packaged.is_file():
-        return packaged.read_text(encoding="utf-8")
-    return (Path(__file__).parent.parent / "schema.sql").read_text(encoding="utf-8")
-
-
 _UNFIT: tuple[type[Exception], ...] = (
     psycopg.DataError,
     # the value's size or depth: operational errors to psycopg, but no later try helps
@@ -298,9 +258,12 @@ def _border() -> Iterator[None]:
         raise InvalidArgument(f"PostgreSQL can't hold this value: {_describe(error)}") from None
     except _UNAVAILABLE as error:
         raise DatabaseUnavailable(f"PostgreSQL can't take the work now: {_describe(error)}") from None
+    except pg.RaiseException as error:  # of `schema.sql`, in our own words
+        raise SchemaMissing(error.diag.message_primary or "The schema was refused.") from None
     except (pg.UndefinedTable, pg.InvalidSchemaName, pg.UndefinedColumn) as error:
         raise SchemaMissing(
-            f"The database lacks our schema, or has another version ({_describe(error)}): run `backmarket db init`."
+            f"The database lacks our tables, or has those of another version ({_describe(error)}): run `backmarket db"
+            " init`, or `backmarket db migrate` where there are older ones; `backmarket doctor` says more."
         ) from None
     except psycopg.Error as error:
         raise DatabaseError(f"PostgreSQL refused a statement: {_describe(error)}") from None

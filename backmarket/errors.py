@@ -50,6 +50,7 @@ BackMarketError
     ├── BulkJobNotFound
     ├── NotStoredYet            what is to be changed is not stored: sync or fetch it first
     ├── NotUndecided            this write is not a person's to decide
+    ├── SchemaDiffers           the database's tables are those of another version
     ├── SchemaMissing
     ├── WaitTimeout
     └── WriteNotFound           no write has this id
@@ -437,6 +438,12 @@ class NotUndecided(UsageError):
     """A write that a person has nothing to decide about: it goes on by itself, or came to its end."""
 
     code = "not_undecided"
+
+
+class SchemaDiffers(UsageError):
+    """The database's tables are those of an older or a newer version."""
+
+    code = "schema_differs"
 
 
 class SchemaMissing(UsageError):

@@ -15,7 +15,6 @@ from typing import Any
 import psutil
 import psycopg
 
-from backmarket.database import schema_text
 from backmarket.embedded import Stack
 from backmarket.embedded.stack import Service
 from backmarket.facade import BackMarket
@@ -23,6 +22,7 @@ from backmarket.fleet import Fleet, Pool
 from backmarket.limits import account_name
 from backmarket.messages import QUEUES, SYNC_TASKS
 from backmarket.sandbox.server import SandboxServer
+from backmarket.schema import schema_text
 from backmarket.services import Services
 from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.vault import Vault

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
-from backmarket.database import Database, apply_schema
+from backmarket.database import Database
 from backmarket.embedded import Stack
+from backmarket.schema import apply_schema
 from tests.sellers import wait_until
 
 

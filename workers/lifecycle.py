@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,8 @@ from celery import signals
 from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from prometheus_client import REGISTRY
 
-from backmarket import logs, services
-from backmarket.errors import SettingsError
+from backmarket import logs, schema, services
+from backmarket.errors import BackMarketError, SchemaDiffers, SchemaMissing, SettingsError
 from workers.health import probes
 from workers.health.heart import HEART
 from workers.health.server import serve
@@ -25,6 +26,9 @@ from workers.metrics.process import count_from_now_on
 
 READY_FILE = "BACKMARKET_READY_FILE"
 """Names a file that is made once the process works; a worker removes it when it begins to end."""
+
+SCHEMA_SECONDS = 1.0
+"""Between two looks at the schema, while it is another version's."""
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +41,7 @@ def connect() -> None:
         (signals.setup_logging, _setup_logging),
         (signals.worker_init, _check_settings),
         (signals.worker_init, _serve_health_of_worker),
+        (signals.worker_init, _wait_for_schema),
         (signals.worker_ready, _name_events),
         (signals.worker_ready, _ready),
         (signals.beat_init, _serve_health_of_beat),
@@ -56,6 +61,31 @@ def _check_settings(**_: Any) -> None:
         current.vault  # noqa: B018 - made now, it reads the keys
     except SettingsError as error:
         sys.exit(error.message)
+
+
+def _wait_for_schema(**_: Any) -> None:
+    """A worker begins with the tables that it knows: it waits for `backmarket db migrate`, and says so.
+
+    To end instead would be to be started again for ever. While PostgreSQL is away it begins: its tasks say what lacks.
+    """
+    _setup_logging()  # Celery has it done later
+    told = ""
+    while fault := _schema_fault():
+        if fault != told:
+            log.error("schema.differs", error=fault)
+        told = fault
+        HEART.beat()
+        time.sleep(SCHEMA_SECONDS)
+
+
+def _schema_fault() -> str:
+    try:
+        schema.check(services.current().database)
+    except (SchemaDiffers, SchemaMissing) as error:
+        return error.message
+    except BackMarketError:
+        return ""
+    return ""
 
 
 def _serve_health_of_worker(**_: Any) -> None:

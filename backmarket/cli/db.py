@@ -17,10 +17,22 @@ def db() -> None:
 
 @app.command()
 def init() -> None:
-    """Make or update the tables; harmless to repeat."""
+    """Make the tables in an empty database; harmless to repeat."""
     with opened() as bm:
-        bm.apply_schema()
+        bm.apply_schema(migrate=False)
     note("The database has the tables of this version.")
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the tables of an older version to this one, or make them; no row is lost.
+
+    Stop the workers and make a backup before. Harmless to repeat; what was interrupted goes on.
+    """
+    with opened() as bm:
+        passed = bm.apply_schema()
+    went = f"went to version {passed[-1]}" if passed else "was of this version already"
+    note(f"The database {went}.")
 
 
 @app.command()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from backmarket.database import apply_schema
 from backmarket.facade.bulk import Bulk
 from backmarket.facade.connections import Connections
 from backmarket.facade.feed import Feed
@@ -18,6 +17,7 @@ from backmarket.facade.stored import StoredRows
 from backmarket.facade.syncs import Syncs
 from backmarket.facade.upkeep import Housekeeping
 from backmarket.facade.writes import Writes
+from backmarket.schema import apply_schema
 from backmarket.services import Services
 from backmarket.settings import Settings, load_settings
 
@@ -49,6 +49,16 @@ class BackMarket(Connections, Syncs, StoredRows, Labels, Writes, Bulk, Fetches, 
         """Close every connection."""
         self._services.close()
 
-    def apply_schema(self) -> None:
-        """Make or update the tables; harmless to repeat."""
-        apply_schema(self._services.database)
+    def apply_schema(self, *, migrate: bool = True) -> list[int]:
+        """Make the tables, or bring older ones to this version without losing a row; harmless to repeat.
+
+        Args:
+            migrate: also where there are older ones.
+
+        Returns:
+            The versions that it went through; empty where there was nothing to migrate.
+
+        Raises:
+            SchemaDiffers: they are newer than this program; or older, and not to be migrated.
+        """
+        return apply_schema(self._services.database, migrate=migrate)

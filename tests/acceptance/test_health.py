@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
+from backmarket.database import SCHEMA_VERSION
 from backmarket.embedded import Stack
 from backmarket.embedded.ports import free_ports
-from backmarket.fleet import CHECKOUT, Fleet, FleetError
+from backmarket.fleet import CHECKOUT, Fleet, FleetError, Pool
 from backmarket.settings import Settings
 from tests.sellers import environment, wait_until
 
@@ -151,6 +153,22 @@ def test_a_port_that_somebody_has_is_said_and_nothing_starts(settings: Settings,
     watched.fleet.start_worker(("orders",), "second", environment=taken)
     with pytest.raises(FleetError, match=r"second ended with code 1(.|\n)*HEALTH_PORT \d+: Address already in use"):
         wait_until(watched.fleet.check, 30, "its end")
+
+
+def test_a_worker_waits_for_the_tables_that_it_knows(settings: Settings, tmp_path: Path, database_url: str) -> None:
+    (port,) = free_ports(1)
+    variables = environment(settings) | {"BACKMARKET_HEALTH_PORT": str(port)}
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE backmarket.schema_version SET version = 1")
+        with Fleet(variables, directory=tmp_path, workers=(Pool("sync", ("orders",)),), beat=False) as fleet:
+            watched = Watched(fleet, {"sync": port}, tmp_path)
+            wait_until(lambda: "schema.differs" in watched.log("sync"), 30, "it says so")
+            assert "has schema version 1, and this program needs" in watched.log("sync")
+            assert "`backmarket db migrate`" in watched.checks("sync")["database"]
+            assert [watched.check("sync", what) for what in ("live", "ready")] == [0, 1]
+            connection.execute("UPDATE backmarket.schema_version SET version = %s", (SCHEMA_VERSION,))
+            fleet.wait_ready()
+            watched.wait("sync", "ready", 0)
 
 
 @pytest.mark.parametrize(

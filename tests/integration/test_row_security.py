@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from backmarket import leases
 from backmarket.bulk.records import PartState
 from backmarket.bulk.turns import run_turn as run_bulk
-from backmarket.database import Database, Transaction, apply_schema
+from backmarket.database import Database, Transaction
 from backmarket.due import claim_due
 from backmarket.embedded import Stack
 from backmarket.errors import SchemaMissing, SettingsError
@@ -31,6 +31,7 @@ from backmarket.labels.turn import take_turn as fetch_labels
 from backmarket.resources import ORDERS, RESOURCES, parse_page
 from backmarket.rows import compare, store
 from backmarket.sandbox.server import SandboxServer
+from backmarket.schema import apply_schema
 from backmarket.settings import Settings
 from backmarket.writes.turn import take_turn as send_writes
 from tests.sellers import Shop, wait_until

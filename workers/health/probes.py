@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
+from functools import partial
 from time import monotonic
 
+from backmarket import schema
 from backmarket.broker import Broker
 from backmarket.database import Database
 from backmarket.errors import BackMarketError
@@ -62,13 +64,13 @@ def of_beat(services: Services) -> Probes:
 
 def of_exporter(services: Services) -> Probes:
     """What the exporter of metrics needs: what it asks."""
-    return Probes({"broker": Broker(services.settings.broker).ping, "database": _own_database(services).check})
+    return Probes({"broker": Broker(services.settings.broker).ping, "database": _database(services)})
 
 
 def of_worker(services: Services) -> Probes:
     """What a worker needs: all that the settings name."""
     settings = services.settings
-    found: dict[str, Probe] = {"broker": Broker(settings.broker).ping, "database": _own_database(services).check}
+    found: dict[str, Probe] = {"broker": Broker(settings.broker).ping, "database": _database(services)}
     if settings.broker_url:
         found["limiter"] = lambda: services.limiter.peek("")
     if settings.s3_endpoint_url:
@@ -76,9 +78,9 @@ def of_worker(services: Services) -> Probes:
     return Probes(found)
 
 
-def _own_database(services: Services) -> Database:
+def _database(services: Services) -> Probe:
     """Beside the pool of the process, in which a busy worker has no connection to spare."""
-    return Database(services.settings.need("database_url"), size=1, timeout=ANSWER_SECONDS)
+    return partial(schema.check, Database(services.settings.need("database_url"), size=1, timeout=ANSWER_SECONDS))
 
 
 def _answer(probe: Probe, answer: Future[str | None]) -> None:

@@ -158,6 +158,21 @@ class Bucket:
         with self._border():
             return self._exists()
 
+    def is_public(self) -> bool | None:
+        """Whether its policy lets everybody in; None: the keys may not see the policy.
+
+        Raises:
+            BucketUnavailable: the server can't be reached.
+        """
+        with self._border():
+            try:
+                policy = json.loads(self._client.get_bucket_policy(self.name))
+            except S3Error as error:
+                return None if error.code == "AccessDenied" else False
+            except ValueError:
+                return None
+            return any(_for_everybody(statement) for statement in policy.get("Statement", []))
+
     def put(self, key: str, file: BinaryIO, *, size: int, content_type: str, sha256: str) -> str:
         """Store a file under a key, in one request; what was there before is replaced when all of it has arrived.
 
@@ -352,11 +367,7 @@ class Bucket:
             log.info("bucket.made", bucket=self.name)
 
     def _warn_if_public(self) -> None:
-        try:
-            policy = json.loads(self._client.get_bucket_policy(self.name))
-        except (S3Error, ValueError):
-            return  # it has none, or we may not see it
-        if any(_for_everybody(statement) for statement in policy.get("Statement", [])):
+        if self.is_public():
             log.error(
                 "bucket.public",
                 bucket=self.name,

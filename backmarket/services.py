@@ -43,17 +43,20 @@ class Services:
 
     Args:
         settings: say where they are.
+        patience: seconds to wait for a connection to PostgreSQL.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, patience: float = 10.0) -> None:
         self.settings = settings
+        self._patience = patience
         self._begin()
         _all.add(self)
 
     @_opened
     def database(self) -> Database:
         """PostgreSQL."""
-        return Database(self.settings.need("database_url"), size=self.settings.database_pool_size)
+        url, size = self.settings.need("database_url"), self.settings.database_pool_size
+        return Database(url, size=size, timeout=self._patience)
 
     @_opened
     def vault(self) -> Vault:

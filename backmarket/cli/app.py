@@ -14,6 +14,7 @@ from backmarket.cli import (
     connections,
     db,
     deliveries,
+    doctor,
     keys,
     labels,
     listings,
@@ -51,6 +52,7 @@ _ORDER = (
     "up",
     "sandbox",
     "db",
+    "doctor",
     "connections",
     "sync",
     "status",
@@ -107,7 +109,7 @@ _GROUPS = (db, connections, schedule, orders, orderlines, listings, deliveries, 
 
 for group in _GROUPS:
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
-for commands in (syncing, status, changes, running):
+for commands in (syncing, status, changes, doctor, running):
     commands.register(app)
 
 

@@ -2,7 +2,7 @@
 
 from backmarket.connections.account import Account, check_organization_id
 from backmarket.connections.connection import Connection, check_usable, get, get_all
-from backmarket.connections.keys import SEALED, SealedCredentials, credentials, rotate_keys
+from backmarket.connections.keys import SEALED, SealedCredentials, credentials, rotate_keys, unreadable_keys
 from backmarket.connections.lifecycle import COPIES, disable, enable, remove, upsert
 from backmarket.connections.marks import clear_error, mark_authorized, mark_error, mark_unauthorized
 
@@ -25,5 +25,6 @@ __all__ = [
     "mark_unauthorized",
     "remove",
     "rotate_keys",
+    "unreadable_keys",
     "upsert",
 ]

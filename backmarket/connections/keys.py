@@ -101,6 +101,21 @@ def credentials(
     return SealedCredentials(*sealed).unseal(vault, settings, locale=locale), generation
 
 
+def unreadable_keys(database: Database, vault: Vault) -> tuple[int, int]:
+    """How many stored keys none of `SECRET_KEYS` decrypts, and how many keys are stored in all."""
+    with database.transaction() as transaction:
+        rows = transaction.execute("SELECT api_key FROM backmarket.connections WHERE api_key IS NOT NULL").fetchall()
+    return sum(not _readable(vault, bytes(stored)) for (stored,) in rows), len(rows)
+
+
+def _readable(vault: Vault, stored: bytes) -> bool:
+    try:
+        vault.decrypt(stored)
+    except SettingsError:
+        return False
+    return True
+
+
 def rotate_keys(database: Database, vault: Vault, *, batch: int = 500) -> int:
     """Encrypt every stored key with the first of `SECRET_KEYS`.
 

@@ -1,0 +1,52 @@
+"""The examination: the settings first, then each service, then how the work fares, then one connection."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+from backmarket.doctor import seller, servers, storage, variables, work
+from backmarket.doctor.finding import Finding, fault, skipped
+from backmarket.errors import SettingsError
+from backmarket.services import Services
+from backmarket.settings import load_settings
+
+PATIENCE = 3.0
+"""Seconds to wait for PostgreSQL."""
+
+
+def examine(organization_id: str | None = None) -> Iterator[Finding]:
+    """Look at everything, one after the other; each finding as soon as it is there.
+
+    Changes nothing but for one object, which is put into the bucket and deleted again.
+
+    Args:
+        organization_id: whose connection is to be tried, too; the API is asked one harmless question.
+    """
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        yield fault("settings", error.message, "Put these variables right; .env.example shows each with a safe value.")
+        return
+    yield from variables.look(settings)
+    services = Services(settings, patience=PATIENCE)
+    try:
+        there = yield from _whole(servers.database(services))
+        for part in (servers.broker, servers.limiter, storage.bucket):
+            yield from part(services)
+        if not there:
+            yield skipped("work", "It needs the database.")
+        else:
+            yield from work.look(services)
+            if organization_id is not None:
+                yield from seller.look(services, organization_id)
+    finally:
+        services.close()
+
+
+def _whole(found: Iterator[Finding]) -> Generator[Finding, None, bool]:
+    """Hand findings on; whether none of them is a fault, or could not be looked at."""
+    whole = True
+    for each in found:
+        whole = whole and each.verdict in {"ok", "warning"}
+        yield each
+    return whole

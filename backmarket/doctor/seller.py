@@ -1,0 +1,39 @@
+"""One connection: is there one, may it be asked, and what does the API say to its key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from backmarket import errors
+from backmarket.checks import check_connection
+from backmarket.doctor.finding import Finding, fault, ok
+from backmarket.services import Services
+
+_ADVICE: dict[type[errors.BackMarketError], str] = {
+    errors.ConnectionNotFound: "`backmarket connections list` shows which there are; `backmarket connections add ORG`.",
+    errors.ConnectionDisabled: "Somebody disabled it: `backmarket connections enable ORG`.",
+    errors.ApiKeyMissing: "Its key was cleared: `backmarket connections add ORG` takes a new one.",
+    errors.Unauthorized: "Make a new API key in Back Market's back office: `backmarket connections add ORG`.",
+    errors.FirewallBlocked: "Give Back Market the cf-ray, the address that you call from, and BACKMARKET_USER_AGENT.",
+    errors.RateLimited: "The account's limit is used up, or blocked: wait; does another program use this key?",
+    errors.NetworkError: "Can this machine reach the API (DNS, firewall)? `connections show ORG` says where it is.",
+    errors.SettingsError: "Correct this setting; every process needs the same one.",
+}
+
+
+def look(services: Services, organization_id: str) -> Iterator[Finding]:
+    """Ask the API one question that changes nothing."""
+    try:
+        checked = check_connection(services, organization_id)
+    except errors.BackMarketError as error:
+        yield _told(error)
+        return
+    if checked.error is not None:
+        yield _told(checked.error)
+        return
+    yield ok("connection", f"The API accepts the key ({checked.seconds:.2f} s).")
+
+
+def _told(error: errors.BackMarketError) -> Finding:
+    advice = next((text for kind, text in _ADVICE.items() if isinstance(error, kind)), "Try again later.")
+    return fault("connection", str(error), advice)

@@ -1,0 +1,183 @@
+"""PostgreSQL, the broker and the limiter: are they there, are they the right ones, do they keep what they are told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from backmarket import schema
+from backmarket.broker import Broker
+from backmarket.database import Transaction
+from backmarket.doctor.finding import Finding, fault, ok, skipped, warning
+from backmarket.errors import BackMarketError, SchemaDiffers, SchemaMissing, SettingsError
+from backmarket.services import Services
+
+OLDEST_POSTGRESQL = 140000
+CLOCKS_APART = 5.0
+"""Seconds between two clocks that are worth a word."""
+FULL = 0.8
+
+_SERVER = """
+SELECT current_setting('server_version_num')::int, extract(epoch FROM clock_timestamp())::float8,
+    current_setting('max_connections')::int,
+    (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+    current_setting('log_error_verbosity'), current_setting('log_min_error_statement'), pg_is_in_recovery()
+"""
+
+
+def database(services: Services) -> Iterator[Finding]:
+    """PostgreSQL and its schema."""
+    if not services.settings.database_url:
+        yield skipped("database", "BACKMARKET_DATABASE_URL is not set.")
+        return
+    try:
+        with services.database.transaction() as transaction:
+            yield from _server(transaction)
+    except SettingsError as error:
+        yield fault("database", error.message, "Correct BACKMARKET_DATABASE_URL, or the rights of its role.")
+        return
+    except BackMarketError as error:
+        yield fault(
+            "database",
+            error.message,
+            "Is PostgreSQL running, and do host, port, name, user and password in BACKMARKET_DATABASE_URL fit?",
+        )
+        return
+    yield _schema(services)
+
+
+def _server(transaction: Transaction) -> Iterator[Finding]:
+    row = transaction.execute(_SERVER.encode()).fetchone()
+    assert row is not None  # noqa: S101 - a SELECT without FROM has one
+    number, clock, most, used, verbosity, statement, standby = row
+    if number < OLDEST_POSTGRESQL:
+        yield fault("database", f"PostgreSQL {number // 10000} is too old.", "It has to be 14 or newer.")
+    elif standby:
+        yield fault(
+            "database",
+            "This PostgreSQL is a standby: it takes no writes.",
+            "Point BACKMARKET_DATABASE_URL at the primary, or promote this one.",
+        )
+    else:
+        yield ok("database", f"PostgreSQL {number // 10000} answers.")
+    if used > FULL * most:
+        yield warning(
+            "database connections",
+            f"{used} of {most} connections are in use.",
+            "Raise max_connections, lower BACKMARKET_DATABASE_POOL_SIZE, or put a pooler in between.",
+        )
+    if verbosity != "terse" or statement != "panic":
+        yield warning(
+            "database log",
+            "PostgreSQL's own log may quote row values in errors, and those are customers' addresses.",
+            "Set log_error_verbosity=terse, log_min_error_statement=panic, log_parameter_max_length_on_error=0.",
+        )
+    yield from _clock("database clock", clock, "PostgreSQL")
+
+
+def _schema(services: Services) -> Finding:
+    try:
+        schema.check(services.database)
+    except SchemaMissing as error:
+        return fault("schema", error.message, "Run `backmarket db init`.")
+    except SchemaDiffers as error:
+        newer = "newer version" in error.message
+        advice = (
+            "Install the newer version here, too." if newer else "Run `backmarket db migrate`; see docs/operations.md."
+        )
+        return fault("schema", error.message, advice)
+    return ok("schema", "The tables are those of this version.")
+
+
+def broker(services: Services) -> Iterator[Finding]:
+    """The Redis that carries messages."""
+    if not (services.settings.broker_url or services.settings.redis_url):
+        yield skipped("broker", "Neither BACKMARKET_BROKER_URL nor BACKMARKET_REDIS_URL is set.")
+        return
+    name = "BACKMARKET_BROKER_URL" if services.settings.broker_url else "BACKMARKET_REDIS_URL"
+    asked = Broker(services.settings.broker)
+    try:
+        info = asked.info()
+    except BackMarketError as error:
+        yield fault("broker", error.message, f"Is Redis running, and do host, port and password in {name} fit?")
+        return
+    finally:
+        asked.close()
+    yield ok("broker", f"Redis {info.get('redis_version', '?')} answers.")
+    yield from _memory("broker", info)
+
+
+def _memory(check: str, info: Mapping[str, Any]) -> Iterator[Finding]:
+    policy, limit, used = info.get("maxmemory_policy"), info.get("maxmemory", 0), info.get("used_memory", 0)
+    if policy == "noeviction":
+        yield ok(f"{check} memory policy", "noeviction: it forgets nothing by itself.")
+    else:
+        yield fault(
+            f"{check} memory policy",
+            f"maxmemory-policy is {policy}: when its memory is full, Redis forgets messages and who sent what.",
+            "Set `maxmemory-policy noeviction` (CONFIG SET, and in its configuration); give it a Redis of its own.",
+        )
+    if limit and used > FULL * limit:
+        yield warning(
+            f"{check} memory",
+            f"{100 * used // limit}% of maxmemory is used; when it is full, no message is taken.",
+            "Raise maxmemory; if a queue has grown, start workers for it.",
+        )
+    if not info.get("aof_enabled"):
+        yield warning(
+            f"{check} persistence",
+            "Redis keeps no append-only file: a restart empties it.",
+            "Nothing is lost by that, but 15 s pass without a request: set `appendonly yes`.",
+        )
+
+
+def limiter(services: Services) -> Iterator[Finding]:
+    """The Redis that knows who sent what, and its clock."""
+    settings = services.settings
+    if not settings.redis_url:
+        yield skipped("limiter", "BACKMARKET_REDIS_URL is not set.")
+        return
+    asked = Broker(settings.need("redis_url"))
+    try:
+        state = services.limiter.peek("")
+        info = asked.info()
+    except SettingsError as error:
+        yield fault("limiter", error.message, "Correct BACKMARKET_REDIS_URL.")
+        return
+    except BackMarketError as error:
+        yield fault(
+            "limiter", error.message, "Nothing is sent without it: is the Redis of BACKMARKET_REDIS_URL running?"
+        )
+        return
+    finally:
+        asked.close()
+    if state.blocked_by == "emptied":
+        yield warning(
+            "limiter",
+            f"Redis is new, or was emptied: nothing is sent for {state.blocked_for:.0f} s more.",
+            "Wait. If it comes again, something restarts or empties Redis: look at its memory, and at its persistence.",
+        )
+    elif state.blocked_by == "egress":
+        yield warning(
+            "limiter",
+            f"429s on two accounts block this address for {state.blocked_for:.0f} s.",
+            "It goes on by itself. Does another program use the address? BACKMARKET_EGRESS_RATE_LIMIT bounds ours.",
+        )
+    else:
+        yield ok("limiter", "It can be asked.")
+    if settings.broker_url:
+        yield from _memory("limiter", info)
+    yield from _clock("limiter clock", info.get("server_time_usec", time.time() * 1e6) / 1e6, "Redis")
+
+
+def _clock(check: str, theirs: float, whose: str) -> Iterator[Finding]:
+    apart = theirs - time.time()
+    if abs(apart) <= CLOCKS_APART:
+        yield ok(check, f"{whose} and this machine agree within {CLOCKS_APART:g} s.")
+        return
+    yield warning(
+        check,
+        f"The clock of {whose} is {abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} this machine's.",
+        "Let both follow a time server. Set forward while workers run, the limiter's clock lets too much through.",
+    )

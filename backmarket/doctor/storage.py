@@ -1,0 +1,73 @@
+"""The bucket: is it there, private, and can an object be put, read and deleted."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator
+from io import BytesIO
+
+from backmarket.bucket import Bucket
+from backmarket.doctor.finding import Finding, fault, ok, skipped, warning
+from backmarket.errors import BackMarketError, BucketUnavailable
+from backmarket.services import Services
+
+_NEEDED = ("s3_endpoint_url", "s3_access_key", "s3_secret_key")
+
+
+def bucket(services: Services) -> Iterator[Finding]:
+    """The S3 server and its bucket."""
+    if not all(getattr(services.settings, name) for name in _NEEDED):
+        yield skipped("bucket", "The settings BACKMARKET_S3_* are not complete.")
+        return
+    try:
+        found = services.bucket
+        if not found.exists():
+            yield warning(
+                "bucket",
+                f"There is no bucket {found.name!r} yet.",
+                "It is made at the first use if the keys may make it; else make it, private, and give the keys access.",
+            )
+            return
+    except BucketUnavailable as error:
+        yield fault(
+            "bucket", error.message, "Is the S3 server running, and does BACKMARKET_S3_ENDPOINT_URL lead to it?"
+        )
+        return
+    except BackMarketError as error:
+        yield fault("bucket", error.message, "Correct BACKMARKET_S3_*, or what its keys may do.")
+        return
+    yield ok("bucket", f"The bucket {found.name!r} is there.")
+    yield from _private(found)
+    yield _writable(found)
+
+
+def _private(found: Bucket) -> Iterator[Finding]:
+    match found.is_public():
+        case True:
+            yield fault(
+                "bucket privacy",
+                "The bucket's policy lets everybody in, and labels have names and addresses.",
+                "Remove that statement from its policy; links that are signed work without it.",
+            )
+        case False:
+            yield ok("bucket privacy", "No policy lets everybody in.")
+        case None:
+            yield skipped("bucket privacy", "The keys may not see the bucket's policy (s3:GetBucketPolicy).")
+
+
+def _writable(found: Bucket) -> Finding:
+    key, body = f"doctor/{secrets.token_hex(8)}", b"backmarket doctor"
+    try:
+        sha256 = hashlib.sha256(body).hexdigest()
+        found.put(key, BytesIO(body), size=len(body), content_type="text/plain", sha256=sha256)
+        with found.get(key) as content:
+            same = b"".join(content.chunks) == body
+        found.delete([key])
+    except BackMarketError as error:
+        return fault("bucket access", error.message, "The keys need s3:ListBucket, and Get, Put and Delete of objects.")
+    if not same:
+        return fault(
+            "bucket access", "An object came back as another one.", "Look at the S3 server and what is before it."
+        )
+    return ok("bucket access", "An object was put, read and deleted.")

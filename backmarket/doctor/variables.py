@@ -1,0 +1,58 @@
+"""The settings: what is missing, and what was forgotten to be changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from backmarket.doctor.finding import Finding, fault, ok, warning
+from backmarket.errors import SettingsError
+from backmarket.settings import Settings
+from backmarket.vault import Vault
+
+NEEDED = ("database_url", "redis_url", "limiter_key", "user_agent", "s3_endpoint_url", "s3_access_key", "s3_secret_key")
+
+SHORTEST_LIMITER_KEY = 16
+
+_EXAMPLE = "contact@company.example"
+
+
+def look(settings: Settings) -> Iterator[Finding]:
+    """What is wrong with the settings, as far as they alone tell."""
+    faults = 0
+    for name in NEEDED:
+        try:
+            settings.need(name)
+        except SettingsError as error:
+            faults += 1
+            yield fault("settings", f"BACKMARKET_{name.upper()} is not set.", error.message)
+    try:
+        Vault.from_settings(settings)
+    except SettingsError as error:
+        faults += 1
+        yield fault("settings", "BACKMARKET_SECRET_KEYS can't be used.", error.message)
+    if not faults:
+        yield ok("settings", "All that is needed is set.")
+    yield from _weak(settings)
+
+
+def _weak(settings: Settings) -> Iterator[Finding]:
+    if settings.user_agent and _EXAMPLE in settings.user_agent:
+        yield warning(
+            "user agent",
+            "BACKMARKET_USER_AGENT is the example's.",
+            "Back Market wants to know who calls: name your company and an address that somebody reads.",
+        )
+    key = settings.limiter_key.get_secret_value() if settings.limiter_key else ""
+    if key and len(key) < SHORTEST_LIMITER_KEY:
+        yield warning(
+            "limiter key",
+            f"BACKMARKET_LIMITER_KEY has less than {SHORTEST_LIMITER_KEY} characters.",
+            "Stop all workers, set long random text everywhere, and start them: two keys at once are two limits.",
+        )
+    if settings.lease_seconds <= settings.request_longest:
+        yield warning(
+            "lease",
+            f"BACKMARKET_LEASE_SECONDS ({settings.lease_seconds:g}) is not longer than a request may take"
+            f" ({settings.request_longest:g}).",
+            "Turns lose their leases while they wait for an answer: make it twice BACKMARKET_REQUEST_DEADLINE.",
+        )

@@ -1,0 +1,92 @@
+"""How the work fares: does anybody do it, can keys be read, does something wait for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from backmarket.broker import Broker
+from backmarket.connections import unreadable_keys
+from backmarket.doctor.finding import Finding, fault, ok, skipped, warning
+from backmarket.errors import BackMarketError
+from backmarket.figures import Figure, measure
+from backmarket.services import Services
+
+OVERDUE = 60.0
+"""Seconds for which a due turn may wait for a worker; it takes one or two."""
+UPKEEP_OVERDUE = 7200.0
+
+
+def look(services: Services) -> Iterator[Finding]:
+    """What rows and queues tell."""
+    if not services.settings.database_url:
+        yield skipped("work", "BACKMARKET_DATABASE_URL is not set.")
+        return
+    try:
+        lost, total = unreadable_keys(services.database, services.vault)
+        asked = Broker(services.settings.broker)
+        found = measure(services.database, asked)
+        asked.close()
+    except BackMarketError as error:
+        yield skipped("work", error.message)
+        return
+    yield _keys(lost, total)
+    if any(each.name == "sync_organizations" for each in found):
+        yield _taken_up(found)
+        yield from _waiting(found)
+
+
+def _keys(lost: int, total: int) -> Finding:
+    if not lost:
+        return ok("stored keys", f"All {total} stored API keys can be read.")
+    return fault(
+        "stored keys",
+        f"None of BACKMARKET_SECRET_KEYS reads {lost} of {total} stored API keys.",
+        "Add the key that encrypted them behind the first one, in every process; look in older settings for it.",
+    )
+
+
+def _taken_up(found: list[Figure]) -> Finding:
+    overdue = {each.labels["resource"]: each.value for each in found if each.name == "sync_overdue_seconds"}
+    late = {resource: seconds for resource, seconds in overdue.items() if seconds > OVERDUE}
+    if not late:
+        return ok("workers", "What is due is taken up.")
+    waiting = {each.labels["queue"]: each.value for each in found if each.name == "queue_messages"}
+    longest = max(late, key=late.__getitem__)
+    if waiting.get("dispatch"):
+        advice = "Messages wait in the queue `dispatch`: start a worker for it."
+    elif waiting.get(longest):
+        advice = f"Messages wait in the queue `{longest}`: start a worker for it, or more of them."
+    else:
+        advice = "No message waits: is beat running, and do beat and all workers have the same BACKMARKET_BROKER_URL?"
+    return fault("workers", f"{longest} that are due have not been taken up for {late[longest]:.0f} s.", advice)
+
+
+def _waiting(found: list[Figure]) -> Iterator[Finding]:
+    def total(name: str, **labels: str) -> float:
+        return sum(each.value for each in found if each.name == name and labels.items() <= each.labels.items())
+
+    lagging = total("sync_lagging_organizations")
+    for count, check, text, advice in (
+        (
+            total("connections", state="unauthorized"), "refused keys", "connections have a key that is refused.",
+            "`backmarket status --failing` names them; each needs a new key: `backmarket connections add ORG`.",
+        ),
+        (
+            lagging, "lag", "syncs had no success for two intervals.",
+            "`backmarket status --failing` says why; if nothing fails, more workers are needed, or a limit is used up.",
+        ),
+        (
+            total("writes_undecided"), "undecided writes", "writes wait for a person to look.",
+            "`backmarket writes list ORG --state unknown`; see docs/operations.md.",
+        ),
+        (
+            total("bulk_parts_undecided"), "undecided bulk parts", "parts of bulk jobs wait for a person to look.",
+            "`backmarket bulk list ORG`; see docs/operations.md.",
+        ),
+        (
+            total("upkeep_overdue_seconds") // UPKEEP_OVERDUE, "upkeep", "times two hours the upkeep has been due.",
+            "Is beat running, and a worker with the queue `dispatch`? `backmarket db upkeep` does it now.",
+        ),
+    ):  # fmt: skip
+        if count:
+            yield warning(check, f"{count:.0f} {text}", advice)

@@ -1,0 +1,219 @@
+"""The doctor: faults are planted, each is found, and what it advises is what helps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+from cryptography.fernet import Fernet
+from typer.testing import CliRunner
+
+from backmarket.cli.app import app
+from backmarket.database import SCHEMA_VERSION
+from backmarket.doctor import Finding, servers
+from backmarket.embedded import Stack
+from backmarket.sandbox.server import SandboxServer
+from backmarket.settings import Settings
+from tests.conftest import Bucket
+from tests.sellers import Shop, environment
+
+ORG = "auth0|1"
+
+
+@dataclass
+class Patient:
+    """A deployment that is well, until something is planted."""
+
+    variables: dict[str, str]
+    shop: Shop
+    s3: Bucket
+    stack: Stack
+    endings: list[Callable[[], object]] = field(default_factory=list)
+
+    def set(self, name: str, value: str) -> None:
+        self.variables[f"BACKMARKET_{name}"] = value
+
+    def sql(self, statement: str) -> None:
+        with psycopg.connect(self.variables["BACKMARKET_DATABASE_URL"], autocommit=True) as connection:
+            connection.execute("SET backmarket.worker = 'on'")
+            connection.execute(statement.encode())
+
+    def redis(self, name: str, value: str, healthy: str) -> None:
+        def set_to(value: str) -> None:
+            with redis.Redis.from_url(self.variables["BACKMARKET_REDIS_URL"]) as client:
+                client.config_set(name, value)
+
+        set_to(value)
+        self.endings.append(lambda: set_to(healthy))
+
+    def examine(self, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
+        """What the command says, to a program."""
+        result = CliRunner().invoke(app, ["doctor", "--json", *arguments], env=self.variables)
+        assert result.stderr == ""
+        return result.exit_code, json.loads(result.stdout)["items"]
+
+
+@pytest.fixture
+def patient(settings: Settings, s3: Bucket, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Patient]:
+    with SandboxServer() as sandbox:
+        shop = Shop(settings, sandbox.control)
+        shop.sell(ORG, orders=60)
+        shop.sync(ORG)
+        patient = Patient(environment(shop.settings), shop, s3, stack)
+        yield patient
+        for end in patient.endings:
+            end()
+        shop.services.close()
+
+
+def wrong_password(patient: Patient) -> None:
+    patient.set("DATABASE_URL", "postgresql://nobody:secret-word@127.0.0.1:1/nothing")
+
+
+def no_tables(patient: Patient) -> None:
+    patient.sql("DROP SCHEMA backmarket CASCADE")
+
+
+def older_tables(patient: Patient) -> None:
+    patient.sql("UPDATE backmarket.schema_version SET version = 1")
+
+
+def newer_tables(patient: Patient) -> None:
+    patient.sql(f"INSERT INTO backmarket.schema_version (version) VALUES ({SCHEMA_VERSION + 1})")
+
+
+def no_broker(patient: Patient) -> None:
+    patient.set("BROKER_URL", "redis://:secret-word@127.0.0.1:1/0")
+
+
+def forgetful_broker(patient: Patient) -> None:
+    patient.redis("maxmemory-policy", "allkeys-lru", "noeviction")
+
+
+def no_limiter(patient: Patient) -> None:
+    patient.set("BROKER_URL", patient.variables["BACKMARKET_REDIS_URL"].replace("unix://", "redis+socket://"))
+    patient.set("REDIS_URL", "redis://:secret-word@127.0.0.1:1/0")
+
+
+def no_bucket_server(patient: Patient) -> None:
+    patient.set("S3_ENDPOINT_URL", "http://127.0.0.1:1")
+
+
+def wrong_bucket_key(patient: Patient) -> None:
+    patient.set("S3_SECRET_KEY", "secret-word")
+
+
+def public_bucket(patient: Patient) -> None:
+    resource = [f"arn:aws:s3:::{patient.s3.name}/*"]
+    everybody = {"Effect": "Allow", "Principal": {"AWS": ["*"]}, "Action": ["s3:GetObject"], "Resource": resource}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [everybody]})
+    patient.s3.client().set_bucket_policy(patient.s3.name, policy)
+
+
+def no_limiter_key(patient: Patient) -> None:
+    patient.set("LIMITER_KEY", "")
+
+
+def no_secret_key(patient: Patient) -> None:
+    patient.set("SECRET_KEYS", "secret-word")
+
+
+def another_secret_key(patient: Patient) -> None:
+    patient.set("SECRET_KEYS", Fernet.generate_key().decode())
+
+
+def wrong_number(patient: Patient) -> None:
+    patient.set("RATE_LIMIT", "plenty")
+
+
+def nobody_works(patient: Patient) -> None:
+    patient.sql("UPDATE backmarket.sync_state SET next_due_at = now() - interval '1 hour'")
+
+
+def refused_key(patient: Patient) -> None:
+    patient.shop.sandbox.patch_seller(ORG, token="another")
+
+
+def disabled(patient: Patient) -> None:
+    patient.sql("UPDATE backmarket.connections SET enabled = false")
+
+
+PLANTED = [
+    (wrong_password, "database", "Connection refused", "BACKMARKET_DATABASE_URL"),
+    (no_tables, "schema", "no tables", "`backmarket db init`"),
+    (older_tables, "schema", "has schema version 1", "`backmarket db migrate`"),
+    (newer_tables, "schema", f"has schema version {SCHEMA_VERSION + 1}", "newer version here"),
+    (no_broker, "broker", "can't be reached", "BACKMARKET_BROKER_URL"),
+    (forgetful_broker, "broker memory policy", "allkeys-lru", "maxmemory-policy noeviction"),
+    (no_limiter, "limiter", "can't be asked", "BACKMARKET_REDIS_URL"),
+    (no_bucket_server, "bucket", "can't be reached", "BACKMARKET_S3_ENDPOINT_URL"),
+    (wrong_bucket_key, "bucket", "S3 server answered", "BACKMARKET_S3_"),
+    (public_bucket, "bucket privacy", "lets everybody in", "Remove that statement"),
+    (no_limiter_key, "settings", "BACKMARKET_LIMITER_KEY", "any long random text"),
+    (no_secret_key, "settings", "BACKMARKET_SECRET_KEYS", "`backmarket keys generate`"),
+    (another_secret_key, "stored keys", "1 of 1", "Add the key that encrypted them"),
+    (wrong_number, "settings", "BACKMARKET_RATE_LIMIT", ".env.example"),
+    (nobody_works, "workers", "not been taken up", "is beat running"),
+    (refused_key, "connection", "does not accept the key", "`backmarket connections add ORG`"),
+    (disabled, "connection", "disabled", "`backmarket connections enable ORG`"),
+]
+
+
+@pytest.mark.parametrize(("plant", "check", "found", "advice"), PLANTED, ids=[plant.__name__ for plant, *_ in PLANTED])
+def test_a_planted_fault_is_found_with_what_helps(
+    patient: Patient, plant: Callable[[Patient], None], check: str, found: str, advice: str
+) -> None:
+    plant(patient)
+    code, items = patient.examine("--connection", ORG)
+    assert code == 1
+    faults = [each for each in items if each["verdict"] == "fault"]
+    assert faults[0]["check"] == check, faults
+    assert found in faults[0]["found"]
+    assert advice in faults[0]["advice"]
+    assert "secret-word" not in json.dumps(items)
+
+
+def test_a_deployment_that_is_well_has_no_fault(patient: Patient) -> None:
+    code, items = patient.examine("--connection", ORG)
+    assert code == 0
+    assert {each["check"] for each in items if each["verdict"] == "fault"} == set()
+    checked = {each["check"] for each in items if each["verdict"] == "ok"}
+    assert checked >= {
+        *("settings", "database", "database clock", "schema", "broker", "broker memory policy", "limiter"),
+        *("limiter clock", "bucket", "bucket access", "stored keys", "workers", "connection"),
+    }
+    assert list(patient.s3.client().list_objects(patient.s3.name, prefix="doctor/", recursive=True)) == []
+
+
+def test_for_people_each_advice_stands_below_its_fault(patient: Patient) -> None:
+    patient.set("BROKER_URL", "redis://127.0.0.1:1/0")
+    result = CliRunner().invoke(app, ["doctor"], env=patient.variables)
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    (at,) = (number for number, line in enumerate(lines) if line.startswith("FAULT"))
+    assert lines[at].startswith("FAULT    broker: The broker can't be reached: ")
+    assert lines[at + 1].startswith("         -> Is Redis running")
+    assert "1 faults" in result.stderr
+
+
+def test_without_any_setting_it_says_what_to_set() -> None:
+    result = CliRunner().invoke(app, ["doctor", "--json"])
+    items = json.loads(result.stdout)["items"]
+    assert result.exit_code == 1
+    missing = {each["found"].split()[0] for each in items if each["verdict"] == "fault"}
+    assert missing >= {"BACKMARKET_DATABASE_URL", "BACKMARKET_REDIS_URL", "BACKMARKET_SECRET_KEYS"}
+    assert {each["check"] for each in items if each["verdict"] == "skipped"} >= {"database", "broker", "bucket"}
+
+
+@pytest.mark.parametrize(("apart", "said"), [(60.0, "60 s ahead of"), (-60.0, "60 s behind")])
+def test_a_clock_that_is_wrong_is_told(apart: float, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers.time, "time", lambda: 1_000_000.0)
+    (found,) = servers._clock("limiter clock", 1_000_000.0 + apart, "Redis")
+    assert isinstance(found, Finding)
+    assert found.verdict == "warning"
+    assert said in found.found

@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic, sleep
@@ -73,7 +74,7 @@ class Seats:
 
     def submit(self, fetch: Callable[[], T]) -> Future[T]:
         """Run something on a reserved thread, which is free again afterwards."""
-        future = self._pool.submit(fetch)
+        future = self._pool.submit(copy_context().run, fetch)  # log lines there name the organization, too
         future.add_done_callback(lambda _: self.leave(1))
         return future
 

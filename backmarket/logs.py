@@ -19,7 +19,7 @@ from backmarket.settings import Settings
 _KEPT = frozenset(
     {
         *("event", "level", "timestamp", "logger", "raised", "at"),
-        *("organization", "account", "resource", "task", "task_id", "request_id"),
+        *("organization", "account", "resource", "run", "task", "task_id", "request_id"),
     }
 )
 """Fields that are names of ours or the host application's ids, and are not searched for what looks personal."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic, sleep
 from typing import Any, Literal
@@ -70,10 +70,12 @@ class Turn:
     Attributes:
         end: how it ended.
         requests: sent to the API.
+        run: names the run in the log, as `sync_runs.started_at` has it; None: there was none.
     """
 
     end: TurnEnd
     requests: int = 0
+    run: str | None = field(default=None, compare=False)
 
 
 def take_turn(services: Services, organization_id: str, resource_name: str) -> Turn:
@@ -96,7 +98,9 @@ def take_turn(services: Services, organization_id: str, resource_name: str) -> T
     try:
         credentials = lease.sealed.unseal(services.vault, services.settings)
         walk = lease.walk or _new_walk(services, lease, resource)
-        return _Sync(services, resource, lease, walk, credentials).run()
+        run = walk.started_at.isoformat()
+        with structlog.contextvars.bound_contextvars(run=run):
+            return replace(_Sync(services, resource, lease, walk, credentials).run(), run=run)
     except SettingsError as error:  # this worker can't decrypt the key: another may
         return Turn(_give_up(services, lease, error))
     except (LeaseLost, UsageError) as error:  # taken over; disabled, removed or unauthorized since

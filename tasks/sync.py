@@ -54,4 +54,4 @@ def _sync(organization_id: str, resource: str, nudge: bool) -> None:
                 return
         turn = take_turn(current, organization_id, resource)
         telemetry.tell("turn", work=resource, end=turn.end)
-        log.info("sync.turn", end=turn.end, requests=turn.requests)
+        log.info("sync.turn", run=turn.run, end=turn.end, requests=turn.requests)

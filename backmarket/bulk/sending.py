@@ -213,7 +213,7 @@ def _accepted(desk: Desk, part: Part, answer: Answer) -> None:
     if task_id is None:
         _lost(desk, part, BrokenAnswer("Back Market took the part, and its answer names no task."), arrived=True)
         return
-    log.info("bulk.submitted", job=part.job_id, part=part.number, task=task_id)
+    log.info("bulk.submitted", job=part.job_id, part=part.number, api_task=task_id)
     desk.write(partial(fates.mark_submitted, part=part, task_id=task_id, pause=desk.settings.bulk_poll_first))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime
 from pathlib import Path
 
 from backmarket.sandbox.server import SandboxServer
@@ -29,7 +31,9 @@ def test_the_figures_tell_what_was_done_and_name_no_seller(settings: Settings, t
 
             wait_until(done, 20, "the last task ended")
             texts = {name: scrape(ports[name]) for name in NAMES}
+        runs = dict(shop.execute("SELECT resource, started_at::text FROM backmarket.sync_runs"))
         shop.services.close()
+    assert_lines_are_bound((tmp_path / "worker.log").read_text(), set(runs))
     worker, deployment = values(texts["worker"]), values(texts["metrics"])
     assert worker["backmarket_rows_total", "created orders"] == 120
     assert worker["backmarket_turns_total", "done orders"] >= 1
@@ -45,3 +49,15 @@ def test_the_figures_tell_what_was_done_and_name_no_seller(settings: Settings, t
         assert "auth0" not in text
         assert "somebody" not in text
         assert f"token-of-{ORG}" not in text
+
+
+def assert_lines_are_bound(log: str, resources: set[str]) -> None:
+    """Each line of a sync is JSON with organization, resource, run and task."""
+    lines = [json.loads(line) for line in log.splitlines()]
+    turns = [line for line in lines if line["event"] == "sync.turn" and line["end"] == "done"]
+    assert {line["resource"] for line in turns} >= resources
+    for line in turns:
+        assert line["organization"] == ORG
+        assert line["task"] == f"backmarket.sync_{line['resource']}"
+        assert line["task_id"]
+        assert datetime.fromisoformat(line["run"]).tzinfo is not None

@@ -17,6 +17,7 @@ from hypothesis import settings as testing
 from hypothesis import strategies as st
 
 from backmarket import logs
+from backmarket.fetching import Seats
 from backmarket.settings import Settings
 
 MAIL, PHONE, TOKEN = "victor.hugo@example.com", "+33 6 12 34 56 78", "dG9rZW4tdGhhdC1ub2JvZHktbWF5LXNlZQ" * 2
@@ -194,6 +195,7 @@ def test_a_crashed_task_tells_no_text(configure: bool) -> None:
     program = f"""
 from celery import Celery
 from backmarket import logs
+from backmarket.fetching import Seats
 from backmarket.settings import Settings
 from tasks.base import BackMarketTask
 if {configure}:
@@ -227,3 +229,27 @@ def test_quiet_libraries_and_levels(json_lines: Lines) -> None:
         logging.getLogger(name).info("GET %s", MAIL)
     ours().debug("sync.detail")
     assert json_lines() == []
+
+
+def test_a_run_is_named_as_its_row_is(json_lines: Lines) -> None:
+    run = "2026-11-26T15:35:43.128501+00:00"
+    ours().info("sync.turn", run=run)
+    assert json.loads(json_lines()[0])["run"] == run
+
+
+def test_what_threads_that_fetch_say_names_the_organization(json_lines: Lines) -> None:
+    seats = Seats(1)
+    with structlog.contextvars.bound_contextvars(organization="org", resource="orders", run="then", task="t"):
+        seats.take(1, patience=1)
+        seats.submit(lambda: ours().info("limiter.settle_failed")).result(10)
+    seats.take(1, patience=1)
+    seats.submit(lambda: ours().info("of nobody")).result(10)
+    seats.close()
+    bound, unbound = (json.loads(line) for line in json_lines())
+    assert {name: bound[name] for name in ("organization", "resource", "run", "task")} == {
+        "organization": "org",
+        "resource": "orders",
+        "run": "then",
+        "task": "t",
+    }
+    assert "organization" not in unbound

@@ -12,7 +12,7 @@ from ipaddress import IPv6Address
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backmarket.errors import SettingsError
@@ -22,6 +22,17 @@ ENV_PREFIX = "BACKMARKET_"
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 """A host's name in lower case, without a final dot; the names of containers may have underscores."""
+
+LARGEST = 2**31 - 1
+"""The largest whole number of a setting: PostgreSQL's and Redis's arithmetic holds it."""
+YEAR = 31_622_400.0
+"""The longest time of a setting, in seconds: dates can be reckoned with it."""
+
+_REDIS = {
+    "redis_url": ("redis://", "rediss://", "unix://"),
+    "broker_url": ("redis://", "rediss://", "redis+socket://"),
+}
+"""How redis-py and kombu name a Redis."""
 
 
 class Settings(BaseSettings):
@@ -47,7 +58,7 @@ class Settings(BaseSettings):
     s3_access_key: SecretStr | None = None
     s3_secret_key: SecretStr | None = None
     s3_bucket: str = "backmarket"
-    s3_region: str = "us-east-1"
+    s3_region: Annotated[str, Field(min_length=1)] = "us-east-1"
 
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Fernet keys for API keys at rest; the first one encrypts, all decrypt."""
@@ -59,52 +70,52 @@ class Settings(BaseSettings):
     """Origins beside Back Market's own that a connection may name."""
     label_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins beside Back Market's own, and the connection's, that labels may be fetched from."""
-    label_max_bytes: Annotated[int, Field(ge=1)] = 20 * 1024 * 1024
+    label_max_bytes: Annotated[int, Field(ge=1, le=LARGEST)] = 20 * 1024 * 1024
     """Bytes that a label may have."""
     invoice_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins that invoices named by a URL may be fetched from."""
-    invoice_max_bytes: Annotated[int, Field(ge=1)] = 10 * 1024 * 1024
+    invoice_max_bytes: Annotated[int, Field(ge=1, le=LARGEST)] = 10 * 1024 * 1024
     """Bytes that an invoice may have."""
 
-    rate_limit: Annotated[int, Field(ge=1)] = 200
+    rate_limit: Annotated[int, Field(ge=1, le=LARGEST)] = 200
     """Requests that one account may send in any `rate_window`."""
-    rate_window: Annotated[float, Field(gt=0)] = 10.0
+    rate_window: Annotated[float, Field(gt=0, le=YEAR)] = 10.0
     """Seconds."""
-    sensitive_rate_limit: Annotated[int, Field(ge=1)] = 20
+    sensitive_rate_limit: Annotated[int, Field(ge=1, le=LARGEST)] = 20
     """Requests to the sensitive endpoints (catalogue, category) in the same window."""
-    sku_lines_limit: Annotated[int, Field(ge=1)] = 2000
+    sku_lines_limit: Annotated[int, Field(ge=1, le=LARGEST)] = 2000
     """Lines of listings that one account may send in any `sku_lines_window`, single updates and bulk files together."""
-    sku_lines_window: Annotated[float, Field(gt=0)] = 3600.0
+    sku_lines_window: Annotated[float, Field(gt=0, le=YEAR)] = 3600.0
     """Seconds."""
     bulk_part_lines: Annotated[int, Field(ge=1, le=14_999)] = 500
     """Lines of a part of a bulk file, at most; never more than `sku_lines_limit`."""
-    bulk_settle_after: Annotated[float, Field(ge=0)] = 900.0
+    bulk_settle_after: Annotated[float, Field(ge=0, le=YEAR)] = 900.0
     """Seconds before a part whose answer was lost is read back."""
-    bulk_unexplained_after: Annotated[float, Field(ge=0)] = 86400.0
+    bulk_unexplained_after: Annotated[float, Field(ge=0, le=YEAR)] = 86400.0
     """Seconds that a task may have a status that is not explained, before a person is to decide."""
-    bulk_poll_first: Annotated[float, Field(gt=0)] = 5.0
+    bulk_poll_first: Annotated[float, Field(gt=0, le=YEAR)] = 5.0
     """Seconds until a task is asked about for the first time; from then on the pauses grow."""
-    bulk_poll_longest: Annotated[float, Field(gt=0)] = 60.0
+    bulk_poll_longest: Annotated[float, Field(gt=0, le=YEAR)] = 60.0
     """Seconds between two questions about a task, at most, in its first half hour."""
-    bulk_poll_late: Annotated[float, Field(gt=0)] = 600.0
+    bulk_poll_late: Annotated[float, Field(gt=0, le=YEAR)] = 600.0
     """Seconds between two questions about a task, at most, from then on."""
     egress_id: str = "default"
     """Names the address that this process's requests leave from."""
-    egress_rate_limit: Annotated[int, Field(ge=0)] = 0
+    egress_rate_limit: Annotated[int, Field(ge=0, le=LARGEST)] = 0
     """Requests that one egress address may send in a window; 0: no limit of its own."""
 
-    connect_timeout: Annotated[float, Field(gt=0)] = 5.0
+    connect_timeout: Annotated[float, Field(gt=0, le=YEAR)] = 5.0
     """Seconds to open a connection to the API."""
-    request_deadline: Annotated[float, Field(gt=0)] = 30.0
+    request_deadline: Annotated[float, Field(gt=0, le=YEAR)] = 30.0
     """Seconds that one request may take in all, its body included."""
 
-    watermark_overlap: Annotated[float, Field(ge=0)] = 120.0
+    watermark_overlap: Annotated[float, Field(ge=0, le=YEAR)] = 120.0
     """Seconds that an incremental walk reaches back before the one before it began."""
-    lease_seconds: Annotated[float, Field(gt=0)] = 60.0
+    lease_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 60.0
     """How long a claimed sync stays claimed without a sign of life."""
-    task_budget_seconds: Annotated[float, Field(gt=0)] = 20.0
+    task_budget_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 20.0
     """Seconds after which a sync hands the rest on to its next turn."""
-    task_budget_pages: Annotated[int, Field(ge=1)] = 200
+    task_budget_pages: Annotated[int, Field(ge=1, le=LARGEST)] = 200
     """Pages after which a sync hands the rest on to its next turn."""
     fetch_window: Annotated[int, Field(ge=1, le=32)] = 16
     """Pages of one walk that may be in flight at once."""
@@ -156,11 +167,12 @@ class Settings(BaseSettings):
     def _empty_is_none(cls, value: object) -> object:
         return 0 if value == "" else value
 
-    @field_validator("broker_url")
+    @field_validator("redis_url", "broker_url")
     @classmethod
-    def _redis_only(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not value.get_secret_value().startswith(("redis://", "rediss://", "redis+socket://")):
-            raise ValueError("must be a Redis or Valkey: redis://, rediss:// or redis+socket://")
+    def _redis_only(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        schemes = _REDIS[str(info.field_name)]
+        if value and not _is_url(value.get_secret_value(), schemes):
+            raise ValueError(f"must be a Redis or Valkey, such as redis://host:6379/0: {', '.join(schemes)}")
         return value
 
     @field_validator("user_agent")
@@ -195,7 +207,12 @@ class Settings(BaseSettings):
     @property
     def broker(self) -> str:
         """The broker's URL: `BROKER_URL`, or `REDIS_URL` where that is not set."""
-        return self.need("broker_url" if self.broker_url else "redis_url")
+        url = self.need("broker_url" if self.broker_url else "redis_url")
+        if url.startswith("unix:"):
+            raise SettingsError(
+                f"Set {ENV_PREFIX}BROKER_URL: where REDIS_URL is unix://path, it is redis+socket://path."
+            )
+        return url
 
 
 _WHY = {
@@ -207,6 +224,13 @@ _WHY = {
     "user_agent": "the API refuses callers without one; it looks like BM-Company-Integration;you@company.example",
     "limiter_key": "any long random text; it names accounts in the rate limiter, and must not change",
 }
+
+
+def _is_url(url: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        return url.isprintable() and url.startswith(schemes) and urlsplit(url).port != 0
+    except ValueError:  # a port or a host that is none
+        return False
 
 
 def user_agent_of(text: str) -> str:

@@ -137,6 +137,8 @@ def _pieces(services: Services, call: Call, source: Source) -> Iterator[bytes]:
                 yield from _chunks(opened)
         except OSError as error:
             raise InvalidArgument(f"The invoice's file can't be read: {error.strerror}.") from None
+        except ValueError:  # a NUL
+            raise InvalidArgument("The invoice's file can't be read: its path is none.") from None
     elif source.file is not None:
         yield from _chunks(source.file)
 

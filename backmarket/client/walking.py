@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from math import inf
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -76,7 +77,7 @@ def _page(caller: Caller, operation: Operation[Page[Row]], arguments: Mapping[st
 def _counted(page: Page[Any], before: int) -> int:
     """How many rows the list has, by this page, or by the one before it that said so."""
     count: Any = page.get("count")
-    return int(count) if isinstance(count, int | float) and count >= 0 else before
+    return int(count) if isinstance(count, int | float) and 0 <= count < inf else before
 
 
 def walk_by_cursor(

@@ -146,7 +146,7 @@ class Settings(BaseSettings):
     """Where workers and beat tell of their health and their figures."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 0
     """The port for that; 0: nowhere."""
-    health_patience: Annotated[float, Field(gt=0)] = 60.0
+    health_patience: Annotated[float, Field(gt=0, le=YEAR)] = 60.0
     """Seconds that a process's main loop may stand still before it counts as hung."""
 
     log_format: Annotated[str, Field(pattern="^(auto|json|console)$")] = "auto"

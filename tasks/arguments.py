@@ -30,7 +30,7 @@ def check(run: Callable[..., object], args: Sequence[Any], kwargs: Mapping[str, 
         raise InvalidArgument(f"Other arguments came than this task takes: {form}.") from None
     for name, value in given.items():
         kind = form.parameters[name].annotation
-        if form.parameters[name].kind is not Parameter.VAR_KEYWORD and type(value) is not kind:
+        if kind is not Any and form.parameters[name].kind is not Parameter.VAR_KEYWORD and type(value) is not kind:
             raise InvalidArgument(f"{name} is a {type(value).__name__} in this message: {form}.")
     if "organization_id" in given:
         check_organization_id(given["organization_id"])
@@ -39,5 +39,5 @@ def check(run: Callable[..., object], args: Sequence[Any], kwargs: Mapping[str, 
 @cache
 def _form(run: Callable[..., object]) -> Signature:
     hints = get_type_hints(run)
-    named = [each.replace(annotation=hints[each.name]) for each in signature(run).parameters.values()]
+    named = [each.replace(annotation=hints.get(each.name, Any)) for each in signature(run).parameters.values()]
     return Signature(named)

@@ -195,7 +195,6 @@ def test_a_crashed_task_tells_no_text(configure: bool) -> None:
     program = f"""
 from celery import Celery
 from backmarket import logs
-from backmarket.fetching import Seats
 from backmarket.settings import Settings
 from tasks.base import BackMarketTask
 if {configure}:

@@ -104,8 +104,13 @@ def broker(services: Services) -> Iterator[Finding]:
         return
     finally:
         asked.close()
-    yield ok("broker", f"Redis {info.get('redis_version', '?')} answers.")
+    yield ok("broker", f"{_product(info)} answers.")
     yield from _memory("broker", info)
+
+
+def _product(info: Mapping[str, Any]) -> str:
+    valkey = info.get("valkey_version")
+    return f"Valkey {valkey}" if valkey else f"Redis {info.get('redis_version', '?')}"
 
 
 def _memory(check: str, info: Mapping[str, Any]) -> Iterator[Finding]:

@@ -148,6 +148,8 @@ class Settings(BaseSettings):
     """The port for that; 0: nowhere."""
     health_patience: Annotated[float, Field(gt=0, le=YEAR)] = 60.0
     """Seconds that a process's main loop may stand still before it counts as hung."""
+    traces_endpoint: str | None = None
+    """Where a worker's traces go, by OTLP over HTTP; None: there are none."""
 
     log_format: Annotated[str, Field(pattern="^(auto|json|console)$")] = "auto"
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"

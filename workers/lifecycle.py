@@ -40,6 +40,7 @@ def connect() -> None:
     for signal_, receiver in (
         (signals.setup_logging, _setup_logging),
         (signals.worker_init, _check_settings),
+        (signals.worker_init, _trace),
         (signals.worker_init, _serve_health_of_worker),
         (signals.worker_init, _wait_for_schema),
         (signals.worker_ready, _name_events),
@@ -61,6 +62,21 @@ def _check_settings(**_: Any) -> None:
         current.vault  # noqa: B018 - made now, it reads the keys
     except SettingsError as error:
         sys.exit(error.message)
+
+
+def _trace(**_: Any) -> None:
+    """What makes them is loaded only where it is asked for."""
+    endpoint = services.current().settings.traces_endpoint
+    if not endpoint:
+        return
+    try:
+        from workers import tracing
+    except ModuleNotFoundError:
+        sys.exit(
+            "BACKMARKET_TRACES_ENDPOINT is set, and OpenTelemetry is not installed: install `backmarket[tracing]`."
+        )
+    provider = tracing.begin(endpoint)
+    signals.worker_shutdown.connect(lambda **_: provider.shutdown(), weak=False)
 
 
 def _wait_for_schema(**_: Any) -> None:

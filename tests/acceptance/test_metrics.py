@@ -1,9 +1,13 @@
-"""What real processes tell of their work: enough for an operator, and nothing of a seller."""
+"""What real processes tell of their work, in figures, traces and logs: enough for an operator, nothing of a seller."""
 
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from backmarket.sandbox.server import SandboxServer
@@ -15,9 +19,31 @@ ORG = "auth0|a-shop-of-somebody"
 ALL = ("orders", "listings", "deliveries", "returns")
 
 
-def test_the_figures_tell_what_was_done_and_name_no_seller(settings: Settings, tmp_path: Path) -> None:
-    with SandboxServer(limit=100_000) as sandbox:
-        shop = Shop(settings.model_copy(update={"rate_limit": 100_000}), sandbox.control, ALL)
+@contextmanager
+def collector() -> Iterator[tuple[str, list[bytes]]]:
+    """Takes OTLP over HTTP; gives its address, and what it took."""
+    taken: list[bytes] = []
+
+    class Taking(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            taken.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Taking)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1/traces", taken
+    server.shutdown()
+    server.server_close()
+
+
+def test_what_was_done_is_told_and_no_seller_is_named(settings: Settings, tmp_path: Path) -> None:
+    with SandboxServer(limit=100_000) as sandbox, collector() as (endpoint, traces):
+        changes = {"rate_limit": 100_000, "traces_endpoint": endpoint}
+        shop = Shop(settings.model_copy(update=changes), sandbox.control, ALL)
         with telling_fleet(environment(shop.settings), tmp_path) as ports:
             shop.sell(ORG, orders=120, deliveries=3)
             synced = "SELECT count(*) FROM backmarket.sync_state WHERE last_success_at IS NOT NULL"
@@ -45,6 +71,9 @@ def test_the_figures_tell_what_was_done_and_name_no_seller(settings: Settings, t
     assert deployment["backmarket_sync_lagging_organizations", "orders"] == 0
     assert deployment["backmarket_reachable", "database"] == 1
     assert values(texts["beat"])["backmarket_loop_silence_seconds", ""] < 60
+    texts["traces"] = b"".join(traces).decode(errors="replace")
+    for name in ("backmarket.sync_orders", "api_request", "download", "store"):
+        assert name in texts["traces"]
     for text in texts.values():
         assert "auth0" not in text
         assert "somebody" not in text

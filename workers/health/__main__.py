@@ -11,7 +11,7 @@ import socket
 import sys
 
 PATHS = {"live": "/livez", "ready": "/readyz"}
-SECONDS = 5.0
+SECONDS = 4.0
 """How long an answer may take; readiness itself takes 3 at the most."""
 UNSPECIFIED = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - listened on, not asked
 

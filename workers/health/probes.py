@@ -17,6 +17,9 @@ from backmarket.services import Services
 ANSWER_SECONDS = 3.0
 """How long whoever asks waits for all answers."""
 
+DATABASE_SECONDS = 1.5
+"""How long PostgreSQL is tried; what is left of the time tells why in vain."""
+
 FRESH_SECONDS = 1.0
 """How long an answer counts: asking more often than that is no more load."""
 
@@ -80,7 +83,7 @@ def of_worker(services: Services) -> Probes:
 
 def _database(services: Services) -> Probe:
     """Beside the pool of the process, in which a busy worker has no connection to spare."""
-    return partial(schema.check, Database(services.settings.need("database_url"), size=1, timeout=ANSWER_SECONDS))
+    return partial(schema.check, Database(services.settings.need("database_url"), size=1, timeout=DATABASE_SECONDS))
 
 
 def _answer(probe: Probe, answer: Future[str | None]) -> None:

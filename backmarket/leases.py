@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 from backmarket.connections import SEALED, SealedCredentials
 from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError, LeaseLost, NotAvailable
+from backmarket.messages import NUDGE_SECONDS
 from backmarket.resources import Resource
 from backmarket.walk import Walk, WalkKind, restore
 
@@ -151,9 +152,9 @@ def hand_on(transaction: Transaction, lease: Lease, *, pause: float) -> None:
         transaction,
         lease,
         "lease_until = NULL, lease_owner = NULL, next_due_at = now() + make_interval(secs => %(pause)s),"
-        " nudged_until = CASE WHEN %(pause)s > 0 THEN NULL ELSE now() + make_interval(secs => 60) END,"
+        " nudged_until = CASE WHEN %(pause)s > 0 THEN NULL ELSE now() + make_interval(secs => %(nudge)s) END,"
         " failures = 0",
-        {"pause": pause},
+        {"pause": pause, "nudge": NUDGE_SECONDS},
     )
 
 

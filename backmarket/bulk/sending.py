@@ -211,7 +211,8 @@ def _answered(desk: Desk, part: Part, mark: _Mark, answer: Answer | BackMarketEr
 def _accepted(desk: Desk, part: Part, answer: Answer) -> None:
     task_id = _task_id(answer.body)
     if task_id is None:
-        _lost(desk, part, BrokenAnswer("Back Market took the part, and its answer names no task."), arrived=True)
+        is_page = answer.body.lstrip()[:1] == b"<"  # not the API's: a page of maintenance, with 200
+        _lost(desk, part, BrokenAnswer("The answer of 2xx names no task."), arrived=not is_page)
         return
     log.info("bulk.submitted", job=part.job_id, part=part.number, api_task=task_id)
     desk.write(partial(fates.mark_submitted, part=part, task_id=task_id, pause=desk.settings.bulk_poll_first))

@@ -131,7 +131,7 @@ class Messenger:
                     content_type=request.content_type,
                 ),
             )
-            check(answer)
+            _check_yes(answer)
         except BackMarketError as error:
             return Sent(error, lines_used_up=_lines_used_up(write, error))
         except Exception as error:  # noqa: BLE001 - whatever it was, the request may have been sent
@@ -203,6 +203,17 @@ def crashed(write: Write, error: Exception) -> Crashed:
     """A fault of ours; the log has its place, never its text."""
     log.error("writes.crashed", write=write.id, **place(error))
     return Crashed(f"A fault of ours, {type(error).__name__}: the worker's log says where.")
+
+
+def _check_yes(answer: Answer) -> None:
+    """Make sure that it is the API that says yes: a page of HTML with 200 is somebody's on the way.
+
+    Raises:
+        BackMarketError: as `check`; a `BrokenAnswer` means that nobody knows what became of the request.
+    """
+    check(answer)
+    if answer.body.lstrip()[:1] == b"<":
+        raise BrokenAnswer("The answer is a page, and not the API's.", status=answer.status)
 
 
 def _lines_used_up(write: Write, error: BackMarketError) -> bool:

@@ -1,6 +1,6 @@
 # `make` lists what can be done. Everything happens in this checkout; pip's cache is the only place outside it.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-monitoring bench check lint lock contract-facts clean setup
+.PHONY: help demo up test test-monitoring bench chaos chaos-proofs check lint lock contract-facts clean setup
 
 BIN := .venv/bin
 # three at a time, as they wait a third of the time, each with servers of its own; a file's tests stay together, the slow ones begin
@@ -10,7 +10,7 @@ export PYTHON
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  PYTHON=python3.12 chooses the interpreter; ARGS='...' is handed to demo, up, test and lock."
+	@echo "  PYTHON=python3.12 chooses the interpreter; ARGS='...' is handed to demo, up, test, chaos and lock."
 
 demo: setup ## Run the whole main job once against the sandbox, and say what happened
 	@exec $(BIN)/backmarket demo $(ARGS)
@@ -32,6 +32,12 @@ bench: setup ## Measure first loads, a shared key, 10,000 organizations, fairnes
 	@$(BIN)/python -m bench.fairness
 	@$(BIN)/python -m bench.labels
 	@$(BIN)/python -m bench.bulk_file
+
+chaos: setup ## Play 200 rounds of faults, going on where it was left (ARGS="--seeds 17..40 --again")
+	@exec $(BIN)/python -m chaos $(ARGS)
+
+chaos-proofs: setup ## Show that the rounds turn red with a safeguard switched off
+	@exec $(BIN)/python -m chaos.proofs $(ARGS)
 
 check: setup ## Run the linters, changing nothing
 	@$(BIN)/ruff check

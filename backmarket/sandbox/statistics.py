@@ -42,6 +42,8 @@ class Stats(msgspec.Struct, kw_only=True):
     """Everything counted since the start or the last reset."""
 
     requests: int
+    in_flight: int
+    """Requests that are being worked on now."""
     in_flight_maximum: int
     waiting_changes: int
     sellers: dict[str, SellerStats]
@@ -81,6 +83,7 @@ def statistics(world: World) -> Stats:
     }
     return Stats(
         requests=sum(seller.requests for seller in sellers.values()),
+        in_flight=world.traffic.in_flight,
         in_flight_maximum=world.traffic.in_flight_maximum,
         waiting_changes=len(world.schedule),
         sellers=sellers,

@@ -1,0 +1,280 @@
+"""Where rounds take place: servers, a sandbox and a fleet that stay, and a database that each round finds empty."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import psycopg
+import redis
+from minio import Minio
+from pydantic import SecretStr
+
+from backmarket import BackMarket
+from backmarket.database import schema_text
+from backmarket.embedded import Stack, postgres_user
+from backmarket.fleet import Fleet, Pool
+from backmarket.messages import QUEUES
+from backmarket.sandbox import SandboxControl
+from backmarket.sandbox.server import SandboxServer
+from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.vault import Vault
+from chaos import clocks
+
+ROLE: Final = "chaos_workers"
+DATABASE: Final = "chaos"
+DISK_BYTES: Final = 96 * 1024 * 1024
+"""Of the file system that the database lies on, where there is one of its own; an empty database has 10 MB."""
+
+LIMIT, WINDOW = 40, 2.0
+"""Requests of an account, and seconds."""
+
+LEASE: Final = 2.5
+WORKERS: Final = (
+    Pool("one", tuple(sorted(set(QUEUES.values()))), 8),
+    Pool("two", tuple(sorted(set(QUEUES.values()))), 8),
+)
+INSIDE: Final = Path(__file__).parent / "inside"
+LABEL_BYTES: Final = 2000
+
+QUICK: Final[dict[str, Any]] = {
+    "database_pool_size": 6,
+    "rate_limit": LIMIT,
+    "rate_window": WINDOW,
+    "connect_timeout": 0.5,
+    "request_deadline": 1.5,
+    "lease_seconds": LEASE,
+    "watermark_overlap": 5.0,
+    "task_budget_seconds": 3.0,
+    "fetch_window": 8,
+    "fetch_threads": 16,
+    "label_window": 6,
+    "label_max_bytes": 100_000,
+    "write_window": 4,
+    "bulk_part_lines": 20,
+    "bulk_settle_after": 1.0,
+    "bulk_unexplained_after": 2.0,
+    "bulk_poll_first": 0.3,
+    "bulk_poll_longest": 1.0,
+    "bulk_poll_late": 1.0,
+}
+"""The product's settings, made short: a turn is taken over after 2.5 s, a window is over after 2."""
+
+
+class Grounds:
+    """Everything that outlives a round.
+
+    Args:
+        directory: for logs.
+        off: the safeguard that the workers do without; see `chaos/inside`.
+        settings: of the product, beside `QUICK`.
+    """
+
+    def __init__(self, directory: Path, *, off: str = "", **settings: Any) -> None:
+        self.directory = directory
+        self.temporary = directory / "tmp"
+        """The workers' TMPDIR."""
+        self._off = off
+        self._own = settings
+        self._closing = ExitStack()
+        self.disk: Path | None = None
+        """Where the database's own file system is mounted; None: it has none."""
+
+    def __enter__(self) -> Grounds:
+        with ExitStack() as opened:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(self.temporary, ignore_errors=True)
+            self.temporary.mkdir(mode=0o700)
+            self.disk = opened.enter_context(_small_disk())
+            self.stack = opened.enter_context(Stack())
+            opened.enter_context(_released(self))
+            self.sandbox_server = opened.enter_context(
+                SandboxServer(limit=LIMIT, window=WINDOW, block=WINDOW, latency=0.03, jitter=0.06, task_delay=0.3)
+            )
+            self._make_database()
+            self.settings = self._settings()
+            self._make_bucket()
+            self.clock = clocks.Clock(self.directory / "clock")
+            self.fleet = opened.enter_context(Fleet(self._environment(), directory=self.directory, workers=WORKERS[:1]))
+            pool = WORKERS[1]
+            self.fleet.start_worker(pool.queues, pool.name, pool.concurrency, environment=self.clock.environment)
+            self.market = opened.enter_context(BackMarket(self.settings))
+            self.fleet.wait_ready()
+            self._closing = opened.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+
+    @property
+    def sandbox(self) -> SandboxControl:
+        """Steers the API."""
+        return self.sandbox_server.control
+
+    @property
+    def possible(self) -> dict[str, bool]:
+        """Faults that not every machine can do."""
+        return {"disk_full": self.disk is not None, "clock_jump": self.clock.works}
+
+    def ask(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Run a statement as PostgreSQL's own administrator; its rows, if it gives any.
+
+        Raises:
+            psycopg.Error: PostgreSQL is away, or refuses it.
+        """
+        with psycopg.connect(self._admin(DATABASE), autocommit=True, connect_timeout=3) as connection:
+            cursor = connection.execute(statement.encode(), values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def names(self) -> list[str]:
+        """The organizations that are connected."""
+        return [name for (name,) in self.ask("SELECT organization_id FROM backmarket.connections ORDER BY 1")]
+
+    def redis(self) -> redis.Redis:
+        """A connection to Valkey; the caller closes it."""
+        return redis.Redis.from_url(self.settings.need("redis_url"), socket_timeout=5, socket_connect_timeout=2)
+
+    def bucket(self) -> Minio:
+        """A client of the S3 server."""
+        at = self.stack.addresses
+        return Minio(
+            urlsplit(at.s3_endpoint_url).netloc, at.s3_access_key, at.s3_secret_key, secure=False, region="us-east-1"
+        )
+
+    def empty(self) -> None:
+        """Let a round find nothing: no connection, no row, no message, no request counted."""
+        tables = self.ask(
+            "SELECT format('%I.%I', table_schema, table_name) FROM information_schema.columns"
+            " WHERE column_name = 'organization_id' AND table_schema IN ('backmarket', 'chaos')"
+        )
+        names = ", ".join([*(table for (table,) in tables), "backmarket.sku_quota", "backmarket.bucket_deletions"])
+        self.ask("UPDATE backmarket.connections SET enabled = false")
+        while True:  # turns that were going on end now, as nobody may write any more
+            try:
+                self.ask(f"TRUNCATE {names} RESTART IDENTITY")
+            except psycopg.errors.DeadlockDetected:
+                continue
+            break
+        with self.redis() as client:
+            client.flushdb()
+        self.market._services.limiter.assume_idle()  # the sellers of a round are new
+        self.sandbox.remove_faults()
+        self.sandbox.reset()
+
+    def _settings(self) -> Settings:
+        at = self.stack.addresses
+        url = urlsplit(at.database_url)._replace(path=f"/{DATABASE}").geturl()
+        return Settings.model_validate(
+            {
+                "database_url": url.replace("//backmarket@", f"//{ROLE}@"),
+                "redis_url": at.redis_url,
+                "s3_endpoint_url": at.s3_endpoint_url,
+                "s3_access_key": at.s3_access_key,
+                "s3_secret_key": at.s3_secret_key,
+                "s3_bucket": "chaos",
+                "secret_keys": (Vault.generate(),),
+                "limiter_key": secrets.token_hex(16),
+                "user_agent": "BM-Chaos-Rounds;dev@test.example",
+                "allowed_base_urls": (self.sandbox_server.url,),
+                "log_format": "json",
+                **QUICK,
+                **self._own,
+            }
+        )
+
+    def _environment(self) -> dict[str, str]:
+        values = self.settings.model_dump(exclude_none=True)
+        return {
+            **{f"{ENV_PREFIX}{name.upper()}": _text(value) for name, value in values.items()},
+            "PYTHONPATH": str(INSIDE),
+            "TMPDIR": str(self.temporary),
+            "CHAOS_OFF": self._off,
+        }
+
+    def _admin(self, database: str) -> str:
+        return urlsplit(self.stack.addresses.database_url)._replace(path=f"/{database}").geturl()
+
+    def _make_database(self) -> None:
+        """A database of an ordinary role, on the small file system if there is one."""
+        with psycopg.connect(self._admin("postgres"), autocommit=True) as connection:
+            for command in (
+                f"CREATE ROLE {ROLE} LOGIN",
+                "CREATE ROLE backmarket_reader NOLOGIN",
+                *([f"CREATE TABLESPACE small LOCATION '{self.disk}'"] if self.disk else []),
+                f"CREATE DATABASE {DATABASE} OWNER {ROLE}{' TABLESPACE small' if self.disk else ''}",
+            ):
+                connection.execute(command.encode())
+        url = self._admin(DATABASE).replace("//backmarket@", f"//{ROLE}@")
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(schema_text().encode())
+            connection.execute(Path(__file__).with_name("audit.sql").read_bytes())
+
+    def _make_bucket(self) -> None:
+        self.bucket().make_bucket(self.settings.s3_bucket)
+
+
+@contextmanager
+def _small_disk() -> Iterator[Path | None]:
+    """A file system of its own for the database, in memory; None where we may not mount one (we are not root)."""
+    user = postgres_user.needed()
+    if user is None:
+        yield None
+        return
+    place = Path(tempfile.mkdtemp(prefix="chaos-disk-"))
+    mounted = subprocess.run(
+        [
+            "mount",
+            "-t",
+            "tmpfs",
+            "-o",
+            f"size={DISK_BYTES},mode=0700,uid={user.pw_uid},gid={user.pw_gid}",
+            "tmpfs",
+            place,
+        ],
+        check=False,
+        capture_output=True,
+    )
+    try:
+        yield place if mounted.returncode == 0 else None
+    finally:
+        if mounted.returncode == 0:
+            subprocess.run(["umount", "--lazy", place], check=False)
+        with suppress(OSError):
+            place.rmdir()
+
+
+@contextmanager
+def _released(grounds: Grounds) -> Iterator[None]:
+    """The servers are stopped only when they run: what a fault held up goes on."""
+    try:
+        yield
+    finally:
+        for server in (grounds.stack.postgres, grounds.stack.valkey, grounds.stack.s3):
+            server.resume()
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return ",".join(map(_text, value)) if isinstance(value, tuple) else str(value)
+
+
+def connections_of_the_dead(rows: list[tuple[str]]) -> list[str]:
+    """Of connections by the names of their processes, those whose process is gone."""
+    return [name for (name,) in rows if not _alive(int(name.removeprefix("chaos-")))]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,145 @@
+"""Python loads this by itself where this folder is on PYTHONPATH: in the workers and the beat of a round.
+
+It makes short what is no setting (a lost nudge counts for 60 s, a failed walk waits for 15), names each process's
+connections to PostgreSQL, and switches one safeguard off where `CHAOS_OFF` says so, which proves that a round notices.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from threading import local
+from time import sleep
+from typing import Any
+
+from backmarket import messages, outage
+
+SHORTEST, LONGEST = 0.2, 1.5
+"""Seconds that what failed waits, whatever the product's own pauses are."""
+
+messages.NUDGE_SECONDS = 6
+outage.FIRST, outage.LONGEST = 0.5, 1.5
+
+from backmarket.writes import policy as writes_policy  # noqa: E402
+
+
+def _short(pause: Callable[..., float | None]) -> Callable[..., Any]:
+    """The same pauses, a thirtieth as long, within the bounds."""
+
+    def shorter(*args: Any, **kwargs: Any) -> float | None:
+        seconds = pause(*args, **kwargs)
+        return seconds and min(max(seconds / 30, SHORTEST), LONGEST)
+
+    return shorter
+
+
+writes_policy.growing = _short(writes_policy.growing)
+writes_policy.rest_after = _short(writes_policy.rest_after)
+
+from backmarket import bucket, database, leases, rows, sync, work  # noqa: E402
+from backmarket.bulk import asking, fates, settling  # noqa: E402
+from backmarket.labels import policy as labels_policy  # noqa: E402
+from backmarket.labels import turn as labels_turn  # noqa: E402
+from backmarket.limits import shared  # noqa: E402
+
+sync._back_off = _short(sync._back_off)
+labels_policy.Again.pause = _short(labels_policy.Again.pause)
+labels_turn._pause_after = _short(labels_turn._pause_after)
+asking.LIMITER_AWAY = 1.0
+settling.AFTER_FAILURE = 1.0
+bucket.READ_SECONDS = 3.0
+
+_pool = database.ConnectionPool
+
+
+def _named_pool(*args: Any, kwargs: dict[str, Any], **options: Any) -> Any:
+    """A pool whose connections say which process they belong to."""
+    return _pool(*args, kwargs=kwargs | {"application_name": f"chaos-{os.getpid()}"}, **options)
+
+
+database.ConnectionPool = _named_pool
+
+
+def no_lease_check() -> None:
+    """Whoever slept past a lease writes all the same."""
+
+    def unfenced(transaction: Any, lease: Any, assignments: str, values: dict[str, object]) -> None:
+        transaction.execute(
+            f"UPDATE backmarket.sync_state AS s SET {assignments}"
+            " WHERE organization_id = %(organization)s AND resource = %(resource)s",
+            {**values, "organization": lease.organization_id, "resource": lease.resource},
+        )
+
+    leases._fenced = unfenced
+    leases.hold = lambda *_: None
+    work.hold = lambda *_, **__: None
+
+
+def no_sentinel() -> None:
+    """A Redis that lost its memory grants at once."""
+    begin = shared.SharedLimiter.__init__
+
+    def without(self: Any, *args: Any, **kwargs: Any) -> None:
+        begin(self, *args, **kwargs)
+        self._recovery = 0.0
+
+    shared.SharedLimiter.__init__ = without  # type: ignore[method-assign]
+
+
+def no_submitting() -> None:
+    """A part that is being sent looks as if it was not."""
+    mark = fates.mark_submitting
+
+    def unmarked(transaction: Any, part: Any, *args: Any, **kwargs: Any) -> bool:
+        marked = mark(transaction, part, *args, **kwargs)
+        transaction.execute(
+            "UPDATE backmarket.bulk_parts SET state = 'pending', due_at = now(), sent = sent - 1"
+            " WHERE organization_id = %s AND job_id = %s AND number = %s",
+            (part.organization_id, part.job_id, part.number),
+        )
+        return marked
+
+    fates.mark_submitting = unmarked
+
+
+def no_outbox() -> None:
+    """Events are written after the rows, in a transaction of their own."""
+    waiting, write, transaction = local(), rows.write, database.Database.transaction
+
+    def write_alone(inner: Any, *args: Any, **kwargs: Any) -> Any:
+        written = write(inner, *args, **kwargs)
+        taken = inner.execute(
+            "DELETE FROM backmarket.changes WHERE transaction_id = pg_current_xact_id()"
+            " RETURNING organization_id, resource, external_id, kind, fields"
+        ).fetchall()
+        waiting.events = [*getattr(waiting, "events", ()), *taken]
+        return written
+
+    @contextmanager
+    def followed(self: Any) -> Iterator[Any]:
+        waiting.events = []
+        with transaction(self) as inner:
+            yield inner
+        events, waiting.events = waiting.events, []
+        if events:
+            sleep(0.1)  # it takes its time, as any second transaction does
+            with transaction(self) as inner, inner.cursor() as cursor:
+                cursor.executemany(_EVENT, events)
+
+    rows.write = sync.write = write_alone
+    database.Database.transaction = followed  # type: ignore[method-assign]
+
+
+_EVENT = (
+    b"INSERT INTO backmarket.changes (organization_id, resource, external_id, kind, fields) VALUES (%s, %s, %s, %s, %s)"
+)
+
+OFF: dict[str, Callable[[], None]] = {
+    "lease": no_lease_check,
+    "sentinel": no_sentinel,
+    "submitting": no_submitting,
+    "outbox": no_outbox,
+}
+OFF.get(os.environ.get("CHAOS_OFF", ""), partial(int))()

@@ -1,0 +1,109 @@
+"""When a round is over: nothing is due, sent, waited for or behind."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic, sleep
+
+from backmarket.errors import DatabaseUnavailable
+from chaos.grounds import Grounds
+from chaos.schedule import Plan
+from chaos.sellers import LIED_TO, Sellers
+
+
+@dataclass
+class Deeds:
+    """What a person had to do, since the API asked for it: a refused key, a label that must not be fetched.
+
+    Attributes:
+        reconnected: organizations whose key the API had refused, each as often as it was.
+        labels_wanted: organizations whose labels had been given up.
+        waited_for: what was not over at once, and the seconds until it was.
+    """
+
+    reconnected: list[str]
+    labels_wanted: list[str]
+    waited_for: dict[str, float]
+
+
+class NotQuiet(Exception):
+    """Something is still going on; the text says what."""
+
+
+def wait_until_quiet(grounds: Grounds, sellers: Sellers, plan: Plan, timeout: float) -> Deeds:
+    """Wait until everything has come to its end since now.
+
+    Args:
+        grounds: whole again.
+        sellers: of the round.
+        plan: of the round.
+        timeout: seconds.
+
+    Raises:
+        NotQuiet: it has not.
+    """
+    ((since,),) = grounds.ask("SELECT now()")
+    grounds.ask("UPDATE backmarket.sync_state SET next_due_at = now(), sync_due_at = now() WHERE next_due_at > now()")
+    grounds.ask(_IN_FULL, list(sellers.group(LIED_TO)))
+    deeds = Deeds([], [], {})
+    began = monotonic()
+    values = (since, plan.task_fault == "task_hangs")
+    while True:
+        with suppress(DatabaseUnavailable):  # a pooled connection of before PostgreSQL was restarted; next time
+            _act(grounds, deeds)
+        left = {name: number for name, number in grounds.ask(_LEFT, *values) if number}
+        took = monotonic() - began
+        deeds.waited_for |= dict.fromkeys(left, round(took, 1))
+        if not left:
+            return deeds
+        if took > timeout:
+            raise NotQuiet(", ".join(f"{number} {name}" for name, number in left.items()))
+        sleep(0.15)
+
+
+def _act(grounds: Grounds, deeds: Deeds) -> None:
+    """Do what only a person can, where the API's own answers demand one."""
+    for (name,) in grounds.ask("SELECT organization_id FROM backmarket.connections WHERE unauthorized_at IS NOT NULL"):
+        grounds.market.reconnect(name)
+        deeds.reconnected.append(name)
+    for (name,) in grounds.ask("SELECT DISTINCT organization_id FROM backmarket.labels WHERE state = 'unavailable'"):
+        grounds.market.fetch_labels(name)
+        deeds.labels_wanted.append(name)
+
+
+# The API has lied about their rows, and does no more: only a full walk that begins now is sure to set it right. The
+# daily one would; a round can't wait for it.
+_IN_FULL = """
+UPDATE backmarket.sync_state SET requested = requested + 1, full_requested = true, nudged_until = NULL,
+    next_due_at = now(), sync_due_at = now() WHERE organization_id = ANY(%s)
+"""
+
+# A task that hangs for ever is asked about for ever, and its part stays `submitted`: that is its end here.
+_LEFT = """
+WITH lately AS (
+    SELECT organization_id, GREATEST(%s, (
+        SELECT max(settled_at) FROM backmarket.api_writes w WHERE w.organization_id = c.organization_id
+    ), (
+        SELECT max(ended_at) FROM backmarket.bulk_parts p WHERE p.organization_id = c.organization_id
+    )) AS at FROM backmarket.connections c
+), hanging AS (
+    SELECT organization_id, job_id, number FROM backmarket.bulk_parts
+    WHERE %s AND state = 'submitted' AND task_status = 2 AND submitted_at < now() - interval '4 s'
+)
+SELECT 'syncs behind', count(*) FROM backmarket.sync_state s JOIN lately l USING (organization_id)
+WHERE last_started_at IS NULL OR last_started_at <= l.at OR last_success_at <= last_started_at OR failures > 0
+   OR served < requested
+UNION ALL SELECT 'unfinished walks', count(*) FROM backmarket.walks
+UNION ALL SELECT 'leases of syncs', count(*) FROM backmarket.sync_state WHERE lease_owner IS NOT NULL
+UNION ALL SELECT 'leases of work', count(*) FROM backmarket.work WHERE lease_owner IS NOT NULL
+UNION ALL SELECT 'due work', count(*) FROM backmarket.work w
+    WHERE due_at < 'infinity' AND NOT (kind = 'bulk' AND organization_id IN (SELECT organization_id FROM hanging))
+UNION ALL SELECT 'labels wanted', count(*) FROM backmarket.labels WHERE state <> 'stored'
+UNION ALL SELECT 'open writes', count(*) FROM backmarket.api_writes
+    WHERE state IN ('pending', 'sending') OR (state = 'unknown' AND due_at < 'infinity')
+UNION ALL SELECT 'open parts', count(*) FROM backmarket.bulk_parts p
+    WHERE due_at < 'infinity' AND state IN ('pending', 'submitting', 'submitted', 'unknown')
+      AND (organization_id, job_id, number) NOT IN (SELECT * FROM hanging)
+UNION ALL SELECT 'reports to be written', count(*) FROM backmarket.bulk_jobs WHERE report_due_at IS NOT NULL
+"""

@@ -84,7 +84,7 @@ class Broker:
                 yield self._channel.client
             except errors as error:
                 self._forget()
-                raise BrokerUnavailable(f"The broker can't be reached: {_why(error)}") from None
+                raise BrokerUnavailable(f"The broker can't be used: {_why(error)}") from None
 
     def _forget(self) -> None:
         self._channel = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from celery.beat import Scheduler
+from celery.beat import Scheduler, SchedulingError
 
 from workers.health.heart import HEART
 
@@ -24,6 +24,13 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]
         seconds = float(super().tick(*args, **kwargs))
         HEART.beat()
         return seconds
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None:
+        """Send one message. One that can't be sent is not kept: the next tick sends the same."""
+        try:
+            self.apply_async(entry, producer=producer, advance=False)
+        except SchedulingError as error:
+            log.warning("beat.not_sent", task=entry.task, error=str(error))
 
     def _ensure_connected(self) -> Any:
         return self.connection.ensure_connection(_tell, callback=HEART.beat)

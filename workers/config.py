@@ -24,6 +24,8 @@ def worker_settings(broker_url: str) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        # a Redis that refuses to write, since its disk is full, says so in an answer: no reason to end
+        "broker_channel_error_retry": True,
         # Flower turns events on where it is used; they cost a worker 45% of its no-op throughput
         "worker_send_task_events": False,
         "worker_enable_remote_control": True,

@@ -100,12 +100,24 @@ def broker(services: Services) -> Iterator[Finding]:
     try:
         info = asked.info()
     except BackMarketError as error:
-        yield fault("broker", error.message, f"Is Redis running, and do host, port and password in {name} fit?")
+        yield fault("broker", error.message, _advice(error, name))
         return
     finally:
         asked.close()
     yield ok("broker", f"{_product(info)} answers.")
     yield from _memory("broker", info)
+
+
+def _advice(error: BackMarketError, name: str) -> str:
+    if any(word in error.message for word in _REFUSES):
+        return (
+            "Redis is there and refuses to write: make room on its disk or in its memory, or bring its replicas back."
+        )
+    return f"Is Redis running, and do host, port and password in {name} fit?"
+
+
+_REFUSES = ("MISCONF", "OOM ", "NOREPLICAS", "READONLY")
+"""How its answers begin then."""
 
 
 def _product(info: Mapping[str, Any]) -> str:

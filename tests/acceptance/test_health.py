@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import redis
 
 from backmarket.database import SCHEMA_VERSION
 from backmarket.embedded import Stack
@@ -128,12 +129,19 @@ def test_a_broker_that_is_away_is_no_reason_to_die(watched: Watched, stack: Stac
     for name, says in (("sync", "in 6.00 seconds"), ("beat", "6.0")):
         wait_until(lambda name=name, says=says: says in watched.log(name), 60, f"{name} tries again")  # type: ignore[misc]
         wait_until(lambda name=name: watched.silence(name) < 3, 10, f"{name} turns while it waits")  # type: ignore[misc]
-    assert "broker can't be reached" in watched.checks("sync")["broker"]
+    assert "broker can't be used" in watched.checks("sync")["broker"]
     assert watched.checks("sync")["database"] == "ok"
     assert [watched.check(name, "live") for name in watched.ports] == [0, 0]
     stack.valkey.start()
     for name in watched.ports:
         watched.wait(name, "ready", 0, 60)
+    lost = watched.log("sync").count("Connection to broker lost")
+    with redis.Redis.from_url(stack.addresses.redis_url) as client:
+        client.config_set("min-replicas-to-write", 1)  # it refuses to write, as with a full disk
+        wait_until(lambda: watched.log("sync").count("Connection to broker lost") > lost, 30, "it is refused")
+        client.config_set("min-replicas-to-write", 0)
+    for name in watched.ports:
+        watched.wait(name, "live", 0)
     assert watched.fleet.died == []
 
 

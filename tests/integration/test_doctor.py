@@ -20,6 +20,7 @@ from backmarket.connections import enable
 from backmarket.database import SCHEMA_VERSION
 from backmarket.doctor import Finding, servers
 from backmarket.embedded import Stack
+from backmarket.errors import BrokerUnavailable
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from tests.databases import shared_database
@@ -183,7 +184,7 @@ PLANTED = [
     (no_tables, "schema", "no tables", "`backmarket db init`"),
     (older_tables, "schema", "has schema version 1", "`backmarket db migrate`"),
     (newer_tables, "schema", f"has schema version {SCHEMA_VERSION + 1}", "newer version here"),
-    (no_broker, "broker", "can't be reached", "BACKMARKET_BROKER_URL"),
+    (no_broker, "broker", "can't be used", "BACKMARKET_BROKER_URL"),
     (forgetful_broker, "broker memory policy", "allkeys-lru", "maxmemory-policy noeviction"),
     (no_limiter, "limiter", "can't be asked", "BACKMARKET_REDIS_URL"),
     (no_bucket_server, "bucket", "can't be reached", "BACKMARKET_S3_ENDPOINT_URL"),
@@ -232,7 +233,7 @@ def test_for_people_each_advice_stands_below_its_fault(patient: Patient) -> None
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
     (at,) = (number for number, line in enumerate(lines) if line.startswith("FAULT"))
-    assert lines[at].startswith("FAULT    broker: The broker can't be reached: ")
+    assert lines[at].startswith("FAULT    broker: The broker can't be used: ")
     assert lines[at + 1].startswith("         -> Is Redis running")
     assert "1 faults" in result.stderr
 
@@ -244,6 +245,13 @@ def test_without_any_setting_it_says_what_to_set() -> None:
     missing = {each["found"].split()[0] for each in items if each["verdict"] == "fault"}
     assert missing >= {"BACKMARKET_DATABASE_URL", "BACKMARKET_REDIS_URL", "BACKMARKET_SECRET_KEYS"}
     assert {each["check"] for each in items if each["verdict"] == "skipped"} >= {"database", "broker", "bucket"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "advice"), [("MISCONF Errors writing", "make room"), ("Connection refused", "running")]
+)
+def test_a_broker_that_refuses_to_write_is_told_from_one_that_is_away(answer: str, advice: str) -> None:
+    assert advice in servers._advice(BrokerUnavailable(f"The broker can't be used: {answer}"), "BACKMARKET_REDIS_URL")
 
 
 @pytest.mark.parametrize(("apart", "said"), [(60.0, "60 s ahead of"), (-60.0, "60 s behind")])

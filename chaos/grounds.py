@@ -19,12 +19,12 @@ from minio import Minio
 from pydantic import SecretStr
 
 from backmarket import BackMarket
-from backmarket.database import schema_text
 from backmarket.embedded import Stack, postgres_user
 from backmarket.fleet import Fleet, Pool
 from backmarket.messages import QUEUES
 from backmarket.sandbox import SandboxControl
 from backmarket.sandbox.server import SandboxServer
+from backmarket.schema import schema_text
 from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.vault import Vault
 from chaos import clocks

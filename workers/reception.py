@@ -7,6 +7,7 @@ make them, and put the message back before; so one of them would end every worke
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import StringIO
 from typing import Any
 
 import structlog
@@ -57,8 +58,24 @@ class RefusingConsumer(BeatingConsumer):
             message.reject_log_error(log, self.connection_errors)
 
 
+class QoS(redis.QoS):  # type: ignore[misc]
+    """What was taken and not finished; at the end it is given back, and the log says so.
+
+    Kombu writes that to standard error as it is, between the log's lines of JSON.
+    """
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Give it back, for another worker."""
+        count = len(self._delivered)
+        super().restore_unacked_once(stderr or StringIO())
+        if count and not self._delivered:
+            log.info("messages.given_back", count=count)
+
+
 class Channel(redis.Channel):  # type: ignore[misc]
     """A channel that passes over what is not even the JSON of a message."""
+
+    QoS = QoS
 
     def _brpop_read(self, **options: Any) -> Any:
         try:

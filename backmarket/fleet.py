@@ -91,7 +91,9 @@ class _Member:
         return self.process is not None and self.process.poll() is None
 
     def ready(self) -> bool:
-        return self.marker.exists() if self.flower_port is None else _answers(self.flower_port)
+        if self.flower_port is None:
+            return self.marker.exists()
+        return _answers(self.flower_port, self.environment.get("FLOWER_URL_PREFIX", ""))
 
     def tail(self) -> str:
         with suppress(OSError), self.log.open("rb") as log:
@@ -104,8 +106,8 @@ class Fleet:
     """Worker, beat and Flower processes, for as long as the `with` block and never longer than this process.
 
     Args:
-        environment: the `BACKMARKET_*` settings of the processes, and `FLOWER_BASIC_AUTH` (`user:password`) for
-            Flower; this process's own are not handed on.
+        environment: the `BACKMARKET_*` settings of the processes, and `FLOWER_BASIC_AUTH` (`user:password`) and
+            other `FLOWER_*` options for Flower; this process's own are not handed on.
         directory: where logs are written, one file a process; made if it is not there.
         workers: which worker processes.
         beat: with beat.
@@ -387,10 +389,10 @@ def _inherited() -> dict[str, str]:
     }
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, prefix: str) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
-        connection.request("GET", "/healthcheck")
+        connection.request("GET", f"/{prefix}/healthcheck" if prefix else "/healthcheck")
         return connection.getresponse().status == http.HTTPStatus.OK
     except (OSError, http.client.HTTPException):
         return False

@@ -1,7 +1,8 @@
 """Flower's configuration. Flower executes this file and takes the names that it knows as options.
 
 Tasks carry organization ids and nothing else, but `/metrics` and `/healthcheck` ask nobody for a password, so Flower
-listens on loopback unless told otherwise.
+listens on loopback unless told otherwise. What else Flower can be told by `FLOWER_*` variables stands, such as
+`FLOWER_URL_PREFIX`; an empty one counts as not set. docs/operations.md shows a login by OAuth.
 """
 
 from __future__ import annotations
@@ -14,16 +15,20 @@ from contextlib import suppress
 from backmarket import logs
 from backmarket.settings import load_settings
 
-if not {"FLOWER_BASIC_AUTH", "FLOWER_AUTH"} & set(os.environ):
+if not (os.environ.get("FLOWER_BASIC_AUTH") or os.environ.get("FLOWER_AUTH")):
     sys.exit("Flower shows everything to everybody without a password: set FLOWER_BASIC_AUTH=user:password.")
+if not os.environ.get("FLOWER_BASIC_AUTH"):
+    basic_auth: list[str] = []  # Flower would take an empty one for a login without name and password
 
 
 def _events_off() -> None:
     """Flower turns the workers' events on, which cost them 45% of their no-op throughput; nobody else needs them."""
     from workers.app import app
 
-    with suppress(Exception):  # the broker went first; the workers were probably told to end, too
-        app.control.disable_events()
+    # the broker went first: the workers were probably told to end, too; Celery by itself would wait for it, for ever
+    with suppress(Exception), app.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1)
+        app.control.disable_events(connection=connection)
 
 
 logs.configure(load_settings())
@@ -33,7 +38,9 @@ logging = "none"  # Tornado's own way of it
 address = os.environ.get("FLOWER_ADDRESS", "127.0.0.1")
 port = int(os.environ.get("FLOWER_PORT", "5555"))
 read_only = True
-persistent = False
+# what it has seen survives a restart where FLOWER_DB names a file
+persistent = bool(os.environ.get("FLOWER_DB"))
+state_save_interval = 30_000
 # the default of 100,000 eats memory
 max_tasks = 2000
 purge_offline_workers = 60

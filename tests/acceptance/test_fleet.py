@@ -234,9 +234,57 @@ class TestFlower:
             assert fleet.wait_exit("flower") == 0
             wait_until(lambda: syncs_in_silence(shop, heard), 30, "a whole sync of which nothing was told")
 
-    def test_without_a_password_it_does_not_start(self, shop: Shop, tmp_path: Path) -> None:
+    def test_it_ends_when_it_is_told_to_though_the_broker_went_first(
+        self, shop: Shop, stack: Stack, tmp_path: Path
+    ) -> None:
         (port,) = free_ports(1)
-        nothing = environment(shop.settings)
+        settings = environment(shop.settings) | {"FLOWER_BASIC_AUTH": "someone:secret"}
+        with Fleet(settings, directory=tmp_path, workers=(), beat=False, flower_port=port) as fleet:
+            fleet.wait_ready()
+            stack.valkey.kill()
+            try:
+                fleet.kill("flower", signal.SIGTERM)
+                assert fleet.wait_exit("flower") == 0
+            finally:
+                stack.valkey.start()
+
+    def test_behind_a_prefix_what_it_saw_survives_a_restart(self, shop: Shop, tmp_path: Path) -> None:
+        (port,) = free_ports(1)
+        settings = environment(shop.settings) | {
+            "FLOWER_BASIC_AUTH": "someone:secret",
+            "FLOWER_DB": str(tmp_path / "seen"),
+            "FLOWER_URL_PREFIX": "flower",
+        }
+        with Fleet(settings, directory=tmp_path, workers=(SYNC,), beat=False, flower_port=port) as fleet:
+            fleet.wait_ready()
+            shop.services.producer.nudge([Nudge("orders", "nobody")])
+            told = "/flower/api/tasks"
+            wait_until(lambda: "sync_orders" in ask(port, told, "someone:secret")[1], 15, "it saw the task")
+            assert "flower_events_total{" in ask(port, "/flower/metrics")[1]
+            fleet.kill("flower", signal.SIGTERM)
+            assert fleet.wait_exit("flower") == 0
+            fleet.kill("sync")
+            fleet.restart("flower")
+            fleet.wait_ready()
+            assert "sync_orders" in ask(port, told, "someone:secret")[1]
+            assert ask(port, told)[0] == 401
+
+    def test_with_a_login_by_oauth_an_empty_password_opens_nothing(self, shop: Shop, tmp_path: Path) -> None:
+        (port,) = free_ports(1)
+        settings = environment(shop.settings) | {
+            "FLOWER_BASIC_AUTH": "",
+            "FLOWER_AUTH": r".*@shop\.example",
+            "FLOWER_AUTH_PROVIDER": "flower.views.auth.GithubLoginHandler",
+            **{f"FLOWER_OAUTH2_{name}": "x" for name in ("KEY", "SECRET", "REDIRECT_URI")},
+        }
+        with Fleet(settings, directory=tmp_path, workers=(), beat=False, flower_port=port) as fleet:
+            fleet.wait_ready()
+            assert {ask(port, "/tasks", login)[0] for login in ("", ":", "someone:")} == {302}
+
+    @pytest.mark.parametrize("empty", [{}, {"FLOWER_BASIC_AUTH": "", "FLOWER_AUTH": ""}])
+    def test_without_a_password_it_does_not_start(self, shop: Shop, tmp_path: Path, empty: dict[str, str]) -> None:
+        (port,) = free_ports(1)
+        nothing = environment(shop.settings) | empty
         with (
             Fleet(nothing, directory=tmp_path, workers=(), beat=False, flower_port=port) as fleet,
             pytest.raises(FleetError, match="set FLOWER_BASIC_AUTH"),

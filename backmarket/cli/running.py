@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +15,9 @@ from backmarket.errors import BackMarketError, InvalidArgument, UsageError
 if TYPE_CHECKING:
     from backmarket.sandbox import World
 
+_EXTRAS = {"backmarket.sandbox": "sandbox"}
+"""What is to be installed for a room; for the others, `embedded`."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -25,7 +27,10 @@ def register(app: typer.Typer) -> None:
 
 
 def sandbox(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="On loopback; 0: any free one.")] = 8765,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where it listens. Whoever reaches it can steer it.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8765,
     seed: Annotated[int, typer.Option(help="Everything invented follows from it.")] = 0,
     sellers: Annotated[int, typer.Option(min=0, help="Accounts: seller-1, seller-2, ...")] = 3,
     orders: Annotated[int, typer.Option(min=0, help="Orders of each.")] = 300,
@@ -35,17 +40,18 @@ def sandbox(
 ) -> None:
     """Run a stand-in for the Back Market API.
 
-    On this machine, until Ctrl-C. It holds invented sellers and orders, and answers like the real API, rate limit
-    included.
+    Until Ctrl-C; for this machine alone, unless --host says otherwise. It holds invented sellers and orders, and
+    answers like the real API, rate limit included.
     """
     served = _import("backmarket.sandbox")
     settings = served.Settings(latency=latency, jitter=jitter, limit=limit)
     world: World = served.World(seed, settings=settings)
     tokens = _sell(world, sellers, orders)
     try:
-        served.run(world, port=port, on_ready=lambda url: _welcome(url, tokens, orders))
+        served.run(world, host=host, port=port, on_ready=lambda url: _welcome(url, tokens, orders))
     except OSError as error:
-        raise BackMarketError(f"The sandbox can't listen on port {port}: {os.strerror(error.errno or 0)}.") from None
+        reason = str(error.strerror).partition(" (")[0]  # Python adds the address
+        raise BackMarketError(f"The sandbox can't listen on {host}, port {port}: {reason}.") from None
 
 
 def demo() -> None:
@@ -104,7 +110,9 @@ def _import(module: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("backmarket"):
             raise
-        raise InvalidArgument(f"This needs {error.name}: install `backmarket[embedded]`.") from None
+        raise InvalidArgument(
+            f"This needs {error.name}: install `backmarket[{_EXTRAS.get(module, 'embedded')}]`."
+        ) from None
 
 
 def _from_checkout(module: str) -> Any:

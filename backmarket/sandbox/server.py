@@ -46,21 +46,27 @@ class _Server(uvicorn.Server):
 
 
 def run(
-    world: World, *, port: int = 0, on_ready: Callable[[str], None] | None = None, stop_on_eof: bool = False
+    world: World,
+    *,
+    host: str = HOST,
+    port: int = 0,
+    on_ready: Callable[[str], None] | None = None,
+    stop_on_eof: bool = False,
 ) -> None:
-    """Serve a world on loopback until SIGINT or SIGTERM.
+    """Serve a world until SIGINT or SIGTERM.
 
     Args:
         world: what is served.
+        host: the IPv4 address that is listened on; loopback, unless told otherwise.
         port: the TCP port; 0 for any free one.
         on_ready: called with the address, such as `http://127.0.0.1:8000`, once requests are answered.
         stop_on_eof: stop when standard input ends, which it does with the process that holds its other end.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is taken, or the address is none of this machine's.
     """
-    listener = socket.create_server((HOST, port), backlog=2048)
-    url = f"http://{HOST}:{listener.getsockname()[1]}"
+    listener = socket.create_server((host, port), backlog=2048)
+    url = f"http://{host}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
         create_app(world),
         http=SandboxProtocol,

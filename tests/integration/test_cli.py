@@ -669,7 +669,14 @@ class TestSandbox:
         port = cli.shop.sandbox.url.rpartition(":")[2]
         result = run("sandbox", "--port", port, "--orders", "1")
         assert result.returncode == 1
-        assert result.stderr == f"Error: The sandbox can't listen on port {port}: Address already in use.\n"
+        assert result.stderr == f"Error: The sandbox can't listen on 127.0.0.1, port {port}: Address already in use.\n"
+
+    def test_so_is_an_address_that_is_not_this_machines(self, cli: Cli) -> None:
+        result = run("sandbox", "--host", "nowhere.invalid", "--port", "0", "--orders", "1")
+        assert result.returncode == 1
+        assert re.fullmatch(
+            r"Error: The sandbox can't listen on nowhere\.invalid, port 0: [\w ]+\.\n", result.stderr
+        ), result.stderr
 
     @pytest.fixture
     def started(self) -> Iterator[Callable[..., subprocess.Popen[str]]]:

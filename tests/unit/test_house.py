@@ -55,25 +55,29 @@ def test_the_wheel_holds_backmarket_and_the_schema_only(tmp_path: Path) -> None:
 
 def wanted(environment: dict[str, str]) -> set[str]:
     """What the extras and the build need under a Python and a machine, as the installed packages tell it."""
+    return wanted_of([*PYPROJECT["project"]["optional-dependencies"], "build"], environment)
+
+
+def wanted_of(extras: list[str], environment: dict[str, str] | None = None) -> set[str]:
+    """What some extras need, by default here; `build` is what the build does."""
     project = PYPROJECT["project"]
-    groups = [
-        project["dependencies"],
-        *project["optional-dependencies"].values(),
-        PYPROJECT["build-system"]["requires"],
-    ]
-    waiting = [(Requirement(line), "") for group in groups for line in group]
+    groups = project["optional-dependencies"] | {"build": PYPROJECT["build-system"]["requires"]}
+    environment = environment or {name: str(value) for name, value in default_environment().items()}
+    waiting = [(Requirement(line), "") for line in project["dependencies"]]
+    waiting += [(Requirement(line), "") for extra in extras for line in groups[extra]]
     seen: set[tuple[str, str]] = set()
     while waiting:
         requirement, asked_by = waiting.pop()
         if requirement.marker and not requirement.marker.evaluate({**environment, "extra": asked_by}):
             continue
         name = canonicalize_name(requirement.name)
-        for extra in {"", *requirement.extras} if name != project["name"] else ():
+        for extra in {"", *requirement.extras}:
             if (name, extra) in seen:
                 continue
             seen.add((name, extra))
-            waiting += [(Requirement(line), extra) for line in needs_of(name)]
-    return {name for name, _ in seen}
+            own = groups.get(extra, []) if name == project["name"] else needs_of(name)
+            waiting += [(Requirement(line), extra) for line in own]
+    return {name for name, _ in seen} - {project["name"]}
 
 
 def needs_of(name: str) -> list[str]:

@@ -1,0 +1,199 @@
+"""What is deployed: docker-compose.yml agrees with the settings and the messages, and nothing in it opens a door."""
+
+from __future__ import annotations
+
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dotenv import dotenv_values
+
+from backmarket.messages import QUEUES
+from backmarket.settings import ENV_PREFIX, user_agent_of
+from backmarket.vault import Vault
+from tests.unit.test_house import CHECKOUT, LOCK, wanted_of
+
+AGENT = "BM-Company-My Integration;contact@company.example"
+COMPOSE: dict[str, Any] = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())
+DEV: dict[str, Any] = yaml.safe_load((CHECKOUT / "docker-compose.dev.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+ONCE = {"bucket", "migrate"}
+OURS = {name for name, service in SERVICES.items() if service["image"] == "${BACKMARKET_IMAGE:-backmarket}"}
+KUBERNETES = CHECKOUT / "deploy" / "kubernetes"
+REQUIRED = re.compile(r"\$\{(\w+):?\?")
+VARIABLES = re.compile(r"\$\{(\w+)(?!\w)([^}]*)")
+
+
+def run(*command: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, check=False, env=env, capture_output=True, text=True)
+
+
+def queues_of(service: dict[str, Any]) -> list[str]:
+    command = service.get("command", [])
+    return command[command.index("-Q") + 1].split(",") if "-Q" in command else []
+
+
+def environment_of(service: dict[str, Any]) -> dict[str, str]:
+    return service.get("environment", {})
+
+
+class TestCompose:
+    def test_it_hands_on_every_setting(self) -> None:
+        example = dotenv_values(CHECKOUT / ".env.example", interpolate=False)
+        assert {name for name in COMPOSE["x-settings"] if name.startswith(ENV_PREFIX)} == set(example)
+
+    def test_each_queue_has_one_pool(self) -> None:
+        queues = [queue for service in SERVICES.values() for queue in queues_of(service)]
+        assert sorted(queues) == sorted(set(QUEUES.values()))
+
+    def test_there_are_two_beats_and_all_processes_are_of_one_image(self) -> None:
+        assert SERVICES["beat"]["scale"] == 2
+        assert {name for name in SERVICES if name.startswith("worker-")} | {"beat", "flower", "metrics", *ONCE} == OURS
+
+    def test_only_flower_and_minio_are_published_and_to_this_machine_alone(self) -> None:
+        published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+        assert set(published) == {"flower", "minio"}
+        developers = [service["ports"] for service in DEV["services"].values() if "ports" in service]
+        assert all(port.startswith("127.0.0.1:") for ports in [*published.values(), *developers] for port in ports)
+
+    @pytest.mark.parametrize("name", SERVICES)
+    def test_each_service_is_bounded_healthy_and_started_again(self, name: str) -> None:
+        service = SERVICES[name]
+        assert service["mem_limit"]
+        assert service["logging"]["options"]["max-size"]
+        assert service["restart"] == ("on-failure" if name in ONCE else "unless-stopped")
+        assert "healthcheck" in service or name in OURS, "ours have that of the image"
+        assert name not in ONCE or service["healthcheck"] == {"disable": True}
+        if name in OURS:
+            assert (service["read_only"], service["cap_drop"], service["init"]) == (True, ["ALL"], True)
+
+    def test_workers_may_take_longer_to_end_than_a_request(self) -> None:
+        example = dotenv_values(CHECKOUT / ".env.example")
+        longest = float(example["BACKMARKET_REQUEST_DEADLINE"] or 0)
+        assert all(int(SERVICES[name]["stop_grace_period"].rstrip("s")) > longest for name in OURS)
+
+    def test_no_secret_has_a_default(self) -> None:
+        text = (CHECKOUT / "docker-compose.yml").read_text()
+        secret = re.compile(r"PASSWORD|SECRET|LIMITER_KEY$|BASIC_AUTH")
+        found = {name: rest for name, rest in VARIABLES.findall(text) if secret.search(name)}
+        assert len(found) >= 7
+        assert {name for name, rest in found.items() if not rest.startswith((":?", "?"))} == set()
+        for service in SERVICES.values():
+            for name, value in environment_of(service).items():
+                assert value is None or not secret.search(name) or "?" in value, name
+
+    def test_whoever_lacks_a_variable_is_told_which(self) -> None:
+        text = (CHECKOUT / "docker-compose.yml").read_text()
+        said = re.findall(r"\$\{(\w+):?\?(\w+) is not set\. deploy/secrets writes \.env\}", text)
+        assert len(said) == len(REQUIRED.findall(text))
+        assert all(name == named for name, named in said)
+
+    def test_the_development_file_changes_services_that_are_there_and_adds_the_sandbox(self) -> None:
+        assert set(DEV["services"]) - set(SERVICES) == {"sandbox"}
+        assert set(DEV["services"]) >= OURS
+        assert all("ports" not in environment_of(service) for service in DEV["services"].values())
+
+
+class TestKubernetes:
+    @staticmethod
+    def objects() -> list[dict[str, Any]]:
+        resources = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"]
+        return [each for name in resources for each in yaml.safe_load_all((KUBERNETES / name).read_text())]
+
+    def test_the_processes_are_those_of_the_compose_file(self) -> None:
+        found = {}
+        for each in self.objects():
+            if each["kind"] in {"Deployment", "Job"}:
+                (container,) = each["spec"]["template"]["spec"]["containers"]
+                found[each["metadata"]["name"]] = [*container["command"], *container.get("args", [])]
+        assert found == {name: SERVICES[name]["command"] for name in OURS - {"bucket"}}
+
+    def test_the_settings_are_ours(self) -> None:
+        (made,) = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["configMapGenerator"]
+        names = {literal.partition("=")[0] for literal in made["literals"]}
+        assert names <= set(COMPOSE["x-settings"])
+
+    def test_the_autoscaler_looks_at_the_queues_of_the_pool_that_it_scales(self) -> None:
+        (scaled,) = [each for each in self.objects() if each["kind"] == "ScaledObject"]
+        target = scaled["spec"]["scaleTargetRef"]["name"]
+        lists = [trigger["metadata"]["listName"] for trigger in scaled["spec"]["triggers"]]
+        assert sorted(lists) == sorted(queues_of(SERVICES[target]))
+
+    def test_every_file_is_used(self) -> None:
+        listed = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())
+        used = {*listed["resources"], *(patch["path"] for patch in listed["patches"]), "kustomization.yaml"}
+        assert used == {path.name for path in KUBERNETES.iterdir()}
+
+
+class TestSecrets:
+    @pytest.fixture
+    def checkout(self, tmp_path: Path) -> Path:
+        (tmp_path / "deploy").mkdir()
+        (tmp_path / "deploy" / "secrets").write_bytes((CHECKOUT / "deploy" / "secrets").read_bytes())
+        return tmp_path
+
+    def run(self, checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return run("sh", checkout / "deploy" / "secrets", *arguments)
+
+    def test_they_are_all_that_is_required_and_can_be_used(self, checkout: Path) -> None:
+        assert self.run(checkout, AGENT).returncode == 0
+        written = dotenv_values(checkout / ".env")
+        assert set(written) == set(REQUIRED.findall((CHECKOUT / "docker-compose.yml").read_text()))
+        assert all(written.values())
+        assert user_agent_of(written["BACKMARKET_USER_AGENT"] or "") == AGENT
+        vault = Vault([written["BACKMARKET_SECRET_KEYS"] or ""])
+        assert vault.decrypt(vault.encrypt("a token")) == "a token"
+        assert stat.S_IMODE((checkout / ".env").stat().st_mode) == 0o600
+        secrets = [value for name, value in written.items() if name != "BACKMARKET_USER_AGENT"]
+        assert len(set(secrets)) == len(secrets)
+        assert all(len(value or "") >= 38 for value in secrets), "none can be guessed"
+
+    def test_what_is_there_is_left_alone(self, checkout: Path) -> None:
+        (checkout / ".env").write_text("MINE=1\n")
+        result = self.run(checkout, AGENT)
+        assert (result.returncode, (checkout / ".env").read_text()) == (1, "MINE=1\n")
+
+    @pytest.mark.parametrize("agent", [(), ("",), ("Company;contact@company.example",), ("BM-Company-Sync",)])
+    def test_who_calls_must_be_said_in_the_form_of_the_api(self, checkout: Path, agent: tuple[str, ...]) -> None:
+        result = self.run(checkout, *agent)
+        assert result.returncode == 2
+        assert "BM-Company-Integration;contact@company.example" in result.stderr
+        assert not (checkout / ".env").exists()
+
+
+class TestLocked:
+    @pytest.mark.parametrize("extras", [["worker"], ["worker", "sandbox"], ["embedded"]])
+    def test_an_image_gets_what_its_extras_need_and_not_the_developers_tools(self, extras: list[str]) -> None:
+        needed = wanted_of(extras)
+        locked = {line.split("==")[0] for line in self.run(*extras).stdout.splitlines() if "==" in line}
+        assert needed - locked == set()
+        assert locked & {"pytest", "mypy", "django", "ruff", "hypothesis"} == set()
+        assert ("uvicorn" in locked) == ("worker" not in extras or "sandbox" in extras)
+
+    def test_every_pin_keeps_its_hashes(self) -> None:
+        part = self.run("worker").stdout
+        assert part
+        assert all(block in LOCK for block in re.split(r"(?m)^(?=\w)", part))
+        assert len(re.findall(r"(?m)== *[\w.]+ \\\n    --hash=sha256:", part)) == part.count("==")
+
+    def test_an_extra_that_is_not_there_is_named(self) -> None:
+        result = self.run("nothing")
+        assert (result.returncode, result.stderr) == (2, "pyproject.toml has no extra called nothing.\n")
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return run(sys.executable, CHECKOUT / "scripts" / "locked", *arguments)
+
+
+class TestBucket:
+    def test_what_is_missing_is_named(self) -> None:
+        root = {"MINIO_ROOT_USER": "root", "MINIO_ROOT_PASSWORD": "secret"}
+        result = run(sys.executable, CHECKOUT / "deploy" / "bucket.py", env=root)
+        assert result.returncode == 1
+        assert result.stderr == (
+            "Set BACKMARKET_S3_ENDPOINT_URL, BACKMARKET_S3_ACCESS_KEY, BACKMARKET_S3_SECRET_KEY.\n"
+        )

@@ -1,6 +1,6 @@
 # `make` lists what can be done. Everything happens in this checkout; pip's cache is the only place outside it.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-monitoring bench chaos chaos-proofs check lint lock contract-facts clean setup
+.PHONY: help demo up test test-compose test-monitoring bench chaos chaos-proofs check lint lock contract-facts clean setup
 
 BIN := .venv/bin
 # three at a time, as they wait a third of the time, each with servers of its own; a file's tests stay together, the slow ones begin
@@ -25,13 +25,17 @@ test: setup ## Run the tests
 test-monitoring: setup ## Try alerts and dashboard with a real Prometheus (needs Debian's package `prometheus`)
 	@exec $(BIN)/python -m pytest -p tests.conftest monitoring $(ARGS)
 
-bench: setup ## Measure first loads, a shared key, 10,000 organizations, fairness, labels, a bulk file (half an hour)
+test-compose: setup ## Run docker-compose.yml on a real engine, break it, scale it (root, Debian; a quarter of an hour)
+	@exec $(BIN)/python -m tests.compose $(ARGS)
+
+bench: setup ## Measure first loads, a shared key, 10,000 organizations, fairness, labels, a bulk file, pools (half an hour)
 	@$(BIN)/python -m bench.first_load
 	@$(BIN)/python -m bench.shared_key
 	@$(BIN)/python -m bench.scale
 	@$(BIN)/python -m bench.fairness
 	@$(BIN)/python -m bench.labels
 	@$(BIN)/python -m bench.bulk_file
+	@$(BIN)/python -m bench.pools
 
 chaos: setup ## Play 200 rounds of faults, going on where it was left (ARGS="--seeds 17..40 --again")
 	@exec $(BIN)/python -m chaos $(ARGS)
@@ -44,8 +48,9 @@ check: setup ## Run the linters, changing nothing
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/mypy examples
-	@$(BIN)/mypy --scripts-are-modules .ci/left-running .ci/outcome scripts/lock scripts/contract-facts
-	@sh -n scripts/setup && bash -n .ci/run
+	@$(BIN)/mypy --scripts-are-modules .ci/left-running .ci/outcome scripts/lock scripts/locked scripts/contract-facts deploy/bucket.py
+	@for script in scripts/setup deploy/alive deploy/secrets deploy/postgres/backmarket.sh; do sh -n $$script || exit; done
+	@bash -n .ci/run && bash -n scripts/engine
 
 lint: setup ## Mend and format what the linters can
 	@$(BIN)/ruff check --fix

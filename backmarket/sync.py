@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from time import monotonic, sleep
 from typing import Any, Literal
 
@@ -145,7 +145,7 @@ class _Sync:
         self.since = (walk.pass_, walk.next_page)
         self.counted = 0
         self.labels: NotedAs = "wanted" if lease.labels else "skipped"
-        self.saved_at = monotonic()
+        self.looked_at = self.saved_at = monotonic()
         self.until = self.saved_at + self.settings.task_budget_seconds
         self.fetcher = Fetcher(
             services.transport,
@@ -283,9 +283,18 @@ class _Sync:
 
     def _land(self, fetched: Fetched) -> None:
         if fetched.page is not None:
-            self.walk.received(fetched.number, fetched.page, _answered_at(fetched))
+            self.walk.received(fetched.number, fetched.page, self._answered_at(fetched))
         elif fetched.error is not None and not self.fetcher.try_later(fetched):
             raise fetched.error
+
+    def _answered_at(self, fetched: Fetched) -> datetime:
+        """The API's clock; ours where its header is missing, or ahead: a watermark must not be too late.
+
+        Ours is PostgreSQL's, and the time since it was read: this machine's own may be set at any moment.
+        """
+        ours = self.lease.taken_at + timedelta(seconds=monotonic() - self.looked_at)
+        theirs = fetched.answer.date if fetched.answer else None
+        return min(theirs, ours) if theirs else ours
 
     def _store(self) -> bool:
         """Write the pages that can be written; with the last ones, end the walk. Whether it ended.
@@ -454,13 +463,6 @@ def _is_short(first: Fetched) -> bool:
     """Whether no page follows the first one; where it did not come, neither does another."""
     page = first.page
     return page is None or (page.count is not None and page.size >= page.count)
-
-
-def _answered_at(fetched: Fetched) -> datetime:
-    """The API's clock; ours where its header is missing, or ahead: a watermark must not be too late."""
-    ours = datetime.now(UTC)
-    theirs = fetched.answer.date if fetched.answer else None
-    return min(theirs, ours) if theirs else ours
 
 
 def _back_off(error: BackMarketError, failures: int) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, tzinfo
+from time import time
 from typing import Any
 
 import pytest
@@ -506,3 +508,22 @@ class TestLeases:
         with shop.services.database.transaction() as transaction:
             assert not connections.mark_unauthorized(transaction, ORG, old)
         assert connections.get(shop.services.database, ORG).health == "ok"
+
+
+class Ahead(datetime):
+    """A machine's clock that is an hour ahead."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Ahead:
+        return cls.fromtimestamp(time() + 3600, tz)
+
+
+@pytest.mark.parametrize("header", ["missing", "fast"])
+def test_a_clock_of_ours_that_is_ahead_moves_no_watermark(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, header: str
+) -> None:
+    monkeypatch.setattr("backmarket.sync.datetime", Ahead)
+    shop.sandbox.settings(assumptions={"date_header": header}, date_skew=7200.0)
+    shop.sell(ORG)
+    shop.sync(ORG)
+    assert state(shop, "watermark <= now()") is True

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 
 from chaos import evidence
 from chaos.grounds import Grounds
-from chaos.rounds import Result, heal, play
+from chaos.rounds import Result, play
 from chaos.schedule import KINDS, plan
 
 CHECKOUT = Path(__file__).parents[1]
@@ -70,7 +71,6 @@ def rounds(seeds: Sequence[int], directory: Path, *, limit: float, off: str = ""
                 yield result
                 if result.wrong:
                     break
-                heal(grounds)
 
 
 def read(results: Path) -> list[dict[str, Any]]:
@@ -88,6 +88,11 @@ def apart() -> None:
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0:
         os.environ[_APART] = "1"
         os.execvp("unshare", ["unshare", "--mount", sys.executable, *sys.orig_argv[1:]])
+
+
+def end_orderly() -> None:
+    """Let SIGTERM end us as Ctrl-C does: what was started is stopped."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -123,4 +128,5 @@ def _tell(result: Result) -> None:
 
 if __name__ == "__main__":
     apart()
+    end_orderly()
     sys.exit(main())

@@ -13,9 +13,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from chaos.__main__ import DIRECTORY, apart
+from chaos.__main__ import DIRECTORY, apart, end_orderly
 from chaos.grounds import Grounds
-from chaos.rounds import heal, play
+from chaos.rounds import play
 from chaos.schedule import Plan, Strike, plan
 
 ROUNDS = 6
@@ -33,6 +33,7 @@ class Proof:
         off: how `chaos/inside` calls it.
         settings: of the product, where that is how it is switched off.
         assumptions: of the API.
+        api_faults: the sandbox's rules.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Proof:
     off: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     assumptions: dict[str, str] = field(default_factory=dict)
+    api_faults: tuple[dict[str, Any], ...] = ()
 
 
 PROOFS = (
@@ -50,7 +52,8 @@ PROOFS = (
         (("second_beat", "nothing", 3.0),),
         ("rows differ",),
         settings={"watermark_overlap": 0.0},
-        assumptions={"date_filter": "exclusive"},
+        assumptions={"date_filter": "exclusive", "date_header": "missing"},
+        api_faults=({"kind": "slow", "seconds": 0.7, "operation": "orders.list", "probability": 0.5, "group": "all"},),
     ),
     Proof("the limiter's sentinel", (("empty_redis", "request", 0.0),), ("above the limit",), off="sentinel"),
     Proof("the state `submitting`", (("kill_worker", "bulk lease", 0.5),), ("sent twice",), off="submitting"),
@@ -79,7 +82,6 @@ def show(proof: Proof) -> bool:
             if found:
                 print(f"without {proof.name}: red after {seed} rounds\n      {found[0]}", flush=True)
                 return True
-            heal(grounds)
     print(f"without {proof.name}: {ROUNDS} rounds did not notice", flush=True)
     return False
 
@@ -92,7 +94,11 @@ def _plan(proof: Proof, seed: int) -> Plan:
         kind, aim, lasts = dice.choice(proof.strikes)
         strikes.append(Strike(kind, 0.8 + 1.3 * number, lasts, aim, dice.randrange(2**16)))  # type: ignore[arg-type]
     return replace(
-        usual, strikes=tuple(strikes), api_faults=(), task_fault=None, assumptions=usual.assumptions | proof.assumptions
+        usual,
+        strikes=tuple(strikes),
+        api_faults=proof.api_faults,
+        task_fault=None,
+        assumptions=usual.assumptions | proof.assumptions,
     )
 
 
@@ -102,4 +108,5 @@ def _directory(proof: Proof) -> Path:
 
 if __name__ == "__main__":
     apart()
+    end_orderly()
     sys.exit(main())

@@ -173,6 +173,7 @@ def plan(seed: int, kinds: Sequence[str] = tuple(KINDS)) -> Plan:
             "list_order": dice.choice(("creation_desc", "creation_asc", "modification_desc", "modification_asc")),
             "past_the_end": dice.choice(("404", "empty")),
             "cookies": dice.choice(("none", "bound")),
+            "date_header": dice.choice(("right", "fast", "missing")),
         },
         duplicates=dice.random() < 0.5,
     )

@@ -253,12 +253,18 @@ def limits_exceeded(round_: Round) -> Iterator[str]:
 
 
 def left_behind(round_: Round) -> Iterator[str]:
-    """No temporary file, no connection of a process that is gone, no transaction that waits for its client."""
+    """No temporary file, no connection too many or of a process that is gone, no transaction without its client."""
     yield from _told("temporary files", {path.name for path in round_.grounds.temporary.iterdir()})
     dead = connections_of_the_dead(
         round_.ask("SELECT application_name FROM pg_stat_activity WHERE application_name ~ '^chaos-[0-9]+$'")
     )
     yield from _told("connections of processes that are gone", set(dead))
+    held = round_.ask(
+        "SELECT application_name FROM pg_stat_activity WHERE application_name ~ '^chaos-[0-9]+$'"
+        " GROUP BY 1 HAVING count(*) > %s",
+        round_.grounds.settings.database_pool_size,
+    )
+    yield from _told("processes with more connections than their pool has", {name for (name,) in held})
     idle = round_.ask(
         "SELECT application_name FROM pg_stat_activity WHERE application_name ~ '^chaos-[0-9]+$'"
         " AND state LIKE 'idle in transaction%%' AND state_change < now() - interval '2 s'"

@@ -28,14 +28,8 @@ test-monitoring: setup ## Try alerts and dashboard with a real Prometheus (needs
 test-compose: setup ## Run docker-compose.yml on a real engine, break it, scale it (root, Debian; a quarter of an hour)
 	@exec $(BIN)/python -m tests.compose $(ARGS)
 
-bench: setup ## Measure first loads, a shared key, 10,000 organizations, fairness, labels, a bulk file, pools (half an hour)
-	@$(BIN)/python -m bench.first_load
-	@$(BIN)/python -m bench.shared_key
-	@$(BIN)/python -m bench.scale
-	@$(BIN)/python -m bench.fairness
-	@$(BIN)/python -m bench.labels
-	@$(BIN)/python -m bench.bulk_file
-	@$(BIN)/python -m bench.pools
+bench: setup ## Compare with dlt and a bare script, see how costs grow, write docs/performance.md (15 minutes)
+	@exec $(BIN)/python -m bench
 
 chaos: setup ## Play 200 rounds of faults, going on where it was left (ARGS="--seeds 17..40 --again")
 	@exec $(BIN)/python -m chaos $(ARGS)

@@ -3,16 +3,19 @@
 No retries, no limiter, no checkpoint, no lease: what is left is what the work itself costs. It prints one JSON line
 with its wall and CPU seconds, counted after its imports.
 
-    python bench/bare.py --database-url URL --base-url URL --token TOKEN --organization ID
+    python bench/bare.py --database-url URL --base-url URL [--resource listings] ORGANIZATION=TOKEN ...
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 import httpx
@@ -32,7 +35,12 @@ LINE = (
     " listing_id orderline_fee product quantity brand product_id backcare backcare_price sales_taxes imei"
     " serial_number condition"
 ).split()
+LISTING = (
+    "id listing_id sku product_id backmarket_id title price currency min_price max_price quantity publication_state"
+    " state grade comment warranty_delay new_battery"
+).split()
 COLUMNS = ", ".join(["orderline_id", *LINE[1:]])
+LISTING_COLUMNS = ", ".join(["listing_id", "legacy_listing_id", *LISTING[2:]])
 
 
 class Envelope(msgspec.Struct):
@@ -46,66 +54,99 @@ Order = msgspec.defstruct(
      ("billing_address", msgspec.Raw, msgspec.Raw(b"null")), ("orderlines", list[msgspec.Raw], [])],
 )  # fmt: skip
 Line = msgspec.defstruct("Line", [(name, Any, None) for name in LINE])
-ENVELOPE, ORDERS, LINES = (msgspec.json.Decoder(kind) for kind in (Envelope, Order, Line))
+Listing = msgspec.defstruct(
+    "Listing", [*((name, Any, None) for name in LISTING), ("shippings", msgspec.Raw, msgspec.Raw(b"null"))]
+)
+ENVELOPE, ORDERS, LINES, LISTINGS = (msgspec.json.Decoder(kind) for kind in (Envelope, Order, Line, Listing))
 local = threading.local()
 
+Page = tuple[str, Envelope]
+"""An organization, and one of its pages."""
 
-def fetch(base_url: str, token: str, page: int) -> Envelope:
+
+def fetch(base_url: str, path: str, token: str, page: int) -> Envelope:
     """One page, on this thread's own client."""
     if not hasattr(local, "client"):
-        local.client = httpx.Client(
-            base_url=base_url,
-            headers={"Authorization": f"Basic {token}", "User-Agent": "BM-Bench-Bare;dev@bench.example"},
-            trust_env=False,
-            timeout=30,
-        )
-    answer = local.client.get("/ws/orders", params={"page": page, "page-size": PAGE_SIZE})
+        local.client = httpx.Client(base_url=base_url, trust_env=False, timeout=30)
+    headers = {"Authorization": f"Basic {token}", "User-Agent": "BM-Bench-Bare;dev@bench.example"}
+    answer = local.client.get(path, params={"page": page, "page-size": PAGE_SIZE}, headers=headers)
     answer.raise_for_status()
     return ENVELOPE.decode(answer.content)
 
 
-def store(connection: psycopg.Connection[Any], organization: str, pages: list[Envelope]) -> None:
+def store_orders(connection: psycopg.Connection[Any], pages: list[Page]) -> None:
     """Some pages into the three tables, in one transaction."""
-    orders = [(ORDERS.decode(raw), raw) for page in pages for raw in page.results]
+    orders = [(organization, ORDERS.decode(raw), raw) for organization, page in pages for raw in page.results]
     with connection.transaction(), connection.cursor() as cursor:
         columns = ", ".join(ORDER)
         with cursor.copy(
             f"COPY backmarket.orders (organization_id, {columns}, shipping_address, billing_address, raw, content)"
             " FROM STDIN"
         ) as copy:
-            for order, raw in orders:
+            for organization, order, raw in orders:
                 values = msgspec.structs.astuple(order)
                 addresses = (bytes(values[-3]).decode(), bytes(values[-2]).decode())
                 copy.write_row((organization, *values[:-3], *addresses, bytes(raw).decode(), 0))
         with cursor.copy(f"COPY backmarket.orderlines (organization_id, {COLUMNS}, raw, order_id) FROM STDIN") as copy:
-            for order, _ in orders:
+            for organization, order, _ in orders:
                 for raw in order.orderlines:
                     line = msgspec.structs.astuple(LINES.decode(raw))
                     copy.write_row((organization, *line, bytes(raw).decode(), order.order_id))
-        with cursor.copy("COPY backmarket.changes (organization_id, resource, external_id, kind) FROM STDIN") as copy:
-            for order, _ in orders:
-                copy.write_row((organization, "orders", str(order.order_id), "created"))
+        note(cursor, "orders", ((organization, order.order_id) for organization, order, _ in orders))
+
+
+def store_listings(connection: psycopg.Connection[Any], pages: list[Page]) -> None:
+    """Some pages into the two tables, in one transaction."""
+    listings = [(organization, LISTINGS.decode(raw), raw) for organization, page in pages for raw in page.results]
+    with connection.transaction(), connection.cursor() as cursor:
+        with cursor.copy(
+            f"COPY backmarket.listings (organization_id, {LISTING_COLUMNS}, shippings, raw, content) FROM STDIN"
+        ) as copy:
+            for organization, listing, raw in listings:
+                *values, shippings = msgspec.structs.astuple(listing)
+                copy.write_row((organization, *values, bytes(shippings).decode(), bytes(raw).decode(), 0))
+        note(cursor, "listings", ((organization, listing.id) for organization, listing, _ in listings))
+
+
+def note(cursor: psycopg.Cursor[Any], resource: str, rows: Iterable[tuple[str, Any]]) -> None:
+    """The events of new rows."""
+    with cursor.copy("COPY backmarket.changes (organization_id, resource, external_id, kind) FROM STDIN") as copy:
+        for organization, key in rows:
+            copy.write_row((organization, resource, str(key), "created"))
+
+
+LISTS = {"orders": ("/ws/orders", store_orders), "listings": ("/ws/listings", store_listings)}
 
 
 def main() -> None:
     """Fetch everything and store it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("database-url", "base-url", "token", "organization"):
-        parser.add_argument(f"--{name}", required=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--database-url", required=True)
+    parser.add_argument("--base-url", required=True)
+    parser.add_argument("--resource", choices=LISTS, default="orders")
+    parser.add_argument("owners", nargs="+", metavar="ORGANIZATION=TOKEN")
     arguments = parser.parse_args()
+    owners = dict(owner.split("=", 1) for owner in arguments.owners)
+    path, store = LISTS[arguments.resource]
     wall, cpu = time.monotonic(), time.process_time()
     with psycopg.connect(arguments.database_url) as connection, ThreadPoolExecutor(THREADS) as pool:
-        first = fetch(arguments.base_url, arguments.token, 1)
-        rest = range(2, -(-first.count // PAGE_SIZE) + 1)
-        batch = [first]
-        for page in pool.map(lambda number: fetch(arguments.base_url, arguments.token, number), rest):
+
+        def pages(wanted: list[tuple[str, int]]) -> Iterator[Page]:
+            found = pool.map(lambda one: fetch(arguments.base_url, path, owners[one[0]], one[1]), wanted)
+            return zip((organization for organization, _ in wanted), found, strict=True)
+
+        first = list(pages([(organization, 1) for organization in owners]))
+        rest = [(who, number) for who, page in first for number in range(2, -(-page.count // PAGE_SIZE) + 1)]
+        batch: list[Page] = []
+        for page in chain(first, pages(rest)):
             batch.append(page)
             if len(batch) == 20:
-                store(connection, arguments.organization, batch)
+                store(connection, batch)
                 batch = []
         if batch:
-            store(connection, arguments.organization, batch)
-    print(json.dumps({"wall": time.monotonic() - wall, "cpu": time.process_time() - cpu, "rows": first.count}))
+            store(connection, batch)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"wall": time.monotonic() - wall, "cpu": time.process_time() - cpu, "memory": peak}))
 
 
 if __name__ == "__main__":

@@ -56,10 +56,8 @@ def main() -> None:
 def _bare(here: Setting) -> dict[str, float]:
     here.empty()
     script = Path(__file__).with_name("bare.py")
-    arguments = ["--database-url", here.database_url, "--base-url", here.sandbox.url, "--token", TOKEN]
-    done = subprocess.run(
-        [sys.executable, str(script), *arguments, "--organization", "bare"], capture_output=True, text=True, check=True
-    )
+    arguments = ["--database-url", here.database_url, "--base-url", here.sandbox.url, f"bare={TOKEN}"]
+    done = subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True, check=True)
     figures: dict[str, float] = json.loads(done.stdout)
     return figures
 

@@ -1,0 +1,229 @@
+"""Who does the same work: our workers, dlt, and the bare script; each against the same sandbox and PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from backmarket.fleet import CHECKOUT, Fleet
+from backmarket.settings import ENV_PREFIX
+from bench.setting import Setting, cpu_seconds, wait_until, workers
+
+BENCH = Path(__file__).parent
+DLT_HOME = CHECKOUT / ".tmp" / "dlt"
+DLT_SCHEMA = "dlt_bench"
+DLT_STATE = CHECKOUT / ".tmp" / "dlt-state"
+DLT_LOCK = BENCH / "requirements-dlt.lock"
+THREADS = 64
+"""Of our worker, that many organizations are loaded at once."""
+CHOSEN = {"WALKING_TURNS": 50, "FETCH_THREADS": 64, "DATABASE_POOL_SIZE": 16}
+"""Settings of ours that are not the defaults, which leave threads to short syncs; there are none here."""
+PATIENCE = 300.0
+"""Seconds that one run may take."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run cost its client processes, without their start.
+
+    Attributes:
+        wall: seconds until it was done.
+        cpu: user and system time, in seconds.
+        memory: the most that all of its processes had, in bytes.
+        error: how it failed; None: it did not.
+    """
+
+    wall: float
+    cpu: float
+    memory: int
+    error: str | None = None
+
+
+class Contestant(Protocol):
+    """Loads lists of organizations into PostgreSQL, as often as it is asked to."""
+
+    def load(self) -> Cost:
+        """Bring the tables up to date."""
+        ...
+
+
+@dataclass
+class Job:
+    """What is to be loaded.
+
+    Attributes:
+        name: a word for it.
+        resource: `orders` or `listings`.
+        tokens: of each organization.
+        limit: requests that an account may send in ten seconds.
+        fresh: nothing is loaded yet; otherwise it goes on from what another one of the same resource and tokens left.
+    """
+
+    resource: str
+    tokens: Mapping[str, str] = field(repr=False)
+    limit: int
+    fresh: bool
+
+
+@dataclass
+class Ours:
+    """One worker process, the dispatcher and beat."""
+
+    here: Setting
+    job: Job
+    fleet: Fleet
+
+    def load(self) -> Cost:
+        """See `Contestant`."""
+        used, began = cpu_seconds(self.fleet), monotonic()
+        if self.job.fresh:
+            for organization, token in self.job.tokens.items():
+                self.here.market.upsert_connection(organization, token, base_url=self.here.sandbox.url)
+            wait_until(self._loaded, PATIENCE, f"the {self.job.resource} are loaded")
+        else:
+            handles = [self.here.market.sync(name, self.job.resource) for name in self.job.tokens]
+            for handle in handles:
+                handle.wait(PATIENCE)
+        wall = monotonic() - began
+        return Cost(wall, cpu_seconds(self.fleet) - used, sum(map(peak, self.fleet.pids.values())))
+
+    def _loaded(self) -> bool:
+        return bool(self.here.execute(_LOADED, self.job.resource)[0][0] == len(self.job.tokens))
+
+
+@contextmanager
+def ours(here: Setting, job: Job) -> Iterator[Contestant]:
+    """Our processes, ready."""
+    if job.fresh:
+        here.empty()
+    here.only(job.resource)
+    chosen = {"RATE_LIMIT": job.limit, **CHOSEN}
+    environment = here.environment | {f"{ENV_PREFIX}{name}": str(value) for name, value in chosen.items()}
+    with workers(environment, "sync", concurrency=THREADS) as fleet:
+        yield Ours(here, job, fleet)
+
+
+@dataclass
+class Dlt:
+    """A dlt pipeline in a process that lives from its first run to its last one."""
+
+    job: dict[str, Any]
+    process: subprocess.Popen[str]
+
+    def load(self) -> Cost:
+        """See `Contestant`."""
+        return Cost(**self._ask(self.job))
+
+    def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
+        assert self.process.stdin
+        assert self.process.stdout
+        print(json.dumps(job), file=self.process.stdin, flush=True)
+        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return answer
+
+
+@contextmanager
+def dlt(here: Setting, job: Job) -> Iterator[Contestant]:
+    """dlt, with its imports done."""
+    if job.fresh:
+        here.execute(f"DROP SCHEMA IF EXISTS {DLT_SCHEMA}, {DLT_SCHEMA}_staging CASCADE")
+        shutil.rmtree(DLT_STATE, ignore_errors=True)
+    about = {
+        "base_url": here.sandbox.url,
+        "database_url": with_password(here.database_url),
+        "directory": str(DLT_STATE),
+        "name": DLT_SCHEMA,
+        "resource": job.resource,
+        "tokens": dict(job.tokens),
+    }
+    with subprocess.Popen(
+        [str(dlt_python()), str(BENCH / "dlt_load.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdout.readline()
+        yield Dlt(about, process)
+        process.stdin.close()
+        process.wait(PATIENCE)
+
+
+@dataclass
+class Bare:
+    """A process for each run."""
+
+    here: Setting
+    job: Job
+
+    def load(self) -> Cost:
+        """See `Contestant`."""
+        owners = [f"{organization}={token}" for organization, token in self.job.tokens.items()]
+        arguments = ["--database-url", self.here.database_url, "--base-url", self.here.sandbox.url]
+        began = monotonic()
+        done = subprocess.run(
+            [sys.executable, str(BENCH / "bare.py"), *arguments, "--resource", self.job.resource, *owners],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            return Cost(monotonic() - began, 0.0, 0, done.stderr.strip().splitlines()[-1])
+        return Cost(**json.loads(done.stdout))
+
+
+@contextmanager
+def bare(here: Setting, job: Job) -> Iterator[Contestant]:
+    """The bare script, with empty tables: it knows nothing else."""
+    here.empty()
+    yield Bare(here, job)
+
+
+def dlt_python() -> Path:
+    """The interpreter of dlt's own virtual environment, which is made the first time."""
+    python = DLT_HOME / "bin" / "python"
+    if not (DLT_HOME / "complete").exists():
+        shutil.rmtree(DLT_HOME, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", str(DLT_HOME)], check=True)
+        install = ["-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", str(DLT_LOCK)]
+        subprocess.run([str(python), *install], check=True)
+        (DLT_HOME / "complete").touch()
+    return python
+
+
+def with_password(url: str) -> str:
+    """The same database with a password, which the embedded server does not ask for, and dlt does."""
+    parts = conninfo_to_dict(url)
+    host, port = quote(str(parts["host"]), safe=""), parts.get("port", 5432)
+    return f"postgresql://{parts['user']}:none@{host}:{port}/{parts['dbname']}"
+
+
+def peak(pid: int) -> int:
+    """The most memory that a process has had, in bytes."""
+    (line,) = (each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each.startswith("VmHWM"))
+    return 1024 * int(line.split()[1])
+
+
+def rows_written(url: str) -> int:
+    """Rows inserted, updated and deleted in all tables that are there, since the server began.
+
+    Whoever wrote them has ended: a connection writes its figures down when it does.
+    """
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute(_WRITTEN).fetchone()
+    return int(row[0]) if row else 0
+
+
+_LOADED = "SELECT count(*) FROM backmarket.sync_state WHERE resource = %s AND last_success_at IS NOT NULL"
+
+_WRITTEN = "SELECT COALESCE(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_user_tables"

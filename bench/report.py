@@ -1,0 +1,142 @@
+"""The figures of `bench.compare` and `bench.growth`, as tables and plots in docs/performance.md.
+
+    python -m bench.report
+
+Whatever stands between the marks is written anew.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from backmarket.fleet import CHECKOUT
+from bench import compare, drawing, growth
+from bench.setting import machine
+
+PAGE = CHECKOUT / "docs" / "performance.md"
+PLOTS = CHECKOUT / "docs" / "performance"
+MARK = "<!-- {}: written by `make bench` -->"
+GOAL = 3.0
+"""How many times faster than dlt."""
+
+Figures = dict[str, dict[str, Any]]
+
+
+def main() -> None:
+    """Write the report."""
+    page = PAGE.read_text()
+    PLOTS.mkdir(exist_ok=True)
+    if compare.RESULTS.exists():
+        results = json.loads(compare.RESULTS.read_text())
+        page = between(page, "comparison", comparison(results))
+        draw_comparison(results)
+    if growth.RESULTS.exists():
+        lines = json.loads(growth.RESULTS.read_text())
+        page = between(page, "growth", grown(lines))
+        draw_growth(lines)
+    PAGE.write_text(page)
+    print(f"The report is {PAGE.relative_to(CHECKOUT)}.")
+
+
+def between(page: str, name: str, words: str) -> str:
+    """The page with other words between a pair of marks."""
+    begin, end = MARK.format(name), MARK.format(f"end of {name}")
+    return re.sub(
+        f"{re.escape(begin)}.*{re.escape(end)}", lambda _: f"{begin}\n\n{words}\n\n{end}", page, flags=re.DOTALL
+    )
+
+
+def comparison(results: Figures) -> str:
+    """A table of ratios, and one of all figures."""
+    titles = {each.name: each.title for chain in compare.scenarios(20_000) for each in chain}
+    known = [name for name in titles if name in results]
+    ratios = [[titles[name], *ratios_of(results[name])] for name in known]
+    rows = [[titles[name], who, *figures_of(one)] for name in known for who, one in results[name].items()]
+    head = ["", "wall: dlt / ours", "CPU: dlt / ours", "CPU: ours / bare", "complete: ours, dlt, bare"]
+    full = ["", "", "wall", "CPU", "memory", "requests", "first to last request", "rows written", "violations"]
+    return "\n\n".join([f"{machine()}.", table(head, ratios), table(full, rows)])
+
+
+def ratios_of(results: dict[str, Any]) -> list[str]:
+    """Of one scenario."""
+    ours, dlt, bare = (results.get(who) for who in ("ours", "dlt", "bare"))
+    complete = ", ".join(f"{one['complete']:.2%}".replace("100.00%", "all") for one in results.values())
+    return [
+        "failed" if dlt and dlt["error"] else ratio(dlt, ours, "wall"),
+        "failed" if dlt and dlt["error"] else ratio(dlt, ours, "cpu"),
+        "failed" if bare and bare["error"] else ratio(ours, bare, "cpu"),
+        complete,
+    ]
+
+
+def ratio(one: dict[str, Any] | None, other: dict[str, Any] | None, figure: str) -> str:
+    """How many times the other's."""
+    return f"{one[figure] / other[figure]:.2f}" if one and other and other[figure] else ""
+
+
+def figures_of(one: dict[str, Any]) -> list[str]:
+    """Of one contestant."""
+    failed = " (failed)" if one["error"] else ""
+    return [
+        f"{one['wall']:.2f} s{failed}",
+        f"{one['cpu']:.3f} s" if one["cpu"] else "",
+        f"{one['memory'] / 2**20:.0f} MiB" if one["memory"] else "",
+        f"{one['requests']:g}",
+        f"{one['span']:.1f} s",
+        f"{one['rows']:,.0f}",
+        f"{one['violations']}",
+    ]
+
+
+def grown(lines: Figures) -> str:
+    """A table for each line."""
+    parts = [f"{machine()}."]
+    for name, word in (("organizations", "a sync of each of"), ("orders", "each order of")):
+        head = [word, "ours", "PostgreSQL", "statements", "requests", "turns"]
+        rows = [
+            [f"{int(size):,} {name}", f"{p['ours']:.3f} ms", f"{p['postgres']:.3f} ms"]
+            + [f"{p[each]:.4g}" for each in ("statements", "requests", "turns")]
+            for size, p in lines[name].items()
+        ]
+        parts.append(table(head, rows))
+    return "\n\n".join(parts)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """In Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+
+
+def draw_comparison(results: Figures) -> None:
+    """Seconds, and seconds of CPU, of those that came to an end."""
+    titles = {each.name: each.title for chain in compare.scenarios(20_000) for each in chain}
+    for figure, title in (("wall", "Seconds until it is done"), ("cpu", "Seconds of CPU of the client processes")):
+        shown = {
+            titles[name]: {who: one[figure] for who, one in results[name].items() if not one["error"]}
+            for name in titles
+            if name in results
+        }
+        save(f"comparison-{figure}.svg", drawing.bars(title, "s", shown))
+
+
+def draw_growth(lines: Figures) -> None:
+    """CPU by size."""
+    for name, what in (("organizations", "a quiet sync of one organization"), ("orders", "the first load of an order")):
+        shown = {
+            label: {int(size): point[key] for size, point in lines[name].items()}
+            for label, key in (("our processes", "ours"), ("PostgreSQL", "postgres"))
+        }
+        save(f"growth-{name}.svg", drawing.lines(f"CPU of {what}, by the number of {name}", "ms", shown))
+
+
+def save(name: str, drawn: str) -> None:
+    """Keep a plot beside the page."""
+    Path(PLOTS / name).write_text(drawn)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The benchmarks in their short form: they run, and what they count, which hangs on no machine, is right."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+
+from bench import drawing, growth, report
+from bench.compare import Result, Scenario, run
+
+ORDERS = 400
+PAGES = ORDERS // 50
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, dict[str, Result]]:
+    chain = [
+        Scenario("first", "at first", "orders", ORDERS),
+        Scenario("changed", "20 changed", "orders", ORDERS, changes=20),
+    ]
+    return run([chain], 0.0, ("ours", "bare"))
+
+
+def test_a_first_load_asks_for_each_page_and_writes_each_row_once(results: dict[str, dict[str, Result]]) -> None:
+    ours, bare = results["first"]["ours"], results["first"]["bare"]
+    assert (ours.error, bare.error, ours.complete) == (None, None, 1.0)
+    assert ours.requests == bare.requests == PAGES
+    # each has a seller of its own, whose orders have a few lines more or less
+    assert ours.rows == pytest.approx(bare.rows, rel=0.1), "orders, their lines and events, and little beside them"
+
+
+def test_twenty_changes_write_twenty_orders(results: dict[str, dict[str, Result]]) -> None:
+    changed = results["changed"]["ours"]
+    assert changed.complete == 1.0
+    assert changed.requests <= 3, "what changed within the overlap comes again"
+    assert 20 + 20 <= changed.rows < 20 + 20 + 25, "the orders and their events; lines that changed, too"
+
+
+def test_what_an_organization_costs_hangs_on_no_other() -> None:
+    few, many = growth.of_organizations([20, 60], rounds=1, syncs=60).values()
+    for point in (few, many):
+        assert (point.statements, point.requests, point.turns) == pytest.approx((2, 1, 1), abs=0.2)
+
+
+def test_the_report_is_well_formed() -> None:
+    one = {"wall": 1.0, "cpu": 0.5, "memory": 2**20, "requests": 3, "span": 0.1, "rows": 9, "complete": 1.0}
+    found = {"first": {"ours": one | {"violations": 0, "error": None}, "dlt": one | {"violations": 1, "error": "x"}}}
+    assert "| 20,000 orders at first | failed | failed |" in report.comparison(found)
+    point = {"ours": 1.0, "postgres": 2.0, "statements": 2, "requests": 1, "turns": 1}
+    assert "| 1,000 orders | 1.000 ms | 2.000 ms | 2 | 1 | 1 |" in report.grown(
+        {"organizations": {"100": point}, "orders": {"1000": point}}
+    )
+    for drawn in (
+        drawing.bars("a < b", "s", {"one": {"ours": 0.02, "dlt": 30}, "two": {"ours": 1.0}}),
+        drawing.lines("c", "ms", {"ours": {100: 1.0, 1000: 1.1}}),
+    ):
+        assert ElementTree.fromstring(drawn).tag.endswith("svg")
+
+
+def test_the_page_has_the_marks_of_the_report() -> None:
+    page = report.PAGE.read_text()
+    for name in ("comparison", "growth"):
+        assert "new words" in report.between(page, name, "new words")

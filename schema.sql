@@ -11,8 +11,8 @@ DECLARE
 BEGIN
     IF to_regclass('backmarket.schema_version') IS NOT NULL THEN
         SELECT max(version) INTO found FROM backmarket.schema_version;
-        IF found <> 2 THEN
-            RAISE EXCEPTION 'The database has schema version %, and this file makes version 2: run `backmarket db migrate`.',
+        IF found <> 3 THEN
+            RAISE EXCEPTION 'The database has schema version %, and this file makes version 3: run `backmarket db migrate`.',
                 found;
         END IF;
     END IF;
@@ -233,6 +233,8 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_runs (
     error text,
     error_request_id text,
     error_cf_ray text,
+    -- seconds that the copies were behind when it ended, before it put that right; null: never synced before
+    behind double precision,
     -- finds the newest runs of one organization and resource
     PRIMARY KEY (organization_id, resource, id, finished_at)
 ) PARTITION BY RANGE (finished_at);
@@ -277,6 +279,12 @@ CREATE TABLE IF NOT EXISTS backmarket.orders (
 COMMENT ON TABLE backmarket.orders IS 'Orders, as the API last showed them';
 CREATE INDEX IF NOT EXISTS orders_newest ON backmarket.orders (
     organization_id, COALESCE(date_creation, '-infinity') DESC, order_id DESC);
+-- the newest of one state (nearly all are 9: those of it are found as any), of one country; and by a tracking number
+CREATE INDEX IF NOT EXISTS orders_state ON backmarket.orders (
+    organization_id, state, COALESCE(date_creation, '-infinity') DESC, order_id DESC) WHERE state <> 9;
+CREATE INDEX IF NOT EXISTS orders_country ON backmarket.orders (
+    organization_id, country_code, COALESCE(date_creation, '-infinity') DESC, order_id DESC);
+CREATE INDEX IF NOT EXISTS orders_tracking ON backmarket.orders (organization_id, tracking_number);
 -- whose personal data may be old enough to be erased
 CREATE INDEX IF NOT EXISTS orders_erasable ON backmarket.orders (COALESCE(date_creation, '-infinity'))
 WHERE erased_at IS NULL;
@@ -748,6 +756,8 @@ CREATE TABLE IF NOT EXISTS backmarket.changes (
 ) PARTITION BY RANGE (recorded_at);
 COMMENT ON TABLE backmarket.changes IS 'Append-only: what was created, updated or removed, written in the transaction that did it';
 CREATE INDEX IF NOT EXISTS changes_organization ON backmarket.changes (organization_id, transaction_id, id);
+-- the history of one row
+CREATE INDEX IF NOT EXISTS changes_row ON backmarket.changes (organization_id, external_id);
 
 CREATE TABLE IF NOT EXISTS backmarket.feed_marks (
     mark text PRIMARY KEY CHECK (mark IN (
@@ -889,4 +899,4 @@ BEGIN
 END
 $$;
 
-INSERT INTO backmarket.schema_version (version) VALUES (2) ON CONFLICT DO NOTHING;
+INSERT INTO backmarket.schema_version (version) VALUES (3) ON CONFLICT DO NOTHING;

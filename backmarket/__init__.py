@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from backmarket.errors import BackMarketError
     from backmarket.facade import BackMarket
     from backmarket.labels.stored import Label, LabelState
+    from backmarket.lags import LagSample
     from backmarket.listings import Grade, Listing, PublicationState
     from backmarket.orders import Order, OrderLine, OrderLineState, OrderState
+    from backmarket.overview import Overview
     from backmarket.pages import Page
     from backmarket.producer import Producer
     from backmarket.schedule import ScheduleEntry
     from backmarket.shipments import Delivery, Return, StoredLabel
+    from backmarket.waiting import Waiting
     from backmarket.writes.handle import WriteHandle, WriteOutcome
     from backmarket.writes.write import Write, WriteState
 
@@ -49,11 +52,13 @@ _HOMES = {
     "Grade": "listings",
     "Label": "labels.stored",
     "LabelState": "labels.stored",
+    "LagSample": "lags",
     "Listing": "listings",
     "Order": "orders",
     "OrderLine": "orders",
     "OrderLineState": "orders",
     "OrderState": "orders",
+    "Overview": "overview",
     "Page": "pages",
     "Producer": "producer",
     "PublicationState": "listings",
@@ -62,6 +67,7 @@ _HOMES = {
     "ScheduleEntry": "schedule",
     "StoredLabel": "shipments",
     "TaskStatus": "api_tasks",
+    "Waiting": "waiting",
     "Write": "writes.write",
     "WriteHandle": "writes.handle",
     "WriteOutcome": "writes.handle",
@@ -85,11 +91,13 @@ __all__ = [
     "Grade",
     "Label",
     "LabelState",
+    "LagSample",
     "Listing",
     "Order",
     "OrderLine",
     "OrderLineState",
     "OrderState",
+    "Overview",
     "Page",
     "Producer",
     "PublicationState",
@@ -98,6 +106,7 @@ __all__ = [
     "ScheduleEntry",
     "StoredLabel",
     "TaskStatus",
+    "Waiting",
     "Write",
     "WriteHandle",
     "WriteOutcome",

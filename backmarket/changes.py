@@ -135,6 +135,34 @@ def get_changes(
         return _read(transaction, after, where or ChangeFilter(), limit)
 
 
+def get_history(
+    database: Database, organization_id: str, resource: str, external_id: object, *, limit: int = 100
+) -> list[Change]:
+    """The events of one row that are kept, the newest first.
+
+    Args:
+        database: where.
+        organization_id: whose.
+        resource: such as `orders`.
+        external_id: the row's id at Back Market.
+        limit: 1 to 10,000.
+
+    Raises:
+        InvalidArgument: a limit or resource that can't be.
+    """
+    if not 1 <= limit <= LARGEST_PAGE:
+        raise InvalidArgument(f"limit must be 1 to {LARGEST_PAGE}, not {limit}.")
+    where = ChangeFilter(organization_id, resource)
+    values = {
+        "organization_id": where.organization_id,
+        "resource": where.resource,
+        "external_id": str(external_id),
+        "limit": limit,
+    }
+    with database.transaction() as transaction, transaction.cursor(row_factory=class_row(Change)) as cursor:
+        return cursor.execute(_HISTORY, values).fetchall()
+
+
 def get_cursor(database: Database) -> str:
     """The end of the feed now: take it, read the tables, and follow the feed from it."""
     return get_changes(database, NOW, limit=1).next_cursor
@@ -322,12 +350,20 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text || ':0',
     COALESCE((SELECT transaction_id || ':' || id FROM backmarket.feed_marks WHERE mark = 'dropped'), '0:0')
 """
 
-_PAGE = """
+_EVENTS = """
 SELECT c.transaction_id || ':' || c.id AS cursor, c.organization_id, c.resource, c.external_id, c.kind, c.fields,
     c.recorded_at
 FROM backmarket.changes c
+"""
+
+_HISTORY = f"""{_EVENTS}
+WHERE c.organization_id = %(organization_id)s AND c.external_id = %(external_id)s AND c.resource = %(resource)s
+ORDER BY c.transaction_id DESC, c.id DESC LIMIT %(limit)s
+"""
+
+_PAGE = f"""{_EVENTS}
 WHERE (c.transaction_id, c.id) > (%(transaction)s::text::xid8, %(id)s::bigint)
-  AND (c.transaction_id, c.id) <= (%(last_transaction)s::text::xid8, %(last_id)s::bigint) AND {}
+  AND (c.transaction_id, c.id) <= (%(last_transaction)s::text::xid8, %(last_id)s::bigint) AND {{}}
 ORDER BY c.transaction_id, c.id LIMIT %(limit)s
 """
 

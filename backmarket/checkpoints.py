@@ -175,8 +175,9 @@ SET ids = w.ids || excluded.ids, newcomers = w.newcomers || excluded.newcomers
 _RUN = """
 INSERT INTO backmarket.sync_runs (organization_id, resource, kind, outcome, started_at, serving,
     requests, rows_created, rows_updated, rows_unchanged, rows_removed, rows_rejected,
-    error_code, error, error_request_id, error_cf_ray)
-VALUES (%(organization)s, %(resource)s, %(kind)s, %(outcome)s, %(started_at)s, %(serving)s,
+    error_code, error, error_request_id, error_cf_ray, behind)
+SELECT organization_id, resource, %(kind)s, %(outcome)s, %(started_at)s, %(serving)s,
     %(requests)s, %(rows_created)s, %(rows_updated)s, %(rows_unchanged)s, %(rows_removed)s, %(rows_rejected)s,
-    %(code)s, %(message)s, %(request_id)s, %(cf_ray)s)
+    %(code)s, %(message)s, %(request_id)s, %(cf_ray)s, extract(epoch FROM now() - last_success_at)
+FROM backmarket.sync_state WHERE organization_id = %(organization)s AND resource = %(resource)s
 """

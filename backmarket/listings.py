@@ -76,11 +76,13 @@ class ListingFilter:
         publication_state: known or not.
         min_quantity: so many on sale or more.
         max_quantity: so many on sale or fewer.
+        search: a part of the SKU or of the title, without regard to case. It reads all listings of the organization.
     """
 
     publication_state: int | None = None
     min_quantity: int | None = None
     max_quantity: int | None = None
+    search: str | None = None
 
 
 def listing_key(listing_id: UUID | str | int) -> UUID | int:
@@ -133,6 +135,8 @@ STORED_LISTINGS = Stored(
         "publication_state": "listings.publication_state = %(publication_state)s",
         "min_quantity": "listings.quantity >= %(min_quantity)s",
         "max_quantity": "listings.quantity <= %(max_quantity)s",
+        "search": "(position(lower(%(search)s) IN lower(listings.sku)) > 0"
+        " OR position(lower(%(search)s) IN lower(listings.title)) > 0)",
     },
     UUID,
 )

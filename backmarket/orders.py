@@ -37,6 +37,10 @@ class OrderLineState(IntEnum):
     ON_HOLD = 9
 
 
+NEXT_STATES: dict[int, frozenset[int]] = {1: frozenset({2, 4}), 2: frozenset({3, 5}), 3: frozenset({6})}
+"""Where a seller may move a line of each state to (schema `OrderLineState`); from all others there is no way on."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """An order as the API last showed it. Its `repr` shows no personal data."""
@@ -110,6 +114,11 @@ class OrderLine:
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", known(OrderLineState, self.state))
 
+    @property
+    def next_states(self) -> tuple[OrderLineState, ...]:
+        """Where `update_order` may move it from here, by the document; empty: nowhere."""
+        return tuple(OrderLineState(each) for each in sorted(NEXT_STATES.get(self.state or 0, ())))
+
 
 @dataclass(frozen=True, slots=True)
 class OrderFilter:
@@ -122,6 +131,7 @@ class OrderFilter:
         created_before: created earlier.
         modified_after: modified then or later.
         sku: with a line of this SKU, without regard to case.
+        tracking_number: of its parcel, as it is written there.
     """
 
     state: int | None = None
@@ -130,6 +140,7 @@ class OrderFilter:
     created_before: datetime | None = None
     modified_after: datetime | None = None
     sku: str | None = None
+    tracking_number: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +173,7 @@ STORED_ORDERS = Stored(
         "modified_after": "orders.date_modification >= %(modified_after)s",
         "sku": "EXISTS (SELECT FROM backmarket.orderlines WHERE orderlines.organization_id = orders.organization_id"
         f" AND orderlines.order_id = orders.order_id AND orderlines.removed_at IS NULL AND {_OF_SKU})",
+        "tracking_number": "orders.tracking_number = %(tracking_number)s",
     },
 )
 STORED_ORDERLINES = Stored(

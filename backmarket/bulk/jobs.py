@@ -22,12 +22,13 @@ from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError, BulkCancelled, BulkJobNotFound, InvalidArgument
 from backmarket.messages import Nudge
 from backmarket.object_keys import bulk_job_prefix
+from backmarket.pages import LARGEST_PAGE
 from backmarket.services import Services
 from backmarket.settings import Settings
 
 __all__ = [
     "Job", "JobState", "LineOutcome", "NewPart", "Outcome", "Part", "PartState", "Resolution", "Submission", "cancel",
-    "get", "hasten", "new_id", "parts", "resolve", "submit",
+    "get", "hasten", "new_id", "parts", "parts_in", "resolve", "submit",
 ]  # fmt: skip
 
 PARTS_AT_ONCE = 100
@@ -131,6 +132,23 @@ def parts(database: Database, organization_id: str, job_id: int) -> Iterator[Par
         if len(found) < PARTS_AT_ONCE:
             return
         number = found[-1].number
+
+
+def parts_in(database: Database, organization_id: str, job_id: int, states: Iterable[str], *, limit: int) -> list[Part]:
+    """The first parts of a job that are in these states.
+
+    Raises:
+        BulkJobNotFound: there is no such job.
+        InvalidArgument: there is no such state, or a limit that can't be.
+    """
+    wanted = [each for each in PartState if each in set(states)]
+    if len(wanted) != len(set(states)):
+        raise InvalidArgument(f"There is a state that is none: there are {', '.join(PartState)}.")
+    if not 1 <= limit <= LARGEST_PAGE:
+        raise InvalidArgument(f"limit must be 1 to {LARGEST_PAGE}, not {limit}.")
+    with database.transaction() as transaction:
+        _job(transaction, organization_id, job_id)
+        return rows.parts_in(transaction, organization_id, job_id, wanted, limit=limit)
 
 
 def cancel(services: Services, organization_id: str, job_id: int) -> Job:

@@ -83,6 +83,15 @@ def parts_after(transaction: Transaction, organization_id: str, job_id: int, num
         return cursor.execute(statement.encode(), (organization_id, job_id, number, limit)).fetchall()
 
 
+def parts_in(
+    transaction: Transaction, organization_id: str, job_id: int, states: Sequence[PartState], *, limit: int
+) -> list[Part]:
+    """The first parts of a job that are in these states."""
+    with transaction.cursor(row_factory=class_row(Part)) as cursor:
+        statement = f"{PARTS} WHERE organization_id = %s AND job_id = %s AND state = ANY(%s) ORDER BY number LIMIT %s"
+        return cursor.execute(statement.encode(), (organization_id, job_id, [*states], limit)).fetchall()
+
+
 def due_parts(transaction: Transaction, organization_id: str, states: Sequence[PartState], *, limit: int) -> list[Part]:
     """Parts in these states that are due, the longest due first."""
     with transaction.cursor(row_factory=class_row(Part)) as cursor:

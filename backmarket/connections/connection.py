@@ -18,7 +18,7 @@ from backmarket.errors import (
 
 KEY_CLEARED = "The key of this connection was cleared: connect it again with a key (`connections add`)."
 
-_SELECT = """
+SELECT = """
 SELECT organization_id, generation, enabled, api_key IS NOT NULL AS has_api_key, environment, region, locale, base_url,
     unauthorized_at, last_error_at, last_error_code, last_error, last_error_request_id, last_error_cf_ray,
     created_at, updated_at
@@ -101,7 +101,7 @@ def get_all(database: Database, *, after: str = "", limit: int = 1000) -> list[C
         transaction.cursor(row_factory=class_row(Connection)) as cursor,
     ):
         return cursor.execute(
-            f"{_SELECT} WHERE organization_id > %s ORDER BY organization_id LIMIT %s", (after, limit)
+            f"{SELECT} WHERE organization_id > %s ORDER BY organization_id LIMIT %s", (after, limit)
         ).fetchall()
 
 
@@ -134,7 +134,7 @@ def select(transaction: Transaction, organization_id: str) -> Connection:
         ConnectionNotFound: there is none.
     """
     with transaction.cursor(row_factory=class_row(Connection)) as cursor:
-        connection = cursor.execute(f"{_SELECT} WHERE organization_id = %s", (organization_id,)).fetchone()
+        connection = cursor.execute(f"{SELECT} WHERE organization_id = %s", (organization_id,)).fetchone()
     if connection is None:
         raise not_found()
     return connection

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from backmarket import deletions, work
 from backmarket.bulk.ending import abandon
 from backmarket.connections.account import Account
@@ -15,6 +17,7 @@ from backmarket.resources import RESOURCES
 from backmarket.settings import Settings
 from backmarket.vault import Vault
 
+_PARTS = ("environment", "region", "locale", "base_url")
 COPIES = ("orders", "orderlines", "listings", "deliveries", "returns")
 """The tables that hold an organization's rows."""
 
@@ -42,40 +45,95 @@ def upsert(
     name = account_name(account.api_key, settings.need("limiter_key"))
     with database.transaction() as transaction:
         lock(transaction, account.organization_id)
-        before = transaction.execute(
-            "SELECT account, region, environment, base_url FROM backmarket.connections"
-            " WHERE organization_id = %s FOR UPDATE",
-            (account.organization_id,),
+        return _write(transaction, vault, account, name, discard_rows=discard_rows)
+
+
+def change(
+    database: Database,
+    vault: Vault,
+    settings: Settings,
+    organization_id: str,
+    changes: Mapping[str, str | None],
+    *,
+    discard_rows: bool = False,
+) -> Connection:
+    """Change where a connection leads, with the key that it has; see `upsert`.
+
+    Args:
+        database: where.
+        vault: decrypts the key, and encrypts it again.
+        settings: which base URLs are allowed.
+        organization_id: whose.
+        changes: of `environment`, `region`, `locale` and `base_url`; what is not named stays.
+        discard_rows: see `upsert`.
+
+    Raises:
+        ConnectionNotFound: there is none.
+        ApiKeyMissing: its key was cleared.
+        InvalidArgument: see `upsert`.
+        SettingsError: its key can't be decrypted.
+    """
+    with database.transaction() as transaction:
+        lock(transaction, organization_id)
+        stored = select(transaction, organization_id)
+        row = transaction.execute(
+            "SELECT api_key, account FROM backmarket.connections WHERE organization_id = %s", (organization_id,)
         ).fetchone()
-        after = (name, account.region, account.environment, account.base_url)
-        renewed = before is not None and before != after
-        if before is not None and before[1:3] != after[1:3]:
-            _leave_market(transaction, account.organization_id, discard_rows=discard_rows)
+        if row is None or row[0] is None:
+            raise ApiKeyMissing(KEY_CLEARED)
+        parts = {name: changes.get(name, getattr(stored, name)) for name in _PARTS}
+        account = Account(organization_id, vault.decrypt(row[0]), **parts).checked(settings)
+        return _write(transaction, vault, account, row[1], discard_rows=discard_rows, enabled=stored.enabled)
+
+
+def _write(
+    transaction: Transaction, vault: Vault, account: Account, name: str, *, discard_rows: bool, enabled: bool = True
+) -> Connection:
+    """Write a connection down; the organization is locked.
+
+    Args:
+        transaction: where.
+        vault: encrypts the key.
+        account: checked.
+        name: under which the limiter knows the key.
+        discard_rows: see `upsert`.
+        enabled: whether it is asked.
+    """
+    before = transaction.execute(
+        "SELECT account, region, environment, base_url FROM backmarket.connections"
+        " WHERE organization_id = %s FOR UPDATE",
+        (account.organization_id,),
+    ).fetchone()
+    after = (name, account.region, account.environment, account.base_url)
+    renewed = before is not None and before != after
+    if before is not None and before[1:3] != after[1:3]:
+        _leave_market(transaction, account.organization_id, discard_rows=discard_rows)
+    transaction.execute(
+        _UPSERT,
+        {
+            "organization": account.organization_id,
+            "api_key": vault.encrypt(account.api_key),
+            "account": name,
+            "environment": account.environment,
+            "region": account.region,
+            "locale": account.locale,
+            "base_url": account.base_url,
+            "renewed": renewed,
+            "enabled": enabled,
+        },
+    )
+    transaction.execute(_INSERT_STATES, (account.organization_id,))
+    if renewed:
+        _begin_again(transaction, account.organization_id)
+        if before is not None and before[1:] != after[1:]:
+            abandon(transaction, account.organization_id, _market_left())
+    else:
         transaction.execute(
-            _UPSERT,
-            {
-                "organization": account.organization_id,
-                "api_key": vault.encrypt(account.api_key),
-                "account": name,
-                "environment": account.environment,
-                "region": account.region,
-                "locale": account.locale,
-                "base_url": account.base_url,
-                "renewed": renewed,
-            },
+            f"UPDATE backmarket.sync_state SET next_due_at = {DUE_IN_TURN}, nudged_until = NULL"
+            " WHERE organization_id = %s",
+            (account.organization_id,),
         )
-        transaction.execute(_INSERT_STATES, (account.organization_id,))
-        if renewed:
-            _begin_again(transaction, account.organization_id)
-            if before is not None and before[1:] != after[1:]:
-                abandon(transaction, account.organization_id, _market_left())
-        else:
-            transaction.execute(
-                f"UPDATE backmarket.sync_state SET next_due_at = {DUE_IN_TURN}, nudged_until = NULL"
-                " WHERE organization_id = %s",
-                (account.organization_id,),
-            )
-        return select(transaction, account.organization_id)
+    return select(transaction, account.organization_id)
 
 
 def disable(database: Database, organization_id: str, *, clear_api_key: bool = False) -> Connection:
@@ -227,7 +285,7 @@ VALUES (%(organization)s, pg_current_xact_id()::text::bigint, %(api_key)s, %(acc
 ON CONFLICT (organization_id) DO UPDATE SET
     api_key = excluded.api_key, account = excluded.account, environment = excluded.environment,
     region = excluded.region, locale = excluded.locale, base_url = excluded.base_url,
-    enabled = true, updated_at = now(),
+    enabled = %(enabled)s, updated_at = now(),
     generation = c.generation + CASE WHEN %(renewed)s THEN 1 ELSE 0 END,
     unauthorized_at = CASE WHEN %(renewed)s THEN NULL ELSE c.unauthorized_at END,
     last_error_at = CASE WHEN %(renewed)s THEN NULL ELSE c.last_error_at END,

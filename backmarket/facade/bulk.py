@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from backmarket.bulk import jobs, queries, reports, submitting
 from backmarket.bulk.handle import BulkHandle, BulkSyncOutcome
 from backmarket.bulk.jobs import Resolution
 from backmarket.bulk.options import Options
-from backmarket.bulk.rows import Job, JobState, Part
+from backmarket.bulk.rows import Job, JobState, Part, PartState
 from backmarket.bulk.submitting import FileCheck, PreparedFile
 from backmarket.errors import BulkJobNotFound
 from backmarket.facade.noun import Noun
@@ -184,6 +185,23 @@ class Bulk(Noun):
         """
         jobs.get(self._services.database, organization_id, job_id)
         return list(jobs.parts(self._services.database, organization_id, job_id))
+
+    def get_bulk_parts_in(
+        self, organization_id: str, job_id: int, states: Collection[PartState | str], *, limit: int = 50
+    ) -> list[Part]:
+        """The first parts of a job that are in some states, such as those that need a look.
+
+        Args:
+            organization_id: whose.
+            job_id: which job.
+            states: of `pending`, `submitting`, `submitted`, `done`, `failed`, `unknown` and `cancelled`.
+            limit: 1 to 1000.
+
+        Raises:
+            BulkJobNotFound: there is no such job.
+            InvalidArgument: an argument that can't be.
+        """
+        return jobs.parts_in(self._services.database, organization_id, job_id, states, limit=limit)
 
     def get_bulk_handle(self, organization_id: str, job_id: int) -> BulkHandle:
         """A handle of a job that was submitted before; its `expected_duration` is what is left.

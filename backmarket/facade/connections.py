@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TypedDict, Unpack
+
 from backmarket import (
     checks,
     connections,
+    overview,
     status,
 )
 from backmarket.checks import ConnectionCheck
 from backmarket.connections import Account, Connection
 from backmarket.facade.noun import Noun
 from backmarket.status import ConnectionStatus
+
+
+class ConnectionChanges(TypedDict, total=False):
+    """What may be changed of a connection beside its key; see `upsert_connection`."""
+
+    environment: str
+    region: str
+    locale: str | None
+    base_url: str | None
 
 
 class Connections(Noun):
@@ -46,6 +58,30 @@ class Connections(Noun):
             self._services.database, self._services.vault, self._services.settings, account, discard_rows=discard_rows
         )
 
+    def update_connection(
+        self, organization_id: str, *, discard_rows: bool = False, **changes: Unpack[ConnectionChanges]
+    ) -> Connection:
+        """Change where a connection leads, with the key that is stored; what is not named stays.
+
+        Args:
+            organization_id: whose.
+            discard_rows: remove the rows of the older region or environment, where either changes.
+            **changes: see `ConnectionChanges`.
+
+        Raises:
+            ConnectionNotFound: there is none.
+            ApiKeyMissing: its key was cleared.
+            InvalidArgument: a value that can't be used, or the market changes while rows exist.
+        """
+        return connections.change(
+            self._services.database,
+            self._services.vault,
+            self._services.settings,
+            organization_id,
+            dict[str, str | None](**changes),
+            discard_rows=discard_rows,
+        )
+
     def get_connection_status(self, organization_id: str) -> ConnectionStatus:
         """A connection without its key, and how each resource fares.
 
@@ -53,6 +89,24 @@ class Connections(Noun):
             ConnectionNotFound: there is none.
         """
         return status.get_connection_status(self._services.database, organization_id)
+
+    def get_connection_statuses(
+        self, *, health: str | None = None, search: str | None = None, after: str = "", limit: int = 50
+    ) -> list[ConnectionStatus]:
+        """Connections by organization id, each with how its resources fare; two statements, however many there are.
+
+        Args:
+            health: only those that are `ok`, `no_key`, `disabled`, `unauthorized` or `failing`.
+            search: a part of the id, without regard to case.
+            after: the last id of the page before.
+            limit: 1 to 1000.
+
+        Raises:
+            InvalidArgument: there is no such health, or a limit that can't be.
+        """
+        return overview.get_connection_statuses(
+            self._services.database, health=health, search=search, after=after, limit=limit
+        )
 
     def get_connections(self, *, after: str = "", limit: int = 1000) -> list[Connection]:
         """Connections by organization id; pass the last one's id as `after` for the next ones."""

@@ -39,6 +39,22 @@ class Feed(Noun):
         where = ChangeFilter(organization_id, resource)
         return changes.get_changes(self._services.database, after, where, limit=limit)
 
+    def get_history(
+        self, organization_id: str, resource: str, external_id: int | str, *, limit: int = 100
+    ) -> list[Change]:
+        """What happened to one row, as far as the feed is kept, the newest first.
+
+        Args:
+            organization_id: whose.
+            resource: such as `orders`.
+            external_id: the row's id at Back Market.
+            limit: 1 to 10,000.
+
+        Raises:
+            InvalidArgument: a limit or resource that can't be.
+        """
+        return changes.get_history(self._services.database, organization_id, resource, external_id, limit=limit)
+
     def changes_cursor(self) -> str:
         """The end of the feed now. Take it, read the tables, then follow the feed from it: nothing is missed."""
         return changes.get_cursor(self._services.database)

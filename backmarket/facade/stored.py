@@ -28,6 +28,7 @@ class StoredRows(Noun):
         created_before: datetime | None = None,
         modified_after: datetime | None = None,
         sku: str | None = None,
+        tracking_number: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Order]:
@@ -36,7 +37,7 @@ class StoredRows(Noun):
         Raises:
             InvalidArgument: a limit or cursor that can't be.
         """
-        where = OrderFilter(state, country_code, created_after, created_before, modified_after, sku)
+        where = OrderFilter(state, country_code, created_after, created_before, modified_after, sku, tracking_number)
         return STORED_ORDERS.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
 
     def get_order_by_id(self, organization_id: str, order_id: int) -> Order | None:
@@ -84,6 +85,7 @@ class StoredRows(Noun):
         publication_state: int | None = None,
         min_quantity: int | None = None,
         max_quantity: int | None = None,
+        search: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Listing]:
@@ -92,7 +94,7 @@ class StoredRows(Noun):
         Raises:
             InvalidArgument: a limit or cursor that can't be.
         """
-        where = ListingFilter(publication_state, min_quantity, max_quantity)
+        where = ListingFilter(publication_state, min_quantity, max_quantity, search)
         return STORED_LISTINGS.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
 
     def get_listing_by_id(self, organization_id: str, listing_id: UUID | str | int) -> Listing | None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from backmarket import (
     due,
+    lags,
+    overview,
     schedule,
     status,
+    waiting,
 )
 from backmarket.facade.noun import Noun
+from backmarket.lags import LagSample
 from backmarket.messages import Nudge
+from backmarket.overview import Overview
 from backmarket.schedule import ScheduleEntry
 from backmarket.status import SyncHandle, SyncStatus
+from backmarket.waiting import Waiting
 
 
 class Syncs(Noun):
@@ -101,6 +109,38 @@ class Syncs(Noun):
             failing: only what fails, or is not asked because the key was refused.
         """
         return status.get_all_sync_status(self._services.database, after=after, limit=limit, failing=failing)
+
+    def get_overview(self) -> Overview:
+        """How many organizations there are by health, and how their syncs fare by resource; two statements."""
+        return overview.get_overview(self._services.database)
+
+    def get_lag_history(
+        self, organization_ids: Sequence[str], *, hours: float = 24.0
+    ) -> dict[tuple[str, str], list[LagSample]]:
+        """How far behind the copies were lately, by organization and resource, the oldest first.
+
+        Only runs that found news or failed are known, so a quiet account has few samples.
+
+        Args:
+            organization_ids: whose; up to 1000.
+            hours: how far back, up to the newest 300 runs of each.
+
+        Raises:
+            InvalidArgument: too many organizations, or hours that can't be.
+        """
+        return lags.get_lag_history(self._services.database, organization_ids, hours=hours)
+
+    def get_waiting(self, *, organization_id: str | None = None, limit: int = 100) -> list[Waiting]:
+        """What waits for a limit to let it go on, the soonest first: syncs, writes and bulk jobs.
+
+        Args:
+            organization_id: of this one only.
+            limit: 1 to 1000.
+
+        Raises:
+            InvalidArgument: a limit that can't be.
+        """
+        return waiting.get_waiting(self._services.database, organization_id, limit=limit)
 
     def get_schedule(self, organization_id: str | None = None) -> dict[str, ScheduleEntry]:
         """The schedule by resource: everybody's, or as it counts for one organization.

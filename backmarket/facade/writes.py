@@ -15,6 +15,7 @@ from backmarket.writes import deciding, invoices, recording, rows
 from backmarket.writes.handle import WriteHandle
 from backmarket.writes.invoices import Source
 from backmarket.writes.recording import Call
+from backmarket.writes.subjects import invoice_lane, order_lane
 from backmarket.writes.write import Write, WriteFilter, WriteKind, WriteState
 
 Money = Decimal | str | int
@@ -226,6 +227,7 @@ class Writes(Noun):
         state: WriteState | str | None = None,
         kind: WriteKind | None = None,
         object_id: UUID | str | int | None = None,
+        order_id: int | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Write]:
@@ -236,13 +238,15 @@ class Writes(Noun):
             state: `pending`, `sending`, `succeeded`, `refused` or `unknown` ones only.
             kind: of this kind only, such as `update_order`.
             object_id: of this order, order line or listing only.
+            order_id: of this order, its lines and its invoices only.
             limit: 1 to 1000.
             cursor: of the page before.
 
         Raises:
             InvalidArgument: an argument that can't be.
         """
-        where = WriteFilter.of(state, kind, object_id)
+        lanes = None if order_id is None else (order_lane(order_id), invoice_lane(order_id))
+        where = WriteFilter.of(state, kind, object_id, lanes)
         return rows.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
 
     def get_write(self, organization_id: str, write_id: int) -> Write | None:

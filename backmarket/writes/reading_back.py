@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
-from backmarket.orders import OrderLineState
+from backmarket.orders import NEXT_STATES, OrderLineState
 from backmarket.writes.requests import UpdateListing, UpdateOrder, UpdateOrderline, WriteRequest
-from backmarket.writes.validation import NEXT_STATES, may_move
+from backmarket.writes.validation import may_move
 
 Shown = Mapping[str, Any]
 """An object of the API, or what `seen` took out of it."""

@@ -67,6 +67,9 @@ def page(
         if getattr(where, name) is not None:
             conditions.append(f"{name} = %({name})s")
             values[name] = str(getattr(where, name))
+    if where.lanes is not None:
+        conditions.append("lane = ANY(%(lanes)s)")
+        values["lanes"] = [*where.lanes]
     if cursor is not None:
         conditions.append("id < %(after)s")
         values["after"] = _after(cursor)

@@ -13,13 +13,11 @@ from typing import Any, Protocol, get_args
 from uuid import UUID
 
 from backmarket.client.types import values
-from backmarket.orders import OrderLineState
+from backmarket.orders import NEXT_STATES, OrderLineState
 from backmarket.writes import fields
 from backmarket.writes.faults import Checks
 from backmarket.writes.requests import UpdateListing, UpdateOrder, UpdateOrderline, UploadOrderInvoice
 
-NEXT_STATES: dict[int, frozenset[int]] = {1: frozenset({2, 4}), 2: frozenset({3, 5}), 3: frozenset({6})}
-"""Where a seller may move a line of each state to (schema `OrderLineState`); from all others there is no way on."""
 SETTABLE = tuple(sorted(frozenset[int]().union(*NEXT_STATES.values())))
 REFUNDS = frozenset({4, 5, 6})
 RETURN_REASONS: tuple[int, ...] = get_args(values.ReturnReasonValue)

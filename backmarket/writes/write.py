@@ -152,14 +152,18 @@ class WriteFilter:
         state: how far they are.
         kind: what they change.
         object_id: of this order, order line or listing.
+        lanes: in one of these.
     """
 
     state: WriteState | None = None
     kind: WriteKind | None = None
     object_id: str | None = None
+    lanes: tuple[str, ...] | None = None
 
     @classmethod
-    def of(cls, state: str | None, kind: str | None, object_id: object) -> WriteFilter:
+    def of(
+        cls, state: str | None, kind: str | None, object_id: object, lanes: tuple[str, ...] | None = None
+    ) -> WriteFilter:
         """What a caller asks for.
 
         Raises:
@@ -170,4 +174,4 @@ class WriteFilter:
         known = next((each for each in KINDS if each == kind), None)
         if kind is not None and known is None:
             raise InvalidArgument(f"There is no kind {kind!r}: there are {', '.join(KINDS)}.")
-        return cls(WriteState(state) if state else None, known, None if object_id is None else str(object_id))
+        return cls(WriteState(state) if state else None, known, None if object_id is None else str(object_id), lanes)

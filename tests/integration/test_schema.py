@@ -160,9 +160,11 @@ def test_a_table_in_use_is_waited_for_and_then_given_up(url: str, monkeypatch: p
 def test_init_leaves_older_tables_to_migrate(url: str, settings: Settings) -> None:
     make_older(url, 1)
     with BackMarket(settings.model_copy(update={"database_url": url})) as market:
-        with pytest.raises(SchemaDiffers, match=r"version 1, and this program needs 2: .*`backmarket db migrate`"):
+        with pytest.raises(
+            SchemaDiffers, match=rf"version 1, and this program needs {SCHEMA_VERSION}: .*`backmarket db migrate`"
+        ):
             market.apply_schema(migrate=False)
-        assert market.apply_schema() == [2]
+        assert market.apply_schema() == [*range(2, SCHEMA_VERSION + 1)]
         assert market.apply_schema(migrate=False) == []
 
 

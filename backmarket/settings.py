@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import socket
 from functools import cached_property
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -19,6 +19,7 @@ from backmarket.errors import SettingsError
 
 ENV_PREFIX = "BACKMARKET_"
 
+HEADER_NAME = r"^[A-Za-z0-9-]{0,100}$"
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 """A host's name in lower case, without a final dot; the names of containers may have underscores."""
@@ -150,11 +151,35 @@ class Settings(BaseSettings):
     """Seconds that a process's main loop may stand still before it counts as hung."""
     traces_endpoint: str | None = None
     """Where a worker's traces go, by OTLP over HTTP; None: there are none."""
+    console_users: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Who may log in to the console, with which role and password: as `backmarket console password` prints it."""
+    console_url: str | None = None
+    """The origin at which people reach the console; None: this machine alone does."""
+    console_session_key: SecretStr | None = None
+    """Signs the console's sessions; None: made at its start, so that they end with it."""
+    console_session_hours: Annotated[float, Field(gt=0, le=720)] = 12.0
+    """Hours after which a person has to log in again."""
+    console_proxy_addresses: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses or networks of the proxies before the console, whose headers are believed."""
+    console_proxy_user_header: Annotated[str, Field(pattern=HEADER_NAME)] = ""
+    """In which such a proxy says who the person is that it let through; empty: it lets everybody through."""
+    console_proxy_groups_header: Annotated[str, Field(pattern=HEADER_NAME)] = "X-Forwarded-Groups"
+    """In which it names that person's groups, separated by commas."""
+    console_proxy_act_group: str = "backmarket-act"
+    """Of which group a person has to be for the role `act`; all others look only."""
 
     log_format: Annotated[str, Field(pattern="^(auto|json|console)$")] = "auto"
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
 
-    @field_validator("secret_keys", "allowed_base_urls", "label_origins", "invoice_origins", mode="before")
+    @field_validator(
+        "secret_keys",
+        "allowed_base_urls",
+        "label_origins",
+        "invoice_origins",
+        "console_users",
+        "console_proxy_addresses",
+        mode="before",
+    )
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -163,6 +188,16 @@ class Settings(BaseSettings):
     @classmethod
     def _origins_only(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(origin_of(url) for url in value)
+
+    @field_validator("console_url")
+    @classmethod
+    def _one_origin(cls, value: str | None) -> str | None:
+        return origin_of(value) if value else None
+
+    @field_validator("console_proxy_addresses")
+    @classmethod
+    def _networks_only(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ip_network(each)) for each in value)
 
     @field_validator("health_port", mode="before")
     @classmethod

@@ -12,6 +12,7 @@ from backmarket.cli import (
     bulk,
     changes,
     connections,
+    console,
     db,
     deliveries,
     doctor,
@@ -43,7 +44,7 @@ Exit codes:
   4    not usable: the connection is disabled, has no key, or its key is refused
   5    not reachable now: PostgreSQL, Redis or the S3 server
   6    what was waited for has not ended in time
-  130  Ctrl-C (sandbox and up are ended by it, with 0)
+  130  Ctrl-C (console, sandbox and up are ended by it, with 0)
 """
 
 
@@ -51,6 +52,7 @@ _ORDER = (
     "demo",
     "up",
     "sandbox",
+    "console",
     "db",
     "doctor",
     "connections",
@@ -105,7 +107,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # it can show variables
 )
 
-_GROUPS = (db, connections, schedule, orders, orderlines, listings, deliveries, returns, bulk, labels, writes, keys)
+_GROUPS = (
+    db,
+    connections,
+    schedule,
+    orders,
+    orderlines,
+    listings,
+    deliveries,
+    returns,
+    bulk,
+    labels,
+    writes,
+    keys,
+    console,
+)
 
 for group in _GROUPS:
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])

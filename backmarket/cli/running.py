@@ -15,7 +15,11 @@ from backmarket.errors import BackMarketError, InvalidArgument, UsageError
 if TYPE_CHECKING:
     from backmarket.sandbox import World
 
-_EXTRAS = {"backmarket.sandbox": "sandbox"}
+_EXTRAS = {
+    "backmarket.sandbox": "sandbox",
+    "backmarket.console.server": "console",
+    "backmarket.console.access.people": "console",
+}
 """What is to be installed for a room; for the others, `embedded`."""
 
 
@@ -43,7 +47,7 @@ def sandbox(
     Until Ctrl-C; for this machine alone, unless --host says otherwise. It holds invented sellers and orders, and
     answers like the real API, rate limit included.
     """
-    served = _import("backmarket.sandbox")
+    served = import_or_explain("backmarket.sandbox")
     settings = served.Settings(latency=latency, jitter=jitter, limit=limit)
     world: World = served.World(seed, settings=settings)
     tokens = _sell(world, sellers, orders)
@@ -67,13 +71,16 @@ def up(
     flower_port: Annotated[
         int, typer.Option(min=0, max=65535, help="On loopback; another if this one is taken.")
     ] = 5555,
+    console_port: Annotated[int, typer.Option(min=0, max=65535, help="The same, of the console.")] = 8600,
 ) -> None:
     """Run everything on this machine, until Ctrl-C.
 
-    PostgreSQL, Valkey, an S3 server, workers, beat and Flower.
+    PostgreSQL, Valkey, an S3 server, workers, beat, Flower and the console.
     """
     raise typer.Exit(
-        _from_checkout("backmarket.up").run_up(sandbox=sandbox, directory=directory, flower_port=flower_port)
+        _from_checkout("backmarket.up").run_up(
+            sandbox=sandbox, directory=directory, flower_port=flower_port, console_port=console_port
+        )
     )
 
 
@@ -104,7 +111,15 @@ To connect a seller (its token is test data; those of the others end in -2, -3, 
     )
 
 
-def _import(module: str) -> Any:
+def import_or_explain(module: str) -> Any:
+    """A module of ours that needs more than the command line does.
+
+    Args:
+        module: which.
+
+    Raises:
+        InvalidArgument: that is not installed; the text says how.
+    """
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
@@ -118,4 +133,4 @@ def _import(module: str) -> Any:
 def _from_checkout(module: str) -> Any:
     if not (Path(__file__).parents[2] / "workers" / "app.py").is_file():
         raise UsageError(f"`{module.rpartition('.')[2]}` runs from the checkout or the image of backmarket only.")
-    return _import(module)
+    return import_or_explain(module)

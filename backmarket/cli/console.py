@@ -1,0 +1,63 @@
+"""`backmarket console`: a page for the people who look after the sellers' accounts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from backmarket.cli.output import note, say
+from backmarket.cli.parameters import examples
+from backmarket.cli.running import import_or_explain
+from backmarket.errors import BackMarketError
+
+app = typer.Typer(help="A page for people: organizations, orders, listings, bulk files.")
+
+
+@app.callback(
+    invoke_without_command=True, epilog=examples("console", "console password anna --role act", "console --port 8600")
+)
+def run(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where it listens.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8600,
+) -> None:
+    """Serve the console, until Ctrl-C.
+
+    It does not start before BACKMARKET_CONSOLE_USERS names who may log in, or an authenticating proxy is configured.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    served = import_or_explain("backmarket.console.server")
+    from backmarket.logs import configure
+    from backmarket.settings import load_settings
+
+    settings = load_settings()
+    configure(settings)
+    try:
+        served.run(
+            settings, host=host, port=port, on_ready=lambda url: say(f"The console is at {url}. Ctrl-C ends it.")
+        )
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else "the address can't be used"
+        raise BackMarketError(f"The console can't listen on {host}, port {port}: {why}.") from None
+
+
+@app.command(epilog=examples("console password anna", "console password otto --role act < password.txt"))
+def password(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the person who logs in with it.")],
+    role: Annotated[str, typer.Option(metavar="ROLE", help="look: sees all, changes nothing. act: both.")] = "look",
+) -> None:
+    """Print a user for BACKMARKET_CONSOLE_USERS; asks for the password, or reads it from standard input."""
+    people = import_or_explain("backmarket.console.access.people")
+    if role not in set(people.Role):
+        raise typer.BadParameter(f"{role!r} is no role: give look or act.", param_hint="--role")
+    if sys.stdin.isatty():
+        given = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        given = sys.stdin.readline().rstrip("\r\n")
+    setting = people.as_setting(name, people.Role(role), given)
+    say(setting)
+    note("Put it into BACKMARKET_CONSOLE_USERS; several are separated by commas. The password itself is kept nowhere.")

@@ -1,0 +1,1 @@
+"""Who may use the console: passwords, an authenticating proxy, sessions, roles."""

@@ -1,0 +1,148 @@
+"""The console's gate: who a request comes from, logging in and out, and proof that a form is ours."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from functools import cache
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.requests import Request
+
+from backmarket.console.access import passwords
+from backmarket.console.access.addresses import client_address, comes_from, networks
+from backmarket.console.access.people import Person, Role, User, users_of
+from backmarket.console.access.throttle import Throttle
+from backmarket.errors import SettingsError
+from backmarket.settings import Settings
+
+CSRF_FIELD = "csrf"
+CSRF_HEADER = "X-CSRF-Token"
+FAILURES_OF_AN_ADDRESS = 10
+FAILURES_OF_A_NAME = 30
+"""In ten minutes. The limit of a name is wide: a stranger who knows it must not lock its owner out so easily."""
+
+log = structlog.get_logger(__name__)
+
+
+class Gate:
+    """Lets people in.
+
+    Args:
+        settings: users, or the proxy that knows them.
+
+    Raises:
+        SettingsError: nobody could be let in, or everybody; the text says what to set.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.users = users_of(settings)
+        self.user_header = settings.console_proxy_user_header
+        self._groups_header = settings.console_proxy_groups_header
+        self._act_group = settings.console_proxy_act_group
+        self._proxies = networks(settings.console_proxy_addresses)
+        self._seconds = settings.console_session_hours * 3600
+        self._of_address, self._of_name = Throttle(FAILURES_OF_AN_ADDRESS), Throttle(FAILURES_OF_A_NAME)
+        self._ended: dict[str, float] = {}
+        if self.user_header and not self._proxies:
+            raise SettingsError(
+                "Set BACKMARKET_CONSOLE_PROXY_ADDRESSES to the addresses of the proxy that sets"
+                f" {self.user_header}: from others, anybody could send that header."
+            )
+        if not self.users and not self.user_header:
+            raise SettingsError(
+                "The console does not start without a password or an authenticating proxy. Set"
+                " BACKMARKET_CONSOLE_USERS to what `backmarket console password NAME` prints, or"
+                " BACKMARKET_CONSOLE_PROXY_USER_HEADER and BACKMARKET_CONSOLE_PROXY_ADDRESSES."
+            )
+
+    def person(self, request: Request) -> Person | None:
+        """Who a request comes from; None: nobody that is known."""
+        return self._named_by_proxy(request) or self._logged_in(request)
+
+    def wait(self, request: Request, name: str) -> float:
+        """Seconds until somebody may try to log in again; 0: now."""
+        return max(self._of_address.wait(client_address(request, self._proxies)), self._of_name.wait(name))
+
+    def log_in(self, request: Request, name: str, password: str) -> bool:
+        """Let somebody in, with a new session; it takes a tenth of a second, whether there is such a user or not."""
+        user = self.users.get(name)
+        right = passwords.matches(password, user.password if user else _of_nobody()) and user is not None
+        address = client_address(request, self._proxies)
+        if user is None or not right:
+            self._of_address.failed(address)
+            self._of_name.failed(name)
+            log.warning("console.login_failed", address=address)
+            return False
+        self._of_address.succeeded(address)
+        self._of_name.succeeded(name)
+        request.session.clear()
+        request.session.update(
+            name=user.name, mark=_mark(user), id=secrets.token_urlsafe(16), at=int(time.time()), csrf=_token()
+        )
+        log.info("console.login", name=user.name, role=user.role)
+        return True
+
+    def log_out(self, request: Request) -> None:
+        """End a session, wherever its cookie may be kept."""
+        now = time.time()
+        self._ended = {each: until for each, until in self._ended.items() if until > now}
+        if found := request.session.get("id"):
+            self._ended[found] = now + self._seconds
+        request.session.clear()
+
+    def token(self, request: Request) -> str:
+        """What our own forms carry; made with the session."""
+        return str(request.session.setdefault("csrf", _token()))
+
+    def is_ours(self, request: Request, given: str) -> bool:
+        """Whether what was sent was sent by a page of ours.
+
+        Args:
+            request: not a GET.
+            given: the token that it carries.
+        """
+        if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+            return False
+        origin = request.headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+            return False
+        expected = str(request.session.get("csrf", ""))
+        return bool(expected) and hmac.compare_digest(expected.encode(), given.encode("utf-8", "replace"))
+
+    def _named_by_proxy(self, request: Request) -> Person | None:
+        if not self.user_header or not comes_from(request, self._proxies):
+            return None
+        names = request.headers.getlist(self.user_header)
+        if len(names) != 1 or not names[0].strip():
+            return None
+        groups = {each.strip() for each in ",".join(request.headers.getlist(self._groups_header)).split(",")}
+        role = Role.ACT if self._act_group and self._act_group in groups else Role.LOOK
+        return Person(names[0].strip()[:200], role, "proxy")
+
+    def _logged_in(self, request: Request) -> Person | None:
+        session = request.session
+        user = self.users.get(str(session.get("name", "")))
+        if user is None or not hmac.compare_digest(str(session.get("mark", "")), _mark(user)):
+            return None
+        if session.get("id") in self._ended or time.time() > session.get("at", 0) + self._seconds:
+            return None
+        return Person(user.name, user.role, "password")
+
+
+def _mark(user: User) -> str:
+    """Changes with the password and the role, so that sessions of the older ones end."""
+    return hashlib.sha256(f"{user.role}:{user.password}".encode()).hexdigest()[:32]
+
+
+@cache
+def _of_nobody() -> str:
+    """What the password of a name that is not known is compared with, so that it takes as long."""
+    return passwords.hashed(secrets.token_hex(16))
+
+
+def _token() -> str:
+    return secrets.token_urlsafe(24)

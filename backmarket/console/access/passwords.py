@@ -1,0 +1,66 @@
+"""Passwords at rest: salted scrypt hashes (RFC 7914), in a form without characters that a shell or Compose reads."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+
+from backmarket.errors import SettingsError
+
+SHORTEST = 10
+"""Characters of a password."""
+COST = 2**15
+"""32 MiB and 0.1 s a try: OWASP's least for scrypt is 2^17; this leaves room for two tries at once in 256 MiB."""
+_BLOCK, _LANES = 8, 1
+_COSTS = frozenset(2**power for power in range(10, 18))
+_MEMORY = 256 * 1024 * 1024
+_FORM = re.compile(r"scrypt:(\d{1,8}):(\d{1,3}):(\d{1,3}):([\w-]{16,64}):([\w-]{20,128})", re.ASCII)
+
+
+def hashed(password: str, *, cost: int = COST) -> str:
+    """A password as it is kept.
+
+    Args:
+        password: in the clear.
+        cost: a power of two.
+
+    Raises:
+        SettingsError: it is shorter than 10 characters.
+    """
+    if len(password) < SHORTEST:
+        raise SettingsError(f"A password has {SHORTEST} characters or more.")
+    salt = secrets.token_bytes(16)
+    digest = _digest(password, salt, cost, _BLOCK, _LANES)
+    return f"scrypt:{cost}:{_BLOCK}:{_LANES}:{_text(salt)}:{_text(digest)}"
+
+
+def matches(password: str, kept: str) -> bool:
+    """Whether this is the password; takes as long for a wrong one."""
+    found = _FORM.fullmatch(kept)
+    if found is None or not is_hash(kept):
+        return False
+    cost, block, lanes = (int(found[number]) for number in (1, 2, 3))
+    return hmac.compare_digest(_digest(password, _bytes(found[4]), cost, block, lanes), _bytes(found[5]))
+
+
+def is_hash(kept: str) -> bool:
+    """Whether this is what `hashed` gives, and can be computed."""
+    found = _FORM.fullmatch(kept)
+    return found is not None and int(found[1]) in _COSTS and (int(found[2]), int(found[3])) == (_BLOCK, _LANES)
+
+
+def _digest(password: str, salt: bytes, cost: int, block: int, lanes: int) -> bytes:
+    return hashlib.scrypt(
+        password.encode("utf-8", "surrogatepass"), salt=salt, n=cost, r=block, p=lanes, maxmem=_MEMORY, dklen=32
+    )
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def _bytes(text: str) -> bytes:
+    return base64.urlsafe_b64decode(f"{text}{'=' * (-len(text) % 4)}")

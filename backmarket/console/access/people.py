@@ -1,0 +1,110 @@
+"""People and what they may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from backmarket.console.access import passwords
+from backmarket.errors import SettingsError
+from backmarket.settings import Settings
+
+
+class Role(StrEnum):
+    """What a person may do."""
+
+    LOOK = "look"
+    """See everything, change nothing."""
+    ACT = "act"
+    """Change things, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who was let in.
+
+    Attributes:
+        name: as the settings or the proxy have it.
+        role: what they may do.
+        proved_by: `password`, or the `proxy`.
+    """
+
+    name: str
+    role: Role
+    proved_by: str
+
+    @property
+    def may_act(self) -> bool:
+        """Whether they may change things."""
+        return self.role is Role.ACT
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody who may log in with a password.
+
+    Attributes:
+        name: of letters, digits, dots, dashes, underscores and `@`.
+        role: what they may do.
+        password: hashed; see `passwords`.
+    """
+
+    name: str
+    role: Role
+    password: str = field(repr=False)
+
+
+def users_of(settings: Settings) -> dict[str, User]:
+    """The users of the settings, by name.
+
+    Raises:
+        SettingsError: one is not as `backmarket console password` prints it, or there twice.
+    """
+    users: dict[str, User] = {}
+    for number, given in enumerate(settings.console_users, start=1):
+        user = _user(given.get_secret_value(), number)
+        if user.name in users:
+            raise SettingsError(f"BACKMARKET_CONSOLE_USERS names {user.name!r} twice.")
+        users[user.name] = user
+    return users
+
+
+def as_setting(name: str, role: Role, password: str) -> str:
+    """A user for `BACKMARKET_CONSOLE_USERS`.
+
+    Args:
+        name: of the user.
+        role: what they may do.
+        password: in the clear.
+
+    Raises:
+        SettingsError: a name or password that can't be.
+    """
+    check_name(name)
+    return f"{name}:{role}:{passwords.hashed(password)}"
+
+
+def check_name(name: str) -> str:
+    """The name itself, if a user can have it.
+
+    Raises:
+        SettingsError: it can't be.
+    """
+    if not 1 <= len(name) <= 100 or not all(each.isascii() and (each.isalnum() or each in "._-@") for each in name):
+        raise SettingsError("A user's name has 1 to 100 letters, digits, and . _ - @.")
+    return name
+
+
+def _user(given: str, number: int) -> User:
+    name, _, rest = given.partition(":")
+    role, _, password = rest.partition(":")
+    try:
+        check_name(name)
+        if not passwords.is_hash(password):
+            raise ValueError
+        return User(name, Role(role), password)
+    except (ValueError, SettingsError):
+        raise SettingsError(
+            f"Number {number} of BACKMARKET_CONSOLE_USERS is no user: `backmarket console password NAME` prints one,"
+            " as name:role:hash, with the role look or act."
+        ) from None

@@ -1,0 +1,168 @@
+"""The console as an ASGI application: which path leads to which page."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from anyio import CapacityLimiter
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from backmarket.console.access.gate import Gate
+from backmarket.console.headers import SafeHeaders
+from backmarket.console.live import Live
+from backmarket.console.pages import bulk, listings, login, orders, organizations, overview, writes
+from backmarket.console.rendering import Pages
+from backmarket.console.visit import action, page
+from backmarket.facade import BackMarket
+from backmarket.settings import Settings
+
+LOOPBACK = ["127.0.0.1", "localhost", "[::1]"]
+"""Names of this machine, which no stranger's page can take for itself."""
+COOKIE = "backmarket_console"
+_OF_ONE = "/o/{organization}"
+
+
+def create_app(bm: BackMarket, settings: Settings) -> Starlette:
+    """The console over a `BackMarket` object, which stays the caller's to close.
+
+    Args:
+        bm: what it shows, and acts with.
+        settings: who may use it, and where it is reached.
+
+    Raises:
+        SettingsError: nobody could be let in, or everybody; the text says what to set.
+    """
+    gate, live = Gate(settings), Live(bm)
+    reached_at = urlsplit(settings.console_url or "")
+    is_https = reached_at.scheme == "https"
+    key = settings.console_session_key
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        app.state.passwords_at_once = CapacityLimiter(login.TRIES_AT_ONCE)
+        yield
+        live.end()
+        live.wait_ended()
+
+    middleware = [
+        Middleware(SafeHeaders, is_https=is_https),
+        Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, *filter(None, [reached_at.hostname])]),
+        Middleware(
+            SessionMiddleware,
+            secret_key=key.get_secret_value() if key else secrets.token_urlsafe(32),
+            session_cookie=COOKIE,
+            max_age=int(settings.console_session_hours * 3600),
+            same_site="lax",
+            https_only=is_https,
+        ),
+    ]
+    app = Starlette(
+        routes=_routes(settings),
+        middleware=middleware,
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _refused, Exception: _broken},
+    )
+    app.state.bm, app.state.gate, app.state.live, app.state.pages = bm, gate, live, Pages(gate)
+    app.state.base_urls = settings.allowed_base_urls
+    return app
+
+
+def _routes(settings: Settings) -> list[BaseRoute]:
+    largest_invoice = settings.invoice_max_bytes + 64 * 1024
+    shown = {
+        "": organizations.show,
+        "/syncs": organizations.syncs,
+        "/orders": orders.show_all,
+        "/orders/{order}": orders.show,
+        "/orders/{order}/history": orders.history,
+        "/labels/{resource}/{shipment}": orders.open_label,
+        "/listings": listings.show_all,
+        "/listings/{listing}": listings.row,
+        "/bulk": bulk.show_all,
+        "/bulk/{job}": bulk.show,
+        "/bulk/{job}/report": bulk.report,
+        "/writes": writes.show_all,
+    }
+    done = {
+        "/sync": action(organizations.sync),
+        "/check": action(organizations.check),
+        "/key": action(organizations.rotate),
+        "/market": action(organizations.change),
+        "/schedule": action(organizations.schedule),
+        "/enable": action(organizations.enable),
+        "/disable": action(organizations.disable),
+        "/remove": action(organizations.remove),
+        "/orders/{order}/state": action(orders.move),
+        "/orders/{order}/refresh": action(orders.refresh),
+        "/orders/{order}/lines/{line}": action(orders.register),
+        "/orders/{order}/invoice": action(orders.invoice, largest=largest_invoice),
+        "/labels/{resource}/{shipment}": action(orders.fetch_label),
+        "/listings/{listing}": action(listings.update),
+        "/bulk": action(bulk.submit, largest=bulk.LARGEST),
+        "/bulk/check": action(bulk.check, largest=bulk.LARGEST),
+        "/bulk/{job}/cancel": action(bulk.cancel),
+        "/bulk/{job}/parts/{part}": action(bulk.resolve),
+        "/writes/{write}": action(writes.decide),
+    }
+    of_one = [Route(f"{_OF_ONE}{path}", page(view)) for path, view in shown.items()]
+    of_one += [Route(f"{_OF_ONE}{path}", endpoint, methods=["POST"]) for path, endpoint in done.items()]
+    return [
+        Route("/", page(overview.show)),
+        Route("/connect", page(organizations.new)),
+        Route("/connect", action(organizations.connect), methods=["POST"]),
+        *of_one,
+        Route("/events", _events),
+        Route("/login", login.show),
+        Route("/login", login.log_in, methods=["POST"]),
+        Route("/logout", login.log_out, methods=["POST"]),
+        Route("/health", _health),
+        Mount("/static", StaticFiles(packages=[("backmarket.console", "static")])),
+    ]
+
+
+async def _events(request: Request) -> Response:
+    """What changes, as it happens."""
+    gate: Gate = request.app.state.gate
+    live: Live = request.app.state.live
+    if gate.person(request) is None:
+        return PlainTextResponse("Log in first.", HTTPStatus.UNAUTHORIZED)
+    if live.is_full:
+        return PlainTextResponse("Too many browsers follow already.", HTTPStatus.SERVICE_UNAVAILABLE)
+    return StreamingResponse(live.follow(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+async def _health(_: Request) -> Response:
+    """That the process answers, for whoever looks after it; nothing else is asked."""
+    return PlainTextResponse("ok")
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """What Starlette or a page refuses: there is no such page, or it takes no such form."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for that
+    person = request.app.state.gate.person(request)
+    why = error.detail if error.status_code != HTTPStatus.NOT_FOUND or " " in error.detail else ""
+    pages: Pages = request.app.state.pages
+    return pages.refuse(request, person, error.status_code, _WORDS.get(why or "Not Found", why))
+
+
+async def _broken(_: Request, __: Exception) -> Response:
+    """A fault of ours: the log has its place; the page says nothing of it."""
+    return PlainTextResponse("The console has a fault; its log has the place. Load the page again.", 500)
+
+
+_WORDS = {
+    "Not Found": "There is no such page.",
+    "Method Not Allowed": "This page takes no form: load it again.",
+}

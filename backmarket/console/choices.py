@@ -1,0 +1,35 @@
+"""What people choose from, in their words."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from backmarket.orders import OrderLineState
+
+VERBS = {
+    OrderLineState.ACCEPTED: "Accept",
+    OrderLineState.SHIPPED: "Ship",
+    OrderLineState.CANCELLED: "Cancel",
+    OrderLineState.REFUNDED_BEFORE_SHIPPING: "Refund before shipping",
+    OrderLineState.REFUNDED_AFTER_SHIPPING: "Refund after shipping",
+}
+"""What moving a line to a state is called."""
+
+RETURN_REASONS = {
+    0: "not in stock",
+    1: "withdrawn within 14 days",
+    11: "wrong address",
+    12: "parcel did not arrive",
+    13: "parcel lost",
+    21: "faulty on arrival",
+    22: "failed at first use",
+    23: "failed within the warranty",
+    24: "not as described",
+    25: "other",
+}
+"""Reasons of a cancellation or a refund (schema `ReturnReason`)."""
+
+
+def choices_of(literal: Any) -> tuple[str, ...]:
+    """The values of a `Literal`."""
+    return get_args(literal)

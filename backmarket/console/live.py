@@ -1,0 +1,135 @@
+"""Telling browsers what changes, as it happens: one follower of the change feed for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from threading import Event, Thread
+
+import structlog
+
+from backmarket.errors import BackMarketError
+from backmarket.facade import BackMarket
+
+READERS = 200
+"""Browsers that may follow at once."""
+STREAM_SECONDS = 300.0
+"""After which a browser has to ask again, and be let in again."""
+BREATH_SECONDS = 15.0
+"""Between two signs of life; proxies cut what is silent."""
+PAUSE_SECONDS = 1.0
+"""At least between two messages: what happens meanwhile is told together."""
+AGAIN_SECONDS = 5.0
+"""Until the feed is asked for again, where it could not be followed."""
+
+log = structlog.get_logger(__name__)
+
+
+class Live:
+    """Follows the change feed from the first reader on.
+
+    Args:
+        bm: whose feed.
+    """
+
+    def __init__(self, bm: BackMarket) -> None:
+        self._bm = bm
+        self._stop = Event()
+        self._closing = asyncio.Event()
+        self._thread: Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._readers: set[_Reader] = set()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further browser can follow."""
+        return len(self._readers) >= READERS
+
+    async def follow(self, *, seconds: float = STREAM_SECONDS) -> AsyncIterator[str]:
+        """What one browser is told, as server-sent events.
+
+        Args:
+            seconds: after which it ends.
+        """
+        self._begin()
+        reader = _Reader()
+        self._readers.add(reader)
+        until = asyncio.get_running_loop().time() + seconds
+        try:
+            yield "retry: 3000\n: following\n\n"
+            while not self._closing.is_set() and (left := until - asyncio.get_running_loop().time()) > 0:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(reader.news.wait(), min(left, BREATH_SECONDS))
+                if self._closing.is_set():
+                    return
+                yield reader.take()
+                await asyncio.sleep(PAUSE_SECONDS)
+        finally:
+            self._readers.discard(reader)
+
+    def end(self) -> None:
+        """Let every browser go, and the follower end: within half a second."""
+        self._stop.set()
+        self._closing.set()
+        for reader in self._readers:
+            reader.news.set()
+
+    def wait_ended(self) -> None:
+        """Wait for the follower's thread."""
+        if self._thread is not None:
+            self._thread.join(10)
+
+    def _begin(self) -> None:
+        if self._thread is None and not self._stop.is_set():
+            self._loop = asyncio.get_running_loop()
+            self._thread = Thread(target=self._run, name="console-live", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        """On a thread of its own: the feed blocks."""
+        while not self._stop.is_set():
+            try:
+                for change in self._bm.watch(stop=self._stop):
+                    self._tell(change.organization_id)
+            except BackMarketError as error:  # at the beginning only; later it comes back by itself
+                log.warning("console.live_failed", code=error.code, error=error.message)
+            self._stop.wait(AGAIN_SECONDS)
+
+    def _tell(self, organization_id: str) -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._note, organization_id)
+
+    def _note(self, organization_id: str) -> None:
+        for reader in self._readers:
+            reader.note(organization_id)
+
+
+class _Reader:
+    """One browser, and what it was not told yet."""
+
+    MOST = 100
+    """Organizations that are named; with more, it is said that there are more."""
+
+    def __init__(self) -> None:
+        self.news = asyncio.Event()
+        self._organizations: set[str] = set()
+        self._changes = 0
+
+    def note(self, organization_id: str) -> None:
+        self._changes += 1
+        if len(self._organizations) < self.MOST:
+            self._organizations.add(organization_id)
+        self.news.set()
+
+    def take(self) -> str:
+        """The news as an event; without any, a comment."""
+        if not self.news.is_set():
+            return ": alive\n\n"
+        told = {"changes": self._changes, "organizations": sorted(self._organizations)}
+        self.news.clear()
+        self._organizations.clear()
+        self._changes = 0
+        return f"event: change\ndata: {json.dumps(told)}\n\n"

@@ -1,0 +1,68 @@
+"""Logging in and out."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from math import ceil
+
+from anyio import CapacityLimiter, to_thread
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from backmarket.console import paths
+from backmarket.console.access.gate import CSRF_FIELD, Gate
+from backmarket.console.rendering import Pages
+
+TRIES_AT_ONCE = 2
+"""Passwords that are compared at once: each takes 32 MiB and a tenth of a second."""
+LARGEST = 16 * 1024
+"""Bytes of the form."""
+
+
+async def show(request: Request) -> Response:
+    """The form; who was let in already goes on."""
+    gate: Gate = request.app.state.gate
+    if gate.person(request) is not None or not gate.users:
+        return RedirectResponse("/", HTTPStatus.SEE_OTHER)
+    return _form(request)
+
+
+async def log_in(request: Request) -> Response:
+    """Compare name and password; a wrong one says nothing about which of them it was."""
+    gate: Gate = request.app.state.gate
+    length = request.headers.get("content-length", "")
+    if not gate.users or not (length.isascii() and length.isdigit() and int(length[:9]) <= LARGEST):
+        return RedirectResponse("/", HTTPStatus.SEE_OTHER)
+    async with request.form(max_files=0, max_fields=10, max_part_size=LARGEST) as form:
+        name, password, token = (str(form.get(each, "")) for each in ("name", "password", CSRF_FIELD))
+        wanted = str(form.get("next", ""))
+    if not gate.is_ours(request, token):
+        return _form(request, "The page was too old: log in once more.", HTTPStatus.FORBIDDEN, wanted)
+    name = name.strip()[:100]
+    wait = gate.wait(request, name)
+    if wait:
+        why = f"Too many failed tries: wait {ceil(wait / 60)} min."
+        response = _form(request, why, HTTPStatus.TOO_MANY_REQUESTS, wanted)
+        response.headers["Retry-After"] = str(ceil(wait))
+        return response
+    limiter: CapacityLimiter = request.app.state.passwords_at_once
+    if not await to_thread.run_sync(gate.log_in, request, name, password, limiter=limiter):
+        return _form(request, "That name with that password is not known.", HTTPStatus.UNAUTHORIZED, wanted)
+    return RedirectResponse(paths.local(wanted), HTTPStatus.SEE_OTHER)
+
+
+async def log_out(request: Request) -> Response:
+    """End the session."""
+    gate: Gate = request.app.state.gate
+    async with request.form(max_files=0, max_fields=10) as form:
+        if gate.is_ours(request, str(form.get(CSRF_FIELD, ""))):
+            gate.log_out(request)
+    return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
+
+
+def _form(
+    request: Request, fault: str | None = None, status: int = HTTPStatus.OK, wanted: str | None = None
+) -> Response:
+    pages: Pages = request.app.state.pages
+    wanted = paths.local(wanted or request.query_params.get("next"))
+    return pages.render(request, "login.html", status=status, person=None, fault=fault, wanted=wanted)

@@ -1,0 +1,285 @@
+"""Orders: the list with its filters, one order with all that belongs to it, and what can be done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from backmarket.changes import Change
+from backmarket.client.types.values import CountryCode
+from backmarket.console import paths
+from backmarket.console.choices import RETURN_REASONS, VERBS, choices_of
+from backmarket.console.visit import Visit, status_of
+from backmarket.errors import BackMarketError, InvalidArgument
+from backmarket.orders import OrderLine, OrderLineState, OrderState
+from backmarket.writes.write import Write
+
+ROWS = 50
+"""Orders on a page."""
+LINES = 200
+"""Lines, parcels and writes of an order that are shown."""
+LINK_SECONDS = 300
+"""How long the link to a label counts: as long as it takes to open it."""
+FETCH_SECONDS = 15.0
+"""How long a person waits for a label that a worker fetches."""
+
+
+def show_all(visit: Visit) -> Response:
+    """The list."""
+    number = visit.asked("order")
+    if number is not None and number.isascii() and number.isdigit() and len(number) < 19:
+        return visit.go(paths.organization(visit.organization_id, "orders", number))
+    fault = f"An order's number has digits only, not {number[:40]!r}." if number else None
+    found, values = None, dict.fromkeys(("state", "country", "from", "until", "sku", "tracking"), "")
+    values |= {name: visit.asked(name) or "" for name in values}
+    try:
+        found = visit.bm.get_orders(visit.organization_id, limit=ROWS, cursor=visit.asked("cursor"), **_filters(values))
+    except InvalidArgument as error:
+        fault = error.message
+    following = found.next_cursor if found else None
+    connection = visit.bm.get_connection_status(visit.organization_id).connection
+    here = paths.organization(visit.organization_id, "orders")
+    return visit.render(
+        "orders.html",
+        status=HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK,
+        connection=connection,
+        orders=found.items if found else [],
+        fault=fault,
+        chosen=values,
+        filtered=any(values.values()),
+        states=OrderState,
+        countries=choices_of(CountryCode),
+        next_page=paths.with_query(here, values | {"cursor": following}) if following else None,
+        first_page=paths.with_query(here, values) if visit.asked("cursor") else None,
+        tab="orders",
+    )
+
+
+def show(visit: Visit, fault: str | None = None, about: str | None = None, status: int = HTTPStatus.OK) -> Response:
+    """One order.
+
+    Args:
+        visit: of somebody.
+        fault: why the form that was sent did nothing.
+        about: which form.
+        status: of HTTP.
+    """
+    organization_id, number = visit.organization_id, visit.number("order")
+    connection = visit.bm.get_connection_status(organization_id).connection
+    order = visit.bm.get_order_by_id(organization_id, number)
+    if order is None:
+        raise HTTPException(
+            HTTPStatus.NOT_FOUND, f"Order {number} is not stored. If Back Market has it, the next sync brings it."
+        )
+    lines = [*visit.bm.get_orderlines(organization_id, order_id=number, limit=LINES)]
+    return visit.render(
+        "order.html",
+        status=status,
+        connection=connection,
+        order=order,
+        lines=lines,
+        moves=moves_of(lines),
+        reasons=RETURN_REASONS,
+        parcels=_parcels(visit, number),
+        fault=fault,
+        about=about,
+        sent=visit.form if about else FormData(),
+        tab="orders",
+        **_history(visit, number),
+    )
+
+
+def history(visit: Visit) -> Response:
+    """The part of the page that shows what happened to the order."""
+    number = visit.number("order")
+    return visit.render("_history.html", organization_id=visit.organization_id, **_history(visit, number))
+
+
+def move(visit: Visit) -> Response:
+    """Move lines of an order to another state."""
+    number, state = visit.number("order"), visit.given("state") or ""
+    try:
+        if state not in {str(each.value) for each in OrderLineState}:
+            raise InvalidArgument("Choose what is to be done.")
+        handle = visit.bm.update_order(
+            visit.organization_id,
+            number,
+            int(state),
+            sku=visit.given("sku"),
+            tracking_number=visit.given("tracking_number"),
+            tracking_url=visit.given("tracking_url"),
+            shipper=visit.given("shipper"),
+            imei=visit.given("imei"),
+            return_reason=_reason(visit),
+            return_message=visit.given("return_message"),
+            idempotency_key=once(visit),
+        )
+    except BackMarketError as error:
+        return show(visit, str(error), f"move-{state}", status_of(error))
+    visit.say(f"Asked for: {VERBS[OrderLineState(int(state))].lower()}. {_sent(handle.nudged)}")
+    return visit.go(f"{paths.organization(visit.organization_id, 'orders', number)}#history")
+
+
+def register(visit: Visit) -> Response:
+    """Register the IMEI or serial number of a device that was sold."""
+    number, line = visit.number("order"), visit.number("line")
+    try:
+        handle = visit.bm.update_orderline(
+            visit.organization_id,
+            line,
+            imei=visit.given("imei"),
+            serial_number=visit.given("serial_number"),
+            idempotency_key=once(visit),
+        )
+    except BackMarketError as error:
+        return show(visit, str(error), f"line-{line}", status_of(error))
+    visit.say(f"Asked for: register the device. {_sent(handle.nudged)}")
+    return visit.go(f"{paths.organization(visit.organization_id, 'orders', number)}#history")
+
+
+def invoice(visit: Visit) -> Response:
+    """Give the order an invoice."""
+    number, file = visit.number("order"), visit.file("invoice")
+    try:
+        if file is None:
+            raise InvalidArgument("Choose a PDF file.")
+        handle = visit.bm.upload_order_invoice(
+            visit.organization_id,
+            number,
+            file=file.file,
+            filename=file.filename,
+            idempotency_key=once(visit),
+        )
+    except BackMarketError as error:
+        return show(visit, str(error), "invoice", status_of(error))
+    visit.say(f"The invoice is kept. {_sent(handle.nudged)}")
+    return visit.go(f"{paths.organization(visit.organization_id, 'orders', number)}#history")
+
+
+def refresh(visit: Visit) -> Response:
+    """Ask the API for the order now."""
+    number = visit.number("order")
+    try:
+        visit.bm.fetch_order(visit.organization_id, number)
+    except BackMarketError as error:
+        return show(visit, str(error), "refresh", status_of(error))
+    visit.say("This is the order as Back Market has it now.")
+    return visit.go(paths.organization(visit.organization_id, "orders", number))
+
+
+def open_label(visit: Visit) -> Response:
+    """Lead to a label in the bucket, by a link that counts for minutes."""
+    shipment = visit.number("shipment")
+    link = visit.bm.get_label_url if _is_of_delivery(visit) else visit.bm.get_return_label_url
+    return visit.go(link(visit.organization_id, shipment, expires=LINK_SECONDS))
+
+
+def fetch_label(visit: Visit) -> Response:
+    """Have a worker fetch a label now."""
+    shipment, order = visit.number("shipment"), visit.given("order") or ""
+    download = visit.bm.download_label if _is_of_delivery(visit) else visit.bm.download_return_label
+    try:
+        download(visit.organization_id, shipment, timeout=FETCH_SECONDS)
+        visit.say(f"The label of {shipment} is there.")
+    except BackMarketError as error:
+        visit.say(f"The label of {shipment}: {error}", bad=True)
+    return visit.go(paths.organization(visit.organization_id, "orders", int(order) if order.isdigit() else ""))
+
+
+def once(visit: Visit) -> str | None:
+    """The same form, sent twice, asks once."""
+    token = visit.given("once")
+    return f"console/{token[:100]}" if token else None
+
+
+def moves_of(lines: Iterable[OrderLine]) -> dict[OrderLineState, list[str]]:
+    """What can be done by the document's rules, each with the SKUs of the lines that it is possible for."""
+    found: dict[OrderLineState, list[str]] = {}
+    for line in lines:
+        for state in line.next_states if line.removed_at is None else ():
+            skus = found.setdefault(state, [])
+            if line.listing and line.listing not in skus:
+                skus.append(line.listing)
+    return dict(sorted(found.items()))
+
+
+def _is_of_delivery(visit: Visit) -> bool:
+    """Whose label the path names."""
+    resource = visit.request.path_params["resource"]
+    if resource not in {"deliveries", "returns"}:
+        raise HTTPException(HTTPStatus.NOT_FOUND)
+    return bool(resource == "deliveries")
+
+
+def _filters(chosen: dict[str, str]) -> dict[str, Any]:
+    state = chosen["state"]
+    if state and not (state.isascii() and state.isdigit() and len(state) < 9):
+        raise InvalidArgument(f"There is no state {state[:40]!r}.")
+    until = _day(chosen["until"])
+    return {
+        "state": int(state) if state else None,
+        "country_code": chosen["country"] or None,
+        "created_after": _day(chosen["from"]),
+        "created_before": until + timedelta(days=1) if until else None,
+        "sku": chosen["sku"] or None,
+        "tracking_number": chosen["tracking"] or None,
+    }
+
+
+def _day(text: str) -> datetime | None:
+    if not text:
+        return None
+    try:
+        day = date.fromisoformat(text)
+        return datetime(max(day.year, 1900), day.month, day.day, tzinfo=UTC)
+    except ValueError:
+        raise InvalidArgument(f"{text[:40]!r} is not a day, such as 2026-01-31.") from None
+
+
+def _parcels(visit: Visit, number: int) -> list[dict[str, Any]]:
+    organization_id = visit.organization_id
+    deliveries = visit.bm.get_deliveries_by_order_id(organization_id, number, limit=LINES)
+    returns = visit.bm.get_returns_by_order_id(organization_id, number, limit=LINES)
+    found = [("deliveries", each, each.label_url) for each in deliveries]
+    found += [("returns", each, each.label) for each in returns]  # type: ignore[misc]
+    return [
+        {
+            "resource": resource,
+            "parcel": parcel,
+            "label": visit.bm.get_label(organization_id, resource, parcel.shipment_id) if url else None,
+            "stored": parcel.stored_label is not None,
+        }
+        for resource, parcel, url in found
+    ]
+
+
+def _history(visit: Visit, number: int) -> dict[str, Any]:
+    writes = visit.bm.get_writes(visit.organization_id, order_id=number, limit=LINES)
+    changes = visit.bm.get_history(visit.organization_id, "orders", number, limit=LINES)
+    events: list[tuple[datetime, Write | Change]] = [(each.created_at, each) for each in writes]
+    events += [(each.recorded_at, each) for each in changes]
+    events.sort(key=lambda event: event[0], reverse=True)
+    return {
+        "order_id": number,
+        "events": events,
+        "under_way": any(each.open and not each.undecided for each in writes),
+    }
+
+
+def _reason(visit: Visit) -> int | None:
+    text = visit.given("return_reason")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 9):
+        raise InvalidArgument("Choose a reason of the list.")
+    return int(text)
+
+
+def _sent(nudged: bool) -> str:
+    return "It is sent ahead of the syncs." if nudged else "The broker is away: it is sent when that is back."

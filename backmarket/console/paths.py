@@ -1,0 +1,55 @@
+"""The console's addresses. An organization id may be anything printable, so an odd one is encoded for its place in a
+path: nothing between the browser and us can take `a/../b` for two steps and a way back.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
+_MARK = "~"
+
+
+def segment(organization_id: str) -> str:
+    """An organization's part of a path: itself where it is plain, else `~` and its base64."""
+    if _PLAIN.fullmatch(organization_id):
+        return organization_id
+    return _MARK + base64.urlsafe_b64encode(organization_id.encode("utf-8", "surrogatepass")).decode().rstrip("=")
+
+
+def organization_of(part: str) -> str | None:
+    """The organization id that a part of a path stands for; None: none has this form."""
+    if not part.startswith(_MARK):
+        return part if _PLAIN.fullmatch(part) else None
+    encoded = part.removeprefix(_MARK)
+    try:
+        found = base64.b64decode(f"{encoded}{'=' * (-len(encoded) % 4)}", altchars=b"-_", validate=True).decode()
+    except ValueError:
+        return None
+    return found if 0 < len(found) <= 200 and found.isprintable() and segment(found) == part else None
+
+
+def organization(organization_id: str, *parts: object) -> str:
+    """The path of an organization, or of what belongs to it.
+
+    Args:
+        organization_id: whose.
+        *parts: of the path below it, such as `orders` and a number.
+    """
+    return "/".join(["/o", segment(organization_id), *map(str, parts)])
+
+
+def with_query(path: str, values: Mapping[str, object]) -> str:
+    """A path with a query; what is None or empty is left out."""
+    given = {name: str(value) for name, value in values.items() if value not in {None, ""}}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def local(path: str | None) -> str:
+    """Where to go after the login: a path of ours, and nothing that leads elsewhere."""
+    if path and re.fullmatch(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*", path):
+        return path
+    return "/"

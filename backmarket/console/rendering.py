@@ -1,0 +1,180 @@
+"""The templates, and how they say figures, times and states."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum, IntEnum
+from http import HTTPStatus
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from backmarket.console import paths
+from backmarket.console.access.gate import Gate
+from backmarket.console.access.people import Person
+from backmarket.console.choices import VERBS
+from backmarket.console.sparkline import in_words, sparkline, worst
+from backmarket.lags import LagSample
+
+_ADDRESS = (
+    ("company",),
+    ("firstName", "lastName"),
+    ("street",),
+    ("street2",),
+    ("postalCode", "city"),
+    ("state",),
+    ("country",),
+    ("phoneNumber",),
+    ("email",),
+)
+DASH = "\N{EN DASH}"
+"""Where there is nothing to be said."""
+_MOMENTS = re.compile(
+    r"([12]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01]) (?:[01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?) UTC", re.ASCII
+)
+_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+STATIC = resources.files("backmarket.console") / "static"
+
+
+class Pages:
+    """Renders the templates; all that they are given is escaped.
+
+    Args:
+        gate: makes the tokens of forms.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._environment = Environment(
+            loader=PackageLoader("backmarket.console"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters.update(
+            span=span,
+            moment=moment,
+            money=money,
+            says=says,
+            count=count,
+            words=words,
+            part=paths.segment,
+            address=address,
+        )
+        self._environment.globals.update(
+            asset=_asset,
+            at=paths.organization,
+            fresh=lambda: secrets.token_urlsafe(12),
+            in_words=_in_words,
+            now=_now,
+            query=paths.with_query,
+            sparkline=sparkline,
+            verbs=VERBS,
+        )
+
+    def render(
+        self, request: Request, template: str, *, status: int = HTTPStatus.OK, person: Person | None, **values: Any
+    ) -> Response:
+        """A page, or a part of one.
+
+        Args:
+            request: what it answers.
+            template: its name.
+            status: of HTTP.
+            person: who sees it.
+            **values: for the template.
+        """
+        said = request.session.pop("said", None) if "hx-request" not in request.headers else None
+        text = self._environment.get_template(template).render(
+            {"person": person, "token": self._gate.token(request), "said": said, "logs_in": bool(self._gate.users)}
+            | values
+        )
+        return HTMLResponse(text, status)
+
+    def refuse(self, request: Request, person: Person | None, status: int, why: str) -> Response:
+        """A page, or a line in one, that says why not."""
+        template = "_failed.html" if request.headers.get("hx-request") == "true" else "error.html"
+        return self.render(request, template, status=status, person=person, code=int(status), why=why)
+
+
+def span(seconds: float | None) -> str:
+    """A length of time in its largest unit, such as `2 min`; None: a dash."""
+    if seconds is None:
+        return DASH
+    whole = int(abs(seconds))
+    return next((f"{whole // size} {unit}" for unit, size in _UNITS if whole >= size), "0 s")
+
+
+def moment(at: datetime | None, none: str = DASH) -> Markup | str:
+    """A moment, which the browser shows in the reader's own zone; None: what is given for that."""
+    if at is None:
+        return none
+    utc = at.astimezone(UTC)
+    return Markup('<time datetime="{}">{} UTC</time>').format(
+        utc.isoformat(timespec="seconds"), utc.strftime("%Y-%m-%d %H:%M")
+    )
+
+
+def says(text: str | None) -> Markup:
+    """A sentence of ours, with the moments in it in the reader's own zone; None: nothing."""
+
+    def as_time(found: re.Match[str]) -> str:
+        try:
+            at = datetime.fromisoformat(found[1]).replace(tzinfo=UTC)
+        except ValueError:  # the 31st of a shorter month
+            return found[0]
+        return f'<time datetime="{at.isoformat()}">{found[0]}</time>'
+
+    return Markup(_MOMENTS.sub(as_time, str(escape(text or ""))))  # noqa: S704 - escaped, and digits put around it
+
+
+def money(amount: Decimal | None, currency: str | None) -> str:
+    """An amount with its currency; None: a dash."""
+    return DASH if amount is None else f"{amount:,.2f} {currency or ''}".strip().replace(",", "\u202f")
+
+
+def count(number: int | None) -> str:
+    """A number that is easily read; None: a dash."""
+    return DASH if number is None else f"{number:,}".replace(",", "\u202f")
+
+
+def words(value: Any) -> str:
+    """A state as a person says it; one that is not known by its number."""
+    if value is None:
+        return DASH
+    text = (value.name if isinstance(value, IntEnum) else str(value)).lower() if isinstance(value, Enum) else str(value)
+    return f"state {value}" if isinstance(value, int) and not isinstance(value, IntEnum) else text.replace("_", " ")
+
+
+def address(found: Mapping[str, Any]) -> list[str]:
+    """An address as it stands on a parcel (schema `Address`): its lines, without those that are empty."""
+    lines = [" ".join(str(found[name]) for name in names if found.get(name)) for names in _ADDRESS]
+    return [line for line in lines if line]
+
+
+def _in_words(samples: Sequence[LagSample], lag: float | None) -> str:
+    return in_words(samples, lag, span(worst(samples, lag)))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _asset(name: str) -> Markup:
+    """The address of a file of ours, which changes with it: browsers may keep it."""
+    return escape(f"/static/{name}?v={_VERSIONS[name]}")
+
+
+_VERSIONS = {
+    each.name: hashlib.sha256(each.read_bytes()).hexdigest()[:12] for each in STATIC.iterdir() if each.is_file()
+}

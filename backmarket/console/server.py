@@ -1,0 +1,120 @@
+"""The console as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import uvicorn
+from starlette.applications import Starlette
+
+from backmarket.console.app import create_app
+from backmarket.errors import SettingsError
+from backmarket.facade import BackMarket
+from backmarket.settings import Settings
+
+HOST = "127.0.0.1"
+PORT = 8600
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready; ends when its standard input does, if asked to."""
+
+    def __init__(self, config: uvicorn.Config, app: Starlette, ready: Callable[[], None], *, watch_input: bool) -> None:
+        super().__init__(config)
+        self._console = app
+        self._ready = ready
+        self._watch_input = watch_input
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._watch_input:
+            asyncio.get_running_loop().add_reader(0, self._input)
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._console.state.live.end()  # or uvicorn would wait for the browsers that follow
+        await super().shutdown(sockets)
+
+    def _input(self) -> None:
+        if not os.read(0, 4096):
+            asyncio.get_running_loop().remove_reader(0)
+            self.should_exit = True
+
+
+def run(
+    settings: Settings,
+    *,
+    host: str = HOST,
+    port: int = PORT,
+    on_ready: Callable[[str], None] | None = None,
+    stop_on_eof: bool = False,
+) -> None:
+    """Serve the console until SIGINT or SIGTERM.
+
+    Args:
+        settings: where everything is, and who may use it.
+        host: the address that is listened on.
+        port: the TCP port; 0: any free one.
+        on_ready: called with the address that people open, once it answers.
+        stop_on_eof: stop when standard input ends, which it does with the process that holds its other end.
+
+    Raises:
+        SettingsError: it may not be started so; the text says what to set.
+        OSError: the port is taken.
+    """
+    settings.need("database_url")
+    check_reach(settings, host)
+    with BackMarket(settings) as bm:
+        app = create_app(bm, settings)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=512)
+        shown = f"[{host}]" if ":" in host else host
+        url = settings.console_url or f"http://{shown}:{listener.getsockname()[1]}"
+        config = uvicorn.Config(
+            app,
+            ws="none",
+            access_log=False,
+            log_level="error",
+            log_config=None,
+            proxy_headers=False,  # whom to believe is the gate's to say
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=5,
+        )
+        server = _Server(config, app, lambda: on_ready(url) if on_ready else None, watch_input=stop_on_eof)
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again once it has stopped
+            server.run(sockets=[listener])
+
+
+def check_reach(settings: Settings, host: str) -> None:
+    """Make sure that passwords and sessions travel safely.
+
+    Raises:
+        SettingsError: others could reach it by plain http, or it is not known where.
+    """
+    reached_at = urlsplit(settings.console_url or "")
+    if not _is_here(host) and not settings.console_url:
+        raise SettingsError(
+            f"On {host} others than this machine reach the console: set BACKMARKET_CONSOLE_URL to the origin at which"
+            " they do, such as https://console.example."
+        )
+    if reached_at.scheme == "http" and not _is_here(reached_at.hostname or ""):
+        raise SettingsError(
+            "BACKMARKET_CONSOLE_URL has to be https: by plain http everybody on the way reads passwords and sessions."
+            " Put a proxy with TLS before the console."
+        )
+
+
+def _is_here(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,76 @@
+// What the pages do beside htmx: times in the reader's own zone, news as they happen, and words for what went wrong.
+(() => {
+  "use strict";
+
+  const shown = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+  const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+
+  function localTimes(root) {
+    for (const each of root.querySelectorAll("time[datetime]:not([title])")) {
+      const at = new Date(each.dateTime);
+      if (!Number.isNaN(at.getTime())) {
+        each.title = exact.format(at);
+        each.textContent = shown.format(at);
+      }
+    }
+  }
+
+  function trouble(text) {
+    const place = document.getElementById("trouble");
+    if (place) {
+      place.textContent = text;
+      place.hidden = !text;
+    }
+  }
+
+  function follow() {
+    const light = document.getElementById("live");
+    const address = document.body.dataset.live;
+    if (!light || !address || !window.EventSource) return;
+    const say = (state, words) => {
+      light.dataset.state = state;
+      light.querySelector(".words").textContent = words;
+    };
+    let source = null;
+    const open = () => {
+      source = new EventSource(address);
+      source.addEventListener("open", () => say("on", "live"));
+      source.addEventListener("change", () => document.body.dispatchEvent(new CustomEvent("live")));
+      source.addEventListener("error", () => {
+        say("off", "not live");
+        if (source.readyState === EventSource.CLOSED) setTimeout(open, 15000);
+      });
+    };
+    open();
+    addEventListener("pagehide", () => source.close());
+    addEventListener("pageshow", (event) => event.persisted && open());
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    localTimes(document);
+    follow();
+    const body = document.body;
+    body.addEventListener("htmx:load", (event) => localTimes(event.detail.elt.parentElement || document));
+    body.addEventListener("htmx:beforeRequest", (event) => {
+      // a page that nobody sees asks nothing by itself, nor one in whose part somebody types
+      const config = event.detail.requestConfig;
+      const target = event.detail.target;
+      const busy = target && target.contains(document.activeElement) && /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName);
+      const open = target && target.querySelector("details[open]");
+      const byItself = config.verb === "get" && !(config.triggeringEvent && config.triggeringEvent.type === "submit");
+      const isRow = target && target.tagName === "TR";
+      if (byItself && !isRow && (document.hidden || busy || open)) event.preventDefault();
+    });
+    body.addEventListener("htmx:afterRequest", (event) => {
+      if (event.detail.successful) trouble("");
+    });
+    body.addEventListener("htmx:responseError", (event) => {
+      const answer = new DOMParser().parseFromString(event.detail.xhr.responseText || "", "text/html");
+      const why = answer.querySelector(".fault");
+      trouble(why ? why.textContent : `The console answered ${event.detail.xhr.status}. Load the page again.`);
+    });
+    for (const name of ["htmx:sendError", "htmx:timeout"]) {
+      body.addEventListener(name, () => trouble("The console can't be reached. What is shown may be old."));
+    }
+  });
+})();

@@ -1,0 +1,188 @@
+"""One request of somebody who was let in, and how a page answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from backmarket import errors
+from backmarket.console import paths
+from backmarket.console.access.gate import CSRF_FIELD, CSRF_HEADER, Gate
+from backmarket.console.access.people import Person
+from backmarket.console.rendering import Pages
+from backmarket.errors import BackMarketError
+from backmarket.facade import BackMarket
+
+LARGEST_FORM = 256 * 1024
+"""Bytes of a form without a file."""
+LONGEST_SAID = 600
+"""Characters that are said on the next page: they travel in the session's cookie."""
+
+log = structlog.get_logger(__name__)
+
+View = Callable[["Visit"], Response]
+
+
+@dataclass
+class Visit:
+    """A request, on a thread of its own.
+
+    Attributes:
+        request: as it came.
+        bm: what the console knows and does.
+        pages: the templates.
+        person: who asks.
+        form: what was sent; empty for a GET.
+    """
+
+    request: Request
+    bm: BackMarket
+    pages: Pages
+    person: Person
+    form: FormData = field(default_factory=FormData)
+
+    @property
+    def organization_id(self) -> str:
+        """Of the path.
+
+        Raises:
+            ConnectionNotFound: no organization has such a path.
+        """
+        found = paths.organization_of(self.request.path_params["organization"])
+        if found is None:
+            raise errors.ConnectionNotFound("No connection has this address.")
+        return found
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a part of a page is asked for, to be put into it."""
+        return self.request.headers.get("hx-request") == "true"
+
+    def number(self, name: str) -> int:
+        """A number in the path."""
+        value = self.request.path_params[name]
+        if not (value.isascii() and value.isdigit() and len(value) < 19):
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        return int(value)
+
+    def asked(self, name: str) -> str | None:
+        """What the query has, without spaces around it; None: nothing."""
+        return self.request.query_params.get(name, "").strip() or None
+
+    def given(self, name: str) -> str | None:
+        """What the form has, without spaces around it; None: nothing."""
+        value = self.form.get(name)
+        return (value.strip() or None) if isinstance(value, str) else None
+
+    def file(self, name: str) -> UploadFile | None:
+        """A file of the form; None: none was chosen."""
+        value = self.form.get(name)
+        return value if isinstance(value, UploadFile) and value.filename else None
+
+    def render(self, template: str, *, status: int = HTTPStatus.OK, **values: Any) -> Response:
+        """A page, or a part of one."""
+        return self.pages.render(self.request, template, status=status, person=self.person, **values)
+
+    def say(self, text: str, *, bad: bool = False) -> None:
+        """Say something on the next page."""
+        self.request.session["said"] = {"text": text[:LONGEST_SAID], "bad": bad}
+
+    def go(self, path: str) -> Response:
+        """Go on to a page: its reload repeats nothing."""
+        return RedirectResponse(path, HTTPStatus.SEE_OTHER)
+
+
+def page(view: View) -> Callable[[Request], Awaitable[Response]]:
+    """A page that changes nothing, for everybody who was let in."""
+
+    async def endpoint(request: Request) -> Response:
+        person = request.app.state.gate.person(request)
+        return _to_login(request) if person is None else await _answer(request, person, view)
+
+    return endpoint
+
+
+def action(
+    view: View, *, largest: Callable[[Request], int] | int = LARGEST_FORM
+) -> Callable[[Request], Awaitable[Response]]:
+    """A form that was sent: it is ours, of somebody who may act, and not too large.
+
+    Args:
+        view: does what it says.
+        largest: bytes that it may have.
+    """
+
+    async def endpoint(request: Request) -> Response:
+        gate: Gate = request.app.state.gate
+        person = gate.person(request)
+        if person is None:
+            return _to_login(request)
+        pages: Pages = request.app.state.pages
+        if not person.may_act:
+            why = "You may look, and change nothing: this takes the role act."
+            return pages.refuse(request, person, HTTPStatus.FORBIDDEN, why)
+        if not _fits(request, largest(request) if callable(largest) else largest):
+            return pages.refuse(request, person, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "That is too large to be sent.")
+        async with request.form(max_files=2, max_fields=100) as form:
+            token = request.headers.get(CSRF_HEADER) or form.get(CSRF_FIELD)
+            if not (isinstance(token, str) and gate.is_ours(request, token)):
+                why = "This form is too old, or did not come from the console: load the page again, and repeat it."
+                return pages.refuse(request, person, HTTPStatus.FORBIDDEN, why)
+            return await _answer(request, person, view, form)
+
+    return endpoint
+
+
+async def _answer(request: Request, person: Person, view: View, form: FormData | None = None) -> Response:
+    state = request.app.state
+    visit = Visit(request, state.bm, state.pages, person, form or FormData())
+    try:
+        return await run_in_threadpool(view, visit)
+    except BackMarketError as error:
+        pages: Pages = state.pages
+        return pages.refuse(request, person, status_of(error), str(error))
+
+
+def status_of(error: BackMarketError) -> HTTPStatus:
+    """The HTTP status that stands for an error."""
+    if isinstance(error, errors.ConnectionNotFound | errors.BulkJobNotFound | errors.WriteNotFound):
+        return HTTPStatus.NOT_FOUND
+    if isinstance(error, errors.LabelNotFound | errors.NotStoredYet):
+        return HTTPStatus.NOT_FOUND
+    if isinstance(error, errors.SettingsError | errors.SchemaMissing):
+        return HTTPStatus.INTERNAL_SERVER_ERROR
+    if isinstance(error, errors.UsageError):
+        return HTTPStatus.UNPROCESSABLE_ENTITY
+    if isinstance(error, errors.TransientError):
+        return HTTPStatus.SERVICE_UNAVAILABLE
+    return HTTPStatus.BAD_GATEWAY
+
+
+def _fits(request: Request, largest: int) -> bool:
+    """Whether the body says how long it is, and is not too long; uvicorn holds it to that."""
+    length = request.headers.get("content-length", "")
+    return length.isascii() and length.isdigit() and len(length) < 16 and int(length) <= largest
+
+
+def _to_login(request: Request) -> Response:
+    gate: Gate = request.app.state.gate
+    if not gate.users:
+        pages: Pages = request.app.state.pages
+        return pages.refuse(
+            request, None, HTTPStatus.FORBIDDEN, "This console is reached through its proxy, which says who you are."
+        )
+    if request.headers.get("hx-request") == "true":  # htmx loads the whole page then, which leads to the login
+        return Response(status_code=HTTPStatus.NO_CONTENT, headers={"HX-Refresh": "true"})
+    here = urlsplit(str(request.url))
+    wanted = paths.with_query(here.path, dict(request.query_params)) if request.method == "GET" else "/"
+    return RedirectResponse(paths.with_query("/login", {"next": paths.local(wanted)}), HTTPStatus.SEE_OTHER)

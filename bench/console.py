@@ -1,0 +1,97 @@
+"""What each page of the console takes on the server, with 10,000 organizations and 1,000,000 orders.
+
+python -m bench.console
+"""
+
+from __future__ import annotations
+
+import secrets
+import statistics
+import sys
+import time
+
+from cryptography.fernet import Fernet
+from starlette.testclient import TestClient
+
+from backmarket import BackMarket
+from backmarket.console.access import passwords
+from backmarket.console.app import create_app
+from backmarket.embedded import Stack
+from backmarket.settings import Settings
+from tests.many import LARGE, fill
+
+ORGANIZATIONS, ORDERS = 10_000, 1_000_000
+GOAL = 0.2
+"""Seconds."""
+TRIES = 15
+
+PAGES = {
+    "overview": "/",
+    "overview, later page": "/?after=seller-005000",
+    "overview, failing": "/?health=failing",
+    "overview, search": "/?search=0077",
+    "organization": f"/o/{LARGE}",
+    "orders": f"/o/{LARGE}/orders",
+    "orders, rare state": f"/o/{LARGE}/orders?state=1",
+    "orders, state that none has": f"/o/{LARGE}/orders?state=3",
+    "orders, country": f"/o/{LARGE}/orders?country=sk-sk",
+    "orders, country that none has": f"/o/{LARGE}/orders?country=de-de",
+    "orders, state and country": f"/o/{LARGE}/orders?state=1&country=sk-sk",
+    "orders, dates": f"/o/{LARGE}/orders?from=2024-03-01&until=2024-03-02",
+    "orders, SKU": f"/o/{LARGE}/orders?sku=sku-778",
+    "orders, SKU that none has": f"/o/{LARGE}/orders?sku=none",
+    "orders, SKU and state": f"/o/{LARGE}/orders?sku=sku-778&state=1",
+    "orders, tracking": f"/o/{LARGE}/orders?tracking=T-4000",
+    "order": f"/o/{LARGE}/orders/4000",
+    "listings": f"/o/{LARGE}/listings",
+    "listings, search": f"/o/{LARGE}/listings?search=SKU-19",
+    "listings, search that finds none": f"/o/{LARGE}/listings?search=none",
+    "bulk": f"/o/{LARGE}/bulk",
+    "bulk job": f"/o/{LARGE}/bulk/7",
+    "writes": f"/o/{LARGE}/writes",
+    "writes, undecided": f"/o/{LARGE}/writes?state=unknown",
+}
+
+
+def main() -> int:
+    """Measure; 1: a page takes longer than it may."""
+    with Stack() as stack:
+        url = stack.addresses.database_url
+        settings = Settings(
+            database_url=url,  # type: ignore[arg-type]
+            redis_url=stack.addresses.redis_url,  # type: ignore[arg-type]
+            secret_keys=(Fernet.generate_key().decode(),),  # type: ignore[arg-type]
+            limiter_key=secrets.token_hex(16),  # type: ignore[arg-type]
+            console_users=(f"anna:act:{passwords.hashed('a long password', cost=2**10)}",),  # type: ignore[arg-type]
+        )
+        with BackMarket(settings) as bm:
+            bm.apply_schema()
+            began = time.monotonic()
+            fill(url, organizations=ORGANIZATIONS, orders=ORDERS)
+            print(f"{ORGANIZATIONS} organizations and {ORDERS} orders made in {time.monotonic() - began:.0f} s")
+            with TestClient(create_app(bm, settings), base_url="http://127.0.0.1") as client:
+                return max(_measure(client, name, path) for name, path in PAGES.items())
+
+
+def _measure(client: TestClient, name: str, path: str) -> int:
+    if "csrf" not in client.cookies:
+        _log_in(client)
+    took = []
+    for _ in range(TRIES):
+        began = time.perf_counter()
+        answer = client.get(path)
+        took.append(time.perf_counter() - began)
+        answer.raise_for_status()
+    median, worst = statistics.median(took), max(took[1:])
+    print(f"{name:35} {median * 1000:6.0f} ms, worst {worst * 1000:6.0f} ms, first {took[0] * 1000:6.0f} ms")
+    return int(median > GOAL)
+
+
+def _log_in(client: TestClient) -> None:
+    token = client.get("/login").text.partition('name="csrf" value="')[2].partition('"')[0]
+    if token:
+        client.post("/login", data={"csrf": token, "name": "anna", "password": "a long password"})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

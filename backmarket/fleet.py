@@ -130,7 +130,7 @@ class Fleet:
             raise UsageError(
                 "Workers run from a checkout or from the image: the installed package alone does not have them."
             )
-        self._environment = _inherited() | dict(environment)
+        self._environment = inherited() | dict(environment)
         self._directory = directory.absolute()
         self._pools = tuple(workers)
         self._beat = beat
@@ -380,8 +380,8 @@ class Fleet:
         return f"The end of {member.log}:\n{member.tail()}"
 
 
-def _inherited() -> dict[str, str]:
-    """Our environment without what would set our processes up differently from what was asked for."""
+def inherited() -> dict[str, str]:
+    """This process's environment without what would set our processes up differently from what was asked for."""
     return {
         name: value
         for name, value in os.environ.items()

@@ -1,7 +1,8 @@
 """`backmarket up`: everything on this machine until Ctrl-C.
 
 PostgreSQL, Valkey and an S3 server of its own, or those that the settings name; a sandbox with three sellers
-connected, so that something is seen; workers, beat and Flower. Whatever dies is reported and started again.
+connected, so that something is seen; workers, beat, Flower and the console. Whatever dies is reported and started
+again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from backmarket.fleet import CHECKOUT, Fleet
 from backmarket.services import Services
 from backmarket.settings import Settings, load_settings
 from backmarket.up import surroundings, words
+from backmarket.up.console import Console
 from backmarket.up.interrupts import Interrupted, interruptible
 from backmarket.up.kept import Kept
 from backmarket.up.sellers import Sandbox, connect, disconnect
@@ -27,13 +29,16 @@ LOOK_SECONDS = 0.5
 """Between two looks at whether all is alive."""
 
 
-def run_up(*, sandbox: bool = True, directory: Path | None = None, flower_port: int = 5555) -> int:
+def run_up(
+    *, sandbox: bool = True, directory: Path | None = None, flower_port: int = 5555, console_port: int = 8600
+) -> int:
     """Run everything until Ctrl-C, SIGTERM or the end of the terminal; a second one ends it without waiting.
 
     Args:
         sandbox: with a sandbox and its sellers; never where `DATABASE_URL` names a database of yours.
         directory: where the servers keep their files and we keep our secrets; None: `.stack` in the checkout.
         flower_port: of Flower, on loopback; another one is taken if somebody has it.
+        console_port: of the console, the same.
 
     Returns:
         The exit code: 0 when it was running and was told to end, 130 (or 128 and the signal) when it was still
@@ -45,7 +50,7 @@ def run_up(*, sandbox: bool = True, directory: Path | None = None, flower_port: 
     up = _Up((directory or CHECKOUT / ".stack").absolute(), load_settings())
     try:
         with interruptible(), ExitStack() as ending:
-            supervisor = up.start(ending, sandbox=sandbox, flower_port=flower_port)
+            supervisor = up.start(ending, sandbox=sandbox, flower_port=flower_port, console_port=console_port)
             up.running = True
             while True:
                 supervisor.look()
@@ -63,7 +68,7 @@ class _Up:
         self.running = False
         self.embedded = not given.database_url
 
-    def start(self, ending: ExitStack, *, sandbox: bool, flower_port: int) -> Supervisor:
+    def start(self, ending: ExitStack, *, sandbox: bool, flower_port: int, console_port: int) -> Supervisor:
         """Start one after the other; `ending` stops them in the opposite order."""
         say("Starting PostgreSQL, Valkey and an S3 server, unless the settings name one ...")
         idle = not self.given.redis_url and not (self.place / "valkey").exists()
@@ -82,8 +87,11 @@ class _Up:
             connect(market, wanted) if wanted else disconnect(market)
         surroundings.write_script(self.place / "env", environment)
         port = surroundings.free_port(flower_port)
+        console = Console(environment, kept.console_password, surroundings.free_port(console_port), self.logs)
+        ending.enter_context(console)
+        wards.append(console.ward)
         wards += self._start_fleet(ending, {**environment, "FLOWER_BASIC_AUTH": kept.flower_login}, port)
-        say(words.welcome(self.place, environment, f"http://127.0.0.1:{port}   {kept.flower_words}", wanted))
+        say(words.welcome(self.place, environment, console, f"http://127.0.0.1:{port}   {kept.flower_words}", wanted))
         return Supervisor(wards, say)
 
     def _prepare(self, settings: Settings, *, idle: bool) -> None:

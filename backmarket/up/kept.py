@@ -23,12 +23,14 @@ class Kept:
             keys must not depend on this directory.
         limiter_key: the same for the limiter.
         flower_password: of the user `backmarket`.
+        console_password: of the same user there.
         sandbox_port: on loopback.
     """
 
     secret_key: str
     limiter_key: str
     flower_password: str
+    console_password: str
     sandbox_port: int
 
     @property
@@ -62,6 +64,7 @@ class Kept:
             secret_key=found.get("secret_key") or (Vault.generate() if mine else ""),
             limiter_key=found.get("limiter_key") or (secrets.token_hex(24) if mine else ""),
             flower_password=found.get("flower_password") or secrets.token_urlsafe(12),
+            console_password=found.get("console_password") or secrets.token_urlsafe(12),
             sandbox_port=free_port(found.get("sandbox_port", 0)),
         )
         write_private(path, json.dumps(asdict(kept), indent=2))

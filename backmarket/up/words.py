@@ -9,21 +9,24 @@ from shlex import quote
 from urllib.parse import urlsplit
 
 from backmarket.settings import ENV_PREFIX
+from backmarket.up.console import Console
 from backmarket.up.sellers import SELLERS, Sandbox
 from backmarket.up.surroundings import USER_AGENT
 
 
-def welcome(place: Path, environment: Mapping[str, str], flower: str, sandbox: Sandbox | None) -> str:
+def welcome(place: Path, environment: Mapping[str, str], console: Console, flower: str, sandbox: Sandbox | None) -> str:
     """Where everything is, and what to do next.
 
     Args:
         place: the stack's directory.
         environment: all settings.
+        console: the page for people.
         flower: where Flower is, and its password.
         sandbox: None: there is none.
     """
     command = quote(_near(Path(sys.executable).with_name("backmarket")))
-    lines = ["", "Everything runs. Ctrl-C stops it.", "", f"  Flower      {flower}"]
+    lines = ["", "Everything runs. Ctrl-C stops it.", ""]
+    lines += [f"  Console     {console.url}   {console.login}", f"  Flower      {flower}"]
     lines += [f"  {title:<11} {_where(environment[f'{ENV_PREFIX}{name}'])}" for title, name in _SERVERS.items()]
     if sandbox:
         lines.append(f"  Sandbox     {sandbox.url}   with {', '.join(SELLERS)}, connected")

@@ -18,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -40,7 +41,16 @@ class Up:
     def __init__(self, directory: Path, *options: str, **environment: str) -> None:
         self.directory = directory
         self.output = directory.with_suffix(".out")
-        command = [sys.executable, "-c", "from backmarket.cli import main; main()", "up", "--flower-port", "0"]
+        command = [
+            sys.executable,
+            "-c",
+            "from backmarket.cli import main; main()",
+            "up",
+            "--flower-port",
+            "0",
+            "--console-port",
+            "0",
+        ]
         command += ["--directory", str(directory), *options]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
@@ -117,7 +127,7 @@ def all_synced(up: Up) -> bool:
 
 def flower(said: str, path: str, *, with_password: bool = True) -> tuple[int, str]:
     """Ask Flower where and as `up` says it."""
-    shown = re.search(r"http://127\.0\.0\.1:(\d+)   user (\S+), password (\S+)", said)
+    shown = re.search(r"Flower +http://127\.0\.0\.1:(\d+)   user (\S+), password (\S+)", said)
     assert shown
     connection = http.client.HTTPConnection("127.0.0.1", int(shown[1]), timeout=10)
     login = base64.b64encode(f"{shown[2]}:{shown[3]}".encode()).decode()
@@ -126,6 +136,15 @@ def flower(said: str, path: str, *, with_password: bool = True) -> tuple[int, st
     body = answer.read().decode()
     connection.close()
     return answer.status, body
+
+
+def console(said: str) -> str:
+    """The console's first page, for whom `up` says may log in."""
+    shown = re.search(r"Console +(http://127\.0\.0\.1:\d+)   user (\S+), password (\S+)", said)
+    assert shown
+    with httpx.Client(base_url=shown[1], timeout=30, follow_redirects=True) as client:
+        token = client.get("/").text.partition('name="csrf" value="')[2].partition('"')[0]
+        return client.post("/login", data={"csrf": token, "name": shown[2], "password": shown[3]}).text
 
 
 def flower_shows_a_sync(up: Up) -> bool:
@@ -140,6 +159,7 @@ def test_everything_runs_until_it_is_told_to_end_and_is_found_again(start: Calla
     wait_until(lambda: all_synced(up), 30, "the sandbox's sellers are synced")
     assert flower(up.said(), "/api/tasks", with_password=False)[0] == 401
     wait_until(lambda: flower_shows_a_sync(up), 30, "Flower shows the syncs")
+    assert 'href="/o/seller-1"' in console(up.said())
     private = [up.directory / name for name in ("env", "kept.json", "logs/sync.log")]
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
     orders = up.ask("orders", "list", "seller-1")
@@ -162,9 +182,15 @@ def test_what_dies_is_reported_and_started_again(start: Callable[..., Up]) -> No
     up = start()
     up.wait_for("Everything runs")
     wait_until(lambda: all_synced(up), 30, "no lease is held that would have to run out")
-    for words in ("celery -A workers.app --quiet beat", "-n sync@", "valkey-server", "sandbox --child"):
+    for words in (
+        "celery -A workers.app --quiet beat",
+        "-n sync@",
+        "valkey-server",
+        "sandbox --child",
+        "-m backmarket.console",
+    ):
         up.one(words).kill()
-    for name in ("beat", "sync", "Valkey", "The sandbox"):
+    for name in ("beat", "sync", "Valkey", "The sandbox", "The console"):
         up.wait_for(f"{name} was started again.")
     assert "sync ended with code -9" in up.said()
     up.ask("sync", "seller-1", "--wait")

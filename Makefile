@@ -1,6 +1,6 @@
 # `make` lists what can be done. Everything happens in this checkout; pip's cache is the only place outside it.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-compose test-monitoring bench chaos chaos-proofs check lint lock contract-facts clean setup
+.PHONY: help demo up test test-browser test-compose test-monitoring bench chaos chaos-proofs check lint lock contract-facts clean setup
 
 BIN := .venv/bin
 # three at a time, as they wait a third of the time, each with servers of its own; a file's tests stay together, the slow ones begin
@@ -10,12 +10,12 @@ export PYTHON
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  PYTHON=python3.12 chooses the interpreter; ARGS='...' is handed to demo, up, test, chaos and lock."
+	@echo "  PYTHON=python3.12 chooses the interpreter; ARGS='...' is handed to demo, up, test, test-browser, chaos and lock."
 
 demo: setup ## Run the whole main job once against the sandbox, and say what happened
 	@exec $(BIN)/backmarket demo $(ARGS)
 
-up: setup ## Run the embedded stack with workers, beat and Flower, until Ctrl-C
+up: setup ## Run the embedded stack with workers, beat, Flower and the console, until Ctrl-C
 	@exec $(BIN)/backmarket up $(ARGS)
 
 test: setup ## Run the tests
@@ -24,6 +24,11 @@ test: setup ## Run the tests
 
 test-monitoring: setup ## Try alerts and dashboard with a real Prometheus (needs Debian's package `prometheus`)
 	@exec $(BIN)/python -m pytest -p tests.conftest monitoring $(ARGS)
+
+test-browser: setup ## Use the console in a real browser (Chromium, from the system's packages)
+	@mkdir -p .tmp
+	@CHROMIUM="$$(scripts/chromium)" && export CHROMIUM && \
+	 PYTEST_DEBUG_TEMPROOT="$(CURDIR)/.tmp" exec $(BIN)/pytest tests/browser $(ARGS)
 
 test-compose: setup ## Run docker-compose.yml on a real engine, break it, scale it (root, Debian; a quarter of an hour)
 	@exec $(BIN)/python -m tests.compose $(ARGS)
@@ -43,7 +48,7 @@ check: setup ## Run the linters, changing nothing
 	@$(BIN)/mypy
 	@$(BIN)/mypy examples
 	@$(BIN)/mypy --scripts-are-modules .ci/left-running .ci/outcome scripts/lock scripts/locked scripts/contract-facts deploy/bucket.py
-	@for script in scripts/setup deploy/alive deploy/secrets deploy/postgres/backmarket.sh; do sh -n $$script || exit; done
+	@for script in scripts/setup scripts/chromium deploy/alive deploy/secrets deploy/postgres/backmarket.sh; do sh -n $$script || exit; done
 	@bash -n .ci/run && bash -n scripts/engine
 
 lint: setup ## Mend and format what the linters can

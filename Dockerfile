@@ -1,11 +1,11 @@
-# One image for all processes: worker, beat, Flower, the `backmarket` command. What runs is the command's to say.
+# One image for all processes: worker, beat, Flower, the console, the `backmarket` command. What runs is the command's to say.
 #   docker build -t backmarket .                                         for production
-#   docker build -t backmarket:dev --build-arg EXTRAS="worker sandbox" . with the stand-in for the API
+#   docker build -t backmarket:dev --build-arg EXTRAS="worker console sandbox" . with the stand-in for the API
 # Any image with Python 3.11 to 3.14 and its venv module will do as the base.
 ARG BASE_IMAGE=python:3.13.14-slim-trixie
 
 FROM ${BASE_IMAGE} AS build
-ARG EXTRAS=worker
+ARG EXTRAS="worker console"
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /build
 RUN python3 -m venv tools && python3 -m venv --without-pip /opt/backmarket

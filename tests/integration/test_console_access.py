@@ -68,12 +68,22 @@ class TestStart:
             opened(console_users=(), console_proxy_user_header="X-Forwarded-User")
 
     @pytest.mark.parametrize(
-        "user", ["anna", "anna:act", "anna:rules:" + ACTS.partition("act:")[2], "anna:act:secret", ":" + ACTS]
+        "user",
+        ["anna", "anna:act", "anna:rules:" + ACTS.partition("act:")[2], "anna:act:secret", ":" + ACTS],
+        ids=["no role", "no hash", "another role", "no scrypt", "no name"],
     )
     def test_a_user_that_is_none_is_named_by_its_place_and_not_shown(self, opened: Open, user: str) -> None:
         with pytest.raises(SettingsError, match="Number 2 of BACKMARKET_CONSOLE_USERS") as refused:
             opened(console_users=(LOOKS, user))
         assert user not in str(refused.value)
+
+    def test_a_password_alone_is_that_of_admin(self, opened: Open) -> None:
+        visitor = opened(console_users=(), console_password=PASSWORD)
+        assert visitor.log_in("admin", "another one").status_code == 401
+        assert visitor.log_in("admin").status_code == 303
+        assert "looks only" not in visitor.get("/").text
+        with pytest.raises(SettingsError, match="10 characters"):
+            opened(console_users=(), console_password="short")
 
     def test_one_user_twice_is_refused(self, opened: Open) -> None:
         with pytest.raises(SettingsError, match="'anna' twice"):

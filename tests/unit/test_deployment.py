@@ -53,11 +53,17 @@ class TestCompose:
 
     def test_there_are_two_beats_and_all_processes_are_of_one_image(self) -> None:
         assert SERVICES["beat"]["scale"] == 2
-        assert {name for name in SERVICES if name.startswith("worker-")} | {"beat", "flower", "metrics", *ONCE} == OURS
+        assert {name for name in SERVICES if name.startswith("worker-")} | {
+            "beat",
+            "console",
+            "flower",
+            "metrics",
+            *ONCE,
+        } == OURS
 
-    def test_only_flower_and_minio_are_published_and_to_this_machine_alone(self) -> None:
+    def test_only_console_flower_and_minio_are_published_and_to_this_machine_alone(self) -> None:
         published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-        assert set(published) == {"flower", "minio"}
+        assert set(published) == {"console", "flower", "minio"}
         developers = [service["ports"] for service in DEV["services"].values() if "ports" in service]
         assert all(port.startswith("127.0.0.1:") for ports in [*published.values(), *developers] for port in ports)
 
@@ -167,13 +173,13 @@ class TestSecrets:
 
 
 class TestLocked:
-    @pytest.mark.parametrize("extras", [["worker"], ["worker", "sandbox"], ["embedded"]])
+    @pytest.mark.parametrize("extras", [["worker"], ["worker", "console"], ["worker", "sandbox"], ["embedded"]])
     def test_an_image_gets_what_its_extras_need_and_not_the_developers_tools(self, extras: list[str]) -> None:
         needed = wanted_of(extras)
         locked = {line.split("==")[0] for line in self.run(*extras).stdout.splitlines() if "==" in line}
         assert needed - locked == set()
         assert locked & {"pytest", "mypy", "django", "ruff", "hypothesis"} == set()
-        assert ("uvicorn" in locked) == ("worker" not in extras or "sandbox" in extras)
+        assert ("uvicorn" in locked) == (extras != ["worker"])
 
     def test_every_pin_keeps_its_hashes(self) -> None:
         part = self.run("worker").stdout

@@ -56,6 +56,7 @@ class Gate:
             raise SettingsError(
                 "The console does not start without a password or an authenticating proxy. Set"
                 " BACKMARKET_CONSOLE_USERS to what `backmarket console password NAME` prints, or"
+                " BACKMARKET_CONSOLE_PASSWORD for the one user admin, or"
                 " BACKMARKET_CONSOLE_PROXY_USER_HEADER and BACKMARKET_CONSOLE_PROXY_ADDRESSES."
             )
 

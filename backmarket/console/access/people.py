@@ -9,6 +9,9 @@ from backmarket.console.access import passwords
 from backmarket.errors import SettingsError
 from backmarket.settings import Settings
 
+ADMIN = "admin"
+"""Whose password `BACKMARKET_CONSOLE_PASSWORD` is."""
+
 
 class Role(StrEnum):
     """What a person may do."""
@@ -61,10 +64,14 @@ def users_of(settings: Settings) -> dict[str, User]:
         SettingsError: one is not as `backmarket console password` prints it, or there twice.
     """
     users: dict[str, User] = {}
+    if settings.console_password:
+        users[ADMIN] = User(ADMIN, Role.ACT, passwords.hashed(settings.console_password.get_secret_value()))
     for number, given in enumerate(settings.console_users, start=1):
         user = _user(given.get_secret_value(), number)
         if user.name in users:
-            raise SettingsError(f"BACKMARKET_CONSOLE_USERS names {user.name!r} twice.")
+            raise SettingsError(
+                f"BACKMARKET_CONSOLE_USERS names {user.name!r} twice, or beside BACKMARKET_CONSOLE_PASSWORD."
+            )
         users[user.name] = user
     return users
 

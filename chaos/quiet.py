@@ -44,7 +44,7 @@ def wait_until_quiet(grounds: Grounds, sellers: Sellers, plan: Plan, timeout: fl
         NotQuiet: it has not.
     """
     ((since,),) = grounds.ask("SELECT now()")
-    grounds.ask("UPDATE backmarket.sync_state SET next_due_at = now(), sync_due_at = now() WHERE next_due_at > now()")
+    grounds.ask("UPDATE backmarket.schedule SET interval_seconds = 3600")
     grounds.ask(_IN_FULL, list(sellers.group(LIED_TO)))
     deeds = Deeds([], [], {})
     began = monotonic()
@@ -52,6 +52,7 @@ def wait_until_quiet(grounds: Grounds, sellers: Sellers, plan: Plan, timeout: fl
     while True:
         with suppress(DatabaseUnavailable):  # a pooled connection of before PostgreSQL was restarted; next time
             _act(grounds, deeds)
+        grounds.ask(_DUE_ONCE_MORE, since)
         left = {name: number for name, number in grounds.ask(_LEFT, *values) if number}
         took = monotonic() - began
         deeds.waited_for |= dict.fromkeys(left, round(took, 1))
@@ -72,22 +73,34 @@ def _act(grounds: Grounds, deeds: Deeds) -> None:
         deeds.labels_wanted.append(name)
 
 
-# The API has lied about their rows, and does no more: only a full walk that begins now is sure to set it right. The
-# daily one would; a round can't wait for it.
-_IN_FULL = """
-UPDATE backmarket.sync_state SET requested = requested + 1, full_requested = true, nudged_until = NULL,
-    next_due_at = now(), sync_due_at = now() WHERE organization_id = ANY(%s)
-"""
-
-# A task that hangs for ever is asked about for ever, and its part stays `submitted`: that is its end here.
-_LEFT = """
+_LATELY = """
 WITH lately AS (
     SELECT organization_id, GREATEST(%s, (
         SELECT max(settled_at) FROM backmarket.api_writes w WHERE w.organization_id = c.organization_id
     ), (
         SELECT max(ended_at) FROM backmarket.bulk_parts p WHERE p.organization_id = c.organization_id
     )) AS at FROM backmarket.connections c
-), hanging AS (
+)
+"""
+
+# Nothing falls due by itself any more: each sync does once that has not begun since its organization last changed.
+_DUE_ONCE_MORE = f"""
+{_LATELY}
+UPDATE backmarket.sync_state s SET next_due_at = now(), sync_due_at = now() FROM lately l
+WHERE l.organization_id = s.organization_id AND last_started_at <= l.at AND lease_owner IS NULL AND failures = 0
+  AND next_due_at > now() + interval '20 s'
+"""
+
+# The API has lied about their rows, and does no more: only a full walk that begins now is sure to set it right. The
+# daily one would; a round can't wait for it.
+_IN_FULL = """
+UPDATE backmarket.sync_state SET requested = requested + 1, full_requested = true, nudged_until = NULL,
+    full_interval_seconds = NULL, next_due_at = now(), sync_due_at = now() WHERE organization_id = ANY(%s)
+"""
+
+# A task that hangs for ever is asked about for ever, and its part stays `submitted`: that is its end here.
+_LEFT = f"""
+{_LATELY}, hanging AS (
     SELECT organization_id, job_id, number FROM backmarket.bulk_parts
     WHERE %s AND state = 'submitted' AND task_status = 2 AND submitted_at < now() - interval '4 s'
 )

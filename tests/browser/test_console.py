@@ -140,7 +140,6 @@ def test_an_order_is_found_accepted_shipped_and_given_an_invoice(
     page.get_by_role("button", name="Accept").click()
     history = page.locator("#events")
     expect(history).to_contain_text("asked for: accept succeeded")
-    page.reload()
     page.get_by_label("Tracking number").fill("PARCEL-1")
     page.get_by_label("Tracking address").fill("https://user:pw@carrier.example/x y")
     page.get_by_role("button", name="Ship", exact=True).click()

@@ -316,7 +316,11 @@ class TestOrders:
         anna.do(f"{page}/state", page=page, state="2", once=once[1])
         assert len(bm.get_writes(ORG, order_id=number).items) == 1
         assert 'hx-trigger="every 1s' in anna.get(f"{page}/history").text
+        assert "hx-refresh" not in anna.get(f"{page}/history?waits=1").headers
         take_write_turn(shop.services, ORG)
+        assert anna.get(f"{page}/history?waits=1").headers["hx-refresh"] == "true", (
+            "the page shows what can be done now"
+        )
         assert "accept succeeded Back Market says so" in anna.text(f"{page}/history")
         faulty = anna.send(f"{page}/state", page=page, state="3", tracking_number="", shipper="DHL <b>")
         assert faulty.status_code == 422

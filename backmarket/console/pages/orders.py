@@ -96,9 +96,12 @@ def show(visit: Visit, fault: str | None = None, about: str | None = None, statu
 
 
 def history(visit: Visit) -> Response:
-    """The part of the page that shows what happened to the order."""
-    number = visit.number("order")
-    return visit.render("_history.html", organization_id=visit.organization_id, **_history(visit, number))
+    """The part of the page that shows what happened to the order; where a write ended, the whole page is due anew."""
+    found = _history(visit, visit.number("order"))
+    answer = visit.render("_history.html", organization_id=visit.organization_id, **found)
+    if visit.asked("waits") and not found["under_way"]:
+        answer.headers["HX-Refresh"] = "true"
+    return answer
 
 
 def move(visit: Visit) -> Response:

@@ -149,6 +149,16 @@ class Grounds:
             urlsplit(at.s3_endpoint_url).netloc, at.s3_access_key, at.s3_secret_key, secure=False, region="us-east-1"
         )
 
+    @property
+    def filler(self) -> Path | None:
+        """The file that fills the database's own file system; None: it has none."""
+        return self.disk / "filler" if self.disk is not None else None
+
+    def make_room(self) -> None:
+        """Let the database's file system be full no more."""
+        if self.filler is not None:
+            self.filler.unlink(missing_ok=True)
+
     def empty(self) -> None:
         """Let a round find nothing: no connection, no row, no message, no request counted."""
         tables = self.ask(

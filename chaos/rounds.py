@@ -104,12 +104,11 @@ def play(grounds: Grounds, plan: Plan, *, limit: float) -> Result:
 def heal(grounds: Grounds) -> None:
     """Make everything whole, whatever a fault has left."""
     grounds.sandbox.remove_faults()
+    grounds.make_room()
     for server in (grounds.stack.postgres, grounds.stack.valkey, grounds.stack.s3):
         server.resume()
         server.start()
     grounds.ask(f"ALTER ROLE {ROLE} CONNECTION LIMIT -1")
-    if grounds.disk is not None:
-        (grounds.disk / "filler").unlink(missing_ok=True)
     grounds.clock.set(0)
     fleet = grounds.fleet
     for name in fleet.pids:

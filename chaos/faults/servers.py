@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 import psycopg
 import redis
 
+from backmarket.embedded.processes import StackError
 from chaos.faults.fault import Fault
 from chaos.grounds import ROLE
 
@@ -47,8 +47,12 @@ class StopPostgres(Fault):
         self.grounds.stack.postgres.stop()
 
     def end(self) -> None:
-        """Start it."""
-        self.grounds.stack.postgres.start()
+        """Start it; on a disk that another fault has filled it can't recover before somebody makes room."""
+        try:
+            self.grounds.stack.postgres.start()
+        except StackError:
+            self.grounds.make_room()
+            self.grounds.stack.postgres.start()
 
 
 class CrashPostgres(StopPostgres):
@@ -88,18 +92,14 @@ class DiskFull(Fault):
 
     def begin(self) -> None:
         """Fill it."""
-        with suppress(OSError), self._filler.open("wb", buffering=0) as filler:
+        assert self.grounds.filler is not None
+        with suppress(OSError), self.grounds.filler.open("wb", buffering=0) as filler:
             while filler.write(_CHUNK):
                 pass
 
     def end(self) -> None:
         """Make room."""
-        self._filler.unlink(missing_ok=True)
-
-    @property
-    def _filler(self) -> Path:
-        assert self.grounds.disk is not None
-        return self.grounds.disk / "filler"
+        self.grounds.make_room()
 
 
 class NoConnections(Fault):

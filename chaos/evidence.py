@@ -50,5 +50,7 @@ _ROWS = {
         name: f"SELECT organization_id, {resource.key.name}, raw, removed_at, last_synced_at FROM backmarket.{name}"
         for name, resource in RESOURCES.items()
     },
+    "activity": "SELECT application_name, pid, state, wait_event_type, wait_event, xact_start, state_change, query"
+    " FROM pg_stat_activity WHERE datname = current_database()",
     "trespasses": "SELECT * FROM chaos.trespasses",
 }

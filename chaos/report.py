@@ -84,7 +84,11 @@ def plots(rounds: Sequence[Line]) -> dict[str, str]:
     for line in rounds:
         api.update(line["figures"]["api faults"])
     return {
-        "strikes": bars("Faults of processes, servers and messages", struck, ("struck something", "nothing, or is no blow to a turn")),
+        "strikes": bars(
+            "Faults of processes, servers and messages",
+            struck,
+            ("struck something", "nothing, or is no blow to a turn"),
+        ),
         "seconds": histogram("Seconds that a round took", [line["took"] for line in rounds], 5.0, unit=" s"),
         "api": bars(
             "Requests that suffered a fault of the API", {name: (float(n),) for name, n in api.most_common()}, ()

@@ -93,7 +93,8 @@ def lines_differ(round_: Round) -> Iterator[str]:
         "   FROM backmarket.orderlines l WHERE l.organization_id = o.organization_id AND l.order_id = o.order_id"
         "   AND l.removed_at IS NULL)"
         " = (SELECT COALESCE(jsonb_agg(line ORDER BY (line->>'id')::bigint), '[]')"
-        "   FROM jsonb_array_elements(o.raw->'orderlines') AS line)"
+        "   FROM jsonb_array_elements(CASE jsonb_typeof(o.raw->'orderlines') WHEN 'array'"
+        "   THEN o.raw->'orderlines' ELSE '[]' END) AS line)"
         " FROM backmarket.orders o WHERE removed_at IS NULL"
     )
     yield from _told("orders with other lines", {f"{seller} {order}" for seller, order, same in found if not same})

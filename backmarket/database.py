@@ -69,6 +69,9 @@ class Database:
             min_size=0,
             max_size=size,
             timeout=timeout,
+            # the pauses between two tries double until then; by default for 5 minutes, and the pool slept long past the
+            # end of an outage: a minute and more, in which nobody got a connection
+            reconnect_timeout=timeout,
             open=False,
             check=_check,
             name="backmarket",

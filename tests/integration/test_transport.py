@@ -49,6 +49,9 @@ class Far(ThreadingTCPServer):
         self.connections = 0
         self.over = Event()
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hung up, which the tests here are about."""
+
     @property
     def port(self) -> int:
         return int(self.server_address[1])

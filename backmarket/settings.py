@@ -199,7 +199,10 @@ class Settings(BaseSettings):
     @field_validator("console_proxy_addresses")
     @classmethod
     def _networks_only(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(str(ip_network(each)) for each in value)
+        try:
+            return tuple(str(ip_network(each)) for each in value)
+        except ValueError:
+            raise ValueError("must be addresses or networks, such as 10.0.0.5 or 10.1.0.0/16") from None
 
     @field_validator("health_port", mode="before")
     @classmethod

@@ -19,7 +19,7 @@ from minio import Minio
 from pydantic import SecretStr
 
 from backmarket import BackMarket
-from backmarket.embedded import Stack, postgres_user
+from backmarket.embedded import Stack, home, postgres_user
 from backmarket.fleet import Fleet, Pool
 from backmarket.messages import QUEUES
 from backmarket.sandbox import SandboxControl
@@ -238,7 +238,7 @@ def _small_disk() -> Iterator[Path | None]:
     if user is None:
         yield None
         return
-    place = Path(tempfile.mkdtemp(prefix="chaos-disk-"))
+    place = Path(tempfile.mkdtemp(prefix="chaos-disk-", dir=next(home.places())))
     mounted = subprocess.run(
         [
             "mount",

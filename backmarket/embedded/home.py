@@ -88,7 +88,7 @@ def make_temporary() -> Home:
     Raises:
         StackError: there is no place for one.
     """
-    place = next(_places(), None)
+    place = next(places(), None)
     if place is None:
         raise StackError("No temporary directory has a short path and is open to PostgreSQL's user; set TMPDIR.")
     path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
@@ -106,7 +106,7 @@ def make_temporary() -> Home:
 
 def sweep() -> None:
     """Put in order, and so remove, the temporary directories whose owners and watchers were both killed."""
-    for place in _places():
+    for place in places():
         for path in place.glob(f"{PREFIX}*"):
             if _is_ours(path) and (path / _TEMPORARY).exists() and (lock := _try_lock(path)) is not None:
                 put_in_order(path)
@@ -137,7 +137,7 @@ def put_in_order(path: Path) -> None:
         _remove(path)
 
 
-def _places() -> Iterator[Path]:
+def places() -> Iterator[Path]:
     """Where temporary directories may be made, the best first."""
     for place in dict.fromkeys((Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"))):  # noqa: S108
         if place.is_dir() and len(os.fsencode(place)) <= LONGEST_PLACE and postgres_user.can_pass(place):

@@ -51,15 +51,15 @@ asking.LIMITER_AWAY = 1.0
 settling.AFTER_FAILURE = 1.0
 bucket.READ_SECONDS = 3.0
 
-_pool = database.ConnectionPool
 
-
-def _named_pool(*args: Any, kwargs: dict[str, Any], **options: Any) -> Any:
+class _NamedPool(database.ConnectionPool[Any]):
     """A pool whose connections say which process they belong to."""
-    return _pool(*args, kwargs=kwargs | {"application_name": f"chaos-{os.getpid()}"}, **options)
+
+    def __init__(self, *args: Any, kwargs: dict[str, Any], **options: Any) -> None:
+        super().__init__(*args, kwargs=kwargs | {"application_name": f"chaos-{os.getpid()}"}, **options)
 
 
-database.ConnectionPool = _named_pool
+database.ConnectionPool = _NamedPool  # type: ignore[misc]
 
 
 def no_lease_check() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from backmarket import BackMarket
 from backmarket.due import request_sync
-from backmarket.errors import BackMarketError, TransientError
+from backmarket.errors import BackMarketError, ConnectionUnauthorized, TransientError
 from backmarket.sandbox import SandboxControl
 from backmarket.sync import take_turn
 from chaos.schedule import SECONDS
@@ -154,7 +154,10 @@ class Flows:
             while True:
                 try:
                     ask(self.market)
-                except TransientError:
+                except (
+                    TransientError,
+                    ConnectionUnauthorized,
+                ):  # the latter until a person connects it again (`quiet`)
                     self.repeated += 1
                     if monotonic() > until:
                         raise

@@ -83,7 +83,7 @@ def test_the_whole_job_is_right(demo: Demo) -> None:
     assert said.count("✓") == 14
     assert "each once" in said
     assert re.search(r"paris-refurb +1,200 +2,\d+ +400 +120 +\d\d +", said)
-    assert re.search(r"closed-shop +0 +0 +0 +0 +[1-4] +0 +- +unauthorized", said)
+    assert re.search(r"closed-shop +0 +0 +0 +0 +\d +\d +- +unauthorized", said)  # the API's faults strike it, too
     demo.assert_nothing_is_left()
 
 

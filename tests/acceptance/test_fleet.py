@@ -201,6 +201,12 @@ class TestDeath:
             Fleet({}, directory=tmp_path)
 
 
+def saw_a_task(shop: Shop, port: int, path: str) -> bool:
+    """Whether Flower knows of a sync; one that ran before it listened is none that it saw."""
+    shop.services.producer.nudge([Nudge("orders", ORG)])
+    return "sync_orders" in ask(port, path, "someone:secret")[1]
+
+
 class TestFlower:
     def test_it_asks_for_a_password_and_shows_readable_tasks(self, shop: Shop, tmp_path: Path) -> None:
         (port,) = free_ports(1)
@@ -211,7 +217,7 @@ class TestFlower:
             assert ask(port, "/api/tasks", "someone:wrong")[0] == 401
             shop.sell(ORG, orders=60)
             wait_until(lambda: synced(shop), 30, "synced")
-            wait_until(lambda: "sync_orders" in ask(port, "/api/tasks", "someone:secret")[1], 10, "it saw the task")
+            wait_until(lambda: saw_a_task(shop, port, "/api/tasks"), 30, "it saw the task")
             tasks = json.loads(ask(port, "/api/tasks", "someone:secret")[1]).values()
             shown = {task["args"] for task in tasks if task["name"] == "backmarket.sync_orders"}
             assert shown == {f"('{ORG}',)"}
@@ -258,13 +264,7 @@ class TestFlower:
         with Fleet(settings, directory=tmp_path, workers=(SYNC,), beat=False, flower_port=port) as fleet:
             fleet.wait_ready()
             told = "/flower/api/tasks"
-
-            def saw_a_task() -> bool:
-                """One that ran before Flower listened is none that it saw."""
-                shop.services.producer.nudge([Nudge("orders", "nobody")])
-                return "sync_orders" in ask(port, told, "someone:secret")[1]
-
-            wait_until(saw_a_task, 30, "it saw the task")
+            wait_until(lambda: saw_a_task(shop, port, told), 30, "it saw the task")
             assert "flower_events_total{" in ask(port, "/flower/metrics")[1]
             fleet.kill("flower", signal.SIGTERM)
             assert fleet.wait_exit("flower") == 0

@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 from backmarket.connections import SEALED, SealedCredentials
 from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError, LeaseLost, NotAvailable
-from backmarket.messages import NUDGE_SECONDS
+from backmarket.messages import NUDGE_SECONDS, Nudge
 from backmarket.resources import Resource
 from backmarket.walk import Walk, WalkKind, restore
 
@@ -175,6 +175,27 @@ def postpone(transaction: Transaction, lease: Lease, *, pause: float) -> None:
         "next_due_at = now() + make_interval(secs => %(pause)s), nudged_until = NULL",
         {"pause": pause},
     )
+
+
+def recall(database: Database, turn: Nudge, *, within: float) -> bool:
+    """Let what was postponed be due now.
+
+    Args:
+        database: where.
+        turn: whose.
+        within: seconds in which it is due, as long as nobody else has done it.
+
+    Returns:
+        Whether it was still postponed; the caller sends its nudge.
+    """
+    with database.transaction() as transaction:
+        cursor = transaction.execute(
+            "UPDATE backmarket.sync_state SET next_due_at = now(), nudged_until = now() + make_interval(secs => %s)"
+            " WHERE organization_id = %s AND resource = %s AND next_due_at <= now() + make_interval(secs => %s)"
+            " AND nudged_until IS NULL AND lease_until IS NULL",
+            (NUDGE_SECONDS, turn.organization_id, turn.name, within),
+        )
+    return cursor.rowcount == 1
 
 
 def finish(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from time import monotonic, sleep
@@ -45,6 +46,7 @@ from backmarket.revisits import reach_back
 from backmarket.rows import Compared, compare, write
 from backmarket.services import Services
 from backmarket.walk import Walk
+from backmarket.walkers import COME_AGAIN
 
 BATCH_PAGES = 16
 """Pages stored in one transaction: a checkpoint at least every 800 orders."""
@@ -182,16 +184,25 @@ class _Sync:
             return "done"
         if first is not None and _is_short(first):
             return self._with_lease(first)
-        if not self.services.walkers.enter():
+        if not self.services.walkers.enter(Nudge(self.resource.name, self.lease.organization_id)):
             with self.services.database.transaction() as transaction:
-                leases.postpone(transaction, self.lease, pause=random.uniform(0.5, 1.5))  # noqa: S311
+                leases.postpone(transaction, self.lease, pause=random.uniform(*COME_AGAIN))  # noqa: S311
             return "handed_on"
         try:
             if long:
                 first = self._glance()
             return "done" if self.ended else self._with_lease(first)
         finally:
-            self.services.walkers.leave()
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Leave the walking turns, and let who waits for a place have it at once, not when it would come again."""
+        waiting = self.services.walkers.leave()
+        if waiting is None or self.services.stopping.is_set():
+            return
+        with suppress(DatabaseUnavailable):  # then it comes by itself
+            if leases.recall(self.services.database, waiting, within=COME_AGAIN[1]):
+                self.services.producer.nudge([waiting])
 
     def _glance(self) -> Fetched | None:
         """Ask for the first page of any walk but the very first; if it is the only one and has no news, end here.

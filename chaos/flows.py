@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 from threading import Event, Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from backmarket import BackMarket
@@ -90,18 +90,15 @@ class Flows:
         for thread in self._threads:
             thread.start()
 
-    def end(self, timeout: float) -> None:
-        """Let changes end, and wait until all was asked for.
-
-        Raises:
-            TimeoutError: the application could not ask for all.
-        """
+    def end(self) -> None:
+        """Let changes end; what the application has not asked for yet it asks for at once."""
         self.ended.set()
-        until = monotonic() + timeout
-        for thread in self._threads:
-            thread.join(max(0.0, until - monotonic()))
-            if thread.is_alive():
-                raise TimeoutError("the application could not ask for all that it wished")
+        self._threads[0].join()
+
+    @property
+    def asking(self) -> int:
+        """Threads of the application that have not asked for all yet; no more than the seconds it has patience for."""
+        return sum(thread.is_alive() for thread in self._threads)
 
     def _guarded(self, work: Callable[..., None], *args: Any) -> None:
         try:
@@ -161,7 +158,7 @@ class Flows:
                     self.repeated += 1
                     if monotonic() > until:
                         raise
-                    self.ended.wait(0.3)
+                    sleep(0.3)
                 except BackMarketError as error:
                     raise RuntimeError(f"an ask was refused: {error.code}: {error.message}") from error
                 else:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from time import monotonic, sleep
 
 from backmarket.errors import DatabaseUnavailable
+from chaos.flows import Flows
 from chaos.grounds import Grounds
-from chaos.schedule import Plan
-from chaos.sellers import LIED_TO, Sellers
+from chaos.sellers import LIED_TO
+from chaos.strikes import Strikes
 
 
 @dataclass
@@ -31,13 +32,13 @@ class NotQuiet(Exception):
     """Something is still going on; the text says what."""
 
 
-def wait_until_quiet(grounds: Grounds, sellers: Sellers, plan: Plan, timeout: float) -> Deeds:
+def wait_until_quiet(grounds: Grounds, flows: Flows, strikes: Strikes, timeout: float) -> Deeds:
     """Wait until everything has come to its end since now.
 
     Args:
-        grounds: whole again.
-        sellers: of the round.
-        plan: of the round.
+        grounds: whole again, but for what goes on.
+        flows: nothing changes any more; the application may ask for something still.
+        strikes: whose last fault may go on.
         timeout: seconds.
 
     Raises:
@@ -45,15 +46,17 @@ def wait_until_quiet(grounds: Grounds, sellers: Sellers, plan: Plan, timeout: fl
     """
     ((since,),) = grounds.ask("SELECT now()")
     grounds.ask("UPDATE backmarket.schedule SET interval_seconds = 3600")
-    grounds.ask(_IN_FULL, list(sellers.group(LIED_TO)))
+    grounds.ask(_IN_FULL, list(flows.sellers.group(LIED_TO)))
     deeds = Deeds([], [], {})
     began = monotonic()
-    values = (since, plan.task_fault == "task_hangs")
+    values = (since, strikes.plan.task_fault == "task_hangs")
     while True:
+        strikes.tend()
         with suppress(DatabaseUnavailable):  # a pooled connection of before PostgreSQL was restarted; next time
             _act(grounds, deeds)
         grounds.ask(_DUE_ONCE_MORE, since)
-        left = {name: number for name, number in grounds.ask(_LEFT, *values) if number}
+        open_ones = {"faults": len(strikes.going_on), "asks": flows.asking, **dict(grounds.ask(_LEFT, *values))}
+        left = {name: number for name, number in open_ones.items() if number}
         took = monotonic() - began
         deeds.waited_for |= dict.fromkeys(left, round(took, 1))
         if not left:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from chaos.flows import Flows
 from chaos.grounds import ROLE, Grounds
 from chaos.messages import Wire
 from chaos.quiet import Deeds, NotQuiet, wait_until_quiet
-from chaos.schedule import Plan
+from chaos.schedule import OUTAGE, Plan
 from chaos.sellers import BULK, FULL_WALKS_EVERY, LIED_TO, SYNCS_EVERY, Sellers
 from chaos.strikes import Strikes
 from chaos.verdict import Round, verdict
@@ -84,12 +84,12 @@ def play(grounds: Grounds, plan: Plan, *, limit: float) -> Result:
         strikes = Strikes(grounds, wire, plan)
         flows.begin()
         strikes.run(began)
-        flows.end(30.0)
+        flows.end()
     api_faults = _api_faults(grounds)
-    heal(grounds)
+    heal(grounds, strikes.going_on)
     watch.lap("striking")
     try:
-        deeds = wait_until_quiet(grounds, sellers, plan, max(1.0, limit - sum(watch.phases.values())))
+        deeds = wait_until_quiet(grounds, flows, strikes, max(1.0, limit - sum(watch.phases.values())))
     except NotQuiet as error:
         result.wrong.append(f"not quiet within {limit:g} s: {error}")
     watch.lap("becoming quiet")
@@ -101,11 +101,17 @@ def play(grounds: Grounds, plan: Plan, *, limit: float) -> Result:
     return result
 
 
-def heal(grounds: Grounds) -> None:
-    """Make everything whole, whatever a fault has left."""
+def heal(grounds: Grounds, going_on: Collection[str] = ()) -> None:
+    """Make everything whole, whatever a fault has left.
+
+    Args:
+        grounds: of the round.
+        going_on: kinds of faults that are not over.
+    """
     grounds.sandbox.remove_faults()
     grounds.make_room()
-    for server in (grounds.stack.postgres, grounds.stack.valkey, grounds.stack.s3):
+    servers = [grounds.stack.postgres, grounds.stack.valkey, *(() if OUTAGE in going_on else (grounds.stack.s3,))]
+    for server in servers:
         server.resume()
         server.start()
     grounds.ask(f"ALTER ROLE {ROLE} CONNECTION LIMIT -1")

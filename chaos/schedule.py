@@ -29,12 +29,18 @@ KINDS: Final[dict[str, tuple[float, float]]] = {
     "crash_postgres": (0.0, 0.5),
     "s3_away": (0.5, 3.0),
     "s3_silent": (1.0, 4.0),
+    "s3_outage": (18.0, 18.0),  # its start takes two seconds more
     "disk_full": (1.0, 2.5),
     "no_connections": (1.0, 2.5),
     "clock_jump": (2.0, 4.0),
     "late_messages": (2.0, 4.0),
 }
 """Faults, and for how many seconds each lasts: from, to."""
+
+OUTAGE: Final = "s3_outage"
+"""The fault that begins first and outlasts the others: all but it becomes quiet meanwhile."""
+
+OF_S3: Final = frozenset({"s3_away", "s3_silent", OUTAGE})
 
 STRIKE_ON: Final[dict[str, tuple[Aim, ...]]] = {
     "kill_worker": ("sync", "labels", "writes", "bulk", "request"),
@@ -46,6 +52,7 @@ STRIKE_ON: Final[dict[str, tuple[Aim, ...]]] = {
     "crash_postgres": ("sync", "labels", "writes", "bulk"),
     "s3_away": ("labels",),
     "s3_silent": ("labels",),
+    OUTAGE: ("sync", "request"),
     "disk_full": ("sync", "labels"),
     "no_connections": ("sync", "writes"),
 }
@@ -161,6 +168,9 @@ def plan(seed: int, kinds: Sequence[str] = tuple(KINDS)) -> Plan:
     chosen = [known[seed % len(known)], *(dice.choice(known) for _ in range(STRIKES - 1))]
     dice.shuffle(chosen)
     chosen = [kind if kind in kinds else dice.choice(kinds) for kind in chosen]
+    if OUTAGE in chosen:  # nothing else can strike that server
+        others = [kind for kind in kinds if kind not in OF_S3]
+        chosen = [OUTAGE, *(dice.choice(others) if kind in OF_S3 else kind for kind in _without(OUTAGE, chosen))]
     step = (SECONDS - 1.0) / STRIKES
     strikes = [_strike(kind, 0.6 + step * (number + dice.random() * 0.6), dice) for number, kind in enumerate(chosen)]
     return Plan(
@@ -179,10 +189,16 @@ def plan(seed: int, kinds: Sequence[str] = tuple(KINDS)) -> Plan:
     )
 
 
+def _without(one: str, chosen: Sequence[str]) -> list[str]:
+    place = chosen.index(one)
+    return [*chosen[:place], *chosen[place + 1 :]]
+
+
 def _strike(kind: str, at: float, dice: Random) -> Strike:
     aim: Aim = dice.choice(STRIKE_ON.get(kind, ("nothing",)))
     lasts = dice.uniform(*KINDS[kind])
-    return Strike(kind, round(min(at, SECONDS - lasts), 2), round(lasts, 2), aim, dice.randrange(2**16))
+    at = 0.5 if kind == OUTAGE else min(at, SECONDS - lasts)
+    return Strike(kind, round(at, 2), round(lasts, 2), aim, dice.randrange(2**16))
 
 
 def _api_faults(dice: Random) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from chaos.faults import FAULTS, Fault
 from chaos.faults.processes import _OfAWorker
 from chaos.grounds import Grounds
 from chaos.messages import Wire
-from chaos.schedule import Plan, Strike
+from chaos.schedule import OUTAGE, Plan, Strike
 
 PATIENCE = 1.0
 """Seconds that a fault waits for its aim."""
@@ -100,22 +100,34 @@ class Strikes:
         self.grounds, self.wire, self.plan = grounds, wire, plan
         self.struck: list[Struck] = []
         self._going_on: list[tuple[float, Fault, Struck]] = []
+        self._began = 0.0
 
     def run(self, began: float) -> None:
-        """Let them happen, and be over.
+        """Let them happen, and be over, but for the one that outlasts the others.
 
         Args:
             began: the round, by the monotonic clock.
         """
+        self._began = began
         for strike in self.plan.strikes:
-            self._wait(began, began + strike.at)
-            self._strike(began, strike)
-        self._wait(began, float("inf"))
+            self._wait(began + strike.at)
+            self._strike(strike)
+        while any(struck.kind != OUTAGE for _, _, struck in self._going_on):
+            self._wait(min(at for at, _, struck in self._going_on if struck.kind != OUTAGE))
 
-    def _strike(self, began: float, strike: Strike) -> None:
+    def tend(self) -> None:
+        """End what is to end by now."""
+        self._wait(monotonic())
+
+    @property
+    def going_on(self) -> frozenset[str]:
+        """The faults that are not over."""
+        return frozenset(struck.kind for _, _, struck in self._going_on)
+
+    def _strike(self, strike: Strike) -> None:
         fault = FAULTS[strike.kind](self.grounds, self.wire, strike)
         held = self._aim(strike)
-        struck = Struck(strike.kind, strike.aim, monotonic() - began)
+        struck = Struck(strike.kind, strike.aim, monotonic() - self._began)
         if isinstance(fault, _OfAWorker):
             fault.choose({pid for kind, pid in held.leases if _is_aim(kind, strike.aim)})
         struck.pid = fault.pid
@@ -138,20 +150,15 @@ class Strikes:
                 return held
             sleep(0.01)
 
-    def _wait(self, began: float, until: float) -> None:
-        """Wait until a moment, or with all faults over; end what is to end meanwhile."""
-        while self._going_on or (until != float("inf") and monotonic() < until):
-            self._going_on.sort(key=lambda one: one[0])
-            at = self._going_on[0][0] if self._going_on else until
-            if at > until:
-                at = until
+    def _wait(self, until: float) -> None:
+        """Wait until a moment; end what is to end meanwhile."""
+        self._going_on.sort(key=lambda one: one[0])
+        while self._going_on and self._going_on[0][0] <= until:
+            at, fault, struck = self._going_on.pop(0)
             sleep(max(0.0, at - monotonic()))
-            if self._going_on and self._going_on[0][0] <= monotonic():
-                _, fault, struck = self._going_on.pop(0)
-                self._end(fault)
-                struck.ended = monotonic() - began
-            elif monotonic() >= until:
-                return
+            self._end(fault)
+            struck.ended = monotonic() - self._began
+        sleep(max(0.0, until - monotonic()))
 
     def _end(self, fault: Fault) -> None:
         try:

@@ -16,14 +16,14 @@ from backmarket.sandbox.traffic import Entry
 from chaos.flows import LINES, Flows
 from chaos.grounds import LABEL_BYTES, LEASE, Grounds, connections_of_the_dead
 from chaos.quiet import Deeds
-from chaos.schedule import LABELS
+from chaos.schedule import LABELS, OF_S3
 from chaos.sellers import BULK, Sellers
 from chaos.strikes import Struck
 
 WRITES_MOST_SENT, PART_MOST_SENT = 3, 2
 """Times that the product sends something whose answer was lost, before it is a person's to decide."""
 
-IN_VAIN = frozenset({"s3_away", "s3_silent", "clock_jump"})
+IN_VAIN = OF_S3 | {"clock_jump"}
 """Faults while which a label that came can't be stored."""
 
 _SHOWN = 3

@@ -40,6 +40,7 @@ writes_policy.rest_after = _short(writes_policy.rest_after)
 
 from backmarket import bucket, database, leases, rows, sync, work  # noqa: E402
 from backmarket.bulk import asking, fates, settling  # noqa: E402
+from backmarket.bulk import turns as bulk_turns  # noqa: E402
 from backmarket.labels import policy as labels_policy  # noqa: E402
 from backmarket.labels import turn as labels_turn  # noqa: E402
 from backmarket.limits import shared  # noqa: E402
@@ -49,6 +50,7 @@ labels_policy.Again.pause = _short(labels_policy.Again.pause)
 labels_turn._pause_after = _short(labels_turn._pause_after)
 asking.LIMITER_AWAY = 1.0
 settling.AFTER_FAILURE = 1.0
+bulk_turns.GAVE_UP = 1.0
 bucket.READ_SECONDS = 3.0
 
 

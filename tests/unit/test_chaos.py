@@ -16,7 +16,7 @@ from chaos.faults import FAULTS
 from chaos.messages import _pushed, an_hour_late, jumbled
 from chaos.plots import bars, histogram
 from chaos.report import figures, plots
-from chaos.schedule import KINDS, SECONDS, STRIKE_ON, plan
+from chaos.schedule import KINDS, OF_S3, OUTAGE, SECONDS, STRIKE_ON, STRIKES, plan
 from chaos.strikes import Held, Struck
 
 SEEDS = range(200)
@@ -38,11 +38,18 @@ def test_what_a_machine_can_not_do_is_left_out() -> None:
     assert "disk_full" not in {strike.kind for seed in SEEDS for strike in plan(seed, kinds).strikes}
 
 
-def test_faults_are_over_when_the_changes_are() -> None:
+def test_faults_are_over_when_the_changes_are_but_for_the_outage_of_s3() -> None:
     strikes = [strike for seed in SEEDS for strike in plan(seed).strikes]
     assert min(strike.at for strike in strikes) > 0
-    assert max(strike.at + strike.lasts for strike in strikes) <= SECONDS + 0.01
+    assert max(strike.at + strike.lasts for strike in strikes if strike.kind != OUTAGE) <= SECONDS + 0.01
     assert all([s.at for s in plan(seed).strikes] == sorted(s.at for s in plan(seed).strikes) for seed in SEEDS)
+
+
+def test_nothing_else_strikes_the_s3_server_while_it_is_away_for_long() -> None:
+    rounds = [[strike.kind for strike in plan(seed).strikes] for seed in SEEDS]
+    long = [kinds for kinds in rounds if OUTAGE in kinds]
+    assert len(long) > len(SEEDS) // len(KINDS)
+    assert all(kinds[0] == OUTAGE and not OF_S3 & set(kinds[1:]) and len(kinds) == STRIKES for kinds in long)
 
 
 def test_every_kind_of_fault_of_the_api_is_used_and_known_to_the_sandbox() -> None:

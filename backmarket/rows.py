@@ -146,11 +146,12 @@ def _write(batch: _Batch, rows: list[Row]) -> Written:
     _copy(transaction, resource, _CONTENT, ((*row.values, row.raw, row.content) for row in rows))
     if resource.lines is not None:
         _copy(transaction, resource.lines, resource.key, _line_rows(rows))
+    known = [row.key for row in rows if row.key in batch.known]
     created, updated = transaction.execute(
-        _statements(resource).write, {"organization": organization_id, "resource": resource.name}
+        _statements(resource).write, {"organization": organization_id, "resource": resource.name, "known": known}
     ).fetchone() or (0, 0)
     if resource.lines is not None:
-        _write_lines(transaction, resource, organization_id, [row.key for row in rows if row.key in batch.known])
+        _write_lines(transaction, resource, organization_id, known)
     if resource.label:
         incoming = sql.Identifier(_incoming_name(resource))
         note_labels(transaction, resource, organization_id, incoming, batch.labels)
@@ -253,6 +254,7 @@ def _statements(resource: Resource) -> _Statements:
         "table": sql.Identifier("backmarket", resource.table),
         "incoming": sql.Identifier(_incoming_name(resource)),
         "key": sql.Identifier(key),
+        "kind": sql.SQL(resource.key.kind),
         **_upsert_parts(resource, "raw, content"),
         "erased": sql.SQL("erased_at IS NOT NULL" if resource.personal else "false"),
         "modified": sql.Identifier(resource.modified) if resource.modified else sql.SQL("NULL::timestamptz"),
@@ -312,12 +314,14 @@ SELECT {key}, CASE WHEN removed_at IS NULL THEN content END, CASE WHEN removed_a
 FROM {table} WHERE organization_id = %s AND {key} = ANY(%s)
 """
 
-# `before` sees the rows as they were: every part of one statement sees the same snapshot.
+# `before` sees the rows as they were: every part of one statement sees the same snapshot. Each is looked up by its key:
+# joined, all rows of the organization were read for every batch of its first walk, as PostgreSQL has no statistics yet.
 _WRITE = """
 WITH before AS MATERIALIZED (
-    SELECT o.{key}, o.raw, o.removed_at
-    FROM {table} o JOIN {incoming} i ON o.{key} = i.{key}
-    WHERE o.organization_id = %(organization)s
+    SELECT b.* FROM unnest(%(known)s::{kind}[]) AS k (key) CROSS JOIN LATERAL (
+        SELECT o.{key}, o.raw, o.removed_at
+        FROM {table} o WHERE o.organization_id = %(organization)s AND o.{key} = k.key OFFSET 0
+    ) AS b
 ), written AS (
     INSERT INTO {table} AS o (organization_id, {columns})
     SELECT %(organization)s, {sources} FROM {incoming} i ORDER BY i.{key}

@@ -16,7 +16,7 @@ from psycopg import Rollback
 from backmarket.database import Database, Transaction, savepoint
 from backmarket.errors import BackMarketError, InvalidArgument
 from backmarket.resources import ORDERS, Row, parse_page
-from backmarket.rows import Written, compare, store
+from backmarket.rows import Written, compare, store, write
 
 ORG = "auth0|1"
 OTHER = "auth0|2"
@@ -391,3 +391,28 @@ class TestSavepoint:
         ):
             transaction.execute("SELECT 'a secret'::integer")
         assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("known", [0, 10])
+def test_a_batch_reads_no_other_rows_of_its_organization_though_nothing_was_analyzed(
+    stored: Stored, known: int
+) -> None:
+    stored.execute("ALTER TABLE backmarket.orders SET (autovacuum_enabled = false)")
+    many = 3000
+    stored.store(*(order(key) for key in range(many)))
+    coming = rows(*(order(key, state=2) for key in range(many - known, many - known + 50)))
+    with stored.database.transaction() as transaction:
+        found = compare(transaction, ORDERS, ORG, coming)
+        before = _read(transaction)
+        written = write(transaction, ORDERS, ORG, found)
+        assert (written.created, written.updated) == (50 - known, known)
+        assert _read(transaction) - before <= 3 * 50
+
+
+def _read(transaction: Transaction) -> int:
+    """Rows of `orders` that this transaction has read."""
+    found = transaction.execute(
+        "SELECT COALESCE(seq_tup_read, 0) + COALESCE(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables"
+        " WHERE relid = 'backmarket.orders'::regclass"
+    ).fetchone()
+    return int(found[0]) if found else 0

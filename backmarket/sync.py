@@ -256,9 +256,10 @@ class _Sync:
             pause = self._must_end()
             if pause is not None:
                 return self._hand_on(pause)
+            more = self.walk.page_size == 0  # after the first page, the next ones are on their way before it is stored
             for fetched in self._fetch():
                 self._land(fetched)
-            enough = self.walk.ready >= BATCH_PAGES or (self.walk.ready and not self.fetcher.in_flight)
+            enough = self.walk.ready >= BATCH_PAGES or (self.walk.ready and not self.fetcher.in_flight and not more)
             if enough and self._store():
                 return "done"
         return self._end()
@@ -288,7 +289,7 @@ class _Sync:
             ahead = AHEAD * window - self.walk.outstanding
             self.fetcher.fill(lambda room: self.walk.ask(min(room, ahead)), window)
         landed = self.fetcher.landed(PATIENCE)
-        if not landed and not self.fetcher.flying:
+        if not landed and not self.fetcher.flying and (self.fetcher.in_flight or not self.walk.ready):
             sleep(min(max(self.fetcher.idle_for(), 0.01), PATIENCE))
         return landed
 

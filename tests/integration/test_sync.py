@@ -44,6 +44,12 @@ def state(shop: Shop, column: str, organization: str = ORG) -> Any:
 
 
 class TestCost:
+    def test_the_pages_of_a_short_walk_are_stored_together_the_first_one_with_them(self, shop: Shop) -> None:
+        shop.sell(ORG, orders=300)
+        assert shop.sync(ORG).end == "done"
+        assert requests(shop) == 6
+        assert shop.one("SELECT count(DISTINCT transaction_id) FROM backmarket.changes") == 1
+
     def test_five_thousand_orders_cost_a_hundred_requests_and_then_next_to_nothing(self, shop: Shop) -> None:
         shop.sell(ORG, orders=5000)
         assert shop.sync(ORG).end == "done"

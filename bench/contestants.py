@@ -28,7 +28,7 @@ DLT_STATE = CHECKOUT / ".tmp" / "dlt-state"
 DLT_LOCK = BENCH / "requirements-dlt.lock"
 THREADS = 64
 """Of our worker, that many organizations are loaded at once."""
-CHOSEN = {"WALKING_TURNS": 50, "FETCH_THREADS": 64, "DATABASE_POOL_SIZE": 16}
+CHOSEN = {"WALKING_TURNS": 50, "FETCH_THREADS": 64, "FETCH_WINDOW": 32, "DATABASE_POOL_SIZE": 8}
 """Settings of ours that are not the defaults, which leave threads to short syncs; there are none here."""
 PATIENCE = 300.0
 """Seconds that one run may take."""
@@ -88,27 +88,24 @@ class Ours:
     def load(self) -> Cost:
         """See `Contestant`."""
         used, began = cpu_seconds(self.fleet), monotonic()
-        if self.job.fresh:
-            for organization, token in self.job.tokens.items():
-                self.here.market.upsert_connection(organization, token, base_url=self.here.sandbox.url)
-            wait_until(self._loaded, PATIENCE, f"the {self.job.resource} are loaded")
-        else:
-            handles = [self.here.market.sync(name, self.job.resource) for name in self.job.tokens]
-            for handle in handles:
-                handle.wait(PATIENCE)
+        for name in self.job.tokens:
+            self.here.market.sync(name, self.job.resource)
+        wait_until(self._done, PATIENCE, f"the {self.job.resource} are loaded")
         wall = monotonic() - began
         return Cost(wall, cpu_seconds(self.fleet) - used, sum(map(peak, self.fleet.pids.values())))
 
-    def _loaded(self) -> bool:
-        return bool(self.here.execute(_LOADED, self.job.resource)[0][0] == len(self.job.tokens))
+    def _done(self) -> bool:
+        return bool(self.here.execute(_OPEN, self.job.resource) == [(0,)])
 
 
 @contextmanager
 def ours(here: Setting, job: Job) -> Iterator[Contestant]:
-    """Our processes, ready."""
+    """Our processes, ready; the organizations are connected, and nothing is synced that is not asked for."""
     if job.fresh:
         here.empty()
-    here.only(job.resource)
+        here.only("")
+        for organization, token in job.tokens.items():
+            here.market.upsert_connection(organization, token, base_url=here.sandbox.url)
     chosen = {"RATE_LIMIT": job.limit, **CHOSEN}
     environment = here.environment | {f"{ENV_PREFIX}{name}": str(value) for name, value in chosen.items()}
     with workers(environment, "sync", concurrency=THREADS) as fleet:
@@ -224,6 +221,6 @@ def rows_written(url: str) -> int:
     return int(row[0]) if row else 0
 
 
-_LOADED = "SELECT count(*) FROM backmarket.sync_state WHERE resource = %s AND last_success_at IS NOT NULL"
+_OPEN = "SELECT count(*) FROM backmarket.sync_state WHERE resource = %s AND requested > served"
 
 _WRITTEN = "SELECT COALESCE(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_user_tables"

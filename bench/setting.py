@@ -92,7 +92,7 @@ class Setting:
         return tree_cpu(self.stack.valkey.pid)
 
     def only(self, resource: str) -> None:
-        """Sync no other resource."""
+        """Let no other resource fall due by itself; an empty name: none."""
         self.execute("UPDATE backmarket.schedule SET enabled = resource = %s", resource)
 
     def synced(self, organizations: int, timeout: float = 120.0) -> float:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from backmarket.sandbox.world import World
 
 
+class CallerGone(Exception):
+    """The caller went away while it was sending: nobody waits for an answer."""
+
+
 class Call:
     """A request, read as far as its operation needs it."""
 
@@ -71,12 +75,16 @@ class Call:
         return int(text)
 
     async def body(self) -> bytes:
-        """The whole request body."""
+        """The whole request body.
+
+        Raises:
+            CallerGone: it does not come to its end.
+        """
         parts: list[bytes] = []
         while True:
             message = await self.receive()
             if message["type"] != "http.request":
-                raise ConnectionResetError("the caller went away while sending")
+                raise CallerGone
             parts.append(message.get("body", b""))
             if not message.get("more_body", False):
                 return b"".join(parts)

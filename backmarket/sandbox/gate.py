@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from backmarket.sandbox import damage, faults, wire
 from backmarket.sandbox.answers import Answer, Headers, Refused, html_page, rate_limited, refusal
-from backmarket.sandbox.calls import Call
+from backmarket.sandbox.calls import Call, CallerGone
 from backmarket.sandbox.dice import dice
 from backmarket.sandbox.faults import Fault
 from backmarket.sandbox.label_files import large_pdf
@@ -57,6 +57,8 @@ class Operation:
         traffic.enter()
         try:
             await self._pass(Call(self.world, scope, receive), arrival, send)
+        except CallerGone:
+            pass
         finally:
             traffic.leave()
 

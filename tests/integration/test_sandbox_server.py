@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from backmarket.sandbox import SandboxServer, SellerSpec
+from backmarket.sandbox import SandboxControl, SandboxServer, SellerSpec
 
 HEADERS = {"authorization": "Basic token", "user-agent": "BM-Test-Integration;test@example.com"}
 
@@ -214,6 +215,29 @@ def test_the_command_serves_until_it_is_stopped_and_shows_no_token(tmp_path: Pat
     out, err = process.communicate(timeout=20)
     assert (out, err) == (b"", b"")
     assert not any(token.encode() in line for token in tokens.values())
+
+
+def test_a_caller_that_goes_away_while_it_sends_is_no_fault_worth_a_traceback(tmp_path: Path) -> None:
+    tokens_file = tmp_path / "tokens.json"
+    command = [sys.executable, "-m", "backmarket.sandbox", "--port", "0", "--sellers", "1"]
+    process = subprocess.Popen(
+        [*command, "--tokens-file", str(tokens_file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    port = urlsplit(json.loads(process.stdout.readline())["url"]).port
+    (token,) = json.loads(tokens_file.read_text()).values()
+    control = SandboxControl(f"http://127.0.0.1:{port}")
+    order = control.truth("seller-1")[0]["order_id"]
+    head = f"POST /ws/orders/{order} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Basic {token}\r\n"
+    agent = f"User-Agent: {HEADERS['user-agent']}\r\n"
+    body = 'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"new_state"'
+    with socket.create_connection(("127.0.0.1", port)) as caller:
+        caller.sendall((head + agent + body).encode())
+        assert eventually(lambda: control.stats().in_flight == 1)
+    assert eventually(lambda: control.stats().in_flight == 0)
+    control.close()
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20) == (b"", b"")
 
 
 def test_a_port_that_is_taken_is_said_so(server: SandboxServer) -> None:

@@ -22,7 +22,18 @@ from backmarket.sandbox.faults import FaultKind
 from backmarket.sandbox.remote import SandboxControl
 from backmarket.sandbox.sellers import SellerSpec
 from backmarket.sandbox.server import SandboxServer
-from bench.contestants import DLT_SCHEMA, Contestant, Cost, Job, bare, dlt, ours, rows_written
+from bench.contestants import (
+    DLT_SCHEMA,
+    WARMING,
+    WARMING_ROWS,
+    Contestant,
+    Cost,
+    Job,
+    bare,
+    dlt,
+    ours,
+    rows_written,
+)
 from bench.setting import Setting, machine, setting
 
 RESULTS = CHECKOUT / ".tmp" / "bench" / "compare.json"
@@ -158,6 +169,9 @@ def run(
         for chain in chosen
         for contestant in contestants
         for name, token in chain[0].tokens(contestant).items()
+    } | {
+        name: SellerSpec(name=name, token=token, orders=WARMING_ROWS, listings=WARMING_ROWS)
+        for name, token in WARMING.items()
     }
     results: Results = {}
     with setting(SandboxServer([*sellers.values()], latency=latency, limit=NO_LIMIT), rate_limit=NO_LIMIT) as here:

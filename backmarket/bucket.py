@@ -17,26 +17,19 @@ from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit, urlunsplit
-from xml.etree.ElementTree import ParseError
 
 import structlog
 import urllib3
 from minio import Minio
 from minio.credentials.credentials import Credentials
 from minio.deleteobjects import DeleteObject
-from minio.error import MinioException, S3Error
+from minio.error import S3Error
 from minio.signer import sign_v4_s3
 from minio.time import to_amz_date, utcnow
 
-from backmarket.errors import (
-    BackMarketError,
-    BucketRefused,
-    BucketUnavailable,
-    InvalidArgument,
-    ObjectNotFound,
-    SettingsError,
-)
+from backmarket.errors import InvalidArgument, SettingsError
 from backmarket.object_keys import LABELS, invoice_key, invoices_prefix, label_key, labels_prefix, object_key
+from backmarket.s3_refusals import BucketGone, StrangeAnswer, error_for, refusals_told
 from backmarket.settings import Settings, origin_of
 
 __all__ = [
@@ -62,7 +55,12 @@ READ_SECONDS = 15.0
 RETRIES = 2
 """After the first try; all that is asked here can be repeated."""
 
+HASTY_SECONDS = 5.0
+"""Without a single byte, for somebody who only wants to know whether the server answers: there is no second try."""
+
 _SHA256 = "x-amz-meta-sha256"
+
+_MADE_MEANWHILE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists", "OperationAborted"}
 
 log = structlog.get_logger(__name__)
 
@@ -108,18 +106,20 @@ class Bucket:
 
     Args:
         settings: `s3_*`.
+        hasty: to look whether the server answers, not to get work done: one try, a few seconds.
 
     Raises:
         SettingsError: one of them is missing or can't be used.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, hasty: bool = False) -> None:
         self.name = settings.s3_bucket
         self._region = settings.s3_region
         self._keys = Credentials(settings.need("s3_access_key"), settings.need("s3_secret_key"))
         endpoint = _origin("S3_ENDPOINT_URL", settings.need("s3_endpoint_url"))
         public = _origin("S3_PUBLIC_ENDPOINT_URL", settings.s3_public_endpoint_url or endpoint)
-        self._http = _http(secure=endpoint.startswith("https:"))
+        patience = (HASTY_SECONDS, 0) if hasty else (READ_SECONDS, RETRIES)
+        self._http = _http(*patience, secure=endpoint.startswith("https:"))
         self._client = self._client_of(endpoint)
         self._signer = self._client_of(public)
         self._ensured = False
@@ -219,7 +219,7 @@ class Bucket:
             )
             response = self._http.urlopen("PUT", urlunsplit(url), body=file, headers=headers)
             if response.status != 200:
-                raise S3Error.fromxml(response) if response.data else _Strange(response.status)
+                raise S3Error.fromxml(response) if response.data else StrangeAnswer(response.status)
             return _etag(response.headers)
 
     @contextmanager
@@ -298,7 +298,7 @@ class Bucket:
                 if error.code != "NoSuchKey"
             }
         if codes:
-            raise self._error_for(codes.pop() or "", None, 500)
+            raise error_for(self.name, None, codes.pop() or "", 500)
 
     def presigned_url(
         self, key: str, *, expires: int, filename: str | None = None, content_type: str | None = "application/pdf"
@@ -389,68 +389,17 @@ class Bucket:
     def _border(self, key: str | None = None) -> Iterator[None]:
         """What minio-py and urllib3 raise, as errors of ours."""
         try:
-            yield
-        except S3Error as error:
-            raise self._error_for(error.code or "", key, error.response.status) from None
-        except (MinioException, ParseError, ValueError, _Strange):
-            raise BucketUnavailable(
-                "The S3 server answered with something that is no answer of S3. If that stays,"
-                " BACKMARKET_S3_ENDPOINT_URL is another server's address."
-            ) from None
-        except urllib3.exceptions.HTTPError as error:
-            raise _unreachable(error) from None
-
-    def _error_for(self, code: str, key: str | None, status: int) -> BackMarketError:
-        if code == "NoSuchKey" and key:
-            return ObjectNotFound(f"The bucket {self.name} has no object {key}.")
-        if code == "NoSuchBucket":
+            with refusals_told(self.name, key):
+                yield
+        except BucketGone:
             self._ensured = False
-            return BucketUnavailable(f"The bucket {self.name} was removed; it is made again at the next use.")
-        if code in _ADVICE:
-            return BucketRefused(f"The S3 server answered {code}: {_ADVICE[code]}")
-        if status >= 500 or code in _PASSING:
-            return BucketUnavailable(f"The S3 server can't take the work now: {code} (status {status}).")
-        return BucketRefused(
-            f"The S3 server answered {code} (status {status}): look at the settings BACKMARKET_S3_* and at what their"
-            f" keys may do with the bucket {self.name}."
-        )
+            raise
 
 
-class _Strange(Exception):
-    """An answer without a word."""
-
-
-_MADE_MEANWHILE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists", "OperationAborted"}
-
-_PASSING = {
-    "BadDigest", "IncompleteBody", "OperationAborted", "RequestTimeout", "SlowDown", "TooManyRequests",
-    "XAmzContentSHA256Mismatch",
-}  # fmt: skip
-"""Refusals below 500 that another try may not meet: bytes arrived damaged, or the server has too much to do."""
-
-_REGION = "set BACKMARKET_S3_REGION and BACKMARKET_S3_ENDPOINT_URL to those of the bucket."
-_KEYS = "set BACKMARKET_S3_ACCESS_KEY and BACKMARKET_S3_SECRET_KEY to keys that it knows."
-_ADVICE = {
-    "InvalidAccessKeyId": _KEYS,
-    "SignatureDoesNotMatch": _KEYS,
-    "AccessDenied": "let the keys of BACKMARKET_S3_ACCESS_KEY list the bucket of BACKMARKET_S3_BUCKET, and read, store"
-    " and delete its objects; make the bucket for them if they may not. Another's bucket may have this name.",
-    "AllAccessDisabled": "the account of BACKMARKET_S3_ACCESS_KEY is switched off.",
-    "AuthorizationHeaderMalformed": _REGION,
-    "PermanentRedirect": _REGION,
-    "Redirect": _REGION,
-    "IllegalLocationConstraintException": _REGION,
-    "InvalidBucketName": "choose another name in BACKMARKET_S3_BUCKET.",
-    "TooManyBuckets": "make the bucket of BACKMARKET_S3_BUCKET by hand, or have the limit raised.",
-    "RequestTimeTooSkewed": "set this machine's clock.",
-}
-"""What to do about a refusal that stays until somebody does it."""
-
-
-def _http(*, secure: bool) -> urllib3.PoolManager:
+def _http(read_seconds: float, retries: int, *, secure: bool) -> urllib3.PoolManager:
     """Connections for all threads of a process; the system's certificates are trusted, or those of `SSL_CERT_FILE`."""
     retry = urllib3.Retry(
-        total=RETRIES,
+        total=retries,
         redirect=False,  # a signature holds for one host
         backoff_factor=0.2,
         status_forcelist=(500, 502, 503, 504),
@@ -461,7 +410,7 @@ def _http(*, secure: bool) -> urllib3.PoolManager:
     return urllib3.PoolManager(
         maxsize=CONNECTIONS,
         retries=retry,
-        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read_seconds),
         blocksize=CHUNK,
         **trust,
     )
@@ -472,17 +421,6 @@ def _origin(name: str, url: str) -> str:
         return origin_of(url)
     except ValueError as error:
         raise SettingsError(f"BACKMARKET_{name} can't be used: {error}") from None
-
-
-def _unreachable(error: urllib3.exceptions.HTTPError) -> BackMarketError:
-    reason = getattr(error, "reason", None)
-    if isinstance(reason, urllib3.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(reason):
-        return BucketRefused(
-            "The S3 server's certificate is not trusted: add its authority to the system's, name a file with it in"
-            " SSL_CERT_FILE, or correct BACKMARKET_S3_ENDPOINT_URL."
-        )
-    kind = type(reason if isinstance(reason, Exception) else error).__name__
-    return BucketUnavailable(f"The S3 server of BACKMARKET_S3_ENDPOINT_URL can't be reached: {kind}.")
 
 
 def _described(key: str, headers: Any) -> StoredObject:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterator
+from contextlib import closing
 from io import BytesIO
 
 from backmarket.bucket import Bucket
@@ -21,7 +22,16 @@ def bucket(services: Services) -> Iterator[Finding]:
         yield skipped("bucket", "The settings BACKMARKET_S3_* are not complete.")
         return
     try:
-        found = services.bucket
+        found = Bucket(services.settings, hasty=True)
+    except BackMarketError as error:
+        yield fault("bucket", error.message, "Correct BACKMARKET_S3_*.")
+        return
+    with closing(found):
+        yield from _of_bucket(found)
+
+
+def _of_bucket(found: Bucket) -> Iterator[Finding]:
+    try:
         if not found.exists():
             yield warning(
                 "bucket",

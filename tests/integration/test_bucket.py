@@ -9,6 +9,7 @@ import ipaddress
 import json
 import os
 import re
+import socket
 import ssl
 import traceback
 import tracemalloc
@@ -16,7 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -30,6 +31,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from structlog.testing import capture_logs
 
+from backmarket import bucket as module
 from backmarket.bucket import RETRIES, Bucket, label_key
 from backmarket.errors import (
     BackMarketError,
@@ -447,6 +449,18 @@ class TestFailures:
         told = "".join([*traceback.format_exception(raised.value), repr(raised.value), repr(logs)])
         assert SECRET not in told
         assert ACCESS not in told
+
+    def test_who_only_looks_whether_the_server_answers_tries_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "HASTY_SECONDS", 0.3)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            settings = Settings(s3_endpoint_url=url, s3_access_key=ACCESS, s3_secret_key=SECRET)  # type: ignore[arg-type]
+            with closing(Bucket(settings, hasty=True)) as bucket, pytest.raises(BucketUnavailable, match="ReadTimeout"):
+                bucket.exists()
+            silent.settimeout(0.1)
+            silent.accept()
+            with pytest.raises(TimeoutError):
+                silent.accept()
 
     def test_a_server_that_is_away_and_comes_back(self) -> None:
         far = Far()

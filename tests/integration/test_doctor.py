@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -135,6 +136,12 @@ def no_bucket_server(patient: Patient) -> None:
     patient.set("S3_ENDPOINT_URL", "http://127.0.0.1:1")
 
 
+def silent_bucket_server(patient: Patient) -> None:
+    listening = socket.create_server(("127.0.0.1", 0))  # the kernel takes connections, nobody answers
+    patient.endings.append(listening.close)
+    patient.set("S3_ENDPOINT_URL", f"http://127.0.0.1:{listening.getsockname()[1]}")
+
+
 def wrong_bucket_key(patient: Patient) -> None:
     patient.set("S3_SECRET_KEY", "secret-word")
 
@@ -188,6 +195,7 @@ PLANTED = [
     (forgetful_broker, "broker memory policy", "allkeys-lru", "maxmemory-policy noeviction"),
     (no_limiter, "limiter", "can't be asked", "BACKMARKET_REDIS_URL"),
     (no_bucket_server, "bucket", "can't be reached", "BACKMARKET_S3_ENDPOINT_URL"),
+    (silent_bucket_server, "bucket", "can't be reached", "BACKMARKET_S3_ENDPOINT_URL"),
     (wrong_bucket_key, "bucket", "S3 server answered", "BACKMARKET_S3_"),
     (public_bucket, "bucket privacy", "lets everybody in", "Remove that statement"),
     (no_limiter_key, "settings", "BACKMARKET_LIMITER_KEY", "any long random text"),

@@ -1,0 +1,109 @@
+"""What goes wrong with S3, as errors of ours: each says what to do, and never the server's own words.
+
+Those quote keys and signatures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from xml.etree.ElementTree import ParseError
+
+import urllib3
+from minio.error import MinioException, S3Error
+
+from backmarket.errors import BackMarketError, BucketRefused, BucketUnavailable, ObjectNotFound
+
+_PASSING = {
+    "BadDigest", "IncompleteBody", "OperationAborted", "RequestTimeout", "SlowDown", "TooManyRequests",
+    "XAmzContentSHA256Mismatch",
+}  # fmt: skip
+"""Refusals below 500 that another try may not meet: bytes arrived damaged, or the server has too much to do."""
+
+_REGION = "set BACKMARKET_S3_REGION and BACKMARKET_S3_ENDPOINT_URL to those of the bucket."
+_KEYS = "set BACKMARKET_S3_ACCESS_KEY and BACKMARKET_S3_SECRET_KEY to keys that it knows."
+_ADVICE = {
+    "InvalidAccessKeyId": _KEYS,
+    "SignatureDoesNotMatch": _KEYS,
+    "AccessDenied": "let the keys of BACKMARKET_S3_ACCESS_KEY list the bucket of BACKMARKET_S3_BUCKET, and read, store"
+    " and delete its objects; make the bucket for them if they may not. Another's bucket may have this name.",
+    "AllAccessDisabled": "the account of BACKMARKET_S3_ACCESS_KEY is switched off.",
+    "AuthorizationHeaderMalformed": _REGION,
+    "PermanentRedirect": _REGION,
+    "Redirect": _REGION,
+    "IllegalLocationConstraintException": _REGION,
+    "InvalidBucketName": "choose another name in BACKMARKET_S3_BUCKET.",
+    "TooManyBuckets": "make the bucket of BACKMARKET_S3_BUCKET by hand, or have the limit raised.",
+    "RequestTimeTooSkewed": "set this machine's clock.",
+}
+"""What to do about a refusal that stays until somebody does it."""
+
+
+class StrangeAnswer(Exception):
+    """An answer without a word."""
+
+
+class BucketGone(BucketUnavailable):
+    """The bucket was removed; it is made again at the next use."""
+
+
+@contextmanager
+def refusals_told(bucket: str, key: str | None = None) -> Iterator[None]:
+    """What minio-py and urllib3 raise in the `with` block, as errors of ours.
+
+    Args:
+        bucket: its name.
+        key: of the object that is asked for; None: no single one is.
+
+    Raises:
+        ObjectNotFound, BucketUnavailable, BucketGone, BucketRefused: see `error_for`.
+    """
+    try:
+        yield
+    except S3Error as error:
+        raise error_for(bucket, key, error.code or "", error.response.status) from None
+    except (MinioException, ParseError, ValueError, StrangeAnswer):
+        raise BucketUnavailable(
+            "The S3 server answered with something that is no answer of S3. If that stays,"
+            " BACKMARKET_S3_ENDPOINT_URL is another server's address."
+        ) from None
+    except urllib3.exceptions.HTTPError as error:
+        raise _unreachable(error) from None
+
+
+def error_for(bucket: str, key: str | None, code: str, status: int) -> BackMarketError:
+    """What a refusal of the S3 server means.
+
+    Args:
+        bucket: its name.
+        key: of the object that was asked for, if it was one.
+        code: of the refusal, such as `NoSuchKey`.
+        status: of the answer.
+
+    Returns:
+        `ObjectNotFound`, `BucketGone`, `BucketUnavailable` where another try may help, or `BucketRefused`, which names
+        the setting to look at.
+    """
+    if code == "NoSuchKey" and key:
+        return ObjectNotFound(f"The bucket {bucket} has no object {key}.")
+    if code == "NoSuchBucket":
+        return BucketGone(f"The bucket {bucket} was removed; it is made again at the next use.")
+    if code in _ADVICE:
+        return BucketRefused(f"The S3 server answered {code}: {_ADVICE[code]}")
+    if status >= 500 or code in _PASSING:
+        return BucketUnavailable(f"The S3 server can't take the work now: {code} (status {status}).")
+    return BucketRefused(
+        f"The S3 server answered {code} (status {status}): look at the settings BACKMARKET_S3_* and at what their"
+        f" keys may do with the bucket {bucket}."
+    )
+
+
+def _unreachable(error: urllib3.exceptions.HTTPError) -> BackMarketError:
+    reason = getattr(error, "reason", None)
+    if isinstance(reason, urllib3.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(reason):
+        return BucketRefused(
+            "The S3 server's certificate is not trusted: add its authority to the system's, name a file with it in"
+            " SSL_CERT_FILE, or correct BACKMARKET_S3_ENDPOINT_URL."
+        )
+    kind = type(reason if isinstance(reason, Exception) else error).__name__
+    return BucketUnavailable(f"The S3 server of BACKMARKET_S3_ENDPOINT_URL can't be reached: {kind}.")

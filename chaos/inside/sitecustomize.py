@@ -38,7 +38,8 @@ def _short(pause: Callable[..., float | None]) -> Callable[..., Any]:
 writes_policy.growing = _short(writes_policy.growing)
 writes_policy.rest_after = _short(writes_policy.rest_after)
 
-from backmarket import bucket, database, leases, rows, sync, work  # noqa: E402
+from backmarket import database, leases, rows, sync, work  # noqa: E402
+from backmarket.bucket import bucket  # noqa: E402
 from backmarket.bulk import asking, fates, settling  # noqa: E402
 from backmarket.bulk import turns as bulk_turns  # noqa: E402
 from backmarket.labels import policy as labels_policy  # noqa: E402

@@ -31,8 +31,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from structlog.testing import capture_logs
 
-from backmarket import bucket as module
-from backmarket.bucket import RETRIES, Bucket, label_key
+from backmarket.bucket import Bucket
+from backmarket.bucket import bucket as module
+from backmarket.bucket.bucket import RETRIES
 from backmarket.errors import (
     BackMarketError,
     BucketRefused,
@@ -41,6 +42,7 @@ from backmarket.errors import (
     ObjectNotFound,
     SettingsError,
 )
+from backmarket.object_keys import label_key
 from backmarket.services import Services
 from backmarket.settings import Settings
 from tests.conftest import Bucket as Given

@@ -1,8 +1,4 @@
-"""The bucket: the only code that talks to S3.
-
-Any server that speaks S3 will do; the settings `S3_*` say which. What goes wrong leaves as an error of ours that names
-the setting to look at; never as the server's own words, which quote keys and signatures.
-"""
+"""What is asked of the S3 server. What goes wrong leaves as an error of ours that names the setting to look at."""
 
 from __future__ import annotations
 
@@ -11,9 +7,7 @@ import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -27,14 +21,11 @@ from minio.error import S3Error
 from minio.signer import sign_v4_s3
 from minio.time import to_amz_date, utcnow
 
+from backmarket.bucket.objects import SHA256, Content, StoredObject, described, etag_of
+from backmarket.bucket.refusals import BucketGone, StrangeAnswer, error_for, refusals_told
 from backmarket.errors import InvalidArgument, SettingsError
-from backmarket.object_keys import LABELS, invoice_key, invoices_prefix, label_key, labels_prefix, object_key
-from backmarket.s3_refusals import BucketGone, StrangeAnswer, error_for, refusals_told
+from backmarket.object_keys import LABELS
 from backmarket.settings import Settings, origin_of
-
-__all__ = [
-    "Bucket", "Content", "StoredObject", "invoice_key", "invoices_prefix", "label_key", "labels_prefix", "object_key",
-]  # fmt: skip
 
 PAGE = 1000
 """Objects in one answer of a list, and in one request to delete: the most that S3 allows."""
@@ -58,45 +49,9 @@ RETRIES = 2
 HASTY_SECONDS = 5.0
 """Without a single byte, for somebody who only wants to know whether the server answers: there is no second try."""
 
-_SHA256 = "x-amz-meta-sha256"
-
 _MADE_MEANWHILE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists", "OperationAborted"}
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """What the bucket says of an object.
-
-    Attributes:
-        key: its name.
-        size: in bytes.
-        etag: the server's name for this content; another content has another.
-        modified: when it was stored, by the server's clock; now, where the server does not say.
-        sha256: hexadecimal; None in a list, or when it was not given with the object.
-        content_type: None in a list.
-    """
-
-    key: str
-    size: int
-    etag: str
-    modified: datetime
-    sha256: str | None = None
-    content_type: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """An object that is being read.
-
-    Attributes:
-        stored: what the bucket says of it.
-        chunks: its bytes; to be taken once. Raises `BucketUnavailable` when they end too early.
-    """
-
-    stored: StoredObject
-    chunks: Iterator[bytes]
 
 
 class Bucket:
@@ -211,7 +166,7 @@ class Bucket:
                     "Content-Length": str(size),
                     "x-amz-content-sha256": sha256,
                     "x-amz-date": to_amz_date(date),
-                    _SHA256: sha256,
+                    SHA256: sha256,
                 },
                 credentials=self._keys,
                 content_sha256=sha256,
@@ -220,7 +175,7 @@ class Bucket:
             response = self._http.urlopen("PUT", urlunsplit(url), body=file, headers=headers)
             if response.status != 200:
                 raise S3Error.fromxml(response) if response.data else StrangeAnswer(response.status)
-            return _etag(response.headers)
+            return etag_of(response.headers)
 
     @contextmanager
     def get(self, key: str, *, offset: int = 0, length: int = 0) -> Iterator[Content]:
@@ -240,7 +195,7 @@ class Bucket:
         with self._border(key):
             response: Any = self._client.get_object(self.name, key, offset=offset, length=length)
         with closing(response):
-            yield Content(_described(key, response.headers), self._chunks(key, response))
+            yield Content(described(key, response.headers), self._chunks(key, response))
 
     def stat(self, key: str) -> StoredObject:
         """What the bucket says of an object.
@@ -253,7 +208,7 @@ class Bucket:
         self.ensure()
         with self._border(key):
             found = self._client.stat_object(self.name, key)
-            return _described(key, found.metadata)
+            return described(key, found.metadata)
 
     def list(self, prefix: str, *, after: str = "", limit: int = PAGE) -> list[StoredObject]:
         """The next objects whose keys begin with a prefix; fewer than the limit: there are no more.
@@ -421,21 +376,6 @@ def _origin(name: str, url: str) -> str:
         return origin_of(url)
     except ValueError as error:
         raise SettingsError(f"BACKMARKET_{name} can't be used: {error}") from None
-
-
-def _described(key: str, headers: Any) -> StoredObject:
-    return StoredObject(
-        key,
-        int(headers.get("content-length", 0)),
-        _etag(headers),
-        parsedate_to_datetime(headers["last-modified"]) if "last-modified" in headers else datetime.now(UTC),
-        headers.get(_SHA256),
-        headers.get("content-type"),
-    )
-
-
-def _etag(headers: Any) -> str:
-    return str(headers.get("etag", "")).strip('"')
 
 
 def _disposition(filename: str) -> str:

@@ -1,0 +1,68 @@
+"""What the bucket says of an object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+SHA256 = "x-amz-meta-sha256"
+"""The header that keeps an object's hash with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What the bucket says of an object.
+
+    Attributes:
+        key: its name.
+        size: in bytes.
+        etag: the server's name for this content; another content has another.
+        modified: when it was stored, by the server's clock; now, where the server does not say.
+        sha256: hexadecimal; None in a list, or when it was not given with the object.
+        content_type: None in a list.
+    """
+
+    key: str
+    size: int
+    etag: str
+    modified: datetime
+    sha256: str | None = None
+    content_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """An object that is being read.
+
+    Attributes:
+        stored: what the bucket says of it.
+        chunks: its bytes; to be taken once. Raises `BucketUnavailable` when they end too early.
+    """
+
+    stored: StoredObject
+    chunks: Iterator[bytes]
+
+
+def described(key: str, headers: Any) -> StoredObject:
+    """An object as the headers of an answer tell of it.
+
+    Args:
+        key: its name.
+        headers: of the answer.
+    """
+    return StoredObject(
+        key,
+        int(headers.get("content-length", 0)),
+        etag_of(headers),
+        parsedate_to_datetime(headers["last-modified"]) if "last-modified" in headers else datetime.now(UTC),
+        headers.get(SHA256),
+        headers.get("content-type"),
+    )
+
+
+def etag_of(headers: Any) -> str:
+    """The server's name for a content."""
+    return str(headers.get("etag", "")).strip('"')

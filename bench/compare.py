@@ -41,6 +41,7 @@ NO_LIMIT = 1_000_000
 LIMIT = 200
 FAULTS: tuple[FaultKind, ...] = ("status", "reset", "cut", "garbage")
 FAULT_SHARE = 0.02
+PAGE_ROWS = 50
 CHANGES = 20
 AGAIN = 5
 """Times that a run with nothing new is repeated, so that its CPU can be read."""
@@ -67,7 +68,7 @@ class Scenario:
         rows: that each organization has.
         organizations: how many.
         limit: requests that an account may send in ten seconds.
-        faults: share of the answers that are faulty.
+        faults: share of the pages whose first answer is faulty.
         changes: rows that change before each run; None: nothing is loaded yet.
     """
 
@@ -154,6 +155,8 @@ def run(
     latency: float,
     contestants: Sequence[str],
     each_time: Callable[[Results], None] = lambda _: None,
+    *,
+    warm: bool = True,
 ) -> Results:
     """What some contestants do in some scenarios.
 
@@ -162,6 +165,7 @@ def run(
         latency: seconds that the sandbox takes for an answer.
         contestants: who takes part.
         each_time: hears of all results so far.
+        warm: who takes part has worked before.
     """
     print(f"Measured on {machine()}; PostgreSQL, Valkey and the sandbox share it. {latency * 1000:g} ms an answer.")
     sellers = {
@@ -178,14 +182,14 @@ def run(
         for chain in chosen:
             for name in contestants:
                 for each in chain if name != "bare" else chain[:1]:
-                    result = measured(here, each, name)
+                    result = measured(here, each, name, warm=warm)
                     results.setdefault(each.name, {})[name] = result
                     each_time(results)
                     print(f"{each.title:>24} | {name:>4} | {said(result)}", flush=True)
     return results
 
 
-def measured(here: Setting, scenario: Scenario, name: str) -> Result:
+def measured(here: Setting, scenario: Scenario, name: str, *, warm: bool) -> Result:
     """One contestant in one scenario."""
     tokens, control = scenario.tokens(name), here.sandbox.control
     fresh = scenario.changes is None
@@ -193,9 +197,9 @@ def measured(here: Setting, scenario: Scenario, name: str) -> Result:
     control.settings(limit=scenario.limit)
     for seller in tokens:  # made now, and not while it is asked for
         control.truth(seller, scenario.resource)
-    with CONTESTANTS[name](here, Job(scenario.resource, tokens, scenario.limit, fresh)) as contestant:
-        for kind in FAULTS if scenario.faults else ():
-            control.add_fault(kind, probability=scenario.faults / len(FAULTS), status=502)
+    with CONTESTANTS[name](here, Job(scenario.resource, tokens, scenario.limit, fresh, warm)) as contestant:
+        for kind, page in faulty(scenario):
+            control.add_fault(kind, page=page, count=1, status=502)
         before = rows_written(here.database_url)
         control.reset()
         costs = [once(control, scenario, tokens, contestant) for _ in range(rounds)]
@@ -212,6 +216,13 @@ def measured(here: Setting, scenario: Scenario, name: str) -> Result:
         violations=control.stats().violations,
         error=costs[-1].error,
     )
+
+
+def faulty(scenario: Scenario) -> list[tuple[FaultKind, int]]:
+    """The pages whose first answer is faulty, and how: the same for everybody, evenly over the list, kind by kind."""
+    pages = -(-scenario.rows // PAGE_ROWS)
+    number = round(scenario.faults * pages)
+    return [(FAULTS[n % len(FAULTS)], 1 + (n + 1) * pages // (number + 1)) for n in range(number)]
 
 
 def once(control: SandboxControl, scenario: Scenario, tokens: Iterable[str], contestant: Contestant) -> Cost:

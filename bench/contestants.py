@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -37,6 +37,8 @@ WARMING = {f"warming-{n}": f"token-of-warming-{n}" for n in range(50)}
 """Organizations, with tokens, that ours and dlt load before they are measured: what begins only once has begun then,
 such as threads, connections and what is imported late."""
 WARMING_ROWS = 60
+FLUSHED_AFTER = 10.5
+"""Seconds after which an idle connection of PostgreSQL has told how many rows it wrote (PGSTAT_IDLE_INTERVAL)."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,14 @@ class Job:
         tokens: of each organization.
         limit: requests that an account may send in ten seconds.
         fresh: nothing is loaded yet; otherwise it goes on from what another one of the same resource and tokens left.
+        warm: something else is loaded first; see `WARMING`.
     """
 
     resource: str
     tokens: Mapping[str, str] = field(repr=False)
     limit: int
     fresh: bool
+    warm: bool = True
 
 
 @dataclass
@@ -98,12 +102,15 @@ class Ours:
         return Cost(wall, cpu_seconds(self.fleet) - used, sum(map(peak, self.fleet.pids.values())))
 
     def warm(self) -> None:
-        """Work once; what is to be loaded afresh is connected then."""
+        """Work once."""
         self._connect(WARMING)
         self._sync(WARMING)
-        if self.job.fresh:
-            self.here.empty()
-            self._connect(self.job.tokens)
+        sleep(FLUSHED_AFTER)
+
+    def begin_afresh(self) -> None:
+        """Connect what is to be loaded, and nothing else."""
+        self.here.empty()
+        self._connect(self.job.tokens)
 
     def _connect(self, tokens: Mapping[str, str]) -> None:
         for organization, token in tokens.items():
@@ -126,7 +133,10 @@ def ours(here: Setting, job: Job) -> Iterator[Contestant]:
     environment = here.environment | {f"{ENV_PREFIX}{name}": str(value) for name, value in chosen.items()}
     with workers(environment, "sync", concurrency=THREADS) as fleet:
         contestant = Ours(here, job, fleet)
-        contestant.warm()
+        if job.warm:
+            contestant.warm()
+        if job.fresh:
+            contestant.begin_afresh()
         yield contestant
 
 
@@ -174,7 +184,8 @@ def dlt(here: Setting, job: Job) -> Iterator[Contestant]:
         assert process.stdout
         process.stdout.readline()
         contestant = Dlt(about, process)
-        contestant.warm()
+        if job.warm:
+            contestant.warm()
         yield contestant
         process.stdin.close()
         process.wait(PATIENCE)

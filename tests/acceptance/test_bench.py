@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bench import drawing, growth, report
-from bench.compare import Result, Scenario, run
+from bench.compare import Result, Scenario, faulty, run
 
 ORDERS = 400
 PAGES = ORDERS // 50
@@ -19,7 +19,7 @@ def results() -> dict[str, dict[str, Result]]:
         Scenario("first", "at first", "orders", ORDERS),
         Scenario("changed", "20 changed", "orders", ORDERS, changes=20),
     ]
-    return run([chain], 0.0, ("ours", "bare"))
+    return run([chain], 0.0, ("ours", "bare"), warm=False)
 
 
 def test_a_first_load_asks_for_each_page_and_writes_each_row_once(results: dict[str, dict[str, Result]]) -> None:
@@ -35,6 +35,12 @@ def test_twenty_changes_write_twenty_orders(results: dict[str, dict[str, Result]
     assert changed.complete == 1.0
     assert changed.requests <= 3, "what changed within the overlap comes again"
     assert 20 + 20 <= changed.rows < 20 + 20 + 25, "the orders and their events; lines that changed, too"
+
+
+def test_everybody_meets_the_same_faults_and_each_kind_of_them() -> None:
+    met = faulty(Scenario("faults", "2% faults", "orders", 20_000, faults=0.02))
+    assert [page for _, page in met] == [45, 89, 134, 178, 223, 267, 312, 356]
+    assert [kind for kind, _ in met] == ["status", "reset", "cut", "garbage"] * 2
 
 
 def test_what_an_organization_costs_hangs_on_no_other() -> None:

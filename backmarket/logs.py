@@ -6,6 +6,7 @@ Organization ids are the host application's strings: a JSON string or a quoted w
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import traceback
 from typing import Any
@@ -23,6 +24,21 @@ _KEPT = frozenset(
     }
 )
 """Fields that are names of ours or the host application's ids, and are not searched for what looks personal."""
+
+_OWN_NAMES: list[str] = []
+"""What this process is called, if it has a name; see `name_process`."""
+
+_STAND_IN = "⟨this process⟩"
+"""Stands for that name while a text is searched for what looks personal."""
+
+
+def name_process(name: str) -> None:
+    """Let the lines of other libraries name this process, which to Celery is `sync@host`, much like a mail address.
+
+    Args:
+        name: as Celery has it.
+    """
+    _OWN_NAMES[:] = [name] if name else []
 
 
 def configure(settings: Settings) -> None:
@@ -105,8 +121,15 @@ def foreign_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     for each in (error, *(arguments.values() if isinstance(arguments, dict) else arguments)):
         if isinstance(each, BaseException):
             text = _without(text, each)
-    event["event"] = redact(text)
+    event["event"] = _redacted(text)
     return event
+
+
+def _redacted(text: str) -> str:
+    """A text without what looks like a secret or a person's data; our own name stays."""
+    for name in _OWN_NAMES:
+        text = re.sub(rf"(?<!\S){re.escape(name)}(?!\S)", _STAND_IN, text)
+    return redact(text).replace(_STAND_IN, "".join(_OWN_NAMES))
 
 
 def _without(text: str, error: BaseException) -> str:

@@ -39,6 +39,7 @@ def connect() -> None:
     warnings.simplefilter("ignore", SecurityWarning)
     for signal_, receiver in (
         (signals.setup_logging, _setup_logging),
+        (signals.worker_init, _name),
         (signals.worker_init, _check_settings),
         (signals.worker_init, _trace),
         (signals.worker_init, _serve_health_of_worker),
@@ -51,6 +52,10 @@ def connect() -> None:
         (signals.worker_shutdown, _shutdown),
     ):
         signal_.connect(receiver, weak=False, dispatch_uid=f"backmarket.{receiver.__name__}")
+
+
+def _name(sender: Any, **_: Any) -> None:
+    logs.name_process(str(getattr(sender, "hostname", "") or ""))
 
 
 def _check_settings(**_: Any) -> None:

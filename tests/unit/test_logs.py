@@ -176,6 +176,16 @@ def test_lines_of_other_libraries_are_blanked(lines: Lines, secret: str) -> None
     assert "[redacted] [31mnow" in line
 
 
+def test_a_process_may_be_named_and_nobody_else(lines: Lines) -> None:
+    logs.name_process("sync@host-1.example")
+    try:
+        logging.getLogger("foreign").info("sync@host-1.example ready, asked by %s and resync@host-1.example", MAIL)
+    finally:
+        logs.name_process("")
+    (line,) = lines()
+    assert "sync@host-1.example ready, asked by [redacted] and [redacted]" in line
+
+
 def test_celerys_own_line_of_a_crash_names_the_task_only(lines: Lines) -> None:
     app = Celery("test", broker="memory://", set_as_current=False)
 

@@ -162,6 +162,7 @@ def test_everything_runs_until_it_is_told_to_end_and_is_found_again(start: Calla
     assert 'href="/o/seller-1"' in console(up.said())
     private = [up.directory / name for name in ("env", "kept.json", "logs/sync.log")]
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
+    assert re.search(r'"sync@[^"\s]+ ready\.', (up.directory / "logs" / "sync.log").read_text()), "it says who it is"
     orders = up.ask("orders", "list", "seller-1")
     before = up.variables()
     assert up.end(signal.SIGINT) == 0

@@ -20,32 +20,12 @@ from backmarket.embedded import Stack
 from backmarket.errors import BulkJobNotFound, EnvironmentMismatch, InvalidArgument, RequestRefused
 from backmarket.messages import Nudge
 from backmarket.sandbox.remote import SandboxControl
-from backmarket.sandbox.server import SandboxServer
 from backmarket.stocktaking import delete_garbage
 from tests.bulk_files import hurry, job_of, lines_of, opened_shop, parts_of, run, settings_for, submit, turn
 from tests.conftest import Bucket
-from tests.databases import shared_database
 from tests.sellers import Shop
 
 Row = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[SandboxControl]:
-    with SandboxServer(limit=100_000) as server:
-        yield server.control
-
-
-@pytest.fixture(scope="module")
-def shared_url(stack: Stack) -> Iterator[str]:
-    with shared_database(stack, "bulk_jobs") as url:
-        yield url
-
-
-@pytest.fixture
-def org(request: pytest.FixtureRequest) -> str:
-    """A seller of this test's own."""
-    return f"auth0|{request.node.name}"[:200]
 
 
 @pytest.fixture

@@ -19,39 +19,18 @@ from backmarket.bulk import jobs
 from backmarket.bulk.jobs import JobState, Outcome, PartState
 from backmarket.bulk.turns import run_turn
 from backmarket.database import Database, Transaction
-from backmarket.embedded import Stack
 from backmarket.errors import InvalidArgument
 from backmarket.sandbox.remote import SandboxControl
-from backmarket.sandbox.server import SandboxServer
 from backmarket.services import Services
 from backmarket.writes.asking import SEND_WITHIN
 from tests.bulk_files import hurry, job_of, lines_of, opened_shop, parts_of, run, settings_for, submit, turn
 from tests.conftest import Bucket
-from tests.databases import shared_database
 from tests.sellers import Shop, environment, wait_until
 
 Row = dict[str, Any]
 LINES = 12
 TURN = "import sys; from backmarket import services; from backmarket.bulk.turns import run_turn;"
 PROGRAM = f"{TURN} print(run_turn(services.current(), sys.argv[1]).end)"
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[SandboxControl]:
-    with SandboxServer(limit=100_000) as server:
-        yield server.control
-
-
-@pytest.fixture(scope="module")
-def shared_url(stack: Stack) -> Iterator[str]:
-    with shared_database(stack, "bulk_settling") as url:
-        yield url
-
-
-@pytest.fixture
-def org(request: pytest.FixtureRequest) -> str:
-    """A seller of this test's own."""
-    return f"auth0|{request.node.name}"[:200]
 
 
 @pytest.fixture

@@ -44,29 +44,9 @@ from backmarket.errors import (
 from backmarket.fleet import CHECKOUT
 from backmarket.object_keys import bulk_key, bulk_prefix
 from backmarket.sandbox.remote import SandboxControl
-from backmarket.sandbox.server import SandboxServer
 from tests.bulk_files import as_csv, opened_shop, run, settings_for, turn
 from tests.conftest import Bucket
-from tests.databases import shared_database
 from tests.sellers import Shop, environment, wait_until
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[SandboxControl]:
-    with SandboxServer(limit=100_000) as server:
-        yield server.control
-
-
-@pytest.fixture(scope="module")
-def shared_url(stack: Stack) -> Iterator[str]:
-    with shared_database(stack, "bulk_surface") as url:
-        yield url
-
-
-@pytest.fixture
-def org(request: pytest.FixtureRequest) -> str:
-    """A seller of this test's own."""
-    return f"auth0|{request.node.name}"[:200]
 
 
 @pytest.fixture

@@ -28,7 +28,6 @@ from typer.testing import CliRunner, Result
 from backmarket.cli.app import app
 from backmarket.resources import RESOURCES
 from backmarket.sandbox.remote import SandboxControl
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import ENV_PREFIX, Settings
 from tests.sellers import Shop
 
@@ -67,12 +66,6 @@ class Cli:
         assert (result.exit_code, result.stdout) == (exit_code, ""), result.output
         (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
         return line
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[SandboxControl]:
-    with SandboxServer(limit=100_000) as server:
-        yield server.control
 
 
 @pytest.fixture

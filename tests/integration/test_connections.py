@@ -18,7 +18,6 @@ from psycopg import sql
 from backmarket import BackMarket, connections
 from backmarket.client import HOSTS, LOCALES
 from backmarket.connections import Account
-from backmarket.embedded import Stack
 from backmarket.errors import (
     ApiKeyMissing,
     BackMarketError,
@@ -30,29 +29,16 @@ from backmarket.errors import (
     SettingsError,
 )
 from backmarket.sandbox.remote import SandboxControl
-from backmarket.sandbox.server import SandboxServer
 from backmarket.services import Services
 from backmarket.settings import Settings
 from backmarket.sync import Turn, take_turn
 from backmarket.vault import Vault
-from tests.databases import empty, shared_database
+from tests.databases import empty
 from tests.gate import SECONDS, Gate, Reply, listed
 from tests.sellers import Shop
 
 KEY = "bm-key-3f9a17c2"
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[SandboxControl]:
-    with SandboxServer(limit=100_000) as server:
-        yield server.control
-
-
-@pytest.fixture(scope="module")
-def shared_url(stack: Stack) -> Iterator[str]:
-    with shared_database(stack, "connections") as url:
-        yield url
 
 
 @pytest.fixture

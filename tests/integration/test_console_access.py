@@ -19,7 +19,7 @@ from backmarket.embedded import Stack
 from backmarket.errors import SettingsError
 from backmarket.settings import Settings
 from tests.console import ACTS, LOOKS, PASSWORD, Visitor, console_settings, words
-from tests.databases import empty, shared_database
+from tests.databases import empty
 
 ORG = "shop-1"
 OPEN = {"/login", "/logout", "/health"}
@@ -29,12 +29,6 @@ PLACES = {
 }  # fmt: skip
 
 Open = Callable[..., Visitor]
-
-
-@pytest.fixture(scope="module")
-def shared_url(stack: Stack) -> Iterator[str]:
-    with shared_database(stack, "console_access") as url:
-        yield url
 
 
 @pytest.fixture

@@ -28,7 +28,6 @@ from backmarket.sandbox.server import SandboxServer
 from backmarket.writes.turn import take_turn as take_write_turn
 from tests import bulk_files
 from tests.console import Visitor, console_settings, opened_shop, words
-from tests.databases import shared_database
 from tests.sellers import Shop, wait_until
 
 ORG = "auth0|1"
@@ -46,12 +45,6 @@ ODD = [
     "%2e%2e",
     "ü|😀",
 ]
-
-
-@pytest.fixture(scope="module")
-def shared_url(stack: Stack) -> Iterator[str]:
-    with shared_database(stack, "console_pages") as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

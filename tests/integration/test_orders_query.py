@@ -13,13 +13,12 @@ import pytest
 
 from backmarket import BackMarket, OrderLineState, OrderState
 from backmarket.database import Database
-from backmarket.embedded import Stack
 from backmarket.errors import InvalidArgument
 from backmarket.pages import LARGEST_PAGE
 from backmarket.resources import ORDERS, parse_page
 from backmarket.rows import store
 from backmarket.settings import Settings
-from tests.databases import empty, shared_database
+from tests.databases import empty
 
 ORG = "auth0|1"
 DAY = timedelta(days=1)
@@ -57,12 +56,6 @@ class Books:
             cursor = page.next_cursor
             if cursor is None:
                 return
-
-
-@pytest.fixture(scope="module")
-def shared_url(stack: Stack) -> Iterator[str]:
-    with shared_database(stack, "orders_query") as url:
-        yield url
 
 
 @pytest.fixture

@@ -9,24 +9,17 @@ from typing import Any
 import pytest
 
 from backmarket import BackMarket
-from backmarket.embedded import Stack
 from backmarket.errors import ApiKeyMissing, BulkJobNotFound, ConnectionNotFound, InvalidArgument
 from backmarket.facade.bulk import Bulk
 from backmarket.overview import HEALTHS
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.databases import empty, shared_database
+from tests.databases import empty
 from tests.many import LARGE, fill
 from tests.plans import Plans, explained
 from tests.sellers import Shop
 
 ORG = "auth0|1"
-
-
-@pytest.fixture(scope="module")
-def shared_url(stack: Stack) -> Iterator[str]:
-    with shared_database(stack, "overview") as url:
-        yield url
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import pytest
 
 from backmarket import BackMarket, Grade, PublicationState
 from backmarket.database import Database
-from backmarket.embedded import Stack
 from backmarket.errors import InvalidArgument
 from backmarket.listings import STORED_LISTINGS, ListingFilter, get_listing, get_listing_by_sku
 from backmarket.orders import STORED_ORDERLINES, STORED_ORDERS, OrderFilter, OrderLineFilter
@@ -21,7 +20,7 @@ from backmarket.resources import RESOURCES, parse_page
 from backmarket.rows import store
 from backmarket.settings import Settings
 from backmarket.shipments import STORED_DELIVERIES, STORED_RETURNS, DeliveryFilter, ReturnFilter, StoredLabel
-from tests.databases import empty, shared_database
+from tests.databases import empty
 from tests.plans import explained
 
 ORG = "auth0|1"
@@ -48,12 +47,6 @@ class Books:
         """As a sync does with rows that the API no longer knows."""
         with self.database.transaction() as transaction:
             transaction.execute(f"UPDATE backmarket.{table} SET removed_at = now() WHERE {condition}".encode())
-
-
-@pytest.fixture(scope="module")
-def shared_url(stack: Stack) -> Iterator[str]:
-    with shared_database(stack, "queries") as url:
-        yield url
 
 
 @pytest.fixture

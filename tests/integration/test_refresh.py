@@ -15,7 +15,6 @@ import pytest
 from cryptography.fernet import Fernet
 
 from backmarket import ActionStatus, BackMarket, TaskStatus, connections
-from backmarket.embedded import Stack
 from backmarket.errors import (
     ApiKeyMissing,
     BackMarketError,
@@ -33,26 +32,13 @@ from backmarket.errors import (
     Unauthorized,
 )
 from backmarket.sandbox.remote import SandboxControl
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.databases import empty, shared_database
+from tests.databases import empty
 from tests.sellers import Shop, wait_until
 
 ORG = "auth0|1"
 WAITING = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 ALL = ("orders", "listings", "deliveries", "returns")
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[SandboxControl]:
-    with SandboxServer(limit=100_000) as server:
-        yield server.control
-
-
-@pytest.fixture(scope="module")
-def shared_url(stack: Stack) -> Iterator[str]:
-    with shared_database(stack, "refresh") as url:
-        yield url
 
 
 @pytest.fixture

@@ -29,17 +29,11 @@ from backmarket.sandbox.remote import SandboxControl
 from backmarket.settings import Settings
 from backmarket.sync import take_turn
 from backmarket.vault import Vault
-from tests.databases import empty, shared_database
+from tests.databases import empty
 from tests.gate import SECONDS, Gate, Reply, listed
 from tests.sellers import Shop
 
 Query = Callable[..., list[tuple[Any, ...]]]
-
-
-@pytest.fixture(scope="module")
-def shared_url(stack: Stack) -> Iterator[str]:
-    with shared_database(stack, "schedule") as url:
-        yield url
 
 
 @pytest.fixture

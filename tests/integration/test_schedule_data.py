@@ -13,20 +13,13 @@ from cryptography.fernet import Fernet
 
 from backmarket import BackMarket, ScheduleEntry
 from backmarket.due import claim_due
-from backmarket.embedded import Stack
 from backmarket.errors import ConnectionNotFound, InvalidArgument
 from backmarket.resources import RESOURCES
 from backmarket.settings import Settings
-from tests.databases import empty, shared_database
+from tests.databases import empty
 
 ORG, OTHER = "auth0|1", "a/../b"
 DAY = 86400.0
-
-
-@pytest.fixture(scope="module")
-def shared_url(stack: Stack) -> Iterator[str]:
-    with shared_database(stack, "schedule_data") as url:
-        yield url
 
 
 @pytest.fixture

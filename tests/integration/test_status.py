@@ -13,7 +13,6 @@ import pytest
 from pydantic import SecretStr
 
 from backmarket import BackMarket
-from backmarket.embedded import Stack
 from backmarket.errors import (
     BackMarketError,
     ConnectionDisabled,
@@ -26,12 +25,11 @@ from backmarket.errors import (
     WaitTimeout,
 )
 from backmarket.sandbox.remote import SandboxControl
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.status import SyncHandle, SyncOutcome
 from backmarket.sync import Turn, take_turn
 from backmarket.vault import Vault
-from tests.databases import empty, shared_database
+from tests.databases import empty
 from tests.gate import SECONDS, Gate, Reply, listed
 from tests.sellers import Shop
 
@@ -39,18 +37,6 @@ KEY = "bm-key-3f9a17c2"
 _numbers = itertools.count(1)
 
 Submit = Callable[[Callable[[], Any]], "Future[Any]"]
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[SandboxControl]:
-    with SandboxServer(limit=100_000) as server:
-        yield server.control
-
-
-@pytest.fixture(scope="module")
-def shared_url(stack: Stack) -> Iterator[str]:
-    with shared_database(stack, "status") as url:
-        yield url
 
 
 @pytest.fixture

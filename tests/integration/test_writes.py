@@ -15,7 +15,6 @@ from cryptography.fernet import Fernet
 from psycopg.types.json import Jsonb
 
 from backmarket import BackMarket, connections
-from backmarket.embedded import Stack
 from backmarket.errors import (
     ApiKeyMissing,
     ConnectionNotFound,
@@ -31,14 +30,13 @@ from backmarket.errors import (
     WriteRefused,
 )
 from backmarket.sandbox.remote import SandboxControl
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.writes import asking
 from backmarket.writes.faults import InvalidWrite
 from backmarket.writes.handle import WriteHandle, WriteOutcome
 from backmarket.writes.turn import Turn, send_now, take_turn
 from backmarket.writes.write import Write, WriteState
-from tests.databases import empty, shared_database
+from tests.databases import empty
 from tests.sellers import Shop, wait_until
 
 ORG = "auth0|1"
@@ -47,18 +45,6 @@ IMEI = "490154203237518"
 ANOTHER_IMEI = "356938035643809"
 TRACKING = "TRACK-0815"
 QUOTA = "backmarket.sku_quota WHERE account = (SELECT account FROM backmarket.connections)"
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[SandboxControl]:
-    with SandboxServer(limit=100_000) as server:
-        yield server.control
-
-
-@pytest.fixture(scope="module")
-def shared_url(stack: Stack) -> Iterator[str]:
-    with shared_database(stack, "writes") as url:
-        yield url
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ def hand_on(transaction: Transaction, lease: Lease, *, pause: float) -> None:
     _fenced(
         transaction,
         lease,
-        "lease_until = NULL, lease_owner = NULL, next_due_at = now() + make_interval(secs => %(pause)s),"
+        f"{_OVER}, next_due_at = now() + make_interval(secs => %(pause)s),"
         " nudged_until = CASE WHEN %(pause)s > 0 THEN NULL ELSE now() + make_interval(secs => %(nudge)s) END,"
         " failures = 0",
         {"pause": pause, "nudge": NUDGE_SECONDS},
@@ -258,7 +258,7 @@ def fail(transaction: Transaction, lease: Lease, error: BackMarketError, *, paus
     _fenced(
         transaction,
         lease,
-        "lease_until = NULL, lease_owner = NULL, next_due_at = now() + make_interval(secs => %(pause)s),"
+        f"{_OVER}, next_due_at = now() + make_interval(secs => %(pause)s),"
         " failures = failures + 1, error_code = %(code)s,"
         " failing_since = CASE WHEN %(available)s THEN COALESCE(failing_since, now()) END,"
         " error = %(message)s, error_request_id = %(request_id)s, error_cf_ray = %(cf_ray)s,"
@@ -349,10 +349,13 @@ WHERE organization_id = %(organization)s AND resource = %(resource)s AND lease_n
 RETURNING lease_number
 """
 
-# The number grows here, too: whoever looked before finds nothing to take. A sync that goes before an unfinished full
-# walk answers no request for a full one; and it leaves that walk due. The schedule may have changed since it began.
-_FINISH = """
-lease_number = lease_number + 1, lease_until = NULL, lease_owner = NULL, nudged_until = NULL,
+# The number grows at the end of a turn, too: whoever looked before has seen another walk, and finds nothing to take.
+_OVER = "lease_number = lease_number + 1, lease_until = NULL, lease_owner = NULL"
+
+# A sync that goes before an unfinished full walk answers no request for a full one; and it leaves that walk due. The
+# schedule may have changed since it began.
+_FINISH = f"""
+{_OVER}, nudged_until = NULL,
 last_started_at = %(started)s, watermark = GREATEST(watermark, %(watermark)s),
 served = CASE WHEN full_requested AND NOT %(full)s THEN served ELSE GREATEST(served, %(served)s) END,
 full_requested = full_requested AND NOT (%(full)s AND requested = %(served)s),

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from backmarket import connections, due, leases
-from backmarket.errors import LeaseLost
+from backmarket.errors import LeaseLost, ServerError
 from backmarket.resources import ORDERS, parse_object
 from backmarket.rows import store
 from backmarket.sandbox.server import SandboxServer
@@ -438,6 +438,25 @@ class TestLeases:
             ends = [turn.end for turn in pool.map(lambda _: shop.turn(ORG, ask=False), range(4))]
         assert sorted(ends) == ["done", "lease_lost", "lease_lost", "lease_lost"]
         assert shop.one("SELECT count(*) FROM backmarket.changes WHERE kind = 'updated'") == 5
+
+    @pytest.mark.parametrize("end", ["handed on", "failed"])
+    def test_who_looked_while_somebody_slept_past_a_lease_takes_nothing_once_that_turn_has_ended(
+        self, shop: Shop, end: str
+    ) -> None:
+        """It has seen another walk than there is now: its own would end, and the other one stay unfinished."""
+        shop.sell(ORG, orders=10)
+        due.request_sync(shop.services.database, ORG, "orders")
+        sleeper = take_lease(shop.services.database, ORG, seconds=0)
+        seen = leases.look(shop.services.database, ORG, ORDERS)
+        assert sleeper is not None
+        assert seen is not None
+        with shop.services.database.transaction() as transaction:
+            if end == "handed on":
+                leases.hand_on(transaction, sleeper, pause=0.0)
+            else:
+                leases.fail(transaction, sleeper, ServerError("The API failed."), pause=0.0)
+        assert leases.claim(shop.services.database, seen, owner="late", seconds=60) is None
+        assert take_lease(shop.services.database, ORG) is not None
 
     def test_a_turn_that_was_overtaken_writes_nothing(self, shop: Shop) -> None:
         shop.sell(ORG, orders=60)

@@ -84,8 +84,8 @@ class Flows:
         """Let everything go on."""
         asks = self.wishes.asks
         self._threads = [
-            Thread(target=self._guarded, args=(self._change,)),
-            *(Thread(target=self._guarded, args=(self._ask, asks[number::3])) for number in range(3)),
+            Thread(target=self._guarded, args=(self._change,), daemon=True),
+            *(Thread(target=self._guarded, args=(self._ask, asks[number::3]), daemon=True) for number in range(3)),
         ]
         for thread in self._threads:
             thread.start()

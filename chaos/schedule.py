@@ -29,7 +29,7 @@ KINDS: Final[dict[str, tuple[float, float]]] = {
     "crash_postgres": (0.0, 0.5),
     "s3_away": (0.5, 3.0),
     "s3_silent": (1.0, 4.0),
-    "s3_outage": (18.0, 18.0),  # its start takes two seconds more
+    "s3_outage": (17.8, 17.8),  # its start takes more than two seconds
     "disk_full": (1.0, 2.5),
     "no_connections": (1.0, 2.5),
     "clock_jump": (2.0, 4.0),
@@ -197,7 +197,7 @@ def _without(one: str, chosen: Sequence[str]) -> list[str]:
 def _strike(kind: str, at: float, dice: Random) -> Strike:
     aim: Aim = dice.choice(STRIKE_ON.get(kind, ("nothing",)))
     lasts = dice.uniform(*KINDS[kind])
-    at = 0.5 if kind == OUTAGE else min(at, SECONDS - lasts)
+    at = 0.1 if kind == OUTAGE else min(at, SECONDS - lasts)
     return Strike(kind, round(at, 2), round(lasts, 2), aim, dice.randrange(2**16))
 
 

@@ -91,7 +91,7 @@ _DUE_ONCE_MORE = f"""
 {_LATELY}
 UPDATE backmarket.sync_state s SET next_due_at = now(), sync_due_at = now() FROM lately l
 WHERE l.organization_id = s.organization_id AND last_started_at <= l.at AND lease_owner IS NULL AND failures = 0
-  AND next_due_at > now() + interval '20 s'
+  AND next_due_at > now() + interval '1 s'
 """
 
 # The API has lied about their rows, and does no more: only a full walk that begins now is sure to set it right. The

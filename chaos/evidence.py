@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
+from time import sleep
 
 from backmarket.resources import RESOURCES
-from chaos.grounds import Grounds
+from chaos.grounds import WORKERS, Grounds
 
 
 def keep(grounds: Grounds, directory: Path) -> None:
-    """Copy the logs, and the rows of whatever has not come to its end.
+    """Copy the logs, with what each thread of the workers does now, and the rows of whatever has not come to its end.
 
     Args:
         grounds: of the red round.
         directory: where to; made anew.
     """
+    for pool in WORKERS:
+        grounds.fleet.kill(pool.name, signal.SIGUSR1)  # Celery writes its threads' stacks into the log
+    sleep(1.0)
     shutil.rmtree(directory, ignore_errors=True)
     shutil.copytree(grounds.directory, directory, ignore=shutil.ignore_patterns("tmp"))
     for name, statement in _ROWS.items():

@@ -33,6 +33,16 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def free_port(wanted: int) -> int:
+    """This loopback port if nobody has it, and another one otherwise; 0: any."""
+    with suppress(OSError), socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if wanted:
+            listener.bind((LOOPBACK, wanted))
+            return wanted
+    return free_ports(1)[0]
+
+
 def _highest() -> int:
     """One more than the highest port to choose from."""
     with suppress(OSError, ValueError):

@@ -9,7 +9,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from backmarket.sandbox import bulk, categories, control, listings, order_writes, orders, shipping, tasks
+from backmarket.sandbox import bulk, categories, control, listings, order_writes, orders, shipping
 from backmarket.sandbox.answers import Answer, refusal
 from backmarket.sandbox.calls import Call
 from backmarket.sandbox.gate import Handler, Operation
@@ -69,7 +69,7 @@ def create_app(world: World) -> Starlette:
         route("GET", "/ws/listings/detail", "listings.detail", _settled(listings.get_listing_detail)),
         route("GET", "/ws/listings/{listing_id}", "listings.get", _settled(listings.get_listing)),
         route("POST", "/ws/listings/{listing_id}", "listings.update", _settled(listings.update_listing)),
-        route("GET", "/ws/tasks/{task_id}", "tasks.get", _settled(tasks.get_task)),
+        route("GET", "/ws/tasks/{task_id}", "tasks.get", _settled(bulk.get_task)),
         *_shipping_routes(route),
         route("GET", "/ws/category/tree", "categories.tree", categories.get_tree, sensitive=True),
         route("GET", "/ws/category/tree/{category_id}", "categories.branch", categories.get_branch, sensitive=True),

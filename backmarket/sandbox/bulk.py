@@ -1,4 +1,4 @@
-"""Bulk files: `POST /ws/listings` takes a CSV, checks its form, and leaves the work to a task."""
+"""Bulk files: `POST /ws/listings` takes a CSV, checks its form, and leaves it to a task, for `GET /ws/tasks`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import codecs
 import csv
 import io
 from typing import Any, Final
+
+import msgspec
 
 from backmarket.sandbox import listing_fields
 from backmarket.sandbox.answers import Answer, Refused, in_json, refusal
@@ -103,3 +105,32 @@ def _apply_row(seller: Seller, market: str, sku: str, row: dict[str, str] | None
         seller.listings.create(sku, market, fields)
     else:
         seller.listings.put(listing.changed(market, fields))
+
+
+async def get_task(call: Call) -> Answer:
+    """`GET /ws/tasks/{taskId}`: the status and, once done, the report in the shape assumed."""
+    task = call.seller.tasks.get(call.path_number("task_id"))
+    if task is None:
+        raise Refused(refusal(404, "Task not found.", code="task-not-found"))
+    return in_json(
+        {
+            "task_id": task.id,
+            "action_status": task.status,
+            "last_action_error": "Task has been interrupted." if task.status == FAILED else None,
+            "result": _shaped(task.report, call.world.settings.assumptions.task_result),
+            "statuscode": 200,
+        }
+    )
+
+
+def _shaped(report: Report | None, shape: str) -> Any:
+    if shape == "nothing":
+        return None
+    if shape == "errors":
+        return {sku: entry["errors"] for sku, entry in (report or {}).items() if entry["errors"]}
+    if report is None:
+        return None if shape == "text" else [] if shape == "list" else {}
+    if shape == "dict":
+        return report
+    rows = [{"sku": sku, **entry} for sku, entry in report.items()]
+    return rows if shape == "list" else "\n".join(msgspec.json.encode(row).decode() for row in rows)

@@ -9,7 +9,10 @@ import msgspec
 from backmarket.sandbox.stock import Stock, Where
 
 if TYPE_CHECKING:
-    from backmarket.sandbox.world import World
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from backmarket.sandbox.sellers import Seller
 
 
 class Change(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -53,15 +56,20 @@ class Changed(msgspec.Struct, kw_only=True):
     added: list[int | str] = []
 
 
-def apply(world: World, change: Change) -> Changed:
+def apply(sellers: Mapping[str, Seller], change: Change, now: datetime) -> Changed:
     """Make a change at once.
+
+    Args:
+        sellers: all of them, by name.
+        change: what changes, and whose.
+        now: by the world's clock.
 
     Raises:
         KeyError: there is no such seller.
         ValueError: rows of this kind can't change so.
     """
-    stock = world.sellers[change.seller].stocks[change.resource]
-    now, done = world.now(), Changed()
+    stock = sellers[change.seller].stocks[change.resource]
+    done = Changed()
     for row in _chosen(stock, change, change.remove):
         stock.remove(row)
         done.removed.append(row.id)
@@ -91,18 +99,20 @@ class Schedule:
         """Let a change wait for its `after` answers, counted from now."""
         self._waiting.append((change, change.after or 0))
 
-    def answered(self, world: World, seller: str, operation: str) -> None:
-        """Count one answer that is about to be sent, and make the changes that waited for it."""
+    def answered(self, seller: str, operation: str) -> list[Change]:
+        """Count one answer that is about to be sent; the changes that waited for it, which are due."""
         if not self._waiting:
-            return
+            return []
+        due: list[Change] = []
         still: list[tuple[Change, int]] = []
         for change, left in self._waiting:
             matches = change.seller == seller and change.operation == operation
             if matches and left <= 1:
-                apply(world, change)
+                due.append(change)
             else:
                 still.append((change, left - matches))
         self._waiting = still
+        return due
 
     def __len__(self) -> int:
         return len(self._waiting)

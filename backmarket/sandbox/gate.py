@@ -77,12 +77,12 @@ class Operation:
         if fault and fault.kind in faults.UNANSWERED:
             if fault.applied:
                 await self._answer(call)
-            world.schedule.answered(world, label, self.name)
+            world.answered(label, self.name)
             world.traffic.answered(entry, 0, kind)
             await wire.withhold(fault, call.scope, call.receive)
             return
         answer = rate_limited() if limited else await self._answer_with(fault, call)
-        world.schedule.answered(world, label, self.name)
+        world.answered(label, self.name)
         world.traffic.answered(entry, answer.status, kind)
         headers = _common_headers(call, settings, answer)
         if fault and fault.kind == "cut":

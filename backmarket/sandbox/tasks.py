@@ -8,11 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-import msgspec
-
-from backmarket.sandbox.answers import Answer, Refused, in_json, refusal
-from backmarket.sandbox.calls import Call
-
 Report = dict[str, dict[str, Any]]
 """For each SKU: `status` ok or error, and `errors`, a list of texts."""
 
@@ -91,32 +86,3 @@ class SkuLedger:
         self._entries.append((now, lines))
         self.lines += lines
         return True
-
-
-async def get_task(call: Call) -> Answer:
-    """`GET /ws/tasks/{taskId}`: the status and, once done, the report in the shape assumed."""
-    task = call.seller.tasks.get(call.path_number("task_id"))
-    if task is None:
-        raise Refused(refusal(404, "Task not found.", code="task-not-found"))
-    return in_json(
-        {
-            "task_id": task.id,
-            "action_status": task.status,
-            "last_action_error": "Task has been interrupted." if task.status == FAILED else None,
-            "result": _shaped(task.report, call.world.settings.assumptions.task_result),
-            "statuscode": 200,
-        }
-    )
-
-
-def _shaped(report: Report | None, shape: str) -> Any:
-    if shape == "nothing":
-        return None
-    if shape == "errors":
-        return {sku: entry["errors"] for sku, entry in (report or {}).items() if entry["errors"]}
-    if report is None:
-        return None if shape == "text" else [] if shape == "list" else {}
-    if shape == "dict":
-        return report
-    rows = [{"sku": sku, **entry} for sku, entry in report.items()]
-    return rows if shape == "list" else "\n".join(msgspec.json.encode(row).decode() for row in rows)

@@ -102,11 +102,16 @@ class World:
         ValueError: rows of this kind can't change so.
         """
         if change.after is None:
-            return changes.apply(self, change)
+            return changes.apply(self.sellers, change, self.now())
         if change.seller not in self.sellers:
             raise KeyError(change.seller)
         self.schedule.add(change)
         return None
+
+    def answered(self, seller: str, operation: str) -> None:
+        """Count an answer that is about to be sent, and make the changes that waited for it."""
+        for change in self.schedule.answered(seller, operation):
+            changes.apply(self.sellers, change, self.now())
 
     def reset_counters(self) -> None:
         """Forget requests, violations and blocks; rows, faults and settings stay."""

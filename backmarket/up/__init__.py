@@ -14,6 +14,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from backmarket.embedded import Stack
+from backmarket.embedded.ports import free_port
 from backmarket.facade import BackMarket
 from backmarket.fleet import CHECKOUT, Fleet
 from backmarket.services import Services
@@ -86,8 +87,8 @@ class _Up:
         with BackMarket(settings) as market:
             connect(market, wanted) if wanted else disconnect(market)
         surroundings.write_script(self.place / "env", environment)
-        port = surroundings.free_port(flower_port)
-        console = Console(environment, kept.console_password, surroundings.free_port(console_port), self.logs)
+        port = free_port(flower_port)
+        console = Console(environment, kept.console_password, free_port(console_port), self.logs)
         ending.enter_context(console)
         wards.append(console.ward)
         wards += self._start_fleet(ending, {**environment, "FLOWER_BASIC_AUTH": kept.flower_login}, port)

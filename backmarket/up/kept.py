@@ -7,8 +7,9 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from backmarket.embedded.ports import free_port
 from backmarket.settings import Settings
-from backmarket.up.surroundings import free_port, write_private
+from backmarket.up.private import write_private
 from backmarket.vault import Vault
 
 FLOWER_USER = "backmarket"

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
-import socket
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from backmarket.embedded import Stack
-from backmarket.embedded.ports import LOOPBACK, free_ports
 from backmarket.settings import ENV_PREFIX, Settings
-
-if TYPE_CHECKING:
-    from backmarket.up.kept import Kept
+from backmarket.up.kept import Kept
+from backmarket.up.private import write_private
 
 USER_AGENT = "BM-Example-Sync;contact@company.example"
 """For the sandbox; Back Market wants to know who really calls."""
@@ -50,22 +45,3 @@ def write_script(path: Path, variables: Mapping[str, str]) -> None:
     """Write the variables as a script for a shell to read; it holds every secret."""
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in sorted(variables.items())]
     write_private(path, "# Read it with: . ./env (written by `backmarket up`, holds secrets)\n" + "".join(lines))
-
-
-def free_port(wanted: int) -> int:
-    """This loopback port if nobody has it, and another one otherwise; 0: any."""
-    with suppress(OSError), socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if wanted:
-            listener.bind((LOOPBACK, wanted))
-            return wanted
-    return free_ports(1)[0]
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that is readable by its user alone, at once and as a whole."""
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    new.replace(path)

@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from backmarket import BackMarket
 from backmarket.console.access import passwords
 from backmarket.embedded import Stack
+from backmarket.embedded.ports import free_port
 from backmarket.fleet import CHECKOUT, Fleet
 from backmarket.resources import RESOURCES
 from backmarket.sandbox.remote import SandboxControl
@@ -26,7 +27,6 @@ from backmarket.sandbox.server import SandboxServer
 from backmarket.services import Services
 from backmarket.settings import Settings
 from backmarket.up.console import Console
-from backmarket.up.surroundings import free_port
 from tests.sellers import environment, wait_until
 
 ARGUMENTS = (

@@ -12,6 +12,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from email.utils import formatdate
 from typing import Any, Final
 
@@ -57,7 +58,8 @@ async def withhold(fault: Fault, scope: Scope, receive: Receive) -> None:
     if fault.kind == "reset":
         sock: socket.socket | None = transport.get_extra_info("socket")
         if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+            with suppress(OSError, ValueError):  # the caller is gone, and its descriptor with it
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
     transport.abort()
     await _wait_for_the_end(receive, 5.0)
 

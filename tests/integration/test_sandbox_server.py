@@ -217,7 +217,15 @@ def test_the_command_serves_until_it_is_stopped_and_shows_no_token(tmp_path: Pat
     assert not any(token.encode() in line for token in tokens.values())
 
 
-def test_a_caller_that_goes_away_while_it_sends_is_no_fault_worth_a_traceback(tmp_path: Path) -> None:
+SENDING = (
+    'POST /ws/orders/{order} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 100\r\n{headers}\r\n{{"new_'
+)
+WAITING = "GET /ws/orders HTTP/1.1\r\n{headers}\r\n"
+
+
+@pytest.mark.parametrize("request_", [SENDING, WAITING], ids=["it sends", "its connection is to be reset"])
+def test_a_caller_that_goes_away_while(tmp_path: Path, request_: str) -> None:
+    """It is no fault worth a traceback."""
     tokens_file = tmp_path / "tokens.json"
     command = [sys.executable, "-m", "backmarket.sandbox", "--port", "0", "--sellers", "1"]
     process = subprocess.Popen(
@@ -227,12 +235,13 @@ def test_a_caller_that_goes_away_while_it_sends_is_no_fault_worth_a_traceback(tm
     port = urlsplit(json.loads(process.stdout.readline())["url"]).port
     (token,) = json.loads(tokens_file.read_text()).values()
     control = SandboxControl(f"http://127.0.0.1:{port}")
-    order = control.truth("seller-1")[0]["order_id"]
-    head = f"POST /ws/orders/{order} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Basic {token}\r\n"
-    agent = f"User-Agent: {HEADERS['user-agent']}\r\n"
-    body = 'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"new_state"'
+    control.settings(latency=0.3)
+    control.add_fault("reset", operation="orders.list")
+    named = {"Host": "127.0.0.1", "Authorization": f"Basic {token}", "User-Agent": HEADERS["user-agent"]}
+    headers = "".join(f"{name}: {value}\r\n" for name, value in named.items())
     with socket.create_connection(("127.0.0.1", port)) as caller:
-        caller.sendall((head + agent + body).encode())
+        order = control.truth("seller-1")[0]["order_id"]
+        caller.sendall(request_.format(order=order, headers=headers).encode())
         assert eventually(lambda: control.stats().in_flight == 1)
     assert eventually(lambda: control.stats().in_flight == 0)
     control.close()

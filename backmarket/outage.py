@@ -13,6 +13,9 @@ FIRST = 5.0
 LONGEST = 300.0
 """Seconds; each pause is twice the one before it, up to this."""
 
+ASKING = 60.0
+"""Seconds after which whoever asks counts as gone: longer than an answer is waited for."""
+
 TOLD_AGAIN = 60.0
 """Seconds for which one line in the log is enough, however many organizations wait."""
 
@@ -29,12 +32,29 @@ class Outage:
         self._lock = threading.Lock()
         self._pause = 0.0
         self._until = 0.0
+        self._asked_until = 0.0
         self._told_at = -TOLD_AGAIN
 
     @property
     def ongoing(self) -> bool:
         """Whether it did not answer when it was asked last."""
         return self._pause > 0
+
+    def may_ask(self) -> bool:
+        """Whether the caller may ask, for all who wait: one does at a time.
+
+        Whoever may says what came of it: `failed`, or `over`.
+        """
+        with self._lock:
+            now = self._clock()
+            if now < self._asked_until:
+                return False
+            self._asked_until = now + ASKING
+            return True
+
+    def wait(self) -> float:
+        """Seconds until it may be worth asking again, jittered, for somebody who did not ask."""
+        return max(self._until - self._clock(), FIRST) * random.uniform(1.0, 1.25)  # noqa: S311
 
     def failed(self) -> float:
         """It did not answer. Those who ask at the same time are told of the same pause.
@@ -47,6 +67,7 @@ class Outage:
             if now >= self._until:
                 self._pause = min(max(FIRST, 2 * self._pause), LONGEST)
                 self._until = now + self._pause
+            self._asked_until = 0.0
             return (self._until - now) * random.uniform(1.0, 1.25)  # noqa: S311
 
     def worth_telling(self) -> bool:
@@ -61,4 +82,4 @@ class Outage:
         """It answers."""
         if self._pause:
             with self._lock:
-                self._pause = self._until = 0.0
+                self._pause = self._until = self._asked_until = 0.0

@@ -7,6 +7,7 @@ row is written, and a label that was put in vain is fetched once more.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -17,6 +18,7 @@ from backmarket import work
 from backmarket.client import Origins
 from backmarket.errors import (
     BackMarketError,
+    BucketRefused,
     BucketUnavailable,
     LeaseLost,
     RateLimited,
@@ -75,10 +77,15 @@ def take_turn(services: Services, organization_id: str) -> Turn:
     lease = take_lease(services, organization_id, "labels")
     if lease is None:
         return Turn("nothing_to_do")
+    if services.bucket_outage.ongoing and not services.bucket_outage.may_ask():
+        return _rest(services, lease, services.bucket_outage.wait())
     try:
         carrier = _carrier(services, lease)
     except (SettingsError, BucketUnavailable) as error:
-        return _rest(services, lease, error)
+        pause = _pause_after(services, error)
+        if services.bucket_outage.worth_telling():
+            log.error("labels.rest", code=error.code, error=error.message, seconds=round(pause))
+        return _rest(services, lease, pause)
     try:
         return _Labels(services, lease, carrier).run()
     except LeaseLost as error:
@@ -87,11 +94,14 @@ def take_turn(services: Services, organization_id: str) -> Turn:
 
 
 def _carrier(services: Services, lease: WorkLease) -> Carrier:
-    """What brings the labels; where the S3 server was away, it is asked first: nothing is fetched in vain."""
+    """What brings the labels; where the S3 server was away, it is asked first, by one for all who wait: nothing is
+    fetched in vain.
+    """
     settings = services.settings
     credentials = lease.sealed.unseal(services.vault, settings)
     if services.bucket_outage.ongoing:
-        services.bucket.list(LABELS, limit=1)
+        with suppress(BucketRefused):  # it answers: what it refuses is each label's to hear
+            services.bucket.list(LABELS, limit=1)
         services.bucket_outage.over()
     return Carrier(
         lease.organization_id,
@@ -104,11 +114,8 @@ def _carrier(services: Services, lease: WorkLease) -> Carrier:
     )
 
 
-def _rest(services: Services, lease: WorkLease, error: BackMarketError) -> Turn:
+def _rest(services: Services, lease: WorkLease, pause: float) -> Turn:
     """Nothing can be fetched now: look again later."""
-    pause = _pause_after(services, error)
-    if services.bucket_outage.worth_telling():
-        log.error("labels.rest", code=error.code, error=error.message, seconds=round(pause))
     try:
         _finish(services, lease, (), pause)
     except LeaseLost:

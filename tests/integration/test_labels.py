@@ -362,6 +362,17 @@ class TestBucketAway:
         assert turn(shop).end == "done"
         assert {each.state for each in bm.get_labels(ORG)} == {"stored"}
 
+    def test_one_organization_asks_for_all_whether_the_server_is_back(self, shop: Shop, stack: Stack) -> None:
+        sell(shop, deliveries=3, returns=0)
+        stack.s3.kill()
+        assert turn(shop).end == "handed_on"
+        assert shop.services.bucket_outage.may_ask(), "another asks now"
+        asked = fetches(shop)
+        stack.s3.start()
+        assert (turn(shop).end, fetches(shop)) == ("handed_on", asked)
+        shop.services.bucket_outage.over()
+        assert turn(shop).end == "done"
+
     def test_without_a_bucket_in_the_settings_labels_wait(self, shop: Shop, bm: BackMarket) -> None:
         sell(shop, deliveries=5, returns=0)
         shop.restart(s3_endpoint_url=None)

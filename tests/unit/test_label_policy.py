@@ -7,7 +7,7 @@ import pytest
 from backmarket import errors
 from backmarket.errors import BackMarketError
 from backmarket.labels.policy import Again, Never, Rest, fate_of
-from backmarket.outage import LONGEST, TOLD_AGAIN, Outage
+from backmarket.outage import ASKING, LONGEST, TOLD_AGAIN, Outage
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,23 @@ def test_an_outage_is_waited_for_longer_and_longer() -> None:
 def test_those_who_meet_an_outage_together_do_not_lengthen_it() -> None:
     outage = Outage(Clock())
     assert max(outage.failed() for _ in range(100)) < 7
+
+
+def test_one_asks_for_all_who_wait() -> None:
+    clock = Clock()
+    outage = Outage(clock)
+    outage.failed()
+    assert [outage.may_ask() for _ in range(3)] == [True, False, False]
+    assert 5 <= outage.wait() <= 6.25
+    clock.now += 30
+    assert 5 <= outage.wait() <= 6.25, "the answer is still waited for"
+    assert outage.failed() > 9
+    assert 10 <= outage.wait() <= 12.5
+    assert outage.may_ask()
+    clock.now += ASKING
+    assert outage.may_ask(), "who asked is gone"
+    outage.over()
+    assert outage.may_ask()
 
 
 def test_one_line_a_minute_is_enough() -> None:

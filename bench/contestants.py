@@ -247,7 +247,7 @@ def peak(pid: int) -> int:
 
 
 def rows_written(url: str) -> int:
-    """Rows inserted, updated and deleted in all tables that are there, since the server began.
+    """Rows inserted, updated and deleted in all tables that stay, since the server began.
 
     Whoever wrote them has ended: a connection writes its figures down when it does.
     """
@@ -258,4 +258,7 @@ def rows_written(url: str) -> int:
 
 _OPEN = "SELECT count(*) FROM backmarket.sync_state WHERE resource = %s AND requested > served"
 
-_WRITTEN = "SELECT COALESCE(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_user_tables"
+_WRITTEN = """
+SELECT COALESCE(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_user_tables
+WHERE schemaname NOT LIKE 'pg\\_temp\\_%'
+"""

@@ -77,10 +77,10 @@ def take_turn(services: Services, organization_id: str) -> Turn:
     lease = take_lease(services, organization_id, "labels")
     if lease is None:
         return Turn("nothing_to_do")
-    if services.bucket_outage.ongoing and not services.bucket_outage.may_ask():
-        return _rest(services, lease, services.bucket_outage.wait())
     try:
         carrier = _carrier(services, lease)
+        if not _bucket_is_there(services):
+            return _rest(services, lease, services.bucket_outage.wait())
     except (SettingsError, BucketUnavailable) as error:
         pause = _pause_after(services, error)
         if services.bucket_outage.worth_telling():
@@ -94,15 +94,9 @@ def take_turn(services: Services, organization_id: str) -> Turn:
 
 
 def _carrier(services: Services, lease: WorkLease) -> Carrier:
-    """What brings the labels; where the S3 server was away, it is asked first, by one for all who wait: nothing is
-    fetched in vain.
-    """
+    """What brings the labels."""
     settings = services.settings
     credentials = lease.sealed.unseal(services.vault, settings)
-    if services.bucket_outage.ongoing:
-        with suppress(BucketRefused):  # it answers: what it refuses is each label's to hear
-            services.bucket.list(LABELS, limit=1)
-        services.bucket_outage.over()
     return Carrier(
         lease.organization_id,
         credentials,
@@ -112,6 +106,23 @@ def _carrier(services: Services, lease: WorkLease) -> Carrier:
         Origins.of_labels(settings),
         settings.label_max_bytes,
     )
+
+
+def _bucket_is_there(services: Services) -> bool:
+    """Whether labels can be stored, so that none is fetched in vain: an S3 server that was away is asked first, by one
+    for all who wait.
+
+    Raises:
+        BucketUnavailable: it was asked, and is away still.
+    """
+    outage = services.bucket_outage
+    if outage.ongoing:
+        if not outage.may_ask():
+            return False
+        with suppress(BucketRefused):  # it answers: what it refuses is each label's to hear
+            services.bucket.list(LABELS, limit=1)
+        outage.over()
+    return True
 
 
 def _rest(services: Services, lease: WorkLease, pause: float) -> Turn:

@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from pydantic import SecretStr
 
 from backmarket import BackMarket, LabelState, connections, work
 from backmarket.embedded import Stack
@@ -31,6 +32,7 @@ from backmarket.object_keys import label_key
 from backmarket.sandbox.label_files import label_pdf
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
+from backmarket.vault import Vault
 from tests.gate import Gate, Reply
 from tests.sellers import Shop, wait_until
 
@@ -372,6 +374,13 @@ class TestBucketAway:
         assert (turn(shop).end, fetches(shop)) == ("handed_on", asked)
         shop.services.bucket_outage.over()
         assert turn(shop).end == "done"
+
+    def test_who_can_not_read_its_key_asks_for_nobody(self, shop: Shop) -> None:
+        sell(shop, deliveries=1, returns=0)
+        shop.restart(secret_keys=(SecretStr(Vault.generate()),))
+        shop.services.bucket_outage.failed()
+        assert turn(shop).end == "handed_on"
+        assert shop.services.bucket_outage.may_ask()
 
     def test_without_a_bucket_in_the_settings_labels_wait(self, shop: Shop, bm: BackMarket) -> None:
         sell(shop, deliveries=5, returns=0)

@@ -170,7 +170,8 @@ def plan(seed: int, kinds: Sequence[str] = tuple(KINDS)) -> Plan:
     chosen = [kind if kind in kinds else dice.choice(kinds) for kind in chosen]
     if OUTAGE in chosen:  # nothing else can strike that server
         others = [kind for kind in kinds if kind not in OF_S3]
-        chosen = [OUTAGE, *(dice.choice(others) if kind in OF_S3 else kind for kind in _without(OUTAGE, chosen))]
+        chosen.remove(OUTAGE)
+        chosen = [OUTAGE, *(dice.choice(others) if kind in OF_S3 else kind for kind in chosen)]
     step = (SECONDS - 1.0) / STRIKES
     strikes = [_strike(kind, 0.6 + step * (number + dice.random() * 0.6), dice) for number, kind in enumerate(chosen)]
     return Plan(
@@ -187,11 +188,6 @@ def plan(seed: int, kinds: Sequence[str] = tuple(KINDS)) -> Plan:
         },
         duplicates=dice.random() < 0.5,
     )
-
-
-def _without(one: str, chosen: Sequence[str]) -> list[str]:
-    place = chosen.index(one)
-    return [*chosen[:place], *chosen[place + 1 :]]
 
 
 def _strike(kind: str, at: float, dice: Random) -> Strike:

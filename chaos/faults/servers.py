@@ -87,10 +87,6 @@ class S3Silent(Fault):
         self.grounds.stack.s3.resume()
 
 
-class S3Outage(S3Away):
-    """The S3 server stays away for longer than all else takes."""
-
-
 class DiskFull(Fault):
     """Nothing more fits onto the file system of the database (ENOSPC); its log is on another one."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -50,9 +49,10 @@ def test_fifty_sellers_of_which_two_are_refused(shop: Shop, tmp_path: Path) -> N
     assert (dead.health, dead.last_error_code) == ("unauthorized", "unauthorized")
     assert (walled.health, walled.last_error_code) == ("failing", "firewall_blocked")
     assert walled.last_error_cf_ray
-    asked = Counter(entry.seller for entry in shop.sandbox.requests())
-    assert asked[names[0]] == 1, "a dead token is not asked with again"
-    assert asked[names[1]] <= 2
+    # one of the faulty answers may have come before the refusal
+    refused = [entry.fault is None for entry in shop.sandbox.requests() if entry.seller == names[0]]
+    assert refused.index(True) == len(refused) - 1, "a dead token is not asked with again"
+    assert sum(entry.seller == names[1] for entry in shop.sandbox.requests()) <= 2
 
 
 def test_two_organizations_with_one_key_share_its_limit(shop: Shop, tmp_path: Path) -> None:

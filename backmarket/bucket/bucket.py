@@ -49,6 +49,12 @@ RETRIES = 2
 HASTY_SECONDS = 5.0
 """Without a single byte, for somebody who only wants to know whether the server answers: there is no second try."""
 
+_NO_KEYS = f"{LABELS}%/"
+"""A prefix that no key of ours has: each part is percent-encoded, so a lone `%` is none.
+
+No empty part (`labels//`): MinIO answers 400 `XMinioInvalidObjectName` to a prefix that has one.
+"""
+
 _MADE_MEANWHILE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists", "OperationAborted"}
 
 log = structlog.get_logger(__name__)
@@ -304,7 +310,7 @@ class Bucket:
     def _exists(self) -> bool:
         """Ask for a list that is empty: unlike the answer to HEAD, a refusal of it says why."""
         try:
-            any(self._client.list_objects(self.name, f"{LABELS}/"))
+            any(self._client.list_objects(self.name, _NO_KEYS))
         except S3Error as error:
             if error.code == "NoSuchBucket":
                 return False

@@ -194,7 +194,6 @@ def _typed(transaction: Transaction, stored: Stored[T], resource: Resource, orga
     statement = sql.SQL("SELECT {}").format(
         sql.SQL(", ").join(sql.SQL(f"{made.get(name, 'NULL')} AS {{}}").format(sql.Identifier(name)) for name in names)
     )
-    transaction.execute("SET LOCAL timezone = 'UTC'")  # times without an offset
     with transaction.cursor(row_factory=class_row(stored.row)) as cursor:
         found = cursor.execute(statement, {**values, "organization": organization_id, "raw": row.raw}).fetchone()
     assert found is not None  # noqa: S101 - a SELECT without FROM has a row

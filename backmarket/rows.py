@@ -303,9 +303,9 @@ def _upsert_parts(table: Lines, extra: str) -> dict[str, sql.Composable]:
 _CONTENT = Column("content", "bigint")
 
 # Emptied at each commit, and made anew only where a connection has none: no catalogue rows for each batch.
-# Times without an offset count as UTC, whatever the server's own zone is.
+# Times without an offset count as UTC, the zone of each of our transactions (`database.py`).
 _CREATE_INCOMING = """
-SET LOCAL timezone = 'UTC'; SET LOCAL client_min_messages = warning;
+SET LOCAL client_min_messages = warning;
 CREATE TEMPORARY TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS; DELETE FROM {}
 """
 

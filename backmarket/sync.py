@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from time import monotonic, sleep
 from typing import Any, Literal
 
@@ -155,7 +155,7 @@ class _Sync:
             credentials,
             resource,
             services.seats,
-            since=walk.since.strftime("%Y-%m-%dT%H:%M:%SZ") if walk.since else None,
+            since=walk.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if walk.since else None,
         )
 
     def run(self) -> Turn:

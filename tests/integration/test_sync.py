@@ -89,6 +89,48 @@ class TestCost:
         assert state(shop, "watermark") is not None
 
 
+class TestSession:
+    """What a server, a database or a role sets for its sessions changes nothing."""
+
+    @pytest.mark.parametrize(
+        "setting",
+        [
+            "timezone = 'Europe/Paris'",
+            "timezone = 'America/New_York'",
+            "datestyle = 'German, DMY'",
+            "intervalstyle = 'iso_8601'",
+            "bytea_output = 'escape'",
+        ],
+    )
+    def test_an_incremental_sync_finds_every_change_whatever_the_database_sets(self, shop: Shop, setting: str) -> None:
+        shop.execute(f"ALTER DATABASE {shop.one('SELECT current_database()')} SET {setting}")
+        shop.restart()
+        shop.services.limiter.assume_idle()
+        shop.sell(ORG, orders=120)
+        assert shop.sync(ORG).end == "done"
+        changed = shop.sandbox.change(ORG, modify=20).modified
+        assert shop.sync(ORG).end == "done"
+        updated = {key for (key,) in shop.execute("SELECT external_id FROM backmarket.changes WHERE kind = 'updated'")}
+        assert updated == {str(key) for key in changed}
+        shop.assert_equals_truth(ORG)
+
+    def test_a_transaction_has_the_session_that_our_statements_rely_on(self, shop: Shop) -> None:
+        database = shop.one("SELECT current_database()")
+        for setting in ("timezone = 'Asia/Kathmandu'", "datestyle = 'SQL, DMY'", "intervalstyle = 'sql_standard'"):
+            shop.execute(f"ALTER DATABASE {database} SET {setting}")
+        shop.execute(f"ALTER DATABASE {database} SET bytea_output = 'escape'")
+        shop.execute(f"ALTER DATABASE {database} SET default_transaction_isolation = 'serializable'")
+        shop.restart()
+        pinned = {
+            "timezone": "UTC",
+            "datestyle": "ISO, MDY",
+            "intervalstyle": "postgres",
+            "bytea_output": "hex",
+            "transaction_isolation": "read committed",
+        }
+        assert {name: shop.one("SELECT current_setting(%s)", name) for name in pinned} == pinned
+
+
 class TestTruth:
     @pytest.mark.parametrize("order", ["creation_desc", "creation_asc", "modification_desc", "modification_asc"])
     def test_no_row_is_lost_to_changes_while_a_walk_runs(self, shop: Shop, order: str) -> None:

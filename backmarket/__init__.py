@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from backmarket.facade import BackMarket
     from backmarket.labels.stored import Label, LabelState
     from backmarket.lags import LagSample
-    from backmarket.listings import Grade, Listing, PublicationState
-    from backmarket.orders import Order, OrderLine, OrderLineState, OrderState
     from backmarket.overview import Overview
-    from backmarket.pages import Page
     from backmarket.producer import Producer
+    from backmarket.queries.listings import Grade, Listing, PublicationState
+    from backmarket.queries.orders import Order, OrderLine, OrderLineState, OrderState
+    from backmarket.queries.pagination import Page
+    from backmarket.queries.shipments import Delivery, Return, StoredLabel
     from backmarket.schedule import ScheduleEntry
-    from backmarket.shipments import Delivery, Return, StoredLabel
     from backmarket.waiting import Waiting
     from backmarket.writes.handle import WriteHandle, WriteOutcome
     from backmarket.writes.write import Write, WriteState
@@ -47,25 +47,25 @@ _HOMES = {
     "Change": "changes",
     "Changes": "changes",
     "ChangesMissed": "changes",
-    "Delivery": "shipments",
+    "Delivery": "queries.shipments",
     "FileCheck": "bulk.submitting",
-    "Grade": "listings",
+    "Grade": "queries.listings",
     "Label": "labels.stored",
     "LabelState": "labels.stored",
     "LagSample": "lags",
-    "Listing": "listings",
-    "Order": "orders",
-    "OrderLine": "orders",
-    "OrderLineState": "orders",
-    "OrderState": "orders",
+    "Listing": "queries.listings",
+    "Order": "queries.orders",
+    "OrderLine": "queries.orders",
+    "OrderLineState": "queries.orders",
+    "OrderState": "queries.orders",
     "Overview": "overview",
-    "Page": "pages",
+    "Page": "queries.pagination",
     "Producer": "producer",
-    "PublicationState": "listings",
+    "PublicationState": "queries.listings",
     "ReportLine": "bulk.reports",
-    "Return": "shipments",
+    "Return": "queries.shipments",
     "ScheduleEntry": "schedule",
-    "StoredLabel": "shipments",
+    "StoredLabel": "queries.shipments",
     "TaskStatus": "api_tasks",
     "Waiting": "waiting",
     "Write": "writes.write",

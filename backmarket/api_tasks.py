@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal
 
-from backmarket.pages import known
+from backmarket.queries.pagination import known
 from backmarket.refresh import Question, ask
 from backmarket.resources import Column, Resource
 from backmarket.services import Services

@@ -13,10 +13,10 @@ from time import monotonic, sleep
 from typing import TypeVar
 from urllib.parse import quote
 
-from backmarket import telemetry
 from backmarket.client import Answer, Credentials, Transport, check, retry_after
 from backmarket.errors import BackMarketError, BrokenAnswer, NetworkError, NotFound, RateLimited, TransientError
 from backmarket.limits import Limiter, Slot, wait_for_slot
+from backmarket.observability import telemetry
 from backmarket.resources import Page, Resource, Row, parse_object, parse_page
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
-from backmarket.pages import LARGEST_PAGE
+from backmarket.queries.pagination import LARGEST_PAGE
 from backmarket.resources import RESOURCES
 
 RUNS = 300

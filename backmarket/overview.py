@@ -10,7 +10,7 @@ from psycopg.rows import class_row, dict_row
 from backmarket.connections.connection import SELECT, Connection
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
-from backmarket.pages import LARGEST_PAGE
+from backmarket.queries.pagination import LARGEST_PAGE
 from backmarket.resources import RESOURCES
 from backmarket.status import ConnectionStatus, get_sync_status_of
 

@@ -22,13 +22,13 @@ from backmarket.errors import (
 )
 from backmarket.fetching import Fetcher
 from backmarket.labels import NotedAs, want_skipped
-from backmarket.listings import STORED_LISTINGS, Listing, listing_key
-from backmarket.orders import STORED_ORDERS, Order
-from backmarket.pages import Stored
+from backmarket.queries.listings import STORED_LISTINGS, Listing, listing_key
+from backmarket.queries.orders import STORED_ORDERS, Order
+from backmarket.queries.pagination import Stored
+from backmarket.queries.shipments import STORED_DELIVERIES, STORED_RETURNS, Delivery, Return
 from backmarket.resources import DELIVERIES, LISTINGS, ORDERS, RETURNS, Resource, Row
 from backmarket.rows import store
 from backmarket.services import Services
-from backmarket.shipments import STORED_DELIVERIES, STORED_RETURNS, Delivery, Return
 
 T = TypeVar("T")
 

@@ -14,12 +14,12 @@ from weakref import WeakSet
 
 from backmarket.client import Downloads, Transport
 from backmarket.database import Database
+from backmarket.database.encryption import Vault
 from backmarket.fetching import Seats
 from backmarket.limits import Limiter, shared_limiter
 from backmarket.outage import Outage
 from backmarket.producer import Producer
 from backmarket.settings import Settings, load_settings
-from backmarket.vault import Vault
 from backmarket.walkers import Walkers
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import structlog
 
-from backmarket import checkpoints, connections, leases, missing, telemetry
+from backmarket import checkpoints, connections, leases, missing
 from backmarket.checkpoints import Progress
 from backmarket.client import Credentials
 from backmarket.database import Transaction
@@ -38,9 +38,10 @@ from backmarket.errors import (
 from backmarket.fetching import PATIENCE, Fetched, Fetcher
 from backmarket.labels import NotedAs, want_skipped
 from backmarket.leases import Lease
-from backmarket.logs import place
 from backmarket.messages import Nudge
 from backmarket.missing import Missing
+from backmarket.observability import telemetry
+from backmarket.observability.logs import place
 from backmarket.resources import RESOURCES, Page, Resource, Row
 from backmarket.revisits import reach_back
 from backmarket.rows import Compared, compare, write

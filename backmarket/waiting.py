@@ -10,7 +10,7 @@ from psycopg.rows import class_row
 
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
-from backmarket.pages import LARGEST_PAGE
+from backmarket.queries.pagination import LARGEST_PAGE
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from typing import Any
 import structlog
 from celery import shared_task
 
-from backmarket import messages, services, telemetry
+from backmarket import messages, services
 from backmarket.bulk import jobs, submitting
 from backmarket.bulk.turns import run_turn
+from backmarket.observability import telemetry
 from tasks.base import BackMarketTask, OnlyMessageTask
 
 log = structlog.get_logger(__name__)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import structlog
 from celery import shared_task
 
-from backmarket import messages, services, telemetry
+from backmarket import messages, services
 from backmarket.due import request_sync
 from backmarket.errors import UsageError
+from backmarket.observability import telemetry
 from backmarket.sync import take_turn
 from tasks.base import BackMarketTask
 

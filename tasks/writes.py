@@ -5,7 +5,8 @@ from __future__ import annotations
 import structlog
 from celery import shared_task
 
-from backmarket import messages, services, telemetry
+from backmarket import messages, services
+from backmarket.observability import telemetry
 from backmarket.writes.turn import send_now, take_turn
 from tasks.base import BackMarketTask
 

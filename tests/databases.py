@@ -10,8 +10,8 @@ import psycopg
 from psycopg import sql
 
 from backmarket.database import Database
+from backmarket.database.schema import apply_schema
 from backmarket.embedded import Stack
-from backmarket.schema import apply_schema
 from tests.sellers import wait_until
 
 

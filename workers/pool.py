@@ -14,7 +14,7 @@ from billiard.einfo import ExceptionInfo
 from celery.concurrency.thread import ApplyResult, TaskPool
 from celery.exceptions import Reject
 
-from backmarket.logs import place
+from backmarket.observability.logs import place
 
 log = structlog.get_logger(__name__)
 

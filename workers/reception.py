@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from kombu.transport import TRANSPORT_ALIASES, redis
 
-from backmarket.logs import place
+from backmarket.observability.logs import place
 from workers.consumer import BeatingConsumer
 
 log = structlog.get_logger(__name__)

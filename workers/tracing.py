@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import StatusCode, Tracer
 
-from backmarket import telemetry
-from backmarket.telemetry import Fact, Span
+from backmarket.observability import telemetry
+from backmarket.observability.telemetry import Fact, Span
 
 EXPORT_SECONDS = 5.0
 """That one delivery to the collector may take; what it does not take is dropped, never waited for by a task."""

@@ -16,7 +16,7 @@ from functools import lru_cache
 from backmarket.bulk.dialect import QUOTES
 from backmarket.client.endpoints import LOCALES
 from backmarket.errors import InvalidArgument
-from backmarket.listings import Grade
+from backmarket.queries.listings import Grade
 from backmarket.writes import fields
 from backmarket.writes.validation import LEAST_WARRANTY, LONGEST_COMMENT, listing_rules
 

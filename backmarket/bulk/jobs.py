@@ -22,7 +22,7 @@ from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError, BulkCancelled, BulkJobNotFound, InvalidArgument
 from backmarket.messages import Nudge
 from backmarket.object_keys import bulk_job_prefix
-from backmarket.pages import LARGEST_PAGE
+from backmarket.queries.pagination import LARGEST_PAGE
 from backmarket.services import Services
 from backmarket.settings import Settings
 

@@ -21,7 +21,6 @@ from backmarket.bulk.desk import Desk
 from backmarket.bulk.files import part_lines
 from backmarket.bulk.records import OF_A_LINE, Fate, LineOutcome, Outcome, Part, PartState
 from backmarket.client import Answer
-from backmarket.client.redaction import redact
 from backmarket.errors import (
     BackMarketError,
     BucketUnavailable,
@@ -32,6 +31,7 @@ from backmarket.errors import (
     UnknownOutcome,
 )
 from backmarket.object_keys import bulk_key
+from backmarket.observability.redaction import redact
 from backmarket.settings import Settings
 
 WORKING = frozenset({ActionStatus.TO_DO, ActionStatus.IN_PROGRESS})

@@ -17,7 +17,7 @@ from backmarket.connections import check_usable
 from backmarket.connections.connection import select
 from backmarket.database import Database, Transaction
 from backmarket.errors import InvalidArgument, UsageError
-from backmarket.pages import LARGEST_PAGE, Page
+from backmarket.queries.pagination import LARGEST_PAGE, Page
 from backmarket.services import Services
 
 

@@ -15,7 +15,7 @@ import structlog
 from backmarket.bulk import ending, polling, reports, sending, settling
 from backmarket.bulk.desk import Desk
 from backmarket.errors import BackMarketError, DatabaseUnavailable, LeaseLost, SettingsError, UsageError
-from backmarket.logs import place
+from backmarket.observability.logs import place
 from backmarket.services import Services
 from backmarket.turns import take_lease
 

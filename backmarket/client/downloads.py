@@ -15,7 +15,6 @@ from typing import BinaryIO, Literal
 
 import httpcore
 
-from backmarket import telemetry
 from backmarket.client.answers import Answer, check
 from backmarket.client.origins import Origins, Place, own_place
 from backmarket.client.pdf import PdfWriter, known_type, too_large
@@ -32,6 +31,7 @@ from backmarket.errors import (
     RequestRefused,
     ServerError,
 )
+from backmarket.observability import telemetry
 
 REDIRECTS = 5
 """Redirects that are followed for one file."""

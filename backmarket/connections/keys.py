@@ -8,9 +8,9 @@ from backmarket.client.endpoints import check_locale, host_for
 from backmarket.client.transport import Credentials
 from backmarket.connections.connection import check_usable, not_found, select
 from backmarket.database import Database
+from backmarket.database.encryption import Vault
 from backmarket.errors import SettingsError
 from backmarket.settings import Settings
-from backmarket.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)

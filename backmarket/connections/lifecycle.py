@@ -10,12 +10,12 @@ from backmarket.connections.account import Account
 from backmarket.connections.connection import KEY_CLEARED, Connection, select
 from backmarket.connections.marks import DUE_IN_TURN, NO_ERROR, forgive, lock
 from backmarket.database import Database, Transaction
+from backmarket.database.encryption import Vault
 from backmarket.errors import ApiKeyMissing, InvalidArgument, MarketLeft
 from backmarket.limits import account_name
 from backmarket.object_keys import bulk_prefix, invoices_prefix, labels_prefix
 from backmarket.resources import RESOURCES
 from backmarket.settings import Settings
-from backmarket.vault import Vault
 
 _PARTS = ("environment", "region", "locale", "base_url")
 COPIES = ("orders", "orderlines", "listings", "deliveries", "returns")

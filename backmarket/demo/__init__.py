@@ -7,6 +7,7 @@ import secrets
 import time
 from contextlib import ExitStack
 
+from backmarket.database.encryption import Vault
 from backmarket.demo import checks
 from backmarket.demo.checks import DemoFailed, Shops
 from backmarket.demo.screen import Screen
@@ -21,7 +22,6 @@ from backmarket.settings import ENV_PREFIX
 from backmarket.up.interrupts import Interrupted, interruptible
 from backmarket.up.supervisor import Ward, members_of, servers_of
 from backmarket.up.surroundings import settings_of
-from backmarket.vault import Vault
 
 PATIENCE = 60.0
 """Seconds until the first syncs must be done; they take 2 to 5."""

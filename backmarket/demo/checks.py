@@ -13,7 +13,7 @@ from backmarket.database import Database
 from backmarket.demo.sellers import DEAD, SELLERS, SHIPS_ALONE
 from backmarket.errors import BackMarketError, BulkFileRefused
 from backmarket.facade import BackMarket
-from backmarket.pages import Page
+from backmarket.queries.pagination import Page
 from backmarket.resources import RESOURCES
 from backmarket.sandbox.label_files import label_pdf
 from backmarket.sandbox.remote import SandboxControl

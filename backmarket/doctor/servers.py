@@ -6,9 +6,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from backmarket import schema
 from backmarket.broker import Broker
-from backmarket.database import Transaction
+from backmarket.database import Transaction, schema
 from backmarket.doctor.finding import Finding, fault, ok, skipped, warning
 from backmarket.errors import BackMarketError, SchemaDiffers, SchemaMissing, SettingsError
 from backmarket.services import Services

@@ -18,7 +18,7 @@ from backmarket.bulk.submitting import FileCheck, PreparedFile
 from backmarket.errors import BulkJobNotFound
 from backmarket.facade.noun import Noun
 from backmarket.facade.syncs import Syncs
-from backmarket.pages import Page
+from backmarket.queries.pagination import Page
 
 
 class FileOptions(TypedDict, total=False):

@@ -11,10 +11,10 @@ from backmarket import (
 from backmarket.api_tasks import TaskStatus
 from backmarket.facade.noun import Noun
 from backmarket.labels import NotedAs
-from backmarket.listings import Listing
-from backmarket.orders import Order
+from backmarket.queries.listings import Listing
+from backmarket.queries.orders import Order
+from backmarket.queries.shipments import Delivery, Return
 from backmarket.refresh import Question
-from backmarket.shipments import Delivery, Return
 
 
 class Fetches(Noun):

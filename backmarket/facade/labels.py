@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from backmarket.facade.noun import Noun
 from backmarket.labels import asking, stored
 from backmarket.labels.stored import Label, LabelState
-from backmarket.pages import Page
+from backmarket.queries.pagination import Page
 
 if TYPE_CHECKING:
     from backmarket.sweep import Swept

@@ -9,8 +9,8 @@ from typing import BinaryIO, TypedDict, Unpack
 from uuid import UUID
 
 from backmarket.facade.noun import Noun
-from backmarket.orders import OrderLineState
-from backmarket.pages import Page
+from backmarket.queries.orders import OrderLineState
+from backmarket.queries.pagination import Page
 from backmarket.writes import deciding, invoices, recording, rows
 from backmarket.writes.handle import WriteHandle
 from backmarket.writes.invoices import Source

@@ -13,8 +13,8 @@ from backmarket.client.origins import own_place, place_of
 from backmarket.errors import BackMarketError, Crashed, NetworkError
 from backmarket.fetching import PATIENCE
 from backmarket.limits import Limiter, Slot, wait_for_slot
-from backmarket.logs import place
 from backmarket.object_keys import label_key
+from backmarket.observability.logs import place
 
 if TYPE_CHECKING:
     from backmarket.bucket import Bucket  # 0.2 s that only some processes need

@@ -13,7 +13,7 @@ from psycopg.rows import class_row
 
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument, LabelNotFound, LabelNotStored, LabelUnavailable
-from backmarket.pages import LARGEST_PAGE, Page
+from backmarket.queries.pagination import LARGEST_PAGE, Page
 
 Shipments = Literal["deliveries", "returns"]
 """What has labels."""

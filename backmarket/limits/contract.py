@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from backmarket import telemetry
 from backmarket.errors import RateLimited
+from backmarket.observability import telemetry
 
 SHORTEST_PAUSE = 0.01
 """Seconds between two questions of one waiter: many waiters must not turn into a busy loop."""

@@ -7,10 +7,10 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from backmarket.database.encryption import Vault
 from backmarket.embedded.ports import free_port
 from backmarket.settings import Settings
 from backmarket.up.private import write_private
-from backmarket.vault import Vault
 
 FLOWER_USER = "backmarket"
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
-from backmarket.orders import NEXT_STATES, OrderLineState
+from backmarket.queries.orders import NEXT_STATES, OrderLineState
 from backmarket.writes.requests import UpdateListing, UpdateOrder, UpdateOrderline, WriteRequest
 from backmarket.writes.validation import may_move
 

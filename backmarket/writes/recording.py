@@ -16,7 +16,7 @@ from backmarket.connections.connection import select
 from backmarket.database import Transaction
 from backmarket.errors import IdempotencyConflict, InvalidArgument
 from backmarket.messages import Nudge
-from backmarket.orders import OrderLineState
+from backmarket.queries.orders import OrderLineState
 from backmarket.services import Services
 from backmarket.writes import rows, validation
 from backmarket.writes.handle import WriteHandle

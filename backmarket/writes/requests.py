@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, ClassVar, TypeAlias
 
-from backmarket.orders import OrderLineState
+from backmarket.queries.orders import OrderLineState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

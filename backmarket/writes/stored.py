@@ -9,7 +9,7 @@ from psycopg.rows import class_row
 
 from backmarket.database import Transaction
 from backmarket.errors import NotStoredYet
-from backmarket.listings import listing_key
+from backmarket.queries.listings import listing_key
 from backmarket.writes import rows
 from backmarket.writes.subjects import order_lane
 

@@ -16,8 +16,8 @@ import structlog
 from backmarket import work
 from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError, DatabaseUnavailable, LeaseLost, SettingsError
-from backmarket.logs import place
 from backmarket.messages import Nudge
+from backmarket.observability.logs import place
 from backmarket.services import Services
 from backmarket.turns import Flight, Ready, Tenure, TurnEnd, take_lease
 from backmarket.work import WorkLease

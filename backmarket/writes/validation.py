@@ -13,7 +13,7 @@ from typing import Any, Protocol, get_args
 from uuid import UUID
 
 from backmarket.client.types import values
-from backmarket.orders import NEXT_STATES, OrderLineState
+from backmarket.queries.orders import NEXT_STATES, OrderLineState
 from backmarket.writes import fields
 from backmarket.writes.faults import Checks
 from backmarket.writes.requests import UpdateListing, UpdateOrder, UpdateOrderline, UploadOrderInvoice

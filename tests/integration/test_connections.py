@@ -18,6 +18,7 @@ from psycopg import sql
 from backmarket import BackMarket, connections
 from backmarket.client import HOSTS, LOCALES
 from backmarket.connections import Account
+from backmarket.database.encryption import Vault
 from backmarket.errors import (
     ApiKeyMissing,
     BackMarketError,
@@ -32,7 +33,6 @@ from backmarket.sandbox.remote import SandboxControl
 from backmarket.services import Services
 from backmarket.settings import Settings
 from backmarket.sync import Turn, take_turn
-from backmarket.vault import Vault
 from tests.databases import empty
 from tests.gate import SECONDS, Gate, Reply, listed
 from tests.sellers import Shop

@@ -22,7 +22,7 @@ from backmarket.console.paths import organization as at
 from backmarket.database import Database
 from backmarket.embedded import Stack
 from backmarket.labels.turn import take_turn as take_label_turn
-from backmarket.orders import OrderLineState, OrderState
+from backmarket.queries.orders import OrderLineState, OrderState
 from backmarket.sandbox.label_files import label_pdf
 from backmarket.sandbox.server import SandboxServer
 from backmarket.writes.turn import take_turn as take_write_turn

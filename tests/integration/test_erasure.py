@@ -17,6 +17,7 @@ import pytest
 from backmarket import BackMarket, connections
 from backmarket.connections import Account
 from backmarket.database import Database
+from backmarket.database.encryption import Vault
 from backmarket.erasure import Erased, ErasedOld, OrderNotStored, erase_old, erase_order
 from backmarket.errors import ConnectionNotFound
 from backmarket.resources import (
@@ -34,7 +35,6 @@ from backmarket.resources import (
 from backmarket.rows import Written, store
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import ENV_PREFIX, Settings
-from backmarket.vault import Vault
 from tests.sellers import Shop, wait_until
 
 ORG, OTHER = "auth0|1", "auth0|2"

@@ -16,6 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from backmarket import BackMarket, LabelState, connections, work
+from backmarket.database.encryption import Vault
 from backmarket.embedded import Stack
 from backmarket.errors import (
     ConnectionDisabled,
@@ -32,7 +33,6 @@ from backmarket.object_keys import label_key
 from backmarket.sandbox.label_files import label_pdf
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from backmarket.vault import Vault
 from tests.gate import Gate, Reply
 from tests.sellers import Shop, wait_until
 

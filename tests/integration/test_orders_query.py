@@ -14,7 +14,7 @@ import pytest
 from backmarket import BackMarket, OrderLineState, OrderState
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
-from backmarket.pages import LARGEST_PAGE
+from backmarket.queries.pagination import LARGEST_PAGE
 from backmarket.resources import ORDERS, parse_page
 from backmarket.rows import store
 from backmarket.settings import Settings

@@ -14,12 +14,12 @@ import pytest
 from backmarket import BackMarket, Grade, PublicationState
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
-from backmarket.listings import STORED_LISTINGS, ListingFilter, get_listing, get_listing_by_sku
-from backmarket.orders import STORED_ORDERLINES, STORED_ORDERS, OrderFilter, OrderLineFilter
+from backmarket.queries.listings import STORED_LISTINGS, ListingFilter, get_listing, get_listing_by_sku
+from backmarket.queries.orders import STORED_ORDERLINES, STORED_ORDERS, OrderFilter, OrderLineFilter
+from backmarket.queries.shipments import STORED_DELIVERIES, STORED_RETURNS, DeliveryFilter, ReturnFilter, StoredLabel
 from backmarket.resources import RESOURCES, parse_page
 from backmarket.rows import store
 from backmarket.settings import Settings
-from backmarket.shipments import STORED_DELIVERIES, STORED_RETURNS, DeliveryFilter, ReturnFilter, StoredLabel
 from tests.databases import empty
 from tests.plans import explained
 

@@ -17,9 +17,9 @@ import pytest
 from backmarket import BackMarket, upkeep
 from backmarket.changes import ChangesMissed, announce, get_changes, get_cursor
 from backmarket.database import Database
+from backmarket.database.schema import apply_schema
 from backmarket.embedded import Stack
 from backmarket.retention import Retained, retain
-from backmarket.schema import apply_schema
 from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.status import get_all_sync_status
 from tests.databases import without_autovacuum

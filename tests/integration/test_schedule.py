@@ -19,6 +19,7 @@ import redis
 
 from backmarket import BackMarket
 from backmarket.database import Database
+from backmarket.database.encryption import Vault
 from backmarket.due import CLAIM, claim_due, request_sync
 from backmarket.embedded import Stack
 from backmarket.embedded.ports import free_ports
@@ -28,7 +29,6 @@ from backmarket.producer import Producer
 from backmarket.sandbox.remote import SandboxControl
 from backmarket.settings import Settings
 from backmarket.sync import take_turn
-from backmarket.vault import Vault
 from tests.databases import empty
 from tests.gate import SECONDS, Gate, Reply, listed
 from tests.sellers import Shop

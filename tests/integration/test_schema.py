@@ -12,12 +12,11 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from backmarket import schema
-from backmarket.database import SCHEMA_VERSION, Database
+from backmarket.database import SCHEMA_VERSION, Database, schema
+from backmarket.database.schema import apply_schema
 from backmarket.embedded import Stack
 from backmarket.errors import DatabaseUnavailable, SchemaDiffers, SchemaMissing
 from backmarket.facade import BackMarket
-from backmarket.schema import apply_schema
 from backmarket.settings import Settings
 
 OLDER = Path(__file__).parents[1] / "schemas"

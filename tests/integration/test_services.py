@@ -13,10 +13,10 @@ import psycopg
 import pytest
 
 from backmarket import BackMarket
+from backmarket.database.encryption import Vault
 from backmarket.errors import SettingsError
 from backmarket.services import Services
 from backmarket.settings import Settings
-from backmarket.vault import Vault
 
 T = TypeVar("T")
 NAMES = ("database", "vault", "limiter", "transport", "producer", "seats")

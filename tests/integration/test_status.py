@@ -13,6 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from backmarket import BackMarket
+from backmarket.database.encryption import Vault
 from backmarket.errors import (
     BackMarketError,
     ConnectionDisabled,
@@ -28,7 +29,6 @@ from backmarket.sandbox.remote import SandboxControl
 from backmarket.settings import Settings
 from backmarket.status import SyncHandle, SyncOutcome
 from backmarket.sync import Turn, take_turn
-from backmarket.vault import Vault
 from tests.databases import empty
 from tests.gate import SECONDS, Gate, Reply, listed
 from tests.sellers import Shop

@@ -13,12 +13,12 @@ import pytest
 from pydantic import SecretStr
 
 from backmarket import connections, due, leases
+from backmarket.database.encryption import Vault
 from backmarket.errors import LeaseLost, ServerError
 from backmarket.resources import ORDERS, parse_object
 from backmarket.rows import store
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from backmarket.vault import Vault
 from tests.sellers import Shop, counted_writes, take_lease, wait_until
 
 ORG = "auth0|1"

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from backmarket import errors
 from backmarket.client import Answer, check, retry_after
 from backmarket.client.answers import LONGEST_PAUSE
-from backmarket.client.redaction import LONGEST, redact
 from backmarket.errors import BackMarketError
+from backmarket.observability.redaction import LONGEST, redact
 
 REQUEST_ID = "6b1f0d6c-94a1-4b8e-9d50-2f3d5a1f7c11"
 RAY = "8c1d2e3f4a5b6c7d-CDG"

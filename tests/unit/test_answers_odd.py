@@ -16,9 +16,9 @@ from backmarket.client import operations as known
 from backmarket.client.answers import LONGEST_PAUSE
 from backmarket.client.calling import Caller, read
 from backmarket.client.operation import Operation
-from backmarket.client.redaction import LONGEST
 from backmarket.client.walking import walk, walk_by_cursor
 from backmarket.errors import BackMarketError, BrokenAnswer, IncompleteWalk
+from backmarket.observability.redaction import LONGEST
 
 quickly = settings(deadline=None, max_examples=150)
 

@@ -26,7 +26,7 @@ from backmarket.cli.progress import how_far
 from backmarket.cli.status import state, why
 from backmarket.cli.times import duration, exactly, moment, relative, seconds
 from backmarket.errors import BackMarketError
-from backmarket.orders import OrderState
+from backmarket.queries.orders import OrderState
 from backmarket.status import SyncStatus
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

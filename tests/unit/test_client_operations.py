@@ -40,8 +40,8 @@ from backmarket.client.own_limits import OwnLimits
 from backmarket.client.transport import Credentials
 from backmarket.client.walking import cursor_of
 from backmarket.errors import BrokenAnswer, InvalidArgument, RateLimited, SettingsError
-from backmarket.listings import PublicationState
-from backmarket.orders import OrderLineState, OrderState
+from backmarket.queries.listings import PublicationState
+from backmarket.queries.orders import OrderLineState, OrderState
 from backmarket.settings import Settings
 from tests.contract.facts import JSON, Fact, Fields, parameters
 from tests.contract.facts import OPERATIONS as DOCUMENTED

@@ -16,7 +16,7 @@ from backmarket.console.pages.orders import moves_of
 from backmarket.console.rendering import count, money, says, span
 from backmarket.console.sparkline import SLOTS, slots_of, sparkline
 from backmarket.lags import LagSample
-from backmarket.orders import OrderLineState
+from backmarket.queries.orders import OrderLineState
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 

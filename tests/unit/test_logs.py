@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as testing
 from hypothesis import strategies as st
 
-from backmarket import logs
 from backmarket.fetching import Seats
+from backmarket.observability import logs
 from backmarket.settings import Settings
 
 MAIL, PHONE, TOKEN = "victor.hugo@example.com", "+33 6 12 34 56 78", "dG9rZW4tdGhhdC1ub2JvZHktbWF5LXNlZQ" * 2
@@ -204,7 +204,7 @@ def test_a_crashed_task_tells_no_text(configure: bool) -> None:
     """An application that never calls `configure` sees structlog's own form, with every local variable."""
     program = f"""
 from celery import Celery
-from backmarket import logs
+from backmarket.observability import logs
 from backmarket.settings import Settings
 from tasks.base import BackMarketTask
 if {configure}:

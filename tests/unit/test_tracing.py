@@ -11,9 +11,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from backmarket import telemetry
 from backmarket.errors import ServerError
 from backmarket.fetching import Seats
+from backmarket.observability import telemetry
 from workers import tracing
 
 CHECKOUT = Path(__file__).parents[2]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backmarket.database.encryption import Vault
 from backmarket.errors import SettingsError
 from backmarket.settings import Settings
-from backmarket.vault import Vault
 
 OLD, NEW, OTHER = (Vault.generate() for _ in range(3))
 API_KEY = "token-that-nobody-may-see"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from backmarket.client.endpoints import LOCALES
 from backmarket.errors import InvalidArgument
-from backmarket.orders import OrderLineState
+from backmarket.queries.orders import OrderLineState
 from backmarket.sandbox.order_writes import NEXT_STATES as SANDBOX_STATES
 from backmarket.sandbox.people import MARKETS
 from backmarket.writes import validation

@@ -8,9 +8,8 @@ from concurrent.futures import Future, wait
 from functools import partial
 from time import monotonic
 
-from backmarket import schema
 from backmarket.broker import Broker
-from backmarket.database import Database
+from backmarket.database import Database, schema
 from backmarket.errors import BackMarketError
 from backmarket.services import Services
 

@@ -14,7 +14,7 @@ from backmarket.console.pages.orders import once
 from backmarket.console.visit import Visit, status_of
 from backmarket.errors import BackMarketError, InvalidArgument
 from backmarket.facade.writes import ListingChanges
-from backmarket.listings import Listing, PublicationState
+from backmarket.queries.listings import Listing, PublicationState
 from backmarket.writes.write import Write
 
 ROWS = 50

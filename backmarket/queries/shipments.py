@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, cast
 
-from backmarket.pages import Stored, created_within
+from backmarket.queries.pagination import Stored, created_within
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from backmarket.client.redaction import redact
+from backmarket.observability.redaction import redact
 from backmarket.settings import Settings
 
 _KEPT = frozenset(

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
-from backmarket.pages import Stored, known
+from backmarket.queries.pagination import Stored, known
 
 
 class PublicationState(IntEnum):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from backmarket.database import SCHEMA_VERSION, Database, Transaction
+from backmarket.database.connection import SCHEMA_VERSION, Database, Transaction
 from backmarket.errors import SchemaDiffers, SchemaMissing
 
 LOCK_SECONDS = 10
@@ -75,12 +75,12 @@ def schema_text() -> str:
     packaged = resources.files("backmarket") / "schema.sql"
     if packaged.is_file():
         return packaged.read_text(encoding="utf-8")
-    return (Path(__file__).parent.parent / "schema.sql").read_text(encoding="utf-8")
+    return (Path(__file__).parents[2] / "schema.sql").read_text(encoding="utf-8")
 
 
 def migration_text(to: int) -> str:
     """What leads to a version from the one before."""
-    return (resources.files("backmarket.migrations") / f"{to}.sql").read_text(encoding="utf-8")
+    return (resources.files("backmarket.database.migrations") / f"{to}.sql").read_text(encoding="utf-8")
 
 
 def _step(database: Database, found: int) -> bool:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import IntEnum
 from typing import Any
 
-from backmarket.pages import Stored, created_within, known
+from backmarket.queries.pagination import Stored, created_within, known
 
 
 class OrderState(IntEnum):

@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from backmarket.errors import BackMarketError
     from backmarket.facade import BackMarket
     from backmarket.labels.stored import Label, LabelState
-    from backmarket.lags import LagSample
-    from backmarket.overview import Overview
     from backmarket.producer import Producer
     from backmarket.queries.listings import Grade, Listing, PublicationState
     from backmarket.queries.orders import Order, OrderLine, OrderLineState, OrderState
     from backmarket.queries.pagination import Page
     from backmarket.queries.shipments import Delivery, Return, StoredLabel
-    from backmarket.schedule import ScheduleEntry
-    from backmarket.waiting import Waiting
+    from backmarket.status.lag_history import LagSample
+    from backmarket.status.overview import Overview
+    from backmarket.status.throttled import Waiting
+    from backmarket.sync.schedule import ScheduleEntry
     from backmarket.writes.handle import WriteHandle, WriteOutcome
     from backmarket.writes.write import Write, WriteState
 
@@ -44,30 +44,30 @@ _HOMES = {
     "BackMarketError": "errors",
     "BulkHandle": "bulk.handle",
     "BulkSyncOutcome": "bulk.handle",
-    "Change": "changes",
+    "Change": "changes.feed",
     "Changes": "changes",
-    "ChangesMissed": "changes",
+    "ChangesMissed": "changes.feed",
     "Delivery": "queries.shipments",
     "FileCheck": "bulk.submitting",
     "Grade": "queries.listings",
     "Label": "labels.stored",
     "LabelState": "labels.stored",
-    "LagSample": "lags",
+    "LagSample": "status.lag_history",
     "Listing": "queries.listings",
     "Order": "queries.orders",
     "OrderLine": "queries.orders",
     "OrderLineState": "queries.orders",
     "OrderState": "queries.orders",
-    "Overview": "overview",
+    "Overview": "status.overview",
     "Page": "queries.pagination",
     "Producer": "producer",
     "PublicationState": "queries.listings",
     "ReportLine": "bulk.reports",
     "Return": "queries.shipments",
-    "ScheduleEntry": "schedule",
+    "ScheduleEntry": "sync.schedule",
     "StoredLabel": "queries.shipments",
     "TaskStatus": "api_tasks",
-    "Waiting": "waiting",
+    "Waiting": "status.throttled",
     "Write": "writes.write",
     "WriteHandle": "writes.handle",
     "WriteOutcome": "writes.handle",

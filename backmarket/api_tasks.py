@@ -8,9 +8,9 @@ from enum import IntEnum
 from typing import Any, Literal
 
 from backmarket.queries.pagination import known
-from backmarket.refresh import Question, ask
 from backmarket.resources import Column, Resource
 from backmarket.services import Services
+from backmarket.sync.fetch_one import Question, ask
 
 
 class ActionStatus(IntEnum):

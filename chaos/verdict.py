@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from backmarket.object_keys import label_key
+from backmarket.bucket.keys import label_key
 from backmarket.resources import RESOURCES
 from backmarket.sandbox.label_files import label_pdf
 from backmarket.sandbox.traffic import Entry

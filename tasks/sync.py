@@ -6,10 +6,10 @@ import structlog
 from celery import shared_task
 
 from backmarket import messages, services
-from backmarket.due import request_sync
 from backmarket.errors import UsageError
 from backmarket.observability import telemetry
-from backmarket.sync import take_turn
+from backmarket.sync.engine import take_turn
+from backmarket.sync.requests import request_sync
 from tasks.base import BackMarketTask
 
 log = structlog.get_logger(__name__)

@@ -13,12 +13,12 @@ from typing import Any
 
 from cryptography.fernet import Fernet
 
+from backmarket.bucket.keys import bulk_key
 from backmarket.bulk import cutting, jobs
 from backmarket.bulk.checking import check
 from backmarket.bulk.jobs import Job, LineOutcome, Part, Submission
 from backmarket.bulk.reading import open_source
 from backmarket.bulk.turns import Turn, run_turn
-from backmarket.object_keys import bulk_key
 from backmarket.sandbox.remote import SandboxControl
 from backmarket.settings import Settings
 from tests.conftest import Bucket

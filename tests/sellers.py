@@ -10,15 +10,17 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from backmarket import connections, due, leases
+from backmarket import connections
 from backmarket.connections import Account
 from backmarket.database import Database
-from backmarket.leases import Lease
 from backmarket.resources import ORDERS, RESOURCES
 from backmarket.sandbox.remote import SandboxControl
 from backmarket.services import Services
 from backmarket.settings import ENV_PREFIX, Settings
-from backmarket.sync import Turn, take_turn
+from backmarket.sync import leases
+from backmarket.sync.requests import request_sync
+from backmarket.sync.engine import Turn, take_turn
+from backmarket.sync.leases import Lease
 
 
 @dataclass
@@ -65,7 +67,7 @@ class Shop:
     ) -> Turn:
         """One turn; asked for, so that it is due."""
         if ask:
-            due.request_sync(self.services.database, organization, resource, full=full, **asked)
+            request_sync(self.services.database, organization, resource, full=full, **asked)
         return take_turn(self.services, organization, resource)
 
     def sync(self, organization: str, resource: str = "orders", *, full: bool = False, **asked: Any) -> Turn:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from backmarket.client import Answer, Credentials, check
-from backmarket.connections.keys import SealedCredentials
+from backmarket.connections.credentials import SealedCredentials
 from backmarket.errors import (
     BackMarketError,
     FirewallBlocked,
@@ -15,9 +15,9 @@ from backmarket.errors import (
     RateLimited,
     Unauthorized,
 )
-from backmarket.fetching import PATIENCE, with_slot
 from backmarket.limits import Slot, wait_for_slot
 from backmarket.services import Services
+from backmarket.sync.page_fetcher import PATIENCE, with_slot
 from backmarket.writes.policy import FIREWALL_SECONDS, growing
 
 WINDOW = 8

@@ -14,10 +14,10 @@ from decimal import Decimal
 from functools import lru_cache
 
 from backmarket.bulk.dialect import QUOTES
+from backmarket.client import field_rules
 from backmarket.client.endpoints import LOCALES
 from backmarket.errors import InvalidArgument
 from backmarket.queries.listings import Grade
-from backmarket.writes import fields
 from backmarket.writes.validation import LEAST_WARRANTY, LONGEST_COMMENT, listing_rules
 
 LONGEST_SKU = 255
@@ -89,7 +89,7 @@ def currency_of(locale: str) -> str:
     known = [each for locales in LOCALES.values() for each in locales]
     if locale.lower() not in known:
         raise InvalidArgument(f"There is no locale {locale!r}; there are {', '.join(known)}.")
-    return fields.currency_of(locale.lower())
+    return field_rules.currency_of(locale.lower())
 
 
 def needed_currency(locale: str) -> str | None:
@@ -115,7 +115,7 @@ def conflicts(cells: Mapping[str, str], needed: str | None) -> Iterator[tuple[st
         yield "state", f"is not the state of grade {grade}", f"write {STATES[Grade(grade)]}, or leave it out"
 
 
-def _passes(rule: fields.Rule) -> Callable[[str], bool]:
+def _passes(rule: field_rules.Rule) -> Callable[[str], bool]:
     """Whether a rule takes a cell. What was asked lately is remembered, as most columns repeat themselves."""
 
     def accepts(cell: str) -> bool:
@@ -129,7 +129,7 @@ def _passes(rule: fields.Rule) -> Callable[[str], bool]:
     return lambda cell: remembered(cell) if len(cell) <= _REMEMBERED else accepts(cell)
 
 
-def _passes_prose(rule: fields.Rule) -> Callable[[str], bool]:
+def _passes_prose(rule: field_rules.Rule) -> Callable[[str], bool]:
     """The same for a text of many characters, which the rule looks at one by one: most need no such look."""
     accepts = _passes(rule)
     return lambda cell: (len(cell) <= LONGEST_COMMENT and cell.isprintable() and not cell.isspace()) or accepts(cell)
@@ -137,7 +137,7 @@ def _passes_prose(rule: fields.Rule) -> Callable[[str], bool]:
 
 def _words(field: str, locale: str, currency: str) -> tuple[str, str]:
     """What a fault of a field says: the problem, and what is expected."""
-    whole = currency in fields.WITHOUT_CENTS
+    whole = currency in field_rules.WITHOUT_CENTS
     amount = "write it like 1234, without a fraction" if whole else _IN_CENTS
     return {
         "price": ("is not an amount above zero", amount),

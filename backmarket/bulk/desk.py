@@ -14,8 +14,8 @@ from backmarket.bulk.asking import Asker
 from backmarket.database import Transaction
 from backmarket.errors import LeaseLost
 from backmarket.services import Services
-from backmarket.turns import Tenure
 from backmarket.work import WorkLease
+from backmarket.work.slice import Tenure
 
 T = TypeVar("T")
 

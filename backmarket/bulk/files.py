@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from backmarket.bucket.keys import bulk_key
 from backmarket.bulk import rows
 from backmarket.bulk.cutting import part_rows
 from backmarket.bulk.desk import Desk
 from backmarket.bulk.records import Part
 from backmarket.errors import BucketUnavailable, ObjectNotFound
-from backmarket.object_keys import bulk_key
 
 
 class Line(NamedTuple):

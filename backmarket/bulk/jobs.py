@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
 from backmarket import work
+from backmarket.bucket.keys import bulk_job_prefix
 from backmarket.bulk import ending, fates, rows
 from backmarket.bulk.records import Fate, Job, JobState, LineOutcome, NewJob, NewPart, Outcome, Part, PartState
 from backmarket.client.endpoints import check_locale
@@ -21,7 +22,6 @@ from backmarket.connections.connection import select
 from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError, BulkCancelled, BulkJobNotFound, InvalidArgument
 from backmarket.messages import Nudge
-from backmarket.object_keys import bulk_job_prefix
 from backmarket.queries.pagination import LARGEST_PAGE
 from backmarket.services import Services
 from backmarket.settings import Settings

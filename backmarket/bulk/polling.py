@@ -14,6 +14,7 @@ from urllib.parse import quote
 import structlog
 
 from backmarket.api_tasks import ActionStatus
+from backmarket.bucket.keys import bulk_key
 from backmarket.bulk import fates, remote_report, rows
 from backmarket.bulk.asking import WINDOW, Question
 from backmarket.bulk.comparing import sku_key
@@ -30,7 +31,6 @@ from backmarket.errors import (
     TaskVanished,
     UnknownOutcome,
 )
-from backmarket.object_keys import bulk_key
 from backmarket.observability.redaction import redact
 from backmarket.settings import Settings
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import structlog
 
-from backmarket import quota
 from backmarket.bulk import comparing, fates, rows
 from backmarket.bulk.cutting import DELIMITER, ENCODING, QUOTECHAR, part_rows
 from backmarket.bulk.desk import Desk
@@ -40,8 +39,8 @@ from backmarket.errors import (
     Unauthorized,
     UnknownOutcome,
 )
-from backmarket.limits import Slot
-from backmarket.quota import Reserved
+from backmarket.limits import Slot, sku_quota
+from backmarket.limits.sku_quota import Reserved
 from backmarket.writes.asking import CLOCKS, SEND_WITHIN, Moment
 from backmarket.writes.policy import FIREWALL_SECONDS, growing
 
@@ -99,7 +98,7 @@ def _has_room(desk: Desk, part: Part) -> bool:
         desk.write(partial(_give_up, part=part, error=error))
         return False
     account = desk.lease.sealed.account
-    free = desk.read(partial(quota.free, account=account, limit=limit, lines=part.lines))
+    free = desk.read(partial(sku_quota.free, account=account, limit=limit, lines=part.lines))
     if free.wait_seconds > 0:
         desk.write(partial(fates.wait_for_quota, part=part, seconds=free.wait_seconds))
     return free.wait_seconds <= 0
@@ -131,7 +130,7 @@ def _mark(desk: Desk, found: Next, text: bytes, slot: Slot) -> _Mark | None:
         prior = _prior(transaction, found, lines)
         if not fates.mark_submitting(transaction, part, prior, settle_seconds=settle_seconds(desk)):
             return None
-        reserved = quota.reserve(
+        reserved = sku_quota.reserve(
             transaction,
             desk.lease.sealed.account,
             part.lines,
@@ -253,8 +252,8 @@ def _refused_by_quota(
 ) -> None:
     fates.put_back(transaction, part, pause=0.0, error=error)
     fates.wait_for_quota(transaction, part, seconds)
-    quota.give_back(transaction, mark.reserved)
-    quota.refused(transaction, mark.reserved.account, seconds)
+    sku_quota.give_back(transaction, mark.reserved)
+    sku_quota.refused(transaction, mark.reserved.account, seconds)
 
 
 def _return(
@@ -267,12 +266,12 @@ def _return(
     unsent: bool = False,
 ) -> None:
     fates.put_back(transaction, part, pause=pause, error=error, unsent=unsent)
-    quota.give_back(transaction, mark.reserved)
+    sku_quota.give_back(transaction, mark.reserved)
 
 
 def _refused(transaction: Transaction, *, part: Part, mark: _Mark, error: TerminalError) -> None:
     _give_up(transaction, part=part, error=error)
-    quota.give_back(transaction, mark.reserved)
+    sku_quota.give_back(transaction, mark.reserved)
 
 
 def _give_up(transaction: Transaction, *, part: Part, error: BackMarketError) -> None:

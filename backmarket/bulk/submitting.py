@@ -19,6 +19,7 @@ from unicodedata import category
 import structlog
 
 from backmarket import connections
+from backmarket.bucket.keys import bulk_key
 from backmarket.bulk import jobs, queries, reports, rows
 from backmarket.bulk.checking import Check, Row, check
 from backmarket.bulk.cutting import FILE_LINES_LIMIT, Parts, cut
@@ -33,7 +34,6 @@ from backmarket.bulk.spooling import File, pieces_of, room, spool
 from backmarket.bulk.unchanged import unchanged
 from backmarket.client.endpoints import check_locale
 from backmarket.errors import BackMarketError, BulkFileRefused, InvalidArgument, UsageError
-from backmarket.object_keys import bulk_key
 from backmarket.services import Services
 
 UPLOADS = "uploads/"

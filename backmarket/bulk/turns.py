@@ -17,7 +17,7 @@ from backmarket.bulk.desk import Desk
 from backmarket.errors import BackMarketError, DatabaseUnavailable, LeaseLost, SettingsError, UsageError
 from backmarket.observability.logs import place
 from backmarket.services import Services
-from backmarket.turns import take_lease
+from backmarket.work.slice import take_lease
 
 GAVE_UP = 60.0
 """Seconds until another worker may try what this one can't: its settings are wrong, or a fault of ours."""

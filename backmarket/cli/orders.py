@@ -210,7 +210,7 @@ def erase(
     as_json: AsJson = False,
 ) -> None:
     """Erase the personal data of an order, for good: later syncs do not bring it back."""
-    from backmarket.erasure import OrderNotStored
+    from backmarket.upkeep.erasure import OrderNotStored
 
     if not yes and not sys.stdin.isatty():
         raise typer.BadParameter("There is no terminal to ask on: --yes erases without asking.", param_hint="--yes")

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 import httpx
 
 from backmarket.client.answers import Answer
-from backmarket.client.timed import Clock, TimedBackend, resolve, timed_pool
+from backmarket.client.deadline import Clock, TimedBackend, resolve, timed_pool
 from backmarket.errors import BrokenAnswer, NetworkError
 from backmarket.observability import telemetry
 

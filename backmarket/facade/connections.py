@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import TypedDict, Unpack
 
-from backmarket import (
-    checks,
-    connections,
-    overview,
-    status,
-)
-from backmarket.checks import ConnectionCheck
+from backmarket import connections, status
 from backmarket.connections import Account, Connection
 from backmarket.facade.noun import Noun
-from backmarket.status import ConnectionStatus
+from backmarket.organizations import check
+from backmarket.organizations.check import ConnectionCheck
+from backmarket.status import ConnectionStatus, overview
 
 
 class ConnectionChanges(TypedDict, total=False):
@@ -118,7 +114,7 @@ class Connections(Noun):
         Raises:
             ConnectionNotFound, ConnectionDisabled, ApiKeyMissing: there is nothing to be checked.
         """
-        return checks.check_connection(self._services, organization_id)
+        return check.check_connection(self._services, organization_id)
 
     def disconnect(self, organization_id: str, *, clear_api_key: bool = False) -> Connection:
         """Ask this account nothing any more; its rows stay.

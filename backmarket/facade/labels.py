@@ -11,7 +11,7 @@ from backmarket.labels.stored import Label, LabelState
 from backmarket.queries.pagination import Page
 
 if TYPE_CHECKING:
-    from backmarket.sweep import Swept
+    from backmarket.upkeep.bucket_sweep import Swept
 
 
 class Labels(Noun):
@@ -143,6 +143,8 @@ class Labels(Noun):
             SettingsError: the bucket can't be used as the settings say.
             ManyGarbage: more than half of what was looked at has no row; nothing of it was deleted.
         """
-        from backmarket.sweep import sweep  # here: it loads the client of S3, 0.2 s that few processes need
+        from backmarket.upkeep.bucket_sweep import (
+            sweep,  # here: it loads the client of S3, 0.2 s that few processes need
+        )
 
         return sweep(self._services, seconds=seconds, accept_garbage=accept_garbage)

@@ -5,6 +5,6 @@ address into the bucket, `policy.py` says what a failure means for it, `results.
 `stored.py` reads; `asking.py` has a label fetched now.
 """
 
-from backmarket.labels.noting import NotedAs, note_labels, want_skipped
+from backmarket.sync.label_register import NotedAs, note_labels, want_skipped
 
 __all__ = ["NotedAs", "note_labels", "want_skipped"]

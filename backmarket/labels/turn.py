@@ -15,6 +15,7 @@ from time import monotonic
 import structlog
 
 from backmarket import work
+from backmarket.bucket.keys import LABELS
 from backmarket.client import Origins
 from backmarket.errors import (
     BackMarketError,
@@ -30,10 +31,9 @@ from backmarket.labels.policy import Rest, fate_of
 from backmarket.labels.results import due, mend, next_due, write_down
 from backmarket.limits import Slot
 from backmarket.messages import Nudge
-from backmarket.object_keys import LABELS
 from backmarket.services import Services
-from backmarket.turns import Flight, Ready, Tenure, TurnEnd, take_lease
 from backmarket.work import WorkLease
+from backmarket.work.slice import Flight, Ready, Tenure, TurnEnd, take_lease
 
 AHEAD = 64
 """Labels that are read from the table at once."""

@@ -17,8 +17,8 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from backmarket.errors import LimiterUnavailable, SettingsError
-from backmarket.limits.contract import RESERVATION_GRACE, Grant, Limiter, LimiterState, Slot
-from backmarket.limits.together import Together
+from backmarket.limits.batching import Together
+from backmarket.limits.limiter import RESERVATION_GRACE, Grant, Limiter, LimiterState, Slot
 from backmarket.observability import telemetry
 
 if TYPE_CHECKING:

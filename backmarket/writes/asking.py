@@ -19,10 +19,10 @@ import structlog
 
 from backmarket.client import Answer, Credentials, Transport, check
 from backmarket.errors import BackMarketError, BrokenAnswer, Crashed, RateLimited
-from backmarket.fetching import PATIENCE, with_slot
 from backmarket.limits import Limiter, Slot, wait_for_slot
 from backmarket.observability.logs import place
 from backmarket.resources import Row, parse_object
+from backmarket.sync.page_fetcher import PATIENCE, with_slot
 from backmarket.writes.bodies import Request
 from backmarket.writes.subjects import Subject, subject_of
 from backmarket.writes.write import Write

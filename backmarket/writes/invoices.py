@@ -11,11 +11,11 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
+from backmarket.bucket.keys import PREFIXES, invoice_key, invoices_prefix, labels_prefix
 from backmarket.client import Origins
 from backmarket.client.pdf import PdfWriter
 from backmarket.database import Transaction
 from backmarket.errors import BrokenAnswer, InvalidArgument, NotAPdf
-from backmarket.object_keys import PREFIXES, invoice_key, invoices_prefix, labels_prefix
 from backmarket.services import Services
 from backmarket.writes import validation
 from backmarket.writes.handle import WriteHandle

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backmarket.errors import NetworkError
-from backmarket.quota import Reserved
+from backmarket.limits.sku_quota import Reserved
 from backmarket.writes.asking import Read, Sent, crashed
 from backmarket.writes.policy import fate_of_failed_reading, fate_of_reading, fate_of_sending
 from backmarket.writes.reading_back import Verdict, compare, undecidable

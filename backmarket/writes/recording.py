@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from backmarket import connections, deletions, work
+from backmarket import connections, work
 from backmarket.client.endpoints import check_locale
 from backmarket.connections import Connection
 from backmarket.connections.connection import select
@@ -18,6 +18,7 @@ from backmarket.errors import IdempotencyConflict, InvalidArgument
 from backmarket.messages import Nudge
 from backmarket.queries.orders import OrderLineState
 from backmarket.services import Services
+from backmarket.upkeep import bucket_deletions
 from backmarket.writes import rows, validation
 from backmarket.writes.handle import WriteHandle
 from backmarket.writes.requests import WriteRequest, as_json
@@ -219,7 +220,7 @@ def _insert(
     if write is not None:
         return write
     if asked.object_key is not None:
-        deletions.request(transaction, [asked.object_key])
+        bucket_deletions.request(transaction, [asked.object_key])
     other = known(transaction, call, asked, fingerprint)
     if other is None:
         raise IdempotencyConflict("A write with this idempotency key was dropped at this moment: ask for it again.")

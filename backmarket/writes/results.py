@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backmarket import quota, work
+from backmarket import work
 from backmarket.connections import mark_error, mark_unauthorized
 from backmarket.database import Transaction
 from backmarket.errors import BackMarketError, FirewallBlocked, Unauthorized
-from backmarket.quota import Reserved
+from backmarket.limits import sku_quota
+from backmarket.limits.sku_quota import Reserved
 from backmarket.resources import ORDERS, Resource, Row
-from backmarket.rows import store
+from backmarket.sync.upsert import store
 from backmarket.work import WorkLease
 from backmarket.writes import rows
 from backmarket.writes.subjects import subject_of
@@ -71,9 +72,9 @@ def write_down(transaction: Transaction, lease: WorkLease, result: Result, *, ac
     elif write.kind == "upload_order_invoice" and result.fate.state is WriteState.SUCCEEDED:
         note_invoice(transaction, write.organization_id, int(write.object_id))
     if result.line is not None:
-        quota.give_back(transaction, result.line)
+        sku_quota.give_back(transaction, result.line)
     if result.lines_closed:
-        quota.refused(transaction, account, result.lines_closed)
+        sku_quota.refused(transaction, account, result.lines_closed)
 
 
 def note_invoice(transaction: Transaction, organization_id: str, order_id: int) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from backmarket import quota
 from backmarket.database import Transaction
 from backmarket.errors import RateLimited
-from backmarket.quota import Reserved
+from backmarket.limits import sku_quota
+from backmarket.limits.sku_quota import Reserved
 from backmarket.settings import Settings
 from backmarket.writes import rows
 from backmarket.writes.asking import CLOCKS, SEND_WITHIN, crashed
@@ -79,7 +79,7 @@ def _reserve(transaction: Transaction, account: str, lines: int, settings: Setti
     if not lines:
         return NO_LINE
     limit, window = settings.sku_lines_limit, settings.sku_lines_window
-    return quota.reserve(transaction, account, lines, limit=limit, window=window, at_least=1, deadline=over)
+    return sku_quota.reserve(transaction, account, lines, limit=limit, window=window, at_least=1, deadline=over)
 
 
 def _prior(transaction: Transaction, write: Write, locale: str) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from backmarket.errors import ConnectionChanged
 from backmarket.limits import Slot
-from backmarket.quota import Reserved
+from backmarket.limits.sku_quota import Reserved
 from backmarket.work import WorkLease
 from backmarket.writes.asking import Loaded, Messenger, Moment, Read, Sent, crashed
 from backmarket.writes.bodies import Request, http_request

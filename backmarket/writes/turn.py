@@ -19,8 +19,8 @@ from backmarket.errors import BackMarketError, DatabaseUnavailable, LeaseLost, S
 from backmarket.messages import Nudge
 from backmarket.observability.logs import place
 from backmarket.services import Services
-from backmarket.turns import Flight, Ready, Tenure, TurnEnd, take_lease
 from backmarket.work import WorkLease
+from backmarket.work.slice import Flight, Ready, Tenure, TurnEnd, take_lease
 from backmarket.writes import rows
 from backmarket.writes.asking import Loaded, Messenger, Moment, Read, Sent, crashed
 from backmarket.writes.outcomes import after_reading, after_sending

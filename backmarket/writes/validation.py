@@ -12,9 +12,9 @@ from decimal import Decimal
 from typing import Any, Protocol, get_args
 from uuid import UUID
 
+from backmarket.client import field_rules
 from backmarket.client.types import values
 from backmarket.queries.orders import NEXT_STATES, OrderLineState
-from backmarket.writes import fields
 from backmarket.writes.faults import Checks
 from backmarket.writes.requests import UpdateListing, UpdateOrder, UpdateOrderline, UploadOrderInvoice
 
@@ -29,16 +29,16 @@ LONGEST_COMMENT = 500
 PLACES = (1, 2, 3)
 """Of the carriers of a listing."""
 
-_ORDER_FIELDS: dict[str, tuple[frozenset[int], fields.Rule]] = {
-    "tracking_number": (frozenset({3}), fields.text(200)),
-    "tracking_url": (frozenset({3}), fields.url(300)),
-    "shipper": (frozenset({3}), fields.text(200)),
-    "date_shipping": (frozenset({3}), fields.moment),
-    "imei": (frozenset({3}), fields.imei),
-    "serial_number": (frozenset({3}), fields.serial_number),
-    "return_reason": (REFUNDS, fields.choice(RETURN_REASONS, "the reasons of the document")),
-    "return_message": (REFUNDS, fields.prose(500)),
-    "vat_type": (frozenset(SETTABLE), fields.choice(VAT_TYPES, "the types of the document")),
+_ORDER_FIELDS: dict[str, tuple[frozenset[int], field_rules.Rule]] = {
+    "tracking_number": (frozenset({3}), field_rules.text(200)),
+    "tracking_url": (frozenset({3}), field_rules.url(300)),
+    "shipper": (frozenset({3}), field_rules.text(200)),
+    "date_shipping": (frozenset({3}), field_rules.moment),
+    "imei": (frozenset({3}), field_rules.imei),
+    "serial_number": (frozenset({3}), field_rules.serial_number),
+    "return_reason": (REFUNDS, field_rules.choice(RETURN_REASONS, "the reasons of the document")),
+    "return_message": (REFUNDS, field_rules.prose(500)),
+    "vat_type": (frozenset(SETTABLE), field_rules.choice(VAT_TYPES, "the types of the document")),
 }
 """The fields of the schema `UpdateOrder`: with which new states each is processed, and what it may hold."""
 
@@ -119,9 +119,9 @@ def update_order(
         "serial_number": serial_number,
     }
     checks = Checks()
-    number = checks.read("order_id", order_id, fields.whole(1, fields.LARGEST_ID))
-    state = checks.read("new_state", new_state, fields.choice(SETTABLE, "the states"))
-    wanted_sku = None if sku is None else checks.read("sku", sku, fields.text())
+    number = checks.read("order_id", order_id, field_rules.whole(1, field_rules.LARGEST_ID))
+    state = checks.read("new_state", new_state, field_rules.choice(SETTABLE, "the states"))
+    wanted_sku = None if sku is None else checks.read("sku", sku, field_rules.text())
     sent = _read_order_fields(given, state, checks, unchecked_imei=unchecked_imei)
     if state == 3 and tracking_number is None:
         checks.note("tracking_number", "nothing", "the parcel's number, which state 3 needs")
@@ -158,10 +158,10 @@ def update_orderline(
         InvalidWrite: something is wrong, or all of it is registered; the text names all of it.
     """
     checks = Checks()
-    number = checks.read("orderline_id", orderline_id, fields.whole(1, fields.LARGEST_ID))
-    rules: dict[str, fields.Rule] = {
-        "imei": fields.unchecked_imei if unchecked_imei else fields.imei,
-        "serial_number": fields.serial_number,
+    number = checks.read("orderline_id", orderline_id, field_rules.whole(1, field_rules.LARGEST_ID))
+    rules: dict[str, field_rules.Rule] = {
+        "imei": field_rules.unchecked_imei if unchecked_imei else field_rules.imei,
+        "serial_number": field_rules.serial_number,
     }
     given = {name: value for name, value in (("imei", imei), ("serial_number", serial_number)) if value is not None}
     sent = {name: checks.read(name, value, rules[name]) for name, value in given.items()}
@@ -190,7 +190,7 @@ def update_listing(listing_id: UUID | str | int, changes: Mapping[str, Any], *, 
         InvalidWrite: something is wrong; the text names all of it.
     """
     checks, rules = Checks(), listing_rules(locale)
-    known_id = checks.read("listing_id", listing_id, fields.listing_id)
+    known_id = checks.read("listing_id", listing_id, field_rules.listing_id)
     unknown = [name for name in changes if name not in rules]
     for name in unknown:
         checks.note(str(name)[:40], "an unknown field", f"one of {', '.join(rules)}")
@@ -198,7 +198,7 @@ def update_listing(listing_id: UUID | str | int, changes: Mapping[str, Any], *, 
         checks.note("changes", "nothing", f"at least one of {', '.join(rules)}")
     sent = {name: checks.read(name, changes[name], rules[name]) for name in rules if name in changes}
     if "price" in sent:
-        sent["currency"] = fields.currency_of(locale)
+        sent["currency"] = field_rules.currency_of(locale)
     elif "currency" in sent:
         checks.note("currency", "no price", "a price, which it belongs to")
     _check_prices(sent, checks)
@@ -219,38 +219,38 @@ def upload_order_invoice(order_id: int, filename: str) -> UploadOrderInvoice:
         InvalidWrite: something is wrong; the text names all of it.
     """
     checks = Checks()
-    number = checks.read("order_id", order_id, fields.whole(1, fields.LARGEST_ID))
-    name = checks.read("filename", filename, fields.filename)
+    number = checks.read("order_id", order_id, field_rules.whole(1, field_rules.LARGEST_ID))
+    name = checks.read("filename", filename, field_rules.filename)
     checks.end()
     assert number is not None  # noqa: S101 - or its fault was raised
     assert name is not None  # noqa: S101 - the same
     return UploadOrderInvoice(order_id=number, filename=name)
 
 
-def listing_rules(locale: str) -> dict[str, fields.Rule]:
+def listing_rules(locale: str) -> dict[str, field_rules.Rule]:
     """What may be set on a listing in one market, by name, in the document's order.
 
     Args:
         locale: such as `fr-fr`.
     """
-    currency = fields.currency_of(locale)
-    price = fields.amount(currency)
-    rules: dict[str, fields.Rule] = {
+    currency = field_rules.currency_of(locale)
+    price = field_rules.amount(currency)
+    rules: dict[str, field_rules.Rule] = {
         "price": price,
-        "currency": fields.choice([currency], "currencies"),
-        "min_price": fields.nullable(price),
-        "quantity": fields.whole(0),
-        "comment": fields.nullable(fields.prose(LONGEST_COMMENT)),
-        "warranty_delay": fields.whole(LEAST_WARRANTY),
+        "currency": field_rules.choice([currency], "currencies"),
+        "min_price": field_rules.nullable(price),
+        "quantity": field_rules.whole(0),
+        "comment": field_rules.nullable(field_rules.prose(LONGEST_COMMENT)),
+        "warranty_delay": field_rules.whole(LEAST_WARRANTY),
     }
     of_a_carrier: dict[str, Callable[[object], Any]] = {
-        "shipper": fields.shipper,
-        "shipper_display": fields.text(200),
-        "shipping_delay": fields.whole(0),
-        "shipping_price": fields.amount(currency, zero=True),
+        "shipper": field_rules.shipper,
+        "shipper_display": field_rules.text(200),
+        "shipping_delay": field_rules.whole(0),
+        "shipping_price": field_rules.amount(currency, zero=True),
     }
     for place in PLACES:
-        rules |= {f"{name}_{place}": fields.nullable(rule) for name, rule in of_a_carrier.items()}
+        rules |= {f"{name}_{place}": field_rules.nullable(rule) for name, rule in of_a_carrier.items()}
     return rules
 
 
@@ -263,7 +263,7 @@ def _read_order_fields(
         if given[name] is None:
             continue
         sent[name] = checks.read(
-            name, given[name], fields.unchecked_imei if name == "imei" and unchecked_imei else rule
+            name, given[name], field_rules.unchecked_imei if name == "imei" and unchecked_imei else rule
         )
         if state is not None and state not in states:
             listed = " or ".join(str(each) for each in sorted(states))

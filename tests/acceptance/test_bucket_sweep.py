@@ -8,8 +8,8 @@ from pathlib import Path
 import psycopg
 
 from backmarket import BackMarket
+from backmarket.bucket.keys import label_key
 from backmarket.fleet import Fleet, Pool
-from backmarket.object_keys import label_key
 from backmarket.settings import Settings
 from tests.conftest import Bucket
 from tests.sellers import environment, wait_until

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from backmarket import BackMarket, LabelState
+from backmarket.bucket.keys import label_key
 from backmarket.fleet import Fleet, Pool
-from backmarket.object_keys import label_key
 from backmarket.sandbox.label_files import label_pdf
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from backmarket import connections, due
+from backmarket import connections
 from backmarket.connections import Account
 from backmarket.resources import RESOURCES
 from backmarket.sandbox import World
 from backmarket.services import Services
 from backmarket.settings import Settings
-from backmarket.sync import take_turn
+from backmarket.sync import requests
+from backmarket.sync.engine import take_turn
 from tests.gate import QuietServer
 
 ROWS = 50
@@ -77,7 +78,7 @@ class Reader:
 
     def sync(self, organization: str, resource: str) -> tuple[str, int]:
         """A sync of an organization; how it ended, and how many rows were rejected."""
-        due.request_sync(self.services.database, organization, resource)
+        requests.request_sync(self.services.database, organization, resource)
         end = take_turn(self.services, organization, resource).end
         return end, self.one(
             "SELECT COALESCE(sum(rows_rejected), 0)::int FROM backmarket.sync_runs WHERE organization_id = %s",

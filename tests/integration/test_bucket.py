@@ -33,8 +33,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from structlog.testing import capture_logs
 
 from backmarket.bucket import Bucket
-from backmarket.bucket import bucket as module
-from backmarket.bucket.bucket import RETRIES
+from backmarket.bucket import client as module
+from backmarket.bucket.client import RETRIES
+from backmarket.bucket.keys import label_key
 from backmarket.errors import (
     BackMarketError,
     BucketRefused,
@@ -43,7 +44,6 @@ from backmarket.errors import (
     ObjectNotFound,
     SettingsError,
 )
-from backmarket.object_keys import label_key
 from backmarket.services import Services
 from backmarket.settings import Settings
 from tests.conftest import Bucket as Given

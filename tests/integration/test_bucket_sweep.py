@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 
-from backmarket import connections, deletions, erasure, stocktaking, sweep
+from backmarket import connections
+from backmarket.bucket.keys import invoice_key, label_key, labels_prefix
 from backmarket.connections import Account
-from backmarket.deletions import Deleted
-from backmarket.object_keys import invoice_key, label_key, labels_prefix
 from backmarket.services import Services
 from backmarket.settings import Settings
-from backmarket.stocktaking import ManyGarbage
-from backmarket.sweep import Swept
+from backmarket.upkeep import bucket_deletions, bucket_reconcile, bucket_sweep, erasure
+from backmarket.upkeep.bucket_deletions import Deleted
+from backmarket.upkeep.bucket_reconcile import ManyGarbage
+from backmarket.upkeep.bucket_sweep import Swept
 from tests.sellers import wait_until
 
 PDF = b"%PDF-1.7 a label"
@@ -108,7 +109,7 @@ class House:
         """Let the time be over in which somebody may still store what is to be deleted."""
         self.execute(
             "UPDATE backmarket.bucket_deletions SET due_at = now(), requested_at = now() - make_interval(secs => %s)",
-            deletions.SETTLE_SECONDS,
+            bucket_deletions.SETTLE_SECONDS,
         )
 
     def open_deletions(self) -> list[str]:
@@ -126,8 +127,8 @@ def house(settings: Settings) -> Iterator[House]:
 @pytest.fixture
 def old(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every object is old enough to be deleted."""
-    monkeypatch.setattr(sweep, "YOUNG_SECONDS", -60)
-    monkeypatch.setattr(deletions, "YOUNG_SECONDS", -60)
+    monkeypatch.setattr(bucket_sweep, "YOUNG_SECONDS", -60)
+    monkeypatch.setattr(bucket_deletions, "YOUNG_SECONDS", -60)
 
 
 def killed_when(act: Callable[[], object], condition: Callable[[], bool]) -> bool:
@@ -156,7 +157,7 @@ class TestSweep:
     def test_where_all_is_well_nothing_happens(self, house: House) -> None:
         house.connect(*NEIGHBOURS)
         kept = {key for each in NEIGHBOURS for key in house.keep(each, 1, 2)}
-        assert sweep.sweep(house.services) == Swept(objects=2 * len(NEIGHBOURS))
+        assert bucket_sweep.sweep(house.services) == Swept(objects=2 * len(NEIGHBOURS))
         assert house.keys() == kept
         assert set(house.states().values()) == {"stored"}
         assert house.due() == set()
@@ -165,13 +166,13 @@ class TestSweep:
     def test_each_object_without_a_row_goes_and_each_row_without_its_object_is_wanted(
         self, house: House, page: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(stocktaking, "PAGE", page)
+        monkeypatch.setattr(bucket_reconcile, "PAGE", page)
         house.connect(*NEIGHBOURS)
         kept = {key for each in NEIGHBOURS for key in house.keep(each, 2, 30)}
         for each in NEIGHBOURS[::2]:
             house.store(each, 1, 31)
         house.put_all(label_key(each, "deliveries", 3) for each in (*NEIGHBOURS, "nobody"))
-        assert sweep.sweep(house.services) == Swept(22, len(NEIGHBOURS) + 1, 8)
+        assert bucket_sweep.sweep(house.services) == Swept(22, len(NEIGHBOURS) + 1, 8)
         assert house.keys() == kept
         lost = {at for at, state in house.states().items() if state == "wanted"}
         assert lost == {(each, shipment) for each in NEIGHBOURS[::2] for shipment in (1, 31)}
@@ -179,14 +180,14 @@ class TestSweep:
         assert house.execute(
             "SELECT DISTINCT size, etag, sha256, stored_at FROM backmarket.labels WHERE size IS NULL"
         ) == [(None,) * 4]
-        assert sweep.sweep(house.services).lost == 0
+        assert bucket_sweep.sweep(house.services).lost == 0
 
     @pytest.mark.parametrize("content", [b"%PDF-1.7 another", b"%PDF-1.7 longer than the label"])
     def test_an_object_that_is_not_the_one_that_was_stored_is_fetched_again(self, house: House, content: bytes) -> None:
         house.connect("shop")
         (key, _) = house.keep("shop", 1, 2)
         house.put(key, content)
-        assert sweep.sweep(house.services).lost == 1
+        assert bucket_sweep.sweep(house.services).lost == 1
         assert house.states() == {("shop", 1): "wanted", ("shop", 2): "stored"}
 
     def test_invoices_that_a_write_refers_to_stay_and_what_is_not_ours_is_not_touched(self, house: House) -> None:
@@ -199,17 +200,17 @@ class TestSweep:
             invoice,
         )
         house.put_all([invoice, invoice_key("shop", 1, 2), "uploads/a.csv", "labels.txt"])
-        assert sweep.sweep(house.services) == Swept(objects=2, deleted=1)
+        assert bucket_sweep.sweep(house.services) == Swept(objects=2, deleted=1)
         assert house.keys() == {invoice, "uploads/a.csv", "labels.txt"}
 
     def test_a_young_object_is_left_alone(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sweep, "YOUNG_SECONDS", 3600)
+        monkeypatch.setattr(bucket_sweep, "YOUNG_SECONDS", 3600)
         house.connect("shop")
         (key,) = house.keep("shop", 1)
         house.put(key, b"the next label, whose row is not written yet")
         house.put(label_key("shop", "deliveries", 2))
         house.store("shop", 3)
-        assert sweep.sweep(house.services) == Swept(objects=2, lost=1), "what is missing can't be young"
+        assert bucket_sweep.sweep(house.services) == Swept(objects=2, lost=1), "what is missing can't be young"
         assert len(house.keys()) == 2
 
     def test_a_label_that_is_stored_while_its_garbage_is_deleted_is_fetched_again(
@@ -224,7 +225,7 @@ class TestSweep:
             delete(keys)
 
         monkeypatch.setattr(house.services.bucket, "delete", store_and_delete)
-        assert sweep.sweep(house.services) == Swept(objects=1, deleted=1, lost=1)
+        assert bucket_sweep.sweep(house.services) == Swept(objects=1, deleted=1, lost=1)
         assert house.states() == {("shop", 1): "wanted"}
         assert house.due() == {"shop"}
 
@@ -243,7 +244,7 @@ class TestSweep:
             return look(prefix, **options)
 
         monkeypatch.setattr(house.services.bucket, "list", change_and_look)
-        assert sweep.sweep(house.services).lost == 0
+        assert bucket_sweep.sweep(house.services).lost == 0
         assert house.states() == {("shop", 1): "stored"}
 
     def test_many_in_turns_by_a_process_that_is_killed_and_two_at_once_in_flat_memory(self, house: House) -> None:
@@ -254,11 +255,11 @@ class TestSweep:
         gone = [label_key("shop", "deliveries", shipment) for shipment in range(0, 2000, 8)]
         house.services.bucket.delete(gone)
         place = "SELECT position <> '' FROM backmarket.bucket_sweep"
-        killed_when(lambda: sweep.sweep(house.services), lambda: house.execute(place) == [(True,)])
+        killed_when(lambda: bucket_sweep.sweep(house.services), lambda: house.execute(place) == [(True,)])
         tracemalloc.start()
         try:
             turns = 0
-            while sweep.sweep(house.services, seconds=0).more:
+            while bucket_sweep.sweep(house.services, seconds=0).more:
                 turns += 1
             assert tracemalloc.get_traced_memory()[1] < 12 * 2**20
         finally:
@@ -269,7 +270,7 @@ class TestSweep:
         assert len(house.keys()) == 2300 - len(gone)
         house.put_all(gone)
         with ThreadPoolExecutor(2) as pool:
-            both = list(pool.map(lambda _: sweep.sweep(house.services), range(2)))
+            both = list(pool.map(lambda _: bucket_sweep.sweep(house.services), range(2)))
         assert sum(each.lost for each in both) == 0
         assert len(house.keys()) == 2300 - len(gone)
 
@@ -279,21 +280,21 @@ class TestSweep:
         house.keep("shop", *range(20))
         house.put_all(label_key("shop", "deliveries", shipment) for shipment in range(100, 121))
         with pytest.raises(ManyGarbage, match=r"21 of 41 .* BACKMARKET_S3_BUCKET"):
-            sweep.sweep(house.services)
+            bucket_sweep.sweep(house.services)
         house.execute("UPDATE backmarket.bucket_sweep SET due_at = now()")
-        assert sweep.sweep_if_due(house.services, seconds=20) is None
+        assert bucket_sweep.sweep_if_due(house.services, seconds=20) is None
         assert house.execute("SELECT tries, due_at > now() FROM backmarket.bucket_sweep") == [(1, True)]
         assert len(house.keys()) == 41
         house.execute("UPDATE backmarket.bucket_sweep SET accept_garbage = true, due_at = now()")
-        assert sweep.sweep_if_due(house.services, seconds=20) == Swept(objects=41, deleted=21)
+        assert bucket_sweep.sweep_if_due(house.services, seconds=20) == Swept(objects=41, deleted=21)
         house.put_all(label_key("shop", "deliveries", shipment) for shipment in range(100, 121))
         with pytest.raises(ManyGarbage):
-            sweep.sweep(house.services)
-        assert sweep.sweep(house.services, accept_garbage=True).deleted == 21
+            bucket_sweep.sweep(house.services)
+        assert bucket_sweep.sweep(house.services, accept_garbage=True).deleted == 21
 
     def test_it_is_due_once_a_day_and_one_does_it(self, house: House) -> None:
         with ThreadPoolExecutor(8) as pool:
-            swept = list(pool.map(lambda _: sweep.sweep_if_due(house.services, seconds=20), range(8)))
+            swept = list(pool.map(lambda _: bucket_sweep.sweep_if_due(house.services, seconds=20), range(8)))
         assert [each for each in swept if each] == [Swept()]
         ((hours,),) = house.execute(
             "SELECT round(extract(epoch FROM due_at - now()) / 3600) FROM backmarket.bucket_sweep"
@@ -301,10 +302,10 @@ class TestSweep:
         assert hours == 24
 
     def test_one_that_is_not_at_its_end_goes_on_at_once(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(stocktaking, "PAGE", 1)
+        monkeypatch.setattr(bucket_reconcile, "PAGE", 1)
         house.connect("shop")
         house.keep("shop", 1, 2, 3)
-        swept = [sweep.sweep_if_due(house.services, seconds=0) for _ in range(20)]
+        swept = [bucket_sweep.sweep_if_due(house.services, seconds=0) for _ in range(20)]
         assert sum(each.objects for each in swept if each) == 3
         assert [each.more for each in swept if each][-1] is False
         assert swept[-1] is None
@@ -314,20 +315,20 @@ class TestSweep:
         away = Services(settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:1"}))
         waits = []
         for _ in range(3):
-            assert sweep.sweep_if_due(away, seconds=1) is None
+            assert bucket_sweep.sweep_if_due(away, seconds=1) is None
             waits += house.execute(
                 "SELECT round(extract(epoch FROM due_at - now()) / 60), tries, error LIKE '%S3_ENDPOINT_URL%'"
                 " FROM backmarket.bucket_sweep"
             )
             house.execute("UPDATE backmarket.bucket_sweep SET due_at = now()")
         assert waits == [(1, 1, True), (2, 2, True), (4, 3, True)]
-        assert sweep.sweep_if_due(house.services, seconds=20) == Swept()
+        assert bucket_sweep.sweep_if_due(house.services, seconds=20) == Swept()
         assert house.execute("SELECT tries, error FROM backmarket.bucket_sweep") == [(0, None)]
         away.close()
 
     def test_without_a_bucket_there_is_nothing_to_sweep(self, house: House) -> None:
         without = Services(house.services.settings.model_copy(update={"s3_endpoint_url": None}))
-        assert sweep.sweep_if_due(without, seconds=1) is None
+        assert bucket_sweep.sweep_if_due(without, seconds=1) is None
         assert house.execute("SELECT * FROM backmarket.bucket_sweep") == []
         without.close()
 
@@ -340,7 +341,7 @@ class TestDeletions:
         house.put(invoice_key("a", 1, 1))
         connections.remove(house.services.database, "a")
         assert len(house.open_deletions()) == 2
-        assert deletions.work_off(house.services) == Deleted(objects=3)
+        assert bucket_deletions.work_off(house.services) == Deleted(objects=3)
         assert house.keys() == kept
 
     def test_what_is_being_stored_now_is_left_alone(self, house: House) -> None:
@@ -348,21 +349,21 @@ class TestDeletions:
         house.keep("shop", 1)
         connections.remove(house.services.database, "shop")
         house.execute("UPDATE backmarket.bucket_deletions SET requested_at = requested_at - interval '10 seconds'")
-        assert deletions.work_off(house.services) == Deleted()
+        assert bucket_deletions.work_off(house.services) == Deleted()
         assert len(house.keys()) == 1
         house.execute("UPDATE backmarket.bucket_deletions SET due_at = now(), requested_at = now()")
-        assert deletions.work_off(house.services) == Deleted(objects=1)
+        assert bucket_deletions.work_off(house.services) == Deleted(objects=1)
 
     def test_the_second_time_is_the_last(self, house: House, old: None) -> None:
         house.connect("shop")
         house.keep("shop", 1)
         connections.remove(house.services.database, "shop")
-        deletions.work_off(house.services)
+        bucket_deletions.work_off(house.services)
         house.put(label_key("shop", "deliveries", 2))
-        assert deletions.work_off(house.services) == Deleted(), "not due before whoever was storing has ended"
+        assert bucket_deletions.work_off(house.services) == Deleted(), "not due before whoever was storing has ended"
         assert len(house.open_deletions()) == 2
         house.settle()
-        assert deletions.work_off(house.services).objects == 1
+        assert bucket_deletions.work_off(house.services).objects == 1
         assert house.keys() == set()
         assert house.open_deletions() == []
 
@@ -373,18 +374,18 @@ class TestDeletions:
         house.connect("shop")
         (key,) = house.keep("shop", 2)
         house.store("shop", 3)
-        assert deletions.work_off(house.services) == Deleted(objects=1)
+        assert bucket_deletions.work_off(house.services) == Deleted(objects=1)
         assert house.keys() == {key}
         assert house.states() == {("shop", 2): "stored", ("shop", 3): "wanted"}, "the one that was lost is fetched"
         house.settle()
-        assert deletions.work_off(house.services) == Deleted()
+        assert bucket_deletions.work_off(house.services) == Deleted()
         assert house.keys() == {key}
 
     def test_rows_that_are_discarded_take_their_objects_along(self, house: House) -> None:
         house.connect("shop")
         house.keep("shop", 1)
         house.connect("shop", region="NA", locale="en-us")
-        assert deletions.work_off(house.services).objects == 1
+        assert bucket_deletions.work_off(house.services).objects == 1
         assert house.keys() == set()
 
     def test_an_erased_order_s_labels_go(self, house: House) -> None:
@@ -401,15 +402,15 @@ class TestDeletions:
             )  # fmt: skip
         erasure.erase_order(house.services.database, "shop", 7)
         assert house.open_deletions() == [keys[0], keys[2]]
-        assert deletions.work_off(house.services).objects == 2
+        assert bucket_deletions.work_off(house.services).objects == 2
         assert house.keys() == {keys[1]}
         house.settle()
-        deletions.work_off(house.services)
+        bucket_deletions.work_off(house.services)
         assert house.open_deletions() == []
 
     def test_what_was_not_committed_is_not_deleted(self, house: House) -> None:
         with house.services.database.transaction() as transaction:
-            deletions.request(transaction, ["labels/a"])
+            bucket_deletions.request(transaction, ["labels/a"])
             transaction.rollback()
         assert house.open_deletions() == []
 
@@ -423,14 +424,14 @@ class TestDeletions:
         house.keep("shop", 1)
         connections.remove(house.services.database, "shop")
         away = Services(house.services.settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:1"}))
-        assert deletions.work_off(away) == Deleted()
+        assert bucket_deletions.work_off(away) == Deleted()
         ((tries, error),) = house.execute(
             "SELECT tries, error FROM backmarket.bucket_deletions WHERE due_at > now() + interval '20 seconds'"
         )
         assert tries == 1
         assert "BACKMARKET_S3_ENDPOINT_URL" in error
         house.execute("UPDATE backmarket.bucket_deletions SET due_at = now()")
-        assert deletions.work_off(house.services).objects == 1
+        assert bucket_deletions.work_off(house.services).objects == 1
         assert house.execute("SELECT DISTINCT tries, error FROM backmarket.bucket_deletions") == [(0, None)]
         away.close()
 
@@ -441,10 +442,10 @@ class TestDeletions:
         house.put_all(label_key("shop", "deliveries", shipment) for shipment in range(2500))
         connections.remove(house.services.database, "shop")
         place = "SELECT max(position) <> '' FROM backmarket.bucket_deletions"
-        killed_when(lambda: deletions.work_off(house.services), lambda: house.execute(place) == [(True,)])
+        killed_when(lambda: bucket_deletions.work_off(house.services), lambda: house.execute(place) == [(True,)])
         house.execute("UPDATE backmarket.bucket_deletions SET due_at = now()")
         turns = 0
-        while deletions.work_off(house.services, seconds=0).more:
+        while bucket_deletions.work_off(house.services, seconds=0).more:
             turns += 1
         assert 1 <= turns < 12
         assert house.keys() == kept
@@ -456,7 +457,7 @@ class TestDeletions:
         key = label_key("shop", "deliveries", 1)
         house.put(key)
         with house.services.database.transaction() as transaction:
-            deletions.request(transaction, [key])
+            bucket_deletions.request(transaction, [key])
         delete = house.services.bucket.delete
 
         def store_and_delete(keys: list[str]) -> None:
@@ -464,7 +465,7 @@ class TestDeletions:
             delete(keys)
 
         monkeypatch.setattr(house.services.bucket, "delete", store_and_delete)
-        assert deletions.work_off(house.services) == Deleted(objects=1)
+        assert bucket_deletions.work_off(house.services) == Deleted(objects=1)
         assert house.states() == {("shop", 1): "wanted"}
         assert house.due() == {"shop"}
 
@@ -472,8 +473,8 @@ class TestDeletions:
         keys = [label_key("shop", "deliveries", shipment) for shipment in range(50)]
         house.put_all(keys)
         with house.services.database.transaction() as transaction:
-            deletions.request(transaction, keys)
+            bucket_deletions.request(transaction, keys)
         with ThreadPoolExecutor(4) as pool:
-            done = list(pool.map(lambda _: deletions.work_off(house.services), range(4)))
+            done = list(pool.map(lambda _: bucket_deletions.work_off(house.services), range(4)))
         assert sum(each.objects for each in done) == 50
         assert house.keys() == set()

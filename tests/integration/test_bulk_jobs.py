@@ -11,16 +11,18 @@ from typing import Any
 
 import pytest
 
-from backmarket import connections, deletions, quota, work
+from backmarket import connections, work
 from backmarket.bulk import jobs
 from backmarket.bulk.jobs import JobState, Outcome, PartState
 from backmarket.bulk.keeping import drop_ended
 from backmarket.bulk.turns import run_turn
 from backmarket.embedded import Stack
 from backmarket.errors import BulkJobNotFound, EnvironmentMismatch, InvalidArgument, RequestRefused
+from backmarket.limits import sku_quota
 from backmarket.messages import Nudge
 from backmarket.sandbox.remote import SandboxControl
-from backmarket.stocktaking import delete_garbage
+from backmarket.upkeep import bucket_deletions
+from backmarket.upkeep.bucket_reconcile import delete_garbage
 from tests.bulk_files import hurry, job_of, lines_of, opened_shop, parts_of, run, settings_for, submit, turn
 from tests.conftest import Bucket
 from tests.sellers import Shop
@@ -138,7 +140,7 @@ def test_a_429_is_believed_and_costs_no_line(shop: Shop, org: str) -> None:
     with shop.services.database.transaction() as transaction:
         account = transaction.execute("SELECT account FROM backmarket.connections").fetchone()
         assert account is not None
-        left = quota.free(transaction, account[0], limit=2000)
+        left = sku_quota.free(transaction, account[0], limit=2000)
         held = transaction.execute("SELECT sum(lines) FROM backmarket.sku_quota").fetchone()
     assert (left.closed, held) == (True, (0,))
     turn(shop, org)
@@ -347,7 +349,7 @@ def work_off_deletions(shop: Shop) -> None:
     """Twice: the second time, whoever was storing meanwhile has ended."""
     for _ in range(2):
         shop.execute("UPDATE backmarket.bucket_deletions SET due_at = now()")
-        deletions.work_off(shop.services)
+        bucket_deletions.work_off(shop.services)
 
 
 def test_removing_the_connection_removes_its_jobs_and_their_files(shop: Shop, org: str) -> None:

@@ -25,6 +25,7 @@ import structlog
 from typer.testing import CliRunner, Result
 
 from backmarket import BackMarket, connections
+from backmarket.bucket.keys import bulk_key, bulk_prefix
 from backmarket.bulk import reports, submitting
 from backmarket.bulk.rows import JobState, Outcome
 from backmarket.cli.app import app
@@ -42,7 +43,6 @@ from backmarket.errors import (
     WaitTimeout,
 )
 from backmarket.fleet import CHECKOUT
-from backmarket.object_keys import bulk_key, bulk_prefix
 from backmarket.sandbox.remote import SandboxControl
 from tests.bulk_files import as_csv, opened_shop, run, settings_for, turn
 from tests.conftest import Bucket

@@ -32,7 +32,7 @@ from backmarket.errors import (
 from backmarket.sandbox.remote import SandboxControl
 from backmarket.services import Services
 from backmarket.settings import Settings
-from backmarket.sync import Turn, take_turn
+from backmarket.sync.engine import Turn, take_turn
 from tests.databases import empty
 from tests.gate import SECONDS, Gate, Reply, listed
 from tests.sellers import Shop
@@ -794,7 +794,7 @@ class TestCheck:
 
 def connections_check(services: Services, organization: str, *, timeout: float = 15.0) -> str:
     """What a check says is wrong."""
-    from backmarket.checks import check_connection
+    from backmarket.organizations.check import check_connection
 
     error = check_connection(services, organization, timeout=timeout).error
     assert error is not None

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from backmarket import BackMarket, leases, services
+from backmarket import BackMarket
 from backmarket.messages import QUEUES, SYNC_TASKS
 from backmarket.services import Services
 from backmarket.settings import Settings
+from backmarket.sync import leases
 from tasks.dispatch import dispatch
 
 
@@ -19,7 +20,7 @@ from tasks.dispatch import dispatch
 def process(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
     """This process's services, as a worker has them."""
     own = Services(settings)
-    monkeypatch.setattr(services, "_current", own)
+    monkeypatch.setattr("backmarket.services.services._current", own)
     yield own
     own.close()
 

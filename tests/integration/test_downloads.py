@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from backmarket.client import Credentials, Downloaded, Downloads, Origins, pinned
+from backmarket.client import Credentials, Downloaded, Downloads, Origins, pinned_dns
 from backmarket.errors import (
     BackMarketError,
     BrokenAnswer,
@@ -398,13 +398,13 @@ def test_a_name_that_changes_its_meaning_is_not_believed(
         asked.append(name)
         return meanings[min(len(asked), len(meanings)) - 1]
 
-    monkeypatch.setattr(pinned, "is_public", only_two_is_public)
+    monkeypatch.setattr(pinned_dns, "is_public", only_two_is_public)
     site.near = Downloads(user_agent=AGENT, resolver=rebind)
     site.private.clear()
     for _ in range(2):
         site.fetch(f"{site.cdn_url}/a.pdf")
     assert (len(asked), public.connections) == (1, 2)
-    monkeypatch.setattr(pinned, "KEEP_NAMES", 0.0)
+    monkeypatch.setattr(pinned_dns, "KEEP_NAMES", 0.0)
     site.near = Downloads(user_agent=AGENT, resolver=rebind)
     site.failure(OriginRefused, f"{site.cdn_url}/a.pdf")
     assert (len(asked), site.cdn.connections, public.connections) == (2, 0, 2)

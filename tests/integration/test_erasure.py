@@ -18,7 +18,6 @@ from backmarket import BackMarket, connections
 from backmarket.connections import Account
 from backmarket.database import Database
 from backmarket.database.encryption import Vault
-from backmarket.erasure import Erased, ErasedOld, OrderNotStored, erase_old, erase_order
 from backmarket.errors import ConnectionNotFound
 from backmarket.resources import (
     DELIVERIES,
@@ -32,9 +31,10 @@ from backmarket.resources import (
     parse_object,
     parse_page,
 )
-from backmarket.rows import Written, store
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.sync.upsert import Written, store
+from backmarket.upkeep.erasure import Erased, ErasedOld, OrderNotStored, erase_old, erase_order
 from tests.sellers import Shop, wait_until
 
 ORG, OTHER = "auth0|1", "auth0|2"
@@ -336,7 +336,7 @@ class TestByAge:
         assert self.erased(old) == set()
 
     def test_in_batches_of_several_organizations(self, old: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("backmarket.erasure.BATCH", 2)
+        monkeypatch.setattr("backmarket.upkeep.erasure.BATCH", 2)
         for organization in (ORG, OTHER):
             old.store(ORDERS, *(order(key) for key in range(50, 55)), organization=organization)
         with ThreadPoolExecutor(2) as pool:

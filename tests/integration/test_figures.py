@@ -8,12 +8,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from backmarket.broker import Broker
 from backmarket.database import Database
 from backmarket.embedded import Stack
-from backmarket.figures import FIGURES, Figure, measure
 from backmarket.messages import Nudge
 from backmarket.producer import Producer
+from backmarket.status.broker import Broker
+from backmarket.status.deployment_metrics import FIGURES, Figure, measure
 
 MANY = 2000
 

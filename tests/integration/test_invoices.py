@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from backmarket import BackMarket
+from backmarket.bucket.keys import invoices_prefix, label_key
 from backmarket.errors import (
     BucketUnavailable,
     IdempotencyConflict,
@@ -24,7 +25,6 @@ from backmarket.errors import (
     UnknownOutcome,
     WriteRefused,
 )
-from backmarket.object_keys import invoices_prefix, label_key
 from backmarket.sandbox.label_files import label_pdf
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings

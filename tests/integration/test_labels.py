@@ -16,6 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from backmarket import BackMarket, LabelState, connections, work
+from backmarket.bucket.keys import label_key
 from backmarket.database.encryption import Vault
 from backmarket.embedded import Stack
 from backmarket.errors import (
@@ -29,7 +30,6 @@ from backmarket.errors import (
 from backmarket.labels.asking import want_all
 from backmarket.labels.stored import Label
 from backmarket.labels.turn import Turn, take_turn
-from backmarket.object_keys import label_key
 from backmarket.sandbox.label_files import label_pdf
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings

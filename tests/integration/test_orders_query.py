@@ -16,8 +16,8 @@ from backmarket.database import Database
 from backmarket.errors import InvalidArgument
 from backmarket.queries.pagination import LARGEST_PAGE
 from backmarket.resources import ORDERS, parse_page
-from backmarket.rows import store
 from backmarket.settings import Settings
+from backmarket.sync.upsert import store
 from tests.databases import empty
 
 ORG = "auth0|1"

@@ -11,9 +11,9 @@ import pytest
 from backmarket import BackMarket
 from backmarket.errors import ApiKeyMissing, BulkJobNotFound, ConnectionNotFound, InvalidArgument
 from backmarket.facade.bulk import Bulk
-from backmarket.overview import HEALTHS
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
+from backmarket.status.overview import HEALTHS
 from tests.databases import empty
 from tests.many import LARGE, fill
 from tests.plans import Plans, explained

@@ -18,8 +18,8 @@ from backmarket.queries.listings import STORED_LISTINGS, ListingFilter, get_list
 from backmarket.queries.orders import STORED_ORDERLINES, STORED_ORDERS, OrderFilter, OrderLineFilter
 from backmarket.queries.shipments import STORED_DELIVERIES, STORED_RETURNS, DeliveryFilter, ReturnFilter, StoredLabel
 from backmarket.resources import RESOURCES, parse_page
-from backmarket.rows import store
 from backmarket.settings import Settings
+from backmarket.sync.upsert import store
 from tests.databases import empty
 from tests.plans import explained
 

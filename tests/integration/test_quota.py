@@ -13,10 +13,10 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from backmarket import quota
 from backmarket.database import Database
 from backmarket.embedded import Stack
-from backmarket.quota import Free, Reserved
+from backmarket.limits import sku_quota
+from backmarket.limits.sku_quota import Free, Reserved
 from tests.databases import shared_database
 from tests.sellers import wait_until
 
@@ -51,14 +51,14 @@ def reserve(
     deadline: float = 0.0,
 ) -> Reserved:
     with database.transaction() as transaction:
-        return quota.reserve(
+        return sku_quota.reserve(
             transaction, account, lines, limit=LIMIT, window=window, at_least=at_least, deadline=deadline
         )
 
 
 def free(database: Database, account: str, lines: int = 1) -> Free:
     with database.transaction() as transaction:
-        return quota.free(transaction, account, limit=LIMIT, lines=lines)
+        return sku_quota.free(transaction, account, limit=LIMIT, lines=lines)
 
 
 def rows(database: Database) -> int:
@@ -123,16 +123,16 @@ def test_what_can_never_be_granted_is_a_mistake(
 def test_lines_given_back_are_free_at_once_and_only_those(database: Database, account: str) -> None:
     first, second = reserve(database, account, 15), reserve(database, account, 5)
     with database.transaction() as transaction:
-        quota.give_back(transaction, second)
+        sku_quota.give_back(transaction, second)
     assert free(database, account).lines == 5
     with database.transaction() as transaction:
-        quota.give_back(transaction, first)
+        sku_quota.give_back(transaction, first)
     assert reserve(database, account, 20).granted == 20
 
 
 def test_what_was_rolled_back_was_never_reserved(database: Database, account: str) -> None:
     with database.transaction() as transaction:
-        quota.reserve(transaction, account, 20, limit=LIMIT, window=WINDOW)
+        sku_quota.reserve(transaction, account, 20, limit=LIMIT, window=WINDOW)
         raise psycopg.Rollback
     assert free(database, account).lines == 20
 
@@ -141,7 +141,7 @@ def test_a_refusal_closes_the_quota_for_its_time(database: Database, account: st
     reserve(database, account, 15)
     for seconds in (40.0, 10.0):
         with database.transaction() as transaction:
-            quota.refused(transaction, account, seconds)
+            sku_quota.refused(transaction, account, seconds)
     denied = reserve(database, account, 1)
     assert denied.granted == 0
     assert 38 < denied.wait_seconds <= 40
@@ -154,7 +154,7 @@ def test_a_refusal_closes_the_quota_for_its_time(database: Database, account: st
 def test_after_a_refusal_the_ledger_goes_on(database: Database, account: str) -> None:
     reserve(database, account, 15)
     with database.transaction() as transaction:
-        quota.refused(transaction, account, 0.3)
+        sku_quota.refused(transaction, account, 0.3)
     assert reserve(database, account, 5).granted == 0
     wait_until(lambda: reserve(database, account, 5).granted == 5, 5.0, "the end of the refusal")
     assert reserve(database, account, 1).granted == 0
@@ -167,7 +167,7 @@ def test_lines_come_free_after_the_window_and_the_deadline(database: Database, a
     wait_until(lambda: reserve(database, account).granted, 5.0, "a free line")
     assert 0.6 <= time.monotonic() - began < 2.0
     with database.transaction() as transaction:
-        quota.give_back(transaction, reserved)
+        sku_quota.give_back(transaction, reserved)
     assert free(database, account).lines == LIMIT - 1
 
 
@@ -181,7 +181,7 @@ def test_rows_are_few_and_go_when_they_are_free(database: Database, account: str
     wait_until(lambda: reserve(database, other, LIMIT, window=0.1).granted, 5.0, "the next window")
     reserve(database, other, LIMIT, window=0.1)
     wait_until(lambda: free(database, other).lines, 5.0, "a free line")
-    assert quota.drop_free(database) >= 1
+    assert sku_quota.drop_free(database) >= 1
     assert free(database, account).lines == 0
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from backmarket import due
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
+from backmarket.sync import requests
 from tests.sellers import Shop, counted_writes, wait_until
 
 ORG = "auth0|1"
@@ -287,7 +287,7 @@ class TestFullWalks:
         shop.restart(task_budget_pages=4, fetch_window=2)
         shop.sell(ORG, orders=1000)
         shop.sync(ORG)
-        request = due.request_sync(shop.services.database, ORG, "orders", full=True)
+        request = requests.request_sync(shop.services.database, ORG, "orders", full=True)
         assert shop.turn(ORG, ask=False).end == "handed_on"
         assert shop.turn(ORG).end == "done"
         assert state(shop, "orders", "served") < request.number
@@ -312,9 +312,9 @@ class TestFullWalks:
     def test_what_is_switched_off_is_synced_only_when_asked(self, shop: Shop) -> None:
         shop.sell(ORG, orders=10)
         shop.execute("UPDATE backmarket.sync_state SET enabled = false WHERE resource = 'orders'")
-        assert due.claim_due(shop.services.database, "orders") == []
+        assert requests.claim_due(shop.services.database, "orders") == []
         assert shop.turn(ORG, ask=False).end == "nothing_to_do"
         assert shop.turn(ORG).end == "done"
         shop.execute("UPDATE backmarket.schedule SET enabled = false")
-        assert due.claim_due(shop.services.database, "listings") == []
+        assert requests.claim_due(shop.services.database, "listings") == []
         assert shop.turn(ORG, "listings").end == "done"

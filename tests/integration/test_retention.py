@@ -14,14 +14,15 @@ from typing import Any
 import psycopg
 import pytest
 
-from backmarket import BackMarket, upkeep
+from backmarket import BackMarket
 from backmarket.changes import ChangesMissed, announce, get_changes, get_cursor
 from backmarket.database import Database
 from backmarket.database.schema import apply_schema
 from backmarket.embedded import Stack
-from backmarket.retention import Retained, retain
 from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.status import get_all_sync_status
+from backmarket.upkeep import hourly
+from backmarket.upkeep.partitions import Retained, retain
 from tests.databases import without_autovacuum
 
 ORG = "auth0|1"
@@ -253,14 +254,14 @@ class TestUpkeep:
         with BackMarket(settings) as bm:
             done = bm.upkeep()
             assert (done.partitions_made, done.partitions_dropped, done.orders_erased) == (3, 2, 0)
-            assert bm.upkeep() == upkeep.Upkeep(0, 0, 0, 0)
+            assert bm.upkeep() == hourly.Upkeep(0, 0, 0, 0)
 
     def test_it_is_due_once_an_hour_whoever_asks(self, stored: Stored) -> None:
         with ThreadPoolExecutor(4) as pool:
-            assert sum(pool.map(lambda _: upkeep.claim(stored.database), range(8))) == 1
+            assert sum(pool.map(lambda _: hourly.claim(stored.database), range(8))) == 1
         stored.execute("UPDATE backmarket.upkeep SET due_at = now()")
-        assert upkeep.claim(stored.database)
-        assert not upkeep.claim(stored.database)
+        assert hourly.claim(stored.database)
+        assert not hourly.claim(stored.database)
         ((minutes,),) = stored.execute("SELECT round(extract(epoch FROM due_at - now()) / 60) FROM backmarket.upkeep")
         assert minutes == 60
 

@@ -19,20 +19,20 @@ from psycopg import sql
 from psycopg_pool import ConnectionPool
 from pydantic import SecretStr
 
-from backmarket import leases
 from backmarket.bulk.records import PartState
 from backmarket.bulk.turns import run_turn as run_bulk
 from backmarket.database import Database, Transaction
 from backmarket.database.schema import apply_schema
-from backmarket.due import claim_due
 from backmarket.embedded import Stack
 from backmarket.errors import SchemaMissing, SettingsError
 from backmarket.facade import BackMarket
 from backmarket.labels.turn import take_turn as fetch_labels
 from backmarket.resources import ORDERS, RESOURCES, parse_page
-from backmarket.rows import compare, store
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
+from backmarket.sync import leases
+from backmarket.sync.requests import claim_due
+from backmarket.sync.upsert import compare, store
 from backmarket.writes.turn import take_turn as send_writes
 from tests.sellers import Shop, wait_until
 

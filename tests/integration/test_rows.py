@@ -16,7 +16,7 @@ from psycopg import Rollback
 from backmarket.database import Database, Transaction, savepoint
 from backmarket.errors import BackMarketError, InvalidArgument
 from backmarket.resources import ORDERS, Row, parse_page
-from backmarket.rows import Written, compare, store, write
+from backmarket.sync.upsert import Written, compare, store, write
 
 ORG = "auth0|1"
 OTHER = "auth0|2"
@@ -283,7 +283,7 @@ def entered(monkeypatch: pytest.MonkeyPatch) -> list[Transaction]:
         entered.append(transaction)
         return savepoint(transaction)
 
-    monkeypatch.setattr("backmarket.rows.savepoint", counted)
+    monkeypatch.setattr("backmarket.sync.upsert.savepoint", counted)
     return entered
 
 

@@ -20,7 +20,6 @@ import redis
 from backmarket import BackMarket
 from backmarket.database import Database
 from backmarket.database.encryption import Vault
-from backmarket.due import CLAIM, claim_due, request_sync
 from backmarket.embedded import Stack
 from backmarket.embedded.ports import free_ports
 from backmarket.errors import InvalidArgument
@@ -28,7 +27,8 @@ from backmarket.messages import NUDGE_SECONDS, SYNC_ORDERS, Nudge
 from backmarket.producer import Producer
 from backmarket.sandbox.remote import SandboxControl
 from backmarket.settings import Settings
-from backmarket.sync import take_turn
+from backmarket.sync.engine import take_turn
+from backmarket.sync.requests import CLAIM, claim_due, request_sync
 from tests.databases import empty
 from tests.gate import SECONDS, Gate, Reply, listed
 from tests.sellers import Shop

@@ -12,10 +12,10 @@ import pytest
 from cryptography.fernet import Fernet
 
 from backmarket import BackMarket, ScheduleEntry
-from backmarket.due import claim_due
 from backmarket.errors import ConnectionNotFound, InvalidArgument
 from backmarket.resources import RESOURCES
 from backmarket.settings import Settings
+from backmarket.sync.requests import claim_due
 from tests.databases import empty
 
 ORG, OTHER = "auth0|1", "a/../b"

@@ -27,8 +27,8 @@ from backmarket.errors import (
 )
 from backmarket.sandbox.remote import SandboxControl
 from backmarket.settings import Settings
-from backmarket.status import SyncHandle, SyncOutcome
-from backmarket.sync import Turn, take_turn
+from backmarket.status.sync_status import SyncHandle, SyncOutcome
+from backmarket.sync.engine import Turn, take_turn
 from tests.databases import empty
 from tests.gate import SECONDS, Gate, Reply, listed
 from tests.sellers import Shop

@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from backmarket import connections, due, leases
+from backmarket import connections
 from backmarket.database.encryption import Vault
 from backmarket.errors import LeaseLost, ServerError
 from backmarket.resources import ORDERS, parse_object
-from backmarket.rows import store
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
+from backmarket.sync import leases
+from backmarket.sync.requests import claim_due, request_sync
+from backmarket.sync.upsert import store
 from tests.sellers import Shop, counted_writes, take_lease, wait_until
 
 ORG = "auth0|1"
@@ -59,7 +61,7 @@ class TestCost:
 
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
         with counted_writes(shop) as writes:
-            assert [nudge.organization_id for nudge in due.claim_due(shop.services.database, "orders")] == [ORG]
+            assert [nudge.organization_id for nudge in claim_due(shop.services.database, "orders")] == [ORG]
             assert shop.turn(ORG, ask=False).end == "done"
             assert requests(shop) == 1
             written = writes()
@@ -487,7 +489,7 @@ class TestLeases:
     ) -> None:
         """It has seen another walk than there is now: its own would end, and the other one stay unfinished."""
         shop.sell(ORG, orders=10)
-        due.request_sync(shop.services.database, ORG, "orders")
+        request_sync(shop.services.database, ORG, "orders")
         sleeper = take_lease(shop.services.database, ORG, seconds=0)
         seen = leases.look(shop.services.database, ORG, ORDERS)
         assert sleeper is not None
@@ -551,7 +553,7 @@ class TestLeases:
         assert state(shop, "lease_until IS NULL AND nudged_until IS NULL AND next_due_at < now() + interval '1 s'")
         shop.restart()
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
-        assert len(due.claim_due(shop.services.database, "orders")) == 1
+        assert len(claim_due(shop.services.database, "orders")) == 1
         assert shop.turn(ORG, ask=False).end == "done"
 
     @pytest.mark.parametrize("act", ["new key", "disabled", "removed"])
@@ -589,7 +591,7 @@ class Ahead(datetime):
 def test_a_clock_of_ours_that_is_ahead_moves_no_watermark(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, header: str
 ) -> None:
-    monkeypatch.setattr("backmarket.sync.datetime", Ahead)
+    monkeypatch.setattr("backmarket.sync.engine.datetime", Ahead)
     shop.sandbox.settings(assumptions={"date_header": header}, date_skew=7200.0)
     shop.sell(ORG)
     shop.sync(ORG)

@@ -10,10 +10,10 @@ from threading import Thread
 import pytest
 import redis
 
-from backmarket import leases
 from backmarket.messages import Nudge
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
+from backmarket.sync import leases
 from tests.sellers import Shop, wait_until
 
 LARGE, SMALL = "large", "small"

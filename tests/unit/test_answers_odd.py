@@ -14,9 +14,9 @@ from backmarket.bulk import remote_report
 from backmarket.client import Answer, check, retry_after
 from backmarket.client import operations as known
 from backmarket.client.answers import LONGEST_PAUSE
-from backmarket.client.calling import Caller, read
+from backmarket.client.caller import Caller, read
 from backmarket.client.operation import Operation
-from backmarket.client.walking import walk, walk_by_cursor
+from backmarket.client.pagination import walk, walk_by_cursor
 from backmarket.errors import BackMarketError, BrokenAnswer, IncompleteWalk
 from backmarket.observability.redaction import LONGEST
 

@@ -15,8 +15,8 @@ from backmarket.console.access.throttle import REMEMBERED, WINDOW, Throttle
 from backmarket.console.pages.orders import moves_of
 from backmarket.console.rendering import count, money, says, span
 from backmarket.console.sparkline import SLOTS, slots_of, sparkline
-from backmarket.lags import LagSample
 from backmarket.queries.orders import OrderLineState
+from backmarket.status.lag_history import LagSample
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 

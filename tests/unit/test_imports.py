@@ -15,11 +15,11 @@ LAYERS = ("backmarket", "tasks", "workers")
 
 ROOMS = {
     "celery": ("backmarket.producer", "tasks", "workers"),
-    "kombu": ("backmarket.broker", "backmarket.producer", "tasks", "workers"),
+    "kombu": ("backmarket.producer", "backmarket.status.broker", "tasks", "workers"),
     "flower": ("workers",),
     "tornado": ("workers",),
     "httpx": ("backmarket.client", "backmarket.sandbox"),
-    "httpcore": ("backmarket.client.downloads", "backmarket.client.timed"),
+    "httpcore": ("backmarket.client.downloads", "backmarket.client.deadline"),
     "psycopg": ("backmarket.database.connection", "backmarket.embedded"),
     "psycopg.rows": ("backmarket",),
     "psycopg.sql": ("backmarket",),
@@ -140,7 +140,7 @@ def test_a_forbidden_import_is_found(module: str, source: str) -> None:
         ("backmarket.sandbox.app", "from . import orders"),
         ("backmarket.producer", "from celery import Celery"),
         ("workers.app", "import tasks.sync, backmarket.settings, celery"),
-        ("tasks.sync", "from backmarket import sync"),
+        ("tasks.sync", "from backmarket.sync import engine as sync"),
     ],
 )
 def test_an_allowed_import_passes(module: str, source: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from backmarket.limits.together import Together
+from backmarket.limits.batching import Together
 
 SECONDS = 10.0
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from backmarket.bucket.keys import WHOLE, invoice_key, invoices_prefix, label_key, labels_prefix, object_key
 from backmarket.errors import InvalidArgument
-from backmarket.object_keys import WHOLE, invoice_key, invoices_prefix, label_key, labels_prefix, object_key
 
 KEY_BYTES = 1024
 PART_BYTES = 255

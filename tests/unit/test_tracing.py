@@ -12,8 +12,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from backmarket.errors import ServerError
-from backmarket.fetching import Seats
 from backmarket.observability import telemetry
+from backmarket.sync.page_fetcher import Seats
 from workers import tracing
 
 CHECKOUT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from backmarket.errors import IncompleteWalk
 from backmarket.resources import Page, Row
-from backmarket.walk import BARREN_PAGES, PASSES, Walk, WalkKind, restore
+from backmarket.sync.page_walk import BARREN_PAGES, PASSES, Walk, WalkKind, restore
 
 BEGAN = datetime(2026, 5, 1, 10, tzinfo=UTC)
 LONG_AGO = BEGAN - timedelta(days=1)

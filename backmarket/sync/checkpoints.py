@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from backmarket.database import Transaction
 from backmarket.errors import BackMarketError, IncompleteWalk, RequestRefused
-from backmarket.leases import Lease
-from backmarket.rows import Written
-from backmarket.walk import Walk
+from backmarket.sync.leases import Lease
+from backmarket.sync.page_walk import Walk
+from backmarket.sync.upsert import Written
 
 
 @dataclass

@@ -15,12 +15,12 @@ from typing import Any
 
 from psycopg import sql
 
-from backmarket import deletions
+from backmarket.bucket.keys import label_key
 from backmarket.connections import get
 from backmarket.database import Database, Transaction
 from backmarket.errors import UsageError
-from backmarket.object_keys import label_key
 from backmarket.resources import DELIVERIES, ORDERLINES, ORDERS, RETURNS, Lines, Resource, Row, blank, blank_object
+from backmarket.upkeep import bucket_deletions
 from backmarket.writes import keeping
 
 BATCH = 500
@@ -173,7 +173,9 @@ def _erase(transaction: Transaction, orders: list[tuple[str, int]], *, days: int
     shipments = [_erase_rows(transaction, resource, orders) for resource in SHIPMENTS]
     for resource, keys in zip(SHIPMENTS, shipments, strict=True):
         gone = transaction.execute(_DELETE_LABELS, (resource.name, *_columns(keys, 2))).fetchall()
-        deletions.request(transaction, (label_key(organization, resource.name, key) for organization, key in gone))
+        bucket_deletions.request(
+            transaction, (label_key(organization, resource.name, key) for organization, key in gone)
+        )
     keeping.erase(transaction, orders)
     lines = _erase_rows(transaction, ORDERLINES, orders)
     found = _erase_rows(transaction, ORDERS, orders)

@@ -17,7 +17,7 @@ from backmarket.client.operation import Limit, Operation
 from backmarket.client.transport import Credentials
 from backmarket.errors import NetworkError, RateLimited
 from backmarket.limits import Limiter, LocalLimiter, Slot, account_name
-from backmarket.limits.contract import SHORTEST_PAUSE
+from backmarket.limits.limiter import SHORTEST_PAUSE
 from backmarket.settings import Settings
 
 _HASHED_WITH = secrets.token_hex(16)

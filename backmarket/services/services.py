@@ -15,12 +15,12 @@ from weakref import WeakSet
 from backmarket.client import Downloads, Transport
 from backmarket.database import Database
 from backmarket.database.encryption import Vault
-from backmarket.fetching import Seats
 from backmarket.limits import Limiter, shared_limiter
-from backmarket.outage import Outage
 from backmarket.producer import Producer
+from backmarket.services.admission import Walkers
+from backmarket.services.circuit_breaker import Outage
 from backmarket.settings import Settings, load_settings
-from backmarket.walkers import Walkers
+from backmarket.sync.page_fetcher import Seats
 
 if TYPE_CHECKING:
     from backmarket.bucket import Bucket

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from backmarket.bucket.keys import PREFIXES
 from backmarket.database import Database
 from backmarket.errors import BackMarketError, BucketUnavailable, SettingsError
-from backmarket.object_keys import PREFIXES
-from backmarket.stocktaking import Found, ManyGarbage, Place, look
+from backmarket.upkeep.bucket_reconcile import Found, ManyGarbage, Place, look
 
 if TYPE_CHECKING:
     from backmarket.services import Services

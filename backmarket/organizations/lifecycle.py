@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from backmarket import deletions, work
+from backmarket import work
+from backmarket.bucket.keys import bulk_prefix, invoices_prefix, labels_prefix
 from backmarket.bulk.ending import abandon
 from backmarket.connections.account import Account
 from backmarket.connections.connection import KEY_CLEARED, Connection, select
-from backmarket.connections.marks import DUE_IN_TURN, NO_ERROR, forgive, lock
+from backmarket.connections.health import DUE_IN_TURN, NO_ERROR, forgive, lock
 from backmarket.database import Database, Transaction
 from backmarket.database.encryption import Vault
 from backmarket.errors import ApiKeyMissing, InvalidArgument, MarketLeft
 from backmarket.limits import account_name
-from backmarket.object_keys import bulk_prefix, invoices_prefix, labels_prefix
 from backmarket.resources import RESOURCES
 from backmarket.settings import Settings
+from backmarket.upkeep import bucket_deletions
 
 _PARTS = ("environment", "region", "locale", "base_url")
 COPIES = ("orders", "orderlines", "listings", "deliveries", "returns")
@@ -204,7 +205,7 @@ def remove(database: Database, organization_id: str) -> int:
         transaction.execute("DELETE FROM backmarket.changes WHERE organization_id = %s", (organization_id,))
         transaction.execute("DELETE FROM backmarket.api_writes WHERE organization_id = %s", (organization_id,))
         if transaction.execute(_DELETE_BULK, (organization_id,)).rowcount:
-            deletions.request(transaction, (bulk_prefix(organization_id),))
+            bucket_deletions.request(transaction, (bulk_prefix(organization_id),))
         return removed
 
 
@@ -242,7 +243,7 @@ def _market_left() -> MarketLeft:
 
 def _discard(transaction: Transaction, organization_id: str) -> int:
     if transaction.execute(_HAS_OBJECTS, {"organization": organization_id}).fetchone() == (True,):
-        deletions.request(transaction, (labels_prefix(organization_id), invoices_prefix(organization_id)))
+        bucket_deletions.request(transaction, (labels_prefix(organization_id), invoices_prefix(organization_id)))
     transaction.execute("DELETE FROM backmarket.labels WHERE organization_id = %s", (organization_id,))
     return sum(
         transaction.execute(f"DELETE FROM backmarket.{table} WHERE organization_id = %s", (organization_id,)).rowcount

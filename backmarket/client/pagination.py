@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from backmarket.client.arguments import Uuid
-from backmarket.client.calling import Caller
+from backmarket.client.caller import Caller
 from backmarket.client.operation import Operation
 from backmarket.client.types.buyback import BuybackListing, BuybackListings
 from backmarket.client.types.pages import Page, Row

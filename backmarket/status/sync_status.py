@@ -11,8 +11,8 @@ from psycopg.rows import class_row, dict_row
 
 from backmarket.connections import Connection, check_usable, get
 from backmarket.database import Database
-from backmarket.due import SyncRequest
 from backmarket.errors import ConnectionNotFound, WaitTimeout, error_for
+from backmarket.sync.requests import SyncRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from backmarket.database import Database
 from backmarket.errors import InvalidArgument
 from backmarket.queries.pagination import LARGEST_PAGE
 from backmarket.resources import RESOURCES
-from backmarket.status import ConnectionStatus, get_sync_status_of
+from backmarket.status.sync_status import ConnectionStatus, get_sync_status_of
 
 HEALTHS = ("ok", "failing", "unauthorized", "disabled", "no_key")
 """What `Connection.health` can be."""

@@ -10,8 +10,8 @@ from time import sleep
 from typing import Any, TypeVar, cast, get_origin
 
 from backmarket.client.answers import Answer, check
+from backmarket.client.local_limits import OwnLimits
 from backmarket.client.operation import Operation, Request
-from backmarket.client.own_limits import OwnLimits
 from backmarket.client.transport import Credentials, Transport
 from backmarket.errors import (
     BrokenAnswer,

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 from psycopg import sql
 
 from backmarket.database import SCHEMA_VERSION, Transaction, savepoint
-from backmarket.erasure import keep_erased, mark_erased
 from backmarket.errors import InvalidArgument
 from backmarket.labels import NotedAs, note_labels
 from backmarket.resources import Column, Lines, Resource, Row
+from backmarket.upkeep.erasure import keep_erased, mark_erased
 
 
 @dataclass(slots=True)

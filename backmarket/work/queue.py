@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from backmarket.connections.keys import SEALED, SealedCredentials
+from backmarket.connections.credentials import SEALED, SealedCredentials
 from backmarket.database import Database, Transaction
 from backmarket.errors import LeaseLost
 from backmarket.messages import NUDGE_SECONDS, Nudge

@@ -12,14 +12,15 @@ from queue import Empty, SimpleQueue
 from time import monotonic, sleep
 from typing import Generic, Literal, TypeVar
 
-from backmarket import connections, work
+from backmarket import connections
 from backmarket.database import Transaction
 from backmarket.errors import LimiterUnavailable, Unauthorized
-from backmarket.fetching import PATIENCE
-from backmarket.leases import owner_name
 from backmarket.limits import Slot
 from backmarket.services import Services
-from backmarket.work import Work, WorkLease
+from backmarket.sync.leases import owner_name
+from backmarket.sync.page_fetcher import PATIENCE
+from backmarket.work import queue
+from backmarket.work.queue import Work, WorkLease
 
 TurnEnd = Literal["nothing_to_do", "done", "handed_on", "lease_lost"]
 """How a turn ended that has requests in flight."""
@@ -45,7 +46,7 @@ def take_lease(services: Services, organization_id: str, kind: Work) -> WorkLeas
     """
     settings = services.settings
     owner = owner_name(settings.process_name)
-    return work.take(services.database, organization_id, kind, owner=owner, seconds=settings.lease_seconds)
+    return queue.take(services.database, organization_id, kind, owner=owner, seconds=settings.lease_seconds)
 
 
 class Tenure:
@@ -80,7 +81,7 @@ class Tenure:
             LeaseLost: another took over, or the connection was changed: nothing was written.
         """
         with self.services.database.transaction() as transaction:
-            work.hold(transaction, self.lease, seconds=self.settings.lease_seconds + seconds)
+            queue.hold(transaction, self.lease, seconds=self.settings.lease_seconds + seconds)
             changed = change(transaction)
         self.held_at = monotonic()
         return changed

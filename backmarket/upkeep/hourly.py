@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from time import monotonic
 
-from backmarket import erasure, quota, retention
 from backmarket.bulk import keeping as bulk_jobs
 from backmarket.database import Database
+from backmarket.limits import sku_quota
 from backmarket.settings import Settings
+from backmarket.upkeep import erasure, partitions
 from backmarket.writes import keeping as writes
 
 INTERVAL_SECONDS = 3600
@@ -58,14 +59,14 @@ def run(database: Database, settings: Settings, *, seconds: float | None = None)
         settings: how long things are kept.
         seconds: after which it begins no new batch. None: as long as it takes.
     """
-    retained = retention.retain(
+    retained = partitions.retain(
         database, {"changes": settings.changes_retention_days, "sync_runs": settings.runs_retention_days}
     )
     until = None if seconds is None else monotonic() + seconds
     erased = erasure.erase_old(database, settings.personal_data_days, seconds=seconds)
     settled = writes.drop_settled(database, settings.writes_retention_days, seconds=_left(until))
     ended = bulk_jobs.drop_ended(database, settings.bulk_retention_days, seconds=_left(until))
-    quota.drop_free(database)
+    sku_quota.drop_free(database)
     return Upkeep(
         retained.made,
         retained.dropped,

@@ -21,10 +21,10 @@ from minio.error import S3Error
 from minio.signer import sign_v4_s3
 from minio.time import to_amz_date, utcnow
 
+from backmarket.bucket.errors import BucketGone, StrangeAnswer, error_for, refusals_told
+from backmarket.bucket.keys import LABELS
 from backmarket.bucket.objects import SHA256, Content, StoredObject, described, etag_of
-from backmarket.bucket.refusals import BucketGone, StrangeAnswer, error_for, refusals_told
 from backmarket.errors import InvalidArgument, SettingsError
-from backmarket.object_keys import LABELS
 from backmarket.settings import Settings, origin_of
 
 PAGE = 1000

@@ -16,8 +16,7 @@ from typing import Any, Literal
 
 import structlog
 
-from backmarket import checkpoints, connections, leases, missing
-from backmarket.checkpoints import Progress
+from backmarket import connections
 from backmarket.client import Credentials
 from backmarket.database import Transaction
 from backmarket.errors import (
@@ -35,19 +34,21 @@ from backmarket.errors import (
     Unauthorized,
     UsageError,
 )
-from backmarket.fetching import PATIENCE, Fetched, Fetcher
 from backmarket.labels import NotedAs, want_skipped
-from backmarket.leases import Lease
 from backmarket.messages import Nudge
-from backmarket.missing import Missing
 from backmarket.observability import telemetry
 from backmarket.observability.logs import place
 from backmarket.resources import RESOURCES, Page, Resource, Row
-from backmarket.revisits import reach_back
-from backmarket.rows import Compared, compare, write
 from backmarket.services import Services
-from backmarket.walk import Walk
-from backmarket.walkers import COME_AGAIN
+from backmarket.services.admission import COME_AGAIN
+from backmarket.sync import checkpoints, leases, removed_rows
+from backmarket.sync.checkpoints import Progress
+from backmarket.sync.leases import Lease
+from backmarket.sync.lookback import reach_back
+from backmarket.sync.page_fetcher import PATIENCE, Fetched, Fetcher
+from backmarket.sync.page_walk import Walk
+from backmarket.sync.removed_rows import Missing
+from backmarket.sync.upsert import Compared, compare, write
 
 BATCH_PAGES = 16
 """Pages stored in one transaction: a checkpoint at least every 800 orders."""
@@ -370,7 +371,7 @@ class _Sync:
         if self.walk.kind == "incremental":
             return Missing()
         accept = self.lease.accept_missing
-        return missing.find(transaction, self.resource, self.lease.organization_id, self.walk, accept_many=accept)
+        return removed_rows.find(transaction, self.resource, self.lease.organization_id, self.walk, accept_many=accept)
 
     def _end(self) -> TurnEnd:
         """The walk is over: look for the rows that it did not show, one by one, and finish."""
@@ -400,7 +401,7 @@ class _Sync:
             if row is not None:
                 self._write(transaction, self._compare_rows(transaction, [row]))
             else:
-                self.progress.removed += missing.mark_removed(
+                self.progress.removed += removed_rows.mark_removed(
                     transaction, self.resource, self.lease.organization_id, key
                 )
             self.walk.confirm(str(key))

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from threading import Lock
 from time import monotonic
 
+from backmarket.client.deadline import Clock, Resolver, TimedBackend, resolve
 from backmarket.client.origins import is_public
-from backmarket.client.timed import Clock, Resolver, TimedBackend, resolve
 
 KEEP_NAMES = 5.0
 """Seconds that the addresses of a name are believed; a new connection after that asks again."""

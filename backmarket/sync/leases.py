@@ -19,7 +19,7 @@ from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError, LeaseLost, NotAvailable
 from backmarket.messages import NUDGE_SECONDS, Nudge
 from backmarket.resources import Resource
-from backmarket.walk import Walk, WalkKind, restore
+from backmarket.sync.page_walk import Walk, WalkKind, restore
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 from backmarket.database import Transaction
 from backmarket.errors import BackMarketError
 from backmarket.resources import Resource
-from backmarket.walk import Walk
+from backmarket.sync.page_walk import Walk
 
 ALARM_SHARE = 0.05
 """Share of the stored rows that may be missing before nothing is marked."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from backmarket.broker import Broker
 from backmarket.database import SCHEMA_VERSION, Database
 from backmarket.errors import BackMarketError
+from backmarket.status.broker import Broker
 
 FIGURES = {
     "reachable": "Whether the service can be reached (1) or not (0)",

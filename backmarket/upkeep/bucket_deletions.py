@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from backmarket import stocktaking
 from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError, BucketUnavailable, SettingsError
+from backmarket.upkeep import bucket_reconcile
 
 if TYPE_CHECKING:
     from backmarket.services import Services
@@ -56,7 +56,7 @@ class _Deletion:
 
     id: int
     key: str
-    step: stocktaking.Step
+    step: bucket_reconcile.Step
     position: str
     requested_at: datetime
 
@@ -105,12 +105,12 @@ def _delete_page(services: Services, claimed: list[_Deletion]) -> int:
     """
     (first, *_) = claimed
     if not first.is_prefix:
-        found = stocktaking.delete_garbage(services.database, services.bucket, [each.key for each in claimed])
+        found = bucket_reconcile.delete_garbage(services.database, services.bucket, [each.key for each in claimed])
         _finish(services.database, claimed)
         return found.deleted
     before = max(first.requested_at, datetime.now(UTC) - timedelta(seconds=YOUNG_SECONDS))
-    here = stocktaking.Place(first.key, first.step, first.position)
-    place, found = stocktaking.look(services.database, services.bucket, here, before=before)
+    here = bucket_reconcile.Place(first.key, first.step, first.position)
+    place, found = bucket_reconcile.look(services.database, services.bucket, here, before=before)
     if place is None:
         _finish(services.database, claimed)
     else:

@@ -14,16 +14,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from backmarket.api_tasks import ActionStatus, TaskStatus
+    from backmarket.bulk.api_tasks import ActionStatus, TaskStatus
     from backmarket.bulk.handle import BulkHandle, BulkSyncOutcome
     from backmarket.bulk.reports import ReportLine
-    from backmarket.bulk.submitting import FileCheck
+    from backmarket.bulk.submit import FileCheck
     from backmarket.changes import Change, Changes, ChangesMissed
     from backmarket.client.api import BackMarketClient, create_backmarket_client
     from backmarket.client.arguments import Attachment
     from backmarket.errors import BackMarketError
     from backmarket.facade import BackMarket
-    from backmarket.labels.stored import Label, LabelState
+    from backmarket.labels.queries import Label, LabelState
     from backmarket.producer import Producer
     from backmarket.queries.listings import Grade, Listing, PublicationState
     from backmarket.queries.orders import Order, OrderLine, OrderLineState, OrderState
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from backmarket.status.throttled import Waiting
     from backmarket.sync.schedule import ScheduleEntry
     from backmarket.writes.handle import WriteHandle, WriteOutcome
-    from backmarket.writes.write import Write, WriteState
+    from backmarket.writes.models import Write, WriteState
 
 _HOMES = {
-    "ActionStatus": "api_tasks",
+    "ActionStatus": "bulk.api_tasks",
     "Attachment": "client.arguments",
     "BackMarket": "facade",
     "BackMarketClient": "client.api",
@@ -48,10 +48,10 @@ _HOMES = {
     "Changes": "changes",
     "ChangesMissed": "changes.feed",
     "Delivery": "queries.shipments",
-    "FileCheck": "bulk.submitting",
+    "FileCheck": "bulk.submit",
     "Grade": "queries.listings",
-    "Label": "labels.stored",
-    "LabelState": "labels.stored",
+    "Label": "labels.queries",
+    "LabelState": "labels.queries",
     "LagSample": "status.lag_history",
     "Listing": "queries.listings",
     "Order": "queries.orders",
@@ -66,12 +66,12 @@ _HOMES = {
     "Return": "queries.shipments",
     "ScheduleEntry": "sync.schedule",
     "StoredLabel": "queries.shipments",
-    "TaskStatus": "api_tasks",
+    "TaskStatus": "bulk.api_tasks",
     "Waiting": "status.throttled",
-    "Write": "writes.write",
+    "Write": "writes.models",
     "WriteHandle": "writes.handle",
     "WriteOutcome": "writes.handle",
-    "WriteState": "writes.write",
+    "WriteState": "writes.models",
     "create_backmarket_client": "client.api",
 }
 

@@ -64,7 +64,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from backmarket.bulk.faults import Fault
+    from backmarket.bulk.csv_file.faults import Fault
 
 
 class BackMarketError(Exception):

@@ -20,8 +20,8 @@ from statistics import median
 from time import process_time, sleep
 
 from backmarket.fleet import CHECKOUT, Fleet, Pool
-from backmarket.sandbox.sellers import SellerSpec
 from backmarket.sandbox.server import SandboxServer
+from backmarket.sandbox.world.sellers import SellerSpec
 from backmarket.services import Services
 from backmarket.sync.requests import claim_due
 from bench.setting import SYNC_QUEUES, Setting, cpu_seconds, machine, setting, wait_until

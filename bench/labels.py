@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 from backmarket.fleet import Fleet
 from backmarket.messages import FETCH_LABELS, QUEUES, Nudge
 from backmarket.producer import Producer
-from backmarket.sandbox.sellers import SellerSpec
 from backmarket.sandbox.server import SandboxServer
+from backmarket.sandbox.world.sellers import SellerSpec
 from backmarket.services import Services
 from bench.setting import Setting, cpu_seconds, machine, setting, tree_cpu, wait_until, workers
 

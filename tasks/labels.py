@@ -6,8 +6,8 @@ import structlog
 from celery import shared_task
 
 from backmarket import messages, services
-from backmarket.labels.asking import want_all
-from backmarket.labels.turn import take_turn
+from backmarket.labels.engine import take_turn
+from backmarket.labels.requests import want_all
 from backmarket.observability import telemetry
 from tasks.base import BackMarketTask
 

@@ -14,12 +14,14 @@ from typing import Any
 from cryptography.fernet import Fernet
 
 from backmarket.bucket.keys import bulk_key
-from backmarket.bulk import cutting, jobs
-from backmarket.bulk.checking import check
+from backmarket.bulk import jobs
+from backmarket.bulk.csv_file.parts import Part as Cut
+from backmarket.bulk.csv_file.parts import cut
+from backmarket.bulk.csv_file.reader import open_source
+from backmarket.bulk.csv_file.validation import check
+from backmarket.bulk.engine.slice import Turn, run_turn
 from backmarket.bulk.jobs import Job, LineOutcome, Part, Submission
-from backmarket.bulk.reading import open_source
-from backmarket.bulk.turns import Turn, run_turn
-from backmarket.sandbox.remote import SandboxControl
+from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from tests.conftest import Bucket
 from tests.databases import empty
@@ -82,10 +84,10 @@ def submit(
 ) -> int:
     """Check, cut, store and submit some rows; gives the job's id."""
     original, canonical = as_csv(rows), io.BytesIO()
-    header, parts = "", list[cutting.Part]()
+    header, parts = "", list[Cut]()
     if rows:
         with open_source(io.BytesIO(original)) as source:
-            made = cutting.cut(check(source, locale=locale), canonical, part_lines=part_lines)
+            made = cut(check(source, locale=locale), canonical, part_lines=part_lines)
         header, parts = made.header.decode(), list(made)
     job_id = jobs.new_id(shop.services.database)
     text = canonical.getvalue()

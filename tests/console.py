@@ -17,7 +17,7 @@ from backmarket.console.access import passwords
 from backmarket.console.access.people import Role
 from backmarket.console.app import create_app
 from backmarket.embedded import Stack
-from backmarket.sandbox.remote import SandboxControl
+from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from tests.sellers import Shop
 

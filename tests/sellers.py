@@ -14,13 +14,13 @@ from backmarket import connections
 from backmarket.connections import Account
 from backmarket.database import Database
 from backmarket.resources import ORDERS, RESOURCES
-from backmarket.sandbox.remote import SandboxControl
+from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
 from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.sync import leases
-from backmarket.sync.requests import request_sync
 from backmarket.sync.engine import Turn, take_turn
 from backmarket.sync.leases import Lease
+from backmarket.sync.requests import request_sync
 
 
 @dataclass

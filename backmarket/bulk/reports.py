@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from backmarket.bucket.keys import bulk_key
 from backmarket.bulk import jobs
-from backmarket.bulk.cutting import DELIMITER, ENCODING, QUOTECHAR
+from backmarket.bulk.csv_file.parts import DELIMITER, ENCODING, QUOTECHAR
 from backmarket.bulk.rows import Job, Outcome
 from backmarket.errors import InvalidArgument, ObjectNotFound
 from backmarket.services import Services

@@ -15,9 +15,9 @@ from backmarket.errors import BackMarketError, BulkFileRefused
 from backmarket.facade import BackMarket
 from backmarket.queries.pagination import Page
 from backmarket.resources import RESOURCES
-from backmarket.sandbox.label_files import label_pdf
-from backmarket.sandbox.remote import SandboxControl
-from backmarket.sandbox.sellers import SellerSpec
+from backmarket.sandbox.api.label_files import label_pdf
+from backmarket.sandbox.control.client import SandboxControl
+from backmarket.sandbox.world.sellers import SellerSpec
 
 ALIVE = tuple(seller.name for seller in SELLERS if seller.name != DEAD)
 TOTALS = ("orders", "listings", "deliveries", "returns")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 from typing import Final
 
-from backmarket.sandbox.faults import FaultKind
-from backmarket.sandbox.sellers import SellerSpec
+from backmarket.sandbox.world.fault_rules import FaultKind
+from backmarket.sandbox.world.sellers import SellerSpec
 
 DEAD: Final = "closed-shop"
 """Its token was revoked."""

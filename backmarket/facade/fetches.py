@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from backmarket import api_tasks
-from backmarket.api_tasks import TaskStatus
+from backmarket.bulk import api_tasks
+from backmarket.bulk.api_tasks import TaskStatus
 from backmarket.facade.noun import Noun
 from backmarket.labels import NotedAs
 from backmarket.queries.listings import Listing

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from backmarket import work
 from backmarket.bucket.keys import bulk_prefix, invoices_prefix, labels_prefix
-from backmarket.bulk.ending import abandon
+from backmarket.bulk.completion import abandon
 from backmarket.connections.account import Account
 from backmarket.connections.connection import KEY_CLEARED, Connection, select
 from backmarket.connections.health import DUE_IN_TURN, NO_ERROR, forgive, lock

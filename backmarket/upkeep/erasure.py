@@ -21,7 +21,7 @@ from backmarket.database import Database, Transaction
 from backmarket.errors import UsageError
 from backmarket.resources import DELIVERIES, ORDERLINES, ORDERS, RETURNS, Lines, Resource, Row, blank, blank_object
 from backmarket.upkeep import bucket_deletions
-from backmarket.writes import keeping
+from backmarket.writes import retention
 
 BATCH = 500
 """Orders that are erased in one transaction, while the syncs of their organizations wait."""
@@ -176,7 +176,7 @@ def _erase(transaction: Transaction, orders: list[tuple[str, int]], *, days: int
         bucket_deletions.request(
             transaction, (label_key(organization, resource.name, key) for organization, key in gone)
         )
-    keeping.erase(transaction, orders)
+    retention.erase(transaction, orders)
     lines = _erase_rows(transaction, ORDERLINES, orders)
     found = _erase_rows(transaction, ORDERS, orders)
     return Erased(len(found), len(lines), *map(len, shipments))

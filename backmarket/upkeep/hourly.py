@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from time import monotonic
 
-from backmarket.bulk import keeping as bulk_jobs
+from backmarket.bulk import retention as bulk_jobs
 from backmarket.database import Database
 from backmarket.limits import sku_quota
 from backmarket.settings import Settings
 from backmarket.upkeep import erasure, partitions
-from backmarket.writes import keeping as writes
+from backmarket.writes import retention as writes
 
 INTERVAL_SECONDS = 3600
 """Between two upkeeps that beat starts."""

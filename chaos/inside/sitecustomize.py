@@ -23,7 +23,7 @@ SHORTEST, LONGEST = 0.2, 1.5
 messages.NUDGE_SECONDS = 6
 circuit_breaker.FIRST, circuit_breaker.LONGEST = 0.5, 1.5
 
-from backmarket.writes import policy as writes_policy  # noqa: E402
+from backmarket.writes.engine import retry_policy as writes_policy  # noqa: E402
 
 
 def _short(pause: Callable[..., float | None]) -> Callable[..., Any]:
@@ -41,11 +41,12 @@ writes_policy.rest_after = _short(writes_policy.rest_after)
 
 from backmarket import work  # noqa: E402
 from backmarket.bucket import client as bucket  # noqa: E402
-from backmarket.bulk import asking, fates, settling  # noqa: E402
-from backmarket.bulk import turns as bulk_turns  # noqa: E402
-from backmarket.labels import policy as labels_policy  # noqa: E402
-from backmarket.labels import turn as labels_turn  # noqa: E402
+from backmarket.bulk import transitions  # noqa: E402
+from backmarket.bulk.engine import requests, verify  # noqa: E402
+from backmarket.bulk.engine import slice as bulk_turns  # noqa: E402
 from backmarket.database import connection as database  # noqa: E402
+from backmarket.labels import engine as labels_turn  # noqa: E402
+from backmarket.labels import retry_policy as labels_policy  # noqa: E402
 from backmarket.limits import shared  # noqa: E402
 from backmarket.sync import engine, leases, upsert  # noqa: E402
 from backmarket.work import queue  # noqa: E402
@@ -53,8 +54,8 @@ from backmarket.work import queue  # noqa: E402
 engine._back_off = _short(engine._back_off)
 labels_policy.Again.pause = _short(labels_policy.Again.pause)
 labels_turn._pause_after = _short(labels_turn._pause_after)
-asking.LIMITER_AWAY = 1.0
-settling.AFTER_FAILURE = 1.0
+requests.LIMITER_AWAY = 1.0
+verify.AFTER_FAILURE = 1.0
 bulk_turns.GAVE_UP = 1.0
 bucket.READ_SECONDS = 3.0
 
@@ -97,7 +98,7 @@ def no_sentinel() -> None:
 
 def no_submitting() -> None:
     """A part that is being sent looks as if it was not."""
-    mark = fates.mark_submitting
+    mark = transitions.mark_submitting
 
     def unmarked(transaction: Any, part: Any, *args: Any, **kwargs: Any) -> bool:
         marked = mark(transaction, part, *args, **kwargs)
@@ -108,7 +109,7 @@ def no_submitting() -> None:
         )
         return marked
 
-    fates.mark_submitting = unmarked
+    transitions.mark_submitting = unmarked
 
 
 def no_outbox() -> None:

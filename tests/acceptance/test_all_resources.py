@@ -12,8 +12,8 @@ import pytest
 
 from backmarket.fleet import Fleet
 from backmarket.resources import RESOURCES
-from backmarket.sandbox.faults import FaultKind
 from backmarket.sandbox.server import SandboxServer
+from backmarket.sandbox.world.fault_rules import FaultKind
 from backmarket.settings import Settings
 from tests.sellers import Shop, environment, wait_until
 

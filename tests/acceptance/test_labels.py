@@ -13,10 +13,10 @@ import pytest
 
 from backmarket import BackMarket, LabelState
 from backmarket.fleet import Fleet
-from backmarket.labels.stored import Label
-from backmarket.sandbox.faults import FaultKind
-from backmarket.sandbox.label_files import label_pdf, large_pdf
+from backmarket.labels.queries import Label
+from backmarket.sandbox.api.label_files import label_pdf, large_pdf
 from backmarket.sandbox.server import SandboxServer
+from backmarket.sandbox.world.fault_rules import FaultKind
 from backmarket.settings import Settings
 from tests.gate import Gate, Reply
 from tests.sellers import Shop, environment, wait_until

@@ -12,7 +12,7 @@ import pytest
 from backmarket import BackMarket, OrderLineState, OrderState
 from backmarket.errors import ApiKeyMissing, ConnectionDisabled, ConnectionNotFound
 from backmarket.fleet import Fleet
-from backmarket.sandbox.label_files import label_pdf
+from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from tests.sellers import Shop, environment, wait_until

@@ -21,8 +21,8 @@ from backmarket.embedded import Stack
 from backmarket.embedded.ports import free_ports
 from backmarket.errors import WriteRefused
 from backmarket.fleet import POOLS, Fleet
-from backmarket.sandbox.faults import FaultKind
 from backmarket.sandbox.server import SandboxServer
+from backmarket.sandbox.world.fault_rules import FaultKind
 from backmarket.settings import Settings
 from tests.sellers import Shop, environment, wait_until
 

@@ -22,7 +22,7 @@ from backmarket.embedded import Stack
 from backmarket.embedded.ports import free_port
 from backmarket.fleet import CHECKOUT, Fleet
 from backmarket.resources import RESOURCES
-from backmarket.sandbox.remote import SandboxControl
+from backmarket.sandbox.control.client import SandboxControl
 from backmarket.sandbox.server import SandboxServer
 from backmarket.services import Services
 from backmarket.settings import Settings

@@ -13,7 +13,7 @@ import pytest
 from backmarket import BackMarket, LabelState
 from backmarket.bucket.keys import label_key
 from backmarket.fleet import Fleet, Pool
-from backmarket.sandbox.label_files import label_pdf
+from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from tests.sellers import Shop, environment, wait_until

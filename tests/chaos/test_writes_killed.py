@@ -17,7 +17,7 @@ from backmarket import BackMarket
 from backmarket.fleet import Fleet, Pool
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from backmarket.writes.write import WriteState
+from backmarket.writes.models import WriteState
 from tests.sellers import Shop, environment, wait_until
 
 ORG = "auth0|1"

@@ -17,7 +17,7 @@ from backmarket.demo.checks import DemoFailed, Shops
 from backmarket.demo.screen import Screen
 from backmarket.demo.sellers import DEAD, FAULTS, SELLERS
 from backmarket.facade import BackMarket
-from backmarket.sandbox.remote import SandboxControl
+from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
 from tests.compose import breaking, flower, scaling
 from tests.compose.engine import STAND_INS, build_images, engine, megabytes

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from backmarket.embedded import Stack
-from backmarket.sandbox.remote import SandboxControl
+from backmarket.sandbox.control.client import SandboxControl
 from backmarket.sandbox.server import SandboxServer
 from tests.databases import shared_database
 

@@ -13,14 +13,14 @@ import pytest
 
 from backmarket import connections, work
 from backmarket.bulk import jobs
+from backmarket.bulk.engine.slice import run_turn
 from backmarket.bulk.jobs import JobState, Outcome, PartState
-from backmarket.bulk.keeping import drop_ended
-from backmarket.bulk.turns import run_turn
+from backmarket.bulk.retention import drop_ended
 from backmarket.embedded import Stack
 from backmarket.errors import BulkJobNotFound, EnvironmentMismatch, InvalidArgument, RequestRefused
 from backmarket.limits import sku_quota
 from backmarket.messages import Nudge
-from backmarket.sandbox.remote import SandboxControl
+from backmarket.sandbox.control.client import SandboxControl
 from backmarket.upkeep import bucket_deletions
 from backmarket.upkeep.bucket_reconcile import delete_garbage
 from tests.bulk_files import hurry, job_of, lines_of, opened_shop, parts_of, run, settings_for, submit, turn

@@ -16,20 +16,20 @@ from typing import Any
 import pytest
 
 from backmarket.bulk import jobs
+from backmarket.bulk.engine.slice import run_turn
 from backmarket.bulk.jobs import JobState, Outcome, PartState
-from backmarket.bulk.turns import run_turn
 from backmarket.database import Database, Transaction
 from backmarket.errors import InvalidArgument
-from backmarket.sandbox.remote import SandboxControl
+from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
-from backmarket.writes.asking import SEND_WITHIN
+from backmarket.writes.engine.sender import SEND_WITHIN
 from tests.bulk_files import hurry, job_of, lines_of, opened_shop, parts_of, run, settings_for, submit, turn
 from tests.conftest import Bucket
 from tests.sellers import Shop, environment, wait_until
 
 Row = dict[str, Any]
 LINES = 12
-TURN = "import sys; from backmarket import services; from backmarket.bulk.turns import run_turn;"
+TURN = "import sys; from backmarket import services; from backmarket.bulk.engine.slice import run_turn;"
 PROGRAM = f"{TURN} print(run_turn(services.current(), sys.argv[1]).end)"
 
 

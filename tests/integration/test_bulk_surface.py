@@ -26,7 +26,7 @@ from typer.testing import CliRunner, Result
 
 from backmarket import BackMarket, connections
 from backmarket.bucket.keys import bulk_key, bulk_prefix
-from backmarket.bulk import reports, submitting
+from backmarket.bulk import reports, submit
 from backmarket.bulk.rows import JobState, Outcome
 from backmarket.cli.app import app
 from backmarket.embedded import Stack
@@ -43,7 +43,7 @@ from backmarket.errors import (
     WaitTimeout,
 )
 from backmarket.fleet import CHECKOUT
-from backmarket.sandbox.remote import SandboxControl
+from backmarket.sandbox.control.client import SandboxControl
 from tests.bulk_files import as_csv, opened_shop, run, settings_for, turn
 from tests.conftest import Bucket
 from tests.sellers import Shop, environment, wait_until
@@ -301,21 +301,21 @@ def upload(shop: Shop, key: str, text: str) -> None:
 
 def test_a_message_names_an_uploaded_file(shop: Shop, bm: BackMarket, org: str) -> None:
     upload(shop, "uploads/1/spring.csv", file_of(lines(shop, org, 4)))
-    job_id = submitting.submit_object(shop.services, org, "uploads/1/spring.csv", max_age=3600, locale=None)
-    again = submitting.submit_object(shop.services, org, "uploads/1/spring.csv", max_age=3600)
+    job_id = submit.submit_object(shop.services, org, "uploads/1/spring.csv", max_age=3600, locale=None)
+    again = submit.submit_object(shop.services, org, "uploads/1/spring.csv", max_age=3600)
     assert again == job_id, "a message may come twice"
     job = run(shop, org, job_id)
     assert (job.state, job.lines_done, job.file_name) == (JobState.DONE, 4, "spring.csv")
     assert job.expires_at is not None
     upload(shop, "uploads/1/spring.csv", file_of(lines(shop, org, 5)))
-    assert submitting.submit_object(shop.services, org, "uploads/1/spring.csv", max_age=3600) != job_id
+    assert submit.submit_object(shop.services, org, "uploads/1/spring.csv", max_age=3600) != job_id
 
 
 def test_an_uploaded_file_that_is_refused_is_a_failed_job(shop: Shop, bm: BackMarket, org: str) -> None:
     rows = lines(shop, org, 4)
     rows[1]["quantity"] = -1
     upload(shop, "uploads/bad.csv", file_of(rows))
-    job_id = submitting.submit_object(shop.services, org, "uploads/bad.csv", idempotency_key="bad")
+    job_id = submit.submit_object(shop.services, org, "uploads/bad.csv", idempotency_key="bad")
     job = bm.get_bulk_job(org, job_id)
     assert job is not None
     assert (job.state, job.error_code, job.lines, job.bad_lines) == (JobState.FAILED, "bulk_file_refused", 4, 1)
@@ -324,7 +324,7 @@ def test_an_uploaded_file_that_is_refused_is_a_failed_job(shop: Shop, bm: BackMa
         (line, row["sku"], Outcome.BAD if line == 3 else Outcome.NOT_SENT) for line, row in enumerate(rows, 2)
     ]
     upload(shop, "uploads/none.csv", "what;is;this\n")
-    headless = submitting.submit_object(shop.services, org, "uploads/none.csv")
+    headless = submit.submit_object(shop.services, org, "uploads/none.csv")
     assert [(each.line, each.outcome) for each in bm.get_bulk_handle(org, headless).report()] == [(1, Outcome.BAD)]
     turn(shop, org)
     assert bm.get_bulk_job(org, job_id).reported_at is not None  # type: ignore[union-attr]
@@ -356,7 +356,7 @@ def test_a_message_that_makes_no_sense_is_refused(
 ) -> None:
     upload(shop, "uploads/a.csv", "sku;quantity\nA;1\n")
     with pytest.raises(error):
-        submitting.submit_object(shop.services, org, key, **options)
+        submit.submit_object(shop.services, org, key, **options)
     assert rows_of(shop) == 0
 
 

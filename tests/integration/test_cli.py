@@ -27,7 +27,7 @@ from typer.testing import CliRunner, Result
 
 from backmarket.cli.app import app
 from backmarket.resources import RESOURCES
-from backmarket.sandbox.remote import SandboxControl
+from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import ENV_PREFIX, Settings
 from tests.sellers import Shop
 

@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from backmarket.cli.app import app
-from backmarket.labels.turn import take_turn
-from backmarket.sandbox.label_files import label_pdf
+from backmarket.labels.engine import take_turn
+from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from tests.sellers import Shop, environment

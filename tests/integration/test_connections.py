@@ -29,7 +29,7 @@ from backmarket.errors import (
     InvalidArgument,
     SettingsError,
 )
-from backmarket.sandbox.remote import SandboxControl
+from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
 from backmarket.settings import Settings
 from backmarket.sync.engine import Turn, take_turn

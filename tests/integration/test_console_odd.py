@@ -15,7 +15,7 @@ from backmarket import console
 from backmarket.console.app import _routes
 from backmarket.console.paths import segment
 from backmarket.embedded import Stack
-from backmarket.sandbox.remote import SandboxControl
+from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from tests.console import Visitor, console_settings, opened_shop
 from tests.sellers import Shop

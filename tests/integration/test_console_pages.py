@@ -21,11 +21,11 @@ from backmarket.console.live import Live
 from backmarket.console.paths import organization as at
 from backmarket.database import Database
 from backmarket.embedded import Stack
-from backmarket.labels.turn import take_turn as take_label_turn
+from backmarket.labels.engine import take_turn as take_label_turn
 from backmarket.queries.orders import OrderLineState, OrderState
-from backmarket.sandbox.label_files import label_pdf
+from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.sandbox.server import SandboxServer
-from backmarket.writes.turn import take_turn as take_write_turn
+from backmarket.writes.engine.slice import take_turn as take_write_turn
 from tests import bulk_files
 from tests.console import Visitor, console_settings, opened_shop, words
 from tests.sellers import Shop, wait_until

@@ -25,12 +25,12 @@ from backmarket.errors import (
     UnknownOutcome,
     WriteRefused,
 )
-from backmarket.sandbox.label_files import label_pdf
+from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from backmarket.writes.faults import InvalidWrite
-from backmarket.writes.turn import take_turn
-from backmarket.writes.write import WriteState
+from backmarket.writes.engine.slice import take_turn
+from backmarket.writes.models import WriteState
+from backmarket.writes.request.faults import InvalidWrite
 from tests.gate import Gate, Reply
 from tests.sellers import Shop
 

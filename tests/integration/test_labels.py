@@ -27,10 +27,10 @@ from backmarket.errors import (
     LabelUnavailable,
     WaitTimeout,
 )
-from backmarket.labels.asking import want_all
-from backmarket.labels.stored import Label
-from backmarket.labels.turn import Turn, take_turn
-from backmarket.sandbox.label_files import label_pdf
+from backmarket.labels.engine import Turn, take_turn
+from backmarket.labels.queries import Label
+from backmarket.labels.requests import want_all
+from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from tests.gate import Gate, Reply

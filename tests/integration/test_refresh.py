@@ -31,7 +31,7 @@ from backmarket.errors import (
     ServerError,
     Unauthorized,
 )
-from backmarket.sandbox.remote import SandboxControl
+from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from tests.databases import empty
 from tests.sellers import Shop, wait_until

@@ -19,21 +19,21 @@ from psycopg import sql
 from psycopg_pool import ConnectionPool
 from pydantic import SecretStr
 
-from backmarket.bulk.records import PartState
-from backmarket.bulk.turns import run_turn as run_bulk
+from backmarket.bulk.engine.slice import run_turn as run_bulk
+from backmarket.bulk.models import PartState
 from backmarket.database import Database, Transaction
 from backmarket.database.schema import apply_schema
 from backmarket.embedded import Stack
 from backmarket.errors import SchemaMissing, SettingsError
 from backmarket.facade import BackMarket
-from backmarket.labels.turn import take_turn as fetch_labels
+from backmarket.labels.engine import take_turn as fetch_labels
 from backmarket.resources import ORDERS, RESOURCES, parse_page
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.sync import leases
 from backmarket.sync.requests import claim_due
 from backmarket.sync.upsert import compare, store
-from backmarket.writes.turn import take_turn as send_writes
+from backmarket.writes.engine.slice import take_turn as send_writes
 from tests.sellers import Shop, wait_until
 
 OWNER, APPLICATION, STRANGER = "ordinary_owner", "host_application", "stranger"

@@ -25,7 +25,7 @@ from backmarket.embedded.ports import free_ports
 from backmarket.errors import InvalidArgument
 from backmarket.messages import NUDGE_SECONDS, SYNC_ORDERS, Nudge
 from backmarket.producer import Producer
-from backmarket.sandbox.remote import SandboxControl
+from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from backmarket.sync.engine import take_turn
 from backmarket.sync.requests import CLAIM, claim_due, request_sync

@@ -25,7 +25,7 @@ from backmarket.errors import (
     Unauthorized,
     WaitTimeout,
 )
-from backmarket.sandbox.remote import SandboxControl
+from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from backmarket.status.sync_status import SyncHandle, SyncOutcome
 from backmarket.sync.engine import Turn, take_turn

@@ -29,13 +29,13 @@ from backmarket.errors import (
     WriteNotFound,
     WriteRefused,
 )
-from backmarket.sandbox.remote import SandboxControl
+from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
-from backmarket.writes import asking
-from backmarket.writes.faults import InvalidWrite
+from backmarket.writes.engine import sender
+from backmarket.writes.engine.slice import Turn, send_now, take_turn
 from backmarket.writes.handle import WriteHandle, WriteOutcome
-from backmarket.writes.turn import Turn, send_now, take_turn
-from backmarket.writes.write import Write, WriteState
+from backmarket.writes.models import Write, WriteState
+from backmarket.writes.request.faults import InvalidWrite
 from tests.databases import empty
 from tests.sellers import Shop, wait_until
 
@@ -458,7 +458,7 @@ class TestRefusals:
         handle = accept(scene)
         scene.shop.restart(task_budget_seconds=0.2)
         with monkeypatch.context() as patch:
-            patch.setattr(asking, "SEND_WITHIN", -1.0)
+            patch.setattr(sender, "SEND_WITHIN", -1.0)
             scene.turn()
         assert (scene.write(handle).state, scene.asked("orders.update")) == (WriteState.PENDING, 0)
         assert scene.turn(later=True).succeeded == 1

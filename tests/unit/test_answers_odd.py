@@ -10,7 +10,7 @@ from typing import Any, cast
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from backmarket.bulk import remote_report
+from backmarket.bulk.engine import task_report
 from backmarket.client import Answer, check, retry_after
 from backmarket.client import operations as known
 from backmarket.client.answers import LONGEST_PAUSE
@@ -114,5 +114,5 @@ def test_any_pages_of_a_list_with_a_cursor(pages: list[dict[str, Any]]) -> None:
 @example("[" * 100_000, ["A"])
 @example({"A": {"errors": [{"message": float("nan")}, None, [[["x\ud800"]]]]}}, ["a"])
 def test_any_report_of_a_task(result: Any, skus: list[str]) -> None:
-    for reasons in remote_report.read(result, skus).values():
-        assert all(len(reason) <= remote_report.LONGEST and "\0" not in reason for reason in reasons)
+    for reasons in task_report.read(result, skus).values():
+        assert all(len(reason) <= task_report.LONGEST and "\0" not in reason for reason in reasons)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from backmarket.bulk.checking import Check, check
-from backmarket.bulk.columns import KNOWN, columns_for, currency_of
-from backmarket.bulk.faults import FAULTS_KEPT, Fault
-from backmarket.bulk.reading import open_source
-from backmarket.bulk.skus import SkuTable
+from backmarket.bulk.csv_file.columns import KNOWN, columns_for, currency_of
+from backmarket.bulk.csv_file.faults import FAULTS_KEPT, Fault
+from backmarket.bulk.csv_file.reader import open_source
+from backmarket.bulk.csv_file.skus import SkuTable
+from backmarket.bulk.csv_file.validation import Check, check
 from backmarket.client.endpoints import LOCALES
 from backmarket.errors import BulkFileRefused, InvalidArgument
 
@@ -273,7 +273,7 @@ def test_equal_places_in_the_table_are_no_equal_skus(monkeypatch: pytest.MonkeyP
         def digest(self) -> bytes:
             return self._digest
 
-    monkeypatch.setattr("backmarket.bulk.skus.blake2b", Crowded)
+    monkeypatch.setattr("backmarket.bulk.csv_file.skus.blake2b", Crowded)
     table = SkuTable()
     assert [table.note(str(number), number + 1, bad=False) for number in range(300)] == [None] * 300
     assert table.note("299", 0, bad=False) == (300, False)
@@ -281,9 +281,9 @@ def test_equal_places_in_the_table_are_no_equal_skus(monkeypatch: pytest.MonkeyP
 
 MEASURE = """
 import io, resource, sys, tempfile
-from backmarket.bulk.checking import check
-from backmarket.bulk.cutting import cut
-from backmarket.bulk.reading import open_source
+from backmarket.bulk.csv_file.validation import check
+from backmarket.bulk.csv_file.parts import cut
+from backmarket.bulk.csv_file.reader import open_source
 
 class Made(io.RawIOBase):
     def __init__(self, lines):

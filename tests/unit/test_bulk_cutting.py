@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from backmarket.bulk.checking import check
-from backmarket.bulk.cutting import FILE_LINES_LIMIT, Parts, cut, expected_duration, part_rows
-from backmarket.bulk.reading import open_source
+from backmarket.bulk.csv_file.parts import FILE_LINES_LIMIT, Parts, cut, expected_duration, part_rows
+from backmarket.bulk.csv_file.reader import open_source
+from backmarket.bulk.csv_file.validation import check
 from backmarket.errors import BulkFileRefused, InvalidArgument
 
 

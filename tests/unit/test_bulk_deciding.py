@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from backmarket.bulk.comparing import Members, Reading, compare, seen, wanted
-from backmarket.bulk.deciding import Verdict, arrived, unproven, verdict
-from backmarket.bulk.records import LineOutcome, Outcome, Part, PartState
+from backmarket.bulk.csv_file.comparison import Members, Reading, compare, seen, wanted
+from backmarket.bulk.engine.verdicts import Verdict, arrived, unproven, verdict
+from backmarket.bulk.models import LineOutcome, Outcome, Part, PartState
 
 R = Reading
 

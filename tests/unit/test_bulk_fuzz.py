@@ -7,14 +7,14 @@ from typing import Any, Literal
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from backmarket.bulk.checking import check
-from backmarket.bulk.columns import columns_for
-from backmarket.bulk.cutting import cut, part_rows
-from backmarket.bulk.dialect import Dialect
-from backmarket.bulk.reading import open_source
-from backmarket.bulk.skus import sku_key
+from backmarket.bulk.csv_file.columns import columns_for
+from backmarket.bulk.csv_file.dialect import Dialect
+from backmarket.bulk.csv_file.parts import cut, part_rows
+from backmarket.bulk.csv_file.reader import open_source
+from backmarket.bulk.csv_file.skus import sku_key
+from backmarket.bulk.csv_file.validation import check
 from backmarket.errors import BulkFileRefused
-from backmarket.writes.validation import listing_rules
+from backmarket.writes.request.validation import listing_rules
 
 COLUMNS = columns_for("fr-fr")
 

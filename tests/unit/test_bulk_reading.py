@@ -9,9 +9,9 @@ from typing import Literal
 
 import pytest
 
-from backmarket.bulk import reading
-from backmarket.bulk.dialect import ENCODINGS
-from backmarket.bulk.reading import RECORD_LONGEST, Broken, Record, open_source
+from backmarket.bulk.csv_file import reader
+from backmarket.bulk.csv_file.dialect import ENCODINGS
+from backmarket.bulk.csv_file.reader import RECORD_LONGEST, Broken, Record, open_source
 from backmarket.errors import BulkFileRefused, InvalidArgument
 
 
@@ -220,7 +220,7 @@ def test_a_line_without_an_end_is_not_held() -> None:
 
 
 def test_broken_quotes_without_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "PATIENCE", 10 * RECORD_LONGEST)
+    monkeypatch.setattr(reader, "PATIENCE", 10 * RECORD_LONGEST)
     records = read("sku;x\n" + 'a";"b\n' * 40_000)
     assert len(records) < 20
     assert all(isinstance(record, Broken) and record.astray for record in records[1:])

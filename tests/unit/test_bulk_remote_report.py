@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from backmarket.bulk.remote_report import LONGEST, NO_REASON, read
+from backmarket.bulk.engine.task_report import LONGEST, NO_REASON, read
 
 SKUS = ("A-1", "b 2", "77")
 OK: list[str] = []

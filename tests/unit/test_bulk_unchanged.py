@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backmarket.bulk.unchanged import unchanged
+from backmarket.bulk.csv_file.unchanged import unchanged
 
 LISTING: dict[str, Any] = {
     "sku": "A",

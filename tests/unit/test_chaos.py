@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from backmarket.sandbox import Fault, World
-from backmarket.sandbox.faults import FaultKind
+from backmarket.sandbox.world.fault_rules import FaultKind
 from chaos.faults import FAULTS
 from chaos.messages import _pushed, an_hour_late, jumbled
 from chaos.plots import bars, histogram

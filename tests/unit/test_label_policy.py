@@ -6,7 +6,7 @@ import pytest
 
 from backmarket import errors
 from backmarket.errors import BackMarketError
-from backmarket.labels.policy import Again, Never, Rest, fate_of
+from backmarket.labels.retry_policy import Again, Never, Rest, fate_of
 from backmarket.services.circuit_breaker import ASKING, LONGEST, TOLD_AGAIN, Outage
 
 

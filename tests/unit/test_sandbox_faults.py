@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from backmarket.sandbox import Fault, InProcessTransport, World
-from backmarket.sandbox.faults import FaultKind
-from backmarket.sandbox.statistics import statistics
+from backmarket.sandbox.control.statistics import statistics
+from backmarket.sandbox.world.fault_rules import FaultKind
 
 HEADERS = {"authorization": "Basic token", "user-agent": "BM-Test-Unit;test@example.com"}
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backmarket.sandbox import Assumptions, InProcessTransport, Settings, World
-from backmarket.sandbox.limits import Limits, Window
+from backmarket.sandbox.world.rate_limit import Limits, Window
 
 HEADERS = {"user-agent": "BM-Test-Unit;test@example.com"}
 moments = st.lists(st.integers(0, 400), max_size=120).map(lambda values: [value / 8 for value in sorted(values)])

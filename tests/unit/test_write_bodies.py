@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from backmarket.sandbox import InProcessTransport, World
-from backmarket.writes.bodies import Request, http_request
-from backmarket.writes.requests import UploadOrderInvoice
-from backmarket.writes.validation import update_listing, update_order, update_orderline, upload_order_invoice
+from backmarket.writes.request.http import Request, http_request
+from backmarket.writes.request.models import UploadOrderInvoice
+from backmarket.writes.request.validation import update_listing, update_order, update_orderline, upload_order_invoice
 from tests.contract.facts import faults, request_fields
 
 HEADERS = {"authorization": "Basic token", "user-agent": "BM-Test-Unit;test@example.com"}

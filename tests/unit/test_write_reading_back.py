@@ -13,10 +13,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from backmarket.sandbox import InProcessTransport, Settings, World
-from backmarket.writes.bodies import http_request
-from backmarket.writes.reading_back import REACHED, Verdict, compare, seen
-from backmarket.writes.requests import WriteRequest
-from backmarket.writes.validation import (
+from backmarket.writes.engine.verification import REACHED, Verdict, compare, seen
+from backmarket.writes.request.http import http_request
+from backmarket.writes.request.models import WriteRequest
+from backmarket.writes.request.validation import (
     NEXT_STATES,
     may_move,
     update_listing,

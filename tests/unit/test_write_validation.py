@@ -17,12 +17,12 @@ from backmarket.client.endpoints import LOCALES
 from backmarket.client.field_rules import currency_of
 from backmarket.errors import InvalidArgument
 from backmarket.queries.orders import OrderLineState
-from backmarket.sandbox.order_writes import NEXT_STATES as SANDBOX_STATES
-from backmarket.sandbox.people import MARKETS
-from backmarket.writes import validation
-from backmarket.writes.faults import InvalidWrite
-from backmarket.writes.requests import UpdateOrder, WriteRequest, as_json, from_json
-from backmarket.writes.validation import update_listing, update_order, update_orderline, upload_order_invoice
+from backmarket.sandbox.api.order_writes import NEXT_STATES as SANDBOX_STATES
+from backmarket.sandbox.world.people import MARKETS
+from backmarket.writes.request import validation
+from backmarket.writes.request.faults import InvalidWrite
+from backmarket.writes.request.models import UpdateOrder, WriteRequest, as_json, from_json
+from backmarket.writes.request.validation import update_listing, update_order, update_orderline, upload_order_invoice
 from tests.contract.facts import request_fields
 
 IMEI = "490154203237518"

@@ -19,10 +19,10 @@ from pathlib import Path
 from statistics import median
 from time import process_time, sleep
 
-from backmarket.fleet import CHECKOUT, Fleet, Pool
 from backmarket.sandbox.server import SandboxServer
 from backmarket.sandbox.world.sellers import SellerSpec
 from backmarket.services import Services
+from backmarket.standalone.fleet import CHECKOUT, Fleet, Pool
 from backmarket.sync.requests import claim_due
 from bench.setting import SYNC_QUEUES, Setting, cpu_seconds, machine, setting, wait_until
 

@@ -21,12 +21,12 @@ from pydantic import SecretStr
 from backmarket import BackMarket
 from backmarket.database.encryption import Vault
 from backmarket.database.schema import schema_text
-from backmarket.embedded import Stack, home, postgres_user
-from backmarket.fleet import Fleet, Pool
 from backmarket.messages import QUEUES
 from backmarket.sandbox import SandboxControl
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.standalone.embedded import Stack, home, postgres_user
+from backmarket.standalone.fleet import Fleet, Pool
 from chaos import clocks
 
 ROLE: Final = "chaos_workers"

@@ -20,9 +20,9 @@ from cryptography.fernet import Fernet
 from minio import Minio
 from minio.deleteobjects import DeleteObject
 
-from backmarket.embedded import Stack
-from backmarket.embedded.processes import Server
 from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.standalone.embedded import Stack
+from backmarket.standalone.embedded.processes import Server
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
 TEMPLATE = "backmarket_template"

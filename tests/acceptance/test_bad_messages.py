@@ -12,14 +12,14 @@ import pytest
 import redis
 
 from backmarket import BackMarket
-from backmarket.fleet import Fleet
 from backmarket.messages import DISPATCH, FETCH_LABELS, QUEUES, SYNC_ORDERS
 from backmarket.resources import RESOURCES
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.bad_messages import broken, unfit
-from tests.bulk_files import as_csv
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.fleet import Fleet
+from tests.support.bad_messages import broken, unfit
+from tests.support.bulk_files import as_csv
+from tests.support.sellers import Shop, environment, wait_until
 
 ORG = "auth0|1"
 

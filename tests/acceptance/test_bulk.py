@@ -13,13 +13,13 @@ from celery import Celery
 
 from backmarket import BackMarket
 from backmarket.bulk import reports
-from backmarket.embedded import Stack
-from backmarket.fleet import Fleet, Pool
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.bulk_files import as_csv
-from tests.large_file import LIMIT, LINES, REFUSED, LargeFile
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.embedded import Stack
+from backmarket.standalone.fleet import Fleet, Pool
+from tests.support.bulk_files import as_csv
+from tests.support.large_file import LIMIT, LINES, REFUSED, LargeFile
+from tests.support.sellers import Shop, environment, wait_until
 
 ORG = "auth0|1"
 MANY = 200

@@ -21,13 +21,13 @@ import pytest
 import redis
 from cryptography.fernet import Fernet
 
-from backmarket.embedded import Stack
-from backmarket.embedded.ports import free_ports
-from backmarket.fleet import CHECKOUT, Fleet, Pool
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.databases import shared_database
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.embedded import Stack
+from backmarket.standalone.embedded.ports import free_ports
+from backmarket.standalone.fleet import CHECKOUT, Fleet, Pool
+from tests.support.databases import shared_database
+from tests.support.sellers import Shop, environment, wait_until
 
 EXAMPLES = CHECKOUT / "examples"
 LOGIN = "examples_shop"

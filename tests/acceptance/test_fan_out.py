@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from backmarket import connections
-from backmarket.fleet import Fleet, Pool
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.fleet import Fleet, Pool
+from tests.support.sellers import Shop, environment, wait_until
 
 DISPATCH = Pool("dispatch", ("dispatch",), 1)
 

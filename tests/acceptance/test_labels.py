@@ -12,14 +12,14 @@ import psutil
 import pytest
 
 from backmarket import BackMarket, LabelState
-from backmarket.fleet import Fleet
 from backmarket.labels.queries import Label
 from backmarket.sandbox.api.label_files import label_pdf, large_pdf
 from backmarket.sandbox.server import SandboxServer
 from backmarket.sandbox.world.fault_rules import FaultKind
 from backmarket.settings import Settings
-from tests.gate import Gate, Reply
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.fleet import Fleet
+from tests.support.gate import Gate, Reply
+from tests.support.sellers import Shop, environment, wait_until
 
 ORG = "auth0|1"
 LARGE = 200_000_000

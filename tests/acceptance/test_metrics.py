@@ -12,8 +12,8 @@ from pathlib import Path
 
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.exporter import NAMES, scrape, telling_fleet, values
-from tests.sellers import Shop, environment, wait_until
+from tests.support.exporter import NAMES, scrape, telling_fleet, values
+from tests.support.sellers import Shop, environment, wait_until
 
 ORG = "auth0|a-shop-of-somebody"
 ALL = ("orders", "listings", "deliveries", "returns")

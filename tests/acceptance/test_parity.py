@@ -11,11 +11,11 @@ import pytest
 
 from backmarket import BackMarket, OrderLineState, OrderState
 from backmarket.errors import ApiKeyMissing, ConnectionDisabled, ConnectionNotFound
-from backmarket.fleet import Fleet
 from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.fleet import Fleet
+from tests.support.sellers import Shop, environment, wait_until
 
 ORG, TOKEN = "auth0|1", "token-of-the-seller"
 

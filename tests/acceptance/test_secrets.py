@@ -17,14 +17,14 @@ import pytest
 import redis
 
 from backmarket import BackMarket
-from backmarket.embedded import Stack
-from backmarket.embedded.ports import free_ports
 from backmarket.errors import WriteRefused
-from backmarket.fleet import POOLS, Fleet
 from backmarket.sandbox.server import SandboxServer
 from backmarket.sandbox.world.fault_rules import FaultKind
 from backmarket.settings import Settings
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.embedded import Stack
+from backmarket.standalone.embedded.ports import free_ports
+from backmarket.standalone.fleet import POOLS, Fleet
+from tests.support.sellers import Shop, environment, wait_until
 
 WELL: tuple[FaultKind | None, ...] = (None, "nul_characters", "unknown_fields", "unknown_states", "nulls")
 AILING: tuple[FaultKind, ...] = (

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from backmarket import BackMarket
 from backmarket.cli.app import app
-from backmarket.fleet import Fleet, Pool
 from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.fleet import Fleet, Pool
+from tests.support.sellers import Shop, environment, wait_until
 
 ORG = "auth0|1"
 WINDOW = 4.0

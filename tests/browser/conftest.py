@@ -18,16 +18,16 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from backmarket import BackMarket
 from backmarket.console.access import passwords
-from backmarket.embedded import Stack
-from backmarket.embedded.ports import free_port
-from backmarket.fleet import CHECKOUT, Fleet
 from backmarket.resources import RESOURCES
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.sandbox.server import SandboxServer
 from backmarket.services import Services
 from backmarket.settings import Settings
-from backmarket.up.console import Console
-from tests.sellers import environment, wait_until
+from backmarket.standalone.embedded import Stack
+from backmarket.standalone.embedded.ports import free_port
+from backmarket.standalone.fleet import CHECKOUT, Fleet
+from backmarket.standalone.up.console import Console
+from tests.support.sellers import environment, wait_until
 
 ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

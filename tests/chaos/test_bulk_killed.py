@@ -13,11 +13,11 @@ import pytest
 import redis
 
 from backmarket import BackMarket
-from backmarket.fleet import Fleet, Pool
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.large_file import LIMIT, LINES, WINDOW, LargeFile
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.fleet import Fleet, Pool
+from tests.support.large_file import LIMIT, LINES, WINDOW, LargeFile
+from tests.support.sellers import Shop, environment, wait_until
 
 ORG = "auth0|1"
 BETWEEN_KILLS = 3.0

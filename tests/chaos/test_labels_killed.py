@@ -12,11 +12,11 @@ import pytest
 
 from backmarket import BackMarket, LabelState
 from backmarket.bucket.keys import label_key
-from backmarket.fleet import Fleet, Pool
 from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.fleet import Fleet, Pool
+from tests.support.sellers import Shop, environment, wait_until
 
 ORG = "auth0|1"
 LEASE = 3.0

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from backmarket import BackMarket
-from backmarket.fleet import Fleet, Pool
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
+from backmarket.standalone.fleet import Fleet, Pool
 from backmarket.writes.models import WriteState
-from tests.sellers import Shop, environment, wait_until
+from tests.support.sellers import Shop, environment, wait_until
 
 ORG = "auth0|1"
 ORDERS = 40

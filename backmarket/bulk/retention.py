@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from time import monotonic
 
+from backmarket.bucket import deletion_queue
 from backmarket.database import Database
-from backmarket.upkeep import bucket_deletions
 
 BATCH = 20
 """Jobs that are dropped in one transaction; each may have thousands of parts."""
@@ -40,7 +40,7 @@ def drop_ended(database: Database, days: int, *, seconds: float | None = None) -
             return Dropped(total, more=True)
         with database.transaction() as transaction:
             gone = transaction.execute(_DROP, {"days": days, "limit": BATCH}).fetchall()
-            bucket_deletions.request(transaction, (prefix for (prefix,) in gone))
+            deletion_queue.request(transaction, (prefix for (prefix,) in gone))
         total += len(gone)
         if len(gone) < BATCH:
             break

@@ -12,8 +12,8 @@ from backmarket.changes.feed import (
     get_changes,
     get_cursor,
     get_history,
-    watch,
 )
+from backmarket.changes.follow import watch
 
 __all__ = [
     "CHANNEL",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from backmarket.status import SyncStatus
-    from backmarket.status.sync_status import SyncHandle
+    from backmarket.sync.handle import SyncHandle
 
 _PAUSE: Final = 0.5
 """Seconds between two looks."""

@@ -7,7 +7,7 @@ from typing import TypedDict, Unpack
 from backmarket import connections, status
 from backmarket.connections import Account, Connection
 from backmarket.facade.noun import Noun
-from backmarket.organizations import check
+from backmarket.organizations import check, lifecycle
 from backmarket.organizations.check import ConnectionCheck
 from backmarket.status import ConnectionStatus, overview
 
@@ -50,7 +50,7 @@ class Connections(Noun):
             InvalidArgument: a value that can't be used, or the market changes while rows exist.
         """
         account = Account(organization_id, api_key, environment, region, locale, base_url)
-        return connections.upsert(
+        return lifecycle.upsert(
             self._services.database, self._services.vault, self._services.settings, account, discard_rows=discard_rows
         )
 
@@ -69,7 +69,7 @@ class Connections(Noun):
             ApiKeyMissing: its key was cleared.
             InvalidArgument: a value that can't be used, or the market changes while rows exist.
         """
-        return connections.change(
+        return lifecycle.change(
             self._services.database,
             self._services.vault,
             self._services.settings,
@@ -126,7 +126,7 @@ class Connections(Noun):
         Raises:
             ConnectionNotFound: there is none.
         """
-        return connections.disable(self._services.database, organization_id, clear_api_key=clear_api_key)
+        return lifecycle.disable(self._services.database, organization_id, clear_api_key=clear_api_key)
 
     def reconnect(self, organization_id: str) -> Connection:
         """Ask this account again, at once.
@@ -135,7 +135,7 @@ class Connections(Noun):
             ConnectionNotFound: there is none.
             ApiKeyMissing: its key was cleared.
         """
-        return connections.enable(self._services.database, organization_id)
+        return lifecycle.enable(self._services.database, organization_id)
 
     def remove_connection(self, organization_id: str) -> int:
         """Remove an organization with everything that is stored for it.
@@ -146,7 +146,7 @@ class Connections(Noun):
         Raises:
             ConnectionNotFound: there is none.
         """
-        return connections.remove(self._services.database, organization_id)
+        return lifecycle.remove(self._services.database, organization_id)
 
     def rotate_keys(self) -> int:
         """Encrypt every stored API key with the first of `SECRET_KEYS`; returns how many."""

@@ -7,12 +7,12 @@ from uuid import UUID
 from backmarket.bulk import api_tasks
 from backmarket.bulk.api_tasks import TaskStatus
 from backmarket.facade.noun import Noun
-from backmarket.labels import NotedAs
 from backmarket.queries.listings import Listing
 from backmarket.queries.orders import Order
 from backmarket.queries.shipments import Delivery, Return
 from backmarket.sync import fetch_one
 from backmarket.sync.fetch_one import Question
+from backmarket.sync.label_register import NotedAs
 
 
 class Fetches(Noun):

@@ -10,9 +10,9 @@ from backmarket.messages import Nudge
 from backmarket.status import SyncStatus, lag_history, overview, throttled
 from backmarket.status.lag_history import LagSample
 from backmarket.status.overview import Overview
-from backmarket.status.sync_status import SyncHandle
 from backmarket.status.throttled import Waiting
 from backmarket.sync import requests, schedule
+from backmarket.sync.handle import SyncHandle
 from backmarket.sync.schedule import ScheduleEntry
 
 

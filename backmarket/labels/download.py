@@ -11,10 +11,10 @@ import structlog
 from backmarket.bucket.keys import label_key
 from backmarket.client import Credentials, Downloads, Origins
 from backmarket.client.origins import own_place, place_of
+from backmarket.client.rate_limited import PATIENCE
 from backmarket.errors import BackMarketError, Crashed, NetworkError
 from backmarket.limits import Limiter, Slot, wait_for_slot
 from backmarket.observability.logs import place
-from backmarket.sync.page_fetcher import PATIENCE
 
 if TYPE_CHECKING:
     from backmarket.bucket import Bucket  # 0.2 s that only some processes need

@@ -7,11 +7,11 @@ from time import monotonic
 
 from backmarket import connections
 from backmarket.client import check
+from backmarket.client.rate_limited import send
 from backmarket.errors import BackMarketError, Unauthorized
 from backmarket.limits import wait_for_slot
 from backmarket.resources import ORDERS, parse_page
 from backmarket.services import Services
-from backmarket.sync.page_fetcher import send
 
 
 @dataclass(frozen=True, slots=True)

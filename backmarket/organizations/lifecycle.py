@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from backmarket import work
+from backmarket.bucket import deletion_queue
 from backmarket.bucket.keys import bulk_prefix, invoices_prefix, labels_prefix
 from backmarket.bulk.completion import abandon
 from backmarket.connections.account import Account
@@ -16,7 +17,6 @@ from backmarket.errors import ApiKeyMissing, InvalidArgument, MarketLeft
 from backmarket.limits import account_name
 from backmarket.resources import RESOURCES
 from backmarket.settings import Settings
-from backmarket.upkeep import bucket_deletions
 
 _PARTS = ("environment", "region", "locale", "base_url")
 COPIES = ("orders", "orderlines", "listings", "deliveries", "returns")
@@ -205,7 +205,7 @@ def remove(database: Database, organization_id: str) -> int:
         transaction.execute("DELETE FROM backmarket.changes WHERE organization_id = %s", (organization_id,))
         transaction.execute("DELETE FROM backmarket.api_writes WHERE organization_id = %s", (organization_id,))
         if transaction.execute(_DELETE_BULK, (organization_id,)).rowcount:
-            bucket_deletions.request(transaction, (bulk_prefix(organization_id),))
+            deletion_queue.request(transaction, (bulk_prefix(organization_id),))
         return removed
 
 
@@ -243,7 +243,7 @@ def _market_left() -> MarketLeft:
 
 def _discard(transaction: Transaction, organization_id: str) -> int:
     if transaction.execute(_HAS_OBJECTS, {"organization": organization_id}).fetchone() == (True,):
-        bucket_deletions.request(transaction, (labels_prefix(organization_id), invoices_prefix(organization_id)))
+        deletion_queue.request(transaction, (labels_prefix(organization_id), invoices_prefix(organization_id)))
     transaction.execute("DELETE FROM backmarket.labels WHERE organization_id = %s", (organization_id,))
     return sum(
         transaction.execute(f"DELETE FROM backmarket.{table} WHERE organization_id = %s", (organization_id,)).rowcount

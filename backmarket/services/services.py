@@ -19,8 +19,8 @@ from backmarket.limits import Limiter, shared_limiter
 from backmarket.producer import Producer
 from backmarket.services.admission import Walkers
 from backmarket.services.circuit_breaker import Outage
+from backmarket.services.request_threads import Seats
 from backmarket.settings import Settings, load_settings
-from backmarket.sync.page_fetcher import Seats
 
 if TYPE_CHECKING:
     from backmarket.bucket import Bucket

@@ -18,6 +18,7 @@ import structlog
 
 from backmarket import connections
 from backmarket.client import Credentials
+from backmarket.client.rate_limited import PATIENCE
 from backmarket.database import Transaction
 from backmarket.errors import (
     BackMarketError,
@@ -34,7 +35,6 @@ from backmarket.errors import (
     Unauthorized,
     UsageError,
 )
-from backmarket.labels import NotedAs, want_skipped
 from backmarket.messages import Nudge
 from backmarket.observability import telemetry
 from backmarket.observability.logs import place
@@ -43,12 +43,14 @@ from backmarket.services import Services
 from backmarket.services.admission import COME_AGAIN
 from backmarket.sync import checkpoints, leases, removed_rows
 from backmarket.sync.checkpoints import Progress
+from backmarket.sync.label_register import NotedAs, want_skipped
 from backmarket.sync.leases import Lease
 from backmarket.sync.lookback import reach_back
-from backmarket.sync.page_fetcher import PATIENCE, Fetched, Fetcher
+from backmarket.sync.page_fetcher import Fetched, Fetcher
 from backmarket.sync.page_walk import Walk
 from backmarket.sync.removed_rows import Missing
 from backmarket.sync.upsert import Compared, compare, write
+from backmarket.work import queue
 
 BATCH_PAGES = 16
 """Pages stored in one transaction: a checkpoint at least every 800 orders."""
@@ -238,7 +240,7 @@ class _Sync:
         claimed = leases.claim(
             self.services.database,
             self.lease,
-            owner=leases.owner_name(self.settings.process_name),
+            owner=queue.owner_name(self.settings.process_name),
             seconds=self.settings.lease_seconds,
         )
         if claimed is None:

@@ -20,13 +20,13 @@ from backmarket.errors import (
     TerminalError,
     Unauthorized,
 )
-from backmarket.labels import NotedAs, want_skipped
 from backmarket.queries.listings import STORED_LISTINGS, Listing, listing_key
 from backmarket.queries.orders import STORED_ORDERS, Order
 from backmarket.queries.pagination import Stored
 from backmarket.queries.shipments import STORED_DELIVERIES, STORED_RETURNS, Delivery, Return
 from backmarket.resources import DELIVERIES, LISTINGS, ORDERS, RETURNS, Resource, Row
 from backmarket.services import Services
+from backmarket.sync.label_register import NotedAs, want_skipped
 from backmarket.sync.page_fetcher import Fetcher
 from backmarket.sync.upsert import store
 

@@ -7,8 +7,6 @@ question to the API needs no lease: it ends in one write, which succeeds only if
 
 from __future__ import annotations
 
-import os
-import threading
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -272,11 +270,6 @@ def fail(transaction: Transaction, lease: Lease, error: BackMarketError, *, paus
             "available": not isinstance(error, NotAvailable),
         },
     )
-
-
-def owner_name(host: str) -> str:
-    """A name by which a person finds the process and the thread that hold a lease."""
-    return f"{host}:{os.getpid()}:{threading.get_ident()}"
 
 
 def _fenced(transaction: Transaction, lease: Lease, assignments: str, values: dict[str, object]) -> None:

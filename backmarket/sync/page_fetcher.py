@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextvars import copy_context
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic, sleep
-from typing import TypeVar
 from urllib.parse import quote
 
-from backmarket.client import Answer, Credentials, Transport, check, retry_after
-from backmarket.errors import BackMarketError, BrokenAnswer, NetworkError, NotFound, RateLimited, TransientError
+from backmarket.client import Answer, Credentials, Transport, check
+from backmarket.client.rate_limited import PATIENCE, send
+from backmarket.errors import BackMarketError, NotFound, RateLimited, TransientError
 from backmarket.limits import Limiter, Slot, wait_for_slot
 from backmarket.observability import telemetry
 from backmarket.resources import Page, Resource, Row, parse_object, parse_page
-
-T = TypeVar("T")
+from backmarket.services.request_threads import Seats
 
 TRIES = 4
 """Times that one page is asked for in one turn, before the run fails and backs off."""
-
-PATIENCE = 2.0
-"""Seconds that a turn waits for the limiter; a longer wait is spent outside, with the turn handed on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,51 +30,6 @@ class Fetched:
     page: Page | None
     answer: Answer | None
     error: BackMarketError | None
-
-
-class Seats:
-    """The threads that fetch, and who may use them: a request is sent at once when its slot is taken.
-
-    Args:
-        threads: how many.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
-        self._free = threads
-        self._changed = threading.Condition()
-
-    def take(self, want: int, *, patience: float) -> int:
-        """Reserve up to `want` threads.
-
-        Args:
-            want: at least 1.
-            patience: seconds to wait for the first one.
-
-        Returns:
-            How many were free; each is ended with `submit` or `leave`.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._free > 0, timeout=patience)
-            taken = min(want, self._free)
-            self._free -= taken
-            return taken
-
-    def leave(self, count: int) -> None:
-        """Give reserved threads back."""
-        with self._changed:
-            self._free += count
-            self._changed.notify(count)
-
-    def submit(self, fetch: Callable[[], T]) -> Future[T]:
-        """Run something on a reserved thread, which is free again afterwards."""
-        future = self._pool.submit(copy_context().run, fetch)  # log lines there name the organization, too
-        future.add_done_callback(lambda _: self.leave(1))
-        return future
-
-    def close(self) -> None:
-        """End the threads when what they do is done."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass
@@ -261,44 +210,6 @@ class Fetcher:
 
     def _send(self, path: str, parameters: Sequence[tuple[str, str]], slot: Slot) -> Answer:
         return send(self.transport, self.limiter, self.credentials, slot, path, parameters)
-
-
-def send(
-    transport: Transport,
-    limiter: Limiter,
-    credentials: Credentials,
-    slot: Slot,
-    path: str,
-    parameters: Sequence[tuple[str, str]] = (),
-) -> Answer:
-    """One question, and the truth about its slot; see `with_slot`."""
-    return with_slot(limiter, slot, partial(transport.get, credentials, path, parameters))
-
-
-def with_slot(limiter: Limiter, slot: Slot, request: Callable[[], Answer]) -> Answer:
-    """One request, and the truth about its slot: the limiter hears what became of it.
-
-    Raises:
-        NetworkError, BrokenAnswer: see `Transport.send`.
-    """
-    try:
-        answer = request()
-    except NetworkError as error:
-        match error.arrival:
-            case "never":
-                limiter.give_back([slot])
-            case "past":
-                limiter.settle([slot])
-            case "open":
-                pass  # the slot is held until the request can't arrive any more
-        raise
-    except BrokenAnswer:
-        limiter.settle([slot])
-        raise
-    limiter.settle([slot])
-    if answer.status == 429:
-        limiter.refused(slot.account, retry_after(answer))
-    return answer
 
 
 def _pause_before(attempt: int) -> float:

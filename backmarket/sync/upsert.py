@@ -16,9 +16,9 @@ from psycopg import sql
 
 from backmarket.database import SCHEMA_VERSION, Transaction, savepoint
 from backmarket.errors import InvalidArgument
-from backmarket.labels import NotedAs, note_labels
 from backmarket.resources import Column, Lines, Resource, Row
-from backmarket.upkeep.erasure import keep_erased, mark_erased
+from backmarket.sync.erased_rows import keep_erased, mark_erased
+from backmarket.sync.label_register import NotedAs, note_labels
 
 
 @dataclass(slots=True)

@@ -7,7 +7,6 @@ have been connected again meanwhile: what a row refers to stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from backmarket.database import Database, Transaction
+from backmarket.database import Database
 from backmarket.errors import BackMarketError, BucketUnavailable, SettingsError
 from backmarket.upkeep import bucket_reconcile
 
@@ -63,18 +62,6 @@ class _Deletion:
     @property
     def is_prefix(self) -> bool:
         return self.key.endswith("/")
-
-
-def request(transaction: Transaction, keys: Iterable[str]) -> None:
-    """Write down that objects are to be deleted, unless a row refers to them.
-
-    Args:
-        transaction: the one that makes them garbage.
-        keys: of objects, or what keys begin with, which ends in a slash.
-    """
-    transaction.execute(
-        "INSERT INTO backmarket.bucket_deletions (object_key) SELECT unnest(%s::text[])", (sorted(set(keys)),)
-    )
 
 
 def work_off(services: Services, *, seconds: float | None = None) -> Deleted:

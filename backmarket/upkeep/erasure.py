@@ -15,19 +15,17 @@ from typing import Any
 
 from psycopg import sql
 
+from backmarket.bucket import deletion_queue
 from backmarket.bucket.keys import label_key
 from backmarket.connections import get
 from backmarket.database import Database, Transaction
 from backmarket.errors import UsageError
-from backmarket.resources import DELIVERIES, ORDERLINES, ORDERS, RETURNS, Lines, Resource, Row, blank, blank_object
-from backmarket.upkeep import bucket_deletions
+from backmarket.resources import ORDERLINES, ORDERS, Lines, Resource, blank_object
+from backmarket.sync.erased_rows import SHIPMENTS
 from backmarket.writes import retention
 
 BATCH = 500
 """Orders that are erased in one transaction, while the syncs of their organizations wait."""
-
-SHIPMENTS = (DELIVERIES, RETURNS)
-"""What belongs to an order and is listed by itself."""
 
 
 class OrderNotStored(UsageError):
@@ -115,48 +113,6 @@ def erase_old(database: Database, days: int, *, seconds: float | None = None) ->
     return ErasedOld(total)
 
 
-def keep_erased(
-    transaction: Transaction, resource: Resource, organization_id: str, rows: list[Row], erased: set[Any]
-) -> tuple[list[Row], list[Any]]:
-    """Take the personal data out of rows that were erased, or belong to an erased order, before they are stored.
-
-    Args:
-        transaction: the one that stores them; it holds the lease, which erasing waits for.
-        resource: whose rows.
-        organization_id: whose.
-        rows: as they came.
-        erased: the keys of those that are stored, and were erased.
-
-    Returns:
-        The rows to be stored, and the keys of those without their personal data.
-    """
-    if resource in SHIPMENTS:
-        erased = erased | _of_erased_orders(transaction, resource, organization_id, rows)
-    return [blank(resource, row) if row.key in erased else row for row in rows], list(erased)
-
-
-def mark_erased(transaction: Transaction, resource: Resource, organization_id: str, keys: list[Any]) -> None:
-    """Mark what was stored without its personal data and is new; and the lines of it."""
-    for table in (resource, *([resource.lines] if resource.lines else [])) if keys else ():
-        transaction.execute(
-            sql.SQL(
-                "UPDATE {} SET erased_at = now() WHERE organization_id = %s AND {} = ANY(%s) AND erased_at IS NULL"
-            ).format(sql.Identifier("backmarket", table.table), sql.Identifier(resource.key.name)),
-            (organization_id, keys),
-        )
-
-
-def _of_erased_orders(
-    transaction: Transaction, resource: Resource, organization_id: str, rows: Sequence[Row]
-) -> set[Any]:
-    """The keys of shipments whose order was erased; they may be new."""
-    at = resource.positions["order_id"]
-    orders = {row.key: row.values[at] for row in rows}
-    found = transaction.execute(_ERASED_ORDERS, (organization_id, list({*orders.values()}))).fetchall()
-    erased = {order_id for (order_id,) in found}
-    return {key for key, order_id in orders.items() if order_id in erased}
-
-
 def _erase(transaction: Transaction, orders: list[tuple[str, int]], *, days: int = 0) -> Erased:
     """Erase what is stored of some orders. Syncs of their organizations wait meanwhile, and those that write, we for.
 
@@ -173,9 +129,7 @@ def _erase(transaction: Transaction, orders: list[tuple[str, int]], *, days: int
     shipments = [_erase_rows(transaction, resource, orders) for resource in SHIPMENTS]
     for resource, keys in zip(SHIPMENTS, shipments, strict=True):
         gone = transaction.execute(_DELETE_LABELS, (resource.name, *_columns(keys, 2))).fetchall()
-        bucket_deletions.request(
-            transaction, (label_key(organization, resource.name, key) for organization, key in gone)
-        )
+        deletion_queue.request(transaction, (label_key(organization, resource.name, key) for organization, key in gone))
     retention.erase(transaction, orders)
     lines = _erase_rows(transaction, ORDERLINES, orders)
     found = _erase_rows(transaction, ORDERS, orders)
@@ -207,11 +161,6 @@ def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> tuple[list[Any], ..
     """The rows as arrays, one for each column."""
     return tuple([row[at] for row in rows] for at in range(width))
 
-
-_ERASED_ORDERS = """
-SELECT order_id FROM backmarket.orders
-WHERE organization_id = %s AND order_id = ANY(%s::bigint[]) AND erased_at IS NOT NULL
-"""
 
 # In the order in which a sync takes its one, so that nobody waits in a circle.
 _LOCK = """

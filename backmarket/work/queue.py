@@ -6,6 +6,8 @@ The lease in it is a number that only grows, as that of a sync: whoever took the
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -136,6 +138,11 @@ def void(transaction: Transaction, organization_id: str, kinds: Sequence[Work] =
         " nudged_until = NULL, due_at = now() WHERE organization_id = %s AND kind = ANY(%s)",
         (organization_id, list(kinds)),
     )
+
+
+def owner_name(host: str) -> str:
+    """A name by which a person finds the process and the thread that hold a lease."""
+    return f"{host}:{os.getpid()}:{threading.get_ident()}"
 
 
 # A nudge that was sent is enough, unless a turn is running: it may have looked already.

@@ -13,14 +13,13 @@ from time import monotonic, sleep
 from typing import Generic, Literal, TypeVar
 
 from backmarket import connections
+from backmarket.client.rate_limited import PATIENCE
 from backmarket.database import Transaction
 from backmarket.errors import LimiterUnavailable, Unauthorized
 from backmarket.limits import Slot
 from backmarket.services import Services
-from backmarket.sync.leases import owner_name
-from backmarket.sync.page_fetcher import PATIENCE
 from backmarket.work import queue
-from backmarket.work.queue import Work, WorkLease
+from backmarket.work.queue import Work, WorkLease, owner_name
 
 TurnEnd = Literal["nothing_to_do", "done", "handed_on", "lease_lost"]
 """How a turn ended that has requests in flight."""

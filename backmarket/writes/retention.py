@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 
+from backmarket.bucket import deletion_queue
 from backmarket.database import Database, Transaction
-from backmarket.upkeep import bucket_deletions
 from backmarket.writes.targets import invoice_lane, order_lane
 
 BATCH = 1000
@@ -40,7 +40,7 @@ def erase(transaction: Transaction, orders: Sequence[tuple[str, int]]) -> None:
     values = {"organizations": [each for each, _ in lanes], "lanes": [lane for _, lane in lanes]}
     rows = transaction.execute(_OF_ORDERS, values).fetchall()
     transaction.execute(_ERASE, ([write_id for write_id, _ in rows],))
-    bucket_deletions.request(transaction, (key for _, key in rows if key))
+    deletion_queue.request(transaction, (key for _, key in rows if key))
 
 
 def drop_settled(database: Database, days: int, *, seconds: float | None = None) -> Dropped:
@@ -58,7 +58,7 @@ def drop_settled(database: Database, days: int, *, seconds: float | None = None)
             return Dropped(total, more=True)
         with database.transaction() as transaction:
             gone = transaction.execute(_DROP, {"days": days, "limit": BATCH}).fetchall()
-            bucket_deletions.request(transaction, (key for (key,) in gone if key))
+            deletion_queue.request(transaction, (key for (key,) in gone if key))
         total += len(gone)
         if len(gone) < BATCH:
             break

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from backmarket import connections, work
+from backmarket.bucket import deletion_queue
 from backmarket.client.endpoints import check_locale
 from backmarket.connections import Connection
 from backmarket.connections.connection import select
@@ -18,7 +19,6 @@ from backmarket.errors import IdempotencyConflict, InvalidArgument
 from backmarket.messages import Nudge
 from backmarket.queries.orders import OrderLineState
 from backmarket.services import Services
-from backmarket.upkeep import bucket_deletions
 from backmarket.writes import rows
 from backmarket.writes.handle import WriteHandle
 from backmarket.writes.models import NewWrite, Write
@@ -221,7 +221,7 @@ def _insert(
     if write is not None:
         return write
     if asked.object_key is not None:
-        bucket_deletions.request(transaction, [asked.object_key])
+        deletion_queue.request(transaction, [asked.object_key])
     other = known(transaction, call, asked, fingerprint)
     if other is None:
         raise IdempotencyConflict("A write with this idempotency key was dropped at this moment: ask for it again.")

@@ -23,6 +23,7 @@ SHORTEST, LONGEST = 0.2, 1.5
 messages.NUDGE_SECONDS = 6
 circuit_breaker.FIRST, circuit_breaker.LONGEST = 0.5, 1.5
 
+from backmarket.work import backoff  # noqa: E402
 from backmarket.writes.engine import retry_policy as writes_policy  # noqa: E402
 
 
@@ -36,7 +37,7 @@ def _short(pause: Callable[..., float | None]) -> Callable[..., Any]:
     return shorter
 
 
-writes_policy.growing = _short(writes_policy.growing)
+backoff.growing = writes_policy.growing = _short(backoff.growing)
 writes_policy.rest_after = _short(writes_policy.rest_after)
 
 from backmarket import work  # noqa: E402

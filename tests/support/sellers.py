@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from backmarket import connections
 from backmarket.connections import Account
 from backmarket.database import Database
+from backmarket.organizations import lifecycle
 from backmarket.resources import ORDERS, RESOURCES
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
@@ -59,7 +59,7 @@ class Shop:
     def connect(self, organization: str, token: str, **parts: Any) -> None:
         """Connect an organization with a token."""
         account = Account(organization, token, base_url=self.sandbox.url, **parts)
-        connections.upsert(self.services.database, self.services.vault, self.settings, account)
+        lifecycle.upsert(self.services.database, self.services.vault, self.settings, account)
         self.execute("DELETE FROM backmarket.sync_state WHERE NOT resource = ANY(%s)", list(self.resources))
 
     def turn(

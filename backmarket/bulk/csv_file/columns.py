@@ -16,9 +16,9 @@ from functools import lru_cache
 from backmarket.bulk.csv_file.dialect import QUOTES
 from backmarket.client import field_rules
 from backmarket.client.endpoints import LOCALES
+from backmarket.client.listing_rules import LEAST_WARRANTY, LONGEST_COMMENT, listing_rules
 from backmarket.errors import InvalidArgument
 from backmarket.queries.listings import Grade
-from backmarket.writes.request.validation import LEAST_WARRANTY, LONGEST_COMMENT, listing_rules
 
 LONGEST_SKU = 255
 """Characters. The document gives no limit; what is longer is a text in the wrong column."""

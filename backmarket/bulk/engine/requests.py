@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from backmarket.client import Answer, Credentials, check
+from backmarket.client.rate_limited import PATIENCE, with_slot
 from backmarket.connections.credentials import SealedCredentials
 from backmarket.errors import (
     BackMarketError,
@@ -17,8 +18,7 @@ from backmarket.errors import (
 )
 from backmarket.limits import Slot, wait_for_slot
 from backmarket.services import Services
-from backmarket.sync.page_fetcher import PATIENCE, with_slot
-from backmarket.writes.engine.retry_policy import FIREWALL_SECONDS, growing
+from backmarket.work.backoff import FIREWALL_SECONDS, growing
 
 WINDOW = 8
 """Questions of one turn that are under way at once."""

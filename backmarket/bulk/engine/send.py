@@ -42,8 +42,8 @@ from backmarket.errors import (
 )
 from backmarket.limits import Slot, sku_quota
 from backmarket.limits.sku_quota import Reserved
-from backmarket.writes.engine.retry_policy import FIREWALL_SECONDS, growing
-from backmarket.writes.engine.sender import CLOCKS, SEND_WITHIN, Moment
+from backmarket.work.backoff import FIREWALL_SECONDS, growing
+from backmarket.work.send_deadline import CLOCKS, SEND_WITHIN, Moment
 
 TASK_ID_LONGEST = 64
 

@@ -31,7 +31,7 @@ from backmarket.errors import (
     TaskVanished,
     UnknownOutcome,
 )
-from backmarket.writes.engine.retry_policy import growing
+from backmarket.work.backoff import growing
 
 KEPT_AT_ONCE = 64
 """Readings that are written down together: what a killed worker's successor asks again, at most."""

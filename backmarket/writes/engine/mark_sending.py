@@ -12,8 +12,9 @@ from backmarket.errors import RateLimited
 from backmarket.limits import sku_quota
 from backmarket.limits.sku_quota import Reserved
 from backmarket.settings import Settings
+from backmarket.work.send_deadline import CLOCKS, SEND_WITHIN
 from backmarket.writes import rows
-from backmarket.writes.engine.sender import CLOCKS, SEND_WITHIN, crashed
+from backmarket.writes.engine.sender import crashed
 from backmarket.writes.engine.steps import is_foreign
 from backmarket.writes.engine.verification import seen
 from backmarket.writes.models import Fate, Write, WriteState

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 from backmarket.errors import (
     BackMarketError,
     FirewallBlocked,
@@ -20,17 +18,13 @@ from backmarket.errors import (
     UnknownOutcome,
     error_for,
 )
+from backmarket.work.backoff import FIREWALL_SECONDS, growing
 from backmarket.writes.engine.verification import Verdict
 from backmarket.writes.models import Fate, Write, WriteState
 
 MOST_SENT = 3
 """Times that a write is sent by itself, each one after the last was certainly not there."""
 
-SHORTEST, LONGEST = 2.0, 3600.0
-"""Seconds until what failed is tried again: growing from try to try, and jittered."""
-
-FIREWALL_SECONDS = 60.0
-"""The shortest pause of an organization's writes after the firewall in front of the API refused one."""
 
 REFUSALS = {RequestRefused.code, NotAvailable.code, NotFound.code}
 """Codes of the API's no."""
@@ -141,11 +135,6 @@ def rest_after(error: BackMarketError | None, tries: int) -> float | None:
             return 60.0
         case _:
             return None
-
-
-def growing(tries: int, shortest: float = SHORTEST) -> float:
-    """A pause that doubles with each try in a row that was in vain."""
-    return float(min(LONGEST, shortest * 2 ** min(tries, 12)) * random.uniform(0.75, 1.25))  # noqa: S311
 
 
 def elsewhere() -> Fate:

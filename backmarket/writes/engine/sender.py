@@ -10,19 +10,18 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from time import monotonic
-from time import time as wall_clock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import structlog
 
 from backmarket.client import Answer, Credentials, Transport, check
+from backmarket.client.rate_limited import PATIENCE, with_slot
 from backmarket.errors import BackMarketError, BrokenAnswer, Crashed, RateLimited
 from backmarket.limits import Limiter, Slot, wait_for_slot
 from backmarket.observability.logs import place
 from backmarket.resources import Row, parse_object
-from backmarket.sync.page_fetcher import PATIENCE, with_slot
+from backmarket.work.send_deadline import SEND_WITHIN, Moment
 from backmarket.writes.models import Write
 from backmarket.writes.request.http import Request
 from backmarket.writes.targets import Subject, subject_of
@@ -30,24 +29,8 @@ from backmarket.writes.targets import Subject, subject_of
 if TYPE_CHECKING:
     from backmarket.bucket import Bucket  # 0.2 s that only some processes need
 
-SEND_WITHIN = 2.0
-"""Seconds from the beginning of the transaction that says `sending` to the first byte; later, it is not sent."""
-
-CLOCKS = 1.0
-"""Seconds for what the deadline of a request does not count: its rounding, and the end of its connection."""
 
 log = structlog.get_logger(__name__)
-
-
-class Moment:
-    """Now, by both clocks: one stands still while the machine sleeps, the other may be set."""
-
-    def __init__(self) -> None:
-        self._steady, self._wall = monotonic(), wall_clock()
-
-    def passed(self) -> float:
-        """Seconds since then."""
-        return max(monotonic() - self._steady, wall_clock() - self._wall)
 
 
 @dataclass(frozen=True, slots=True)

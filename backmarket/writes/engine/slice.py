@@ -20,13 +20,14 @@ from backmarket.messages import Nudge
 from backmarket.observability.logs import place
 from backmarket.services import Services
 from backmarket.work import WorkLease
+from backmarket.work.send_deadline import Moment
 from backmarket.work.slice import Flight, Ready, Tenure, TurnEnd, take_lease
 from backmarket.writes import rows
 from backmarket.writes.engine.mark_sending import Noted, note_sending, prior_in
 from backmarket.writes.engine.outcomes import after_reading, after_sending
 from backmarket.writes.engine.results import Result, write_down
 from backmarket.writes.engine.retry_policy import fate_of_loading, fate_of_sending, rest_after
-from backmarket.writes.engine.sender import Loaded, Messenger, Moment, Read, Sent, crashed
+from backmarket.writes.engine.sender import Loaded, Messenger, Read, Sent, crashed
 from backmarket.writes.engine.steps import Landed, Step, do, next_step
 from backmarket.writes.models import Fate, Write, WriteState
 

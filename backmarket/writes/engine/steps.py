@@ -9,8 +9,9 @@ from backmarket.errors import ConnectionChanged
 from backmarket.limits import Slot
 from backmarket.limits.sku_quota import Reserved
 from backmarket.work import WorkLease
+from backmarket.work.send_deadline import Moment
 from backmarket.writes.engine.retry_policy import elsewhere, lost
-from backmarket.writes.engine.sender import Loaded, Messenger, Moment, Read, Sent, crashed
+from backmarket.writes.engine.sender import Loaded, Messenger, Read, Sent, crashed
 from backmarket.writes.models import Fate, Write, WriteState
 from backmarket.writes.request.http import Request, http_request
 from backmarket.writes.request.models import from_json

@@ -6,13 +6,14 @@ one `InvalidWrite` with all that is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol, get_args
 from uuid import UUID
 
 from backmarket.client import field_rules
+from backmarket.client.listing_rules import PLACES, listing_rules
 from backmarket.client.types import values
 from backmarket.queries.orders import NEXT_STATES, OrderLineState
 from backmarket.writes.request.faults import Checks
@@ -23,11 +24,6 @@ REFUNDS = frozenset({4, 5, 6})
 RETURN_REASONS: tuple[int, ...] = get_args(values.ReturnReasonValue)
 VAT_TYPES: tuple[str, ...] = get_args(values.VatType)
 IDENTIFIERS = ("imei", "serial_number")
-LEAST_WARRANTY = 12
-"""Months."""
-LONGEST_COMMENT = 500
-PLACES = (1, 2, 3)
-"""Of the carriers of a listing."""
 
 _ORDER_FIELDS: dict[str, tuple[frozenset[int], field_rules.Rule]] = {
     "tracking_number": (frozenset({3}), field_rules.text(200)),
@@ -225,33 +221,6 @@ def upload_order_invoice(order_id: int, filename: str) -> UploadOrderInvoice:
     assert number is not None  # noqa: S101 - or its fault was raised
     assert name is not None  # noqa: S101 - the same
     return UploadOrderInvoice(order_id=number, filename=name)
-
-
-def listing_rules(locale: str) -> dict[str, field_rules.Rule]:
-    """What may be set on a listing in one market, by name, in the document's order.
-
-    Args:
-        locale: such as `fr-fr`.
-    """
-    currency = field_rules.currency_of(locale)
-    price = field_rules.amount(currency)
-    rules: dict[str, field_rules.Rule] = {
-        "price": price,
-        "currency": field_rules.choice([currency], "currencies"),
-        "min_price": field_rules.nullable(price),
-        "quantity": field_rules.whole(0),
-        "comment": field_rules.nullable(field_rules.prose(LONGEST_COMMENT)),
-        "warranty_delay": field_rules.whole(LEAST_WARRANTY),
-    }
-    of_a_carrier: dict[str, Callable[[object], Any]] = {
-        "shipper": field_rules.shipper,
-        "shipper_display": field_rules.text(200),
-        "shipping_delay": field_rules.whole(0),
-        "shipping_price": field_rules.amount(currency, zero=True),
-    }
-    for place in PLACES:
-        rules |= {f"{name}_{place}": field_rules.nullable(rule) for name, rule in of_a_carrier.items()}
-    return rules
 
 
 def _read_order_fields(

@@ -19,6 +19,7 @@ from backmarket.bulk.retention import drop_ended
 from backmarket.errors import BulkJobNotFound, EnvironmentMismatch, InvalidArgument, RequestRefused
 from backmarket.limits import sku_quota
 from backmarket.messages import Nudge
+from backmarket.organizations import lifecycle
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.standalone.embedded import Stack
 from backmarket.upkeep import bucket_deletions
@@ -176,7 +177,7 @@ def test_what_certainly_did_not_arrive_is_sent_again(shop: Shop, org: str, kind:
     assert shop.one("SELECT COALESCE(sum(lines), 0)::int FROM backmarket.sku_quota") == 0
     if kind == "unauthorized":
         assert turn(shop, org).end == "nothing_to_do"
-        connections.enable(shop.services.database, org)
+        lifecycle.enable(shop.services.database, org)
     job = run(shop, org, job_id)
     assert (job.state, job.error, sent_lines(shop, org)) == (JobState.DONE, None, 10)
 
@@ -331,7 +332,7 @@ def test_an_account_that_changes_its_market_cancels_what_is_open(shop: Shop, org
     turn(shop, org)
     account = connections.Account(org, "another-key", environment="sandbox", base_url=shop.sandbox.url)
     services = shop.services
-    connections.upsert(services.database, services.vault, shop.settings, account, discard_rows=True)
+    lifecycle.upsert(services.database, services.vault, shop.settings, account, discard_rows=True)
     job = job_of(shop, org, job_id)
     assert (job.state, job.lines_not_sent, job.lines_unknown) == (JobState.CANCELLED, 10, 10)
     assert job.error_code == "market_left"
@@ -355,7 +356,7 @@ def work_off_deletions(shop: Shop) -> None:
 def test_removing_the_connection_removes_its_jobs_and_their_files(shop: Shop, org: str) -> None:
     submit(shop, org, raised(shop, org, 5))
     assert files(shop)
-    connections.remove(shop.services.database, org)
+    lifecycle.remove(shop.services.database, org)
     assert shop.one("SELECT count(*) FROM backmarket.bulk_parts") == 0
     work_off_deletions(shop)
     assert files(shop) == []

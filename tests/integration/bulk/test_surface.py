@@ -24,7 +24,7 @@ import pytest
 import structlog
 from typer.testing import CliRunner, Result
 
-from backmarket import BackMarket, connections
+from backmarket import BackMarket
 from backmarket.bucket.keys import bulk_key, bulk_prefix
 from backmarket.bulk import reports, submit
 from backmarket.bulk.rows import JobState, Outcome
@@ -41,6 +41,7 @@ from backmarket.errors import (
     TaskFailed,
     WaitTimeout,
 )
+from backmarket.organizations import lifecycle
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.fleet import CHECKOUT
@@ -254,11 +255,11 @@ def test_whoever_waits_is_told_what_for(shop: Shop, bm: BackMarket, org: str) ->
         first.wait(0)
     second = bm.create_or_update_listings(org, file_of(lines(shop, org, 3)))
     assert f"after bulk job {first.id}" in second.waits_for()
-    connections.disable(shop.services.database, org)
+    lifecycle.disable(shop.services.database, org)
     assert "disabled" in second.waits_for()
     with pytest.raises(ConnectionDisabled):
         bm.create_or_update_listings(org, file_of(lines(shop, org, 3)))
-    connections.enable(shop.services.database, org)
+    lifecycle.enable(shop.services.database, org)
     shop.sandbox.settings(task_delay=3600.0)
     turn(shop, org)
     assert "Back Market works on 3 lines" in first.waits_for()

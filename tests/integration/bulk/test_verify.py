@@ -22,7 +22,7 @@ from backmarket.database import Database, Transaction
 from backmarket.errors import InvalidArgument
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
-from backmarket.writes.engine.sender import SEND_WITHIN
+from backmarket.work.send_deadline import SEND_WITHIN
 from tests.conftest import Bucket
 from tests.support.bulk_files import hurry, job_of, lines_of, opened_shop, parts_of, run, settings_for, submit, turn
 from tests.support.sellers import Shop, environment, wait_until

@@ -17,10 +17,10 @@ from minio import Minio
 from typer.testing import CliRunner
 
 from backmarket.cli.app import app
-from backmarket.connections import enable
 from backmarket.database import SCHEMA_VERSION
 from backmarket.doctor import Finding, servers
 from backmarket.errors import BrokerUnavailable
+from backmarket.organizations.lifecycle import enable
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack

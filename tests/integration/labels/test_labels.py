@@ -15,7 +15,7 @@ from threading import Event
 import pytest
 from pydantic import SecretStr
 
-from backmarket import BackMarket, LabelState, connections, work
+from backmarket import BackMarket, LabelState, work
 from backmarket.bucket.keys import label_key
 from backmarket.database.encryption import Vault
 from backmarket.errors import (
@@ -29,6 +29,7 @@ from backmarket.errors import (
 from backmarket.labels.engine import Turn, take_turn
 from backmarket.labels.queries import Label
 from backmarket.labels.requests import want_all
+from backmarket.organizations import lifecycle
 from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
@@ -439,7 +440,7 @@ class TestRaces:
             with ThreadPoolExecutor(1) as pool:
                 fetching = pool.submit(take_turn, shop.services, ORG)
                 host.wait()
-                connections.remove(shop.services.database, ORG)
+                lifecycle.remove(shop.services.database, ORG)
                 host.open.set()
                 assert fetching.result(20).end == "lease_lost"
             assert shop.one("SELECT count(*) FROM backmarket.labels") == 0
@@ -582,7 +583,7 @@ class TestDownloading:
         note(shop, "/static/shipment_labels/none.pdf")
         with pytest.raises(WaitTimeout, match="queue 'labels'"):
             bm.download_label(ORG, 7, timeout=0.2)
-        connections.disable(shop.services.database, ORG)
+        lifecycle.disable(shop.services.database, ORG)
         with pytest.raises(ConnectionDisabled):
             bm.download_label(ORG, 7)
         with pytest.raises(ConnectionDisabled):

@@ -29,6 +29,7 @@ from backmarket.errors import (
     InvalidArgument,
     SettingsError,
 )
+from backmarket.organizations import lifecycle
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
 from backmarket.settings import Settings
@@ -142,8 +143,8 @@ class TestKeysAtRest:
     def test_every_secret_key_decrypts_and_the_first_encrypts(self, services: Services) -> None:
         old, new = Vault.generate(), Vault.generate()
         settings = services.settings
-        connections.upsert(services.database, Vault((old,)), settings, Account("old", KEY))
-        connections.upsert(services.database, Vault((new, old)), settings, Account("new", KEY))
+        lifecycle.upsert(services.database, Vault((old,)), settings, Account("old", KEY))
+        lifecycle.upsert(services.database, Vault((new, old)), settings, Account("new", KEY))
         for vault, organization in ((Vault((new, old)), "old"), (Vault((old, new)), "old"), (Vault((new,)), "new")):
             found, _ = connections.credentials(services.database, vault, services.settings, organization)
             assert found.api_key == KEY
@@ -153,10 +154,10 @@ class TestKeysAtRest:
     def test_rotation_encrypts_all_keys_with_the_first(self, services: Services) -> None:
         old, new = Vault.generate(), Vault.generate()
         for number in range(5):
-            connections.upsert(
+            lifecycle.upsert(
                 services.database, Vault((old,)), services.settings, Account(f"org {number}", f"k{number}")
             )
-        connections.disable(services.database, "org 3", clear_api_key=True)
+        lifecycle.disable(services.database, "org 3", clear_api_key=True)
         assert connections.rotate_keys(services.database, Vault((new, old)), batch=2) == 4
         for number in (0, 1, 2, 4):
             found, generation = connections.credentials(
@@ -168,7 +169,7 @@ class TestKeysAtRest:
     def test_rotation_with_a_lost_key_does_the_others_and_says_what_is_missing(self, services: Services) -> None:
         lost, old, new = Vault.generate(), Vault.generate(), Vault.generate()
         for organization, key in (("a", old), ("b", lost), ("c", old)):
-            connections.upsert(services.database, Vault((key,)), services.settings, Account(organization, KEY))
+            lifecycle.upsert(services.database, Vault((key,)), services.settings, Account(organization, KEY))
         with pytest.raises(SettingsError, match=r"1 of 3 .*'b'.*BACKMARKET_SECRET_KEYS"):
             connections.rotate_keys(services.database, Vault((new, old)))
         for organization, key in (("a", new), ("b", lost), ("c", new)):
@@ -540,7 +541,7 @@ class TestMarkets:
         assert shop.turn(org).end == "handed_on"
         assert {"walks", "walk_seen", "orders", "orderlines"} <= set(left_over(query, org))
         account = Account(org, "another", environment="sandbox")
-        connections.upsert(shop.services.database, shop.services.vault, shop.settings, account, discard_rows=True)
+        lifecycle.upsert(shop.services.database, shop.services.vault, shop.settings, account, discard_rows=True)
         assert set(left_over(query, org)) == {"connections", "sync_state", "changes"}
 
     def test_without_rows_the_market_changes_freely(self, bm: BackMarket) -> None:
@@ -597,11 +598,11 @@ class TestRemoval:
         assert set(stored) == {
             "connections", "sync_state", "walks", "walk_seen", "sync_runs", "orders", "orderlines", "changes"
         }  # fmt: skip
-        assert connections.remove(shop.services.database, org) == stored["orders"] + stored["orderlines"]
+        assert lifecycle.remove(shop.services.database, org) == stored["orders"] + stored["orderlines"]
         assert left_over(query, org) == {}
         assert left_over(query, f"{org}/2") == other
         with pytest.raises(ConnectionNotFound):
-            connections.remove(shop.services.database, org)
+            lifecycle.remove(shop.services.database, org)
 
     def test_a_removal_waits_for_a_turn_that_is_writing_and_then_takes_its_rows_along(
         self, gated: Gated, gate: Gate, pool: ThreadPoolExecutor, query: Query, database_url: str
@@ -657,9 +658,9 @@ class TestRemoval:
                     act()
 
         acts: list[Callable[[], object]] = [
-            lambda: connections.upsert(database, vault, shop.settings, account),
-            lambda: (connections.remove(database, org), worked.wait(0.1)),
-            lambda: (connections.disable(database, org), connections.enable(database, org), worked.wait(0.02)),
+            lambda: lifecycle.upsert(database, vault, shop.settings, account),
+            lambda: (lifecycle.remove(database, org), worked.wait(0.1)),
+            lambda: (lifecycle.disable(database, org), lifecycle.enable(database, org), worked.wait(0.02)),
             lambda: connections.rotate_keys(database, vault),
         ]
         with ThreadPoolExecutor(1 + len(acts)) as threads:

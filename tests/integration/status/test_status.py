@@ -27,8 +27,8 @@ from backmarket.errors import (
 )
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
-from backmarket.status.sync_status import SyncHandle, SyncOutcome
 from backmarket.sync.engine import Turn, take_turn
+from backmarket.sync.handle import SyncHandle, SyncOutcome
 from tests.support.databases import empty
 from tests.support.gate import SECONDS, Gate, Reply, listed
 from tests.support.sellers import Shop

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from backmarket import connections
 from backmarket.connections import Account
+from backmarket.organizations import lifecycle
 from backmarket.resources import RESOURCES
 from backmarket.sandbox import World
 from backmarket.services import Services
@@ -87,7 +87,7 @@ class Reader:
 
     def connect(self, organization: str) -> None:
         account = Account(organization, "one-token", base_url=self.api.url)
-        connections.upsert(self.services.database, self.services.vault, self.services.settings, account)
+        lifecycle.upsert(self.services.database, self.services.vault, self.services.settings, account)
 
     def one(self, statement: str, *values: Any) -> Any:
         with self.services.database.transaction() as transaction:

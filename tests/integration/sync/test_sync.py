@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from backmarket import connections
 from backmarket.database.encryption import Vault
 from backmarket.errors import LeaseLost, ServerError
+from backmarket.organizations import lifecycle
 from backmarket.resources import ORDERS, parse_object
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
@@ -564,9 +565,9 @@ class TestLeases:
         if act == "new key":
             shop.connect(ORG, "another-token")
         elif act == "disabled":
-            connections.disable(shop.services.database, ORG)
+            lifecycle.disable(shop.services.database, ORG)
         else:
-            connections.remove(shop.services.database, ORG)
+            lifecycle.remove(shop.services.database, ORG)
         with pytest.raises(LeaseLost), shop.services.database.transaction() as transaction:
             leases.hold(transaction, lease)
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from backmarket import connections
+from backmarket.bucket import deletion_queue
 from backmarket.bucket.keys import invoice_key, label_key, labels_prefix
 from backmarket.connections import Account
+from backmarket.organizations import lifecycle
 from backmarket.services import Services
 from backmarket.settings import Settings
 from backmarket.upkeep import bucket_deletions, bucket_reconcile, bucket_sweep, erasure
@@ -43,7 +44,7 @@ class House:
     def connect(self, *organizations: str, **account: Any) -> None:
         """Connect organizations."""
         for organization in organizations:
-            connections.upsert(
+            lifecycle.upsert(
                 self.services.database,
                 self.services.vault,
                 self.services.settings,
@@ -240,7 +241,7 @@ class TestSweep:
         def change_and_look(prefix: str, **options: Any) -> Any:
             if prefix.startswith(labels_prefix("shop")):
                 house.execute("UPDATE backmarket.labels SET etag = 'of the next' WHERE organization_id = 'shop'")
-                connections.remove(house.services.database, "left")
+                lifecycle.remove(house.services.database, "left")
             return look(prefix, **options)
 
         monkeypatch.setattr(house.services.bucket, "list", change_and_look)
@@ -339,7 +340,7 @@ class TestDeletions:
         kept = {key for each in NEIGHBOURS[1:] for key in house.keep(each, 1, 2)}
         house.keep("a", 1, 2)
         house.put(invoice_key("a", 1, 1))
-        connections.remove(house.services.database, "a")
+        lifecycle.remove(house.services.database, "a")
         assert len(house.open_deletions()) == 2
         assert bucket_deletions.work_off(house.services) == Deleted(objects=3)
         assert house.keys() == kept
@@ -347,7 +348,7 @@ class TestDeletions:
     def test_what_is_being_stored_now_is_left_alone(self, house: House) -> None:
         house.connect("shop")
         house.keep("shop", 1)
-        connections.remove(house.services.database, "shop")
+        lifecycle.remove(house.services.database, "shop")
         house.execute("UPDATE backmarket.bucket_deletions SET requested_at = requested_at - interval '10 seconds'")
         assert bucket_deletions.work_off(house.services) == Deleted()
         assert len(house.keys()) == 1
@@ -357,7 +358,7 @@ class TestDeletions:
     def test_the_second_time_is_the_last(self, house: House, old: None) -> None:
         house.connect("shop")
         house.keep("shop", 1)
-        connections.remove(house.services.database, "shop")
+        lifecycle.remove(house.services.database, "shop")
         bucket_deletions.work_off(house.services)
         house.put(label_key("shop", "deliveries", 2))
         assert bucket_deletions.work_off(house.services) == Deleted(), "not due before whoever was storing has ended"
@@ -370,7 +371,7 @@ class TestDeletions:
     def test_an_organization_that_is_connected_again_keeps_what_it_has_now(self, house: House, old: None) -> None:
         house.connect("shop")
         house.keep("shop", 1, 2)
-        connections.remove(house.services.database, "shop")
+        lifecycle.remove(house.services.database, "shop")
         house.connect("shop")
         (key,) = house.keep("shop", 2)
         house.store("shop", 3)
@@ -410,19 +411,19 @@ class TestDeletions:
 
     def test_what_was_not_committed_is_not_deleted(self, house: House) -> None:
         with house.services.database.transaction() as transaction:
-            bucket_deletions.request(transaction, ["labels/a"])
+            deletion_queue.request(transaction, ["labels/a"])
             transaction.rollback()
         assert house.open_deletions() == []
 
     def test_an_organization_without_objects_leaves_nothing_to_do(self, house: House) -> None:
         house.connect("shop")
-        connections.remove(house.services.database, "shop")
+        lifecycle.remove(house.services.database, "shop")
         assert house.open_deletions() == []
 
     def test_while_the_server_is_away_they_wait(self, house: House) -> None:
         house.connect("shop")
         house.keep("shop", 1)
-        connections.remove(house.services.database, "shop")
+        lifecycle.remove(house.services.database, "shop")
         away = Services(house.services.settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:1"}))
         assert bucket_deletions.work_off(away) == Deleted()
         ((tries, error),) = house.execute(
@@ -440,7 +441,7 @@ class TestDeletions:
         house.store("shop", 0)
         kept = set(house.keep("other", 1))
         house.put_all(label_key("shop", "deliveries", shipment) for shipment in range(2500))
-        connections.remove(house.services.database, "shop")
+        lifecycle.remove(house.services.database, "shop")
         place = "SELECT max(position) <> '' FROM backmarket.bucket_deletions"
         killed_when(lambda: bucket_deletions.work_off(house.services), lambda: house.execute(place) == [(True,)])
         house.execute("UPDATE backmarket.bucket_deletions SET due_at = now()")
@@ -457,7 +458,7 @@ class TestDeletions:
         key = label_key("shop", "deliveries", 1)
         house.put(key)
         with house.services.database.transaction() as transaction:
-            bucket_deletions.request(transaction, [key])
+            deletion_queue.request(transaction, [key])
         delete = house.services.bucket.delete
 
         def store_and_delete(keys: list[str]) -> None:
@@ -473,7 +474,7 @@ class TestDeletions:
         keys = [label_key("shop", "deliveries", shipment) for shipment in range(50)]
         house.put_all(keys)
         with house.services.database.transaction() as transaction:
-            bucket_deletions.request(transaction, keys)
+            deletion_queue.request(transaction, keys)
         with ThreadPoolExecutor(4) as pool:
             done = list(pool.map(lambda _: bucket_deletions.work_off(house.services), range(4)))
         assert sum(each.objects for each in done) == 50

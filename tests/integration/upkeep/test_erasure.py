@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from backmarket import BackMarket, connections
+from backmarket import BackMarket
 from backmarket.connections import Account
 from backmarket.database import Database
 from backmarket.database.encryption import Vault
 from backmarket.errors import ConnectionNotFound
+from backmarket.organizations import lifecycle
 from backmarket.resources import (
     DELIVERIES,
     LISTINGS,
@@ -117,7 +118,7 @@ def stored(database_url: str) -> Iterator[Stored]:
     stored = Stored(database_url)
     settings = Settings(limiter_key="any long random text", secret_keys=(Vault.generate(),))  # type: ignore[arg-type]
     for organization in (ORG, OTHER):
-        connections.upsert(stored.database, Vault.from_settings(settings), settings, Account(organization, "key"))
+        lifecycle.upsert(stored.database, Vault.from_settings(settings), settings, Account(organization, "key"))
     stored.store(ORDERS, order(1))
     stored.store(DELIVERIES, delivery(5, 1))
     stored.store(RETURNS, returned(6, 1))

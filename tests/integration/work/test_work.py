@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backmarket import connections, work
+from backmarket import work
 from backmarket.errors import LeaseLost
 from backmarket.messages import Nudge
+from backmarket.organizations import lifecycle
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.work import WorkLease
@@ -121,9 +122,9 @@ def test_a_connection_that_changes_voids_the_lease(shop: Shop, act: str) -> None
     if act == "new key":
         shop.connect(ORG, "another-token")
     elif act == "disabled":
-        connections.disable(shop.services.database, ORG)
+        lifecycle.disable(shop.services.database, ORG)
     else:
-        connections.remove(shop.services.database, ORG)
+        lifecycle.remove(shop.services.database, ORG)
         shop.connect(ORG, "token")
         want(shop)
         assert taken(shop).number > lease.number
@@ -133,10 +134,10 @@ def test_a_connection_that_changes_voids_the_lease(shop: Shop, act: str) -> None
 
 def test_a_connection_that_is_not_asked_is_not_nudged(shop: Shop) -> None:
     want(shop)
-    connections.disable(shop.services.database, ORG)
+    lifecycle.disable(shop.services.database, ORG)
     assert work.claim_due(shop.services.database) == []
     assert take(shop) is None
-    connections.enable(shop.services.database, ORG)
+    lifecycle.enable(shop.services.database, ORG)
     assert work.claim_due(shop.services.database) == [Nudge("labels", ORG)]
     shop.execute("UPDATE backmarket.connections SET unauthorized_at = now()")
     assert take(shop) is None

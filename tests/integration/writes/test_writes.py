@@ -14,7 +14,7 @@ import pytest
 from cryptography.fernet import Fernet
 from psycopg.types.json import Jsonb
 
-from backmarket import BackMarket, connections
+from backmarket import BackMarket
 from backmarket.errors import (
     ApiKeyMissing,
     ConnectionNotFound,
@@ -29,6 +29,7 @@ from backmarket.errors import (
     WriteNotFound,
     WriteRefused,
 )
+from backmarket.organizations import lifecycle
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from backmarket.writes.engine import sender
@@ -585,7 +586,7 @@ class TestAsking:
 
     def test_a_write_of_a_removed_organization_is_gone(self, scene: Scene) -> None:
         handle = accept(scene)
-        connections.remove(scene.shop.services.database, ORG)
+        lifecycle.remove(scene.shop.services.database, ORG)
         assert scene.shop.one("SELECT count(*) FROM backmarket.api_writes") == 0
         assert scene.turn().end == "nothing_to_do"
         with pytest.raises(ConnectionNotFound):

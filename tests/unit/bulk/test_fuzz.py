@@ -13,8 +13,8 @@ from backmarket.bulk.csv_file.parts import cut, part_rows
 from backmarket.bulk.csv_file.reader import open_source
 from backmarket.bulk.csv_file.skus import sku_key
 from backmarket.bulk.csv_file.validation import check
+from backmarket.client.listing_rules import listing_rules
 from backmarket.errors import BulkFileRefused
-from backmarket.writes.request.validation import listing_rules
 
 COLUMNS = columns_for("fr-fr")
 

@@ -17,8 +17,8 @@ from hypothesis import settings as testing
 from hypothesis import strategies as st
 
 from backmarket.observability import logs
+from backmarket.services.request_threads import Seats
 from backmarket.settings import Settings
-from backmarket.sync.page_fetcher import Seats
 
 MAIL, PHONE, TOKEN = "victor.hugo@example.com", "+33 6 12 34 56 78", "dG9rZW4tdGhhdC1ub2JvZHktbWF5LXNlZQ" * 2
 NAME = "Victor Hugo, 6 place des Vosges"

@@ -13,7 +13,7 @@ from opentelemetry.trace import StatusCode
 
 from backmarket.errors import ServerError
 from backmarket.observability import telemetry
-from backmarket.sync.page_fetcher import Seats
+from backmarket.services.request_threads import Seats
 from workers import tracing
 
 CHECKOUT = Path(__file__).parents[3]

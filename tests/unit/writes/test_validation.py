@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backmarket.client import listing_rules
 from backmarket.client.endpoints import LOCALES
 from backmarket.client.field_rules import currency_of
 from backmarket.errors import InvalidArgument
@@ -310,9 +311,9 @@ def test_everything_that_the_document_lets_one_set_can_be_set() -> None:
     sent = listing(**changes)
     assert sent["comment"] == "Très bon état\u00a0!\nLivré vite"
     assert (sent["shipping_price_1"], sent["shipper_2"], sent["quantity"]) == ("0.00", None, 0)
-    assert {f"$.{name}" for name in validation.listing_rules("fr-fr")} == set(LISTING_BODY) - {"$"}
+    assert {f"$.{name}" for name in listing_rules.listing_rules("fr-fr")} == set(LISTING_BODY) - {"$"}
     nullable = {name for name, fact in LISTING_BODY.items() if fact.get("nullable")}
-    for name, rule in validation.listing_rules("fr-fr").items():
+    for name, rule in listing_rules.listing_rules("fr-fr").items():
         if f"$.{name}" in nullable:
             assert rule(None) is None
         else:
@@ -399,7 +400,7 @@ def test_each_market_has_its_currency() -> None:
     st.one_of(
         st.none(), st.booleans(), st.integers(), st.floats(), st.decimals(), st.text(), st.binary(), st.lists(st.none())
     ),
-    st.sampled_from(sorted(validation.listing_rules("fr-fr"))),
+    st.sampled_from(sorted(listing_rules.listing_rules("fr-fr"))),
 )
 def test_whatever_comes_is_sent_or_refused_with_a_reason(value: object, name: str) -> None:
     with suppress(InvalidWrite):

@@ -8,10 +8,10 @@ from itertools import groupby
 from typing import BinaryIO
 
 from backmarket.bulk.csv_file.columns import column_name
-from backmarket.bulk.csv_file.faults import Fault
 from backmarket.bulk.csv_file.reader import Broken, Record
 from backmarket.bulk.reports import CsvLines, ReportLine
 from backmarket.bulk.rows import Outcome
+from backmarket.errors import FileFault
 
 UNCHANGED = "By the latest sync of the listings, it changes nothing."
 REFUSED = "The file was refused, so nothing of it was sent."
@@ -33,7 +33,7 @@ class LeftOut:
     def __bool__(self) -> bool:
         return bool(self._bad) or bool(self._unchanged)
 
-    def add_fault(self, fault: Fault) -> None:
+    def add_fault(self, fault: FileFault) -> None:
         """A line is bad; it may have several faults."""
         value = "" if fault.value is None else f'"{fault.value}" '
         where = "" if fault.column is None else f"{fault.column}: "

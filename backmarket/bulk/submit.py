@@ -21,7 +21,6 @@ import structlog
 from backmarket import connections
 from backmarket.bucket.keys import bulk_key
 from backmarket.bulk import jobs, queries, reports, rows
-from backmarket.bulk.csv_file.faults import Fault
 from backmarket.bulk.csv_file.parts import FILE_LINES_LIMIT, Parts, cut
 from backmarket.bulk.csv_file.reader import Source, open_source
 from backmarket.bulk.csv_file.skus import sku_key
@@ -33,7 +32,7 @@ from backmarket.bulk.jobs import Submission
 from backmarket.bulk.options import Options, from_message, with_name
 from backmarket.bulk.skipped_lines import LeftOut
 from backmarket.client.endpoints import check_locale
-from backmarket.errors import BackMarketError, BulkFileRefused, InvalidArgument, UsageError
+from backmarket.errors import BackMarketError, BulkFileRefused, FileFault, InvalidArgument, UsageError
 from backmarket.services import Services
 
 UPLOADS = "uploads/"
@@ -72,7 +71,7 @@ class FileCheck:
     unchanged_lines: int = 0
     lines_to_send: int = 0
     parts: int = 0
-    faults: tuple[Fault, ...] = field(default=(), repr=False)
+    faults: tuple[FileFault, ...] = field(default=(), repr=False)
     fault_count: int = 0
     reason: str | None = None
     dialect: str | None = None

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from pydantic import SecretStr
 
 from backmarket.errors import SettingsError
-from backmarket.settings import Settings
+
+
+class KeySettings(Protocol):
+    """What a vault is made of; `backmarket.settings.Settings` is one."""
+
+    @property
+    def secret_keys(self) -> tuple[SecretStr, ...]:
+        """The first encrypts, all decrypt."""
 
 
 class Vault:
@@ -34,7 +44,7 @@ class Vault:
             ) from None
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Vault:
+    def from_settings(cls, settings: KeySettings) -> Vault:
         """The vault that the settings describe."""
         return cls(tuple(key.get_secret_value() for key in settings.secret_keys))
 

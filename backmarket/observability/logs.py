@@ -9,13 +9,12 @@ import logging
 import re
 import sys
 import traceback
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from backmarket.observability.redaction import redact
-from backmarket.settings import Settings
 
 _KEPT = frozenset(
     {
@@ -41,7 +40,19 @@ def name_process(name: str) -> None:
     _OWN_NAMES[:] = [name] if name else []
 
 
-def configure(settings: Settings) -> None:
+class LogSettings(Protocol):
+    """What `configure` needs to know; `backmarket.settings.Settings` is one."""
+
+    @property
+    def log_format(self) -> str:
+        """`auto`, `json` or `console`."""
+
+    @property
+    def log_level(self) -> str:
+        """Such as `INFO`."""
+
+
+def configure(settings: LogSettings) -> None:
     """Route structlog and the standard library's logging to standard error, in one form.
 
     Args:

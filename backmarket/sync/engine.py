@@ -1,7 +1,7 @@
 """The one sync algorithm: a turn takes the lease, walks on from the checkpoint, stores what differs, hands on or ends.
 
-Fetching, storing and deciding are apart: `walk.py` knows which page comes next and when all was seen, `fetching.py`
-keeps pages in flight, `rows.py` stores, `checkpoints.py` and `leases.py` write how far it is. Here they are joined.
+Fetching, storing and deciding are apart: `page_walk.py` knows which page comes next and when all was seen,
+`page_fetcher.py` keeps pages in flight, `storing.py` writes what came and how far it is. Here they are joined.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from time import monotonic, sleep
 from typing import Any, Literal
 
@@ -19,44 +20,35 @@ import structlog
 from backmarket import connections
 from backmarket.client import Credentials
 from backmarket.client.rate_limited import PATIENCE
-from backmarket.database import Transaction
 from backmarket.errors import (
     BackMarketError,
     Crashed,
     DatabaseUnavailable,
     FirewallBlocked,
-    IncompleteWalk,
     LeaseLost,
     LimiterUnavailable,
     NotAvailable,
     NotFound,
     RateLimited,
     SettingsError,
-    Unauthorized,
     UsageError,
 )
 from backmarket.messages import Nudge
 from backmarket.observability import telemetry
 from backmarket.observability.logs import place
-from backmarket.resources import RESOURCES, Page, Resource, Row
+from backmarket.resources import RESOURCES, Resource
 from backmarket.services import Services
 from backmarket.services.admission import COME_AGAIN
-from backmarket.sync import checkpoints, leases, removed_rows
-from backmarket.sync.checkpoints import Progress
-from backmarket.sync.label_register import NotedAs, want_skipped
+from backmarket.sync import leases
 from backmarket.sync.leases import Lease
-from backmarket.sync.lookback import reach_back
+from backmarket.sync.lookback import new_walk
 from backmarket.sync.page_fetcher import Fetched, Fetcher
 from backmarket.sync.page_walk import Walk
-from backmarket.sync.removed_rows import Missing
-from backmarket.sync.upsert import Compared, compare, write
+from backmarket.sync.storing import Storing
 from backmarket.work import queue
 
 BATCH_PAGES = 16
 """Pages stored in one transaction: a checkpoint at least every 800 orders."""
-
-CHECKPOINT_SECONDS = 5.0
-"""A walk that finds nothing to write notes how far it is that often."""
 
 AFTER_OTHERS = 2.0
 """Seconds that a walk pauses between two turns while another waits for its place among the walking turns."""
@@ -103,7 +95,7 @@ def take_turn(services: Services, organization_id: str, resource_name: str) -> T
         return Turn("nothing_to_do")
     try:
         credentials = lease.sealed.unseal(services.vault, services.settings)
-        walk = lease.walk or _new_walk(services, lease, resource)
+        walk = lease.walk or new_walk(services.database, resource, lease, overlap=services.settings.watermark_overlap)
         run = walk.started_at.isoformat()
         with structlog.contextvars.bound_contextvars(run=run):
             return replace(_Sync(services, resource, lease, walk, credentials).run(), run=run)
@@ -126,17 +118,6 @@ def _give_up(services: Services, lease: Lease, error: BackMarketError) -> TurnEn
     return "failed"
 
 
-def _new_walk(services: Services, lease: Lease, resource: Resource) -> Walk:
-    since = None
-    if lease.kind == "incremental" and lease.watermark is not None:
-        since = lease.watermark
-        if resource.revisits:
-            last = since + timedelta(seconds=services.settings.watermark_overlap)
-            oldest = reach_back(services.database, resource, lease.organization_id, last=last, now=lease.taken_at)
-            since = min(since, oldest or since)
-    return Walk(lease.kind, since, lease.taken_at, lease.requested)
-
-
 class _Sync:
     def __init__(
         self, services: Services, resource: Resource, lease: Lease, walk: Walk, credentials: Credentials
@@ -144,15 +125,9 @@ class _Sync:
         self.services = services
         self.settings = services.settings
         self.resource = resource
-        self.lease = lease
         self.walk = walk
-        self.progress = Progress()
-        self.ended = False
-        self.since = (walk.pass_, walk.next_page)
-        self.counted = 0
-        self.labels: NotedAs = "wanted" if lease.labels else "skipped"
-        self.looked_at = self.saved_at = monotonic()
-        self.until = self.saved_at + self.settings.task_budget_seconds
+        self.looked_at = monotonic()
+        self.until = self.looked_at + self.settings.task_budget_seconds
         self.fetcher = Fetcher(
             services.transport,
             services.limiter,
@@ -161,6 +136,11 @@ class _Sync:
             services.seats,
             since=walk.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if walk.since else None,
         )
+        self.storing = Storing(services, resource, lease, walk, lambda: self.fetcher.requests)
+
+    @property
+    def lease(self) -> Lease:
+        return self.storing.lease
 
     def run(self) -> Turn:
         try:
@@ -184,7 +164,7 @@ class _Sync:
         """
         long = self.walk.kind == "full" or self.walk.began_at is not None
         first = None if long else self._glance()
-        if self.ended:
+        if self.storing.ended:
             return "done"
         if first is not None and _is_short(first):
             return self._with_lease(first)
@@ -195,7 +175,7 @@ class _Sync:
         try:
             if long:
                 first = self._glance()
-            return "done" if self.ended else self._with_lease(first)
+            return "done" if self.storing.ended else self._with_lease(first)
         finally:
             self._make_room()
 
@@ -223,16 +203,7 @@ class _Sync:
         page = first.page if first else None
         if first is None or page is None or page.rejected or not _is_short(first):
             return first
-        with self.services.database.transaction() as transaction:
-            compared = compare(transaction, self.resource, self.lease.organization_id, page.rows)
-            if not compared.differing:
-                self._receive(first)
-                self.progress.written.unchanged += compared.unchanged
-                self.walk.take()
-                self.walk.settle()
-                found = self._missing(transaction)
-                if self.walk.over and not found.keys:
-                    self._finish(transaction, found.alarm)
+        self.storing.end_if_quiet(page, partial(self._receive, first))
         return first
 
     def _with_lease(self, first: Fetched | None) -> TurnEnd:
@@ -245,7 +216,7 @@ class _Sync:
         )
         if claimed is None:
             raise LeaseLost("Another took the lease in the meantime.")
-        self.lease = claimed
+        self.storing.lease = claimed
         if first is not None and self.walk.began_at is None:
             self._receive(first)
         return self._walk()
@@ -264,7 +235,7 @@ class _Sync:
             for fetched in self._fetch():
                 self._land(fetched)
             enough = self.walk.ready >= BATCH_PAGES or (self.walk.ready and not self.fetcher.in_flight and not more)
-            if enough and self._store():
+            if enough and self.storing.store():
                 return "done"
         return self._end()
 
@@ -312,83 +283,15 @@ class _Sync:
         theirs = fetched.answer.date if fetched.answer else None
         return min(theirs, ours) if theirs else ours
 
-    def _store(self) -> bool:
-        """Write the pages that can be written; with the last ones, end the walk. Whether it ended.
-
-        Pages without news cost no write, but for a checkpoint now and then.
-        """
-        with self.services.database.transaction() as transaction:
-            leases.hold(transaction, self.lease)
-            compared = self._compare(transaction, self.walk.take())
-            incomplete = self._settle()
-            self._write(transaction, compared)
-            if not compared.differing and not self.walk.over and incomplete is None and self._saved_lately():
-                return False
-            if self.walk.over:
-                found = self._missing(transaction)
-                if not found.keys:
-                    self._finish(transaction, found.alarm)
-                    return True
-            leases.renew(transaction, self.lease, seconds=self.settings.lease_seconds)
-            self._checkpoint(transaction)
-        if incomplete is not None:
-            raise incomplete
-        return False
-
-    def _saved_lately(self) -> bool:
-        return monotonic() - self.saved_at < CHECKPOINT_SECONDS
-
-    def _settle(self) -> IncompleteWalk | None:
-        """Let the walk decide whether it is over; why it can't be, only once its rows are committed."""
-        try:
-            self.walk.settle()
-        except IncompleteWalk as error:
-            return error
-        return None
-
-    def _compare(self, transaction: Transaction, pages: list[Page]) -> Compared:
-        self.progress.rejected += sum(page.rejected for page in pages)
-        return self._compare_rows(transaction, [row for page in pages for row in page.rows])
-
-    def _compare_rows(self, transaction: Transaction, rows: list[Row]) -> Compared:
-        return compare(transaction, self.resource, self.lease.organization_id, rows)
-
-    def _write(self, transaction: Transaction, compared: Compared) -> None:
-        name = self.resource.name
-        with telemetry.span("store", resource=name, rows=len(compared.differing)):
-            written = write(transaction, self.resource, self.lease.organization_id, compared, labels=self.labels)
-        for fate in ("created", "updated", "rejected"):
-            telemetry.tell("rows", resource=name, fate=fate, count=getattr(written, fate))
-        self.progress.written += written
-        self.progress.rejected += written.rejected
-
-    def _checkpoint(self, transaction: Transaction) -> None:
-        self._count_requests()
-        checkpoints.save(transaction, self.lease, self.walk, self.progress, since=self.since)
-        self.since = (self.walk.pass_, self.walk.next_page)
-        self.progress = Progress()
-        self.saved_at = monotonic()
-
-    def _missing(self, transaction: Transaction) -> Missing:
-        if self.walk.kind == "incremental":
-            return Missing()
-        accept = self.lease.accept_missing
-        return removed_rows.find(transaction, self.resource, self.lease.organization_id, self.walk, accept_many=accept)
-
     def _end(self) -> TurnEnd:
         """The walk is over: look for the rows that it did not show, one by one, and finish."""
-        while True:
-            with self.services.database.transaction() as transaction:
-                leases.hold(transaction, self.lease)
-                found = self._missing(transaction)
-                if not found.keys:
-                    self._finish(transaction, found.alarm)
-                    return "done"
-            for key in found.keys:
+        while missing := self.storing.end():
+            for key in missing:
                 pause = self._must_end()
                 if pause is not None:
                     return self._hand_on(pause)
                 self._look_for(key)
+        return "done"
 
     def _look_for(self, key: Any) -> None:
         """Ask for one row by its id, and write down what became of it."""
@@ -398,47 +301,12 @@ class _Sync:
             row = None
         except RateLimited:
             return  # the limiter knows; the row is asked for when it lets us
-        with self.services.database.transaction() as transaction:
-            leases.hold(transaction, self.lease)
-            if row is not None:
-                self._write(transaction, self._compare_rows(transaction, [row]))
-            else:
-                self.progress.removed += removed_rows.mark_removed(
-                    transaction, self.resource, self.lease.organization_id, key
-                )
-            self.walk.confirm(str(key))
-            leases.renew(transaction, self.lease, seconds=self.settings.lease_seconds)
-            self._checkpoint(transaction)
-
-    def _finish(self, transaction: Transaction, alarm: BackMarketError | None) -> None:
-        self._count_requests()
-        quiet = checkpoints.close(transaction, self.lease, self.walk, self.progress, alarm)
-        if alarm is not None:
-            log.error("sync.many_missing", error=alarm.message)
-        leases.finish(
-            transaction,
-            self.lease,
-            self.walk,
-            incremental=bool(self.resource.since),
-            overlap=self.settings.watermark_overlap,
-            quiet=quiet,
-            alarm=alarm,
-        )
-        if self.resource.label and self.lease.labels:
-            want_skipped(transaction, self.resource, self.lease.organization_id)
-        if self.lease.blemished:  # what another sync notes meanwhile, that sync clears
-            connections.clear_error(transaction, self.lease.organization_id)
-        self.ended = True
+        self.storing.settle_missing(key, row)
 
     def _hand_on(self, pause: float) -> TurnEnd:
         """Store what came, and let the next turn go on after `pause` seconds."""
         self._drain()
-        with self.services.database.transaction() as transaction:
-            leases.hold(transaction, self.lease)
-            self._write(transaction, self._compare(transaction, self.walk.take()))
-            if self.walk.began_at is not None:
-                self._checkpoint(transaction)
-            leases.hand_on(transaction, self.lease, pause=pause)
+        self.storing.hand_on(pause)
         if pause == 0.0:
             self.services.producer.nudge([Nudge(self.resource.name, self.lease.organization_id)])
         return "handed_on"
@@ -449,17 +317,7 @@ class _Sync:
         log.warning(
             "sync.failed", code=error.code, status=error.status, request_id=error.request_id, cf_ray=error.cf_ray
         )
-        with self.services.database.transaction() as transaction:
-            leases.hold(transaction, self.lease)
-            self._write(transaction, self._compare(transaction, self.walk.take()))
-            if self.walk.began_at is not None:
-                self._checkpoint(transaction)
-            checkpoints.close(transaction, self.lease, self.walk, self.progress, error, failed=True)
-            leases.fail(transaction, self.lease, error, pause=_back_off(error, self.lease.failures))
-            if isinstance(error, Unauthorized):
-                connections.mark_unauthorized(transaction, self.lease.organization_id, self.lease.generation)
-            if not isinstance(error, NotAvailable):
-                connections.mark_error(transaction, self.lease.organization_id, error)
+        self.storing.fail(error, pause=_back_off(error, self.lease.failures))
         return "failed"
 
     def _drain(self) -> None:
@@ -469,10 +327,6 @@ class _Sync:
             for fetched in self.fetcher.landed(PATIENCE):
                 if fetched.page is not None:
                     self._land(fetched)
-
-    def _count_requests(self) -> None:
-        self.progress.requests += self.fetcher.requests - self.counted
-        self.counted = self.fetcher.requests
 
 
 def _is_short(first: Fetched) -> bool:

@@ -11,9 +11,30 @@ from zlib import crc32
 
 from backmarket.database import Database
 from backmarket.resources import Resource, Revisit
+from backmarket.sync.leases import Lease
+from backmarket.sync.page_walk import Walk
 
 MARGIN = timedelta(hours=12)
 """A creation that came without an offset may be off by as much."""
+
+
+def new_walk(database: Database, resource: Resource, lease: Lease, *, overlap: float) -> Walk:
+    """A walk from its beginning: all rows, or what was modified since the last one, and what should be seen again.
+
+    Args:
+        database: where.
+        resource: whose list.
+        lease: says which kind of walk.
+        overlap: seconds by which walks overlap.
+    """
+    since = None
+    if lease.kind == "incremental" and lease.watermark is not None:
+        since = lease.watermark
+        if resource.revisits:
+            last = since + timedelta(seconds=overlap)
+            oldest = reach_back(database, resource, lease.organization_id, last=last, now=lease.taken_at)
+            since = min(since, oldest or since)
+    return Walk(lease.kind, since, lease.taken_at, lease.requested)
 
 
 def reach_back(

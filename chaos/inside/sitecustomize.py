@@ -49,7 +49,7 @@ from backmarket.database import connection as database  # noqa: E402
 from backmarket.labels import engine as labels_turn  # noqa: E402
 from backmarket.labels import retry_policy as labels_policy  # noqa: E402
 from backmarket.limits import shared  # noqa: E402
-from backmarket.sync import engine, leases, upsert  # noqa: E402
+from backmarket.sync import engine, leases, storing, upsert  # noqa: E402
 from backmarket.work import queue  # noqa: E402
 
 engine._back_off = _short(engine._back_off)
@@ -137,7 +137,7 @@ def no_outbox() -> None:
             with transaction(self) as inner, inner.cursor() as cursor:
                 cursor.executemany(_EVENT, events)
 
-    upsert.write = engine.write = write_alone
+    upsert.write = storing.write = write_alone
     database.Database.transaction = followed  # type: ignore[method-assign]
 
 

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import pytest
 import structlog
 
-from workers import reception
+from workers.celery_overrides import transport
 
 
 def test_what_is_given_back_is_a_line_of_the_log(capfd: pytest.CaptureFixture[str]) -> None:
     restored: list[str] = []
     channel = SimpleNamespace(do_restore=True, _restore=restored.append, _closing=False)
-    qos = reception.QoS(channel)
+    qos = transport.QoS(channel)
     qos.restore_at_shutdown = True
     qos.restore_unacked = lambda: restored.extend(qos._delivered) or qos._delivered.clear()
     qos._delivered["tag"] = "a message"
@@ -20,4 +20,4 @@ def test_what_is_given_back_is_a_line_of_the_log(capfd: pytest.CaptureFixture[st
     assert restored == ["tag"]
     assert [(line["event"], line["count"]) for line in told] == [("messages.given_back", 1)]
     assert capfd.readouterr() == ("", "")
-    assert reception.Channel.QoS is reception.QoS
+    assert transport.Channel.QoS is transport.QoS

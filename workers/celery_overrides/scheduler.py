@@ -13,7 +13,9 @@ log = structlog.get_logger(__name__)
 
 
 class MemoryScheduler(Scheduler):  # type: ignore[misc]
-    """Celery's own scheduler, which keeps its state in memory; the default one writes a file.
+    """Celery's own scheduler, which keeps its state in memory.
+
+    Celery's default writes a file, which keeps beat from starting once it is broken (celery/celery#8008).
 
     Each tick beats the heart of the process, whether its message could be sent or not, and so does each second of
     waiting for the broker at the start.

@@ -22,9 +22,9 @@ log = structlog.get_logger(__name__)
 class WakingPool(TaskPool):  # type: ignore[misc]
     """Celery's thread pool, which wakes the worker's loop when a task has ended.
 
-    The next message is asked for only when one of the prefetched ones was acknowledged. A thread acknowledges it behind
-    the loop's back, and the loop looks again when it wakes by itself, after up to a second: with one task at a time
-    that made 0.6 messages a second, and makes 450 so.
+    Celery's own is slow (celery/celery#6941): the next message is asked for only when one of the prefetched ones was
+    acknowledged. A thread acknowledges it behind the loop's back, and the loop looks again when it wakes by itself,
+    after up to a second: with one task at a time that made 0.6 messages a second, and makes 450 so.
 
     What ended outside of a task's function, because nobody could read the message, is refused: Celery's pool would
     forget it, and neither it nor its place among the prefetched ones would ever come free.

@@ -1,7 +1,7 @@
 """OpenTelemetry traces of a worker, where `BACKMARKET_TRACES_ENDPOINT` says where they go; else none of it is imported.
 
 A trace is a task, with its requests to the API, its downloads and its batches stored. Attributes are the facts of
-`backmarket.telemetry`: they name no organization, no account and no person.
+`backmarket.observability.telemetry`: they name no organization, no account and no person.
 """
 
 from __future__ import annotations

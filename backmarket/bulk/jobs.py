@@ -1,8 +1,8 @@
 """Bulk jobs: submitted, looked at, cancelled, and what a person decides about a part whose fate is unknown.
 
 The files of a job are in the bucket before its rows are written: `original`, and `lines.csv`, whose first line is the
-header and of which every part is a range (`backmarket.object_keys.bulk_key`). From then on the rows are the truth, and
-a turn (`turns.run_turn`) does what is due of them.
+header and of which every part is a range (`backmarket.bucket.keys.bulk_key`). From then on the rows are the truth, and
+a turn (`engine.slice.run_turn`) does what is due of them.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def _of_broker(broker: Broker) -> list[Figure]:
 
 
 # One pass over each table, or over a partial index of what is open. A sync counts as one that is to be done under the
-# same conditions as in `due.py`; a lag begins with the connection where there was no success yet.
+# same conditions as in `sync/requests.py`; a lag begins with the connection where there was no success yet.
 _FIGURES = """
 WITH sync AS MATERIALIZED (
     SELECT s.resource, s.lease_until > now() AS running, s.next_due_at, s.nudged_until, s.lease_until,

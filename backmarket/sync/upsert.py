@@ -303,7 +303,7 @@ def _upsert_parts(table: Lines, extra: str) -> dict[str, sql.Composable]:
 _CONTENT = Column("content", "bigint")
 
 # Emptied at each commit, and made anew only where a connection has none: no catalogue rows for each batch.
-# Times without an offset count as UTC, the zone of each of our transactions (`database.py`).
+# Times without an offset count as UTC, the zone of each of our transactions (`database/connection.py`).
 _CREATE_INCOMING = """
 SET LOCAL client_min_messages = warning;
 CREATE TEMPORARY TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS; DELETE FROM {}

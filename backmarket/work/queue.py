@@ -73,7 +73,7 @@ def take(database: Database, organization_id: str, kind: Work, *, owner: str, se
         database: where.
         organization_id: whose.
         kind: of work.
-        owner: names the process and thread to a person; see `leases.owner_name`.
+        owner: names the process and thread to a person; see `owner_name`.
         seconds: how long it counts without a sign of life.
 
     Returns:

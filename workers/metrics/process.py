@@ -1,4 +1,4 @@
-"""What one process counts, of what `backmarket.telemetry` tells."""
+"""What one process counts, of what `backmarket.observability.telemetry` tells."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ _ORDER_FIELDS: dict[str, tuple[frozenset[int], field_rules.Rule]] = {
 
 
 class KnownLine(Protocol):
-    """What is stored of an order line; `backmarket.orders.OrderLine` is one."""
+    """What is stored of an order line; `backmarket.queries.orders.OrderLine` is one."""
 
     @property
     def listing(self) -> str | None:

@@ -1,4 +1,4 @@
-"""What we override of Celery and kombu is there in the installed ones, by the names that we use; and stands together."""
+"""What we override of Celery and kombu is in the installed ones, by the names that we use; and it stands together."""
 
 import ast
 import inspect

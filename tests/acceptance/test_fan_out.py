@@ -10,16 +10,16 @@ import pytest
 
 from backmarket import connections
 from backmarket.fleet import Fleet, Pool
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from tests.sellers import Shop, environment, wait_until
+from tests.support.sandboxes import fresh_sandbox
 
 DISPATCH = Pool("dispatch", ("dispatch",), 1)
 
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer() as sandbox:
+    with fresh_sandbox() as sandbox:
         shop = Shop(settings, sandbox.control)
         yield shop
         shop.services.close()

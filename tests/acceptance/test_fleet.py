@@ -23,9 +23,9 @@ from backmarket.embedded.ports import free_ports
 from backmarket.errors import UsageError
 from backmarket.fleet import CHECKOUT, Fleet, FleetError, Pool
 from backmarket.messages import Nudge
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from tests.sellers import Shop, environment, wait_until
+from tests.support.sandboxes import fresh_sandbox
 
 ORG = "auth0|1"
 SYNC = Pool("sync", ("orders",))
@@ -42,7 +42,7 @@ with Fleet(json.loads(sys.argv[1]), directory=Path(sys.argv[2]), workers=(Pool("
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer(limit=100_000) as sandbox:
+    with fresh_sandbox(limit=100_000) as sandbox:
         shop = Shop(settings.model_copy(update={"rate_limit": 100_000}), sandbox.control)
         yield shop
         shop.services.close()

@@ -8,8 +8,8 @@ import pytest
 
 from backmarket.embedded import Stack
 from backmarket.sandbox.remote import SandboxControl
-from backmarket.sandbox.server import SandboxServer
 from tests.databases import shared_database
+from tests.support.sandboxes import fresh_sandbox
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def shared_url(stack: Stack, request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[SandboxControl]:
     """The API for all tests of a module, with hardly a limit."""
-    with SandboxServer(limit=100_000) as server:
+    with fresh_sandbox(limit=100_000) as server:
         yield server.control
 
 

@@ -22,10 +22,10 @@ from backmarket.database import SCHEMA_VERSION
 from backmarket.doctor import Finding, servers
 from backmarket.embedded import Stack
 from backmarket.errors import BrokerUnavailable
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from tests.databases import shared_database
 from tests.sellers import Shop, environment
+from tests.support.sandboxes import fresh_sandbox
 
 ORG = "auth0|1"
 
@@ -69,7 +69,7 @@ class Patient:
 @pytest.fixture(scope="module")
 def shop(stack: Stack) -> Iterator[Shop]:
     at = stack.addresses
-    with shared_database(stack, "doctor") as url, SandboxServer() as sandbox:
+    with shared_database(stack, "doctor") as url, fresh_sandbox() as sandbox:
         settings = Settings(
             database_url=url,
             redis_url=at.redis_url,

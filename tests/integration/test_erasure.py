@@ -32,10 +32,10 @@ from backmarket.resources import (
     parse_page,
 )
 from backmarket.rows import Written, store
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.vault import Vault
 from tests.sellers import Shop, wait_until
+from tests.support.sandboxes import fresh_sandbox
 
 ORG, OTHER = "auth0|1", "auth0|2"
 SECONDS = 30.0
@@ -354,7 +354,7 @@ class TestByAge:
 
 class TestWithTheSandbox:
     def test_a_whole_seller(self, settings: Settings) -> None:
-        with SandboxServer(limit=100_000) as server:
+        with fresh_sandbox(limit=100_000) as server:
             shop = Shop(settings.model_copy(update={"rate_limit": 100_000}), server.control, tuple(RESOURCES))
             shop.sell(ORG, orders=120)
             for name in RESOURCES:

@@ -26,13 +26,13 @@ from backmarket.errors import (
 )
 from backmarket.object_keys import invoices_prefix, label_key
 from backmarket.sandbox.label_files import label_pdf
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.writes.faults import InvalidWrite
 from backmarket.writes.turn import take_turn
 from backmarket.writes.write import WriteState
 from tests.gate import Gate, Reply
 from tests.sellers import Shop
+from tests.support.sandboxes import fresh_sandbox
 
 ORG = "auth0|1"
 PDF = label_pdf(7, 3000)
@@ -49,7 +49,7 @@ def elsewhere() -> Iterator[Gate]:
 
 @pytest.fixture
 def shop(settings: Settings, elsewhere: Gate) -> Iterator[Shop]:
-    with SandboxServer(limit=100_000) as sandbox:
+    with fresh_sandbox(limit=100_000) as sandbox:
         changes = {"rate_limit": 100_000, "invoice_origins": (elsewhere.url,), "invoice_max_bytes": 100_000}
         shop = Shop(settings.model_copy(update=changes), sandbox.control)
         shop.sell(ORG, orders=5, token=TOKEN)

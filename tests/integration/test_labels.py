@@ -30,11 +30,11 @@ from backmarket.labels.stored import Label
 from backmarket.labels.turn import Turn, take_turn
 from backmarket.object_keys import label_key
 from backmarket.sandbox.label_files import label_pdf
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.vault import Vault
 from tests.gate import Gate, Reply
 from tests.sellers import Shop, wait_until
+from tests.support.sandboxes import fresh_sandbox
 
 ORG = "auth0|1"
 PDF = label_pdf(1, 500)
@@ -42,7 +42,7 @@ PDF = label_pdf(1, 500)
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer(limit=100_000) as sandbox:
+    with fresh_sandbox(limit=100_000) as sandbox:
         settings = settings.model_copy(update={"rate_limit": 100_000})
         shop = Shop(settings, sandbox.control, ("deliveries", "returns"))
         yield shop

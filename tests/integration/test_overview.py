@@ -12,12 +12,12 @@ from backmarket import BackMarket
 from backmarket.errors import ApiKeyMissing, BulkJobNotFound, ConnectionNotFound, InvalidArgument
 from backmarket.facade.bulk import Bulk
 from backmarket.overview import HEALTHS
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from tests.databases import empty
 from tests.many import LARGE, fill
 from tests.plans import Plans, explained
 from tests.sellers import Shop
+from tests.support.sandboxes import fresh_sandbox
 
 ORG = "auth0|1"
 
@@ -128,7 +128,7 @@ class TestLags:
             bm.get_lag_history([ORG] * 1001)
 
     def test_a_sync_notes_how_far_behind_it_was(self, settings: Settings) -> None:
-        with SandboxServer(limit=100_000) as server:
+        with fresh_sandbox(limit=100_000) as server:
             shop = Shop(settings.model_copy(update={"rate_limit": 100_000}), server.control)
             shop.sell(ORG, orders=5)
             shop.sync(ORG)

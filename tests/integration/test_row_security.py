@@ -30,11 +30,11 @@ from backmarket.facade import BackMarket
 from backmarket.labels.turn import take_turn as fetch_labels
 from backmarket.resources import ORDERS, RESOURCES, parse_page
 from backmarket.rows import compare, store
-from backmarket.sandbox.server import SandboxServer
 from backmarket.schema import apply_schema
 from backmarket.settings import Settings
 from backmarket.writes.turn import take_turn as send_writes
 from tests.sellers import Shop, wait_until
+from tests.support.sandboxes import fresh_sandbox
 
 OWNER, APPLICATION, STRANGER = "ordinary_owner", "host_application", "stranger"
 TEMPLATE = "owned_template"
@@ -443,7 +443,7 @@ class TestWork:
 
     @pytest.fixture
     def shop(self, settings: Settings) -> Iterator[Shop]:
-        with SandboxServer(limit=100_000) as sandbox:
+        with fresh_sandbox(limit=100_000) as sandbox:
             settings = settings.model_copy(update={"rate_limit": 100_000})
             shop = Shop(settings, sandbox.control, resources=tuple(RESOURCES))
             yield shop

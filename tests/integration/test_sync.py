@@ -16,17 +16,17 @@ from backmarket import connections, due, leases
 from backmarket.errors import LeaseLost, ServerError
 from backmarket.resources import ORDERS, parse_object
 from backmarket.rows import store
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.vault import Vault
 from tests.sellers import Shop, counted_writes, take_lease, wait_until
+from tests.support.sandboxes import fresh_sandbox
 
 ORG = "auth0|1"
 
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer(limit=100_000) as sandbox:
+    with fresh_sandbox(limit=100_000) as sandbox:
         shop = Shop(settings.model_copy(update={"rate_limit": 100_000}), sandbox.control)
         yield shop
         shop.services.close()

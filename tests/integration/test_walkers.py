@@ -12,9 +12,9 @@ import redis
 
 from backmarket import leases
 from backmarket.messages import Nudge
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from tests.sellers import Shop, wait_until
+from tests.support.sandboxes import fresh_sandbox
 
 LARGE, SMALL = "large", "small"
 OTHER = Nudge("orders", "another")
@@ -23,7 +23,7 @@ OTHER = Nudge("orders", "another")
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
     """One process in which one turn may walk at a time; the small seller is synced, the large one never was."""
-    with SandboxServer() as sandbox:
+    with fresh_sandbox() as sandbox:
         narrow = {"walking_turns": 1, "task_budget_pages": 2, "fetch_window": 1}
         shop = Shop(settings.model_copy(update=narrow), sandbox.control)
         shop.sell(SMALL, orders=10)

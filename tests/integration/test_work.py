@@ -9,17 +9,17 @@ import pytest
 from backmarket import connections, work
 from backmarket.errors import LeaseLost
 from backmarket.messages import Nudge
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.work import WorkLease
 from tests.sellers import Shop, wait_until
+from tests.support.sandboxes import fresh_sandbox
 
 ORG = "shop-1"
 
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer() as sandbox:
+    with fresh_sandbox() as sandbox:
         shop = Shop(settings, sandbox.control)
         shop.connect(ORG, "token")
         yield shop

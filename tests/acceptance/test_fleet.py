@@ -19,12 +19,12 @@ import redis
 
 from backmarket.errors import UsageError
 from backmarket.messages import Nudge
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.standalone import fleet as fleets
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
 from backmarket.standalone.fleet import CHECKOUT, Fleet, FleetError, Pool
+from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment, wait_until
 
 ORG = "auth0|1"
@@ -42,7 +42,7 @@ with Fleet(json.loads(sys.argv[1]), directory=Path(sys.argv[2]), workers=(Pool("
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer(limit=100_000) as sandbox:
+    with fresh_sandbox(limit=100_000) as sandbox:
         shop = Shop(settings.model_copy(update={"rate_limit": 100_000}), sandbox.control)
         yield shop
         shop.services.close()

@@ -18,12 +18,12 @@ import redis
 
 from backmarket import BackMarket
 from backmarket.errors import WriteRefused
-from backmarket.sandbox.server import SandboxServer
 from backmarket.sandbox.world.fault_rules import FaultKind
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
 from backmarket.standalone.fleet import POOLS, Fleet
+from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment, wait_until
 
 WELL: tuple[FaultKind | None, ...] = (None, "nul_characters", "unknown_fields", "unknown_states", "nulls")
@@ -37,7 +37,7 @@ END = "the-end-of-the-test"
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer() as sandbox:
+    with fresh_sandbox() as sandbox:
         shop = Shop(settings.model_copy(update={"log_level": "DEBUG"}), sandbox.control)
         yield shop
         shop.services.close()

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from backmarket.sandbox.control.client import SandboxControl
-from backmarket.sandbox.server import SandboxServer
 from backmarket.standalone.embedded import Stack
 from tests.support.databases import shared_database
+from tests.support.sandboxes import fresh_sandbox
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def shared_url(stack: Stack, request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[SandboxControl]:
     """The API for all tests of a module, with hardly a limit."""
-    with SandboxServer(limit=100_000) as server:
+    with fresh_sandbox(limit=100_000) as server:
         yield server.control
 
 

@@ -12,6 +12,7 @@ It knows sellers by name and never shows a token. Bodies and answers are JSON:
     GET    /settings                 Settings
     POST   /settings                 some of the Settings, `assumptions` among them; answers all of them
     POST   /reset                    forgets requests, violations and blocks
+    POST   /start-over               forgets sellers, faults and settings too: as in a new process
     GET    /truth/{seller}/{rows}    every row as JSON lines, `rows` being orders (states 0 and 8 included), listings
                                      (as the home market shows them), deliveries, returns, invoices, or writes:
                                      each one that took place, with its operation, object and fields
@@ -130,6 +131,13 @@ class Control:
         self.world.reset_counters()
         return _json({})
 
+    async def start_over(self, _request: Request) -> Response:
+        """Begin again, with the seed of the start."""
+        self.world.start_over(self.world.seed)
+        gc.unfreeze()
+        gc.collect()
+        return _json({})
+
     async def truth(self, request: Request) -> Response:
         """What a faultless client would know."""
         seller = self.world.sellers[request.path_params["seller"]]
@@ -154,6 +162,7 @@ def routes(world: World) -> list[Route]:
         ("GET", "/settings", control.settings),
         ("POST", "/settings", control.settings),
         ("POST", "/reset", control.reset),
+        ("POST", "/start-over", control.start_over),
         ("GET", "/truth/{seller}/{resource}", control.truth),
     ]
     return [Route(path, _checked(endpoint), methods=[method]) for method, path, endpoint in table]

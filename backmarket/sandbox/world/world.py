@@ -43,9 +43,18 @@ class World:
         settings: Settings | None = None,
         clock: Callable[[], datetime] = _utc_now,
     ) -> None:
-        self.seed = seed
         self.start = start
         self.now = clock
+        self.start_over(seed, settings=settings)
+
+    def start_over(self, seed: int = 0, *, settings: Settings | None = None) -> None:
+        """Forget every seller, fault, setting and counter; what follows is as in a new process.
+
+        Args:
+            seed: everything invented from now on follows from it.
+            settings: how the sandbox behaves from now on; None: the defaults.
+        """
+        self.seed = seed
         self.settings = settings or Settings()
         self.sellers: dict[str, Seller] = {}
         self._numbering = Numbering(seed)

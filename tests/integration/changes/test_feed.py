@@ -20,8 +20,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from backmarket import BackMarket, changes
+from backmarket import BackMarket
 from backmarket.changes import CHANNEL, Change, ChangeFilter, ChangesMissed, announce, get_changes, get_cursor, watch
+from backmarket.changes.follow import LONGEST_PAUSE
 from backmarket.database import Database, Transaction
 from backmarket.errors import DatabaseUnavailable, InvalidArgument
 from backmarket.settings import ENV_PREFIX, Settings
@@ -350,7 +351,7 @@ class TestLosses:
         began = monotonic()
         writer().write("after").commit()
         wait_until(lambda: came == ["before", "after"], SECONDS, "it follows again")
-        assert monotonic() - began < changes.LONGEST_PAUSE + 15
+        assert monotonic() - began < LONGEST_PAUSE + 15
 
     def test_a_crash_of_postgresql(
         self, stack: Stack, writer: Callable[[], Writer], following: Callable[..., list[str]]

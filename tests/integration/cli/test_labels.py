@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 from backmarket.cli.app import app
 from backmarket.labels.engine import take_turn
 from backmarket.sandbox.api.label_files import label_pdf
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
+from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment
 
 ORG = "auth0|1"
@@ -24,7 +24,7 @@ ORG = "auth0|1"
 @pytest.fixture
 def shop(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Shop]:
     """Twelve deliveries, whose labels are stored but for one that is not there."""
-    with SandboxServer(limit=100_000) as sandbox:
+    with fresh_sandbox(limit=100_000) as sandbox:
         shop = Shop(settings.model_copy(update={"rate_limit": 100_000}), sandbox.control, ("deliveries", "returns"))
         shop.sell(ORG, orders=30, deliveries=12)
         shop.sync(ORG, "deliveries")

@@ -61,6 +61,7 @@ from backmarket.standalone.fleet import CHECKOUT
 from tests.contract.facts import JSON, Fact, Fields, faults, misfits, parameters, request_fields
 from tests.contract.facts import OPERATIONS as DOCUMENTED
 from tests.support.gate import QuietServer
+from tests.support.sandboxes import fresh_sandbox
 
 AGENT = "BM-Test-Client;dev@test.example"
 FORM = "multipart/form-data"
@@ -410,7 +411,7 @@ def test_no_one_listens(connect: Connect, quick: None) -> None:
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[SandboxServer]:
-    with SandboxServer() as sandbox:
+    with fresh_sandbox() as sandbox:
         sandbox.control.add_seller("s", "token-of-s", orders=120)
         yield sandbox
 

@@ -23,11 +23,11 @@ from backmarket.database import Database
 from backmarket.labels.engine import take_turn as take_label_turn
 from backmarket.queries.orders import OrderLineState, OrderState
 from backmarket.sandbox.api.label_files import label_pdf
-from backmarket.sandbox.server import SandboxServer
 from backmarket.standalone.embedded import Stack
 from backmarket.writes.engine.slice import take_turn as take_write_turn
 from tests.support import bulk_files
 from tests.support.console import Visitor, console_settings, opened_shop, words
+from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, wait_until
 
 ORG = "auth0|1"
@@ -51,7 +51,7 @@ ODD = [
 def shop(stack: Stack, shared_url: str) -> Iterator[Shop]:
     """One seller for all tests: each works on an order, a listing or an organization of its own."""
     settings = console_settings(stack, shared_url, bulk_poll_first=0.01)
-    with SandboxServer(limit=100_000) as server, opened_shop(settings, server.control, ORG) as shop:
+    with fresh_sandbox(limit=100_000) as server, opened_shop(settings, server.control, ORG) as shop:
         server.control.settings(task_delay=0.0)
         yield shop
 

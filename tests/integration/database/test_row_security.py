@@ -27,13 +27,13 @@ from backmarket.errors import SchemaMissing, SettingsError
 from backmarket.facade import BackMarket
 from backmarket.labels.engine import take_turn as fetch_labels
 from backmarket.resources import ORDERS, RESOURCES, parse_page
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.sync import leases
 from backmarket.sync.requests import claim_due
 from backmarket.sync.upsert import compare, store
 from backmarket.writes.engine.slice import take_turn as send_writes
+from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, wait_until
 
 OWNER, APPLICATION, STRANGER = "ordinary_owner", "host_application", "stranger"
@@ -443,7 +443,7 @@ class TestWork:
 
     @pytest.fixture
     def shop(self, settings: Settings) -> Iterator[Shop]:
-        with SandboxServer(limit=100_000) as sandbox:
+        with fresh_sandbox(limit=100_000) as sandbox:
             settings = settings.model_copy(update={"rate_limit": 100_000})
             shop = Shop(settings, sandbox.control, resources=tuple(RESOURCES))
             yield shop

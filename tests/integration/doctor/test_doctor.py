@@ -21,10 +21,10 @@ from backmarket.database import SCHEMA_VERSION
 from backmarket.doctor import Finding, servers
 from backmarket.errors import BrokerUnavailable
 from backmarket.organizations.lifecycle import enable
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from tests.support.databases import shared_database
+from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment
 
 ORG = "auth0|1"
@@ -69,7 +69,7 @@ class Patient:
 @pytest.fixture(scope="module")
 def shop(stack: Stack) -> Iterator[Shop]:
     at = stack.addresses
-    with shared_database(stack, "doctor") as url, SandboxServer() as sandbox:
+    with shared_database(stack, "doctor") as url, fresh_sandbox() as sandbox:
         settings = Settings(
             database_url=url,
             redis_url=at.redis_url,

@@ -31,10 +31,10 @@ from backmarket.labels.queries import Label
 from backmarket.labels.requests import want_all
 from backmarket.organizations import lifecycle
 from backmarket.sandbox.api.label_files import label_pdf
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from tests.support.gate import Gate, Reply
+from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, wait_until
 
 ORG = "auth0|1"
@@ -43,7 +43,7 @@ PDF = label_pdf(1, 500)
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer(limit=100_000) as sandbox:
+    with fresh_sandbox(limit=100_000) as sandbox:
         settings = settings.model_copy(update={"rate_limit": 100_000})
         shop = Shop(settings, sandbox.control, ("deliveries", "returns"))
         yield shop

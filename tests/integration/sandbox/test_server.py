@@ -163,6 +163,20 @@ def test_two_sandboxes_do_not_meet() -> None:
         assert httpx.get(two.url + "/ws/orders", headers=HEADERS).status_code == 401
 
 
+def test_it_starts_over_as_a_new_process_would() -> None:
+    spec = SellerSpec(name="s", token="token", orders=120)
+    with SandboxServer([spec]) as used, SandboxServer() as new:
+        control = used.control
+        first = control.truth("s")
+        control.settings(limit=7, latency=0.01, assumptions={"list_order": "creation_asc"})
+        control.add_fault("status", status=500)
+        control.change("s", modify=3)
+        control.start_over()
+        assert (control.settings(), control.stats()) == (new.control.settings(), new.control.stats())
+        control.add_seller("s", "token", orders=120)
+        assert control.truth("s") == first
+
+
 def test_it_ends_with_its_block_even_while_somebody_waits(server: SandboxServer) -> None:
     with SandboxServer([SellerSpec(name="s", token="token", orders=1)]) as running:
         url, pid = running.url, running.pid

@@ -11,9 +11,9 @@ import pytest
 import redis
 
 from backmarket.messages import Nudge
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.sync import leases
+from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, wait_until
 
 LARGE, SMALL = "large", "small"
@@ -23,7 +23,7 @@ OTHER = Nudge("orders", "another")
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
     """One process in which one turn may walk at a time; the small seller is synced, the large one never was."""
-    with SandboxServer() as sandbox:
+    with fresh_sandbox() as sandbox:
         narrow = {"walking_turns": 1, "task_budget_pages": 2, "fetch_window": 1}
         shop = Shop(settings.model_copy(update=narrow), sandbox.control)
         shop.sell(SMALL, orders=10)

@@ -11,12 +11,12 @@ import pytest
 from backmarket import BackMarket
 from backmarket.errors import ApiKeyMissing, BulkJobNotFound, ConnectionNotFound, InvalidArgument
 from backmarket.facade.bulk import Bulk
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.status.overview import HEALTHS
 from tests.support.databases import empty
 from tests.support.many import LARGE, fill
 from tests.support.plans import Plans, explained
+from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop
 
 ORG = "auth0|1"
@@ -128,7 +128,7 @@ class TestLags:
             bm.get_lag_history([ORG] * 1001)
 
     def test_a_sync_notes_how_far_behind_it_was(self, settings: Settings) -> None:
-        with SandboxServer(limit=100_000) as server:
+        with fresh_sandbox(limit=100_000) as server:
             shop = Shop(settings.model_copy(update={"rate_limit": 100_000}), server.control)
             shop.sell(ORG, orders=5)
             shop.sync(ORG)

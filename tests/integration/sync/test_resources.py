@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.sync import requests
+from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, counted_writes, wait_until
 
 ORG = "auth0|1"
@@ -19,7 +19,7 @@ SHIPMENTS = ("deliveries", "returns")
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer(limit=100_000) as sandbox:
+    with fresh_sandbox(limit=100_000) as sandbox:
         unlimited = settings.model_copy(update={"rate_limit": 100_000})
         shop = Shop(unlimited, sandbox.control, ("orders", "listings", "deliveries", "returns"))
         yield shop

@@ -17,11 +17,11 @@ from backmarket.database.encryption import Vault
 from backmarket.errors import LeaseLost, ServerError
 from backmarket.organizations import lifecycle
 from backmarket.resources import ORDERS, parse_object
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.sync import leases
 from backmarket.sync.requests import claim_due, request_sync
 from backmarket.sync.upsert import store
+from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, counted_writes, take_lease, wait_until
 
 ORG = "auth0|1"
@@ -29,7 +29,7 @@ ORG = "auth0|1"
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer(limit=100_000) as sandbox:
+    with fresh_sandbox(limit=100_000) as sandbox:
         shop = Shop(settings.model_copy(update={"rate_limit": 100_000}), sandbox.control)
         yield shop
         shop.services.close()

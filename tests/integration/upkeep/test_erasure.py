@@ -32,10 +32,10 @@ from backmarket.resources import (
     parse_object,
     parse_page,
 )
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.sync.upsert import Written, store
 from backmarket.upkeep.erasure import Erased, ErasedOld, OrderNotStored, erase_old, erase_order
+from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, wait_until
 
 ORG, OTHER = "auth0|1", "auth0|2"
@@ -355,7 +355,7 @@ class TestByAge:
 
 class TestWithTheSandbox:
     def test_a_whole_seller(self, settings: Settings) -> None:
-        with SandboxServer(limit=100_000) as server:
+        with fresh_sandbox(limit=100_000) as server:
             shop = Shop(settings.model_copy(update={"rate_limit": 100_000}), server.control, tuple(RESOURCES))
             shop.sell(ORG, orders=120)
             for name in RESOURCES:

@@ -10,9 +10,9 @@ from backmarket import work
 from backmarket.errors import LeaseLost
 from backmarket.messages import Nudge
 from backmarket.organizations import lifecycle
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.work import WorkLease
+from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, wait_until
 
 ORG = "shop-1"
@@ -20,7 +20,7 @@ ORG = "shop-1"
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer() as sandbox:
+    with fresh_sandbox() as sandbox:
         shop = Shop(settings, sandbox.control)
         shop.connect(ORG, "token")
         yield shop

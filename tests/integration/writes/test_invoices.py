@@ -26,12 +26,12 @@ from backmarket.errors import (
     WriteRefused,
 )
 from backmarket.sandbox.api.label_files import label_pdf
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.writes.engine.slice import take_turn
 from backmarket.writes.models import WriteState
 from backmarket.writes.request.faults import InvalidWrite
 from tests.support.gate import Gate, Reply
+from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop
 
 ORG = "auth0|1"
@@ -49,7 +49,7 @@ def elsewhere() -> Iterator[Gate]:
 
 @pytest.fixture
 def shop(settings: Settings, elsewhere: Gate) -> Iterator[Shop]:
-    with SandboxServer(limit=100_000) as sandbox:
+    with fresh_sandbox(limit=100_000) as sandbox:
         changes = {"rate_limit": 100_000, "invoice_origins": (elsewhere.url,), "invoice_max_bytes": 100_000}
         shop = Shop(settings.model_copy(update=changes), sandbox.control)
         shop.sell(ORG, orders=5, token=TOKEN)

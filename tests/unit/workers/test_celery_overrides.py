@@ -110,7 +110,7 @@ def test_what_we_use_has_the_form_that_we_use() -> None:
 
 def foreign_classes(tree: ast.Module) -> Iterator[str]:
     """Classes of a source that inherit from a class of Celery's or kombu's."""
-    names = {}
+    names: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in {"celery", "kombu"}:
             names |= {alias.asname or alias.name: node.module for alias in node.names}

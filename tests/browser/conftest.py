@@ -27,7 +27,8 @@ from backmarket.standalone.embedded.ports import free_port
 from backmarket.standalone.fleet import CHECKOUT, Fleet
 from backmarket.standalone.up.console import Console
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import environment, wait_until
+from tests.support.sellers import environment
+from tests.support.waiting import wait_until
 
 ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -192,7 +193,7 @@ def anna(visit: Callable[..., Person]) -> Person:
 def seller(place: Place) -> str:
     """A seller that several tests look at, and each changes other things of."""
     place.sell("shop-1")
-    wait_until(lambda: all(each.state == "ok" for each in place.bm.get_status()), 60, "everything is synced")
+    wait_until(lambda: all(each.state == "ok" for each in place.bm.get_status()), "everything is synced")
     return "shop-1"
 
 

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from backmarket.standalone.embedded.ports import free_ports
 from backmarket.standalone.fleet import CHECKOUT, Fleet
-from tests.support.sellers import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 NAMES = ("worker", "beat", "metrics")
 QUEUES = ("dispatch", "orders", "listings", "deliveries", "returns", "labels", "writes", "bulk")
@@ -39,11 +39,11 @@ def telling_fleet(variables: dict[str, str], directory: Path) -> Iterator[dict[s
             exporter = subprocess.Popen(command, cwd=CHECKOUT, env=own | variables | health["metrics"], stderr=log)
         try:
             fleet.wait_ready()
-            wait_until(lambda: answers(ports["metrics"]), 30, "the exporter answers")
+            wait_until(lambda: answers(ports["metrics"]), "the exporter answers")
             yield ports
         finally:
             exporter.terminate()
-            assert exporter.wait(20) == 0
+            assert exporter.wait(PATIENCE_SECONDS) == 0
 
 
 def answers(port: int) -> bool:

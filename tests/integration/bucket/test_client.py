@@ -48,7 +48,7 @@ from backmarket.services import Services
 from backmarket.settings import Settings
 from tests.conftest import Bucket as Given
 from tests.support.gate import QuietServer
-from tests.support.sellers import wait_until
+from tests.support.waiting import wait_until
 
 PDF = b"%PDF-1.7 a label"
 SECRET = "the-secret-of-the-bucket"
@@ -277,7 +277,7 @@ class TestLinks:
                 return error.code == 403
             return False
 
-        wait_until(refused, 20, "the link has expired")
+        wait_until(refused, "the link has expired")
 
     @pytest.mark.parametrize("seconds", [0, -1, 604_801])
     def test_nobody_can_have_one_for_so_long(self, bucket: Bucket, seconds: int) -> None:

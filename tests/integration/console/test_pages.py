@@ -28,7 +28,8 @@ from backmarket.writes.engine.slice import take_turn as take_write_turn
 from tests.support import bulk_files
 from tests.support.console import Visitor, console_settings, opened_shop, words
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, wait_until
+from tests.support.sellers import Shop
+from tests.support.waiting import wait_until
 
 ORG = "auth0|1"
 HOME = at(ORG)
@@ -488,7 +489,7 @@ class TestBulk:
         assert anna.get(f"{path}/report").status_code == 422
         job_id = int(path.rpartition("/")[2])
         bulk_files.run(shop, ORG, job_id)
-        wait_until(lambda: bulk_files.turn(shop, ORG) and bm.get_bulk_jobs(ORG).items[0].reported_at, 30, "its report")
+        wait_until(lambda: bulk_files.turn(shop, ORG) and bm.get_bulk_jobs(ORG).items[0].reported_at, "its report")
         assert "2 of 2 lines" in anna.text(path)
         assert "hx-trigger" not in anna.get(path, **{"HX-Request": "true"}).text
         assert "X-Amz-Signature=" in anna.get(f"{path}/report").headers["location"]

@@ -34,7 +34,8 @@ from backmarket.sync.requests import claim_due
 from backmarket.sync.upsert import compare, store
 from backmarket.writes.engine.slice import take_turn as send_writes
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, wait_until
+from tests.support.sellers import Shop
+from tests.support.waiting import wait_until
 
 OWNER, APPLICATION, STRANGER = "ordinary_owner", "host_application", "stranger"
 TEMPLATE = "owned_template"
@@ -642,7 +643,7 @@ class TestRole:
         ):
             third.execute("CREATE ROLE backmarket_reader NOLOGIN")
             waiting = [threads.submit(apply_as, url) for url in (one, two)]
-            wait_until(lambda: self.blocked(watching) == 2, 20, "both wait for the third")
+            wait_until(lambda: self.blocked(watching) == 2, "both wait for the third")
             third.commit()
             for each in waiting:
                 each.result()

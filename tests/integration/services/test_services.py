@@ -17,6 +17,7 @@ from backmarket.database.encryption import Vault
 from backmarket.errors import SettingsError
 from backmarket.services import Services
 from backmarket.settings import Settings
+from tests.support.waiting import PATIENCE_SECONDS
 
 T = TypeVar("T")
 NAMES = ("database", "vault", "limiter", "transport", "producer", "seats")
@@ -44,7 +45,7 @@ def test_threads_that_come_first_together_share_one_of_each(settings: Settings) 
     together = Barrier(8)
 
     def first_use(services: Services, name: str) -> int:
-        together.wait(20)
+        together.wait(PATIENCE_SECONDS)
         return id(getattr(services, name))
 
     with ThreadPoolExecutor(8) as threads:

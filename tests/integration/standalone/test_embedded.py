@@ -35,6 +35,7 @@ from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack, StackError, home, ports, postgres, processes
 from backmarket.standalone.embedded import stack as stack_module
 from backmarket.standalone.embedded.wheels import executable
+from tests.support.waiting import PATIENCE_SECONDS
 
 OWNER = """
 import json, os, sys
@@ -300,6 +301,7 @@ def test_a_paused_server_can_be_stopped(stack: Stack, redis_url: str) -> None:
 # --- every way out -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "sent", "code", "services"),
     [
@@ -319,7 +321,7 @@ def test_nothing_is_left_whichever_way_the_owner_ends(
         if sent is not None:
             assert [os.getsid(pid) for pid in ended.servers] == ended.servers, "Ctrl-C must not reach them first"
             os.killpg(ended.process.pid, sent)
-        assert ended.process.wait(20) == code
+        assert ended.process.wait(PATIENCE_SECONDS) == code
         assert_gone(ended)
 
 

@@ -34,7 +34,8 @@ from backmarket.errors import (
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from tests.support.databases import empty
-from tests.support.sellers import Shop, wait_until
+from tests.support.sellers import Shop
+from tests.support.waiting import wait_until
 
 ORG = "auth0|1"
 WAITING = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -265,7 +266,7 @@ class TestAnswers:
             with shop.services.database.transaction() as transaction:
                 transaction.execute("SELECT FROM backmarket.sync_state FOR UPDATE")
                 fetching = pool.submit(bm.fetch_order, ORG, number)
-                wait_until(lambda: shop.one(WAITING), 20, "it has the answer, and waits its turn to write")
+                wait_until(lambda: shop.one(WAITING), "it has the answer, and waits its turn to write")
                 transaction.execute(f"UPDATE backmarket.connections SET {change}".encode())
             with pytest.raises(LeaseLost, match="nothing was stored"):
                 fetching.result(20)

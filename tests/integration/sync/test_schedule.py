@@ -30,8 +30,9 @@ from backmarket.standalone.embedded.ports import free_ports
 from backmarket.sync.engine import take_turn
 from backmarket.sync.requests import CLAIM, claim_due, request_sync
 from tests.support.databases import empty
-from tests.support.gate import SECONDS, Gate, Reply, listed
+from tests.support.gate import Gate, Reply, listed
 from tests.support.sellers import Shop
+from tests.support.waiting import PATIENCE_SECONDS
 
 Query = Callable[..., list[tuple[Any, ...]]]
 
@@ -130,7 +131,7 @@ class TestClaims:
         connect(query, 1)
         assert ids(claim_due(database, "orders")) == ["org 1"]
         ((left,),) = query("SELECT extract(epoch FROM nudged_until - now())::float8 FROM backmarket.sync_state")
-        assert NUDGE_SECONDS - SECONDS < left <= NUDGE_SECONDS
+        assert NUDGE_SECONDS - PATIENCE_SECONDS < left <= NUDGE_SECONDS
         assert claim_due(database, "orders") == []
         query(f"UPDATE backmarket.sync_state SET nudged_until = nudged_until - interval '{NUDGE_SECONDS - 1} s'")
         assert claim_due(database, "orders") == []
@@ -142,7 +143,7 @@ class TestClaims:
         together = Barrier(6)
 
         def dispatch(_: int) -> list[str]:
-            together.wait(SECONDS)
+            together.wait(PATIENCE_SECONDS)
             claimed: list[str] = []
             while found := ids(claim_due(database, "orders", limit=50)):
                 claimed += found
@@ -287,7 +288,7 @@ class TestRequests:
             request_sync(shop.services.database, "shop", "orders")
             assert claim_due(shop.services.database, "orders") == [], "the turn is not over"
             gate.open.set()
-            assert turn.result(SECONDS).end == end
+            assert turn.result(PATIENCE_SECONDS).end == end
             if end == "failed":
                 query("UPDATE backmarket.sync_state SET next_due_at = now()")  # the back-off is over
             assert ids(claim_due(shop.services.database, "orders")) == ["shop"]
@@ -307,7 +308,7 @@ class TestRequests:
                     " LOOP PERFORM pg_stat_clear_snapshot(), pg_sleep(0.005); END LOOP; END $$"
                 )
                 connect(lambda statement, count: holder.execute(statement.encode(), (count,)), 1)
-            assert asked.result(SECONDS).number == 1
+            assert asked.result(PATIENCE_SECONDS).number == 1
 
     def test_one_for_a_resource_that_is_not_synced_says_so(self, database: Database, query: Query) -> None:
         connect(query, 1)

@@ -40,7 +40,7 @@ def queues_of(service: dict[str, Any]) -> list[str]:
 
 
 def environment_of(service: dict[str, Any]) -> dict[str, str]:
-    return service.get("environment", {})
+    return dict(service.get("environment", {}))
 
 
 class TestCompose:
@@ -153,7 +153,7 @@ class TestSecrets:
         assert set(written) == set(REQUIRED.findall((CHECKOUT / "docker-compose.yml").read_text()))
         assert all(written.values())
         assert user_agent_of(written["BACKMARKET_USER_AGENT"] or "") == AGENT
-        vault = Vault([written["BACKMARKET_SECRET_KEYS"] or ""])
+        vault = Vault((written["BACKMARKET_SECRET_KEYS"] or "",))
         assert vault.decrypt(vault.encrypt("a token")) == "a token"
         assert stat.S_IMODE((checkout / ".env").stat().st_mode) == 0o600
         secrets = [value for name, value in written.items() if name != "BACKMARKET_USER_AGENT"]

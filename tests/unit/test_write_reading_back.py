@@ -12,12 +12,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from backmarket.orders import NEXT_STATES
 from backmarket.sandbox import InProcessTransport, Settings, World
 from backmarket.writes.bodies import http_request
 from backmarket.writes.reading_back import REACHED, Verdict, compare, seen
 from backmarket.writes.requests import WriteRequest
 from backmarket.writes.validation import (
-    NEXT_STATES,
     may_move,
     update_listing,
     update_order,

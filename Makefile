@@ -46,7 +46,7 @@ check: setup ## Run the linters, changing nothing
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@for script in scripts/setup scripts/uv scripts/chromium deploy/alive deploy/secrets deploy/postgres/backmarket.sh; do sh -n $$script || exit; done
+	@for script in scripts/setup scripts/uv scripts/coverage scripts/chromium deploy/alive deploy/secrets deploy/postgres/backmarket.sh; do sh -n $$script || exit; done
 	@bash -n .ci/run && bash -n scripts/engine
 
 lint: setup ## Mend and format what the linters can

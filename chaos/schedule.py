@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, Literal
 
-from backmarket.sandbox.faults import FaultKind
+from backmarket.sandbox.world.fault_rules import FaultKind
 
 Aim = Literal["sync", "labels", "writes", "bulk", "bulk lease", "request", "nothing"]
 """What a fault waits for, so that it strikes something: a held lease, a write or a part that is being sent, a request

@@ -20,9 +20,10 @@ from cryptography.fernet import Fernet
 from minio import Minio
 from minio.deleteobjects import DeleteObject
 
-from backmarket.embedded import Stack
-from backmarket.embedded.processes import Server
 from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.standalone.embedded import Stack
+from backmarket.standalone.embedded.processes import Server
+from tests.support import sandboxes
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
 TEMPLATE = "backmarket_template"
@@ -52,6 +53,12 @@ def _no_settings_from_outside() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith(ENV_PREFIX)]:
             patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_sandbox_left() -> Iterator[None]:
+    yield
+    sandboxes.stop_all()
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ from time import monotonic
 import psycopg
 
 from backmarket import BackMarket
-from backmarket.fleet import Fleet, Pool
 from backmarket.settings import Settings
-from tests.sellers import environment, wait_until
+from backmarket.standalone.fleet import Fleet, Pool
+from tests.support.sellers import environment, wait_until
 
 OLD_EVENT = """
 INSERT INTO backmarket.changes (organization_id, resource, external_id, kind, recorded_at)

@@ -7,9 +7,9 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from backmarket.demo import checks
-from backmarket.demo.checks import ALIVE, DemoFailed, Shops
-from backmarket.demo.screen import Screen
+from backmarket.standalone.demo import checks
+from backmarket.standalone.demo.checks import ALIVE, DemoFailed, Shops
+from backmarket.standalone.demo.screen import Screen
 from tests.compose.project import Project, wait_until
 
 ORDERS = 15_000

@@ -120,19 +120,19 @@ def place(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pl
     with ExitStack() as ending:
         sandbox = ending.enter_context(fresh_sandbox(limit=100_000)).control
         settings = Settings(
-            database_url=at.database_url,  # type: ignore[arg-type]
-            redis_url=at.redis_url,  # type: ignore[arg-type]
+            database_url=at.database_url,
+            redis_url=at.redis_url,
             s3_endpoint_url=at.s3_endpoint_url,
-            s3_access_key=at.s3_access_key,  # type: ignore[arg-type]
-            s3_secret_key=at.s3_secret_key,  # type: ignore[arg-type]
+            s3_access_key=at.s3_access_key,
+            s3_secret_key=at.s3_secret_key,
             s3_bucket="browser",
-            secret_keys=(Fernet.generate_key().decode(),),  # type: ignore[arg-type]
-            limiter_key=secrets.token_hex(16),  # type: ignore[arg-type]
+            secret_keys=(Fernet.generate_key().decode(),),
+            limiter_key=secrets.token_hex(16),
             user_agent="BM-Test-Suite;dev@test.example",
             allowed_base_urls=(sandbox.url,),
             sku_lines_limit=6,
             bulk_poll_first=0.2,
-            console_users=(f"anna:act:{kept}", f"otto:look:{kept}"),  # type: ignore[arg-type]
+            console_users=(f"anna:act:{kept}", f"otto:look:{kept}"),
         )
         bm = ending.enter_context(BackMarket(settings))
         bm.apply_schema()

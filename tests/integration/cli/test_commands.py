@@ -339,7 +339,8 @@ class TestConnections:
 
 class TestOrders:
     def test_pages_hold_every_order_once_newest_first(self, cli: Cli, orders: list[dict[str, Any]]) -> None:
-        found, cursor = [], []
+        found: list[Any] = []
+        cursor: list[str] = []
         while True:
             page = cli.json("orders", "list", ORG, "--limit", "25", *cursor)
             found += page["items"]

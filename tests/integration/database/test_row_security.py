@@ -390,7 +390,7 @@ class TestOwner:
         assert seen(transaction, "orders") == [], "the same connection, as the next one behind a pooler gets it"
 
     def test_an_error_undoes_what_was_done_and_ends_the_mark(self, filled: Database) -> None:
-        open_ones = []
+        open_ones: list[Transaction] = []
         with pytest.raises(ZeroDivisionError):
             self.delete_and_fail(filled, open_ones)
         assert seen(open_ones[0], "orders") == []
@@ -550,7 +550,10 @@ class TestPlans:
             ask(bm)
             read = [node for plan in plans for node in nodes(plan) if node["Node Type"] in SCANS]
             scans[question] = [
-                (node["Node Type"].replace(" Only", ""), node.get("Index Name", node.get("Relation Name")))
+                (
+                    node["Node Type"].replace(" Only", ""),
+                    node["Index Name"] if "Index Name" in node else node["Relation Name"],
+                )
                 for node in read
             ]
         bm.close()

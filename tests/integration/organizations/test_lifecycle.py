@@ -52,10 +52,10 @@ def database_url(shared_url: str) -> str:
 @pytest.fixture
 def settings(database_url: str, redis_url: str) -> Settings:
     return Settings(
-        database_url=database_url,  # type: ignore[arg-type]
-        redis_url=redis_url,  # type: ignore[arg-type]
-        secret_keys=(Vault.generate(),),  # type: ignore[arg-type]
-        limiter_key="any long random text",  # type: ignore[arg-type]
+        database_url=database_url,
+        redis_url=redis_url,
+        secret_keys=(Vault.generate(),),
+        limiter_key="any long random text",
         user_agent="BM-Test-Suite;dev@test.example",
     )
 
@@ -319,7 +319,7 @@ class TestWhereATokenGoes:
         assert [each.base_url for each in bm.get_connections()] == [None]
 
     def test_an_allowed_origin_is_kept_in_its_normal_form(self) -> None:
-        settings = Settings(allowed_base_urls="http://Sandbox.example:80, https://x.example/")  # type: ignore[arg-type]
+        settings = Settings(allowed_base_urls="http://Sandbox.example:80, https://x.example/")
         for url, kept in (
             ("http://SANDBOX.example", "http://sandbox.example"),
             ("https://x.example:443", "https://x.example"),

@@ -44,10 +44,10 @@ Submit = Callable[[Callable[[], Any]], "Future[Any]"]
 def settings(shared_url: str, redis_url: str) -> Settings:
     empty(shared_url)
     return Settings(
-        database_url=shared_url,  # type: ignore[arg-type]
-        redis_url=redis_url,  # type: ignore[arg-type]
-        secret_keys=(Vault.generate(),),  # type: ignore[arg-type]
-        limiter_key="any long random text",  # type: ignore[arg-type]
+        database_url=shared_url,
+        redis_url=redis_url,
+        secret_keys=(Vault.generate(),),
+        limiter_key="any long random text",
         user_agent="BM-Test-Suite;dev@test.example",
         rate_limit=100_000,
     )

@@ -116,7 +116,7 @@ class Stored:
 def stored(database_url: str) -> Iterator[Stored]:
     """An organization with an order, its parcels, and another order beside it."""
     stored = Stored(database_url)
-    settings = Settings(limiter_key="any long random text", secret_keys=(Vault.generate(),))  # type: ignore[arg-type]
+    settings = Settings(limiter_key="any long random text", secret_keys=(Vault.generate(),))
     for organization in (ORG, OTHER):
         lifecycle.upsert(stored.database, Vault.from_settings(settings), settings, Account(organization, "key"))
     stored.store(ORDERS, order(1))

@@ -23,6 +23,7 @@ from minio.deleteobjects import DeleteObject
 from backmarket.embedded import Stack
 from backmarket.embedded.processes import Server
 from backmarket.settings import ENV_PREFIX, Settings
+from tests.databases import as_superuser, make_roles, new_database
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
 TEMPLATE = "backmarket_template"
@@ -58,31 +59,32 @@ def _no_settings_from_outside() -> Iterator[None]:
 def stack() -> Iterator[Stack]:
     """PostgreSQL, Valkey and S3, started when the first test asks; for tests that stop and kill them, too."""
     with Stack() as running:
+        make_roles(running)
         yield running
 
 
 @pytest.fixture(scope="session")
-def _template_url(stack: Stack) -> str:
-    """The database that every test's own is a copy of: the schema, and nothing else."""
-    url = stack.addresses.database_url
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {TEMPLATE}")
-    with psycopg.connect(_with_path(url, TEMPLATE), autocommit=True) as connection:
-        connection.execute(SCHEMA.read_bytes())
-    return url
+def _template(stack: Stack) -> Iterator[str]:
+    """The database that every test's own is a copy of: the schema, as its file makes it alone, and nothing else."""
+    with new_database(stack, TEMPLATE) as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(SCHEMA.read_bytes())
+        yield TEMPLATE
 
 
 @pytest.fixture
-def database_url(stack: Stack, _template_url: str) -> Iterator[str]:
-    """A database of this test alone, with the schema."""
+def database_url(stack: Stack, _template: str) -> Iterator[str]:
+    """A database of this test alone, with the schema; its role is an ordinary one, of odd settings."""
     _revive(stack.postgres)
-    name = f"test_{next(_numbers)}"
-    with psycopg.connect(_template_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    yield _with_path(_template_url, name)
-    _revive(stack.postgres)
-    with psycopg.connect(_template_url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(stack, f"test_{next(_numbers)}", template=_template) as url:
+        yield url
+        _revive(stack.postgres)
+
+
+@pytest.fixture
+def admin_url(database_url: str) -> str:
+    """The same database for a superuser: for roles, settings of the server, and what its own role may not see."""
+    return as_superuser(database_url)
 
 
 @pytest.fixture

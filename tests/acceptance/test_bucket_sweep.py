@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import psycopg
-
 from backmarket import BackMarket
 from backmarket.fleet import Fleet, Pool
 from backmarket.object_keys import label_key
 from backmarket.settings import Settings
 from tests.conftest import Bucket
+from tests.databases import open_connection
 from tests.sellers import environment, wait_until
 
 STORED = """
@@ -30,7 +29,7 @@ def test_a_removed_organization_s_labels_are_deleted_and_the_bucket_is_swept(
 
     workers = (Pool("labels", ("labels",), 2),)
     with (
-        psycopg.connect(settings.need("database_url"), autocommit=True) as connection,
+        open_connection(settings.need("database_url"), autocommit=True) as connection,
         BackMarket(settings) as bm,
         Fleet(environment(settings), directory=tmp_path, workers=workers) as fleet,
     ):

@@ -26,7 +26,7 @@ from backmarket.embedded.ports import free_ports
 from backmarket.fleet import CHECKOUT, Fleet, Pool
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.databases import shared_database
+from tests.databases import as_superuser, shared_database
 from tests.sellers import Shop, environment, wait_until
 
 EXAMPLES = CHECKOUT / "examples"
@@ -76,7 +76,7 @@ def town(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tow
         )
         logs = tmp_path_factory.mktemp("examples")
         try:
-            with psycopg.connect(url, autocommit=True) as connection:
+            with psycopg.connect(as_superuser(url), autocommit=True) as connection:
                 connection.execute(f"CREATE ROLE {LOGIN} LOGIN; GRANT backmarket_reader TO {LOGIN}".encode())
             with Fleet(environment(shop.settings), directory=logs, workers=pools) as fleet:
                 fleet.wait_ready()

@@ -12,6 +12,7 @@ import psycopg
 from backmarket import BackMarket
 from backmarket.fleet import Fleet, Pool
 from backmarket.settings import Settings
+from tests.databases import open_connection
 from tests.sellers import environment, wait_until
 
 OLD_EVENT = """
@@ -24,7 +25,7 @@ def test_news_are_announced_and_the_upkeep_is_done(settings: Settings, tmp_path:
     stop = Event()
     workers = (Pool("dispatch", ("dispatch",), 1),)
     with (
-        psycopg.connect(settings.need("database_url"), autocommit=True) as connection,
+        open_connection(settings.need("database_url"), autocommit=True) as connection,
         BackMarket(settings) as bm,
         ThreadPoolExecutor(1) as pool,
         Fleet(environment(settings), directory=tmp_path, workers=workers) as fleet,

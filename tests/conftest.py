@@ -24,6 +24,7 @@ from backmarket.embedded import Stack
 from backmarket.embedded.processes import Server
 from backmarket.settings import ENV_PREFIX, Settings
 from tests.databases import as_superuser, make_roles, new_database
+from tests.support.strict_s3 import StrictS3
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
 TEMPLATE = "backmarket_template"
@@ -99,11 +100,18 @@ def redis_url(stack: Stack) -> Iterator[str]:
         client.flushdb()
 
 
+@pytest.fixture(scope="session")
+def s3_url(stack: Stack) -> Iterator[str]:
+    """The embedded S3 server, seen through a proxy that refuses what MinIO and AWS refuse."""
+    with StrictS3(stack.addresses.s3_endpoint_url) as strict:
+        yield strict.url
+
+
 @pytest.fixture
-def s3(stack: Stack) -> Iterator[Bucket]:
+def s3(stack: Stack, s3_url: str) -> Iterator[Bucket]:
     """A bucket of this test alone, on the embedded server or on the one that `TEST_S3_*` names (CONTRIBUTING)."""
     _revive(stack.s3)
-    bucket = _bucket_elsewhere() or _bucket_of(stack)
+    bucket = _bucket_elsewhere() or _bucket_of(stack, s3_url)
     client = bucket.client()
     client.make_bucket(bucket.name)
     yield bucket
@@ -131,9 +139,9 @@ def settings(database_url: str, redis_url: str, s3: Bucket) -> Settings:
     )
 
 
-def _bucket_of(stack: Stack) -> Bucket:
+def _bucket_of(stack: Stack, url: str) -> Bucket:
     at = stack.addresses
-    return Bucket(at.s3_endpoint_url, at.s3_access_key, at.s3_secret_key, f"test-{next(_numbers)}")
+    return Bucket(url, at.s3_access_key, at.s3_secret_key, f"test-{next(_numbers)}")
 
 
 def _bucket_elsewhere() -> Bucket | None:

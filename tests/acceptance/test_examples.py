@@ -51,7 +51,7 @@ class Town:
 
 
 @pytest.fixture(scope="module")
-def town(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def town(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     redis_url = urlsplit(stack.addresses.redis_url)._replace(path="/0").geturl()
     with redis.Redis.from_url(redis_url) as client:
         client.flushdb()
@@ -64,7 +64,7 @@ def town(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tow
             user_agent="BM-Test-Suite;dev@test.example",
             rate_limit=100_000,
             bulk_poll_first=0.5,
-            s3_endpoint_url=stack.addresses.s3_endpoint_url,
+            s3_endpoint_url=s3_url,
             s3_access_key=stack.addresses.s3_access_key,
             s3_secret_key=stack.addresses.s3_secret_key,
             s3_bucket="examples",

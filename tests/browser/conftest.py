@@ -27,6 +27,7 @@ from backmarket.sandbox.server import SandboxServer
 from backmarket.services import Services
 from backmarket.settings import Settings
 from backmarket.up.console import Console
+from tests.databases import shared_database
 from tests.sellers import environment, wait_until
 
 ARGUMENTS = (
@@ -112,16 +113,16 @@ class Person:
 
 
 @pytest.fixture(scope="session")
-def place(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """The embedded stack, a sandbox, workers and beat, and the console, each a process of its own."""
     at, logs = stack.addresses, tmp_path_factory.mktemp("logs")
     kept = passwords.hashed(PASSWORD, cost=2**10)
     with ExitStack() as ending:
         sandbox = ending.enter_context(SandboxServer(limit=100_000)).control
         settings = Settings(
-            database_url=at.database_url,  # type: ignore[arg-type]
+            database_url=ending.enter_context(shared_database(stack, "browser")),  # type: ignore[arg-type]
             redis_url=at.redis_url,  # type: ignore[arg-type]
-            s3_endpoint_url=at.s3_endpoint_url,
+            s3_endpoint_url=s3_url,
             s3_access_key=at.s3_access_key,  # type: ignore[arg-type]
             s3_secret_key=at.s3_secret_key,  # type: ignore[arg-type]
             s3_bucket="browser",
@@ -134,7 +135,6 @@ def place(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pl
             console_users=(f"anna:act:{kept}", f"otto:look:{kept}"),  # type: ignore[arg-type]
         )
         bm = ending.enter_context(BackMarket(settings))
-        bm.apply_schema()
         services = Services(settings)
         services.bucket.ensure()
         services.limiter.assume_idle()

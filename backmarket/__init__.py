@@ -14,64 +14,64 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from backmarket.api_tasks import ActionStatus, TaskStatus
+    from backmarket.bulk.api_tasks import ActionStatus, TaskStatus
     from backmarket.bulk.handle import BulkHandle, BulkSyncOutcome
     from backmarket.bulk.reports import ReportLine
-    from backmarket.bulk.submitting import FileCheck
+    from backmarket.bulk.submit import FileCheck
     from backmarket.changes import Change, Changes, ChangesMissed
     from backmarket.client.api import BackMarketClient, create_backmarket_client
     from backmarket.client.arguments import Attachment
     from backmarket.errors import BackMarketError
     from backmarket.facade import BackMarket
-    from backmarket.labels.stored import Label, LabelState
-    from backmarket.lags import LagSample
-    from backmarket.listings import Grade, Listing, PublicationState
-    from backmarket.orders import Order, OrderLine, OrderLineState, OrderState
-    from backmarket.overview import Overview
-    from backmarket.pages import Page
+    from backmarket.labels.queries import Label, LabelState
     from backmarket.producer import Producer
-    from backmarket.schedule import ScheduleEntry
-    from backmarket.shipments import Delivery, Return, StoredLabel
-    from backmarket.waiting import Waiting
+    from backmarket.queries.listings import Grade, Listing, PublicationState
+    from backmarket.queries.orders import Order, OrderLine, OrderLineState, OrderState
+    from backmarket.queries.pagination import Page
+    from backmarket.queries.shipments import Delivery, Return, StoredLabel
+    from backmarket.status.lag_history import LagSample
+    from backmarket.status.overview import Overview
+    from backmarket.status.throttled import Waiting
+    from backmarket.sync.schedule import ScheduleEntry
     from backmarket.writes.handle import WriteHandle, WriteOutcome
-    from backmarket.writes.write import Write, WriteState
+    from backmarket.writes.models import Write, WriteState
 
 _HOMES = {
-    "ActionStatus": "api_tasks",
+    "ActionStatus": "bulk.api_tasks",
     "Attachment": "client.arguments",
     "BackMarket": "facade",
     "BackMarketClient": "client.api",
     "BackMarketError": "errors",
     "BulkHandle": "bulk.handle",
     "BulkSyncOutcome": "bulk.handle",
-    "Change": "changes",
+    "Change": "changes.feed",
     "Changes": "changes",
-    "ChangesMissed": "changes",
-    "Delivery": "shipments",
-    "FileCheck": "bulk.submitting",
-    "Grade": "listings",
-    "Label": "labels.stored",
-    "LabelState": "labels.stored",
-    "LagSample": "lags",
-    "Listing": "listings",
-    "Order": "orders",
-    "OrderLine": "orders",
-    "OrderLineState": "orders",
-    "OrderState": "orders",
-    "Overview": "overview",
-    "Page": "pages",
+    "ChangesMissed": "changes.feed",
+    "Delivery": "queries.shipments",
+    "FileCheck": "bulk.submit",
+    "Grade": "queries.listings",
+    "Label": "labels.queries",
+    "LabelState": "labels.queries",
+    "LagSample": "status.lag_history",
+    "Listing": "queries.listings",
+    "Order": "queries.orders",
+    "OrderLine": "queries.orders",
+    "OrderLineState": "queries.orders",
+    "OrderState": "queries.orders",
+    "Overview": "status.overview",
+    "Page": "queries.pagination",
     "Producer": "producer",
-    "PublicationState": "listings",
+    "PublicationState": "queries.listings",
     "ReportLine": "bulk.reports",
-    "Return": "shipments",
-    "ScheduleEntry": "schedule",
-    "StoredLabel": "shipments",
-    "TaskStatus": "api_tasks",
-    "Waiting": "waiting",
-    "Write": "writes.write",
+    "Return": "queries.shipments",
+    "ScheduleEntry": "sync.schedule",
+    "StoredLabel": "queries.shipments",
+    "TaskStatus": "bulk.api_tasks",
+    "Waiting": "status.throttled",
+    "Write": "writes.models",
     "WriteHandle": "writes.handle",
     "WriteOutcome": "writes.handle",
-    "WriteState": "writes.write",
+    "WriteState": "writes.models",
     "create_backmarket_client": "client.api",
 }
 

@@ -61,10 +61,7 @@ No text in here ever carries a token, a name, an address, a phone number or an e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from backmarket.bulk.faults import Fault
+from typing import Any, Literal, Protocol
 
 
 class BackMarketError(Exception):
@@ -405,6 +402,30 @@ class InvalidArgument(UsageError):
     code = "invalid_argument"
 
 
+class FileFault(Protocol):
+    """What is wrong with a line of a bulk file; `backmarket.bulk.csv_file.faults.Fault` is one."""
+
+    @property
+    def line(self) -> int:
+        """Where the record begins in the file, from 1."""
+
+    @property
+    def column(self) -> str | None:
+        """Its name, as the file has it; None: it is the line's as a whole."""
+
+    @property
+    def value(self) -> str | None:
+        """What stands there, cut; None where it may be personal."""
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with it."""
+
+    @property
+    def expected(self) -> str:
+        """What to write instead."""
+
+
 class BulkFileRefused(UsageError):
     """Lines of a bulk file are wrong; nothing of it was stored or sent.
 
@@ -416,7 +437,7 @@ class BulkFileRefused(UsageError):
 
     code = "bulk_file_refused"
 
-    def __init__(self, message: str, faults: Sequence[Fault] = (), count: int | None = None, **marks: Any) -> None:
+    def __init__(self, message: str, faults: Sequence[FileFault] = (), count: int | None = None, **marks: Any) -> None:
         super().__init__(message, **marks)
         self.faults = tuple(faults)
         self.count = len(self.faults) if count is None else count

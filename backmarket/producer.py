@@ -139,7 +139,10 @@ class Producer:
 
 
 class _OurCelery(Celery):  # type: ignore[misc]
-    """Sends to the broker that it was given; Celery prefers a `CELERY_BROKER_URL`, which is the host application's."""
+    """Sends to the broker that it was given.
+
+    Celery prefers a `CELERY_BROKER_URL` in the environment (celery/celery#4284), which is the host application's.
+    """
 
     our_broker_url: str
 

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from time import monotonic, process_time
 from typing import BinaryIO, cast
 
-from backmarket.bulk.checking import check
-from backmarket.bulk.cutting import cut
-from backmarket.bulk.reading import open_source
+from backmarket.bulk.csv_file.parts import cut
+from backmarket.bulk.csv_file.reader import open_source
+from backmarket.bulk.csv_file.validation import check
 
 HEADER = "sku,product_id,price,min_price,currency,quantity,warranty_delay,grade,comment\r\n"
 PART_LINES = 500

@@ -16,12 +16,12 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from time import sleep
 
-from backmarket.fleet import CHECKOUT
 from backmarket.resources import RESOURCES
-from backmarket.sandbox.faults import FaultKind
-from backmarket.sandbox.remote import SandboxControl
-from backmarket.sandbox.sellers import SellerSpec
+from backmarket.sandbox.control.client import SandboxControl
 from backmarket.sandbox.server import SandboxServer
+from backmarket.sandbox.world.fault_rules import FaultKind
+from backmarket.sandbox.world.sellers import SellerSpec
+from backmarket.standalone.fleet import CHECKOUT
 from bench.contestants import (
     DLT_SCHEMA,
     WARMING,

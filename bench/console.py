@@ -16,9 +16,9 @@ from starlette.testclient import TestClient
 from backmarket import BackMarket
 from backmarket.console.access import passwords
 from backmarket.console.app import create_app
-from backmarket.embedded import Stack
 from backmarket.settings import Settings
-from tests.many import LARGE, fill
+from backmarket.standalone.embedded import Stack
+from tests.support.many import LARGE, fill
 
 ORGANIZATIONS, ORDERS = 10_000, 1_000_000
 GOAL = 0.2

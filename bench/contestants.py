@@ -17,8 +17,8 @@ from urllib.parse import quote
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from backmarket.fleet import CHECKOUT, Fleet
 from backmarket.settings import ENV_PREFIX
+from backmarket.standalone.fleet import CHECKOUT, Fleet
 from bench.setting import Setting, cpu_seconds, wait_until, workers
 
 BENCH = Path(__file__).parent

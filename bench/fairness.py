@@ -17,8 +17,8 @@ from time import monotonic, sleep
 
 import psycopg
 
-from backmarket.sandbox.sellers import SellerSpec
 from backmarket.sandbox.server import SandboxServer
+from backmarket.sandbox.world.sellers import SellerSpec
 from backmarket.settings import ENV_PREFIX
 from bench.setting import Setting, machine, percentile, setting, wait_until, workers
 

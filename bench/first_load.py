@@ -15,8 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from backmarket.sandbox.sellers import SellerSpec
 from backmarket.sandbox.server import SandboxServer
+from backmarket.sandbox.world.sellers import SellerSpec
 from bench.setting import Setting, cpu_seconds, setting, workers
 
 ORDERS = 20_000

@@ -19,11 +19,11 @@ from pathlib import Path
 from statistics import median
 from time import process_time, sleep
 
-from backmarket.due import claim_due
-from backmarket.fleet import CHECKOUT, Fleet, Pool
-from backmarket.sandbox.sellers import SellerSpec
 from backmarket.sandbox.server import SandboxServer
+from backmarket.sandbox.world.sellers import SellerSpec
 from backmarket.services import Services
+from backmarket.standalone.fleet import CHECKOUT, Fleet, Pool
+from backmarket.sync.requests import claim_due
 from bench.setting import SYNC_QUEUES, Setting, cpu_seconds, machine, setting, wait_until
 
 RESULTS = CHECKOUT / ".tmp" / "bench" / "growth.json"

@@ -17,12 +17,12 @@ from pathlib import Path
 from time import monotonic
 from urllib.parse import urlsplit
 
-from backmarket.fleet import Fleet
 from backmarket.messages import FETCH_LABELS, QUEUES, Nudge
 from backmarket.producer import Producer
-from backmarket.sandbox.sellers import SellerSpec
 from backmarket.sandbox.server import SandboxServer
+from backmarket.sandbox.world.sellers import SellerSpec
 from backmarket.services import Services
+from backmarket.standalone.fleet import Fleet
 from bench.setting import Setting, cpu_seconds, machine, setting, tree_cpu, wait_until, workers
 
 SHAPES = ((1, 2000, 8), (20, 50, 32))

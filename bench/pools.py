@@ -22,11 +22,11 @@ from time import monotonic
 
 import psutil
 
-from backmarket.fleet import CHECKOUT, READY_FILE
 from backmarket.messages import Nudge
 from backmarket.producer import Producer
-from backmarket.sandbox.sellers import SellerSpec
 from backmarket.sandbox.server import SandboxServer
+from backmarket.sandbox.world.sellers import SellerSpec
+from backmarket.standalone.fleet import CHECKOUT, READY_FILE
 from bench.setting import Setting, machine, setting, tree_cpu, wait_until
 
 

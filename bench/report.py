@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from backmarket.fleet import CHECKOUT
+from backmarket.standalone.fleet import CHECKOUT
 from bench import compare, drawing, growth
 from bench.setting import machine
 

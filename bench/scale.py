@@ -19,11 +19,11 @@ from time import monotonic, process_time, sleep
 import psutil
 import redis
 
-from backmarket.due import claim_due
 from backmarket.messages import QUEUES, SYNC_TASKS
-from backmarket.sandbox.sellers import SellerSpec
 from backmarket.sandbox.server import SandboxServer
+from backmarket.sandbox.world.sellers import SellerSpec
 from backmarket.services import Services
+from backmarket.sync.requests import claim_due
 from bench.setting import Setting, cpu_seconds, machine, setting, wait_until, workers
 
 Tokens = Mapping[str, str]

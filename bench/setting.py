@@ -15,17 +15,17 @@ from typing import Any
 import psutil
 import psycopg
 
-from backmarket.embedded import Stack
-from backmarket.embedded.stack import Service
+from backmarket.database.encryption import Vault
+from backmarket.database.schema import schema_text
 from backmarket.facade import BackMarket
-from backmarket.fleet import Fleet, Pool
 from backmarket.limits import account_name
 from backmarket.messages import QUEUES, SYNC_TASKS
 from backmarket.sandbox.server import SandboxServer
-from backmarket.schema import schema_text
 from backmarket.services import Services
 from backmarket.settings import ENV_PREFIX, Settings
-from backmarket.vault import Vault
+from backmarket.standalone.embedded import Stack
+from backmarket.standalone.embedded.stack import Service
+from backmarket.standalone.fleet import Fleet, Pool
 
 SYNC_QUEUES = tuple(QUEUES[task] for task in SYNC_TASKS.values())
 

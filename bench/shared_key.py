@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import argparse
 
-from backmarket.sandbox.sellers import SellerSpec
 from backmarket.sandbox.server import SandboxServer
+from backmarket.sandbox.world.sellers import SellerSpec
 from bench.setting import setting, workers
 
 TOKEN = "token-of-the-bench"

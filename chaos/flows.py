@@ -11,10 +11,10 @@ from time import monotonic, sleep
 from typing import Any
 
 from backmarket import BackMarket
-from backmarket.due import request_sync
 from backmarket.errors import BackMarketError, ConnectionUnauthorized, TransientError
 from backmarket.sandbox import SandboxControl
-from backmarket.sync import take_turn
+from backmarket.sync.engine import take_turn
+from backmarket.sync.requests import request_sync
 from chaos.schedule import SECONDS
 from chaos.sellers import BULK, COUNT, LIED_TO, WRITES, Sellers
 

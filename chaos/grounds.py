@@ -19,14 +19,14 @@ from minio import Minio
 from pydantic import SecretStr
 
 from backmarket import BackMarket
-from backmarket.embedded import Stack, home, postgres_user
-from backmarket.fleet import Fleet, Pool
+from backmarket.database.encryption import Vault
+from backmarket.database.schema import schema_text
 from backmarket.messages import QUEUES
 from backmarket.sandbox import SandboxControl
 from backmarket.sandbox.server import SandboxServer
-from backmarket.schema import schema_text
 from backmarket.settings import ENV_PREFIX, Settings
-from backmarket.vault import Vault
+from backmarket.standalone.embedded import Stack, home, postgres_user
+from backmarket.standalone.fleet import Fleet, Pool
 from chaos import clocks
 
 ROLE: Final = "chaos_workers"

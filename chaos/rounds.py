@@ -10,7 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from backmarket.fleet import FleetError
+from backmarket.standalone.fleet import FleetError
 from chaos.faults.processes import SECOND_BEAT
 from chaos.flows import Flows
 from chaos.grounds import ROLE, Grounds

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from backmarket.object_keys import label_key
+from backmarket.bucket.keys import label_key
 from backmarket.resources import RESOURCES
-from backmarket.sandbox.label_files import label_pdf
-from backmarket.sandbox.traffic import Entry
+from backmarket.sandbox.api.label_files import label_pdf
+from backmarket.sandbox.world.traffic import Entry
 from chaos.flows import LINES, Flows
 from chaos.grounds import LABEL_BYTES, LEASE, Grounds, connections_of_the_dead
 from chaos.quiet import Deeds

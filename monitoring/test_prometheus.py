@@ -18,11 +18,11 @@ from typing import Any
 
 import yaml
 
-from backmarket.embedded.ports import free_ports
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.exporter import telling_fleet
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.embedded.ports import free_ports
+from tests.support.exporter import telling_fleet
+from tests.support.sellers import Shop, environment, wait_until
 
 HERE = Path(__file__).parent
 NOTHING_TOLD = ("Failing organizations", "Denied slots", "Labels fetched")

@@ -8,9 +8,10 @@ import structlog
 from celery import Task
 from celery.exceptions import Reject
 
-from backmarket import services, telemetry
+from backmarket import services
 from backmarket.errors import BackMarketError, Crashed, TransientError
-from backmarket.logs import place
+from backmarket.observability import telemetry
+from backmarket.observability.logs import place
 from tasks import arguments
 
 LATER_SECONDS = 5.0

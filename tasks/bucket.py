@@ -7,7 +7,8 @@ from dataclasses import asdict
 import structlog
 from celery import shared_task
 
-from backmarket import deletions, messages, services, sweep
+from backmarket import messages, services
+from backmarket.upkeep import bucket_deletions, bucket_sweep
 from tasks.base import BackMarketTask
 
 log = structlog.get_logger(__name__)
@@ -18,8 +19,8 @@ def sweep_bucket() -> None:
     """Work off the deletions that are due, and sweep the bucket if that is due."""
     current = services.current()
     seconds = current.settings.task_budget_seconds / 2
-    deleted = deletions.work_off(current, seconds=seconds)
+    deleted = bucket_deletions.work_off(current, seconds=seconds)
     if deleted.objects:
         log.info("deletions.done", **asdict(deleted))
-    if swept := sweep.sweep_if_due(current, seconds=seconds):
+    if swept := bucket_sweep.sweep_if_due(current, seconds=seconds):
         log.info("sweep.done", **asdict(swept))

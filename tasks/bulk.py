@@ -7,9 +7,10 @@ from typing import Any
 import structlog
 from celery import shared_task
 
-from backmarket import messages, services, telemetry
-from backmarket.bulk import jobs, submitting
-from backmarket.bulk.turns import run_turn
+from backmarket import messages, services
+from backmarket.bulk import jobs, submit
+from backmarket.bulk.engine.slice import run_turn
+from backmarket.observability import telemetry
 from tasks.base import BackMarketTask, OnlyMessageTask
 
 log = structlog.get_logger(__name__)
@@ -44,4 +45,4 @@ def submit_bulk(organization_id: str, object_key: str, **options: Any) -> None:
         **options: of `submitting.submit_object`.
     """
     with structlog.contextvars.bound_contextvars(organization=organization_id):
-        submitting.submit_object(services.current(), organization_id, object_key, **options)
+        submit.submit_object(services.current(), organization_id, object_key, **options)

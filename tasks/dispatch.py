@@ -6,9 +6,9 @@ import structlog
 from celery import shared_task
 
 from backmarket import messages, services, work
-from backmarket.due import claim_due
 from backmarket.messages import Nudge
 from backmarket.services import Services
+from backmarket.sync.requests import claim_due
 from tasks.base import BackMarketTask
 
 log = structlog.get_logger(__name__)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import structlog
 from celery import shared_task
 
-from backmarket import messages, services, telemetry
-from backmarket.labels.asking import want_all
-from backmarket.labels.turn import take_turn
+from backmarket import messages, services
+from backmarket.labels.engine import take_turn
+from backmarket.labels.requests import want_all
+from backmarket.observability import telemetry
 from tasks.base import BackMarketTask
 
 log = structlog.get_logger(__name__)

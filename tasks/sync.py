@@ -5,10 +5,11 @@ from __future__ import annotations
 import structlog
 from celery import shared_task
 
-from backmarket import messages, services, telemetry
-from backmarket.due import request_sync
+from backmarket import messages, services
 from backmarket.errors import UsageError
-from backmarket.sync import take_turn
+from backmarket.observability import telemetry
+from backmarket.sync.engine import take_turn
+from backmarket.sync.requests import request_sync
 from tasks.base import BackMarketTask
 
 log = structlog.get_logger(__name__)

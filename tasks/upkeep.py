@@ -8,7 +8,7 @@ import structlog
 from celery import shared_task
 
 from backmarket import changes, messages, services
-from backmarket import upkeep as upkeeping
+from backmarket.upkeep import hourly as upkeeping
 from tasks.base import BackMarketTask
 
 SECONDS = 2.0

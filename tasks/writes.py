@@ -5,8 +5,9 @@ from __future__ import annotations
 import structlog
 from celery import shared_task
 
-from backmarket import messages, services, telemetry
-from backmarket.writes.turn import send_now, take_turn
+from backmarket import messages, services
+from backmarket.observability import telemetry
+from backmarket.writes.engine.slice import send_now, take_turn
 from tasks.base import BackMarketTask
 
 log = structlog.get_logger(__name__)

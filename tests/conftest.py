@@ -20,10 +20,11 @@ from cryptography.fernet import Fernet
 from minio import Minio
 from minio.deleteobjects import DeleteObject
 
-from backmarket.embedded import Stack
-from backmarket.embedded.processes import Server
 from backmarket.settings import ENV_PREFIX, Settings
-from tests.databases import as_superuser, make_roles, new_database
+from backmarket.standalone.embedded import Stack
+from backmarket.standalone.embedded.processes import Server
+from tests.support import sandboxes
+from tests.support.databases import as_superuser, make_roles, new_database
 from tests.support.strict_s3 import StrictS3
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
@@ -54,6 +55,12 @@ def _no_settings_from_outside() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith(ENV_PREFIX)]:
             patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_sandbox_left() -> Iterator[None]:
+    yield
+    sandboxes.stop_all()
 
 
 @pytest.fixture(scope="session")

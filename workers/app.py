@@ -10,7 +10,8 @@ from celery import Celery
 
 from backmarket.errors import SettingsError
 from backmarket.settings import load_settings
-from workers import config, lifecycle, reception
+from workers import config, lifecycle
+from workers.celery_overrides import transport
 
 for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):
     os.environ.pop(name, None)  # Celery would prefer them to our settings; they are another application's
@@ -18,7 +19,7 @@ os.environ.setdefault("FLOWER_CONF", str(Path(__file__).with_name("flowerconfig.
 
 app = Celery(
     "backmarket",
-    events="workers.events:QuickEvents",
+    events="workers.celery_overrides.events:QuickEvents",
     include=[
         "tasks.bucket",
         "tasks.bulk",
@@ -34,4 +35,4 @@ try:
 except SettingsError as error:
     sys.exit(error.message)
 lifecycle.connect()
-reception.connect()
+transport.connect()

@@ -13,9 +13,9 @@ def worker_settings(broker_url: str) -> dict[str, Any]:
     return {
         **celery_settings(broker_url),
         # a task waits for the network and for PostgreSQL: threads, opened after no fork
-        "worker_pool": "workers.pool:WakingPool",
+        "worker_pool": "workers.celery_overrides.pool:WakingPool",
         # one message that can't be read would end every worker that takes it
-        "worker_consumer": "workers.reception:RefusingConsumer",
+        "worker_consumer": "workers.celery_overrides.consumer:RefusingConsumer",
         "worker_concurrency": 16,
         "worker_prefetch_multiplier": 1,
         "task_acks_late": True,
@@ -33,5 +33,5 @@ def worker_settings(broker_url: str) -> dict[str, Any]:
         "worker_redirect_stdouts": False,
         "beat_schedule": TIMETABLE,
         "beat_max_loop_interval": 1,
-        "beat_scheduler": "workers.beat:MemoryScheduler",
+        "beat_scheduler": "workers.celery_overrides.scheduler:MemoryScheduler",
     }

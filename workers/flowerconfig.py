@@ -12,7 +12,7 @@ import os
 import sys
 from contextlib import suppress
 
-from backmarket import logs
+from backmarket.observability import logs
 from backmarket.settings import load_settings
 
 if not (os.environ.get("FLOWER_BASIC_AUTH") or os.environ.get("FLOWER_AUTH")):

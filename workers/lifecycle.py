@@ -17,8 +17,10 @@ from celery import signals
 from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from prometheus_client import REGISTRY
 
-from backmarket import logs, schema, services
+from backmarket import services
+from backmarket.database import schema
 from backmarket.errors import BackMarketError, SchemaDiffers, SchemaMissing, SettingsError
+from backmarket.observability import logs
 from workers.health import probes
 from workers.health.heart import HEART
 from workers.health.server import serve

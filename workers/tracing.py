@@ -1,7 +1,7 @@
 """OpenTelemetry traces of a worker, where `BACKMARKET_TRACES_ENDPOINT` says where they go; else none of it is imported.
 
 A trace is a task, with its requests to the API, its downloads and its batches stored. Attributes are the facts of
-`backmarket.telemetry`: they name no organization, no account and no person.
+`backmarket.observability.telemetry`: they name no organization, no account and no person.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import StatusCode, Tracer
 
-from backmarket import telemetry
-from backmarket.telemetry import Fact, Span
+from backmarket.observability import telemetry
+from backmarket.observability.telemetry import Fact, Span
 
 EXPORT_SECONDS = 5.0
 """That one delivery to the collector may take; what it does not take is dropped, never waited for by a task."""

@@ -12,7 +12,7 @@ from backmarket.bulk.reports import ReportLine
 from backmarket.bulk.rows import Job, JobState
 from backmarket.errors import WaitTimeout, error_for
 from backmarket.services import Services
-from backmarket.status import SyncOutcome
+from backmarket.sync.handle import SyncOutcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Bulk jobs: submitted, looked at, cancelled, and what a person decides about a part whose fate is unknown.
 
 The files of a job are in the bucket before its rows are written: `original`, and `lines.csv`, whose first line is the
-header and of which every part is a range (`backmarket.object_keys.bulk_key`). From then on the rows are the truth, and
-a turn (`turns.run_turn`) does what is due of them.
+header and of which every part is a range (`backmarket.bucket.keys.bulk_key`). From then on the rows are the truth, and
+a turn (`engine.slice.run_turn`) does what is due of them.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
 from backmarket import work
-from backmarket.bulk import ending, fates, rows
-from backmarket.bulk.records import Fate, Job, JobState, LineOutcome, NewJob, NewPart, Outcome, Part, PartState
+from backmarket.bucket.keys import bulk_job_prefix
+from backmarket.bulk import completion, rows, transitions
+from backmarket.bulk.models import Fate, Job, JobState, LineOutcome, NewJob, NewPart, Outcome, Part, PartState
 from backmarket.client.endpoints import check_locale
 from backmarket.connections import Connection, check_usable
 from backmarket.connections.connection import select
 from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError, BulkCancelled, BulkJobNotFound, InvalidArgument
 from backmarket.messages import Nudge
-from backmarket.object_keys import bulk_job_prefix
-from backmarket.pages import LARGEST_PAGE
+from backmarket.queries.pagination import LARGEST_PAGE
 from backmarket.services import Services
 from backmarket.settings import Settings
 
@@ -163,8 +163,10 @@ def cancel(services: Services, organization_id: str, job_id: int) -> Job:
         _job(transaction, organization_id, job_id)
         # the lease's row first, as whoever sends has it
         work.want(transaction, organization_id, "bulk")
-        fates.cancel(transaction, organization_id, job_id, BulkCancelled("The job was cancelled before it was sent."))
-    ending.end_jobs(services.database, organization_id)
+        transitions.cancel(
+            transaction, organization_id, job_id, BulkCancelled("The job was cancelled before it was sent.")
+        )
+    completion.end_jobs(services.database, organization_id)
     services.producer.nudge([Nudge("bulk", organization_id)])
     return get(services.database, organization_id, job_id)
 
@@ -193,12 +195,12 @@ def resolve(services: Services, organization_id: str, job_id: int, number: int, 
         part = _undecided(services.settings, transaction, organization_id, job_id, number)
         if outcome == "arrived":
             failed = {each.line: each for each in part.line_outcomes() if each.outcome is Outcome.FAILED}
-            fates.settle(transaction, part, Fate(state=PartState.DONE, outcomes=failed, arrived=True))
-            ending.end_anew(transaction, organization_id, job_id)
+            transitions.settle(transaction, part, Fate(state=PartState.DONE, outcomes=failed, arrived=True))
+            completion.end_anew(transaction, organization_id, job_id)
         else:
             _check_market(transaction, part)
-            fates.reopen(transaction, part)
-    ending.end_jobs(services.database, organization_id)
+            transitions.reopen(transaction, part)
+    completion.end_jobs(services.database, organization_id)
     services.producer.nudge([Nudge("bulk", organization_id)])
     return get(services.database, organization_id, job_id)
 
@@ -206,7 +208,7 @@ def resolve(services: Services, organization_id: str, job_id: int, number: int, 
 def hasten(database: Database, organization_id: str) -> None:
     """Let what waits for its next try be due now; not what waits for the quota, or is to be read back later."""
     with database.transaction() as transaction:
-        if fates.hasten(transaction, organization_id):
+        if transitions.hasten(transaction, organization_id):
             work.want(transaction, organization_id, "bulk")
 
 

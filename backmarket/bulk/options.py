@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
-from backmarket.bulk.spooling import File
+from backmarket.bulk.csv_file.spool import File
 from backmarket.errors import InvalidArgument
 
 NAME_LONGEST = 200

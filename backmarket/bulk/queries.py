@@ -8,16 +8,16 @@ from typing import Any
 
 from psycopg.rows import class_row, dict_row
 
-from backmarket import quota
 from backmarket.bulk import rows
-from backmarket.bulk.cutting import expected_duration as duration_of
+from backmarket.bulk.csv_file.parts import expected_duration as duration_of
+from backmarket.bulk.csv_file.skus import sku_key
 from backmarket.bulk.rows import Job, JobState
-from backmarket.bulk.skus import sku_key
 from backmarket.connections import check_usable
 from backmarket.connections.connection import select
 from backmarket.database import Database, Transaction
 from backmarket.errors import InvalidArgument, UsageError
-from backmarket.pages import LARGEST_PAGE, Page
+from backmarket.limits import sku_quota
+from backmarket.queries.pagination import LARGEST_PAGE, Page
 from backmarket.services import Services
 
 
@@ -79,7 +79,7 @@ def expected_duration(services: Services, organization_id: str, lines: int) -> t
         if row is None or row[0] is None or not lines + row[1]:
             return timedelta()
         account, waiting = row
-        free = quota.free(transaction, account, limit=limit, lines=1)
+        free = sku_quota.free(transaction, account, limit=limit, lines=1)
     total = lines + waiting + limit - free.lines
     least = timedelta(seconds=free.wait_seconds)
     return max(least, duration_of(total, limit=limit, window=window))

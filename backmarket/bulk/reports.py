@@ -16,11 +16,11 @@ from dataclasses import dataclass, fields
 from tempfile import TemporaryFile
 from typing import BinaryIO
 
+from backmarket.bucket.keys import bulk_key
 from backmarket.bulk import jobs
-from backmarket.bulk.cutting import DELIMITER, ENCODING, QUOTECHAR
+from backmarket.bulk.csv_file.parts import DELIMITER, ENCODING, QUOTECHAR
 from backmarket.bulk.rows import Job, Outcome
 from backmarket.errors import InvalidArgument, ObjectNotFound
-from backmarket.object_keys import bulk_key
 from backmarket.services import Services
 
 REPORT, LEFT_OUT = "report.csv", "left_out.csv"

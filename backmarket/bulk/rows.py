@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg.rows import class_row
 
-from backmarket.bulk.records import (
+from backmarket.bulk.models import (
     Job,
     JobState,
     LineOutcome,

@@ -26,7 +26,7 @@ from backmarket.errors import BulkFileRefused, BulkJobNotFound, InvalidArgument
 if TYPE_CHECKING:
     from backmarket.bulk.reports import ReportLine
     from backmarket.bulk.rows import Job, Part
-    from backmarket.bulk.submitting import FileCheck
+    from backmarket.bulk.submit import FileCheck
     from backmarket.facade import BackMarket
     from backmarket.facade.bulk import FileOptions
 

@@ -18,9 +18,9 @@ from backmarket.cli.session import opened
 from backmarket.cli.status import print_status
 
 if TYPE_CHECKING:
-    from backmarket.checks import ConnectionCheck
     from backmarket.connections import Connection
     from backmarket.facade import BackMarket
+    from backmarket.organizations.check import ConnectionCheck
 
 app = typer.Typer(no_args_is_help=True, help="Which organization has which seller account.")
 

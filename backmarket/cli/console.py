@@ -31,7 +31,7 @@ def run(
     if context.invoked_subcommand is not None:
         return
     served = import_or_explain("backmarket.console.server")
-    from backmarket.logs import configure
+    from backmarket.observability.logs import configure
     from backmarket.settings import load_settings
 
     settings = load_settings()

@@ -25,7 +25,7 @@ from backmarket.cli.rows import Rows
 from backmarket.cli.session import opened
 
 if TYPE_CHECKING:
-    from backmarket.shipments import Delivery
+    from backmarket.queries.shipments import Delivery
 
 app = typer.Typer(no_args_is_help=True, help="Stored deliveries.")
 

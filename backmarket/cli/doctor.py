@@ -62,7 +62,7 @@ def _shown(found: Iterable[Finding], *, quiet: bool) -> Iterator[Finding]:
 def _silence() -> None:
     """No logs: each fault is told once, with its advice."""
     from backmarket.errors import SettingsError
-    from backmarket.logs import configure
+    from backmarket.observability.logs import configure
     from backmarket.settings import load_settings
 
     with suppress(SettingsError):  # which is told as well

@@ -17,8 +17,8 @@ from backmarket.cli.times import seconds
 from backmarket.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from backmarket.labels.stored import Label
-    from backmarket.sweep import Swept
+    from backmarket.labels.queries import Label
+    from backmarket.upkeep.bucket_sweep import Swept
 
 app = typer.Typer(no_args_is_help=True, help="Shipping labels in the bucket.")
 

@@ -24,7 +24,7 @@ from backmarket.cli.writing import SECONDS, Key, Market, Timeout, Wait, conclude
 
 if TYPE_CHECKING:
     from backmarket.facade.writes import ListingChanges
-    from backmarket.listings import Listing
+    from backmarket.queries.listings import Listing
 
 app = typer.Typer(no_args_is_help=True, help="Stored listings.")
 
@@ -56,7 +56,7 @@ def show_all(
     as_json: AsJson = False,
 ) -> None:
     """List listings by id, by publication state and quantity."""
-    from backmarket.listings import PublicationState
+    from backmarket.queries.listings import PublicationState
 
     number = state_number(state, PublicationState)
     with opened() as bm:

@@ -23,7 +23,7 @@ from backmarket.cli.session import opened
 from backmarket.cli.writing import SECONDS, Key, Timeout, UncheckedImei, Wait, conclude
 
 if TYPE_CHECKING:
-    from backmarket.orders import OrderLine
+    from backmarket.queries.orders import OrderLine
 
 app = typer.Typer(no_args_is_help=True, help="Stored order lines.")
 
@@ -52,7 +52,7 @@ def show_all(
     as_json: AsJson = False,
 ) -> None:
     """List order lines, highest id first, without personal data."""
-    from backmarket.orders import OrderLineState
+    from backmarket.queries.orders import OrderLineState
 
     number = state_number(state, OrderLineState)
     with opened() as bm:

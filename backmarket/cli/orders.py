@@ -31,7 +31,7 @@ from backmarket.cli.times import ago, moment
 from backmarket.cli.writing import SECONDS, Key, Timeout, UncheckedImei, Wait, conclude
 
 if TYPE_CHECKING:
-    from backmarket.orders import Order
+    from backmarket.queries.orders import Order
 
 app = typer.Typer(no_args_is_help=True, help="Stored orders.")
 
@@ -72,7 +72,7 @@ def show_all(
     as_json: AsJson = False,
 ) -> None:
     """List orders, newest first, without personal data."""
-    from backmarket.orders import OrderState
+    from backmarket.queries.orders import OrderState
 
     number = state_number(state, OrderState)
     with opened() as bm:
@@ -148,7 +148,7 @@ def update(
     as_json: AsJson = False,
 ) -> None:
     """Move lines of an order to another state at Back Market."""
-    from backmarket.orders import OrderLineState
+    from backmarket.queries.orders import OrderLineState
 
     new_state = state_number(state, OrderLineState)
     with opened() as bm:
@@ -210,7 +210,7 @@ def erase(
     as_json: AsJson = False,
 ) -> None:
     """Erase the personal data of an order, for good: later syncs do not bring it back."""
-    from backmarket.erasure import OrderNotStored
+    from backmarket.upkeep.erasure import OrderNotStored
 
     if not yes and not sys.stdin.isatty():
         raise typer.BadParameter("There is no terminal to ask on: --yes erases without asking.", param_hint="--yes")

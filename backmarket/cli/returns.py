@@ -25,7 +25,7 @@ from backmarket.cli.rows import Rows
 from backmarket.cli.session import opened
 
 if TYPE_CHECKING:
-    from backmarket.shipments import Return
+    from backmarket.queries.shipments import Return
 
 app = typer.Typer(no_args_is_help=True, help="Stored returns.")
 

@@ -12,7 +12,7 @@ from backmarket.cli.output import as_document, note, print_facts, print_json, pr
 
 if TYPE_CHECKING:
     from backmarket.facade import BackMarket
-    from backmarket.pages import Page
+    from backmarket.queries.pagination import Page
 
 T = TypeVar("T")
 

@@ -60,7 +60,7 @@ def sandbox(
 
 def demo() -> None:
     """Run the whole main job once, on a stack and a sandbox of its own."""
-    raise typer.Exit(_from_checkout("backmarket.demo").run_demo())
+    raise typer.Exit(_from_checkout("backmarket.standalone.demo").run_demo())
 
 
 def up(
@@ -78,7 +78,7 @@ def up(
     PostgreSQL, Valkey, an S3 server, workers, beat, Flower and the console.
     """
     raise typer.Exit(
-        _from_checkout("backmarket.up").run_up(
+        _from_checkout("backmarket.standalone.up").run_up(
             sandbox=sandbox, directory=directory, flower_port=flower_port, console_port=console_port
         )
     )

@@ -13,7 +13,7 @@ from backmarket.cli.session import opened
 from backmarket.cli.times import exactly, seconds
 
 if TYPE_CHECKING:
-    from backmarket.schedule import ScheduleEntry
+    from backmarket.sync.schedule import ScheduleEntry
 
 app = typer.Typer(no_args_is_help=True, help="Whether and how often each resource is synced.")
 

@@ -21,7 +21,7 @@ def opened() -> Iterator[BackMarket]:
         SettingsError: a setting can't be used.
     """
     from backmarket.facade import BackMarket
-    from backmarket.logs import configure
+    from backmarket.observability.logs import configure
     from backmarket.settings import load_settings
 
     settings = load_settings()

@@ -17,7 +17,7 @@ from backmarket.cli.session import opened
 from backmarket.errors import BackMarketError, NotAvailable, WaitTimeout
 
 if TYPE_CHECKING:
-    from backmarket.status import SyncHandle, SyncOutcome
+    from backmarket.sync.handle import SyncHandle, SyncOutcome
 
 SyncEnd: TypeAlias = "SyncOutcome | BackMarketError"
 

@@ -16,7 +16,7 @@ from backmarket.cli.writing import SECONDS, Timeout, Wait, conclude
 
 if TYPE_CHECKING:
     from backmarket.facade import BackMarket
-    from backmarket.writes.write import Write, WriteKind
+    from backmarket.writes.models import Write, WriteKind
 
 app = typer.Typer(no_args_is_help=True, help="Changes at Back Market: what was asked for, and what became of it.")
 

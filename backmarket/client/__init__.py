@@ -1,9 +1,9 @@
 """The Back Market HTTP client.
 
-`transport.py` is the only code that sends to the API; `answers.py` decides by type what an answer means;
-`redaction.py` keeps secrets and personal data out of every text; `endpoints.py` knows hosts and locales.
-`downloads.py` fetches files: `origins.py` says from where, `pinned.py` connects to the address that was checked,
-`pdf.py` looks at what comes. `timed.py` ends every wait of both at their deadline.
+`transport.py` is the only code that sends to the API, `rate_limited.py` with a slot of the limiter; `answers.py`
+decides by type what an answer means; `endpoints.py` knows hosts and locales. `downloads.py` fetches files: `origins.py`
+says from where, `pinned_dns.py` connects to the address that was checked, `pdf.py` looks at what comes. `deadline.py`
+ends every wait of both in time.
 """
 
 from backmarket.client.answers import Answer, check, retry_after

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
 
-from backmarket.client.redaction import opaque_id, redact
 from backmarket.errors import (
     BackMarketError,
     FirewallBlocked,
@@ -25,6 +24,7 @@ from backmarket.errors import (
     ServerError,
     Unauthorized,
 )
+from backmarket.observability.redaction import opaque_id, redact
 
 LONGEST_PAUSE = 3600.0
 """Seconds of a `Retry-After` that are believed: a wrong one must not stop an account for years."""

@@ -15,12 +15,11 @@ from typing import BinaryIO, Literal
 
 import httpcore
 
-from backmarket import telemetry
 from backmarket.client.answers import Answer, check
+from backmarket.client.deadline import Clock, Resolver, resolve, timed_pool
 from backmarket.client.origins import Origins, Place, own_place
 from backmarket.client.pdf import PdfWriter, known_type, too_large
-from backmarket.client.pinned import AddressRefused, Names, Pinned
-from backmarket.client.timed import Clock, Resolver, resolve, timed_pool
+from backmarket.client.pinned_dns import AddressRefused, Names, Pinned
 from backmarket.client.transport import Credentials
 from backmarket.errors import (
     BackMarketError,
@@ -32,6 +31,7 @@ from backmarket.errors import (
     RequestRefused,
     ServerError,
 )
+from backmarket.observability import telemetry
 
 REDIRECTS = 5
 """Redirects that are followed for one file."""

@@ -1,6 +1,6 @@
 """The operations of the API, one row each, as the published document (0.1.1) has them.
 
-`tests/unit/test_client_operations.py` holds every row against the document's facts: method, path, what may be sent,
+`tests/unit/client/test_operations.py` holds every row against the document's facts: method, path, what may be sent,
 what must be, which values, and the limits of its own.
 """
 

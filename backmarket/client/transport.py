@@ -17,10 +17,10 @@ from urllib.parse import urlencode
 
 import httpx
 
-from backmarket import telemetry
 from backmarket.client.answers import Answer
-from backmarket.client.timed import Clock, TimedBackend, resolve, timed_pool
+from backmarket.client.deadline import Clock, TimedBackend, resolve, timed_pool
 from backmarket.errors import BrokenAnswer, NetworkError
+from backmarket.observability import telemetry
 
 LARGEST_BODY = 64 * 1024 * 1024
 """Bytes of an answer that are read at the most; a page of 50 orders has about 100 kB."""

@@ -2,30 +2,23 @@
 
 from backmarket.connections.account import Account, check_organization_id
 from backmarket.connections.connection import Connection, check_usable, get, get_all
-from backmarket.connections.keys import SEALED, SealedCredentials, credentials, rotate_keys, unreadable_keys
-from backmarket.connections.lifecycle import COPIES, change, disable, enable, remove, upsert
-from backmarket.connections.marks import clear_error, mark_authorized, mark_error, mark_unauthorized
+from backmarket.connections.credentials import SEALED, SealedCredentials, credentials, rotate_keys, unreadable_keys
+from backmarket.connections.health import clear_error, mark_authorized, mark_error, mark_unauthorized
 
 __all__ = [
-    "COPIES",
     "SEALED",
     "Account",
     "Connection",
     "SealedCredentials",
-    "change",
     "check_organization_id",
     "check_usable",
     "clear_error",
     "credentials",
-    "disable",
-    "enable",
     "get",
     "get_all",
     "mark_authorized",
     "mark_error",
     "mark_unauthorized",
-    "remove",
     "rotate_keys",
     "unreadable_keys",
-    "upsert",
 ]

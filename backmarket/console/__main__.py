@@ -7,7 +7,7 @@ import sys
 
 from backmarket.console.server import run
 from backmarket.errors import BackMarketError
-from backmarket.logs import configure
+from backmarket.observability.logs import configure
 from backmarket.settings import load_settings
 
 

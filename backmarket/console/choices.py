@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from backmarket.orders import OrderLineState
+from backmarket.queries.orders import OrderLineState
 
 VERBS = {
     OrderLineState.ACCEPTED: "Accept",

@@ -23,7 +23,7 @@ from backmarket.console.access.gate import Gate
 from backmarket.console.access.people import Person
 from backmarket.console.choices import VERBS
 from backmarket.console.sparkline import in_words, sparkline, worst
-from backmarket.lags import LagSample
+from backmarket.status.lag_history import LagSample
 
 _ADDRESS = (
     ("company",),

@@ -9,7 +9,7 @@ from math import log
 
 from markupsafe import Markup
 
-from backmarket.lags import LagSample
+from backmarket.status.lag_history import LagSample
 
 HOURS = 24
 SLOTS = 48

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from backmarket import errors
-from backmarket.checks import check_connection
 from backmarket.doctor.finding import Finding, fault, ok
+from backmarket.organizations.check import check_connection
 from backmarket.services import Services
 
 _ADVICE: dict[type[errors.BackMarketError], str] = {

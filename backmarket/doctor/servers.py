@@ -6,12 +6,11 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from backmarket import schema
-from backmarket.broker import Broker
-from backmarket.database import Transaction
+from backmarket.database import Transaction, schema
 from backmarket.doctor.finding import Finding, fault, ok, skipped, warning
 from backmarket.errors import BackMarketError, SchemaDiffers, SchemaMissing, SettingsError
 from backmarket.services import Services
+from backmarket.status.broker import Broker
 
 OLDEST_POSTGRESQL = 140000
 CLOCKS_APART = 5.0

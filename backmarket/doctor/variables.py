@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from backmarket.database.encryption import Vault
 from backmarket.doctor.finding import Finding, fault, ok, warning
 from backmarket.errors import SettingsError
 from backmarket.settings import Settings
-from backmarket.vault import Vault
 
 NEEDED = ("database_url", "redis_url", "limiter_key", "user_agent", "s3_endpoint_url", "s3_access_key", "s3_secret_key")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from backmarket.broker import Broker
 from backmarket.connections import unreadable_keys
 from backmarket.doctor.finding import Finding, fault, ok, skipped, warning
 from backmarket.errors import BackMarketError
-from backmarket.figures import Figure, measure
 from backmarket.services import Services
+from backmarket.status.broker import Broker
+from backmarket.status.deployment_metrics import Figure, measure
 
 OVERDUE = 60.0
 """Seconds for which a due turn may wait for a worker; it takes one or two."""

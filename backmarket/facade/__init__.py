@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from backmarket.database.schema import apply_schema
 from backmarket.facade.bulk import Bulk
 from backmarket.facade.connections import Connections
 from backmarket.facade.feed import Feed
@@ -17,7 +18,6 @@ from backmarket.facade.stored import StoredRows
 from backmarket.facade.syncs import Syncs
 from backmarket.facade.upkeep import Housekeeping
 from backmarket.facade.writes import Writes
-from backmarket.schema import apply_schema
 from backmarket.services import Services
 from backmarket.settings import Settings, load_settings
 

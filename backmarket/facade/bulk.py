@@ -9,16 +9,16 @@ from pathlib import Path
 from time import monotonic
 from typing import BinaryIO, TypedDict, Unpack
 
-from backmarket.bulk import jobs, queries, reports, submitting
+from backmarket.bulk import jobs, queries, reports, submit
 from backmarket.bulk.handle import BulkHandle, BulkSyncOutcome
 from backmarket.bulk.jobs import Resolution
 from backmarket.bulk.options import Options
 from backmarket.bulk.rows import Job, JobState, Part, PartState
-from backmarket.bulk.submitting import FileCheck, PreparedFile
+from backmarket.bulk.submit import FileCheck, PreparedFile
 from backmarket.errors import BulkJobNotFound
 from backmarket.facade.noun import Noun
 from backmarket.facade.syncs import Syncs
-from backmarket.pages import Page
+from backmarket.queries.pagination import Page
 
 
 class FileOptions(TypedDict, total=False):
@@ -138,7 +138,7 @@ class Bulk(Noun):
             file: see the class; it is read once.
             **options: see the class.
         """
-        return submitting.prepared(self._services, organization_id, file, Options(**options))
+        return submit.prepared(self._services, organization_id, file, Options(**options))
 
     def get_bulk_job(self, organization_id: str, job_id: int) -> Job | None:
         """One bulk job, and how many of its lines are where; None: there is none."""

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import TypedDict, Unpack
 
-from backmarket import (
-    checks,
-    connections,
-    overview,
-    status,
-)
-from backmarket.checks import ConnectionCheck
+from backmarket import connections, status
 from backmarket.connections import Account, Connection
 from backmarket.facade.noun import Noun
-from backmarket.status import ConnectionStatus
+from backmarket.organizations import check, lifecycle
+from backmarket.organizations.check import ConnectionCheck
+from backmarket.status import ConnectionStatus, overview
 
 
 class ConnectionChanges(TypedDict, total=False):
@@ -54,7 +50,7 @@ class Connections(Noun):
             InvalidArgument: a value that can't be used, or the market changes while rows exist.
         """
         account = Account(organization_id, api_key, environment, region, locale, base_url)
-        return connections.upsert(
+        return lifecycle.upsert(
             self._services.database, self._services.vault, self._services.settings, account, discard_rows=discard_rows
         )
 
@@ -73,7 +69,7 @@ class Connections(Noun):
             ApiKeyMissing: its key was cleared.
             InvalidArgument: a value that can't be used, or the market changes while rows exist.
         """
-        return connections.change(
+        return lifecycle.change(
             self._services.database,
             self._services.vault,
             self._services.settings,
@@ -118,7 +114,7 @@ class Connections(Noun):
         Raises:
             ConnectionNotFound, ConnectionDisabled, ApiKeyMissing: there is nothing to be checked.
         """
-        return checks.check_connection(self._services, organization_id)
+        return check.check_connection(self._services, organization_id)
 
     def disconnect(self, organization_id: str, *, clear_api_key: bool = False) -> Connection:
         """Ask this account nothing any more; its rows stay.
@@ -130,7 +126,7 @@ class Connections(Noun):
         Raises:
             ConnectionNotFound: there is none.
         """
-        return connections.disable(self._services.database, organization_id, clear_api_key=clear_api_key)
+        return lifecycle.disable(self._services.database, organization_id, clear_api_key=clear_api_key)
 
     def reconnect(self, organization_id: str) -> Connection:
         """Ask this account again, at once.
@@ -139,7 +135,7 @@ class Connections(Noun):
             ConnectionNotFound: there is none.
             ApiKeyMissing: its key was cleared.
         """
-        return connections.enable(self._services.database, organization_id)
+        return lifecycle.enable(self._services.database, organization_id)
 
     def remove_connection(self, organization_id: str) -> int:
         """Remove an organization with everything that is stored for it.
@@ -150,7 +146,7 @@ class Connections(Noun):
         Raises:
             ConnectionNotFound: there is none.
         """
-        return connections.remove(self._services.database, organization_id)
+        return lifecycle.remove(self._services.database, organization_id)
 
     def rotate_keys(self) -> int:
         """Encrypt every stored API key with the first of `SECRET_KEYS`; returns how many."""

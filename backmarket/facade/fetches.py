@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from backmarket import (
-    api_tasks,
-    refresh,
-)
-from backmarket.api_tasks import TaskStatus
+from backmarket.bulk import api_tasks
+from backmarket.bulk.api_tasks import TaskStatus
 from backmarket.facade.noun import Noun
-from backmarket.labels import NotedAs
-from backmarket.listings import Listing
-from backmarket.orders import Order
-from backmarket.refresh import Question
-from backmarket.shipments import Delivery, Return
+from backmarket.queries.listings import Listing
+from backmarket.queries.orders import Order
+from backmarket.queries.shipments import Delivery, Return
+from backmarket.sync import fetch_one
+from backmarket.sync.fetch_one import Question
+from backmarket.sync.label_register import NotedAs
 
 
 class Fetches(Noun):
@@ -40,7 +38,7 @@ class Fetches(Noun):
             ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: it can't be asked.
             EnvironmentMismatch, InvalidArgument: the connection has another environment; its region no such locale.
         """
-        return refresh.fetch_order(self._services, Question(organization_id, environment, locale), order_id)
+        return fetch_one.fetch_order(self._services, Question(organization_id, environment, locale), order_id)
 
     def fetch_listing(
         self,
@@ -51,7 +49,7 @@ class Fetches(Noun):
         locale: str | None = None,
     ) -> Listing:
         """Ask the API for one listing now, by its UUID or its older integer id, and store it; see `fetch_order`."""
-        return refresh.fetch_listing(self._services, Question(organization_id, environment, locale), listing_id)
+        return fetch_one.fetch_listing(self._services, Question(organization_id, environment, locale), listing_id)
 
     def fetch_delivery(
         self,
@@ -72,7 +70,7 @@ class Fetches(Noun):
             locale: another than the connection's; the answer is then not stored.
         """
         question = Question(organization_id, environment, locale)
-        return refresh.fetch_delivery(self._services, question, shipment_id, _labels(download_labels))
+        return fetch_one.fetch_delivery(self._services, question, shipment_id, _labels(download_labels))
 
     def fetch_return(
         self,
@@ -85,7 +83,7 @@ class Fetches(Noun):
     ) -> Return:
         """Ask the API for one return now, and store it; see `fetch_delivery`."""
         question = Question(organization_id, environment, locale)
-        return refresh.fetch_return(self._services, question, shipment_id, _labels(download_labels))
+        return fetch_one.fetch_return(self._services, question, shipment_id, _labels(download_labels))
 
     def get_task_status(
         self, organization_id: str, task_id: int, *, environment: str | None = None, locale: str | None = None

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from backmarket.facade.noun import Noun
-from backmarket.labels import asking, stored
-from backmarket.labels.stored import Label, LabelState
-from backmarket.pages import Page
+from backmarket.labels import queries, requests
+from backmarket.labels.queries import Label, LabelState
+from backmarket.queries.pagination import Page
 
 if TYPE_CHECKING:
-    from backmarket.sweep import Swept
+    from backmarket.upkeep.bucket_sweep import Swept
 
 
 class Labels(Noun):
@@ -38,7 +38,7 @@ class Labels(Noun):
         Raises:
             InvalidArgument: an argument that can't be.
         """
-        return stored.get_labels(
+        return queries.get_labels(
             self._services.database, organization_id, resource=resource, state=state, limit=limit, cursor=cursor
         )
 
@@ -53,7 +53,7 @@ class Labels(Noun):
         Raises:
             InvalidArgument: there is no such resource.
         """
-        return stored.get_label(self._services.database, organization_id, resource, shipment_id)
+        return queries.get_label(self._services.database, organization_id, resource, shipment_id)
 
     def get_label_url(self, organization_id: str, shipment_id: int, *, expires: int = 3600) -> str:
         """A link by which anybody can read a delivery's label until it expires; nobody is asked for it.
@@ -72,11 +72,11 @@ class Labels(Noun):
             InvalidArgument: a link can't count for so long.
             SettingsError: there is no bucket in the settings.
         """
-        return asking.link(self._services, organization_id, "deliveries", shipment_id, expires)
+        return requests.link(self._services, organization_id, "deliveries", shipment_id, expires)
 
     def get_return_label_url(self, organization_id: str, shipment_id: int, *, expires: int = 3600) -> str:
         """A link to a return's label; see `get_label_url`."""
-        return asking.link(self._services, organization_id, "returns", shipment_id, expires)
+        return requests.link(self._services, organization_id, "returns", shipment_id, expires)
 
     def download_label(
         self,
@@ -105,7 +105,7 @@ class Labels(Noun):
             BucketUnavailable: the S3 server is away.
             ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: the label is not stored, and can't be asked for.
         """
-        return asking.download(self._services, organization_id, "deliveries", shipment_id, to=to, timeout=timeout)
+        return requests.download(self._services, organization_id, "deliveries", shipment_id, to=to, timeout=timeout)
 
     def download_return_label(
         self,
@@ -116,7 +116,7 @@ class Labels(Noun):
         timeout: float = 30.0,
     ) -> Label:
         """Have a return's label in the bucket, and its file here; see `download_label`."""
-        return asking.download(self._services, organization_id, "returns", shipment_id, to=to, timeout=timeout)
+        return requests.download(self._services, organization_id, "returns", shipment_id, to=to, timeout=timeout)
 
     def fetch_labels(self, organization_id: str) -> int:
         """Have all labels fetched now that wait for their next try, or were given up.
@@ -127,7 +127,7 @@ class Labels(Noun):
         Raises:
             ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: it can't be asked.
         """
-        return asking.fetch_labels(self._services, organization_id)
+        return requests.fetch_labels(self._services, organization_id)
 
     def sweep_bucket(self, *, seconds: float | None = None, accept_garbage: bool = False) -> Swept:
         """Compare the whole bucket with the rows, as a worker does once a day, from where the last one was interrupted.
@@ -143,6 +143,8 @@ class Labels(Noun):
             SettingsError: the bucket can't be used as the settings say.
             ManyGarbage: more than half of what was looked at has no row; nothing of it was deleted.
         """
-        from backmarket.sweep import sweep  # here: it loads the client of S3, 0.2 s that few processes need
+        from backmarket.upkeep.bucket_sweep import (
+            sweep,  # here: it loads the client of S3, 0.2 s that few processes need
+        )
 
         return sweep(self._services, seconds=seconds, accept_garbage=accept_garbage)

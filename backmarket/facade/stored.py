@@ -5,14 +5,19 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from backmarket import (
-    listings,
-)
 from backmarket.facade.noun import Noun
-from backmarket.listings import STORED_LISTINGS, Listing, ListingFilter
-from backmarket.orders import STORED_ORDERLINES, STORED_ORDERS, Order, OrderFilter, OrderLine, OrderLineFilter
-from backmarket.pages import Page
-from backmarket.shipments import STORED_DELIVERIES, STORED_RETURNS, Delivery, DeliveryFilter, Return, ReturnFilter
+from backmarket.queries import listings
+from backmarket.queries.listings import STORED_LISTINGS, Listing, ListingFilter
+from backmarket.queries.orders import STORED_ORDERLINES, STORED_ORDERS, Order, OrderFilter, OrderLine, OrderLineFilter
+from backmarket.queries.pagination import Page
+from backmarket.queries.shipments import (
+    STORED_DELIVERIES,
+    STORED_RETURNS,
+    Delivery,
+    DeliveryFilter,
+    Return,
+    ReturnFilter,
+)
 
 
 class StoredRows(Noun):

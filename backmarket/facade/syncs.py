@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backmarket import (
-    due,
-    lags,
-    overview,
-    schedule,
-    status,
-    waiting,
-)
+from backmarket import status
 from backmarket.facade.noun import Noun
-from backmarket.lags import LagSample
 from backmarket.messages import Nudge
-from backmarket.overview import Overview
-from backmarket.schedule import ScheduleEntry
-from backmarket.status import SyncHandle, SyncStatus
-from backmarket.waiting import Waiting
+from backmarket.status import SyncStatus, lag_history, overview, throttled
+from backmarket.status.lag_history import LagSample
+from backmarket.status.overview import Overview
+from backmarket.status.throttled import Waiting
+from backmarket.sync import requests, schedule
+from backmarket.sync.handle import SyncHandle
+from backmarket.sync.schedule import ScheduleEntry
 
 
 class Syncs(Noun):
@@ -88,7 +83,7 @@ class Syncs(Noun):
             ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: it can't be asked.
             EnvironmentMismatch: the connection is for another environment.
         """
-        request = due.request_sync(
+        request = requests.request_sync(
             self._services.database,
             organization_id,
             resource,
@@ -128,7 +123,7 @@ class Syncs(Noun):
         Raises:
             InvalidArgument: too many organizations, or hours that can't be.
         """
-        return lags.get_lag_history(self._services.database, organization_ids, hours=hours)
+        return lag_history.get_lag_history(self._services.database, organization_ids, hours=hours)
 
     def get_waiting(self, *, organization_id: str | None = None, limit: int = 100) -> list[Waiting]:
         """What waits for a limit to let it go on, the soonest first: syncs, writes and bulk jobs.
@@ -140,7 +135,7 @@ class Syncs(Noun):
         Raises:
             InvalidArgument: a limit that can't be.
         """
-        return waiting.get_waiting(self._services.database, organization_id, limit=limit)
+        return throttled.get_waiting(self._services.database, organization_id, limit=limit)
 
     def get_schedule(self, organization_id: str | None = None) -> dict[str, ScheduleEntry]:
         """The schedule by resource: everybody's, or as it counts for one organization.

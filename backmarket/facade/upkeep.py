@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from backmarket import (
-    erasure,
-    upkeep,
-)
-from backmarket.erasure import Erased
 from backmarket.facade.noun import Noun
-from backmarket.upkeep import Upkeep
+from backmarket.upkeep import erasure, hourly
+from backmarket.upkeep.erasure import Erased
+from backmarket.upkeep.hourly import Upkeep
 
 
 class Housekeeping(Noun):
@@ -16,7 +13,7 @@ class Housekeeping(Noun):
 
     def upkeep(self) -> Upkeep:
         """Do now what beat has done every hour: make partitions, drop what is too old, erase old personal data."""
-        return upkeep.run(self._services.database, self._services.settings)
+        return hourly.run(self._services.database, self._services.settings)
 
     def erase_order(self, organization_id: str, order_id: int) -> Erased:
         """Erase the personal data of an order, with its lines, deliveries and returns; later syncs keep it away.

@@ -9,14 +9,14 @@ from typing import BinaryIO, TypedDict, Unpack
 from uuid import UUID
 
 from backmarket.facade.noun import Noun
-from backmarket.orders import OrderLineState
-from backmarket.pages import Page
-from backmarket.writes import deciding, invoices, recording, rows
+from backmarket.queries.orders import OrderLineState
+from backmarket.queries.pagination import Page
+from backmarket.writes import invoices, manual, rows, submit
 from backmarket.writes.handle import WriteHandle
 from backmarket.writes.invoices import Source
-from backmarket.writes.recording import Call
-from backmarket.writes.subjects import invoice_lane, order_lane
-from backmarket.writes.write import Write, WriteFilter, WriteKind, WriteState
+from backmarket.writes.models import Write, WriteFilter, WriteKind, WriteState
+from backmarket.writes.submit import Call
+from backmarket.writes.targets import invoice_lane, order_lane
 
 Money = Decimal | str | int
 """An exact amount; never a float."""
@@ -123,7 +123,7 @@ class Writes(Noun):
             "unchecked_imei": unchecked_imei,
         }
         call = Call(organization_id, environment, locale, idempotency_key)
-        return recording.update_order(self._services, call, order_id, new_state, given)
+        return submit.update_order(self._services, call, order_id, new_state, given)
 
     def update_orderline(
         self,
@@ -151,7 +151,7 @@ class Writes(Noun):
         """
         given = {"imei": imei, "serial_number": serial_number, "unchecked_imei": unchecked_imei}
         call = Call(organization_id, environment, locale, idempotency_key)
-        return recording.update_orderline(self._services, call, orderline_id, given)
+        return submit.update_orderline(self._services, call, orderline_id, given)
 
     def update_listing(
         self,
@@ -176,7 +176,7 @@ class Writes(Noun):
             **changes: see `ListingChanges`. Quantity 0 takes it off sale.
         """
         call = Call(organization_id, environment, locale, idempotency_key)
-        return recording.update_listing(self._services, call, listing_id, sku, {**changes})
+        return submit.update_listing(self._services, call, listing_id, sku, {**changes})
 
     def upload_order_invoice(
         self,
@@ -262,7 +262,7 @@ class Writes(Noun):
             ConnectionNotFound, WriteNotFound: there is no such write.
             NotUndecided: it goes on by itself, succeeded, or its order was erased.
         """
-        return deciding.retry_write(self._services, organization_id, write_id)
+        return manual.retry_write(self._services, organization_id, write_id)
 
     def settle_write(self, organization_id: str, write_id: int, *, arrived: bool) -> Write:
         """End a write of which nobody knew whether it happened, because somebody has looked.
@@ -278,4 +278,4 @@ class Writes(Noun):
             ConnectionNotFound, WriteNotFound: there is no such write.
             NotUndecided: it goes on by itself, or has come to its end.
         """
-        return deciding.settle_write(self._services, organization_id, write_id, arrived=arrived)
+        return manual.settle_write(self._services, organization_id, write_id, arrived=arrived)

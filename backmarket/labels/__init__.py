@@ -1,10 +1,6 @@
-"""Shipping labels: which are wanted, and how each ends in the bucket.
+"""Shipping labels: how each ends in the bucket. Which are wanted, syncs write down (`sync/label_register.py`).
 
-`noting.py` writes down those that syncs find; `turn.py` fetches what is due: `download.py` brings one label from its
-address into the bucket, `policy.py` says what a failure means for it, `results.py` writes down what became of it.
-`stored.py` reads; `asking.py` has a label fetched now.
+`engine.py` fetches what is due: `download.py` brings one label from its address into the bucket, `retry_policy.py` says
+what a failure means for it, `rows.py` writes down what became of it. `queries.py` reads; `requests.py` has a label
+fetched now.
 """
-
-from backmarket.labels.noting import NotedAs, note_labels, want_skipped
-
-__all__ = ["NotedAs", "note_labels", "want_skipped"]

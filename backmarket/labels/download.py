@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 import structlog
 
+from backmarket.bucket.keys import label_key
 from backmarket.client import Credentials, Downloads, Origins
 from backmarket.client.origins import own_place, place_of
+from backmarket.client.rate_limited import PATIENCE
 from backmarket.errors import BackMarketError, Crashed, NetworkError
-from backmarket.fetching import PATIENCE
 from backmarket.limits import Limiter, Slot, wait_for_slot
-from backmarket.logs import place
-from backmarket.object_keys import label_key
+from backmarket.observability.logs import place
 
 if TYPE_CHECKING:
     from backmarket.bucket import Bucket  # 0.2 s that only some processes need

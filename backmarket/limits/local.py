@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from backmarket.limits.contract import RESERVATION_GRACE, Grant, Limiter, LimiterState, Slot
+from backmarket.limits.limiter import RESERVATION_GRACE, Grant, Limiter, LimiterState, Slot
 
 
 class _Bucket:

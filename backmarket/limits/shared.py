@@ -16,10 +16,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from backmarket import telemetry
 from backmarket.errors import LimiterUnavailable, SettingsError
-from backmarket.limits.contract import RESERVATION_GRACE, Grant, Limiter, LimiterState, Slot
-from backmarket.limits.together import Together
+from backmarket.limits.batching import Together
+from backmarket.limits.limiter import RESERVATION_GRACE, Grant, Limiter, LimiterState, Slot
+from backmarket.observability import telemetry
 
 if TYPE_CHECKING:
     from backmarket.settings import Settings

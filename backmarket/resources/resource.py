@@ -21,7 +21,7 @@ class Lines:
         key: the column that identifies a line.
         columns: what else is read from it.
         personal: columns with personal data. Erasing empties them, and keeps of the API's object only the members
-            that the other columns are read from (`backmarket/erasure.py`); none: rows are never erased.
+            that the other columns are read from (`backmarket/upkeep/erasure.py`); none: rows are never erased.
     """
 
     table: str

@@ -5,16 +5,16 @@ httpx client ask it. In a process of its own: `SandboxServer` or
 `python -m backmarket.sandbox`. What it believes of the real API without proof: `docs/assumptions.md`.
 """
 
-from backmarket.sandbox.app import create_app
-from backmarket.sandbox.changes import Change, Changed
-from backmarket.sandbox.faults import Fault
+from backmarket.sandbox.api.app import create_app
+from backmarket.sandbox.control.client import SandboxControl
+from backmarket.sandbox.control.statistics import Stats
 from backmarket.sandbox.in_process import InProcessTransport
-from backmarket.sandbox.remote import SandboxControl
-from backmarket.sandbox.sellers import SellerSpec
 from backmarket.sandbox.server import SandboxServer, run
 from backmarket.sandbox.settings import Assumptions, Settings
-from backmarket.sandbox.statistics import Stats
-from backmarket.sandbox.world import World
+from backmarket.sandbox.world.changes import Change, Changed
+from backmarket.sandbox.world.fault_rules import Fault
+from backmarket.sandbox.world.sellers import SellerSpec
+from backmarket.sandbox.world.world import World
 
 __all__ = [
     "Assumptions",

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from backmarket.sandbox.server import run
-from backmarket.sandbox.world import World
+from backmarket.sandbox.world.world import World
 
 
 def main(arguments: list[str] | None = None) -> None:

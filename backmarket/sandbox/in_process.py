@@ -6,8 +6,8 @@ import asyncio
 
 import httpx
 
-from backmarket.sandbox.app import create_app
-from backmarket.sandbox.world import World
+from backmarket.sandbox.api.app import create_app
+from backmarket.sandbox.world.world import World
 
 
 class InProcessTransport(httpx.BaseTransport):

@@ -15,11 +15,11 @@ from typing import Any, Final
 import msgspec
 import uvicorn
 
-from backmarket.sandbox.app import create_app
-from backmarket.sandbox.remote import SandboxControl
-from backmarket.sandbox.sellers import SellerSpec
-from backmarket.sandbox.wire import SandboxProtocol
-from backmarket.sandbox.world import World
+from backmarket.sandbox.api.app import create_app
+from backmarket.sandbox.api.wire import SandboxProtocol
+from backmarket.sandbox.control.client import SandboxControl
+from backmarket.sandbox.world.sellers import SellerSpec
+from backmarket.sandbox.world.world import World
 
 HOST: Final = "127.0.0.1"
 _STOP_SECONDS: Final = 5.0

@@ -11,7 +11,7 @@ from backmarket.connections import check_usable, get
 from backmarket.database import Database
 from backmarket.errors import UnknownOutcome, UsageError, WaitTimeout, WriteNotFound, WriteRefused
 from backmarket.writes import rows
-from backmarket.writes.write import ConfirmedBy, Write, WriteState
+from backmarket.writes.models import ConfirmedBy, Write, WriteState
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,18 +11,18 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
+from backmarket.bucket.keys import PREFIXES, invoice_key, invoices_prefix, labels_prefix
 from backmarket.client import Origins
 from backmarket.client.pdf import PdfWriter
 from backmarket.database import Transaction
 from backmarket.errors import BrokenAnswer, InvalidArgument, NotAPdf
-from backmarket.object_keys import PREFIXES, invoice_key, invoices_prefix, labels_prefix
 from backmarket.services import Services
-from backmarket.writes import validation
 from backmarket.writes.handle import WriteHandle
-from backmarket.writes.recording import Asked, Call, find, record
-from backmarket.writes.requests import WriteRequest
-from backmarket.writes.stored import check_order_stored
-from backmarket.writes.subjects import invoice_lane
+from backmarket.writes.request import validation
+from backmarket.writes.request.models import WriteRequest
+from backmarket.writes.request.stored_rows import check_order_stored
+from backmarket.writes.submit import Asked, Call, find, record
+from backmarket.writes.targets import invoice_lane
 
 IN_MEMORY = 1024 * 1024
 """Bytes of an invoice that are kept in memory; a larger one goes through a file that has no name."""

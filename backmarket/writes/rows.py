@@ -17,8 +17,8 @@ from psycopg.types.json import Jsonb
 
 from backmarket.database import Database, Transaction
 from backmarket.errors import InvalidArgument
-from backmarket.pages import LARGEST_PAGE, Page
-from backmarket.writes.write import Fate, NewWrite, Write, WriteFilter
+from backmarket.queries.pagination import LARGEST_PAGE, Page
+from backmarket.writes.models import Fate, NewWrite, Write, WriteFilter
 
 
 def insert(transaction: Transaction, new: NewWrite) -> Write | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from backmarket.fleet import FleetError
+from backmarket.standalone.fleet import FleetError
 from chaos.faults.fault import Fault
 from chaos.grounds import WORKERS
 

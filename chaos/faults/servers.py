@@ -8,7 +8,7 @@ from typing import Final
 import psycopg
 import redis
 
-from backmarket.embedded.processes import StackError
+from backmarket.standalone.embedded.processes import StackError
 from chaos.faults.fault import Fault
 from chaos.grounds import ROLE
 

@@ -14,15 +14,17 @@ from threading import local
 from time import sleep
 from typing import Any
 
-from backmarket import messages, outage
+from backmarket import messages
+from backmarket.services import circuit_breaker
 
 SHORTEST, LONGEST = 0.2, 1.5
 """Seconds that what failed waits, whatever the product's own pauses are."""
 
 messages.NUDGE_SECONDS = 6
-outage.FIRST, outage.LONGEST = 0.5, 1.5
+circuit_breaker.FIRST, circuit_breaker.LONGEST = 0.5, 1.5
 
-from backmarket.writes import policy as writes_policy  # noqa: E402
+from backmarket.work import backoff  # noqa: E402
+from backmarket.writes.engine import retry_policy as writes_policy  # noqa: E402
 
 
 def _short(pause: Callable[..., float | None]) -> Callable[..., Any]:
@@ -35,22 +37,26 @@ def _short(pause: Callable[..., float | None]) -> Callable[..., Any]:
     return shorter
 
 
-writes_policy.growing = _short(writes_policy.growing)
+backoff.growing = writes_policy.growing = _short(backoff.growing)
 writes_policy.rest_after = _short(writes_policy.rest_after)
 
-from backmarket import database, leases, rows, sync, work  # noqa: E402
-from backmarket.bucket import bucket  # noqa: E402
-from backmarket.bulk import asking, fates, settling  # noqa: E402
-from backmarket.bulk import turns as bulk_turns  # noqa: E402
-from backmarket.labels import policy as labels_policy  # noqa: E402
-from backmarket.labels import turn as labels_turn  # noqa: E402
+from backmarket import work  # noqa: E402
+from backmarket.bucket import client as bucket  # noqa: E402
+from backmarket.bulk import transitions  # noqa: E402
+from backmarket.bulk.engine import requests, verify  # noqa: E402
+from backmarket.bulk.engine import slice as bulk_turns  # noqa: E402
+from backmarket.database import connection as database  # noqa: E402
+from backmarket.labels import engine as labels_turn  # noqa: E402
+from backmarket.labels import retry_policy as labels_policy  # noqa: E402
 from backmarket.limits import shared  # noqa: E402
+from backmarket.sync import engine, leases, storing, upsert  # noqa: E402
+from backmarket.work import queue  # noqa: E402
 
-sync._back_off = _short(sync._back_off)
+engine._back_off = _short(engine._back_off)
 labels_policy.Again.pause = _short(labels_policy.Again.pause)
 labels_turn._pause_after = _short(labels_turn._pause_after)
-asking.LIMITER_AWAY = 1.0
-settling.AFTER_FAILURE = 1.0
+requests.LIMITER_AWAY = 1.0
+verify.AFTER_FAILURE = 1.0
 bulk_turns.GAVE_UP = 1.0
 bucket.READ_SECONDS = 3.0
 
@@ -77,7 +83,7 @@ def no_lease_check() -> None:
 
     leases._fenced = unfenced
     leases.hold = lambda *_: None
-    work.hold = lambda *_, **__: None
+    work.hold = queue.hold = lambda *_, **__: None
 
 
 def no_sentinel() -> None:
@@ -93,7 +99,7 @@ def no_sentinel() -> None:
 
 def no_submitting() -> None:
     """A part that is being sent looks as if it was not."""
-    mark = fates.mark_submitting
+    mark = transitions.mark_submitting
 
     def unmarked(transaction: Any, part: Any, *args: Any, **kwargs: Any) -> bool:
         marked = mark(transaction, part, *args, **kwargs)
@@ -104,12 +110,12 @@ def no_submitting() -> None:
         )
         return marked
 
-    fates.mark_submitting = unmarked
+    transitions.mark_submitting = unmarked
 
 
 def no_outbox() -> None:
     """Events are written after the rows, in a transaction of their own."""
-    waiting, write, transaction = local(), rows.write, database.Database.transaction
+    waiting, write, transaction = local(), upsert.write, database.Database.transaction
 
     def write_alone(inner: Any, *args: Any, **kwargs: Any) -> Any:
         written = write(inner, *args, **kwargs)
@@ -131,7 +137,7 @@ def no_outbox() -> None:
             with transaction(self) as inner, inner.cursor() as cursor:
                 cursor.executemany(_EVENT, events)
 
-    rows.write = sync.write = write_alone
+    upsert.write = storing.write = write_alone
     database.Database.transaction = followed  # type: ignore[method-assign]
 
 

@@ -10,12 +10,12 @@ from time import sleep
 
 import pytest
 
-from backmarket.fleet import Fleet
 from backmarket.resources import RESOURCES
-from backmarket.sandbox.faults import FaultKind
-from backmarket.sandbox.server import SandboxServer
+from backmarket.sandbox.world.fault_rules import FaultKind
 from backmarket.settings import Settings
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.fleet import Fleet
+from tests.support.sandboxes import fresh_sandbox
+from tests.support.sellers import Shop, environment, wait_until
 
 ORGANIZATIONS = [f"auth0|{number}" for number in range(20)]
 FAULTS: tuple[FaultKind, ...] = ("status", "reset", "cut", "garbage")
@@ -24,7 +24,7 @@ FAULTS: tuple[FaultKind, ...] = ("status", "reset", "cut", "garbage")
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer() as sandbox:
+    with fresh_sandbox() as sandbox:
         shop = Shop(settings, sandbox.control, tuple(RESOURCES))
         yield shop
         shop.services.close()

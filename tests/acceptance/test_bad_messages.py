@@ -12,21 +12,21 @@ import pytest
 import redis
 
 from backmarket import BackMarket
-from backmarket.fleet import Fleet
 from backmarket.messages import DISPATCH, FETCH_LABELS, QUEUES, SYNC_ORDERS
 from backmarket.resources import RESOURCES
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.bad_messages import broken, unfit
-from tests.bulk_files import as_csv
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.fleet import Fleet
+from tests.support.bad_messages import broken, unfit
+from tests.support.bulk_files import as_csv
+from tests.support.sandboxes import fresh_sandbox
+from tests.support.sellers import Shop, environment, wait_until
 
 ORG = "auth0|1"
 
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer(limit=100_000) as sandbox:
+    with fresh_sandbox(limit=100_000) as sandbox:
         quick = {"rate_limit": 100_000, "bulk_poll_first": 0.5, "bulk_poll_longest": 1.0}
         shop = Shop(settings.model_copy(update=quick), sandbox.control, tuple(RESOURCES))
         yield shop

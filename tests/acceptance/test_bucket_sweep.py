@@ -6,12 +6,12 @@ import io
 from pathlib import Path
 
 from backmarket import BackMarket
-from backmarket.fleet import Fleet, Pool
-from backmarket.object_keys import label_key
+from backmarket.bucket.keys import label_key
 from backmarket.settings import Settings
+from backmarket.standalone.fleet import Fleet, Pool
 from tests.conftest import Bucket
-from tests.databases import open_connection
-from tests.sellers import environment, wait_until
+from tests.support.databases import open_connection
+from tests.support.sellers import environment, wait_until
 
 STORED = """
 INSERT INTO backmarket.labels (organization_id, resource, shipment_id, url, state, object_key, size, etag)

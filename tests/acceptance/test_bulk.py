@@ -13,13 +13,13 @@ from celery import Celery
 
 from backmarket import BackMarket
 from backmarket.bulk import reports
-from backmarket.embedded import Stack
-from backmarket.fleet import Fleet, Pool
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.bulk_files import as_csv
-from tests.large_file import LIMIT, LINES, REFUSED, LargeFile
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.embedded import Stack
+from backmarket.standalone.fleet import Fleet, Pool
+from tests.support.bulk_files import as_csv
+from tests.support.large_file import LIMIT, LINES, REFUSED, LargeFile
+from tests.support.sandboxes import fresh_sandbox
+from tests.support.sellers import Shop, environment, wait_until
 
 ORG = "auth0|1"
 MANY = 200
@@ -30,7 +30,7 @@ WORKERS = (Pool("dispatch", ("dispatch",), 1), Pool("bulk", ("bulk",), 4))
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer(limit=100_000) as sandbox:
+    with fresh_sandbox(limit=100_000) as sandbox:
         quick = {"rate_limit": 100_000, "request_deadline": 1.5, "bulk_poll_first": 0.5, "bulk_poll_longest": 1.0}
         shop = Shop(settings.model_copy(update=quick), sandbox.control, ("listings",))
         yield shop

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from backmarket.fleet import CHECKOUT
-from tests.sellers import wait_until
+from backmarket.standalone.fleet import CHECKOUT
+from tests.support.sellers import wait_until
 
 COMMAND = [sys.executable, "-c", "from backmarket.cli import main; main()", "demo"]
 PROCESSES = {

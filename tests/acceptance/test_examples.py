@@ -21,13 +21,13 @@ import pytest
 import redis
 from cryptography.fernet import Fernet
 
-from backmarket.embedded import Stack
-from backmarket.embedded.ports import free_ports
-from backmarket.fleet import CHECKOUT, Fleet, Pool
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.databases import as_superuser, shared_database
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.embedded import Stack
+from backmarket.standalone.embedded.ports import free_ports
+from backmarket.standalone.fleet import CHECKOUT, Fleet, Pool
+from tests.support.databases import as_superuser, shared_database
+from tests.support.sandboxes import fresh_sandbox
+from tests.support.sellers import Shop, environment, wait_until
 
 EXAMPLES = CHECKOUT / "examples"
 LOGIN = "examples_shop"
@@ -55,7 +55,7 @@ def town(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) ->
     redis_url = urlsplit(stack.addresses.redis_url)._replace(path="/0").geturl()
     with redis.Redis.from_url(redis_url) as client:
         client.flushdb()
-    with shared_database(stack, "examples") as url, SandboxServer(limit=100_000) as sandbox:
+    with shared_database(stack, "examples") as url, fresh_sandbox(limit=100_000) as sandbox:
         settings = Settings(
             database_url=url,
             redis_url=redis_url,

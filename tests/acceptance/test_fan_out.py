@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from backmarket import connections
-from backmarket.fleet import Fleet, Pool
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.fleet import Fleet, Pool
+from tests.support.sandboxes import fresh_sandbox
+from tests.support.sellers import Shop, environment, wait_until
 
 DISPATCH = Pool("dispatch", ("dispatch",), 1)
 
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer() as sandbox:
+    with fresh_sandbox() as sandbox:
         shop = Shop(settings, sandbox.control)
         yield shop
         shop.services.close()

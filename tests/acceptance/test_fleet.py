@@ -17,22 +17,22 @@ import psutil
 import pytest
 import redis
 
-from backmarket import fleet as fleets
-from backmarket.embedded import Stack
-from backmarket.embedded.ports import free_ports
 from backmarket.errors import UsageError
-from backmarket.fleet import CHECKOUT, Fleet, FleetError, Pool
 from backmarket.messages import Nudge
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone import fleet as fleets
+from backmarket.standalone.embedded import Stack
+from backmarket.standalone.embedded.ports import free_ports
+from backmarket.standalone.fleet import CHECKOUT, Fleet, FleetError, Pool
+from tests.support.sandboxes import fresh_sandbox
+from tests.support.sellers import Shop, environment, wait_until
 
 ORG = "auth0|1"
 SYNC = Pool("sync", ("orders",))
 OWNER = """
 import json, os, sys, time
 from pathlib import Path
-from backmarket.fleet import Fleet, Pool
+from backmarket.standalone.fleet import Fleet, Pool
 with Fleet(json.loads(sys.argv[1]), directory=Path(sys.argv[2]), workers=(Pool("sync", ("orders",)),)) as fleet:
     fleet.wait_ready()
     print(json.dumps(fleet.pids), flush=True)
@@ -42,7 +42,7 @@ with Fleet(json.loads(sys.argv[1]), directory=Path(sys.argv[2]), workers=(Pool("
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer(limit=100_000) as sandbox:
+    with fresh_sandbox(limit=100_000) as sandbox:
         shop = Shop(settings.model_copy(update={"rate_limit": 100_000}), sandbox.control)
         yield shop
         shop.services.close()

@@ -19,12 +19,12 @@ import pytest
 import redis
 
 from backmarket.database import SCHEMA_VERSION
-from backmarket.embedded import Stack
-from backmarket.embedded.ports import free_ports
-from backmarket.fleet import CHECKOUT, Fleet, FleetError, Pool
 from backmarket.settings import Settings
-from tests.databases import open_connection
-from tests.sellers import environment, wait_until
+from backmarket.standalone.embedded import Stack
+from backmarket.standalone.embedded.ports import free_ports
+from backmarket.standalone.fleet import CHECKOUT, Fleet, FleetError, Pool
+from tests.support.databases import open_connection
+from tests.support.sellers import environment, wait_until
 
 HANGING = Path(__file__).parent / "hanging"
 PATIENCE = 60.0

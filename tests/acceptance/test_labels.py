@@ -12,14 +12,14 @@ import psutil
 import pytest
 
 from backmarket import BackMarket, LabelState
-from backmarket.fleet import Fleet
-from backmarket.labels.stored import Label
-from backmarket.sandbox.faults import FaultKind
-from backmarket.sandbox.label_files import label_pdf, large_pdf
-from backmarket.sandbox.server import SandboxServer
+from backmarket.labels.queries import Label
+from backmarket.sandbox.api.label_files import label_pdf, large_pdf
+from backmarket.sandbox.world.fault_rules import FaultKind
 from backmarket.settings import Settings
-from tests.gate import Gate, Reply
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.fleet import Fleet
+from tests.support.gate import Gate, Reply
+from tests.support.sandboxes import fresh_sandbox
+from tests.support.sellers import Shop, environment, wait_until
 
 ORG = "auth0|1"
 LARGE = 200_000_000
@@ -42,7 +42,7 @@ def elsewhere() -> Iterator[Gate]:
 
 @pytest.fixture
 def shop(settings: Settings, elsewhere: Gate) -> Iterator[Shop]:
-    with SandboxServer(limit=100_000) as sandbox:
+    with fresh_sandbox(limit=100_000) as sandbox:
         settings = settings.model_copy(
             update={"rate_limit": 100_000, "label_origins": (elsewhere.url,), "label_max_bytes": LARGE}
         )

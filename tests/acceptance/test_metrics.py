@@ -10,10 +10,10 @@ from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.exporter import NAMES, scrape, telling_fleet, values
-from tests.sellers import Shop, environment, wait_until
+from tests.support.exporter import NAMES, scrape, telling_fleet, values
+from tests.support.sandboxes import fresh_sandbox
+from tests.support.sellers import Shop, environment, wait_until
 
 ORG = "auth0|a-shop-of-somebody"
 ALL = ("orders", "listings", "deliveries", "returns")
@@ -41,7 +41,7 @@ def collector() -> Iterator[tuple[str, list[bytes]]]:
 
 
 def test_what_was_done_is_told_and_no_seller_is_named(settings: Settings, tmp_path: Path) -> None:
-    with SandboxServer(limit=100_000) as sandbox, collector() as (endpoint, traces):
+    with fresh_sandbox(limit=100_000) as sandbox, collector() as (endpoint, traces):
         changes = {"rate_limit": 100_000, "traces_endpoint": endpoint}
         shop = Shop(settings.model_copy(update=changes), sandbox.control, ALL)
         with telling_fleet(environment(shop.settings), tmp_path) as ports:

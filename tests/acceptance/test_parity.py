@@ -11,11 +11,11 @@ import pytest
 
 from backmarket import BackMarket, OrderLineState, OrderState
 from backmarket.errors import ApiKeyMissing, ConnectionDisabled, ConnectionNotFound
-from backmarket.fleet import Fleet
-from backmarket.sandbox.label_files import label_pdf
-from backmarket.sandbox.server import SandboxServer
+from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.settings import Settings
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.fleet import Fleet
+from tests.support.sandboxes import fresh_sandbox
+from tests.support.sellers import Shop, environment, wait_until
 
 ORG, TOKEN = "auth0|1", "token-of-the-seller"
 
@@ -82,7 +82,7 @@ class Host:
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer(limit=100_000) as sandbox:
+    with fresh_sandbox(limit=100_000) as sandbox:
         shop = Shop(settings.model_copy(update={"rate_limit": 100_000, "bulk_poll_first": 0.5}), sandbox.control)
         yield shop
         shop.services.close()

@@ -6,8 +6,8 @@ import re
 import subprocess
 import sys
 
-from backmarket.fleet import CHECKOUT
 from backmarket.messages import SYNC_TASKS
+from backmarket.standalone.fleet import CHECKOUT
 
 
 def test_a_tick_takes_as_many_statements_for_many_as_for_few() -> None:

@@ -17,14 +17,14 @@ import pytest
 import redis
 
 from backmarket import BackMarket
-from backmarket.embedded import Stack
-from backmarket.embedded.ports import free_ports
 from backmarket.errors import WriteRefused
-from backmarket.fleet import POOLS, Fleet
-from backmarket.sandbox.faults import FaultKind
-from backmarket.sandbox.server import SandboxServer
+from backmarket.sandbox.world.fault_rules import FaultKind
 from backmarket.settings import Settings
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.embedded import Stack
+from backmarket.standalone.embedded.ports import free_ports
+from backmarket.standalone.fleet import POOLS, Fleet
+from tests.support.sandboxes import fresh_sandbox
+from tests.support.sellers import Shop, environment, wait_until
 
 WELL: tuple[FaultKind | None, ...] = (None, "nul_characters", "unknown_fields", "unknown_states", "nulls")
 AILING: tuple[FaultKind, ...] = (
@@ -37,7 +37,7 @@ END = "the-end-of-the-test"
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer() as sandbox:
+    with fresh_sandbox() as sandbox:
         shop = Shop(settings.model_copy(update={"log_level": "DEBUG"}), sandbox.control)
         yield shop
         shop.services.close()

@@ -22,9 +22,9 @@ import httpx
 import psutil
 import pytest
 
-from backmarket.fleet import CHECKOUT
-from backmarket.up.supervisor import LONGEST_PAUSE, Supervisor, Ward
-from tests.sellers import wait_until
+from backmarket.standalone.fleet import CHECKOUT
+from backmarket.standalone.up.supervisor import LONGEST_PAUSE, Supervisor, Ward
+from tests.support.sellers import wait_until
 
 SECONDS = 90.0
 

@@ -10,10 +10,10 @@ from time import monotonic
 import psycopg
 
 from backmarket import BackMarket
-from backmarket.fleet import Fleet, Pool
 from backmarket.settings import Settings
-from tests.databases import open_connection
-from tests.sellers import environment, wait_until
+from backmarket.standalone.fleet import Fleet, Pool
+from tests.support.databases import open_connection
+from tests.support.sellers import environment, wait_until
 
 OLD_EVENT = """
 INSERT INTO backmarket.changes (organization_id, resource, external_id, kind, recorded_at)

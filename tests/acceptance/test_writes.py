@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from backmarket import BackMarket
 from backmarket.cli.app import app
-from backmarket.fleet import Fleet, Pool
-from backmarket.sandbox.label_files import label_pdf
-from backmarket.sandbox.server import SandboxServer
+from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.settings import Settings
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.fleet import Fleet, Pool
+from tests.support.sandboxes import fresh_sandbox
+from tests.support.sellers import Shop, environment, wait_until
 
 ORG = "auth0|1"
 WINDOW = 4.0
@@ -28,7 +28,7 @@ WRITES = Pool("writes", ("writes",), 4)
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer(limit=20, window=WINDOW, latency=0.05) as sandbox:
+    with fresh_sandbox(limit=20, window=WINDOW, latency=0.05) as sandbox:
         changes = {"rate_limit": 20, "rate_window": WINDOW, "request_deadline": 3.0}
         shop = Shop(settings.model_copy(update=changes), sandbox.control, ("orders", "listings"))
         shop.sell(ORG, orders=5_000, listings=10)

@@ -18,17 +18,17 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from backmarket import BackMarket
 from backmarket.console.access import passwords
-from backmarket.embedded import Stack
-from backmarket.embedded.ports import free_port
-from backmarket.fleet import CHECKOUT, Fleet
 from backmarket.resources import RESOURCES
-from backmarket.sandbox.remote import SandboxControl
-from backmarket.sandbox.server import SandboxServer
+from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
 from backmarket.settings import Settings
-from backmarket.up.console import Console
-from tests.databases import shared_database
-from tests.sellers import environment, wait_until
+from backmarket.standalone.embedded import Stack
+from backmarket.standalone.embedded.ports import free_port
+from backmarket.standalone.fleet import CHECKOUT, Fleet
+from backmarket.standalone.up.console import Console
+from tests.support.databases import shared_database
+from tests.support.sandboxes import fresh_sandbox
+from tests.support.sellers import environment, wait_until
 
 ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -118,7 +118,7 @@ def place(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) -
     at, logs = stack.addresses, tmp_path_factory.mktemp("logs")
     kept = passwords.hashed(PASSWORD, cost=2**10)
     with ExitStack() as ending:
-        sandbox = ending.enter_context(SandboxServer(limit=100_000)).control
+        sandbox = ending.enter_context(fresh_sandbox(limit=100_000)).control
         settings = Settings(
             database_url=ending.enter_context(shared_database(stack, "browser")),  # type: ignore[arg-type]
             redis_url=at.redis_url,  # type: ignore[arg-type]

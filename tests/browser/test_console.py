@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from backmarket.sandbox.label_files import label_pdf
+from backmarket.sandbox.api.label_files import label_pdf
 from tests.browser.conftest import PATIENCE, Person, Place, csv_file
-from tests.sellers import wait_until
+from tests.support.sellers import wait_until
 
 expect.set_options(timeout=PATIENCE)
 

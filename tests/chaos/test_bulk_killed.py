@@ -13,11 +13,11 @@ import pytest
 import redis
 
 from backmarket import BackMarket
-from backmarket.fleet import Fleet, Pool
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.large_file import LIMIT, LINES, WINDOW, LargeFile
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.fleet import Fleet, Pool
+from tests.support.large_file import LIMIT, LINES, WINDOW, LargeFile
+from tests.support.sandboxes import fresh_sandbox
+from tests.support.sellers import Shop, environment, wait_until
 
 ORG = "auth0|1"
 BETWEEN_KILLS = 3.0
@@ -28,7 +28,7 @@ WORKERS = (Pool("dispatch", ("dispatch",), 1), Pool("bulk", ("bulk",), 4))
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer(limit=100_000) as sandbox:
+    with fresh_sandbox(limit=100_000) as sandbox:
         quick = {
             "rate_limit": 100_000,
             "rate_window": 1.0,

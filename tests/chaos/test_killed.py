@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from backmarket.fleet import Fleet, Pool
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.fleet import Fleet, Pool
+from tests.support.sandboxes import fresh_sandbox
+from tests.support.sellers import Shop, environment, wait_until
 
 ORG = "auth0|1"
 LEASE = 4.0
@@ -22,7 +22,7 @@ WORKERS = (Pool("dispatch", ("dispatch",), 1), Pool("one", ("orders",)))
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer(limit=100_000, latency=0.05) as sandbox:
+    with fresh_sandbox(limit=100_000, latency=0.05) as sandbox:
         settings = settings.model_copy(
             update={"rate_limit": 100_000, "lease_seconds": LEASE, "task_budget_pages": 10_000}
         )

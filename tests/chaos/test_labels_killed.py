@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from backmarket import BackMarket, LabelState
-from backmarket.fleet import Fleet, Pool
-from backmarket.object_keys import label_key
-from backmarket.sandbox.label_files import label_pdf
-from backmarket.sandbox.server import SandboxServer
+from backmarket.bucket.keys import label_key
+from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.settings import Settings
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.fleet import Fleet, Pool
+from tests.support.sandboxes import fresh_sandbox
+from tests.support.sellers import Shop, environment, wait_until
 
 ORG = "auth0|1"
 LEASE = 3.0
@@ -25,7 +25,7 @@ WORKERS = (Pool("dispatch", ("dispatch",), 1), Pool("one", ("labels",), 4))
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer(limit=100_000) as sandbox:
+    with fresh_sandbox(limit=100_000) as sandbox:
         shop = Shop(
             settings.model_copy(update={"rate_limit": 100_000, "lease_seconds": LEASE}),
             sandbox.control,

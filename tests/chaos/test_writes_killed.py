@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from backmarket import BackMarket
-from backmarket.fleet import Fleet, Pool
-from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
-from backmarket.writes.write import WriteState
-from tests.sellers import Shop, environment, wait_until
+from backmarket.standalone.fleet import Fleet, Pool
+from backmarket.writes.models import WriteState
+from tests.support.sandboxes import fresh_sandbox
+from tests.support.sellers import Shop, environment, wait_until
 
 ORG = "auth0|1"
 ORDERS = 40
@@ -32,7 +32,7 @@ LOST = 0.05
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    with SandboxServer(limit=100_000, latency=0.1, jitter=0.1) as sandbox:
+    with fresh_sandbox(limit=100_000, latency=0.1, jitter=0.1) as sandbox:
         quick = {"rate_limit": 100_000, "lease_seconds": 1.0, "request_deadline": 1.2}
         shop = Shop(settings.model_copy(update=quick), sandbox.control, ("orders", "listings"))
         yield shop

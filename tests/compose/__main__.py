@@ -12,13 +12,13 @@ from pathlib import Path
 import httpx
 import msgspec
 
-from backmarket.demo import checks
-from backmarket.demo.checks import DemoFailed, Shops
-from backmarket.demo.screen import Screen
-from backmarket.demo.sellers import DEAD, FAULTS, SELLERS
 from backmarket.facade import BackMarket
-from backmarket.sandbox.remote import SandboxControl
+from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
+from backmarket.standalone.demo import checks
+from backmarket.standalone.demo.checks import DemoFailed, Shops
+from backmarket.standalone.demo.screen import Screen
+from backmarket.standalone.demo.sellers import DEAD, FAULTS, SELLERS
 from tests.compose import breaking, flower, scaling
 from tests.compose.engine import STAND_INS, build_images, engine, megabytes
 from tests.compose.project import Project, fresh_checkout, project, refusal, wait_until, write_env

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from time import monotonic
 
-from backmarket.demo import checks
-from backmarket.demo.checks import ALIVE, DemoFailed, Shops
-from backmarket.demo.screen import Screen
+from backmarket.standalone.demo import checks
+from backmarket.standalone.demo.checks import ALIVE, DemoFailed, Shops
+from backmarket.standalone.demo.screen import Screen
 from tests.compose.project import Project, wait_until
 
 ORDERS = 15_000

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from backmarket.embedded.wheels import executable
+from backmarket.standalone.embedded.wheels import executable
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 IMAGES = Path(__file__).with_name("images")

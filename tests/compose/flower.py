@@ -7,8 +7,8 @@ import json
 from http.client import HTTPConnection
 from typing import Any
 
-from backmarket.demo.checks import ALIVE, DemoFailed, Shops
-from backmarket.demo.screen import Screen
+from backmarket.standalone.demo.checks import ALIVE, DemoFailed, Shops
+from backmarket.standalone.demo.screen import Screen
 from tests.compose.project import Project, wait_until
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from backmarket.demo.checks import DemoFailed, Shops
-from backmarket.demo.screen import Screen
+from backmarket.standalone.demo.checks import DemoFailed, Shops
+from backmarket.standalone.demo.screen import Screen
 from tests.compose.project import Project, wait_until
 
 ORGANIZATIONS = 400

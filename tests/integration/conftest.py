@@ -6,23 +6,23 @@ from collections.abc import Iterator
 
 import pytest
 
-from backmarket.embedded import Stack
-from backmarket.sandbox.remote import SandboxControl
-from backmarket.sandbox.server import SandboxServer
-from tests.databases import shared_database
+from backmarket.sandbox.control.client import SandboxControl
+from backmarket.standalone.embedded import Stack
+from tests.support.databases import shared_database
+from tests.support.sandboxes import fresh_sandbox
 
 
 @pytest.fixture(scope="module")
 def shared_url(stack: Stack, request: pytest.FixtureRequest) -> Iterator[str]:
     """A database for all tests of a module."""
-    with shared_database(stack, request.module.__name__.rpartition(".test_")[2]) as url:
+    with shared_database(stack, request.module.__name__.partition(".")[2].replace(".", "_")) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[SandboxControl]:
     """The API for all tests of a module, with hardly a limit."""
-    with SandboxServer(limit=100_000) as server:
+    with fresh_sandbox(limit=100_000) as server:
         yield server.control
 
 

@@ -22,9 +22,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from backmarket.embedded import Stack
 from backmarket.messages import NUDGE_SECONDS, QUEUES, SYNC_TASKS, Nudge
 from backmarket.producer import BATCH, Producer, celery_settings
+from backmarket.standalone.embedded import Stack
 
 PASSWORD = "p@ss/word:of the tests"
 QUOTED = "p%40ss%2Fword%3Aof%20the%20tests"

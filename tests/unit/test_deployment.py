@@ -13,9 +13,9 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
+from backmarket.database.encryption import Vault
 from backmarket.messages import QUEUES
 from backmarket.settings import ENV_PREFIX, user_agent_of
-from backmarket.vault import Vault
 from tests.unit.test_house import CHECKOUT, LOCK, wanted_of
 
 AGENT = "BM-Company-My Integration;contact@company.example"

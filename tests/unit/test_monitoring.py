@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from backmarket import telemetry
 from backmarket.errors import ServerError
+from backmarket.observability import telemetry
 from workers.metrics.deployment import DeploymentCollector
 from workers.metrics.process import ProcessMetrics
 

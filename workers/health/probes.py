@@ -8,11 +8,10 @@ from concurrent.futures import Future, wait
 from functools import partial
 from time import monotonic
 
-from backmarket import schema
-from backmarket.broker import Broker
-from backmarket.database import Database
+from backmarket.database import Database, schema
 from backmarket.errors import BackMarketError
 from backmarket.services import Services
+from backmarket.status.broker import Broker
 
 ANSWER_SECONDS = 3.0
 """How long whoever asks waits for all answers."""

@@ -14,11 +14,12 @@ from functools import partial
 import structlog
 from prometheus_client import REGISTRY
 
-from backmarket import logs, services
-from backmarket.broker import Broker
+from backmarket import services
 from backmarket.database import Database
 from backmarket.errors import SettingsError
-from backmarket.figures import measure
+from backmarket.observability import logs
+from backmarket.status.broker import Broker
+from backmarket.status.deployment_metrics import measure
 from workers.health import probes
 from workers.health.heart import HEART
 from workers.health.server import serve

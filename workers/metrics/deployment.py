@@ -8,7 +8,7 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from backmarket.figures import FIGURES, Figure
+from backmarket.status.deployment_metrics import FIGURES, Figure
 
 
 class DeploymentCollector(Collector):

@@ -1,4 +1,4 @@
-"""What one process counts, of what `backmarket.telemetry` tells."""
+"""What one process counts, of what `backmarket.observability.telemetry` tells."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from time import monotonic
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from backmarket import telemetry
-from backmarket.telemetry import Fact, Span
+from backmarket.observability import telemetry
+from backmarket.observability.telemetry import Fact, Span
 from workers.health.heart import HEART
 
 _REQUEST_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)

@@ -10,6 +10,7 @@ from uuid import UUID
 from backmarket.client import operations
 from backmarket.client.api.calls import Calls
 from backmarket.client.arguments import Amount, Attachment, NamedContent
+from backmarket.client.pagination import walk_by_cursor
 from backmarket.client.types.buyback import (
     BuybackCompetitor,
     BuybackListing,
@@ -21,7 +22,6 @@ from backmarket.client.types.buyback import (
 )
 from backmarket.client.types.pages import Page
 from backmarket.client.types.values import BuybackState
-from backmarket.client.walking import walk_by_cursor
 
 
 class BuybackCalls(Calls):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from backmarket.client.calling import Caller
+from backmarket.client.caller import Caller
 from backmarket.client.operation import Operation
+from backmarket.client.pagination import walk
 from backmarket.client.types.pages import Page, Row
-from backmarket.client.walking import walk
 
 Answered = TypeVar("Answered")
 

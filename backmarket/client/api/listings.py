@@ -19,7 +19,7 @@ from backmarket.client.types.values import PublicationStateValue, Shipper
 from backmarket.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from backmarket.listings import PublicationState
+    from backmarket.queries.listings import PublicationState
 
 FILE_LINES: Final = 15_000
 """Rows of a file of listings (`POST /ws/listings`)."""

@@ -21,7 +21,7 @@ from backmarket.client.types.values import (
 from backmarket.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from backmarket.orders import OrderLineState, OrderState
+    from backmarket.queries.orders import OrderLineState, OrderState
 
 
 class OrderCalls(Calls):

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from backmarket.bulk.rows import Job, PartState
-from backmarket.bulk.submitting import PreparedFile
+from backmarket.bulk.submit import PreparedFile
 from backmarket.console import paths
 from backmarket.console.visit import Visit, status_of
 from backmarket.errors import BackMarketError, InvalidArgument

@@ -17,8 +17,8 @@ from backmarket.console import paths
 from backmarket.console.choices import RETURN_REASONS, VERBS, choices_of
 from backmarket.console.visit import Visit, status_of
 from backmarket.errors import BackMarketError, InvalidArgument
-from backmarket.orders import OrderLine, OrderLineState, OrderState
-from backmarket.writes.write import Write
+from backmarket.queries.orders import OrderLine, OrderLineState, OrderState
+from backmarket.writes.models import Write
 
 ROWS = 50
 """Orders on a page."""

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from backmarket.console import paths
 from backmarket.console.visit import Visit
 from backmarket.errors import BackMarketError, InvalidArgument
-from backmarket.writes.write import WriteState
+from backmarket.writes.models import WriteState
 
 ROWS = 50
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from backmarket import leases
+from backmarket.sync import leases
 
 
 def _unfenced(transaction: Any, lease: leases.Lease, assignments: str, values: dict[str, object]) -> None:

@@ -1,0 +1,402 @@
+"""What is asked of the S3 server. What goes wrong leaves as an error of ours that names the setting to look at."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any, BinaryIO
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import structlog
+import urllib3
+from minio import Minio
+from minio.credentials.credentials import Credentials
+from minio.deleteobjects import DeleteObject
+from minio.error import S3Error
+from minio.signer import sign_v4_s3
+from minio.time import to_amz_date, utcnow
+
+from backmarket.bucket.errors import BucketGone, StrangeAnswer, error_for, refusals_told
+from backmarket.bucket.keys import LABELS
+from backmarket.bucket.objects import SHA256, Content, StoredObject, described, etag_of
+from backmarket.errors import InvalidArgument, SettingsError
+from backmarket.settings import Settings, origin_of
+
+PAGE = 1000
+"""Objects in one answer of a list, and in one request to delete: the most that S3 allows."""
+
+LONGEST_LINK = 7 * 86400
+"""Seconds; the longest that S3 lets a signed link count."""
+
+CHUNK = 256 * 1024
+"""Bytes that are read or sent at once."""
+
+CONNECTIONS = 64
+"""Connections that a process keeps open when they are idle: one for each thread that may be at work."""
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 15.0
+"""Without a single byte."""
+
+RETRIES = 2
+"""After the first try; all that is asked here can be repeated."""
+
+HASTY_SECONDS = 5.0
+"""Without a single byte, for somebody who only wants to know whether the server answers: there is no second try."""
+
+_NO_KEYS = f"{LABELS}%/"
+"""A prefix that no key of ours has: each part is percent-encoded, so a lone `%` is none.
+
+No empty part (`labels//`): MinIO answers 400 `XMinioInvalidObjectName` to a prefix that has one.
+"""
+
+_MADE_MEANWHILE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists", "OperationAborted"}
+
+log = structlog.get_logger(__name__)
+
+
+class Bucket:
+    """The bucket of the settings, which is made at the first use if it is not there. Safe to share between threads.
+
+    Open it after a fork, never before.
+
+    Args:
+        settings: `s3_*`.
+        hasty: to look whether the server answers, not to get work done: one try, a few seconds.
+
+    Raises:
+        SettingsError: one of them is missing or can't be used.
+    """
+
+    def __init__(self, settings: Settings, *, hasty: bool = False) -> None:
+        self.name = settings.s3_bucket
+        self._region = settings.s3_region
+        self._keys = Credentials(settings.need("s3_access_key"), settings.need("s3_secret_key"))
+        endpoint = _origin("S3_ENDPOINT_URL", settings.need("s3_endpoint_url"))
+        public = _origin("S3_PUBLIC_ENDPOINT_URL", settings.s3_public_endpoint_url or endpoint)
+        patience = (HASTY_SECONDS, 0) if hasty else (READ_SECONDS, RETRIES)
+        self._http = _http(*patience, secure=endpoint.startswith("https:"))
+        self._client = self._client_of(endpoint)
+        self._signer = self._client_of(public)
+        self._ensured = False
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the connections; the next use opens new ones."""
+        self._http.clear()
+
+    def ensure(self) -> None:
+        """Make the bucket if it is missing, for nobody but us; asks only at the first use in a process.
+
+        An open one is used all the same, and an error in the log says what to do.
+
+        Raises:
+            BucketUnavailable: the server can't be reached.
+            BucketRefused: the keys may not use this bucket, or not make it.
+        """
+        with self._lock:
+            if self._ensured:
+                return
+            with self._border():
+                if self._exists():
+                    self._warn_if_public()
+                else:
+                    self._make()
+            self._ensured = True
+
+    def exists(self) -> bool:
+        """Whether the bucket is there; makes nothing.
+
+        Raises:
+            BucketUnavailable: the server can't be reached.
+            BucketRefused: the keys may not use this bucket.
+        """
+        with self._border():
+            return self._exists()
+
+    def is_public(self) -> bool | None:
+        """Whether its policy lets everybody in; None: the keys may not see the policy.
+
+        Raises:
+            BucketUnavailable: the server can't be reached.
+        """
+        with self._border():
+            try:
+                policy = json.loads(self._client.get_bucket_policy(self.name))
+            except S3Error as error:
+                return None if error.code == "AccessDenied" else False
+            except ValueError:
+                return None
+            return any(_for_everybody(statement) for statement in policy.get("Statement", []))
+
+    def put(self, key: str, file: BinaryIO, *, size: int, content_type: str, sha256: str) -> str:
+        """Store a file under a key, in one request; what was there before is replaced when all of it has arrived.
+
+        The request is signed with the hash, against which most servers check the bytes (SeaweedFS does not). Memory
+        holds one chunk of them.
+
+        Args:
+            key: see `object_key`.
+            file: can be sought in; all of it is stored.
+            size: its bytes; at most 5 GiB.
+            content_type: such as `application/pdf`.
+            sha256: of its bytes, hexadecimal; kept with it.
+
+        Returns:
+            The server's name for this content (ETag).
+
+        Raises:
+            InvalidArgument: the file has another size.
+            BucketUnavailable: the server can't be reached, or what came was not what was sent.
+            BucketRefused: the keys may not store here.
+        """
+        if file.seek(0, 2) != size:
+            raise InvalidArgument("The file has another size than was said.")
+        self.ensure()
+        with self._border(key):
+            file.seek(0)
+            url = urlsplit(self._client.get_presigned_url("PUT", self.name, key))._replace(query="")
+            date = utcnow()
+            headers = sign_v4_s3(
+                method="PUT",
+                url=url,
+                region=self._region,
+                headers={
+                    "Host": url.netloc,
+                    "Content-Type": content_type,
+                    "Content-Length": str(size),
+                    "x-amz-content-sha256": sha256,
+                    "x-amz-date": to_amz_date(date),
+                    SHA256: sha256,
+                },
+                credentials=self._keys,
+                content_sha256=sha256,
+                date=date,
+            )
+            response = self._http.urlopen("PUT", urlunsplit(url), body=file, headers=headers)
+            if response.status != 200:
+                raise S3Error.fromxml(response) if response.data else StrangeAnswer(response.status)
+            return etag_of(response.headers)
+
+    @contextmanager
+    def get(self, key: str, *, offset: int = 0, length: int = 0) -> Iterator[Content]:
+        """Read an object, or a piece of it, chunk by chunk, within the `with` block.
+
+        Args:
+            key: of the object.
+            offset: bytes before the first that is read.
+            length: bytes to be read; 0: all that come.
+
+        Raises:
+            ObjectNotFound: there is none.
+            BucketUnavailable: the server can't be reached, or the answer was cut.
+            BucketRefused: the keys may not read here.
+        """
+        self.ensure()
+        with self._border(key):
+            response: Any = self._client.get_object(self.name, key, offset=offset, length=length)
+        with closing(response):
+            yield Content(described(key, response.headers), self._chunks(key, response))
+
+    def stat(self, key: str) -> StoredObject:
+        """What the bucket says of an object.
+
+        Raises:
+            ObjectNotFound: there is none.
+            BucketUnavailable: the server can't be reached.
+            BucketRefused: the keys may not read here.
+        """
+        self.ensure()
+        with self._border(key):
+            found = self._client.stat_object(self.name, key)
+            return described(key, found.metadata)
+
+    def list(self, prefix: str, *, after: str = "", limit: int = PAGE) -> list[StoredObject]:
+        """The next objects whose keys begin with a prefix; fewer than the limit: there are no more.
+
+        In the server's order. Within one directory (keys that have all up to the last slash in common) that is the
+        order of the bytes with every server; SeaweedFS has `a/1` before `a-b/1`, which is not.
+
+        Args:
+            prefix: such as `labels/`.
+            after: the last key of the page before; it need not be there any more.
+            limit: at most 1,000.
+
+        Raises:
+            BucketUnavailable: the server can't be reached.
+            BucketRefused: the keys may not list here.
+        """
+        self.ensure()
+        with self._border():
+            objects = self._client.list_objects(self.name, prefix, recursive=True, start_after=after or None)
+            return [
+                StoredObject(
+                    str(each.object_name),
+                    each.size or 0,
+                    (each.etag or "").strip('"'),
+                    each.last_modified or datetime.now(UTC),
+                )
+                for each in islice(objects, min(limit, PAGE))
+            ]
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects, 1,000 in a request; one that is not there is no error.
+
+        Raises:
+            BucketUnavailable: the server can't be reached, or did not delete all of them.
+            BucketRefused: the keys may not delete here.
+        """
+        self.ensure()
+        with self._border():
+            codes = {
+                error.code
+                for error in self._client.remove_objects(self.name, [DeleteObject(key) for key in keys])
+                if error.code != "NoSuchKey"
+            }
+        if codes:
+            raise error_for(self.name, None, codes.pop() or "", 500)
+
+    def presigned_url(
+        self, key: str, *, expires: int, filename: str | None = None, content_type: str | None = "application/pdf"
+    ) -> str:
+        """A link by which anybody can read an object until it expires, without asking the server for it.
+
+        It leads to `S3_PUBLIC_ENDPOINT_URL` where that is set: a link holds for the host that it was signed for.
+
+        Args:
+            key: of the object; whether there is one is not asked.
+            expires: seconds from now, 1 to 604,800 (7 days).
+            filename: under which a browser saves it; None: the key's last part.
+            content_type: what a browser is told that it is, so that it shows it; None: as it was stored.
+
+        Raises:
+            InvalidArgument: it can't count for so long.
+        """
+        if not 1 <= expires <= LONGEST_LINK:
+            raise InvalidArgument(f"A link counts for 1 to {LONGEST_LINK} seconds (7 days), not for {expires}.")
+        told = {"response-content-disposition": _disposition(filename or key.rpartition("/")[2])}
+        if content_type:
+            told["response-content-type"] = content_type
+        return str(
+            self._signer.get_presigned_url(
+                "GET", self.name, key, expires=timedelta(seconds=expires), response_headers=dict(told)
+            )
+        )
+
+    def _client_of(self, origin: str) -> Minio:
+        parts = urlsplit(origin)
+        try:
+            client = Minio(
+                parts.netloc,
+                self._keys.access_key,
+                self._keys.secret_key,
+                secure=parts.scheme == "https",
+                region=self._region,
+                http_client=self._http,
+            )
+            client.get_presigned_url("GET", self.name, "key")  # signs, and asks nobody: it checks the bucket's name
+        except ValueError:
+            raise SettingsError(
+                "These settings can't be used together: BACKMARKET_S3_BUCKET (3 to 63 lower-case letters, digits and"
+                " hyphens), BACKMARKET_S3_REGION (such as us-east-1) and the URL of the S3 server."
+            ) from None
+        return client
+
+    def _exists(self) -> bool:
+        """Ask for a list that is empty: unlike the answer to HEAD, a refusal of it says why."""
+        try:
+            any(self._client.list_objects(self.name, _NO_KEYS))
+        except S3Error as error:
+            if error.code == "NoSuchBucket":
+                return False
+            raise
+        return True
+
+    def _make(self) -> None:
+        """Make the bucket; another process may do so at the same moment.
+
+        That process gets an error, or is told that it made the bucket, too: by AWS in us-east-1 always, by SeaweedFS
+        where both requests are under way at once. Nothing is lost by it.
+        """
+        try:
+            self._client.make_bucket(self.name)
+        except S3Error as error:
+            if error.code not in _MADE_MEANWHILE or not self._exists():
+                raise
+        else:
+            log.info("bucket.made", bucket=self.name)
+
+    def _warn_if_public(self) -> None:
+        if self.is_public():
+            log.error(
+                "bucket.public",
+                bucket=self.name,
+                advice="Its policy lets everybody in, and labels have names and addresses: remove that statement, or"
+                " set BACKMARKET_S3_BUCKET to a bucket of its own.",
+            )
+
+    def _chunks(self, key: str, response: Any) -> Iterator[bytes]:
+        with self._border(key):
+            chunks = response.stream(CHUNK)
+        while True:
+            with self._border(key):
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
+
+    @contextmanager
+    def _border(self, key: str | None = None) -> Iterator[None]:
+        """What minio-py and urllib3 raise, as errors of ours."""
+        try:
+            with refusals_told(self.name, key):
+                yield
+        except BucketGone:
+            self._ensured = False
+            raise
+
+
+def _http(read_seconds: float, retries: int, *, secure: bool) -> urllib3.PoolManager:
+    """Connections for all threads of a process; the system's certificates are trusted, or those of `SSL_CERT_FILE`."""
+    retry = urllib3.Retry(
+        total=retries,
+        redirect=False,  # a signature holds for one host
+        backoff_factor=0.2,
+        status_forcelist=(500, 502, 503, 504),
+        allowed_methods=None,  # any
+        raise_on_status=False,
+    )
+    trust: dict[str, Any] = {"ssl_context": ssl.create_default_context()} if secure else {}
+    return urllib3.PoolManager(
+        maxsize=CONNECTIONS,
+        retries=retry,
+        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read_seconds),
+        blocksize=CHUNK,
+        **trust,
+    )
+
+
+def _origin(name: str, url: str) -> str:
+    try:
+        return origin_of(url)
+    except ValueError as error:
+        raise SettingsError(f"BACKMARKET_{name} can't be used: {error}") from None
+
+
+def _disposition(filename: str) -> str:
+    """Shown in the browser, saved under this name: in ASCII, and in full for those that know RFC 6266."""
+    plain = "".join(each if each.isascii() and each.isprintable() and each not in '"\\/%' else "_" for each in filename)
+    return f"inline; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
+
+
+def _for_everybody(statement: dict[str, Any]) -> bool:
+    """Whether a statement of a policy lets in whoever comes, without any condition."""
+    principal = statement.get("Principal")
+    named = principal.get("AWS", []) if isinstance(principal, dict) else principal
+    anybody = "*" in (named if isinstance(named, list) else [named])
+    return statement.get("Effect") == "Allow" and anybody and not statement.get("Condition")

@@ -1,0 +1,81 @@
+"""Bulk tasks at the API: what became of a file of listings (operation `GET /ws/tasks/{taskId}`)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Literal
+
+from backmarket.queries.pagination import known
+from backmarket.resources import Column, Resource
+from backmarket.services import Services
+from backmarket.sync.fetch_one import Question, ask
+
+
+class ActionStatus(IntEnum):
+    """How far a task is (field `action_status`); 3 and 7 exist too, and the document does not say what they are."""
+
+    TO_DO = 0
+    IN_PROGRESS = 2
+    FAILED = 8
+    SUCCESS = 9
+
+
+TaskState = Literal["running", "failed", "success", "unexplained"]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """What the API says of a task.
+
+    Attributes:
+        task_id: which.
+        action_status: how far it is.
+        last_action_error: why it failed, in the API's words.
+        result: a report for each SKU, whose shape differs by action.
+        statuscode: the API's own.
+    """
+
+    task_id: int
+    action_status: ActionStatus | int | None
+    last_action_error: str | None = field(repr=False)
+    result: Any = field(repr=False)
+    statuscode: int | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "action_status", known(ActionStatus, self.action_status))
+
+    @property
+    def state(self) -> TaskState:
+        """One word; `unexplained`: a status that the API's document does not explain."""
+        match self.action_status:
+            case ActionStatus.TO_DO | ActionStatus.IN_PROGRESS:
+                return "running"
+            case ActionStatus.FAILED:
+                return "failed"
+            case ActionStatus.SUCCESS:
+                return "success"
+            case _:
+                return "unexplained"
+
+
+def get_task_status(services: Services, question: Question, task_id: int) -> TaskStatus:
+    """Ask what became of a task; see `BackMarket.get_task_status`."""
+    row = ask(services, _TASKS, question, task_id).row
+    number, status, error, code = row.values
+    return TaskStatus(number, status, error, json.loads(row.raw).get("result"), code)
+
+
+_TASKS = Resource(
+    name="tasks",
+    table="",
+    path="/ws/tasks",
+    field="",
+    key=Column("task_id", "bigint"),
+    columns=(
+        Column("action_status", "integer"),
+        Column("last_action_error", "text"),
+        Column("statuscode", "integer"),
+    ),
+)

@@ -1,0 +1,7 @@
+"""A bulk file, without a table and without a request: read, checked line by line, and cut into parts.
+
+reader       a file as records, in the dialect that `dialect` finds or is told
+validation   which records may be sent, and each fault of the others, by the rules of `columns`
+parts        the canonical text of the good ones, in parts
+unchanged    whether a line would change what is stored
+"""

@@ -1,0 +1,259 @@
+"""A bulk file as records, in a stream: neither its length nor a quote that is never closed costs memory."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, NamedTuple
+
+from backmarket.bulk.csv_file.dialect import DELIMITERS, SAMPLE, Dialect, find_dialect, undecodable
+from backmarket.bulk.csv_file.faults import Fault
+from backmarket.errors import BulkFileRefused, InvalidArgument
+
+RECORD_LONGEST = 100_000
+"""Characters of a record, with all its lines; the longest that a listing can need has a few thousand."""
+
+PATIENCE = 100_000_000
+"""Characters that may be read again behind broken quotes: a thousand records at their longest, seconds of work."""
+
+
+class Record(NamedTuple):
+    """A record that can be told from its neighbours.
+
+    Attributes:
+        line: the line of the file where it begins, from 1.
+        last: the line where it ends.
+        cells: exactly as the file has them.
+        text: all of them in one.
+    """
+
+    line: int
+    last: int
+    cells: list[str]
+    text: str
+
+
+class Broken(NamedTuple):
+    """A line whose quotes are wrong.
+
+    Attributes:
+        line: its number, from 1.
+        problem: what is wrong with it.
+        expected: what to write instead.
+        astray: nobody can say where it ends, so nothing that follows is sure to be a record.
+    """
+
+    line: int
+    problem: str
+    expected: str
+    astray: bool
+
+
+class Source:
+    """A bulk file that is being read, once. It is closed by whoever opened it: use it in a `with`.
+
+    Attributes:
+        dialect: how the file is written.
+    """
+
+    def __init__(self, file: BinaryIO, sample: bytes, dialect: Dialect, *, owned: bool) -> None:
+        self.dialect = dialect
+        self._file = file
+        self._owned = owned
+        raw = _Bytes(sample.removeprefix(dialect.mark), file)
+        self._text = io.TextIOWrapper(
+            io.BufferedReader(raw, SAMPLE), encoding=dialect.encoding, errors=undecodable(dialect.encoding), newline=""
+        )
+        self._line = 0
+        self._taken: list[str] = []
+        self._length = 0
+        self._again: deque[str] = deque()
+        self._patience = PATIENCE
+        quote, delimiter = re.escape(dialect.quotechar), re.escape(dialect.delimiter)
+        cell = rf"(?:{quote}(?:[^{quote}]++|{quote}{quote})*+{quote}|[^{quote}{delimiter}\r\n]*+)"
+        self._proper = re.compile(rf"{cell}(?:{delimiter}{cell})*+[\r\n]*+")
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, unless the caller had opened it."""
+        if self._owned:
+            self._file.close()
+
+    def records(self) -> Iterator[Record | Broken]:
+        """The records from where the last call stopped, the header being the first one. Empty lines are passed over."""
+        dialect, taken = self.dialect, self._taken
+        quote, width = dialect.quotechar, 0
+        while True:
+            reader = csv.reader(self._feed(), delimiter=dialect.delimiter, quotechar=quote, strict=True)
+            try:
+                for cells in reader:
+                    line, last = self._line + 1, self._line + len(taken)
+                    text = "".join(cells)
+                    proper = quote not in text or self._proper.fullmatch("".join(taken))
+                    self._line = last
+                    self._length = 0
+                    taken.clear()
+                    if not text or text.isspace():
+                        continue
+                    width = width or len(cells)
+                    yield Record(line, last, cells, text) if proper else _stray(line, quote)
+            except _TooLong:
+                yield Broken(self._line + 1, _TOO_LONG, "end each listing with a line end", astray=True)
+                return
+            except csv.Error as error:
+                yield self._broken(str(error), width)
+                if self._patience < 0:
+                    yield Broken(self._line + 1, *_GIVEN_UP, astray=True)
+                    return
+            else:
+                return
+
+    def _feed(self) -> Iterator[str]:
+        taken, readline = self._taken, self._text.readline
+        while line := self._again.popleft() if self._again else readline(RECORD_LONGEST + 1):
+            taken.append(line)
+            self._length += len(line)
+            if self._length > RECORD_LONGEST:
+                if len(taken) == 1:
+                    raise _TooLong
+                raise csv.Error("too long")
+            yield line
+
+    def _broken(self, reason: str, width: int) -> Broken:
+        """Give up the line where the record began, and begin again with the next."""
+        quote, line = self.dialect.quotechar, self._line + 1
+        first, *rest = self._taken
+        self._again.extendleft(reversed(rest))
+        self._patience -= self._length
+        self._taken.clear()
+        self._length = 0
+        self._line = line
+        if "expected after" in reason:
+            problem = f"has a quote {quote} inside a quoted field"
+        elif reason == "too long" or "unexpected end" in reason:
+            problem = f"opens a quote {quote} that is never closed"
+        else:
+            problem = "can't be read as CSV"
+        return Broken(line, problem, _twice(quote), astray=not self._ends(first, width))
+
+    def _ends(self, line: str, width: int) -> bool:
+        """Whether a line with wrong quotes ends where it seems to: it has all its fields, the last one whole."""
+        quote = self.dialect.quotechar
+        fields = line.rstrip("\r\n").split(self.dialect.delimiter)
+        last = fields[-1]
+        return len(fields) == width and (not last.startswith(quote) or (len(last) > 1 and last.endswith(quote)))
+
+
+def open_source(
+    file: BinaryIO | Path | str,
+    *,
+    delimiter: str | None = None,
+    quotechar: str | None = None,
+    encoding: str | None = None,
+) -> Source:
+    """Open a bulk file and find out how it is written.
+
+    Args:
+        file: a file that is open for reading bytes, which need not be seekable and stays open; the path of one; or
+            the CSV text itself.
+        delimiter: of the fields; found by the header if not given.
+        quotechar: around fields; found by the header if not given.
+        encoding: of the bytes; UTF-8, or what the byte order mark says, if not given. A text has none.
+
+    Returns:
+        the source, at its beginning; use it in a `with`.
+
+    Raises:
+        InvalidArgument: an argument that can't be.
+        BulkFileRefused: no header with a column `sku` was found.
+        OSError: the file can't be read.
+    """
+    if isinstance(file, str):
+        opened: BinaryIO = io.BytesIO(file.encode("utf-8", "surrogatepass"))
+        encoding = None
+    else:
+        opened = file.open("rb") if isinstance(file, Path) else file
+    owned = opened is not file
+    try:
+        sample = _beginning(opened)
+        dialect = find_dialect(sample, delimiter=delimiter, quotechar=quotechar, encoding=encoding)
+        if dialect is None:
+            raise _no_header(sample, file)
+        return Source(opened, sample, dialect, owned=owned)
+    except BaseException:
+        if owned:
+            opened.close()
+        raise
+
+
+class _TooLong(Exception):
+    """A line that doesn't end where any line of listings would."""
+
+
+class _Bytes(io.RawIOBase):
+    """A file whose beginning was read already. Closing it leaves the file open."""
+
+    def __init__(self, beginning: bytes, file: BinaryIO) -> None:
+        self._beginning = memoryview(beginning)
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._beginning or memoryview(_read(self._file, len(buffer)))
+        count = min(len(data), len(buffer))
+        buffer[:count] = data[:count]
+        self._beginning = data[count:]
+        return count
+
+
+_GIVEN_UP = ("and what follows was not read, as too many quotes are broken", "put those above right first")
+_TOO_LONG = f"is longer than {RECORD_LONGEST} characters"
+
+
+def _stray(line: int, quote: str) -> Broken:
+    return Broken(line, f"has a quote {quote} in a field that is not quoted", _twice(quote), astray=False)
+
+
+def _twice(quote: str) -> str:
+    return f"quote the field, and write a quote in it twice: {quote}13{quote}{quote} screen{quote}"
+
+
+def _beginning(file: BinaryIO) -> bytes:
+    sample = b""
+    while len(sample) < SAMPLE and (data := _read(file, SAMPLE - len(sample))):
+        sample += data
+    return sample
+
+
+def _read(file: BinaryIO, size: int) -> bytes:
+    read = getattr(file, "read", None)
+    data = read(size) if read else None
+    if not isinstance(data, bytes):
+        raise InvalidArgument("The file can't be read as bytes: open it with mode 'rb', or give its path.")
+    return data
+
+
+def _no_header(sample: bytes, file: object) -> BulkFileRefused:
+    if not sample.strip():
+        fault = Fault(1, None, None, "is empty", "the file begins with a line of column names, one of them sku")
+    else:
+        known = " ".join("tab" if each == "\t" else each for each in DELIMITERS)
+        expected = f"the first line names the columns, one of them sku, with one of these between them: {known}"
+        if isinstance(file, str) and len(sample) < 300 and b"\n" not in sample:
+            expected += "; if this is the path of a file, give it as a pathlib.Path"
+        fault = Fault(1, None, None, "has no column sku", expected)
+    return BulkFileRefused(f"The file has no header: {fault}.", [fault])

@@ -1,0 +1,65 @@
+"""What the steps of one turn over an organization's bulk jobs share: its lease, its requests, its time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import TypeVar
+
+import structlog
+
+from backmarket import work
+from backmarket.bulk import rows
+from backmarket.bulk.engine.requests import Asker
+from backmarket.database import Transaction
+from backmarket.errors import LeaseLost
+from backmarket.services import Services
+from backmarket.work import WorkLease
+from backmarket.work.slice import Tenure
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+
+class Desk(Tenure):
+    """What the steps of one turn share.
+
+    Args:
+        services: of the process.
+        lease: of the organization's bulk work.
+    """
+
+    def __init__(self, services: Services, lease: WorkLease) -> None:
+        super().__init__(services, lease)
+        self.asker = Asker(services, lease.sealed)
+        self.until = monotonic() + self.settings.task_budget_seconds
+
+    @property
+    def over(self) -> bool:
+        """Whether this turn is to end, whatever is left."""
+        return self.asker.stopped or monotonic() > self.until
+
+    def read(self, question: Callable[[Transaction], T]) -> T:
+        """Ask the rows something."""
+        with self.services.database.transaction() as transaction:
+            return question(transaction)
+
+    def end(self, pause: float | None) -> None:
+        """Let the lease go, and say when somebody should look again.
+
+        Args:
+            pause: seconds before which nobody should, whatever is due; None: as the rows say.
+        """
+        try:
+            with self.services.database.transaction() as transaction:
+                work.hold(transaction, self.lease)
+                due_at = rows.next_due(transaction, self.organization_id, pause=pause or 0.0)
+                work.finish(transaction, self.lease, due_at)
+        except LeaseLost as error:
+            log.info("bulk.lease_lost", lease=self.lease.number, why=error.code)
+
+    def note_refused_key(self) -> None:
+        """Note that the API refuses the key, if it does."""
+        if self.asker.refused is not None:
+            self.mark_unauthorized(self.asker.refused)

@@ -1,0 +1,199 @@
+"""Asking about tasks: when, and what their answers mean."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+
+from backmarket.bucket.keys import bulk_key
+from backmarket.bulk import rows, transitions
+from backmarket.bulk.api_tasks import ActionStatus
+from backmarket.bulk.csv_file.comparison import sku_key
+from backmarket.bulk.engine import task_report
+from backmarket.bulk.engine.context import Desk
+from backmarket.bulk.engine.part_files import part_lines
+from backmarket.bulk.engine.requests import WINDOW, Question
+from backmarket.bulk.models import OF_A_LINE, Fate, LineOutcome, Outcome, Part, PartState
+from backmarket.client import Answer
+from backmarket.errors import (
+    BackMarketError,
+    BucketUnavailable,
+    NotFound,
+    ObjectNotFound,
+    TaskFailed,
+    TaskVanished,
+    UnknownOutcome,
+)
+from backmarket.observability.redaction import redact
+from backmarket.settings import Settings
+
+WORKING = frozenset({ActionStatus.TO_DO, ActionStatus.IN_PROGRESS})
+"""A task is waiting or at work; 3 and 7 exist, too, and are not explained."""
+
+MISSING_FOR = 60.0
+"""Seconds that the API must not know a task before it counts as vanished: its 404 also means maintenance."""
+
+YOUNG = 1800.0
+"""Seconds after which a task is asked about less often."""
+
+GROWTH = 1.5
+"""By how much the pause grows from one question to the next."""
+
+LARGEST_KEPT = 1_000_000
+"""Bytes of what Back Market says of a part that are kept in the bucket."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a task says of itself.
+
+    Attributes:
+        status: `action_status`; None: nothing that can be read.
+        error: `last_action_error`, safe to show.
+        result: whatever it is.
+    """
+
+    status: int | None
+    error: str
+    result: Any
+
+    @classmethod
+    def read(cls, body: bytes) -> Said:
+        """What an answer's body says."""
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError):
+            return cls(None, "", None)
+        if not isinstance(value, dict):
+            return cls(None, "", None)
+        status, error = value.get("action_status"), value.get("last_action_error")
+        if isinstance(status, str) and status.isascii() and status.isdigit():
+            status = int(status)
+        known = status if isinstance(status, int) and not isinstance(status, bool) and 0 <= status < 2**31 else None
+        return cls(known, redact(error) if isinstance(error, str) else "", value.get("result"))
+
+
+def poll(desk: Desk) -> bool:
+    """Ask about the tasks that are due, some at once; whether there were any."""
+    states = [PartState.SUBMITTED]
+    due = desk.read(partial(rows.due_parts, organization_id=desk.organization_id, states=states, limit=WINDOW))
+    if not due or desk.over:
+        return False
+    questions = [Question(f"/ws/tasks/{quote(part.task_id or '', safe='')}") for part in due]
+    for part, answer in zip(due, desk.asker.ask(questions), strict=False):
+        _heard(desk, part, answer)
+    return True
+
+
+def pause_before_next(settings: Settings, part: Part, now: datetime) -> float:
+    """Seconds until a task is asked about again: longer from time to time, and much longer once it is old."""
+    age = max(0.0, (now - part.submitted_at).total_seconds()) if part.submitted_at else 0.0
+    longest = settings.bulk_poll_longest if age < YOUNG else settings.bulk_poll_late
+    return min(max(settings.bulk_poll_first, age * (GROWTH - 1)), longest)
+
+
+def _heard(desk: Desk, part: Part, answer: Answer | BackMarketError) -> None:
+    pause = pause_before_next(desk.settings, part, datetime.now(UTC))
+    if isinstance(answer, Answer):
+        _said(desk, part, Said.read(answer.body), answer.body, pause)
+    elif isinstance(answer, NotFound) and _seconds_since(part.missing_since) > MISSING_FOR:
+        log.warning("bulk.task_vanished", job=part.job_id, part=part.number)
+        _read_back(desk, part, error=TaskVanished("Back Market no longer knows the task that it had accepted."))
+    else:
+        missing = isinstance(answer, NotFound)
+        desk.asker.heed(answer, part.tries)
+        desk.write(partial(transitions.ask_again, part=part, pause=pause, status=None, failed=True, missing=missing))
+
+
+def _said(desk: Desk, part: Part, said: Said, body: bytes, pause: float) -> None:
+    if said.status in {ActionStatus.SUCCESS, ActionStatus.FAILED}:
+        try:
+            _over(desk, part, said, body)
+        except BucketUnavailable as error:
+            log.warning("bulk.bucket_unavailable", job=part.job_id, part=part.number, error=error.message)
+            desk.write(partial(transitions.ask_again, part=part, pause=pause, status=said.status))
+        return
+    odd = said.status not in WORKING
+    if odd and _seconds_since(part.odd_since) > desk.settings.bulk_unexplained_after:
+        unknown = UnknownOutcome(
+            f"Its task has had the status {said.status} for {desk.settings.bulk_unexplained_after:g} s, which Back"
+            " Market does not explain: ask its support what became of it, look at the listings, then decide it with"
+            " `backmarket bulk resolve`."
+        )
+        fate = Fate(state=PartState.UNKNOWN, error=unknown)
+        desk.write(partial(transitions.settle, part=part, fate=fate, status=said.status))
+        return
+    desk.write(partial(transitions.ask_again, part=part, pause=pause, status=said.status, odd=odd))
+
+
+def _seconds_since(moment: datetime | None) -> float:
+    return (datetime.now(UTC) - moment).total_seconds() if moment else 0.0
+
+
+def _over(desk: Desk, part: Part, said: Said, body: bytes) -> None:
+    """A task is over: what it says of each line is believed; what it is silent of is read back."""
+    error = None
+    if said.status == ActionStatus.FAILED:
+        error = TaskFailed(f"Back Market broke the task off: {said.error or task_report.NO_REASON}")
+    try:
+        lines = part_lines(desk, part)
+    except ObjectNotFound as lost:
+        fate = Fate(state=PartState.UNKNOWN, error=UnknownOutcome(f"The lines of this part are lost: {lost.message}"))
+        desk.write(partial(transitions.settle, part=part, fate=fate, status=said.status))
+        return
+    _keep(desk, part, body)
+    verdicts = task_report.read(said.result, (line.row["sku"] for line in lines))
+    outcomes, silent = {}, []
+    for line in lines:
+        reasons = verdicts.get(sku_key(line.row["sku"]))
+        if reasons is None:
+            silent.append(line.number)
+        else:
+            outcomes[line.number] = LineOutcome(
+                line.number, Outcome.FAILED if reasons else Outcome.DONE, " ".join(reasons)
+            )
+    if silent:
+        _read_back(desk, part, error=error, outcomes=outcomes, lines=silent, status=said.status)
+        return
+    state = PartState.FAILED if error else PartState.DONE
+    fate = Fate(state=state, outcomes=_exceptions(outcomes, state), error=error)
+    desk.write(partial(transitions.settle, part=part, fate=fate, status=said.status))
+
+
+def _read_back(
+    desk: Desk,
+    part: Part,
+    *,
+    error: BackMarketError | None,
+    outcomes: dict[int, LineOutcome] | None = None,
+    lines: list[int] | None = None,
+    status: int | None = None,
+) -> None:
+    """Let the listings of some lines be read back now."""
+    unread = part.line_numbers if lines is None else lines
+    fate = Fate(state=PartState.UNKNOWN, pause=0.0, error=error, outcomes=outcomes or {}, arrived=True, unread=unread)
+    desk.write(partial(transitions.settle, part=part, fate=fate, status=status))
+
+
+def _exceptions(outcomes: dict[int, LineOutcome], state: PartState) -> dict[int, LineOutcome]:
+    """Of the outcomes, those that the state of the part does not say already."""
+    usual = LineOutcome(0, OF_A_LINE[state])
+    return {line: each for line, each in outcomes.items() if (each.outcome, each.message) != (usual.outcome, "")}
+
+
+def _keep(desk: Desk, part: Part, body: bytes) -> None:
+    """Keep what Back Market said, as it came."""
+    kept = body[:LARGEST_KEPT]
+    key = bulk_key(part.organization_id, part.job_id, f"tasks/{part.number}.json")
+    digest = hashlib.sha256(kept).hexdigest()
+    desk.services.bucket.put(key, io.BytesIO(kept), size=len(kept), content_type="application/json", sha256=digest)

@@ -1,0 +1,282 @@
+"""Sending: the next part of the oldest job, once the quota of its account has room for it.
+
+A part is marked `submitting` before its request leaves, together with what its listings are and with its lines of the
+quota: whoever finds it so later knows that it may have arrived. What was certainly refused gives its lines back.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+
+from backmarket.bulk import rows, transitions
+from backmarket.bulk.csv_file import comparison
+from backmarket.bulk.csv_file.parts import DELIMITER, ENCODING, QUOTECHAR, part_rows
+from backmarket.bulk.engine.context import Desk
+from backmarket.bulk.engine.part_files import Line, part_text
+from backmarket.bulk.models import Fate, Next, Part, PartState
+from backmarket.client import Answer
+from backmarket.database import Transaction
+from backmarket.errors import (
+    BackMarketError,
+    BrokenAnswer,
+    BucketUnavailable,
+    BulkStopped,
+    BulkTooOld,
+    FirewallBlocked,
+    InvalidArgument,
+    NetworkError,
+    NotAvailable,
+    NotFound,
+    ObjectNotFound,
+    RateLimited,
+    RequestRefused,
+    TerminalError,
+    Unauthorized,
+    UnknownOutcome,
+)
+from backmarket.limits import Slot, sku_quota
+from backmarket.limits.sku_quota import Reserved
+from backmarket.work.backoff import FIREWALL_SECONDS, growing
+from backmarket.work.send_deadline import CLOCKS, SEND_WITHIN, Moment
+
+TASK_ID_LONGEST = 64
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """A part that is marked as being sent."""
+
+    reserved: Reserved
+    began: Moment
+
+
+def hold_back(desk: Desk) -> None:
+    """Cancel what is too old to be sent."""
+    error = BulkTooOld("It was not sent before its file became older than `max_age` allows.")
+    desk.write(partial(transitions.cancel_expired, organization_id=desk.organization_id, error=error))
+
+
+def send_next(desk: Desk) -> bool:
+    """Send the next part, if one may go now; whether one did."""
+    found = desk.read(partial(rows.next_to_send, organization_id=desk.organization_id))
+    if found is None or not found.ready or desk.over or not _has_room(desk, found.part):
+        return False
+    text = _text(desk, found.part)
+    if text is None:
+        return False
+    body = _body(text)
+    desk.asker.credentials(found.job.locale)
+    slot = desk.asker.slot()
+    if slot is None:
+        return False
+    mark = _mark(desk, found, text, slot)
+    if mark is not None:
+        _send(desk, found, body, slot, mark)
+    return mark is not None
+
+
+def settle_seconds(desk: Desk) -> float:
+    """Seconds from the mark until reading back tells the truth."""
+    return max(desk.settings.bulk_settle_after, SEND_WITHIN + desk.settings.request_longest + CLOCKS)
+
+
+def _has_room(desk: Desk, part: Part) -> bool:
+    """Whether the quota has room for a part; if not, its job says until when it waits."""
+    limit = desk.settings.sku_lines_limit
+    if part.lines > limit:
+        error = InvalidArgument(
+            f"A part of this job has {part.lines} lines, more than BACKMARKET_SKU_LINES_LIMIT ({limit}) ever allows:"
+            " raise it, or cancel the job and submit the file again."
+        )
+        desk.write(partial(_give_up, part=part, error=error))
+        return False
+    account = desk.lease.sealed.account
+    free = desk.read(partial(sku_quota.free, account=account, limit=limit, lines=part.lines))
+    if free.wait_seconds > 0:
+        desk.write(partial(transitions.wait_for_quota, part=part, seconds=free.wait_seconds))
+    return free.wait_seconds <= 0
+
+
+def _text(desk: Desk, part: Part) -> bytes | None:
+    try:
+        return part_text(desk, part)
+    except BucketUnavailable as error:
+        desk.write(partial(transitions.put_back, part=part, pause=growing(part.tries), error=error))
+    except ObjectNotFound as error:
+        log.error("bulk.lines_lost", job=part.job_id, part=part.number)
+        desk.write(partial(_give_up, part=part, error=error))
+    return None
+
+
+def _body(text: bytes) -> bytes:
+    fields = {"catalog": text.decode(ENCODING), "quotechar": QUOTECHAR, "delimiter": DELIMITER, "encoding": ENCODING}
+    return json.dumps(fields).encode()
+
+
+def _mark(desk: Desk, found: Next, text: bytes, slot: Slot) -> _Mark | None:
+    """Write down that a part is being sent; None: it is not to be sent now."""
+    began = Moment()
+    part, settings = found.part, desk.settings
+    lines = [Line(*each) for each in zip(part.line_numbers, part_rows(text), strict=True)]
+
+    def mark(transaction: Transaction) -> Reserved | None:
+        prior = _prior(transaction, found, lines)
+        if not transitions.mark_submitting(transaction, part, prior, settle_seconds=settle_seconds(desk)):
+            return None
+        reserved = sku_quota.reserve(
+            transaction,
+            desk.lease.sealed.account,
+            part.lines,
+            limit=settings.sku_lines_limit,
+            window=settings.sku_lines_window,
+            deadline=SEND_WITHIN + settings.request_longest + CLOCKS,
+        )
+        if not reserved.granted:
+            transitions.put_back(transaction, part, pause=0.0, unsent=True, tried=False)
+            transitions.wait_for_quota(transaction, part, reserved.wait_seconds)
+        return reserved
+
+    try:
+        reserved = desk.write(mark)
+    except BaseException:
+        desk.services.limiter.give_back([slot])
+        raise
+    if reserved is None or not reserved.granted:
+        desk.services.limiter.give_back([slot])
+        return None
+    return _Mark(reserved, began)
+
+
+def _prior(transaction: Transaction, found: Next, lines: list[Line]) -> dict[int, dict[str, Any] | None]:
+    """What the listings are that the lines are about, as far as the latest sync knows."""
+    stored = rows.stored_listings(transaction, found.part.organization_id, [line.row["sku"] for line in lines])
+    if stored is None:
+        return {}
+    prior: dict[int, dict[str, Any] | None] = {}
+    for line in lines:
+        members = comparison.wanted(line.row)
+        if stored.locale != found.job.locale:
+            members = {name: value for name, value in members.items() if name not in comparison.OF_A_MARKET}
+        listing = stored.listings.get(line.row["sku"])
+        prior[line.number] = None if listing is None else comparison.seen(listing, members)
+    return prior
+
+
+def _send(desk: Desk, found: Next, body: bytes, slot: Slot, mark: _Mark) -> None:
+    part = found.part
+    if mark.began.passed() > SEND_WITHIN:
+        desk.services.limiter.give_back([slot])
+        desk.write(partial(_return, part=part, mark=mark, pause=0.0, unsent=True))
+        return
+    log.info("bulk.sending", job=part.job_id, part=part.number, lines=part.lines)
+    try:
+        answer: Answer | BackMarketError = desk.asker.post(slot, "/ws/listings", body, found.job.locale)
+    except BackMarketError as error:
+        answer = error
+    _answered(desk, part, mark, answer)
+
+
+def _answered(desk: Desk, part: Part, mark: _Mark, answer: Answer | BackMarketError) -> None:
+    desk.asker.heed(answer, part.tries)
+    match answer:
+        case Answer():
+            _accepted(desk, part, answer)
+        case RateLimited(request_id=None):  # of requests, by the firewall: the limiter knows
+            desk.write(partial(_return, part=part, mark=mark, pause=0.0, error=answer))
+        case RateLimited():
+            seconds = _after_refusal(desk, part, answer)
+            desk.write(partial(_refused_by_quota, part=part, mark=mark, seconds=seconds, error=answer))
+        case Unauthorized() | FirewallBlocked() | NotFound():
+            desk.write(
+                partial(_return, part=part, mark=mark, pause=growing(part.tries, FIREWALL_SECONDS), error=answer)
+            )
+        case NetworkError(arrival="never"):
+            desk.write(partial(_return, part=part, mark=mark, pause=growing(part.tries), error=answer, unsent=True))
+        case RequestRefused() | NotAvailable() if answer.status != HTTPStatus.REQUEST_TIMEOUT:
+            log.warning("bulk.refused", job=part.job_id, part=part.number, status=answer.status)
+            desk.write(partial(_refused, part=part, mark=mark, error=answer))
+        case _:
+            accepted = isinstance(answer, BrokenAnswer) and answer.status in range(200, 300)
+            _lost(desk, part, answer, arrived=accepted)
+
+
+def _accepted(desk: Desk, part: Part, answer: Answer) -> None:
+    task_id = _task_id(answer.body)
+    if task_id is None:
+        is_page = answer.body.lstrip()[:1] == b"<"  # not the API's: a page of maintenance, with 200
+        _lost(desk, part, BrokenAnswer("The answer of 2xx names no task."), arrived=not is_page)
+        return
+    log.info("bulk.submitted", job=part.job_id, part=part.number, api_task=task_id)
+    desk.write(partial(transitions.mark_submitted, part=part, task_id=task_id, pause=desk.settings.bulk_poll_first))
+
+
+def _lost(desk: Desk, part: Part, error: BackMarketError, *, arrived: bool) -> None:
+    """It may have arrived: it is read back, never sent blindly."""
+    why = UnknownOutcome(
+        f"{error.message} Whether it arrived is read back later.",
+        status=error.status,
+        request_id=error.request_id,
+        cf_ray=error.cf_ray,
+    )
+    fate = Fate(state=PartState.UNKNOWN, pause=settle_seconds(desk), error=why, arrived=arrived)
+    desk.write(partial(transitions.settle, part=part, fate=fate))
+
+
+def _task_id(body: bytes) -> str | None:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    for name in ("bodymessage", "task_id", "taskId"):
+        found = value.get(name) if isinstance(value, dict) else None
+        if isinstance(found, int | str) and not isinstance(found, bool) and 0 < len(str(found)) <= TASK_ID_LONGEST:
+            return str(found)
+    return None
+
+
+def _after_refusal(desk: Desk, part: Part, error: RateLimited) -> float:
+    """Seconds that no line of the account is sent after a 429: longer with each in a row, up to a window."""
+    window = desk.settings.sku_lines_window
+    return min(max(window / 60 * 2.0 ** min(part.tries, 10), error.retry_after or 0.0), window)
+
+
+def _refused_by_quota(
+    transaction: Transaction, *, part: Part, mark: _Mark, seconds: float, error: BackMarketError
+) -> None:
+    transitions.put_back(transaction, part, pause=0.0, error=error)
+    transitions.wait_for_quota(transaction, part, seconds)
+    sku_quota.give_back(transaction, mark.reserved)
+    sku_quota.refused(transaction, mark.reserved.account, seconds)
+
+
+def _return(
+    transaction: Transaction,
+    *,
+    part: Part,
+    mark: _Mark,
+    pause: float,
+    error: BackMarketError | None = None,
+    unsent: bool = False,
+) -> None:
+    transitions.put_back(transaction, part, pause=pause, error=error, unsent=unsent)
+    sku_quota.give_back(transaction, mark.reserved)
+
+
+def _refused(transaction: Transaction, *, part: Part, mark: _Mark, error: TerminalError) -> None:
+    _give_up(transaction, part=part, error=error)
+    sku_quota.give_back(transaction, mark.reserved)
+
+
+def _give_up(transaction: Transaction, *, part: Part, error: BackMarketError) -> None:
+    """A part can't be sent: what is wrong with it is wrong with the rest of its job."""
+    transitions.settle(transaction, part, Fate(state=PartState.FAILED, error=error))
+    why = BulkStopped(f"It was not sent, as part {part.number} could not be: {error.message}")
+    transitions.cancel_unsent(transaction, part.organization_id, why, part.job_id)

@@ -1,0 +1,108 @@
+"""A turn over an organization's bulk jobs: what is due is settled, asked about and sent; then it is due again, or not.
+
+A turn never waits for Back Market's tasks: when each is asked about next, a row knows. Whoever holds the lease does the
+turn; every transaction that writes a result checks it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import structlog
+
+from backmarket.bulk import completion, reports
+from backmarket.bulk.engine import poll, send, verify
+from backmarket.bulk.engine.context import Desk
+from backmarket.errors import BackMarketError, DatabaseUnavailable, LeaseLost, SettingsError, UsageError
+from backmarket.observability.logs import place
+from backmarket.services import Services
+from backmarket.work.slice import take_lease
+
+GAVE_UP = 60.0
+"""Seconds until another worker may try what this one can't: its settings are wrong, or a fault of ours."""
+
+REPORTED_A_SECOND = 2000
+"""Lines of a report that are written in a second, at the least: so long the lease counts."""
+
+log = structlog.get_logger(__name__)
+
+TurnEnd = Literal["nothing_to_do", "done", "failed", "lease_lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a turn did.
+
+    Attributes:
+        end: how it ended.
+        requests: sent to the API.
+    """
+
+    end: TurnEnd
+    requests: int = 0
+
+
+def run_turn(services: Services, organization_id: str) -> Turn:
+    """Do what is due of an organization's bulk jobs, for as long as a turn may take.
+
+    Safe to run twice, at the same time, and to be killed anywhere.
+
+    Args:
+        services: of the process.
+        organization_id: whose.
+
+    Raises:
+        DatabaseUnavailable: PostgreSQL is away; the lease runs out, and the dispatcher sends the next nudge.
+    """
+    completion.end_jobs(services.database, organization_id)
+    lease = take_lease(services, organization_id, "bulk")
+    if lease is None:
+        return Turn("nothing_to_do")
+    desk = Desk(services, lease)
+    try:
+        _work(desk)
+        return Turn("done", desk.asker.requests)
+    except DatabaseUnavailable:
+        raise
+    except LeaseLost as error:
+        log.info("bulk.lease_lost", lease=lease.number, why=error.code)
+        return Turn("lease_lost", desk.asker.requests)
+    except (SettingsError, UsageError) as error:  # another worker may have the key, or the bucket
+        log.error("bulk.gave_up", code=error.code, error=error.message)
+    except Exception as error:  # noqa: BLE001 - it is due later, or it would come back for ever
+        log.error("bulk.crashed", **place(error))
+    desk.end(GAVE_UP)
+    return Turn("failed", desk.asker.requests)
+
+
+def _work(desk: Desk) -> None:
+    desk.asker.credentials()  # a key that can't be read is found out before anything is marked
+    send.hold_back(desk)
+    while not desk.over:
+        busy = [poll.poll(desk), verify.settle(desk), send.send_next(desk)]
+        if not any(busy):
+            break
+    desk.note_refused_key()
+    completion.end_jobs(desk.services.database, desk.organization_id)
+    _write_reports(desk)
+    desk.end(desk.asker.pause)
+
+
+def _write_reports(desk: Desk) -> None:
+    """Write the reports of jobs that ended: each is due until it is in the bucket, whoever was killed meanwhile."""
+    while not desk.services.stopping.is_set():
+        job = desk.read(lambda transaction: completion.due_report(transaction, desk.organization_id))
+        if job is None:
+            return
+        desk.write(lambda _: None, seconds=job.lines / REPORTED_A_SECOND)
+        try:
+            reports.write(desk.services, job)
+        except DatabaseUnavailable:
+            raise
+        except BackMarketError as error:
+            log.warning("bulk.report_failed", job=job.id, code=error.code, error=error.message)
+            desk.write(partial(completion.report_failed, job=job))
+            return
+        desk.write(partial(completion.reported, job=job))

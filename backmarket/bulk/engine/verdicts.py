@@ -1,0 +1,133 @@
+"""What became of a part, by what its task said and what its listings are. Pure.
+
+Whatever may have arrived is never sent again blindly: a line that differed before and is now as the file says proves
+that it arrived. If every line is as the file says, it holds either way. If no line is that was not so before, and
+nothing else has changed them, it did not arrive, and is sent once more; where that is so again, or something else
+changed the listings meanwhile, a person decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from backmarket.bulk.csv_file.comparison import Reading
+from backmarket.bulk.models import Fate, LineOutcome, Outcome, Part, PartState
+from backmarket.errors import BackMarketError, UnknownOutcome
+
+SENDS = 2
+"""Times that a part is sent whose answer was lost."""
+
+LOOKS = 2
+"""Times that the lines of a part are read back which arrived and whose task is not known: it may still be at work."""
+
+_CHANGED = "Something else changed the listing meanwhile: compare it with the file."
+_UNDECIDABLE = "The listing is not as the line says, and what it was before is not known: compare it with the file."
+_UNSEEN = "Nothing that the line sets can be seen in the listing: look at it in Back Market's back office."
+_NOT_APPLIED = "Back Market did not apply the line, and its reason is not known."
+_PERSON = "Look at its listings at Back Market, then decide it with `backmarket bulk resolve`."
+
+
+class Verdict(StrEnum):
+    """Whether a part arrived."""
+
+    ARRIVED = "arrived"
+    NOT_ARRIVED = "not_arrived"
+    EITHER = "either"
+    """It changes nothing whether it did."""
+    UNDECIDED = "undecided"
+
+
+def verdict(readings: Mapping[int, Reading]) -> Verdict:
+    """Whether a part arrived whose answer was lost."""
+    found = set(readings.values())
+    if found & {Reading.PROOF, Reading.PROOF_CHANGED}:
+        return Verdict.ARRIVED
+    if found == {Reading.AGREES}:
+        return Verdict.EITHER
+    return Verdict.NOT_ARRIVED if found <= {Reading.AGREES, Reading.UNAPPLIED} else Verdict.UNDECIDED
+
+
+def unproven(part: Part, readings: Mapping[int, Reading], *, look_again: float) -> Fate | None:
+    """What becomes of a part whose answer was lost, once all of its lines were read back.
+
+    Args:
+        part: which.
+        readings: of all of its lines.
+        look_again: seconds until lines that were not applied are read back once more, where the part arrived.
+
+    Returns:
+        None: it certainly did not arrive, and may be sent once more.
+    """
+    match Verdict.ARRIVED if part.arrived else verdict(readings):
+        case Verdict.ARRIVED:
+            waiting = [line for line, reading in readings.items() if reading is Reading.UNAPPLIED]
+            if waiting and part.looks + 1 < LOOKS:
+                outcomes = _outcomes(readings, Outcome.UNKNOWN, "")
+                return Fate(
+                    state=PartState.UNKNOWN, pause=look_again, outcomes=outcomes, arrived=True, unread=waiting,
+                    looked=True, error=_error(part),
+                )  # fmt: skip
+            return arrived(part, readings, state=PartState.DONE, reason=_NOT_APPLIED)
+        case Verdict.EITHER:
+            return Fate(state=PartState.DONE)
+        case Verdict.NOT_ARRIVED if part.sent < SENDS:
+            return None
+        case Verdict.NOT_ARRIVED:
+            why = f"It was sent {part.sent} times without an answer, and its listings are as they were before."
+        case _:
+            why = "It was sent without an answer, and its listings do not tell whether it arrived."
+    outcomes = {line: LineOutcome(line, Outcome.UNKNOWN, _WORDS.get(each, why)) for line, each in readings.items()}
+    return Fate(state=PartState.UNKNOWN, outcomes=outcomes, error=UnknownOutcome(f"{why} {_PERSON}"))
+
+
+def arrived(
+    part: Part,
+    readings: Mapping[int, Reading],
+    *,
+    state: PartState,
+    reason: str,
+    error: BackMarketError | None = None,
+    believed: bool = False,
+) -> Fate:
+    """What becomes of a part that arrived, once the lines that its report is silent of were read back.
+
+    Args:
+        part: which; what is known of its other lines is in its `outcomes`.
+        readings: of those lines.
+        state: that it ends in.
+        reason: why a line failed that is as it was before.
+        error: why the part failed.
+        believed: its task says that all went well: lines count as done where nothing speaks against it.
+    """
+    known = {int(line): LineOutcome(int(line), Outcome(each[0]), each[1]) for line, each in part.outcomes.items()}
+    outcomes = known | _outcomes(readings, Outcome.FAILED, reason)
+    if believed:
+        unseen = (line for line, reading in readings.items() if reading is Reading.UNSEEN)
+        outcomes |= {line: LineOutcome(line, Outcome.DONE) for line in unseen}
+    return Fate(state=state, outcomes=outcomes, arrived=True, error=error, looked=True)
+
+
+def _outcomes(readings: Mapping[int, Reading], unapplied: Outcome, reason: str) -> dict[int, LineOutcome]:
+    outcomes = {}
+    for line, reading in readings.items():
+        match reading:
+            case Reading.PROOF | Reading.AGREES:
+                outcomes[line] = LineOutcome(line, Outcome.DONE)
+            case Reading.UNAPPLIED:
+                outcomes[line] = LineOutcome(line, unapplied, reason)
+            case _:
+                outcomes[line] = LineOutcome(line, Outcome.UNKNOWN, _WORDS[reading])
+    return outcomes
+
+
+def _error(part: Part) -> BackMarketError:
+    return UnknownOutcome(part.error or "The answer was lost.")
+
+
+_WORDS = {
+    Reading.CHANGED: _CHANGED,
+    Reading.PROOF_CHANGED: _CHANGED,
+    Reading.UNDECIDABLE: _UNDECIDABLE,
+    Reading.UNSEEN: _UNSEEN,
+}

@@ -1,0 +1,136 @@
+"""Reading back: what became of parts whose answer was lost, and of lines that their report is silent of.
+
+It begins only when the sender's deadline is over. What a listing is found to be is written down some at a time, so that
+a killed worker's successor goes on from there; what follows from all of them, `deciding` says.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+import structlog
+
+from backmarket.bulk import rows, transitions
+from backmarket.bulk.api_tasks import ActionStatus
+from backmarket.bulk.csv_file import comparison
+from backmarket.bulk.csv_file.comparison import Reading
+from backmarket.bulk.engine import verdicts
+from backmarket.bulk.engine.context import Desk
+from backmarket.bulk.engine.part_files import Line, part_lines
+from backmarket.bulk.engine.requests import WINDOW, Question
+from backmarket.bulk.models import Fate, Part, PartState
+from backmarket.client import Answer
+from backmarket.errors import (
+    BackMarketError,
+    BucketUnavailable,
+    NotFound,
+    ObjectNotFound,
+    RequestRefused,
+    TaskFailed,
+    TaskVanished,
+    UnknownOutcome,
+)
+from backmarket.work.backoff import growing
+
+KEPT_AT_ONCE = 64
+"""Readings that are written down together: what a killed worker's successor asks again, at most."""
+
+AFTER_FAILURE = 30.0
+"""Seconds until a part is read back again after it could not be, doubled each time."""
+
+MISSES = 3
+"""Times in a row that the API must not know a listing that was there: its 404 also means maintenance."""
+
+SILENT = "Back Market said nothing of the line, and did not apply it."
+
+log = structlog.get_logger(__name__)
+
+
+def settle(desk: Desk) -> bool:
+    """Read back some lines of a part that is due, and decide it when all are read; whether there was one."""
+    states = [PartState.SUBMITTING, PartState.UNKNOWN]
+    due = desk.read(partial(rows.due_parts, organization_id=desk.organization_id, states=states, limit=1))
+    if not due or desk.over:
+        return False
+    part = due[0]
+    try:
+        lines = part_lines(desk, part)
+    except BucketUnavailable as error:
+        log.warning("bulk.bucket_unavailable", job=part.job_id, part=part.number, error=error.message)
+        desk.write(partial(transitions.postpone, part=part, pause=growing(part.tries, AFTER_FAILURE)))
+        return True
+    except ObjectNotFound as error:
+        lost = UnknownOutcome(f"The lines of this part are lost, so it can't be read back: {error.message}")
+        desk.write(partial(transitions.settle, part=part, fate=Fate(state=PartState.UNKNOWN, error=lost)))
+        return True
+    known = {int(number): Reading(reading) for number, reading in (part.readings or {}).items()}
+    wanted = set(part.line_numbers if part.unread is None else part.unread)
+    missing = [line for line in lines if line.number in wanted and line.number not in known]
+    found = _read(desk, part, missing[:KEPT_AT_ONCE])
+    if len(found) == len(missing):
+        _decide(desk, part, known | found)
+    elif found:
+        desk.write(partial(transitions.keep_readings, part=part, readings=found))
+    elif not desk.over:
+        desk.write(partial(transitions.postpone, part=part, pause=growing(part.tries, AFTER_FAILURE)))
+    return True
+
+
+def _read(desk: Desk, part: Part, lines: list[Line]) -> dict[int, Reading]:
+    """What the listings of some lines are; only of the first few, where the turn has to end or the API fails."""
+    locale = desk.read(lambda transaction: rows.locale_of(transaction, part))
+    desk.asker.credentials(locale)
+    found: dict[int, Reading] = {}
+    left = lines
+    while left and not desk.over:
+        batch = left[:WINDOW]
+        questions = [Question("/ws/listings/detail", (("sku", line.row["sku"]),), locale) for line in batch]
+        answers = desk.asker.ask(questions)
+        desk.stay()
+        readings = [_reading(part, line, answer) for line, answer in zip(batch, answers, strict=False)]
+        found |= {line.number: each for line, each in zip(batch, readings, strict=False) if each is not None}
+        if len(readings) < len(batch) or None in readings:
+            break
+        left = left[WINDOW:]
+    return found
+
+
+def _reading(part: Part, line: Line, answer: Answer | BackMarketError) -> Reading | None:
+    """What a listing says of its line; None: it could not be read."""
+    asked = comparison.wanted(line.row)
+    known = part.prior is not None and str(line.number) in part.prior
+    prior = part.prior[str(line.number)] if part.prior is not None and known else None
+    if isinstance(answer, NotFound):
+        if prior is not None and part.tries < MISSES:
+            return None
+        return comparison.compare(asked, prior, None, known=known)
+    if isinstance(answer, BackMarketError):
+        return Reading.UNDECIDABLE if isinstance(answer, RequestRefused) else None
+    try:
+        listing = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(listing, dict) or not comparison.is_of(listing, line.row["sku"]):
+        return None
+    return comparison.compare(asked, prior, comparison.seen(listing, asked), known=known)
+
+
+def _decide(desk: Desk, part: Part, readings: dict[int, Reading]) -> None:
+    fate = _fate(desk, part, readings)
+    log.info("bulk.settled", job=part.job_id, part=part.number, fate=fate.state if fate else "not_arrived")
+    if fate is None:
+        error = UnknownOutcome("Its answer was lost, and it did not arrive: it is sent once more.")
+        desk.write(partial(transitions.put_back, part=part, pause=0.0, error=error, tried=False))
+    else:
+        desk.write(partial(transitions.settle, part=part, fate=fate))
+
+
+def _fate(desk: Desk, part: Part, readings: dict[int, Reading]) -> Fate | None:
+    if part.task_status == ActionStatus.SUCCESS:
+        return verdicts.arrived(part, readings, state=PartState.DONE, reason=SILENT, believed=True)
+    if part.task_id is not None:
+        vanished = part.error_code == TaskVanished.code
+        error = (TaskVanished if vanished else TaskFailed)(part.error or "Its task failed.")
+        return verdicts.arrived(part, readings, state=PartState.FAILED, reason=error.message, error=error)
+    return verdicts.unproven(part, readings, look_again=desk.settings.bulk_settle_after)

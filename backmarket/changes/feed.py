@@ -1,0 +1,271 @@
+"""The change feed: what was created, updated and removed, for other applications to read and to follow.
+
+Numbers of a sequence commit out of order, so a reader gets only what is below the oldest running transaction, in the
+order of transaction and number: nothing is skipped, and nothing comes twice (docs/decisions/0010). A cursor is a
+position in that order. It always names an event that was committed, never a transaction that a crash may undo.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import structlog
+from psycopg.rows import class_row
+
+from backmarket.database import Database, Transaction
+from backmarket.errors import InvalidArgument, UsageError
+from backmarket.resources import RESOURCES
+
+CHANNEL = "backmarket_changes"
+"""Where `announce` says that there are new events."""
+
+NOW = "now"
+"""Instead of a cursor: the end of the feed."""
+
+LARGEST_PAGE = 10_000
+"""Events that one call gives at the most."""
+
+
+log = structlog.get_logger(__name__)
+
+
+class ChangesMissed(UsageError):
+    """Events after this cursor were dropped before they were read: they were older than the retention."""
+
+    code = "changes_missed"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One event: a row was created, updated or removed.
+
+    Attributes:
+        cursor: the position of this event; what comes after it is asked for with it.
+        organization_id: whose row.
+        resource: such as `orders`.
+        external_id: the row's id at Back Market, as a text.
+        kind: what happened.
+        fields: the API's names of the fields that differ, of an updated row; never their values.
+        recorded_at: when the transaction that did it began.
+    """
+
+    cursor: str
+    organization_id: str
+    resource: str
+    external_id: str
+    kind: Literal["created", "updated", "removed"]
+    fields: list[str]
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Some events, and where the next ones begin.
+
+    Attributes:
+        items: the events, oldest first.
+        next_cursor: pass it as `after` next time, and keep it: it moves on even where no event matched.
+        more: whether there may be more now.
+    """
+
+    items: list[Change]
+    next_cursor: str
+    more: bool
+
+    def __iter__(self) -> Iterator[Change]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeFilter:
+    """Which events; what is None does not restrict.
+
+    Args:
+        organization_id: of this organization.
+        resource: of this resource.
+
+    Raises:
+        InvalidArgument: there is no such resource.
+    """
+
+    organization_id: str | None = None
+    resource: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.resource is not None and self.resource not in RESOURCES:
+            raise InvalidArgument(f"There is no resource {self.resource!r}: there are {', '.join(RESOURCES)}.")
+
+    def condition(self) -> str:
+        """An SQL condition on `c`."""
+        parts = [f"c.{name} = %({name})s" for name in self.__slots__ if getattr(self, name) is not None]
+        return " AND ".join(["true", *parts])
+
+
+def get_changes(
+    database: Database, after: str | None = None, where: ChangeFilter | None = None, *, limit: int = 1000
+) -> Changes:
+    """Events after a cursor, oldest first.
+
+    Args:
+        database: where.
+        after: a cursor, or `now`; None: from the oldest event that is kept.
+        where: which of them.
+        limit: 1 to 10,000.
+
+    Raises:
+        InvalidArgument: a limit or cursor that can't be.
+        ChangesMissed: events after the cursor were dropped.
+    """
+    if not 1 <= limit <= LARGEST_PAGE:
+        raise InvalidArgument(f"limit must be 1 to {LARGEST_PAGE}, not {limit}.")
+    with database.transaction() as transaction:
+        return read(transaction, after, where or ChangeFilter(), limit)
+
+
+def get_history(
+    database: Database, organization_id: str, resource: str, external_id: object, *, limit: int = 100
+) -> list[Change]:
+    """The events of one row that are kept, the newest first.
+
+    Args:
+        database: where.
+        organization_id: whose.
+        resource: such as `orders`.
+        external_id: the row's id at Back Market.
+        limit: 1 to 10,000.
+
+    Raises:
+        InvalidArgument: a limit or resource that can't be.
+    """
+    if not 1 <= limit <= LARGEST_PAGE:
+        raise InvalidArgument(f"limit must be 1 to {LARGEST_PAGE}, not {limit}.")
+    where = ChangeFilter(organization_id, resource)
+    values = {
+        "organization_id": where.organization_id,
+        "resource": where.resource,
+        "external_id": str(external_id),
+        "limit": limit,
+    }
+    with database.transaction() as transaction, transaction.cursor(row_factory=class_row(Change)) as cursor:
+        return cursor.execute(_HISTORY, values).fetchall()
+
+
+def get_cursor(database: Database) -> str:
+    """The end of the feed now: take it, read the tables, and follow the feed from it."""
+    return get_changes(database, NOW, limit=1).next_cursor
+
+
+def announce(database: Database) -> bool:
+    """Tell those who listen that there are new events, unless they were told. One statement; without news, no write.
+
+    Returns:
+        Whether there were any.
+    """
+    with database.transaction() as transaction:
+        return transaction.execute(_ANNOUNCE, (CHANNEL,)).fetchone() is not None
+
+
+def read(transaction: Transaction, after: str | None, where: ChangeFilter, limit: int) -> Changes:
+    """See `get_changes`. The first statement keeps partitions from being dropped until the transaction ends."""
+    begin = (0, 0) if after in {None, NOW} else _decode(after)
+    horizon, end, dropped = (
+        tuple(map(int, position.split(":"))) for position in transaction.execute(_POSITIONS).fetchone() or ()
+    )
+    if begin[0] > horizon[0]:
+        raise InvalidArgument(
+            "This cursor is of another database, or younger than the backup that this one was restored from:"
+            ' read the tables anew, and go on with after="now" (`--after now`).'
+        )
+    end = max(begin, end, dropped)
+    if after == NOW:
+        return Changes([], _encode(*end), more=False)
+    if after is not None and begin < dropped:
+        raise ChangesMissed(
+            "Events after this cursor were dropped, as they were older than BACKMARKET_CHANGES_RETENTION_DAYS or of the"
+            " server that this database was restored from:"
+            ' read the tables anew, and go on with after="now" (`--after now`).'
+        )
+    with transaction.cursor(row_factory=class_row(Change)) as cursor:
+        items = cursor.execute(
+            _PAGE.format(where.condition()),
+            {
+                "organization_id": where.organization_id,
+                "resource": where.resource,
+                "transaction": str(begin[0]),
+                "id": begin[1],
+                "last_transaction": str(end[0]),
+                "last_id": end[1],
+                "limit": limit,
+            },
+        ).fetchall()
+    more = len(items) == limit
+    return Changes(items, items[-1].cursor if more else _encode(*end), more)
+
+
+def _encode(transaction_id: int, number: int) -> str:
+    return f"{transaction_id}:{number}"
+
+
+def _decode(cursor: Any) -> tuple[int, int]:
+    found = re.fullmatch(r"([0-9]{1,19}):([0-9]{1,19})", cursor, re.ASCII) if isinstance(cursor, str) else None
+    position = (int(found[1]), int(found[2])) if found else (-1, -1)
+    if not all(0 <= each < 2**63 for each in position):
+        raise InvalidArgument(
+            'This is not a cursor: pass `next_cursor`, or the `cursor` of an event, as it came; or "now".'
+        )
+    return position
+
+
+# Where the oldest running transaction is, where the last event below it is, and up to where events were dropped.
+_POSITIONS = """
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text || ':0',
+    COALESCE((
+        SELECT transaction_id || ':' || id FROM backmarket.changes
+        WHERE transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+        ORDER BY transaction_id DESC, id DESC LIMIT 1
+    ), '0:0'),
+    COALESCE((SELECT transaction_id || ':' || id FROM backmarket.feed_marks WHERE mark = 'dropped'), '0:0')
+"""
+
+_EVENTS = """
+SELECT c.transaction_id || ':' || c.id AS cursor, c.organization_id, c.resource, c.external_id, c.kind, c.fields,
+    c.recorded_at
+FROM backmarket.changes c
+"""
+
+_HISTORY = f"""{_EVENTS}
+WHERE c.organization_id = %(organization_id)s AND c.external_id = %(external_id)s AND c.resource = %(resource)s
+ORDER BY c.transaction_id DESC, c.id DESC LIMIT %(limit)s
+"""
+
+_PAGE = f"""{_EVENTS}
+WHERE (c.transaction_id, c.id) > (%(transaction)s::text::xid8, %(id)s::bigint)
+  AND (c.transaction_id, c.id) <= (%(last_transaction)s::text::xid8, %(last_id)s::bigint) AND {{}}
+ORDER BY c.transaction_id, c.id LIMIT %(limit)s
+"""
+
+_ANNOUNCE = """
+WITH newest AS (
+    SELECT transaction_id, id FROM backmarket.changes
+    WHERE transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+    ORDER BY transaction_id DESC, id DESC LIMIT 1
+), announced AS (
+    INSERT INTO backmarket.feed_marks AS m (mark, transaction_id, id)
+    SELECT 'announced', n.transaction_id, n.id FROM newest n
+    WHERE NOT EXISTS (
+        SELECT FROM backmarket.feed_marks a
+        WHERE a.mark = 'announced' AND (a.transaction_id, a.id) >= (n.transaction_id, n.id)
+    )
+    ON CONFLICT (mark) DO UPDATE SET transaction_id = excluded.transaction_id, id = excluded.id
+    WHERE (m.transaction_id, m.id) < (excluded.transaction_id, excluded.id)
+    RETURNING mark
+)
+SELECT pg_notify(%s, '') FROM announced
+"""

@@ -1,0 +1,141 @@
+"""An operation called: its arguments checked, its turn waited for, sent, tried again where that does no harm, read."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from time import sleep
+from typing import Any, TypeVar, cast, get_origin
+
+from backmarket.client.answers import Answer, check
+from backmarket.client.local_limits import OwnLimits
+from backmarket.client.operation import Operation, Request
+from backmarket.client.transport import Credentials, Transport
+from backmarket.errors import (
+    BrokenAnswer,
+    NetworkError,
+    RateLimited,
+    ServerError,
+    TransientError,
+    UnknownOutcome,
+)
+
+Answered = TypeVar("Answered")
+
+TRIES = 4
+"""Times that a question is asked; what may change something is sent once."""
+PAUSE = 0.3
+"""Half the seconds, at the most, between the first two tries; each further pause is twice as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Calls operations for one account.
+
+    Args:
+        transport: sends.
+        limits: says when.
+        credentials: whose key, and where.
+    """
+
+    transport: Transport
+    limits: OwnLimits = field(repr=False)
+    credentials: Credentials
+
+    def call(self, operation: Operation[Answered], arguments: Mapping[str, Any]) -> Answered:
+        """Call an operation; see the errors of `BackMarketClient`."""
+        request = operation.request(arguments)
+        answer = self._write(operation, request) if operation.writes else self._read(operation, request)
+        return cast("Answered", answer)
+
+    def _read(self, operation: Operation[Any], request: Request) -> Any:
+        for attempt in range(1, TRIES + 1):
+            try:
+                return self._once(operation, request)
+            except RateLimited as error:
+                if error.status is None or attempt == TRIES:  # without a status the answer is our own
+                    raise
+            except TransientError:
+                if attempt == TRIES:
+                    raise
+                sleep(random.uniform(0.5, 1.0) * PAUSE * 2.0**attempt)  # noqa: S311
+        raise AssertionError
+
+    def _write(self, operation: Operation[Any], request: Request) -> Any:
+        try:
+            return self._once(operation, request)
+        except NetworkError as error:
+            if error.arrival == "never":
+                raise
+            raise _unknown(operation, error) from None
+        except (ServerError, BrokenAnswer) as error:
+            raise _unknown(operation, error) from None
+
+    def _once(self, operation: Operation[Any], request: Request) -> Any:
+        held = self.limits.take(operation, self.credentials)
+        try:
+            answer = self.transport.send(
+                self.credentials,
+                operation.method,
+                request.path,
+                request.parameters,
+                body=request.body,
+                content_type=request.content_type,
+            )
+        except NetworkError as error:
+            held.failed(error)
+            raise
+        except BrokenAnswer:
+            held.settle()
+            raise
+        held.answered(answer)
+        return read(operation, check(answer))
+
+
+def _unknown(operation: Operation[Any], error: TransientError) -> UnknownOutcome:
+    look = (
+        f"ask {operation.read_back}, and call {operation.name} again only if it shows that nothing happened"
+        if operation.read_back
+        else f"look it up in Back Market's back office before you call {operation.name} again"
+    )
+    return UnknownOutcome(
+        f"{operation.name} was sent, and whether it was done is not known ({error.code}): {look}.",
+        status=error.status,
+        request_id=error.request_id,
+        cf_ray=error.cf_ray,
+    )
+
+
+def read(operation: Operation[Any], answer: Answer) -> Any:
+    """What an answer holds, as it came.
+
+    Raises:
+        BrokenAnswer: it is no JSON, or has another outer shape than the operation's answer.
+    """
+    shape: Any = operation.answer
+    if shape is type(None):
+        return None
+    if shape is str:
+        return answer.body.decode("utf-8", "replace")
+    try:
+        value = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        raise BrokenAnswer("The API's answer is not JSON.", status=answer.status) from None
+    if not _fits(value, shape):
+        raise BrokenAnswer("The API's answer has another shape than documented.", status=answer.status)
+    return value
+
+
+def _fits(value: Any, shape: Any) -> bool:
+    if get_origin(shape) is list:
+        return isinstance(value, list)
+    if not isinstance(value, dict):
+        return False
+    rows = "results" in _fields(shape)
+    return not rows or isinstance(value.get("results"), list)
+
+
+def _fields(shape: Any) -> Mapping[str, Any]:
+    return (get_origin(shape) or shape).__annotations__  # type: ignore[no-any-return]

@@ -1,0 +1,41 @@
+"""What may be set on a listing, by the published document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from backmarket.client import field_rules
+
+LEAST_WARRANTY = 12
+"""Months."""
+LONGEST_COMMENT = 500
+PLACES = (1, 2, 3)
+"""Of the carriers of a listing."""
+
+
+def listing_rules(locale: str) -> dict[str, field_rules.Rule]:
+    """What may be set on a listing in one market, by name, in the document's order.
+
+    Args:
+        locale: such as `fr-fr`.
+    """
+    currency = field_rules.currency_of(locale)
+    price = field_rules.amount(currency)
+    rules: dict[str, field_rules.Rule] = {
+        "price": price,
+        "currency": field_rules.choice([currency], "currencies"),
+        "min_price": field_rules.nullable(price),
+        "quantity": field_rules.whole(0),
+        "comment": field_rules.nullable(field_rules.prose(LONGEST_COMMENT)),
+        "warranty_delay": field_rules.whole(LEAST_WARRANTY),
+    }
+    of_a_carrier: dict[str, Callable[[object], Any]] = {
+        "shipper": field_rules.shipper,
+        "shipper_display": field_rules.text(200),
+        "shipping_delay": field_rules.whole(0),
+        "shipping_price": field_rules.amount(currency, zero=True),
+    }
+    for place in PLACES:
+        rules |= {f"{name}_{place}": field_rules.nullable(rule) for name, rule in of_a_carrier.items()}
+    return rules

@@ -1,0 +1,141 @@
+"""The limits as one process keeps them for its typed clients: the account's, and those of single operations.
+
+They know nothing of other processes with the same key. All clients of this process with the same key share them.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from backmarket.client.answers import Answer, retry_after
+from backmarket.client.operation import Limit, Operation
+from backmarket.client.transport import Credentials
+from backmarket.errors import NetworkError, RateLimited
+from backmarket.limits import Limiter, LocalLimiter, Slot, account_name
+from backmarket.limits.limiter import SHORTEST_PAUSE
+from backmarket.settings import Settings
+
+_HASHED_WITH = secrets.token_hex(16)
+_limiters: dict[Hashable, LocalLimiter] = {}
+_lock = threading.Lock()
+
+
+def name_account(api_key: str) -> str:
+    """How the limits of this process call the account that a key opens; another process calls it otherwise."""
+    return account_name(api_key, _HASHED_WITH)
+
+
+def _shared(key: Hashable, make: Callable[[], LocalLimiter]) -> LocalLimiter:
+    """The limiter of this process for a key, made when it is first asked for."""
+    with _lock:
+        if key not in _limiters:
+            _limiters[key] = make()
+        return _limiters[key]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The slots of one request, one of each limit that it counts against."""
+
+    slots: tuple[tuple[Limiter, Slot], ...]
+
+    def answered(self, answer: Answer) -> None:
+        """An answer came, whatever it says."""
+        self.settle()
+        if answer.status == 429:
+            limiter, slot = self.slots[-1]  # the account's
+            limiter.refused(slot.account, retry_after(answer))
+
+    def failed(self, error: NetworkError) -> None:
+        """No answer came: what is known of the request decides."""
+        if error.arrival == "past":
+            self.settle()
+        elif error.arrival == "never":
+            self.give_back()
+
+    def settle(self) -> None:
+        """The request is over: its slots come free a window from now."""
+        for limiter, slot in self.slots:
+            limiter.settle([slot])
+
+    def give_back(self) -> None:
+        """The request was never sent."""
+        for limiter, slot in self.slots:
+            limiter.give_back([slot])
+
+
+class OwnLimits:
+    """Says when a client may send.
+
+    Args:
+        settings: the account's figures.
+        patience: seconds that a call waits for its turn.
+    """
+
+    def __init__(self, settings: Settings, *, patience: float) -> None:
+        figures = {
+            "limit": settings.rate_limit,
+            "window": settings.rate_window,
+            "sensitive_limit": settings.sensitive_rate_limit,
+            "deadline": settings.request_longest,
+            "egress_limit": settings.egress_rate_limit,
+        }
+        self._account = _shared(tuple(figures.values()), lambda: LocalLimiter(**figures))  # type: ignore[arg-type]
+        self._deadline = settings.request_longest
+        self._patience = patience
+
+    def take(self, operation: Operation[Any], credentials: Credentials) -> Held:
+        """Wait until an operation may be sent; it is to be sent at once.
+
+        Raises:
+            RateLimited: not within the patience; `retry_after` says in how many seconds.
+        """
+        until = time.monotonic() + self._patience
+        while True:
+            held, wait, limit = self._try(operation, credentials)
+            if held is not None:
+                return held
+            pause = max(wait, SHORTEST_PAUSE)
+            if time.monotonic() + pause > until:
+                raise RateLimited(_used_up(operation, limit), retry_after=wait)
+            time.sleep(pause)
+
+    def _try(self, operation: Operation[Any], credentials: Credentials) -> tuple[Held | None, float, Limit | None]:
+        """A slot of each limit, or of none: then how many seconds to wait, and for which."""
+        taken: list[tuple[Limiter, Slot]] = []
+        for limit in (*operation.limits, None):
+            if limit is None:
+                limiter, account = self._account, credentials.account
+                grant = limiter.acquire(account, sensitive=operation.sensitive)
+            else:
+                limiter = self._of_operation(operation, limit)
+                grant = limiter.acquire(_counted(limit, credentials))
+            if not grant.slots:
+                Held(tuple(taken)).give_back()
+                return None, grant.wait, limit
+            taken.append((limiter, grant.slots[0]))
+        return Held(tuple(taken)), 0.0, None
+
+    def _of_operation(self, operation: Operation[Any], limit: Limit) -> LocalLimiter:
+        def make() -> LocalLimiter:
+            figure = limit.requests
+            return LocalLimiter(limit=figure, window=limit.seconds, sensitive_limit=figure, deadline=self._deadline)
+
+        return _shared((operation.name, limit, self._deadline), make)
+
+
+def _counted(limit: Limit, credentials: Credentials) -> str:
+    """Whose requests a limit counts together."""
+    return f"{credentials.account} {credentials.locale}" if limit.each == "locale" else credentials.account
+
+
+def _used_up(operation: Operation[Any], limit: Limit | None) -> str:
+    if limit is None:
+        return "The account's requests are used up for now."
+    figures = f"{limit.requests} in {limit.seconds:g} s, for each {limit.each}"
+    return f"The requests that the API allows for {operation.name} are used up for now ({figures})."

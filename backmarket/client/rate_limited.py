@@ -1,0 +1,51 @@
+"""One request with a slot of the limiter, and the truth about that slot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from backmarket.client import Answer, Credentials, Transport, retry_after
+from backmarket.errors import BrokenAnswer, NetworkError
+from backmarket.limits import Limiter, Slot
+
+PATIENCE = 2.0
+"""Seconds that a turn waits for the limiter; a longer wait is spent outside, with the turn handed on."""
+
+
+def send(
+    transport: Transport,
+    limiter: Limiter,
+    credentials: Credentials,
+    slot: Slot,
+    path: str,
+    parameters: Sequence[tuple[str, str]] = (),
+) -> Answer:
+    """One question, and the truth about its slot; see `with_slot`."""
+    return with_slot(limiter, slot, partial(transport.get, credentials, path, parameters))
+
+
+def with_slot(limiter: Limiter, slot: Slot, request: Callable[[], Answer]) -> Answer:
+    """One request, and the truth about its slot: the limiter hears what became of it.
+
+    Raises:
+        NetworkError, BrokenAnswer: see `Transport.send`.
+    """
+    try:
+        answer = request()
+    except NetworkError as error:
+        match error.arrival:
+            case "never":
+                limiter.give_back([slot])
+            case "past":
+                limiter.settle([slot])
+            case "open":
+                pass  # the slot is held until the request can't arrive any more
+        raise
+    except BrokenAnswer:
+        limiter.settle([slot])
+        raise
+    limiter.settle([slot])
+    if answer.status == 429:
+        limiter.refused(slot.account, retry_after(answer))
+    return answer

@@ -1,0 +1,161 @@
+"""API keys in use: what a request needs, and encrypting all of them anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from backmarket.client.endpoints import check_locale, host_for
+from backmarket.client.transport import Credentials
+from backmarket.connections.connection import check_usable, not_found, select
+from backmarket.database import Database
+from backmarket.database.encryption import Vault
+from backmarket.errors import SettingsError
+from backmarket.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class SealedCredentials:
+    """Credentials as they are stored.
+
+    Args:
+        api_key: encrypted.
+        account: the name under which the limiter knows the key.
+        environment: of the connection.
+        region: the same.
+        locale: the same.
+        base_url: the same; None: the host of region and environment.
+    """
+
+    api_key: bytes = field(repr=False)
+    account: str
+    environment: str
+    region: str
+    locale: str
+    base_url: str | None
+
+    def unseal(self, vault: Vault, settings: Settings, *, locale: str | None = None) -> Credentials:
+        """What a request needs.
+
+        Args:
+            vault: decrypts the key.
+            settings: say which base URLs are allowed, here and now.
+            locale: another than the connection's.
+
+        Raises:
+            InvalidArgument: the region has no such locale.
+            SettingsError: the base URL is no longer allowed, or the key can't be decrypted.
+        """
+        chosen = check_locale(self.region, locale) if locale else self.locale
+        if self.base_url is not None and self.base_url not in settings.allowed_base_urls:
+            raise SettingsError(
+                "The connection's base URL is not in BACKMARKET_ALLOWED_BASE_URLS of this process: its key is not sent."
+            )
+        base_url = self.base_url or host_for(self.region, self.environment)
+        return Credentials(base_url, vault.decrypt(self.api_key), self.account, chosen)
+
+
+SEALED = "c.api_key, c.account, c.environment, c.region, c.locale, c.base_url"
+"""The columns of `SealedCredentials`, in its order, where `connections` is called `c`."""
+
+
+def credentials(
+    database: Database,
+    vault: Vault,
+    settings: Settings,
+    organization_id: str,
+    *,
+    environment: str | None = None,
+    locale: str | None = None,
+    even_if_refused: bool = False,
+) -> tuple[Credentials, int]:
+    """What is needed to ask for this organization, and the generation that it belongs to.
+
+    Args:
+        database: where.
+        vault: decrypts the key.
+        settings: say which base URLs are allowed, here and now.
+        organization_id: whose.
+        environment: must be the connection's, if given.
+        locale: another than the connection's, for this call.
+        even_if_refused: also when the API refused the key before.
+
+    Raises:
+        ConnectionNotFound: there is none.
+        ConnectionDisabled: it was disabled.
+        ApiKeyMissing: its key was cleared.
+        ConnectionUnauthorized: the API refused its key.
+        EnvironmentMismatch: the connection is for another environment.
+        InvalidArgument: its region has no such locale.
+        SettingsError: its base URL is no longer allowed, or its key can't be decrypted.
+    """
+    with database.transaction() as transaction:
+        connection = select(transaction, organization_id)
+        check_usable(connection, environment, even_if_refused=even_if_refused)
+        row = transaction.execute(
+            f"SELECT {SEALED}, c.generation FROM backmarket.connections c WHERE organization_id = %s",
+            (organization_id,),
+        ).fetchone()
+    if row is None or row[0] is None:
+        raise not_found()
+    *sealed, generation = row
+    return SealedCredentials(*sealed).unseal(vault, settings, locale=locale), generation
+
+
+def unreadable_keys(database: Database, vault: Vault) -> tuple[int, int]:
+    """How many stored keys none of `SECRET_KEYS` decrypts, and how many keys are stored in all."""
+    with database.transaction() as transaction:
+        rows = transaction.execute("SELECT api_key FROM backmarket.connections WHERE api_key IS NOT NULL").fetchall()
+    return sum(not _readable(vault, bytes(stored)) for (stored,) in rows), len(rows)
+
+
+def _readable(vault: Vault, stored: bytes) -> bool:
+    try:
+        vault.decrypt(stored)
+    except SettingsError:
+        return False
+    return True
+
+
+def rotate_keys(database: Database, vault: Vault, *, batch: int = 500) -> int:
+    """Encrypt every stored key with the first of `SECRET_KEYS`.
+
+    Args:
+        database: where.
+        vault: knows the old keys and the new one.
+        batch: rows a transaction.
+
+    Returns:
+        How many keys were encrypted anew.
+
+    Raises:
+        SettingsError: some stored keys can be decrypted with none of them, and stay as they are; the others are done.
+    """
+    done, lost, after = 0, list[str](), ""
+    while True:
+        with database.transaction() as transaction:
+            rows = transaction.execute(
+                "SELECT organization_id, api_key FROM backmarket.connections WHERE organization_id > %s"
+                " AND api_key IS NOT NULL ORDER BY organization_id LIMIT %s FOR UPDATE",
+                (after, batch),
+            ).fetchall()
+            for organization_id, stored in rows:
+                try:
+                    rotated = vault.rotate(bytes(stored))
+                except SettingsError:
+                    lost.append(organization_id)
+                    continue
+                transaction.execute(
+                    "UPDATE backmarket.connections SET api_key = %s WHERE organization_id = %s",
+                    (rotated, organization_id),
+                )
+        if not rows:
+            break
+        done += len(rows)
+        after = rows[-1][0]
+    if lost:
+        raise SettingsError(
+            f"{len(lost)} of {done} stored API keys, that of {lost[0]!r} among them, are decrypted by none of"
+            " BACKMARKET_SECRET_KEYS: add the key that encrypted them, or connect these organizations again."
+            " The others are done."
+        )
+    return done

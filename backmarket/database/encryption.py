@@ -1,0 +1,79 @@
+"""API keys at rest: encrypted with the first of `SECRET_KEYS`, readable with any of them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from pydantic import SecretStr
+
+from backmarket.errors import SettingsError
+
+
+class KeySettings(Protocol):
+    """What a vault is made of; `backmarket.settings.Settings` is one."""
+
+    @property
+    def secret_keys(self) -> tuple[SecretStr, ...]:
+        """The first encrypts, all decrypt."""
+
+
+class Vault:
+    """Encrypts and decrypts API keys (Fernet: AES-128-CBC with an HMAC).
+
+    Args:
+        secret_keys: url-safe base64 keys of 32 bytes; the first encrypts, all decrypt.
+
+    Raises:
+        SettingsError: there is none, or one is not a Fernet key.
+    """
+
+    def __init__(self, secret_keys: tuple[str, ...]) -> None:
+        if not secret_keys:
+            raise SettingsError(
+                "Set BACKMARKET_SECRET_KEYS: a key that encrypts the sellers' API keys;"
+                " `backmarket keys generate` makes one."
+            )
+        try:
+            if any(len(key) != 44 for key in secret_keys):  # of two that are not parted, base64 reads the first
+                raise ValueError
+            self._fernet = MultiFernet([Fernet(key) for key in secret_keys])
+        except ValueError:
+            raise SettingsError(
+                "BACKMARKET_SECRET_KEYS holds something that is not a key; `backmarket keys generate` makes one."
+            ) from None
+
+    @classmethod
+    def from_settings(cls, settings: KeySettings) -> Vault:
+        """The vault that the settings describe."""
+        return cls(tuple(key.get_secret_value() for key in settings.secret_keys))
+
+    @staticmethod
+    def generate() -> str:
+        """A new key for `SECRET_KEYS`."""
+        return Fernet.generate_key().decode()
+
+    def encrypt(self, api_key: str) -> bytes:
+        """The key as it is stored."""
+        return self._fernet.encrypt(api_key.encode())
+
+    def decrypt(self, stored: bytes) -> str:
+        """The key as it is sent.
+
+        Raises:
+            SettingsError: none of `SECRET_KEYS` encrypted it.
+        """
+        try:
+            return self._fernet.decrypt(stored).decode()
+        except InvalidToken:
+            raise SettingsError(
+                "None of BACKMARKET_SECRET_KEYS decrypts a stored API key: add the key that encrypted it."
+            ) from None
+
+    def rotate(self, stored: bytes) -> bytes:
+        """The same key, encrypted with the first of `SECRET_KEYS`.
+
+        Raises:
+            SettingsError: none of `SECRET_KEYS` encrypted it.
+        """
+        return self.encrypt(self.decrypt(stored))

@@ -1,0 +1,119 @@
+"""The tables of the database: making them, bringing older ones to this version, and telling which version is there.
+
+`schema.sql` is the truth. `migrations/` has what it can't do by running again.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from backmarket.database.connection import SCHEMA_VERSION, Database, Transaction
+from backmarket.errors import SchemaDiffers, SchemaMissing
+
+LOCK_SECONDS = 10
+"""How long a step waits for a table that somebody uses; whoever comes later waits behind it."""
+
+
+def version(database: Database) -> int | None:
+    """The version of the database's schema; None: it has none.
+
+    Raises:
+        BackMarketError: as for `Database.transaction`.
+    """
+    with database.transaction() as transaction:
+        return _version(transaction)
+
+
+def check(database: Database) -> None:
+    """Make sure that the database has the schema of this version.
+
+    Raises:
+        SchemaMissing: it has none.
+        SchemaDiffers: it has an older or a newer one; the text says what to do.
+        BackMarketError: as for `Database.transaction`.
+    """
+    found = version(database)
+    if found is None:
+        raise SchemaMissing("The database has no tables of ours: run `backmarket db init`.")
+    if found != SCHEMA_VERSION:
+        raise SchemaDiffers(_difference(found))
+
+
+def apply_schema(database: Database, *, migrate: bool = True) -> list[int]:
+    """Make the tables, or bring older ones to this version without losing a row; harmless to repeat.
+
+    Two callers at once take turns. One that is killed has done whole steps, and the next one goes on.
+
+    Args:
+        database: where.
+        migrate: also where there are older ones.
+
+    Returns:
+        The versions that it went through, the last one being this program's; empty where there was nothing to migrate.
+
+    Raises:
+        SchemaDiffers: they are newer than this program; or older, and not to be migrated.
+        SchemaMissing: the database lacks what the schema can't make itself; the text says what.
+        DatabaseUnavailable: it can't be reached, or somebody has used a table for too long: try again.
+    """
+    passed: list[int] = []
+    while (found := version(database)) not in {None, SCHEMA_VERSION}:
+        assert found is not None  # noqa: S101 - what the set says
+        if found > SCHEMA_VERSION or not migrate:
+            raise SchemaDiffers(_difference(found))
+        if _step(database, found):
+            passed.append(found + 1)
+    with database.transaction() as transaction:
+        _lock(transaction)
+        transaction.execute(schema_text().encode())
+    return passed
+
+
+def schema_text() -> str:
+    """The text of `schema.sql`, from the wheel or, in a checkout, from its root."""
+    packaged = resources.files("backmarket") / "schema.sql"
+    if packaged.is_file():
+        return packaged.read_text(encoding="utf-8")
+    return (Path(__file__).parents[2] / "schema.sql").read_text(encoding="utf-8")
+
+
+def migration_text(to: int) -> str:
+    """What leads to a version from the one before."""
+    return (resources.files("backmarket.database.migrations") / f"{to}.sql").read_text(encoding="utf-8")
+
+
+def _step(database: Database, found: int) -> bool:
+    """From one version to the next; False: another did it meanwhile."""
+    with database.transaction() as transaction:
+        _lock(transaction)
+        if _version(transaction) != found:
+            return False
+        transaction.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'".encode())
+        transaction.execute(migration_text(found + 1).encode())
+        transaction.execute("INSERT INTO backmarket.schema_version (version) VALUES (%s)", (found + 1,))
+    return True
+
+
+def _lock(transaction: Transaction) -> None:
+    transaction.execute("SELECT pg_advisory_xact_lock(hashtextextended('backmarket.schema', 0))")
+
+
+def _version(transaction: Transaction) -> int | None:
+    there = transaction.execute("SELECT to_regclass('backmarket.schema_version') IS NOT NULL").fetchone()
+    if there != (True,):
+        return None
+    row = transaction.execute("SELECT max(version) FROM backmarket.schema_version").fetchone()
+    return row[0] if row else None
+
+
+def _difference(found: int) -> str:
+    if found > SCHEMA_VERSION:
+        return (
+            f"The database has schema version {found}, and this program knows {SCHEMA_VERSION} at most:"
+            " run a newer version of it."
+        )
+    return (
+        f"The database has schema version {found}, and this program needs {SCHEMA_VERSION}:"
+        " stop the workers, make a backup, and run `backmarket db migrate`."
+    )

@@ -1,0 +1,205 @@
+"""Labels as they are read: which there are, and where each is."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from psycopg.rows import class_row
+
+from backmarket.database import Database
+from backmarket.errors import InvalidArgument, LabelNotFound, LabelNotStored, LabelUnavailable
+from backmarket.queries.pagination import LARGEST_PAGE, Page
+
+Shipments = Literal["deliveries", "returns"]
+"""What has labels."""
+
+SHIPMENTS: tuple[Shipments, ...] = ("deliveries", "returns")
+
+
+class LabelState(StrEnum):
+    """How a label fares."""
+
+    WANTED = "wanted"
+    """It belongs into the bucket, and is tried when its time comes."""
+    SKIPPED = "skipped"
+    """The sync that found it was told to leave labels alone."""
+    STORED = "stored"
+    """It is in the bucket."""
+    UNAVAILABLE = "unavailable"
+    """It was tried for long enough, or must not be fetched."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """The shipping label of a delivery or a return.
+
+    Attributes:
+        organization_id: whose.
+        resource: `deliveries` or `returns`.
+        shipment_id: of which of them.
+        state: how it fares.
+        url: as the API names it: a path, or a URL.
+        noted_at: since when it is known by this URL.
+        due_at: when it is tried next, if it is wanted.
+        tries: in vain until now.
+        error_code: of the last try, if it was in vain.
+        error: its text.
+        object_key: its name in the bucket, if it is stored; so are those below.
+        size: bytes.
+        sha256: hexadecimal.
+        etag: the store's name for this content.
+        content_type: what it is.
+        stored_at: when it was stored.
+    """
+
+    organization_id: str
+    resource: str
+    shipment_id: int
+    state: LabelState
+    url: str = field(repr=False)
+    noted_at: datetime
+    due_at: datetime
+    tries: int
+    error_code: str | None
+    error: str | None
+    object_key: str | None
+    size: int | None
+    sha256: str | None
+    etag: str | None
+    content_type: str | None
+    stored_at: datetime | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state", LabelState(self.state))
+
+
+def get_label(database: Database, organization_id: str, resource: str, shipment_id: int) -> Label | None:
+    """One label; None: none is known.
+
+    Raises:
+        InvalidArgument: there is no such resource.
+    """
+    _check(resource)
+    found = _select(
+        database,
+        "resource = %(resource)s AND shipment_id = %(shipment)s",
+        {"organization": organization_id, "resource": resource, "shipment": shipment_id},
+    )
+    return found[0] if found else None
+
+
+def get_labels(
+    database: Database,
+    organization_id: str,
+    *,
+    resource: str | None = None,
+    state: LabelState | str | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Page[Label]:
+    """The labels of one organization: of deliveries, then of returns, by the shipment's id.
+
+    Args:
+        database: where.
+        organization_id: whose.
+        resource: of `deliveries` or `returns` only.
+        state: of this state only.
+        limit: 1 to 1000.
+        cursor: of the page before.
+
+    Raises:
+        InvalidArgument: an argument that can't be.
+    """
+    if not 1 <= limit <= LARGEST_PAGE:
+        raise InvalidArgument(f"limit must be 1 to {LARGEST_PAGE}, not {limit}.")
+    conditions, values = ["true"], {"organization": organization_id, "limit": limit + 1}
+    if resource is not None:
+        conditions.append("resource = %(resource)s")
+        values["resource"] = _check(resource)
+    if state is not None:
+        conditions.append("state = %(state)s")
+        values["state"] = _state(state).value
+    if cursor is not None:
+        conditions.append("(resource, shipment_id) > (%(after)s, %(after_id)s)")
+        values["after"], values["after_id"] = _decode(cursor)
+    rows = _select(database, f"{' AND '.join(conditions)} ORDER BY resource, shipment_id LIMIT %(limit)s", values)
+    return Page(rows[:limit], _encode(rows[limit - 1]) if len(rows) > limit else None)
+
+
+def need_label(database: Database, organization_id: str, resource: str, shipment_id: int) -> Label:
+    """One label, in whatever state.
+
+    Raises:
+        LabelNotFound: none is known; the text says what to do.
+    """
+    label = get_label(database, organization_id, resource, shipment_id)
+    if label is None:
+        one = {"deliveries": "delivery", "returns": "return"}[resource]
+        raise LabelNotFound(
+            f"No label of {one} {shipment_id} of this organization is known: the {one} was not synced yet"
+            f" (`fetch_{one}` asks for it now), the API gives no label for it, or its personal data was erased."
+        )
+    return label
+
+
+def need_stored(label: Label) -> str:
+    """The key of a label that is in the bucket.
+
+    Raises:
+        LabelNotStored: it is not there yet; the text says when it is tried next.
+        LabelUnavailable: it was given up; the text says why.
+    """
+    if label.object_key is not None:
+        return label.object_key
+    name = f"The label of {label.resource} {label.shipment_id}"
+    why = f" The last try: {label.error}" if label.error else ""
+    again = "`download_label` (of a return: `download_return_label`) has it fetched now"
+    match label.state:
+        case LabelState.UNAVAILABLE:
+            raise LabelUnavailable(f"{name} was given up.{why} Once that is put right, {again}.")
+        case LabelState.SKIPPED:
+            raise LabelNotStored(f"{name} was left alone, as its sync was told to leave labels: {again}.")
+        case _:
+            raise LabelNotStored(
+                f"{name} is not stored yet; it is tried from {label.due_at:%Y-%m-%d %H:%M:%S %Z} on.{why} {again}."
+            )
+
+
+def _select(database: Database, condition: str, values: dict[str, Any]) -> list[Label]:
+    columns = ", ".join(each.name for each in fields(Label))
+    statement = f"SELECT {columns} FROM backmarket.labels WHERE organization_id = %(organization)s AND {condition}"
+    with database.transaction() as transaction, transaction.cursor(row_factory=class_row(Label)) as cursor:
+        return cursor.execute(statement.encode(), values).fetchall()
+
+
+def _check(resource: str) -> str:
+    if resource not in SHIPMENTS:
+        raise InvalidArgument(f"There are no labels of {resource!r}: there are those of {' and '.join(SHIPMENTS)}.")
+    return resource
+
+
+def _state(state: LabelState | str) -> LabelState:
+    try:
+        return LabelState(state)
+    except ValueError:
+        known = ", ".join(each.value for each in LabelState)
+        raise InvalidArgument(f"{state!r} is not a label's state: there are {known}.") from None
+
+
+def _encode(label: Label) -> str:
+    return base64.urlsafe_b64encode(json.dumps([label.resource, label.shipment_id]).encode()).decode()
+
+
+def _decode(cursor: str) -> tuple[str, int]:
+    try:
+        resource, shipment_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        if resource not in SHIPMENTS or type(shipment_id) is not int:
+            raise TypeError
+        return resource, shipment_id
+    except (ValueError, TypeError, RecursionError):
+        raise InvalidArgument("This cursor is not one that a query gave: pass `next_cursor` as it came.") from None

@@ -1,0 +1,189 @@
+"""Having labels fetched now, and reading them out of the bucket."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic, sleep
+from typing import BinaryIO
+
+from backmarket import connections, work
+from backmarket.database import Database, Transaction
+from backmarket.errors import BrokenAnswer, ObjectNotFound, WaitTimeout
+from backmarket.labels.queries import Label, LabelState, need_label, need_stored
+from backmarket.messages import Nudge
+from backmarket.services import Services
+
+
+def want_all(database: Database, organization_id: str) -> int:
+    """Let the labels that wait for their next try, and those that were given up, be tried now.
+
+    Args:
+        database: where.
+        organization_id: whose.
+
+    Returns:
+        How many labels are due now.
+    """
+    with database.transaction() as transaction:
+        transaction.execute(
+            f"{_AGAIN} AND (state = 'unavailable' OR state = 'wanted' AND due_at > now()) {_THEN}",
+            {"organization": organization_id},
+        )
+        return _want_due(transaction, organization_id)
+
+
+def fetch_labels(services: Services, organization_id: str) -> int:
+    """The same, with a message for a worker.
+
+    Raises:
+        ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: it can't be asked.
+    """
+    connections.check_usable(connections.get(services.database, organization_id))
+    due = want_all(services.database, organization_id)
+    if due:
+        services.producer.nudge([Nudge("labels", organization_id)])
+    return due
+
+
+def link(services: Services, organization_id: str, resource: str, shipment_id: int, expires: int) -> str:
+    """A link to a label in the bucket; see `BackMarket.get_label_url`."""
+    key = need_stored(need_label(services.database, organization_id, resource, shipment_id))
+    return services.bucket.presigned_url(key, expires=expires, filename=f"{shipment_id}.pdf")
+
+
+def download(
+    services: Services,
+    organization_id: str,
+    resource: str,
+    shipment_id: int,
+    *,
+    to: Path | BinaryIO | None,
+    timeout: float,
+) -> Label:
+    """A label, fetched now if it is not in the bucket; see `BackMarket.download_label`."""
+    until = monotonic() + timeout
+    label = need_label(services.database, organization_id, resource, shipment_id)
+    if label.state is not LabelState.STORED:
+        label = _fetched(services, label, until, timeout)
+    if to is None:
+        return label
+    try:
+        _read(services, label, to)
+    except (ObjectNotFound, BrokenAnswer):  # the bucket has lost it, or has another file there
+        label = _fetched(services, label, until, timeout)
+        _read(services, label, to)
+    return label
+
+
+def _fetched(services: Services, label: Label, until: float, timeout: float) -> Label:
+    """The label once a worker has stored it.
+
+    Raises:
+        LabelNotStored, LabelUnavailable: the worker tried in vain; the text says why.
+        WaitTimeout: it has not tried in time.
+    """
+    database, organization_id = services.database, label.organization_id
+    connections.check_usable(connections.get(database, organization_id))
+    with database.transaction() as transaction:
+        values = {"organization": organization_id, "resource": label.resource, "shipment": label.shipment_id}
+        transaction.execute(f"{_AGAIN} AND resource = %(resource)s AND shipment_id = %(shipment)s {_THEN}", values)
+        work.want(transaction, organization_id, "labels")
+    tries = 0 if label.state in (LabelState.STORED, LabelState.UNAVAILABLE) else label.tries
+    services.producer.nudge([Nudge("labels", organization_id)])
+    pause = 0.02
+    while True:
+        now = need_label(database, organization_id, label.resource, label.shipment_id)
+        if now.state is not LabelState.WANTED or now.tries > tries:
+            need_stored(now)
+            return now
+        if monotonic() + pause > until:
+            raise WaitTimeout(_why_not(now, timeout))
+        connections.check_usable(connections.get(database, organization_id))
+        sleep(pause)
+        pause = min(pause * 1.5, 0.5)
+
+
+def _why_not(label: Label, timeout: float) -> str:
+    if label.error:
+        return f"The label was not fetched within {timeout:g} s; it is tried again by itself. So far: {label.error}"
+    return (
+        f"The label was not fetched within {timeout:g} s: is a worker with the queue 'labels' running, and does it use"
+        " the same broker? The label stays wanted."
+    )
+
+
+def _read(services: Services, label: Label, to: Path | BinaryIO) -> None:
+    """Write a stored label to a file, whose bytes are those that were stored.
+
+    Raises:
+        ObjectNotFound: it is not in the bucket any more.
+        BrokenAnswer: it is another file.
+    """
+    if not isinstance(to, Path):
+        _copy(services, label, to)
+        return
+    with _replaced(to) as file:
+        _copy(services, label, file)
+
+
+def _copy(services: Services, label: Label, file: BinaryIO) -> None:
+    digest = hashlib.sha256(usedforsecurity=False)
+    with tempfile.SpooledTemporaryFile(1024 * 1024) as whole:
+        with services.bucket.get(need_stored(label)) as content:
+            for chunk in content.chunks:
+                digest.update(chunk)
+                whole.write(chunk)
+        if digest.hexdigest() != label.sha256:
+            raise BrokenAnswer("The bucket has another file than the label that was stored.")
+        whole.seek(0)
+        while chunk := whole.read(65536):
+            file.write(chunk)
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of another when it is whole."""
+    descriptor, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+    try:
+        with open(descriptor, "wb") as file:
+            yield file
+        os.replace(name, path)
+    except BaseException:  # Ctrl-C too: nothing is left behind
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _want_due(transaction: Transaction, organization_id: str) -> int:
+    row = transaction.execute(
+        "SELECT count(*) FROM backmarket.labels WHERE organization_id = %s AND state = 'wanted' AND due_at <= now()",
+        (organization_id,),
+    ).fetchone()
+    due = row[0] if row else 0
+    if due:
+        work.want(transaction, organization_id, "labels")
+    return int(due)
+
+
+# Those that were given up begin anew; the others keep the number of their tries.
+_AGAIN = """
+WITH asked AS (
+    SELECT organization_id, resource, shipment_id FROM backmarket.labels
+    WHERE organization_id = %(organization)s
+"""
+
+_THEN = """
+    ORDER BY resource, shipment_id FOR UPDATE
+)
+UPDATE backmarket.labels AS l SET state = 'wanted', due_at = now(),
+    tries = CASE WHEN l.state = 'wanted' THEN l.tries ELSE 0 END,
+    error_code = NULL, error = NULL,
+    object_key = NULL, size = NULL, sha256 = NULL, etag = NULL, content_type = NULL, stored_at = NULL
+FROM asked WHERE l.organization_id = asked.organization_id AND l.resource = asked.resource
+  AND l.shipment_id = asked.shipment_id
+"""

@@ -1,0 +1,1 @@
+"""Organizations: connecting one, changing its connection, disabling, enabling, removing and checking it."""

@@ -1,0 +1,64 @@
+"""Does a connection work? One question to the API that changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import monotonic
+
+from backmarket import connections
+from backmarket.client import check
+from backmarket.client.rate_limited import send
+from backmarket.errors import BackMarketError, Unauthorized
+from backmarket.limits import wait_for_slot
+from backmarket.resources import ORDERS, parse_page
+from backmarket.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionCheck:
+    """What the API said.
+
+    Attributes:
+        ok: the key works.
+        orders: how many orders the API counts; None where it does not say, or the check failed.
+        seconds: that the answer took.
+        error: why not, if not.
+    """
+
+    ok: bool
+    orders: int | None
+    seconds: float
+    error: BackMarketError | None
+
+
+def check_connection(services: Services, organization_id: str, *, timeout: float = 20.0) -> ConnectionCheck:
+    """Ask for one page of orders with the connection's key.
+
+    A key that the API accepts again is used again; one that it refuses is not asked with any more.
+
+    Args:
+        services: of this process.
+        organization_id: whose.
+        timeout: seconds to wait for the rate limit; with a Redis that is new or was emptied, 15 s pass.
+
+    Raises:
+        ConnectionNotFound, ConnectionDisabled, ApiKeyMissing: there is nothing to be checked.
+    """
+    database = services.database
+    credentials, generation = connections.credentials(
+        database, services.vault, services.settings, organization_id, even_if_refused=True
+    )
+    began = monotonic()
+    try:
+        slot = wait_for_slot(services.limiter, credentials.account, timeout=timeout)
+        answer = send(services.transport, services.limiter, credentials, slot, ORDERS.path, [("page", "1")])
+        page = parse_page(ORDERS, check(answer).body)
+    except BackMarketError as error:
+        if isinstance(error, Unauthorized):
+            with database.transaction() as transaction:
+                if connections.mark_unauthorized(transaction, organization_id, generation):
+                    connections.mark_error(transaction, organization_id, error)
+        return ConnectionCheck(ok=False, orders=None, seconds=monotonic() - began, error=error)
+    with database.transaction() as transaction:
+        connections.mark_authorized(transaction, organization_id, generation)
+    return ConnectionCheck(ok=True, orders=page.count, seconds=monotonic() - began, error=None)

@@ -1,0 +1,297 @@
+"""Connecting an organization, changing its connection, disabling, enabling and removing it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from backmarket import work
+from backmarket.bucket import deletion_queue
+from backmarket.bucket.keys import bulk_prefix, invoices_prefix, labels_prefix
+from backmarket.bulk.completion import abandon
+from backmarket.connections.account import Account
+from backmarket.connections.connection import KEY_CLEARED, Connection, select
+from backmarket.connections.health import DUE_IN_TURN, NO_ERROR, forgive, lock
+from backmarket.database import Database, Transaction
+from backmarket.database.encryption import Vault
+from backmarket.errors import ApiKeyMissing, InvalidArgument, MarketLeft
+from backmarket.limits import account_name
+from backmarket.resources import RESOURCES
+from backmarket.settings import Settings
+
+_PARTS = ("environment", "region", "locale", "base_url")
+COPIES = ("orders", "orderlines", "listings", "deliveries", "returns")
+"""The tables that hold an organization's rows."""
+
+
+def upsert(
+    database: Database, vault: Vault, settings: Settings, account: Account, *, discard_rows: bool = False
+) -> Connection:
+    """Connect an organization, or change its connection.
+
+    A new key, region, environment or base URL starts a new generation: whatever is running for the older one
+    writes nothing any more, and the next sync is a full walk. A sync is due at once in any case, orders first.
+
+    Args:
+        database: where.
+        vault: encrypts the key.
+        settings: which base URLs are allowed.
+        account: what is connected.
+        discard_rows: remove the rows of the older region or environment; without it, changing either is refused
+            while there are any.
+
+    Raises:
+        InvalidArgument: see `Account.checked`; or region or environment changed while rows exist.
+    """
+    account = account.checked(settings)
+    name = account_name(account.api_key, settings.need("limiter_key"))
+    with database.transaction() as transaction:
+        lock(transaction, account.organization_id)
+        return _write(transaction, vault, account, name, discard_rows=discard_rows)
+
+
+def change(
+    database: Database,
+    vault: Vault,
+    settings: Settings,
+    organization_id: str,
+    changes: Mapping[str, str | None],
+    *,
+    discard_rows: bool = False,
+) -> Connection:
+    """Change where a connection leads, with the key that it has; see `upsert`.
+
+    Args:
+        database: where.
+        vault: decrypts the key, and encrypts it again.
+        settings: which base URLs are allowed.
+        organization_id: whose.
+        changes: of `environment`, `region`, `locale` and `base_url`; what is not named stays.
+        discard_rows: see `upsert`.
+
+    Raises:
+        ConnectionNotFound: there is none.
+        ApiKeyMissing: its key was cleared.
+        InvalidArgument: see `upsert`.
+        SettingsError: its key can't be decrypted.
+    """
+    with database.transaction() as transaction:
+        lock(transaction, organization_id)
+        stored = select(transaction, organization_id)
+        row = transaction.execute(
+            "SELECT api_key, account FROM backmarket.connections WHERE organization_id = %s", (organization_id,)
+        ).fetchone()
+        if row is None or row[0] is None:
+            raise ApiKeyMissing(KEY_CLEARED)
+        parts = {name: changes.get(name, getattr(stored, name)) for name in _PARTS}
+        account = Account(organization_id, vault.decrypt(row[0]), **parts).checked(settings)
+        return _write(transaction, vault, account, row[1], discard_rows=discard_rows, enabled=stored.enabled)
+
+
+def _write(
+    transaction: Transaction, vault: Vault, account: Account, name: str, *, discard_rows: bool, enabled: bool = True
+) -> Connection:
+    """Write a connection down; the organization is locked.
+
+    Args:
+        transaction: where.
+        vault: encrypts the key.
+        account: checked.
+        name: under which the limiter knows the key.
+        discard_rows: see `upsert`.
+        enabled: whether it is asked.
+    """
+    before = transaction.execute(
+        "SELECT account, region, environment, base_url FROM backmarket.connections"
+        " WHERE organization_id = %s FOR UPDATE",
+        (account.organization_id,),
+    ).fetchone()
+    after = (name, account.region, account.environment, account.base_url)
+    renewed = before is not None and before != after
+    if before is not None and before[1:3] != after[1:3]:
+        _leave_market(transaction, account.organization_id, discard_rows=discard_rows)
+    transaction.execute(
+        _UPSERT,
+        {
+            "organization": account.organization_id,
+            "api_key": vault.encrypt(account.api_key),
+            "account": name,
+            "environment": account.environment,
+            "region": account.region,
+            "locale": account.locale,
+            "base_url": account.base_url,
+            "renewed": renewed,
+            "enabled": enabled,
+        },
+    )
+    transaction.execute(_INSERT_STATES, (account.organization_id,))
+    if renewed:
+        _begin_again(transaction, account.organization_id)
+        if before is not None and before[1:] != after[1:]:
+            abandon(transaction, account.organization_id, _market_left())
+    else:
+        transaction.execute(
+            f"UPDATE backmarket.sync_state SET next_due_at = {DUE_IN_TURN}, nudged_until = NULL"
+            " WHERE organization_id = %s",
+            (account.organization_id,),
+        )
+    return select(transaction, account.organization_id)
+
+
+def disable(database: Database, organization_id: str, *, clear_api_key: bool = False) -> Connection:
+    """Ask this account nothing any more; what is running stops at its next write.
+
+    Args:
+        database: where.
+        organization_id: whose.
+        clear_api_key: forget the key, too.
+
+    Raises:
+        ConnectionNotFound: there is none.
+    """
+    with database.transaction() as transaction:
+        lock(transaction, organization_id)
+        transaction.execute(
+            "UPDATE backmarket.connections SET enabled = false, updated_at = now(),"
+            " api_key = CASE WHEN %(clear)s THEN NULL ELSE api_key END,"
+            " account = CASE WHEN %(clear)s THEN NULL ELSE account END WHERE organization_id = %(organization)s",
+            {"organization": organization_id, "clear": clear_api_key},
+        )
+        transaction.execute(
+            "UPDATE backmarket.sync_state SET lease_number = lease_number + 1, lease_until = NULL, lease_owner = NULL"
+            " WHERE organization_id = %s",
+            (organization_id,),
+        )
+        work.void(transaction, organization_id)
+        return select(transaction, organization_id)
+
+
+def enable(database: Database, organization_id: str) -> Connection:
+    """Ask this account again, at once; also after its key was refused and Back Market put that right.
+
+    Raises:
+        ConnectionNotFound: there is none.
+        ApiKeyMissing: its key was cleared.
+    """
+    with database.transaction() as transaction:
+        lock(transaction, organization_id)
+        connection = select(transaction, organization_id)
+        if not connection.has_api_key:
+            raise ApiKeyMissing(KEY_CLEARED)
+        transaction.execute(
+            f"UPDATE backmarket.connections SET enabled = true, updated_at = now(), unauthorized_at = NULL, {NO_ERROR}"
+            " WHERE organization_id = %s",
+            (organization_id,),
+        )
+        forgive(transaction, organization_id)
+        return select(transaction, organization_id)
+
+
+def remove(database: Database, organization_id: str) -> int:
+    """Remove an organization with everything that is stored for it. What is running for it writes nothing more.
+
+    Returns:
+        Rows of its copies that were removed.
+
+    Raises:
+        ConnectionNotFound: there is none.
+    """
+    with database.transaction() as transaction:
+        lock(transaction, organization_id)
+        select(transaction, organization_id)
+        # the leases go with it, so no walk can write after this
+        transaction.execute("DELETE FROM backmarket.connections WHERE organization_id = %s", (organization_id,))
+        removed = _discard(transaction, organization_id)
+        transaction.execute("DELETE FROM backmarket.sync_runs WHERE organization_id = %s", (organization_id,))
+        transaction.execute("DELETE FROM backmarket.changes WHERE organization_id = %s", (organization_id,))
+        transaction.execute("DELETE FROM backmarket.api_writes WHERE organization_id = %s", (organization_id,))
+        if transaction.execute(_DELETE_BULK, (organization_id,)).rowcount:
+            deletion_queue.request(transaction, (bulk_prefix(organization_id),))
+        return removed
+
+
+def _leave_market(transaction: Transaction, organization_id: str, *, discard_rows: bool) -> None:
+    """Rows of one region or environment can't be mixed with those of another; nor can what their syncs did."""
+    for table in () if discard_rows else COPIES:
+        if transaction.execute(
+            f"SELECT 1 FROM backmarket.{table} WHERE organization_id = %s LIMIT 1", (organization_id,)
+        ).fetchone():
+            raise InvalidArgument(
+                "Rows of another region or environment are stored for this organization:"
+                " pass discard_rows=True (`--discard-rows`) to remove them, or use another organization id."
+            )
+    for resource in RESOURCES.values():  # whoever follows the changes hears that the rows are gone
+        transaction.execute(
+            "INSERT INTO backmarket.changes (organization_id, resource, external_id, kind)"
+            f" SELECT organization_id, %s, {resource.key.name}::text, 'removed' FROM backmarket.{resource.table}"
+            " WHERE organization_id = %s AND removed_at IS NULL",
+            (resource.name, organization_id),
+        )
+    _discard(transaction, organization_id)
+    transaction.execute("DELETE FROM backmarket.sync_runs WHERE organization_id = %s", (organization_id,))
+    transaction.execute(
+        "UPDATE backmarket.sync_state SET last_started_at = NULL, last_success_at = NULL, last_full_walk_at = NULL,"
+        " runs = 0, quiet_runs = 0 WHERE organization_id = %s",
+        (organization_id,),
+    )
+
+
+def _market_left() -> MarketLeft:
+    return MarketLeft(
+        "The connection was changed to another region, environment or base URL than the file was meant for."
+    )
+
+
+def _discard(transaction: Transaction, organization_id: str) -> int:
+    if transaction.execute(_HAS_OBJECTS, {"organization": organization_id}).fetchone() == (True,):
+        deletion_queue.request(transaction, (labels_prefix(organization_id), invoices_prefix(organization_id)))
+    transaction.execute("DELETE FROM backmarket.labels WHERE organization_id = %s", (organization_id,))
+    return sum(
+        transaction.execute(f"DELETE FROM backmarket.{table} WHERE organization_id = %s", (organization_id,)).rowcount
+        for table in COPIES
+    )
+
+
+def _begin_again(transaction: Transaction, organization_id: str) -> None:
+    """A new generation: leases are void, checkpoints gone, everything is walked in full."""
+    transaction.execute("DELETE FROM backmarket.walks WHERE organization_id = %s", (organization_id,))
+    transaction.execute(
+        "UPDATE backmarket.sync_state SET lease_number = lease_number + 1, lease_until = NULL, lease_owner = NULL,"
+        " watermark = NULL, full_walk_due_at = now() WHERE organization_id = %s",
+        (organization_id,),
+    )
+    work.void(transaction, organization_id)
+    forgive(transaction, organization_id)
+
+
+_DELETE_BULK = "DELETE FROM backmarket.bulk_jobs WHERE organization_id = %s"
+
+# Also what is being stored at this moment has a row already.
+_HAS_OBJECTS = """
+SELECT EXISTS (SELECT FROM backmarket.labels WHERE organization_id = %(organization)s)
+    OR EXISTS (SELECT FROM backmarket.api_writes WHERE organization_id = %(organization)s AND object_key IS NOT NULL)
+"""
+
+# Both numbers begin with that of the transaction, which never comes back: so they grow even where a connection is
+# removed and made anew, and what ran for the removed one stays void.
+_INSERT_STATES = f"""
+INSERT INTO backmarket.sync_state (organization_id, resource, lease_number, next_due_at)
+SELECT %s, resource, pg_current_xact_id()::text::bigint, {DUE_IN_TURN} FROM backmarket.schedule ON CONFLICT DO NOTHING
+"""
+
+_UPSERT = """
+INSERT INTO backmarket.connections AS c
+    (organization_id, generation, api_key, account, environment, region, locale, base_url)
+VALUES (%(organization)s, pg_current_xact_id()::text::bigint, %(api_key)s, %(account)s, %(environment)s, %(region)s,
+    %(locale)s, %(base_url)s)
+ON CONFLICT (organization_id) DO UPDATE SET
+    api_key = excluded.api_key, account = excluded.account, environment = excluded.environment,
+    region = excluded.region, locale = excluded.locale, base_url = excluded.base_url,
+    enabled = %(enabled)s, updated_at = now(),
+    generation = c.generation + CASE WHEN %(renewed)s THEN 1 ELSE 0 END,
+    unauthorized_at = CASE WHEN %(renewed)s THEN NULL ELSE c.unauthorized_at END,
+    last_error_at = CASE WHEN %(renewed)s THEN NULL ELSE c.last_error_at END,
+    last_error_code = CASE WHEN %(renewed)s THEN NULL ELSE c.last_error_code END,
+    last_error = CASE WHEN %(renewed)s THEN NULL ELSE c.last_error END,
+    last_error_request_id = CASE WHEN %(renewed)s THEN NULL ELSE c.last_error_request_id END,
+    last_error_cf_ray = CASE WHEN %(renewed)s THEN NULL ELSE c.last_error_cf_ray END
+"""

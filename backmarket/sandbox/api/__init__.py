@@ -1,0 +1,1 @@
+"""The sandbox's answers: the API's paths, its limits and its faults, over what the world holds."""

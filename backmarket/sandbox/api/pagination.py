@@ -1,0 +1,84 @@
+"""Page arithmetic of the lists: `{count, next, previous, results}`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+
+from backmarket.sandbox.api.responses import Answer, Refused, refusal
+from backmarket.sandbox.settings import Assumptions
+
+if TYPE_CHECKING:
+    from backmarket.sandbox.api.calls import Call
+
+R = TypeVar("R")
+
+DEFAULT_SIZE: Final = 10
+MAXIMUM_SIZE: Final = 50
+"""Both from the parameter `PageSize` of the document."""
+
+_WRONG_COUNT = {"exact": 0, "low": -3, "high": 3}
+
+
+def whole_number(query: dict[str, str], name: str, default: int) -> int:
+    """A query parameter as a whole number of at least 1.
+
+    Raises:
+        Refused: 400, it is something else.
+    """
+    text = query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**9):
+        raise Refused(refusal(400, f"parameter {name} must be a whole number from 1", code="invalid-parameter"))
+    return int(text)
+
+
+def page_size(query: dict[str, str], assumptions: Assumptions) -> int:
+    """The size asked for; above the maximum it is refused, or clamped if so assumed."""
+    size = whole_number(query, "page-size", DEFAULT_SIZE)
+    if size <= MAXIMUM_SIZE:
+        return size
+    if assumptions.page_size_above_maximum == "clamped":
+        return MAXIMUM_SIZE
+    raise Refused(refusal(400, f"parameter page-size must be at most {MAXIMUM_SIZE}", code="invalid-parameter"))
+
+
+def page_of(
+    rows: Sequence[R], page: int, size: int, call: Call, path: str, *, body: Callable[[R], bytes] = attrgetter("body")
+) -> Answer:
+    """One page of a list.
+
+    Args:
+        rows: the whole list, filtered and sorted.
+        page: from 1.
+        size: rows on a page.
+        call: the request; `next` and `previous` keep its parameters.
+        path: the list's path.
+        body: the JSON of a row.
+    """
+    assumed = call.world.settings.assumptions
+    start = (page - 1) * size
+    if start >= len(rows) and page > 1 and assumed.past_the_end != "empty":
+        raise Refused(refusal(int(assumed.past_the_end), "Invalid page.", code="invalid-page"))
+    count = max(0, len(rows) + _WRONG_COUNT[assumed.count])
+    base = {"same_host": call.origin, "other_host": "https://bo.backmarket.example", "relative": ""}[assumed.next_url]
+
+    def link(number: int, *, there: bool) -> bytes:
+        if not there:
+            return b"null"
+        return msgspec.json.encode(f"{base}{path}?{urlencode({**call.query, 'page': number})}")
+
+    return Answer(
+        200,
+        b"".join((
+            b'{"count":', str(count).encode(),
+            b',"next":', link(page + 1, there=start + size < len(rows)),
+            b',"previous":', link(page - 1, there=page > 1),
+            b',"results":[', b",".join([body(row) for row in rows[start : start + size]]), b"]}",
+        )),
+    )  # fmt: skip

@@ -1,0 +1,122 @@
+"""Changes that sellers and customers make behind the client's back: at once, or in the middle of a walk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from backmarket.sandbox.world.stock import Stock, Where
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from backmarket.sandbox.world.sellers import Seller
+
+
+class Change(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What happens to a seller's rows. The parts happen in this order: remove, hide, modify, add.
+
+    Attributes:
+        seller: whose, by name.
+        resource: which rows.
+        remove: so many are gone as if they had never been (404 by id, too).
+        hide: so many orders reach state 8, which takes them off the list.
+        modify: so many go on in their life, or get `fields`.
+        add: so many new ones, at the newest or the oldest end (`anywhere` counts as newest).
+        where: which rows are taken; `anywhere` draws them from the seed.
+        ids: these very rows, for whichever of remove, hide, modify is 1 or more.
+        fields: members set on each modified row instead of its ordinary progress.
+        silent: `date_modification` of the modified and hidden orders stays.
+        after: not now, but once the seller has had so many more answers of `operation`.
+        operation: see `after`.
+    """
+
+    seller: str
+    resource: Literal["orders", "listings", "deliveries", "returns"] = "orders"
+    remove: int = 0
+    hide: int = 0
+    modify: int = 0
+    add: int = 0
+    where: Where = "anywhere"
+    ids: list[int | str] = []
+    fields: dict[str, Any] = {}
+    silent: bool = False
+    after: int | None = None
+    operation: str = "orders.list"
+
+
+class Changed(msgspec.Struct, kw_only=True):
+    """The ids of the rows that a change touched."""
+
+    removed: list[int | str] = []
+    hidden: list[int | str] = []
+    modified: list[int | str] = []
+    added: list[int | str] = []
+
+
+def apply(sellers: Mapping[str, Seller], change: Change, now: datetime) -> Changed:
+    """Make a change at once.
+
+    Args:
+        sellers: all of them, by name.
+        change: what changes, and whose.
+        now: by the world's clock.
+
+    Raises:
+        KeyError: there is no such seller.
+        ValueError: rows of this kind can't change so.
+    """
+    stock = sellers[change.seller].stocks[change.resource]
+    done = Changed()
+    for row in _chosen(stock, change, change.remove):
+        stock.remove(row)
+        done.removed.append(row.id)
+    for row in _chosen(stock, change, change.hide):
+        stock.hide(row, now, silent=change.silent)
+        done.hidden.append(row.id)
+    for row in _chosen(stock, change, change.modify):
+        stock.modify(row, now, change.fields, silent=change.silent)
+        done.modified.append(row.id)
+    done.added = [stock.add(now, change.where).id for _ in range(change.add)]
+    return done
+
+
+def _chosen(stock: Stock[Any], change: Change, wanted: int) -> list[Any]:
+    if wanted and change.ids:
+        return [row for row in map(stock.book.get, change.ids) if row is not None]
+    return stock.pick(wanted, change.where)
+
+
+class Schedule:
+    """Changes that wait for a number of answers."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Change, int]] = []
+
+    def add(self, change: Change) -> None:
+        """Let a change wait for its `after` answers, counted from now."""
+        self._waiting.append((change, change.after or 0))
+
+    def answered(self, seller: str, operation: str) -> list[Change]:
+        """Count one answer that is about to be sent; the changes that waited for it, which are due."""
+        if not self._waiting:
+            return []
+        due: list[Change] = []
+        still: list[tuple[Change, int]] = []
+        for change, left in self._waiting:
+            matches = change.seller == seller and change.operation == operation
+            if matches and left <= 1:
+                due.append(change)
+            else:
+                still.append((change, left - matches))
+        self._waiting = still
+        return due
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def clear(self) -> None:
+        """Forget the changes that still wait."""
+        self._waiting.clear()

@@ -1,0 +1,306 @@
+"""Orders as the sandbox keeps them: invented from a seed, changed by the API's writes or by a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from random import Random
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from backmarket.sandbox import times
+from backmarket.sandbox.settings import Assumptions
+from backmarket.sandbox.times import Pen
+from backmarket.sandbox.world import people
+from backmarket.sandbox.world.catalog import Item, money, short_money
+from backmarket.sandbox.world.stock import Progress, Stock, Where
+
+OrderBody = dict[str, Any]
+
+HIDDEN_STATES: Final = frozenset({0, 8})
+"""The list leaves these out (operation `get-ws-list-order`)."""
+
+ORDER_STATES: Final = frozenset({0, 10, 1, 3, 8, 9})
+"""The schema `OrderState`."""
+
+_LISTED_SHARES: Final = ((0.82, 9), (0.91, 3), (0.97, 1), (1.0, 10))
+_SHIPPERS: Final = ("Colissimo", "Chronopost", "DHL Express", "UPS", "Deutsche Post", "GLS", None)
+_PAYMENTS: Final = ("CARD", "CARD", "PAYPAL", "APPLE_PAY", "KLARNA", None)
+_LINE_STATES: Final[dict[int, tuple[int, ...]]] = {
+    0: (0,), 10: (8,), 1: (1, 1, 1, 9), 3: (2, 2, 2, 4), 8: (7,), 9: (3, 3, 3, 3, 3, 3, 4, 5, 6),
+}  # fmt: skip
+"""The order line states that go with each order state."""
+
+
+class OrderRow(NamedTuple):
+    """One order: what the list filters and sorts by, and the JSON that is sent."""
+
+    id: int
+    state: int
+    country_code: str
+    created: datetime
+    modified: datetime
+    lines: tuple[int, ...]
+    body: bytes
+
+    def decoded(self) -> OrderBody:
+        """The body as a dictionary of its own."""
+        body: OrderBody = msgspec.json.decode(self.body)
+        return body
+
+
+def row_of(body: OrderBody, created: datetime, modified: datetime) -> OrderRow:
+    """The row that sends this body."""
+    lines = tuple(line["id"] for line in body["orderlines"])
+    encoded = msgspec.json.encode(body)
+    return OrderRow(body["order_id"], body["state"], body["country_code"], created, modified, lines, encoded)
+
+
+class OrderFactory:
+    """Invents orders of one seller.
+
+    Args:
+        rng: everything but the ids is drawn from it.
+        items: the seller's catalogue.
+        market: the country code that two thirds of the customers belong to.
+        assumed: whether addresses carry an e-mail address, and what times without an offset mean.
+        line_ids: where order line ids come from, unique across sellers.
+    """
+
+    def __init__(
+        self, rng: Random, items: Sequence[Item], market: str, *, assumed: Assumptions, line_ids: Callable[[], int]
+    ) -> None:
+        self._rng = rng
+        self._items = items
+        self._market = market
+        self._email = assumed.address_email == "present"
+        self._pen = Pen(rng, assumed.naive_zone)
+        self._line_ids = line_ids
+        self._addresses = count(1)
+
+    def _one(self, values: Sequence[Any]) -> Any:
+        return values[int(self._rng.random() * len(values))]
+
+    def listed_state(self) -> int:
+        """A state that the list shows, most of them processed."""
+        chance = self._rng.random()
+        return next(state for share, state in _LISTED_SHARES if chance < share)
+
+    def order(self, order_id: int, created: datetime, modified: datetime, state: int) -> OrderRow:
+        """A new order.
+
+        Args:
+            order_id: its id.
+            created: when it was made, in UTC.
+            modified: when it last changed, not before `created`.
+            state: its order state; the lines' states follow from it.
+        """
+        rng, pen = self._rng, self._pen
+        country_code = self._market if rng.random() < 0.66 else self._one(people.COUNTRY_CODES)
+        market = people.MARKETS[country_code]
+        lines = [self._line(created, state, market.currency) for _ in range(1 + int(rng.random() * 3))]
+        price = sum(line[1] for line in lines)
+        shipping_cents = self._one((0, 0, 0, 599))
+        shipped = state == 9
+        ship_date = created + (modified - created) * rng.random() if shipped else None
+        place = people.address(next(self._addresses), country_code, rng, email=self._email)
+        body: OrderBody = {
+            "order_id": order_id,
+            "shipping_address": place,
+            "billing_address": place if rng.random() < 0.8 else self._other_address(country_code),
+            "tracking_number": f"BM{order_id}{country_code[-2:].upper()}" if shipped else None,
+            "tracking_url": f"https://carrier.example/track/BM{order_id}" if shipped and rng.random() < 0.8 else None,
+            "shipper_display": self._one(_SHIPPERS),
+            "is_backship": rng.random() < 0.3,
+            "date_creation": pen.any(created),
+            "date_modification": pen.any(modified),
+            "date_shipping": pen.any(ship_date) if ship_date else None,
+            "date_payment": None if state in {0, 8, 10} else pen.write(created, "milli"),
+            "state": state,
+            "orderlines": [line[0] for line in lines],
+            "price": money(price),
+            "shipping_price": money(shipping_cents),
+            "currency": market.currency,
+            "country_code": country_code,
+            "paypal_reference": None,
+            "installment_payment": rng.random() < 0.1,
+            "payment_method": self._one(_PAYMENTS),
+            "sales_taxes": short_money(price // 6),
+        }
+        self._leave_some_out(body, created)
+        return row_of(body, created, modified)
+
+    def _leave_some_out(self, body: OrderBody, created: datetime) -> None:
+        chance = self._rng.random()
+        if chance < 0.5:
+            body["delivery_note"] = f"https://notes.example/delivery_note/{body['order_id']}.pdf"
+        if body["state"] in {1, 3}:
+            body["expected_dispatch_date"] = self._pen.write(created + timedelta(days=2), "naive")
+        if chance > 0.9:
+            del body["paypal_reference"], body["installment_payment"]
+        if chance > 0.97:
+            body["billing_address"] = None
+            del body["sales_taxes"], body["is_backship"]
+
+    def _other_address(self, country_code: str) -> dict[str, Any]:
+        return people.address(next(self._addresses), country_code, self._rng, email=self._email)
+
+    def _line(self, created: datetime, order_state: int, currency: str) -> tuple[dict[str, Any], int]:
+        """One order line and what it costs, in cents."""
+        rng, pen = self._rng, self._pen
+        chance = rng.random()
+        item: Item = self._one(self._items)
+        quantity = 1 if chance < 0.93 else 2
+        state = self._one(_LINE_STATES.get(order_state, (1,)))
+        line = {
+            "id": self._line_ids(),
+            "date_creation": pen.any(created),
+            "state": state,
+            "price": short_money(item.cents),
+            "shipping_price": "0.00",
+            "shipping_delay": 48 if chance < 0.9 else None,
+            "currency": currency,
+            "return_reason": self._one((21, 23, 25)) if state == 6 else 0 if state in {4, 5} else None,
+            "return_message": "Sorry, it broke." if state == 6 else "",
+            "listing": item.sku,
+            "listing_id": item.listing_id,
+            "orderline_fee": short_money(item.cents // 10),
+            "product": item.title,
+            "quantity": quantity,
+            "brand": item.brand,
+            "product_id": item.product_id,
+            "backcare": chance > 0.85,
+            "backcare_price": 500 if chance > 0.85 else None,
+            "sales_taxes": short_money(item.cents // 6),
+            "imei": f"35{item.listing_id % 10**4:04d}{int(chance * 10**9):09d}"
+            if state == 3 and chance < 0.4
+            else None,
+            "condition": item.condition,
+        }
+        if chance < 0.5:
+            line["serial_number"] = ""
+        return line, item.cents * quantity
+
+
+class OrderStock(Stock[OrderRow]):
+    """The orders of one seller.
+
+    Args:
+        factory: invents them.
+        order_ids: where their ids come from, unique across sellers.
+        rng: orders are picked and dated by it.
+    """
+
+    name = "orders"
+
+    def __init__(self, factory: OrderFactory, order_ids: Callable[[], int], rng: Random) -> None:
+        super().__init__(rng)
+        self._factory = factory
+        self._order_ids = order_ids
+        self._order_of_line: dict[int, int] = {}
+
+    def fill(self, listed: int, hidden: int, earliest: datetime, latest: datetime) -> None:
+        """Invent a history: ids rise with creation, every change lies before `latest`.
+
+        Args:
+            listed: orders that the list shows.
+            hidden: orders beside them, half in state 0, half in state 8.
+            earliest: no order is older, in UTC.
+            latest: nothing happens after it, in UTC.
+        """
+        span = (latest - earliest).total_seconds()
+        states = [None] * listed + [(0, 8)[number % 2] for number in range(hidden)]
+        self.rng.shuffle(states)
+        moments = sorted(self.rng.random() * span for _ in states)
+        self._put(
+            [
+                self._past_order(earliest + timedelta(seconds=moment), latest, state)
+                for moment, state in zip(moments, states, strict=True)
+            ]
+        )
+
+    def _past_order(self, created: datetime, latest: datetime, state: int | None) -> OrderRow:
+        most = min((latest - created).total_seconds(), 20 * 86400.0)
+        modified = created + timedelta(seconds=most * self.rng.random() ** 2)
+        return self._invent(created, modified, state)
+
+    def _invent(self, created: datetime, modified: datetime, state: int | None) -> OrderRow:
+        drawn = self._factory.listed_state() if state is None else state
+        return self._factory.order(self._order_ids(), created, modified, drawn)
+
+    def _put(self, rows: Iterable[OrderRow]) -> None:
+        rows = list(rows)
+        self.book.put(rows)
+        self._order_of_line.update((line, row.id) for row in rows for line in row.lines)
+
+    def of_line(self, line_id: int) -> OrderRow | None:
+        """The order that has this line."""
+        return self.book.get(self._order_of_line.get(line_id))
+
+    def shown(self) -> list[OrderRow]:
+        """The orders that the list shows, oldest first."""
+        return self.book.listed("shown", order=_by_creation, where=lambda row: row.state not in HIDDEN_STATES)
+
+    def add(self, now: datetime, where: Where) -> OrderRow:
+        """A new order, made now or, at the oldest end, before all others; modified now either way."""
+        shown = self.shown()
+        created = shown[0].created - timedelta(minutes=1) if where == "oldest" and shown else now
+        row = self._invent(created, now, None)
+        self._put([row])
+        return row
+
+    def edit(self, row: OrderRow, now: datetime, progress: Progress, *, silent: bool = False) -> OrderRow:
+        """Change one order; its `date_modification` moves to now, or stays what `progress` leaves if `silent`."""
+        body = row.decoded()
+        progress(body)
+        if silent:
+            modified = times.parse_time(body["date_modification"], naive_zone=UTC)
+        else:
+            modified = max(now, row.modified + timedelta(microseconds=1))
+            body["date_modification"] = times.write_time(modified, "micro")
+        changed = row_of(body, row.created, modified)
+        self._put([changed])
+        return changed
+
+    def modify(self, row: OrderRow, now: datetime, fields: dict[str, Any], *, silent: bool) -> None:
+        """Let an order go on, or set some of its members."""
+        number = self.new_number()
+        self.edit(row, now, lambda body: body.update(fields) if fields else advance(body, number), silent=silent)
+
+    def hide(self, row: OrderRow, now: datetime, *, silent: bool) -> None:
+        """Let the payment fail: state 8, which the list leaves out."""
+        self.edit(row, now, unpaid, silent=silent)
+
+
+def _by_creation(row: OrderRow) -> tuple[datetime, int]:
+    return row.created, row.id
+
+
+def advance(body: OrderBody, number: int) -> None:
+    """Change an order as its life would: paid, then accepted, then shipped, then its tracking corrected.
+
+    Args:
+        body: changed in place; `date_modification` is the caller's to move.
+        number: makes the new value differ from every earlier one.
+    """
+    state = body["state"]
+    following = {10: (1, 1), 1: (3, 2), 3: (9, 3)}.get(state)
+    if following is None:
+        body["tracking_url"] = f"https://carrier.example/track/{body['order_id']}/{number}"
+        return
+    body["state"], line_state = following
+    for line in body["orderlines"]:
+        if line["state"] not in {4, 5, 6}:
+            line["state"] = line_state
+    if body["state"] == 9:
+        body["tracking_number"] = f"BM{body['order_id']}N{number}"
+        body["shipper_display"] = "Chronopost"
+
+
+def unpaid(body: OrderBody) -> None:
+    """Let the payment of an order fail: state 8, its lines 7."""
+    body["state"] = 8
+    for line in body["orderlines"]:
+        line["state"] = 7

@@ -1,0 +1,142 @@
+"""The seller accounts of the sandbox, and how one is ordered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, tzinfo
+from typing import Any
+
+import msgspec
+
+from backmarket.sandbox.settings import Assumptions
+from backmarket.sandbox.times import Pen
+from backmarket.sandbox.world import catalog
+from backmarket.sandbox.world.bulk_tasks import SkuLedger, TaskList
+from backmarket.sandbox.world.listing_stock import ListingStock
+from backmarket.sandbox.world.order_stock import OrderFactory, OrderStock
+from backmarket.sandbox.world.seeded_random import dice
+from backmarket.sandbox.world.shipment_stock import Kind, ShipmentStock
+from backmarket.sandbox.world.stock import Ids, Stock
+
+
+class SellerSpec(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What a seller account is made of.
+
+    Attributes:
+        name: how everything but the API itself calls the seller.
+        token: what the seller's requests carry after `Authorization: Basic `.
+        orders: orders that the list shows.
+        hidden: orders beside them in states 0 and 8, which only their id finds.
+        listings: offers in the catalogue.
+        deliveries: BackShip deliveries.
+        returns: BackShip returns.
+        backship: false: deliveries and returns answer 403, as for an account without a subscription.
+        market: the country code of most customers, and the market whose prices the truth shows.
+        created_between: when the orders were made; half a year before the world's start if not given.
+    """
+
+    name: str
+    token: str
+    orders: int = 300
+    hidden: int = 0
+    listings: int = 40
+    deliveries: int = 20
+    returns: int = 5
+    backship: bool = True
+    market: str = "fr-fr"
+    created_between: tuple[datetime, datetime] | None = None
+
+
+class Numbering:
+    """The ids of one world: unique across its sellers, as the API's are."""
+
+    def __init__(self, seed: int) -> None:
+        self.orders = Ids(1_000_000, dice(seed, "order ids"), gap=7)
+        self.lines = Ids(2_000_000, dice(seed, "line ids"), gap=3)
+        self.shipments = Ids(3_000_000, dice(seed, "shipment ids"), gap=5)
+        self.tasks = Ids(1_011_000, dice(seed, "task ids"), gap=9)
+        self._catalogues = 0
+
+    def catalogue(self) -> int:
+        """The first integer id of a seller's listings."""
+        self._catalogues += 1
+        return self._catalogues * 1_000_000
+
+
+class Seller:
+    """One account: its credentials and everything that belongs to it.
+
+    Args:
+        spec: how much of everything.
+        seed: what it is invented from, together with the seller's name.
+        between: when orders were made and changed.
+        numbering: where ids come from.
+        assumed: what is invented follows these assumptions.
+    """
+
+    def __init__(
+        self,
+        spec: SellerSpec,
+        seed: int,
+        between: tuple[datetime, datetime],
+        numbering: Numbering,
+        assumed: Assumptions,
+    ) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.token = spec.token
+        self.revoked = False
+        self.backship = spec.backship
+        base, rng = numbering.catalogue(), dice(seed, spec.name, "catalogue")
+        items = [catalog.item(index, base, rng) for index in range(max(spec.listings, 20))]
+        order_rng = dice(seed, spec.name, "orders")
+        factory = OrderFactory(order_rng, items, spec.market, assumed=assumed, line_ids=numbering.lines)
+        self.orders = OrderStock(factory, numbering.orders, order_rng)
+        self.orders.fill(spec.orders, spec.hidden, *between)
+        self.listings = ListingStock(spec.market, items, spec.listings, dice(seed, spec.name, "listings"), base)
+        self.deliveries = self._shipments("deliveries", seed, numbering, between[1], assumed.naive_zone)
+        self.returns = self._shipments("returns", seed, numbering, between[1], assumed.naive_zone)
+        self.stocks: dict[str, Stock[Any]] = {
+            stock.name: stock for stock in (self.orders, self.listings, self.deliveries, self.returns)
+        }
+        self.invoices: list[dict[str, Any]] = []
+        self.writes: list[dict[str, Any]] = []
+        self.tasks = TaskList(numbering.tasks)
+        self.sku_ledger = SkuLedger()
+
+    def _shipments(self, kind: Kind, seed: int, numbering: Numbering, latest: datetime, zone: tzinfo) -> ShipmentStock:
+        rng = dice(seed, self.name, kind)
+        stock = ShipmentStock(kind, numbering.shipments, rng, Pen(rng, zone), self.orders.shown)
+        stock.fill(getattr(self.spec, kind), latest)
+        return stock
+
+    def shipments(self, kind: Kind) -> ShipmentStock:
+        """The deliveries or the returns."""
+        return self.deliveries if kind == "deliveries" else self.returns
+
+    def applied(self, operation: str, object_id: object, fields: Mapping[str, Any]) -> None:
+        """Note a write that took place, so that one that took place twice is seen.
+
+        Args:
+            operation: such as `orders.update`.
+            object_id: what was changed.
+            fields: what was sent.
+        """
+        self.writes.append({"operation": operation, "object": str(object_id), "fields": fields})
+
+    def truth(self, resource: str, now: datetime) -> Iterator[bytes]:
+        """Every row of a resource as a faultless client would know it, or what was written that can't be read.
+
+        Args:
+            resource: orders, listings, deliveries, returns, invoices, or writes.
+            now: tasks that are due by then are done first.
+
+        Raises:
+            KeyError: there is no such resource.
+        """
+        self.tasks.settle(now)
+        if resource == "invoices":
+            return (msgspec.json.encode(invoice) for invoice in self.invoices)
+        if resource == "writes":
+            return (msgspec.json.encode(write) for write in self.writes)
+        return self.stocks[resource].truth()

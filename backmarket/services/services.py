@@ -1,0 +1,157 @@
+"""What one process works with: opened at its first use, and closed together.
+
+Safe to share between threads: each thing is opened once. A forked child opens its own: a connection that parent and
+child both write to serves neither.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from weakref import WeakSet
+
+from backmarket.client import Downloads, Transport
+from backmarket.database import Database
+from backmarket.database.encryption import Vault
+from backmarket.limits import Limiter, shared_limiter
+from backmarket.producer import Producer
+from backmarket.services.admission import Walkers
+from backmarket.services.circuit_breaker import Outage
+from backmarket.services.request_threads import Seats
+from backmarket.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from backmarket.bucket import Bucket
+
+T = TypeVar("T")
+
+
+class _opened(cached_property[T]):  # noqa: N801 - a decorator
+    """A `cached_property` that two threads do not make twice; since Python 3.12 the original would be."""
+
+    def __get__(self, services: Services | None, owner: type[Any] | None = None) -> T:  # type: ignore[override]
+        if services is None:
+            return cast(T, self)
+        with services._lock:
+            return super().__get__(services, owner)
+
+
+class Services:
+    """The database, the limiter, the client and the producer of one process.
+
+    Args:
+        settings: say where they are.
+        patience: seconds to wait for a connection to PostgreSQL.
+    """
+
+    def __init__(self, settings: Settings, *, patience: float = 10.0) -> None:
+        self.settings = settings
+        self._patience = patience
+        self._begin()
+        _all.add(self)
+
+    @_opened
+    def database(self) -> Database:
+        """PostgreSQL."""
+        url, size = self.settings.need("database_url"), self.settings.database_pool_size
+        return Database(url, size=size, timeout=self._patience)
+
+    @_opened
+    def vault(self) -> Vault:
+        """Decrypts API keys."""
+        return Vault.from_settings(self.settings)
+
+    @_opened
+    def limiter(self) -> Limiter:
+        """The limiter that all processes share."""
+        return shared_limiter(self.settings)
+
+    @_opened
+    def transport(self) -> Transport:
+        """Sends to Back Market."""
+        return Transport(
+            user_agent=self.settings.need("user_agent"),
+            connect_timeout=self.settings.connect_timeout,
+            deadline=self.settings.request_deadline,
+        )
+
+    @_opened
+    def downloads(self) -> Downloads:
+        """Fetches files."""
+        return Downloads(
+            user_agent=self.settings.need("user_agent"),
+            connect_timeout=self.settings.connect_timeout,
+            deadline=self.settings.request_deadline,
+        )
+
+    @_opened
+    def bucket(self) -> Bucket:
+        """The bucket for labels and files."""
+        from backmarket.bucket import Bucket  # here: 0.2 s that only some processes need
+
+        return Bucket(self.settings)
+
+    @_opened
+    def producer(self) -> Producer:
+        """Sends messages."""
+        return Producer(self.settings.broker)
+
+    @_opened
+    def seats(self) -> Seats:
+        """Threads that fetch pages, for all syncs of this process together."""
+        return Seats(self.settings.fetch_threads)
+
+    def close(self) -> None:
+        """Close what was opened; the next use opens it again."""
+        with self._lock:
+            opened = [self.__dict__.pop(name) for name in _CLOSED if name in self.__dict__]
+        for each in opened:
+            each.close()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self.stopping = threading.Event()
+        """Set when the process was asked to end: turns hand on what they have."""
+        self.walkers = Walkers(self.settings.walking_turns)
+        """The turns that walk through pages."""
+        self.bucket_outage = Outage()
+        """Whether the S3 server was away when labels were put there last."""
+
+    def _begin_after_fork(self) -> None:
+        """What is open is the parent's: neither used nor closed, nor given to the garbage collector, which closes."""
+        _of_the_parent.extend(self.__dict__.pop(name) for name in (*_CLOSED, "limiter") if name in self.__dict__)
+        self._begin()
+
+
+_CLOSED = ("seats", "transport", "downloads", "bucket", "producer", "database")
+"""What holds connections or threads, in the order in which it is closed."""
+
+_all: WeakSet[Services] = WeakSet()
+_of_the_parent: list[Any] = []
+_current: Services | None = None
+_lock = threading.Lock()
+
+
+def current() -> Services:
+    """The services of this process, from its environment; made once.
+
+    Raises:
+        SettingsError: a setting can't be used.
+    """
+    global _current  # noqa: PLW0603 - one for each process is the point
+    with _lock:
+        if _current is None:
+            _current = Services(load_settings())
+        return _current
+
+
+def _begin_after_fork() -> None:
+    global _lock  # noqa: PLW0603 - a thread that is not here may have held it
+    _lock = threading.Lock()
+    for services in list(_all):
+        services._begin_after_fork()
+
+
+os.register_at_fork(after_in_child=_begin_after_fork)

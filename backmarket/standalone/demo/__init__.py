@@ -1,0 +1,177 @@
+"""`backmarket demo`: the whole main job once, on a stack and a sandbox that are made for it and go with it."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from contextlib import ExitStack
+
+from backmarket.database.encryption import Vault
+from backmarket.errors import BackMarketError
+from backmarket.facade import BackMarket
+from backmarket.sandbox.server import SandboxServer
+from backmarket.services import Services
+from backmarket.settings import ENV_PREFIX
+from backmarket.standalone.demo import checks
+from backmarket.standalone.demo.checks import DemoFailed, Shops
+from backmarket.standalone.demo.screen import Screen
+from backmarket.standalone.demo.sellers import DEAD, FAULTS, SELLERS, SHIPS_ALONE
+from backmarket.standalone.embedded import Stack
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.up.interrupts import Interrupted, interruptible
+from backmarket.standalone.up.supervisor import Ward, members_of, servers_of
+from backmarket.standalone.up.surroundings import settings_of
+
+PATIENCE = 60.0
+"""Seconds until the first syncs must be done; they take 2 to 5."""
+GRACE = 1.0
+"""Seconds from what a death causes until the system tells us of it."""
+SELDOM = 30 * 86400.0
+"""Seconds between two syncs; the demo itself says when a second one is wanted."""
+
+
+def run_demo() -> int:
+    """Connect sellers, let workers sync them, check all of it, and say what happened.
+
+    Leaves no process and no file, however it ends.
+
+    Returns:
+        The exit code: 0 when everything was as it should be, 1 when it was not, 128 and the signal when it was
+        told to end (130 for Ctrl-C).
+    """
+    screen = Screen()
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what went wrong is said once, by us
+    try:
+        with interruptible(), ExitStack() as ending:
+            _Demo(screen, ending).run()
+    except Interrupted as interruption:
+        screen.failed("Stopped.")
+        return 128 + interruption.number
+    except BackMarketError as error:
+        screen.failed(f"The demo failed. {error}")
+        return 1
+    except Exception as error:  # noqa: BLE001 - a fault of ours: where it is, and a sentence all the same
+        screen.crashed(f"The demo failed at a fault of ours: {type(error).__name__}.")
+        return 1
+    screen.say("Everything was stopped and removed.")
+    return 0
+
+
+class _Demo:
+    def __init__(self, screen: Screen, ending: ExitStack) -> None:
+        self.screen = screen
+        self.ending = ending
+        self.wards: list[Ward] = []
+
+    def run(self) -> None:
+        """The whole job.
+
+        Raises:
+            BackMarketError: something is not as it should be.
+        """
+        try:
+            self._steps()
+        except Exception:  # any: it is raised again
+            self._look(GRACE)  # what died is the reason of whatever failed after it
+            raise
+        self._look()
+
+    def _steps(self) -> None:
+        screen = self.screen
+        screen.say("Everything starts empty, in a temporary directory, and is removed in the end.\n")
+        with screen.step("PostgreSQL, Valkey and an S3 server run"):
+            stack = self.ending.enter_context(Stack())
+            self.wards = servers_of(stack)
+        with screen.step(f"A sandbox stands for Back Market: {len(SELLERS)} sellers, slow, 2% of its answers faulty"):
+            sandbox = self._sandbox()
+        with screen.step(f"The tables are made, the sellers connected, {DEAD} among them, whose token was revoked"):
+            shops = self._connect(stack, sandbox)
+        with screen.step("Beat, a dispatcher, a sync worker and one for labels run"):
+            self._start_workers(stack, sandbox)
+        with screen.step("Every seller was found due and synced", spinner=False):
+            self._wait_for_the_first_syncs(shops)
+        table = checks.first_syncs(shops)
+        for sentence, check in (
+            (
+                "Every order, line, listing and shipment is stored as the sandbox has it",
+                checks.equal_to_the_truth,
+            ),
+            (f"{SHIPS_ALONE} ships by itself: no deliveries and returns there, all else is well", checks.no_backship),
+            (
+                f"All {checks.labels_given(shops)} shipping labels are in the bucket, each as the sandbox has it",
+                checks.labels_stored,
+            ),
+            (f"{DEAD} is unauthorized, was soon asked no more, and everybody else went on", checks.dead_token_is_told),
+            ("Synced again: one request each, and nothing was written", checks.quiet_sync),
+            ("5 orders changed: exactly those 5 arrived, with 5 events", checks.five_changes),
+            ("3 listings were taken away: those 3 are marked as gone", checks.three_listings_gone),
+            (
+                f"A file with a bad line is refused, and the line named; put right, its {checks.BULK_LINES} lines are"
+                " done, each once",
+                checks.bulk_files,
+            ),
+            ("No rate limit was exceeded: at most 200 requests in any 10 s", checks.limit_kept),
+        ):
+            with screen.step(sentence):
+                check(shops)
+        screen.table(table)
+
+    def _sandbox(self) -> SandboxServer:
+        try:
+            server = self.ending.enter_context(SandboxServer(SELLERS, latency=0.1, jitter=0.1))
+        except RuntimeError as error:
+            raise DemoFailed(f"{error}.") from None
+        for kind, share in FAULTS.items():
+            server.control.add_fault(kind, probability=share, status=502)
+        server.control.add_fault("status", status=502, seller=SELLERS[0].name, page=3, count=1)  # one for certain
+        server.control.patch_seller(DEAD, revoked=True)
+        return server
+
+    def _connect(self, stack: Stack, sandbox: SandboxServer) -> Shops:
+        self.environment = stack.environment() | {
+            f"{ENV_PREFIX}SECRET_KEYS": Vault.generate(),
+            f"{ENV_PREFIX}LIMITER_KEY": secrets.token_hex(24),
+            f"{ENV_PREFIX}USER_AGENT": "BM-Example-Demo;contact@company.example",
+            f"{ENV_PREFIX}ALLOWED_BASE_URLS": sandbox.url,
+            f"{ENV_PREFIX}BULK_POLL_FIRST": "0.5",  # the sandbox needs a second for a file
+        }
+        settings = settings_of(self.environment)
+        services = Services(settings)
+        self.ending.callback(services.close)
+        market = self.ending.enter_context(BackMarket(settings))
+        market.apply_schema()
+        for resource, entry in market.get_schedule().items():
+            market.update_schedule(resource, interval=SELDOM, full_interval=entry.full_interval and SELDOM)
+        services.limiter.assume_idle()  # nobody has asked this sandbox anything yet
+        for seller in SELLERS:
+            market.upsert_connection(seller.name, seller.token, base_url=sandbox.url)
+        return Shops(market, services.database, sandbox.control)
+
+    def _start_workers(self, stack: Stack, sandbox: SandboxServer) -> None:
+        fleet = self.ending.enter_context(Fleet(self.environment, directory=stack.directory / "logs"))
+        fleet.wait_ready()
+        self.wards += members_of(fleet)
+        self.wards.append(Ward("sandbox", lambda: checks.answers(sandbox.control), lambda: "The sandbox died.", str))
+
+    def _wait_for_the_first_syncs(self, shops: Shops) -> None:
+        totals = {seller.name: checks.rows_of(seller) for seller in SELLERS if seller.name != DEAD}
+        until = time.monotonic() + PATIENCE
+        with self.screen.progress(totals) as show:
+            while not shops.all_settled():
+                self._look()
+                if time.monotonic() > until:
+                    raise DemoFailed(f"Not every seller was synced within {PATIENCE:g} s.")
+                show(shops.stored())
+                time.sleep(0.1)
+            show(shops.stored())
+
+    def _look(self, seconds: float = 0.0) -> None:
+        until = time.monotonic() + seconds
+        while True:
+            for ward in self.wards:
+                if not ward.alive():
+                    raise DemoFailed(ward.last_words())
+            if time.monotonic() >= until:
+                return
+            time.sleep(0.05)

@@ -1,0 +1,32 @@
+"""The sellers of the demo and what goes wrong with them."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+
+from backmarket.sandbox.world.fault_rules import FaultKind
+from backmarket.sandbox.world.sellers import SellerSpec
+
+DEAD: Final = "closed-shop"
+"""Its token was revoked."""
+
+SHIPS_ALONE: Final = "madrid-tablets"
+"""It has no BackShip subscription: no deliveries and no returns."""
+
+SELLERS: Final = tuple(
+    SellerSpec(
+        name=name, token=secrets.token_urlsafe(24), orders=orders, listings=listings, deliveries=90, returns=30,
+        backship=name != SHIPS_ALONE, market=market,
+    )
+    for name, orders, listings, market in (
+        ("paris-refurb", 1200, 400, "fr-fr"),
+        ("berlin-phones", 300, 120, "de-de"),
+        (SHIPS_ALONE, 300, 60, "es-es"),
+        (DEAD, 100, 40, "fr-fr"),
+    )
+)  # fmt: skip
+"""Together some 80 requests: far from the limit, so that the demo is short."""
+
+FAULTS: Final[dict[FaultKind, float]] = {"status": 0.005, "reset": 0.005, "cut": 0.005, "garbage": 0.005}
+"""Kinds and shares: 502, a reset connection, half an answer, HTML where JSON should be."""

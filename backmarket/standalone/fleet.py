@@ -1,0 +1,400 @@
+"""Workers, beat and Flower as real processes of a checkout: started together, watched, and gone together.
+
+They share one process group, which is none of the terminal's, with a watcher: when the owner is gone, however it
+ended, the watcher reads the end of its standard input and kills the group, itself included.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from backmarket.errors import UsageError
+from backmarket.messages import DISPATCH, QUEUES, SYNC_TASKS, WORK_TASKS
+from backmarket.settings import ENV_PREFIX
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+READY_FILE = f"{ENV_PREFIX}READY_FILE"
+"""Names the file that a worker or beat makes once it works; see `workers.lifecycle`."""
+READY_SECONDS = 60.0
+STOP_SECONDS = 30.0
+"""How long a warm shutdown may take; a turn hands on within a request's deadline, mostly within a second."""
+LOG_TAIL_BYTES = 2000
+
+_ENDING = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
+_OTHERS_SETTINGS = (ENV_PREFIX, "CELERY_", "FLOWER_")
+_OTHERS_NAMES = frozenset({"APP", "BROKER_URL", "CONFIG_MODULE", "LOADER", "REMAP_SIGTERM", "RESULT_BACKEND"})
+"""What Celery and Flower would take from the environment behind our back."""
+_ALONE = ("--without-gossip", "--without-mingle")
+"""Workers learn nothing from each other, and asking takes a second at the start."""
+_WATCH = """
+import os, signal, sys
+for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
+    signal.signal(number, signal.SIG_IGN)
+sys.stdin.buffer.read()
+os.killpg(0, signal.SIGKILL)
+"""
+
+
+class FleetError(UsageError):
+    """A process of ours did not start, or died; the text says which, with the end of its log."""
+
+    code = "fleet"
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """One worker process.
+
+    Attributes:
+        name: Celery's node name, before the `@`; names its log, too.
+        queues: which it takes messages from.
+        concurrency: tasks at a time (threads).
+    """
+
+    name: str
+    queues: tuple[str, ...]
+    concurrency: int = 16
+
+
+POOLS = (
+    Pool("dispatch", (QUEUES[DISPATCH],), 1),
+    Pool("sync", tuple(sorted({QUEUES[task] for task in SYNC_TASKS.values()}))),
+    Pool("work", tuple(sorted(QUEUES[task] for task in WORK_TASKS.values()))),
+)
+"""What one machine needs: dispatching waits behind no sync. A deployment has a pool for each kind of work."""
+
+
+@dataclass
+class _Member:
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+    marker: Path
+    flower_port: int | None = None
+    process: subprocess.Popen[bytes] | None = None
+    log_start: int = 0
+    let_go: bool = field(default=False)
+    """It was told to end."""
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def ready(self) -> bool:
+        if self.flower_port is None:
+            return self.marker.exists()
+        return _answers(self.flower_port, self.environment.get("FLOWER_URL_PREFIX", ""))
+
+    def tail(self) -> str:
+        with suppress(OSError), self.log.open("rb") as log:
+            log.seek(max(self.log_start, self.log.stat().st_size - LOG_TAIL_BYTES))
+            return log.read().decode(errors="replace").strip()
+        return ""
+
+
+class Fleet:
+    """Worker, beat and Flower processes, for as long as the `with` block and never longer than this process.
+
+    Args:
+        environment: the `BACKMARKET_*` settings of the processes, and `FLOWER_BASIC_AUTH` (`user:password`) and
+            other `FLOWER_*` options for Flower; this process's own are not handed on.
+        directory: where logs are written, one file a process; made if it is not there.
+        workers: which worker processes.
+        beat: with beat.
+        flower_port: the loopback port of Flower; None: without it. Workers send events with it only.
+
+    Raises:
+        UsageError: this is no checkout.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        *,
+        directory: Path,
+        workers: Iterable[Pool] = POOLS,
+        beat: bool = True,
+        flower_port: int | None = None,
+    ) -> None:
+        if not (CHECKOUT / "workers" / "app.py").is_file():
+            raise UsageError(
+                "Workers run from a checkout or from the image: the installed package alone does not have them."
+            )
+        self._environment = inherited() | dict(environment)
+        self._directory = directory.absolute()
+        self._pools = tuple(workers)
+        self._beat = beat
+        self._flower_port = flower_port
+        self._members: dict[str, _Member] = {}
+        self._watcher: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Fleet:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes that run, by name: the workers', `beat` and `flower`."""
+        return {name: one.process.pid for name, one in self._members.items() if one.process and one.running}
+
+    @property
+    def died(self) -> list[str]:
+        """The processes that ended without having been told to."""
+        return [name for name, one in self._members.items() if not one.running and not one.let_go]
+
+    def start(self) -> None:
+        """Start everything, without waiting for it; see `wait_ready`.
+
+        Raises:
+            FleetError: a process can't be started.
+        """
+        try:
+            for pool in self._pools:
+                self.start_worker(pool.queues, pool.name, pool.concurrency)
+            if self._beat:
+                self.start_beat()
+            if self._flower_port is not None:
+                self._start_flower(self._flower_port)
+        except BaseException:  # Ctrl-C too: whatever was started is stopped
+            self.stop(0.0)
+            raise
+
+    def start_worker(
+        self,
+        queues: Iterable[str],
+        name: str,
+        concurrency: int = 16,
+        *,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start one more worker.
+
+        Args:
+            queues: which it takes messages from.
+            name: Celery's node name, before the `@`.
+            concurrency: tasks at a time.
+            environment: settings of this worker alone.
+        """
+        arguments = ["worker", *_ALONE, "-Q", ",".join(queues), "-n", f"{name}@%h", "-c", str(concurrency)]
+        if self._flower_port is not None:
+            arguments.append("-E")  # Flower would turn events on, too, but only after 5 s
+        self._add(name, arguments, environment=environment)
+
+    def start_beat(self, name: str = "beat", *, environment: Mapping[str, str] | None = None) -> None:
+        """Start beat; a second one, under another name, does no harm.
+
+        Args:
+            name: of the process.
+            environment: settings of this beat alone.
+        """
+        self._add(name, ["beat"], environment=environment)
+
+    def restart(self, name: str) -> None:
+        """Start a process again that has ended; its log goes on."""
+        member = self._members[name]
+        if not member.running:
+            self._launch(member)
+
+    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to one process; SIGKILL also waits until it is gone.
+
+        Args:
+            name: which.
+            number: the signal; a process that was told to end is not reported as dead.
+        """
+        member = self._members[name]
+        if member.process is None:
+            return
+        member.let_go = member.let_go or number in _ENDING
+        member.process.send_signal(number)
+        if number == signal.SIGKILL:
+            member.process.wait()
+
+    def wait_exit(self, name: str, timeout: float = STOP_SECONDS) -> int:
+        """Wait for the end of a process that was told to end.
+
+        Args:
+            name: which.
+            timeout: seconds.
+
+        Returns:
+            Its exit code; negative: the signal that ended it.
+
+        Raises:
+            FleetError: it still runs.
+        """
+        member = self._members[name]
+        if member.process is None:
+            return 0
+        try:
+            return member.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise FleetError(f"{name} still runs after {timeout:g} s. {self._log_of(name)}") from None
+
+    def wait_ready(self, timeout: float = READY_SECONDS) -> None:
+        """Wait until every worker takes messages, beat ticks and Flower answers.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            FleetError: one died, or is not ready in time.
+        """
+        deadline = time.monotonic() + timeout
+        while waiting := [name for name, one in self._members.items() if not one.let_go and not one.ready()]:
+            self.check()
+            if time.monotonic() > deadline:
+                raise FleetError(f"{waiting[0]} is not ready after {timeout:g} s. {self._log_of(waiting[0])}")
+            time.sleep(0.02)
+        self.check()
+
+    def check(self) -> None:
+        """Make sure that nothing has died.
+
+        Raises:
+            FleetError: a process ended without having been told to.
+        """
+        for name in self.died:
+            raise FleetError(self.obituary(name))
+
+    def obituary(self, name: str) -> str:
+        """What is known of a process that ended: its exit code and the end of its log."""
+        process = self._members[name].process
+        return f"{name} ended with code {process.returncode if process else None}. {self._log_of(name)}"
+
+    def stop(self, timeout: float = STOP_SECONDS) -> list[str]:
+        """End everything: beat first, so that nothing new is sent, then the rest in its own orderly way.
+
+        Args:
+            timeout: seconds until whatever still runs is killed.
+
+        Returns:
+            The processes that had to be killed.
+        """
+        deadline = time.monotonic() + timeout
+        try:
+            for end in (self._is_beat, lambda name: not self._is_beat(name)):
+                names = [name for name in self.pids if end(name)]
+                for name in names:
+                    self.kill(name, signal.SIGTERM)
+                    self.kill(name, signal.SIGCONT)  # a stopped process obeys only when it goes on
+                self._wait_gone(names, deadline)
+            return list(self.pids)
+        finally:
+            self._kill_group()
+            self._members.clear()
+
+    def _wait_gone(self, names: Iterable[str], deadline: float) -> None:
+        while not self.pids.keys().isdisjoint(names) and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def _is_beat(self, name: str) -> bool:
+        return "beat" in self._members[name].arguments[:1]
+
+    def _start_flower(self, port: int) -> None:
+        own = {"FLOWER_PORT": str(port), "FLOWER_ADDRESS": "127.0.0.1"}
+        self._add("flower", ["flower"], environment=own, flower_port=port)
+
+    def _add(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        flower_port: int | None = None,
+    ) -> None:
+        known = self._members.get(name)
+        if known and known.running:
+            raise FleetError(f"There is a process called {name} already.")
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        marker = self._directory / f"{name}.ready"
+        own = self._environment | {READY_FILE: str(marker)} | dict(environment or {})
+        member = _Member(arguments, own, self._directory / f"{name}.log", marker, flower_port)
+        self._launch(member)
+        self._members[name] = member
+
+    def _launch(self, member: _Member) -> None:
+        group = self._group()
+        member.marker.unlink(missing_ok=True)
+        with member.log.open("ab") as log:
+            member.log.chmod(0o600)
+            member.log_start = member.log.stat().st_size
+            try:
+                member.process = subprocess.Popen(  # noqa: S603
+                    [sys.executable, "-m", "celery", "-A", "workers.app", "--quiet", *member.arguments],
+                    cwd=CHECKOUT,
+                    env=member.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,  # Celery's remarks for a terminal; logs go to standard error
+                    stderr=log,
+                    process_group=group,
+                    umask=0o077,
+                )
+            except OSError as error:
+                raise FleetError(f"{member.arguments[0]} can't be started: {error}") from error
+        member.let_go = False
+
+    def _group(self) -> int:
+        """The process group; it exists as long as its first process, the watcher, was not waited for."""
+        if self._watcher is None:
+            self._watcher = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-I", "-S", "-c", _WATCH, "backmarket-fleet"],
+                cwd="/",
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                process_group=0,
+            )
+        return self._watcher.pid
+
+    def _kill_group(self) -> None:
+        watcher, self._watcher = self._watcher, None
+        if watcher is None:
+            return
+        with suppress(ProcessLookupError, PermissionError):  # macOS: the group has only zombies left
+            os.killpg(watcher.pid, signal.SIGKILL)
+        for process in [watcher, *(one.process for one in self._members.values() if one.process)]:
+            process.wait()
+        if watcher.stdin:
+            watcher.stdin.close()
+        for member in self._members.values():
+            member.marker.unlink(missing_ok=True)
+
+    def _log_of(self, name: str) -> str:
+        member = self._members[name]
+        return f"The end of {member.log}:\n{member.tail()}"
+
+
+def inherited() -> dict[str, str]:
+    """This process's environment without what would set our processes up differently from what was asked for."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_OTHERS_SETTINGS) and name not in _OTHERS_NAMES
+    }
+
+
+def _answers(port: int, prefix: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", f"/{prefix}/healthcheck" if prefix else "/healthcheck")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,129 @@
+"""`backmarket up`: everything on this machine until Ctrl-C.
+
+PostgreSQL, Valkey and an S3 server of its own, or those that the settings name; a sandbox with three sellers
+connected, so that something is seen; workers, beat, Flower and the console. Whatever dies is reported and started
+again.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from backmarket.facade import BackMarket
+from backmarket.services import Services
+from backmarket.settings import Settings, load_settings
+from backmarket.standalone.embedded import Stack
+from backmarket.standalone.embedded.ports import free_port
+from backmarket.standalone.fleet import CHECKOUT, Fleet
+from backmarket.standalone.up import surroundings, words
+from backmarket.standalone.up.console import Console
+from backmarket.standalone.up.interrupts import Interrupted, interruptible
+from backmarket.standalone.up.kept import Kept
+from backmarket.standalone.up.sellers import Sandbox, connect, disconnect
+from backmarket.standalone.up.supervisor import Supervisor, Ward, members_of, servers_of
+
+LOOK_SECONDS = 0.5
+"""Between two looks at whether all is alive."""
+
+
+def run_up(
+    *, sandbox: bool = True, directory: Path | None = None, flower_port: int = 5555, console_port: int = 8600
+) -> int:
+    """Run everything until Ctrl-C, SIGTERM or the end of the terminal; a second one ends it without waiting.
+
+    Args:
+        sandbox: with a sandbox and its sellers; never where `DATABASE_URL` names a database of yours.
+        directory: where the servers keep their files and we keep our secrets; None: `.stack` in the checkout.
+        flower_port: of Flower, on loopback; another one is taken if somebody has it.
+        console_port: of the console, the same.
+
+    Returns:
+        The exit code: 0 when it was running and was told to end, 130 (or 128 and the signal) when it was still
+        starting.
+
+    Raises:
+        BackMarketError: it can't be started; the text says why.
+    """
+    up = _Up((directory or CHECKOUT / ".stack").absolute(), load_settings())
+    try:
+        with interruptible(), ExitStack() as ending:
+            supervisor = up.start(ending, sandbox=sandbox, flower_port=flower_port, console_port=console_port)
+            up.running = True
+            while True:
+                supervisor.look()
+                time.sleep(LOOK_SECONDS)
+    except Interrupted as interruption:
+        say("Stopped." if up.running else "Stopped before it was up.")
+        return 0 if up.running else 128 + interruption.number
+
+
+class _Up:
+    def __init__(self, place: Path, given: Settings) -> None:
+        self.place = place
+        self.logs = place / "logs"
+        self.given = given
+        self.running = False
+        self.embedded = not given.database_url
+
+    def start(self, ending: ExitStack, *, sandbox: bool, flower_port: int, console_port: int) -> Supervisor:
+        """Start one after the other; `ending` stops them in the opposite order."""
+        say("Starting PostgreSQL, Valkey and an S3 server, unless the settings name one ...")
+        idle = not self.given.redis_url and not (self.place / "valkey").exists()
+        stack = ending.enter_context(Stack(self.place, settings=self.given))
+        kept = Kept.of(self.place, self.given)
+        wanted = Sandbox(kept.sandbox_port, self.logs) if sandbox and self.embedded else None
+        environment = surroundings.environment(stack, self.given, kept, wanted.url if wanted else None)
+        settings = surroundings.settings_of(environment)
+        self._prepare(settings, idle=idle)
+        wards = servers_of(stack)
+        if wanted:
+            say("Starting a sandbox of the Back Market API with three sellers ...")
+            ending.enter_context(wanted)
+            wards.append(wanted.ward)
+        with BackMarket(settings) as market:
+            connect(market, wanted) if wanted else disconnect(market)
+        surroundings.write_script(self.place / "env", environment)
+        port = free_port(flower_port)
+        console = Console(environment, kept.console_password, free_port(console_port), self.logs)
+        ending.enter_context(console)
+        wards.append(console.ward)
+        wards += self._start_fleet(ending, {**environment, "FLOWER_BASIC_AUTH": kept.flower_login}, port)
+        say(words.welcome(self.place, environment, console, f"http://127.0.0.1:{port}   {kept.flower_words}", wanted))
+        return Supervisor(wards, say)
+
+    def _prepare(self, settings: Settings, *, idle: bool) -> None:
+        self.logs.mkdir(mode=0o700, exist_ok=True)
+        for log in self.logs.glob("*.log"):
+            log.unlink()
+        with BackMarket(settings) as market:
+            market.apply_schema()
+        services = Services(settings)
+        services.bucket.ensure()
+        if idle:  # nobody used this limiter before
+            services.limiter.assume_idle()
+        services.close()
+
+    def _start_fleet(self, ending: ExitStack, environment: Mapping[str, str], flower_port: int) -> list[Ward]:
+        say("Starting workers, beat and Flower ...")
+        fleet = Fleet(environment, directory=self.logs, flower_port=flower_port)
+        ending.callback(self._stop_fleet, fleet)
+        fleet.start()
+        fleet.wait_ready()
+        return members_of(fleet)
+
+    def _stop_fleet(self, fleet: Fleet) -> None:
+        if self.running:
+            say("\nStopping: beat, then the workers, whose turns hand on, then the servers. Ctrl-C again: at once.")
+        for name in fleet.stop():
+            say(f"{name} did not end in time and was killed.")
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal, if there still is one."""
+    with suppress(OSError, ValueError):
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()

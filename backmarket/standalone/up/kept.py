@@ -1,0 +1,72 @@
+"""What `backmarket up` makes once and keeps in its directory, readable by its user alone."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from backmarket.database.encryption import Vault
+from backmarket.settings import Settings
+from backmarket.standalone.embedded.ports import free_port
+from backmarket.standalone.up.private import write_private
+
+FLOWER_USER = "backmarket"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Secrets and addresses that stay the same from one start to the next.
+
+    Attributes:
+        secret_key: encrypts API keys in the embedded PostgreSQL; empty where the database is the user's, whose
+            keys must not depend on this directory.
+        limiter_key: the same for the limiter.
+        flower_password: of the user `backmarket`.
+        console_password: of the same user there.
+        sandbox_port: on loopback.
+    """
+
+    secret_key: str
+    limiter_key: str
+    flower_password: str
+    console_password: str
+    sandbox_port: int
+
+    @property
+    def flower_login(self) -> str:
+        """As Flower reads it."""
+        return f"{FLOWER_USER}:{self.flower_password}"
+
+    @property
+    def flower_words(self) -> str:
+        """As a person reads it."""
+        return f"user {FLOWER_USER}, password {self.flower_password}"
+
+    @classmethod
+    def of(cls, directory: Path, given: Settings) -> Kept:
+        """Read what is kept in a directory; make and write what is missing.
+
+        Args:
+            directory: a stack's.
+            given: the user's settings.
+
+        Raises:
+            SettingsError: the database is the user's, and there are no keys for it.
+        """
+        path = directory / "kept.json"
+        found = json.loads(path.read_text()) if path.exists() else {}
+        mine = not given.database_url
+        if not mine:
+            Vault.from_settings(given)
+            given.need("limiter_key")
+        kept = cls(
+            secret_key=found.get("secret_key") or (Vault.generate() if mine else ""),
+            limiter_key=found.get("limiter_key") or (secrets.token_hex(24) if mine else ""),
+            flower_password=found.get("flower_password") or secrets.token_urlsafe(12),
+            console_password=found.get("console_password") or secrets.token_urlsafe(12),
+            sandbox_port=free_port(found.get("sandbox_port", 0)),
+        )
+        write_private(path, json.dumps(asdict(kept), indent=2))
+        return kept

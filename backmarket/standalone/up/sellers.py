@@ -1,0 +1,57 @@
+"""The sandbox of `backmarket up`: a process at an address that stays, and three sellers connected to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backmarket.errors import ConnectionNotFound
+from backmarket.facade import BackMarket
+from backmarket.resources import RESOURCES
+from backmarket.sandbox.__main__ import sample_token
+from backmarket.standalone.embedded.ports import LOOPBACK
+from backmarket.standalone.up.child import Child
+
+SEED = 0
+ORDERS = 300
+SELLERS = {f"seller-{number}": sample_token(SEED, number) for number in (1, 2, 3)}
+"""Organization ids and tokens, as the sandbox's command line names them."""
+
+
+class Sandbox(Child):
+    """A sandbox process, for as long as the `with` block and never longer than this process.
+
+    Args:
+        port: on loopback.
+        logs: the directory of its log.
+    """
+
+    title = "The sandbox"
+
+    def __init__(self, port: int, logs: Path) -> None:
+        super().__init__(logs / "sandbox.log")
+        self.url = f"http://{LOOPBACK}:{port}"
+        self._port = port
+
+    def arguments(self) -> list[str]:
+        """Of Python."""
+        arguments = ["-m", "backmarket.sandbox", "--child", "--port", str(self._port), "--seed", str(SEED)]
+        return [*arguments, "--sellers", str(len(SELLERS)), "--orders", str(ORDERS)]
+
+
+def connect(market: BackMarket, sandbox: Sandbox) -> None:
+    """Connect the sellers, and ask for everything: a new sandbox does not remember how the last one had changed."""
+    for name, token in SELLERS.items():
+        market.upsert_connection(name, token, base_url=sandbox.url)
+        for resource in RESOURCES:
+            market.sync(name, resource, full=True)
+
+
+def disconnect(market: BackMarket) -> None:
+    """Ask sellers of an earlier sandbox nothing any more; their rows stay."""
+    for name in SELLERS:
+        try:
+            connection = market.get_connection_status(name).connection
+        except ConnectionNotFound:
+            continue
+        if connection.enabled and (connection.base_url or "").startswith(f"http://{LOOPBACK}:"):
+            market.disconnect(name)

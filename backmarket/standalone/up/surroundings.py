@@ -1,0 +1,47 @@
+"""The settings that our processes get, and other terminals may read."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.standalone.embedded import Stack
+from backmarket.standalone.up.kept import Kept
+from backmarket.standalone.up.private import write_private
+
+USER_AGENT = "BM-Example-Sync;contact@company.example"
+"""For the sandbox; Back Market wants to know who really calls."""
+
+
+def environment(stack: Stack, given: Settings, kept: Kept, sandbox_url: str | None) -> dict[str, str]:
+    """All settings as variables: the user's own, the stack's addresses, and what was generated for the rest.
+
+    Args:
+        stack: it runs.
+        given: the user's settings, as they are in this process's environment.
+        kept: of the stack's directory.
+        sandbox_url: an origin that connections may name.
+    """
+    own = {name: value for name, value in os.environ.items() if name.startswith(ENV_PREFIX) and value}
+    made = {} if given.secret_keys else {"SECRET_KEYS": kept.secret_key}
+    made |= {} if given.limiter_key else {"LIMITER_KEY": kept.limiter_key}
+    made |= {} if given.user_agent else {"USER_AGENT": USER_AGENT}
+    if sandbox_url:
+        made["ALLOWED_BASE_URLS"] = ",".join(dict.fromkeys((*given.allowed_base_urls, sandbox_url)))
+    return own | stack.environment() | {f"{ENV_PREFIX}{name}": value for name, value in made.items()}
+
+
+def settings_of(variables: Mapping[str, str]) -> Settings:
+    """The settings that a process with these variables, and no others, reads."""
+    values = {name: field.get_default() for name, field in Settings.model_fields.items()}
+    given = {name: variables.get(f"{ENV_PREFIX}{name.upper()}") for name in values}
+    return Settings(**values | {name: value for name, value in given.items() if value is not None})
+
+
+def write_script(path: Path, variables: Mapping[str, str]) -> None:
+    """Write the variables as a script for a shell to read; it holds every secret."""
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in sorted(variables.items())]
+    write_private(path, "# Read it with: . ./env (written by `backmarket up`, holds secrets)\n" + "".join(lines))

@@ -1,0 +1,165 @@
+"""The figures of a whole deployment: how far behind it is, what waits, what needs a person.
+
+They are facts in PostgreSQL and in the broker, so they are asked there, once for all processes: one statement and one
+round trip, however many organizations there are. None names an organization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from backmarket.database import SCHEMA_VERSION, Database
+from backmarket.errors import BackMarketError
+from backmarket.status.broker import Broker
+
+FIGURES = {
+    "reachable": "Whether the service can be reached (1) or not (0)",
+    "schema_version": "Version of the database's schema, and of the one that this program needs",
+    "connections": "Connected organizations, by what keeps them from being asked (ok: nothing)",
+    "sync_organizations": "Organizations that are to be synced",
+    "sync_lagging_organizations": "Of these, those without a successful sync for more than two intervals",
+    "sync_oldest_seconds": "Seconds since the last success of the organization that has waited longest",
+    "sync_overdue_seconds": "Seconds for which the longest due turn has not been taken up",
+    "sync_running": "Turns that hold a lease now",
+    "sync_failing_organizations": "Organizations whose last turn failed, by the code of the error",
+    "labels_wanted": "Labels that are to be fetched, tried in vain or not yet",
+    "labels_oldest_seconds": "Seconds since the oldest of these became known",
+    "bulk_jobs": "Bulk jobs that have not ended",
+    "bulk_lines_waiting": "Lines of their parts that have not been sent",
+    "bulk_oldest_seconds": "Seconds since the oldest of these jobs was submitted",
+    "bulk_parts_undecided": "Parts of bulk jobs whose outcome a person has to decide",
+    "writes": "Writes to Back Market that have not ended",
+    "writes_oldest_seconds": "Seconds since the oldest of these was asked for",
+    "writes_undecided": "Writes whose outcome a person has to decide",
+    "bucket_deletions": "Objects and prefixes that are to be deleted from the bucket",
+    "upkeep_overdue_seconds": "Seconds for which the hourly upkeep has been due",
+    "database_bytes": "Size of the database",
+    "queue_messages": "Messages that wait in a queue of the broker",
+    "messages_unacknowledged": "Messages that workers have taken and not finished",
+    "broker_memory_bytes": "Memory that the broker uses",
+    "broker_memory_limit_bytes": "Memory that the broker may use (maxmemory); 0: all there is",
+}
+"""What is told, and what each of it means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One value.
+
+    Attributes:
+        name: of `FIGURES`.
+        value: a count, or as the name says.
+        labels: what tells it from others of its name; never an organization.
+    """
+
+    name: str
+    value: float
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+def measure(database: Database, broker: Broker) -> list[Figure]:
+    """The figures as they are now; those of a service that can't be reached are missing, and `reachable` says so."""
+    found: list[Figure] = []
+    for service, ask in (("database", lambda: _of_database(database)), ("broker", lambda: _of_broker(broker))):
+        answer = _asked(ask)
+        found.append(Figure("reachable", float(answer is not None), {"service": service}))
+        found += answer or ()
+    return found
+
+
+def _asked(ask: Callable[[], list[Figure]]) -> list[Figure] | None:
+    try:
+        return ask()
+    except BackMarketError:
+        return None
+
+
+def _of_database(database: Database) -> list[Figure]:
+    with database.transaction() as transaction:
+        rows: Iterable[tuple[str, dict[str, str], float]] = transaction.execute(_FIGURES.encode()).fetchall()
+    needed = Figure("schema_version", SCHEMA_VERSION, {"of": "program"})
+    return [needed, *(Figure(name, value, labels) for name, labels, value in rows)]
+
+
+def _of_broker(broker: Broker) -> list[Figure]:
+    lengths, info = broker.lengths(), broker.info()
+    unacknowledged = lengths.pop("unacked")
+    return [
+        *(Figure("queue_messages", length, {"queue": queue}) for queue, length in lengths.items()),
+        Figure("messages_unacknowledged", unacknowledged),
+        Figure("broker_memory_bytes", info.get("used_memory", 0)),
+        Figure("broker_memory_limit_bytes", info.get("maxmemory", 0)),
+    ]
+
+
+# One pass over each table, or over a partial index of what is open. A sync counts as one that is to be done under the
+# same conditions as in `sync/requests.py`; a lag begins with the connection where there was no success yet.
+_FIGURES = """
+WITH sync AS MATERIALIZED (
+    SELECT s.resource, s.lease_until > now() AS running, s.next_due_at, s.nudged_until, s.lease_until,
+        CASE WHEN s.failing_since IS NOT NULL THEN s.error_code END AS failing,
+        extract(epoch FROM now() - COALESCE(s.last_success_at, c.created_at))::float8 AS lag,
+        COALESCE(s.interval_seconds, d.interval_seconds) AS interval,
+        c.enabled AND c.api_key IS NOT NULL AND c.unauthorized_at IS NULL AND d.enabled AND s.enabled
+            AND s.availability = 'available' AS wanted
+    FROM backmarket.sync_state s
+    JOIN backmarket.connections c USING (organization_id)
+    JOIN backmarket.schedule d USING (resource)
+), of_resource AS (
+    SELECT d.resource,
+        count(*) FILTER (WHERE wanted) AS organizations,
+        count(*) FILTER (WHERE wanted AND lag > 2 * interval) AS lagging,
+        COALESCE(max(lag) FILTER (WHERE wanted), 0) AS oldest,
+        COALESCE(extract(epoch FROM now() - min(next_due_at) FILTER (
+            WHERE wanted AND next_due_at <= now() AND running IS NOT TRUE)), 0)::float8 AS overdue,
+        count(*) FILTER (WHERE running) AS running
+    FROM backmarket.schedule d LEFT JOIN sync USING (resource) GROUP BY d.resource
+), labels AS (
+    SELECT count(*) AS wanted, COALESCE(extract(epoch FROM now() - min(noted_at)), 0)::float8 AS oldest
+    FROM backmarket.labels WHERE state = 'wanted'
+), jobs AS (
+    SELECT state, created_at FROM backmarket.bulk_jobs WHERE ended_at IS NULL
+), parts AS (
+    SELECT COALESCE(sum(lines) FILTER (WHERE state = 'pending'), 0) AS waiting,
+        count(*) FILTER (WHERE state = 'unknown' AND due_at = 'infinity') AS undecided
+    FROM backmarket.bulk_parts WHERE state IN ('pending', 'submitting', 'submitted', 'unknown')
+), writes AS MATERIALIZED (
+    SELECT state, created_at, due_at FROM backmarket.api_writes WHERE state IN ('pending', 'sending', 'unknown')
+)
+SELECT name, labels, value::float8 FROM (
+    SELECT 'schema_version' AS name, '{"of": "database"}'::jsonb AS labels,
+        (SELECT max(version) FROM backmarket.schema_version)::float8 AS value
+    UNION ALL SELECT 'connections', jsonb_build_object('state', s.state), count(c.state)
+        FROM unnest(ARRAY['ok', 'disabled', 'no_key', 'unauthorized']) AS s (state)
+        LEFT JOIN (SELECT CASE WHEN NOT enabled THEN 'disabled' WHEN api_key IS NULL THEN 'no_key'
+            WHEN unauthorized_at IS NOT NULL THEN 'unauthorized' ELSE 'ok' END AS state
+            FROM backmarket.connections) c ON c.state = s.state GROUP BY s.state
+    UNION ALL SELECT f.name, jsonb_build_object('resource', resource), f.value FROM of_resource, LATERAL (VALUES
+        ('sync_organizations', organizations::float8), ('sync_lagging_organizations', lagging),
+        ('sync_oldest_seconds', oldest), ('sync_overdue_seconds', overdue), ('sync_running', running)
+    ) AS f (name, value)
+    UNION ALL SELECT 'sync_failing_organizations', jsonb_build_object('resource', resource, 'code', failing), count(*)
+        FROM sync WHERE wanted AND failing IS NOT NULL GROUP BY resource, failing
+    UNION ALL SELECT f.name, '{}'::jsonb, f.value FROM labels, LATERAL (VALUES
+        ('labels_wanted', wanted::float8), ('labels_oldest_seconds', oldest)) AS f (name, value)
+    UNION ALL SELECT 'bulk_jobs', jsonb_build_object('state', s.state), count(j.state)
+        FROM unnest(ARRAY['pending', 'running', 'waiting_for_quota']) AS s (state) LEFT JOIN jobs j USING (state)
+        GROUP BY s.state
+    UNION ALL SELECT 'bulk_oldest_seconds', '{}'::jsonb,
+        COALESCE(extract(epoch FROM now() - min(created_at)), 0) FROM jobs
+    UNION ALL SELECT f.name, '{}'::jsonb, f.value FROM parts, LATERAL (VALUES
+        ('bulk_lines_waiting', waiting::float8), ('bulk_parts_undecided', undecided)) AS f (name, value)
+    UNION ALL SELECT 'writes', jsonb_build_object('state', s.state), count(w.state)
+        FROM unnest(ARRAY['pending', 'sending', 'unknown']) AS s (state) LEFT JOIN writes w USING (state)
+        GROUP BY s.state
+    UNION ALL SELECT 'writes_oldest_seconds', '{}'::jsonb,
+        COALESCE(extract(epoch FROM now() - min(created_at)), 0) FROM writes
+    UNION ALL SELECT 'writes_undecided', '{}'::jsonb,
+        count(*) FILTER (WHERE state = 'unknown' AND due_at = 'infinity') FROM writes
+    UNION ALL SELECT 'bucket_deletions', '{}'::jsonb, count(*) FROM backmarket.bucket_deletions
+    UNION ALL SELECT 'upkeep_overdue_seconds', '{}'::jsonb,
+        greatest(0, COALESCE(extract(epoch FROM now() - (SELECT due_at FROM backmarket.upkeep)), 0))
+    UNION ALL SELECT 'database_bytes', '{}'::jsonb, pg_database_size(current_database())
+) AS figures
+"""

@@ -1,0 +1,155 @@
+"""How the syncs fare: what an operator asks first, and what a caller waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg.rows import class_row
+
+from backmarket.connections import Connection, get
+from backmarket.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class SyncStatus:
+    """How one resource of one organization fares.
+
+    Attributes:
+        organization_id: whose.
+        resource: which.
+        state: `never` synced, `ok`, `running`, `failing`, `not_available`, or, when nothing is asked, the
+            connection's `disabled`, `no_key` or `unauthorized`, or the schedule's `off`.
+        last_success_at: when a walk last ended well; None: never.
+        lag: seconds since then; None: never.
+        next_due_at: when the next turn may be taken.
+        running_since: since when a worker holds the lease; None: none does.
+        owner: which worker.
+        failing_since: since when it fails; None: it does not.
+        failures: failed runs in a row.
+        error_code: of the last failure; or, where the state is `ok`, of what a person should look at.
+        error: its text.
+        error_request_id: for Back Market's support.
+        error_cf_ray: the same.
+        watermark: by the API's clock, everything modified before it is stored.
+        rows_done: rows that the unfinished walk has stored.
+        rows_expected: rows that the API counted for it; None: no walk is unfinished, or it did not say.
+    """
+
+    organization_id: str
+    resource: str
+    state: str
+    last_success_at: datetime | None
+    lag: float | None
+    next_due_at: datetime
+    running_since: datetime | None
+    owner: str | None
+    failing_since: datetime | None
+    failures: int
+    error_code: str | None
+    error: str | None
+    error_request_id: str | None
+    error_cf_ray: str | None
+    watermark: datetime | None
+    rows_done: int | None
+    rows_expected: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatus:
+    """A connection and how each of its resources fares."""
+
+    connection: Connection
+    resources: dict[str, SyncStatus]
+
+
+def get_sync_status(database: Database, organization_id: str) -> dict[str, SyncStatus]:
+    """How each resource of one organization fares.
+
+    Raises:
+        ConnectionNotFound: there is no connection.
+    """
+    found = _select(database, "s.organization_id = %(organization)s", {"organization": organization_id, "limit": 100})
+    if not found:
+        get(database, organization_id)
+    return {status.resource: status for status in found}
+
+
+def get_all_sync_status(
+    database: Database, *, after: str = "", limit: int = 1000, failing: bool = False
+) -> list[SyncStatus]:
+    """How the resources of all organizations fare, by organization id.
+
+    Args:
+        database: where.
+        after: the last id of the page before.
+        limit: rows at the most, but for those that complete the last organization.
+        failing: only what fails, is not asked because the key was refused, or misses many rows.
+    """
+    condition = "s.organization_id > %(after)s"
+    if failing:
+        condition += (
+            " AND c.enabled AND (s.failing_since IS NOT NULL OR c.unauthorized_at IS NOT NULL"
+            " OR s.error_code = 'many_missing')"
+        )
+    return _select(database, condition, {"after": after, "limit": limit})
+
+
+def get_connection_status(database: Database, organization_id: str) -> ConnectionStatus:
+    """A connection and how it fares; no secrets.
+
+    Raises:
+        ConnectionNotFound: there is none.
+    """
+    return ConnectionStatus(get(database, organization_id), get_sync_status(database, organization_id))
+
+
+def get_sync_status_of(database: Database, organization_ids: Sequence[str]) -> dict[str, dict[str, SyncStatus]]:
+    """How each resource of some organizations fares, by organization and resource; one statement."""
+    found: dict[str, dict[str, SyncStatus]] = {each: {} for each in organization_ids}
+    values = {"organizations": [*organization_ids], "limit": 4 * len(organization_ids) + 1}
+    # said of both tables: the planner would read the connections from the first to the last of them
+    condition = "s.organization_id = ANY(%(organizations)s) AND c.organization_id = ANY(%(organizations)s)"
+    for one in _select(database, condition, values):
+        found[one.organization_id][one.resource] = one
+    return found
+
+
+def _select(database: Database, condition: str, values: dict[str, object]) -> list[SyncStatus]:
+    with database.transaction() as transaction, transaction.cursor(row_factory=class_row(SyncStatus)) as cursor:
+        return cursor.execute(
+            f"SELECT * FROM ({_STATUS} WHERE {condition} ORDER BY s.organization_id"
+            " FETCH FIRST %(limit)s ROWS WITH TIES) AS page ORDER BY organization_id, resource",
+            values,
+        ).fetchall()
+
+
+_STATUS = """
+SELECT s.organization_id, s.resource,
+    CASE WHEN c.api_key IS NULL THEN 'no_key' WHEN NOT c.enabled THEN 'disabled'
+        WHEN c.unauthorized_at IS NOT NULL THEN 'unauthorized'
+        WHEN s.lease_until > now() THEN 'running' WHEN s.failing_since IS NOT NULL THEN 'failing'
+        WHEN s.availability = 'not_available' THEN 'not_available'
+        WHEN NOT (d.enabled AND s.enabled) AND s.requested = s.served THEN 'off'
+        WHEN s.last_success_at IS NULL THEN 'never' ELSE 'ok' END AS state,
+    s.last_success_at, extract(epoch FROM now() - s.last_success_at)::float8 AS lag, s.next_due_at,
+    CASE WHEN s.lease_until > now() THEN s.last_started_at END AS running_since,
+    CASE WHEN s.lease_until > now() THEN s.lease_owner END AS owner,
+    s.failing_since, s.failures, s.watermark,
+    -- a key that was refused outside of a sync is told here, too
+    COALESCE(s.error_code, CASE WHEN c.unauthorized_at IS NOT NULL THEN c.last_error_code END) AS error_code,
+    COALESCE(s.error, CASE WHEN c.unauthorized_at IS NOT NULL THEN c.last_error END) AS error,
+    COALESCE(s.error_request_id, CASE WHEN c.unauthorized_at IS NOT NULL THEN c.last_error_request_id END)
+        AS error_request_id,
+    COALESCE(s.error_cf_ray, CASE WHEN c.unauthorized_at IS NOT NULL THEN c.last_error_cf_ray END) AS error_cf_ray,
+    w.rows_done, w.expected AS rows_expected
+FROM backmarket.sync_state s
+JOIN backmarket.connections c USING (organization_id)
+JOIN backmarket.schedule d USING (resource)
+LEFT JOIN LATERAL (
+    SELECT expected, least(expected, (next_page - 1) * page_size) AS rows_done
+    FROM backmarket.walks w WHERE w.organization_id = s.organization_id AND w.resource = s.resource
+    ORDER BY kind = 'full' LIMIT 1
+) w ON true
+"""

@@ -1,0 +1,83 @@
+"""What waits for a limit: syncs and writes that were put off, and bulk jobs without lines of the quota."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from psycopg.rows import class_row
+
+from backmarket.database import Database
+from backmarket.errors import InvalidArgument
+from backmarket.queries.pagination import LARGEST_PAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Something that could go on, and was put off.
+
+    Attributes:
+        organization_id: whose.
+        what: a `sync` or the `writes`, whose requests are used up for now, or a `bulk` job, whose SKU lines are.
+        resource: of a sync.
+        job_id: of a bulk job.
+        until: when it is tried again; None: that is not known.
+        pending: rows of the walk, writes, or lines that are still to come; None: that is not known.
+    """
+
+    organization_id: str
+    what: Literal["sync", "writes", "bulk"]
+    resource: str | None
+    job_id: int | None
+    until: datetime | None
+    pending: int | None
+
+
+def get_waiting(database: Database, organization_id: str | None = None, *, limit: int = 100) -> list[Waiting]:
+    """What waits for a limit, the soonest first; one statement.
+
+    Args:
+        database: where.
+        organization_id: of this one only.
+        limit: 1 to 1000.
+
+    Raises:
+        InvalidArgument: a limit that can't be.
+    """
+    if not 1 <= limit <= LARGEST_PAGE:
+        raise InvalidArgument(f"limit must be 1 to {LARGEST_PAGE}, not {limit}.")
+    of = "true" if organization_id is None else "{}.organization_id = %(organization)s"
+    statement = _WAITING.format(syncs=of.format("s"), writes=of.format("w"), bulk=of.format("j"))
+    with database.transaction() as transaction, transaction.cursor(row_factory=class_row(Waiting)) as cursor:
+        return cursor.execute(statement.encode(), {"organization": organization_id, "limit": limit}).fetchall()
+
+
+# A sync that is overdue, or in the midst of a walk, and fails nowhere, is put off by the limiter; one that never began
+# is due in its turn.
+_WAITING = """
+SELECT * FROM (
+    SELECT s.organization_id, 'sync' AS what, s.resource, NULL::bigint AS job_id, s.next_due_at AS until,
+        (SELECT max(greatest(expected - (next_page - 1) * page_size, 0)) FROM backmarket.walks w
+            WHERE w.organization_id = s.organization_id AND w.resource = s.resource) AS pending
+    FROM backmarket.sync_state s JOIN backmarket.connections c USING (organization_id)
+    WHERE {syncs} AND s.next_due_at > now() AND s.lease_until IS NULL AND s.failures = 0
+      AND s.last_started_at IS NOT NULL AND s.availability = 'available'
+      AND c.enabled AND c.api_key IS NOT NULL AND c.unauthorized_at IS NULL
+      AND (s.sync_due_at <= now() OR EXISTS (SELECT FROM backmarket.walks w
+            WHERE w.organization_id = s.organization_id AND w.resource = s.resource))
+    UNION ALL
+    SELECT w.organization_id, 'writes', NULL, NULL, w.due_at, held.count
+    FROM backmarket.work w CROSS JOIN LATERAL (
+        SELECT count(*) FROM backmarket.api_writes a
+        WHERE a.organization_id = w.organization_id AND a.state = 'pending' AND a.due_at <= now()
+    ) AS held
+    WHERE {writes} AND w.kind = 'writes' AND w.due_at > now() AND w.due_at < 'infinity' AND held.count > 0
+    UNION ALL
+    SELECT j.organization_id, 'bulk', NULL, j.id, j.waits_until, (
+        SELECT sum(p.lines) FROM backmarket.bulk_parts p
+        WHERE p.organization_id = j.organization_id AND p.job_id = j.id AND p.state = 'pending')
+    FROM backmarket.bulk_jobs j
+    WHERE {bulk} AND j.ended_at IS NULL AND j.state = 'waiting_for_quota'
+) AS waiting ORDER BY until NULLS LAST, organization_id, resource, job_id LIMIT %(limit)s
+"""

@@ -1,0 +1,183 @@
+"""Checkpoints: how far a walk is, written in the transaction that stores its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from backmarket.database import Transaction
+from backmarket.errors import BackMarketError, IncompleteWalk, RequestRefused
+from backmarket.sync.leases import Lease
+from backmarket.sync.page_walk import Walk
+from backmarket.sync.upsert import Written
+
+
+@dataclass
+class Progress:
+    """What a walk has done since its last checkpoint.
+
+    Attributes:
+        requests: answered or not.
+        written: rows by fate.
+        removed: rows that turned out to be gone.
+        rejected: rows without a usable id.
+    """
+
+    requests: int = 0
+    written: Written = field(default_factory=Written)
+    removed: int = 0
+    rejected: int = 0
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing new was found."""
+        return not (self.written.created or self.written.updated or self.removed or self.rejected)
+
+
+def save(transaction: Transaction, lease: Lease, walk: Walk, progress: Progress, *, since: tuple[int, int]) -> None:
+    """Write how far the walk is, and the ids that it saw since the last checkpoint.
+
+    Args:
+        transaction: the one that stores the rows.
+        lease: whose walk it is; the caller has checked it.
+        walk: where it stands now.
+        progress: since the last checkpoint.
+        since: pass and page that the last checkpoint stood at, which the new ids belong to.
+    """
+    transaction.execute(
+        _SAVE,
+        {
+            "organization": lease.organization_id,
+            "resource": lease.resource,
+            "kind": walk.kind,
+            "started_at": walk.started_at,
+            "began_at": walk.began_at,
+            "since": walk.since,
+            "pass": walk.pass_,
+            "pass_began_at": walk.pass_began_at,
+            "next_page": walk.next_page,
+            "page_size": walk.page_size,
+            "expected": walk.expected,
+            "highest": walk.highest,
+            "serving": walk.serving,
+            **_counts(progress),
+        },
+    )
+    walk.checkpointed = True
+    seen, newcomers = walk.fresh()
+    if seen or newcomers:
+        transaction.execute(
+            _SAVE_SEEN,
+            (lease.organization_id, lease.resource, walk.kind, *since, seen, newcomers),
+        )
+
+
+def close(
+    transaction: Transaction,
+    lease: Lease,
+    walk: Walk,
+    progress: Progress,
+    error: BackMarketError | None = None,
+    *,
+    failed: bool = False,
+) -> bool:
+    """End a run: its row in `sync_runs`, unless it went well and found nothing new.
+
+    A walk that went well leaves no checkpoint; one that failed keeps it, its counters begin again. One that never
+    saw its whole list begins anew, as does one whose next page the API refuses: the list may have become shorter.
+
+    Args:
+        transaction: the one that ends the lease.
+        lease: whose run it is.
+        walk: where it stands.
+        progress: since the last checkpoint.
+        error: why it failed; or, of a run that went well, what a person should look at.
+        failed: it did not go well.
+
+    Returns:
+        Whether the whole run was quiet.
+    """
+    stored = (
+        transaction.execute(
+            "SELECT started_at, requests, rows_created, rows_updated, rows_unchanged, rows_removed, rows_rejected"
+            " FROM backmarket.walks WHERE organization_id = %s AND resource = %s AND kind = %s",
+            (lease.organization_id, lease.resource, walk.kind),
+        ).fetchone()
+        if walk.checkpointed
+        else None
+    )
+    counts = _counts(progress)
+    if stored is not None:
+        counts = {name: value + before for (name, value), before in zip(counts.items(), stored[1:], strict=True)}
+    quiet = error is None and not any(counts[name] for name in _NEWS)
+    if not quiet:
+        transaction.execute(
+            _RUN,
+            {
+                **counts,
+                "organization": lease.organization_id,
+                "resource": lease.resource,
+                "kind": walk.kind,
+                "outcome": "failed" if failed else "done",
+                "started_at": walk.started_at,
+                "serving": walk.serving,
+                "code": error.code if error else None,
+                "message": error.message if error else None,
+                "request_id": error.request_id if error else None,
+                "cf_ray": error.cf_ray if error else None,
+            },
+        )
+    if stored is not None:
+        transaction.execute(
+            "DELETE FROM backmarket.walks WHERE organization_id = %s AND resource = %s AND kind = %s"
+            if not failed or isinstance(error, IncompleteWalk | RequestRefused)
+            else "UPDATE backmarket.walks SET requests = 0, rows_created = 0, rows_updated = 0, rows_unchanged = 0,"
+            " rows_removed = 0, rows_rejected = 0 WHERE organization_id = %s AND resource = %s AND kind = %s",
+            (lease.organization_id, lease.resource, walk.kind),
+        )
+    return quiet
+
+
+def _counts(progress: Progress) -> dict[str, int]:
+    return {
+        "requests": progress.requests,
+        "rows_created": progress.written.created,
+        "rows_updated": progress.written.updated,
+        "rows_unchanged": progress.written.unchanged,
+        "rows_removed": progress.removed,
+        "rows_rejected": progress.rejected,
+    }
+
+
+_NEWS = ("rows_created", "rows_updated", "rows_removed", "rows_rejected")
+
+_SAVE = """
+INSERT INTO backmarket.walks AS w (organization_id, resource, kind, started_at, began_at, since, pass, pass_began_at,
+    next_page, page_size, expected, highest, serving,
+    requests, rows_created, rows_updated, rows_unchanged, rows_removed, rows_rejected)
+VALUES (%(organization)s, %(resource)s, %(kind)s, %(started_at)s, %(began_at)s, %(since)s, %(pass)s, %(pass_began_at)s,
+    %(next_page)s, %(page_size)s, %(expected)s, %(highest)s, %(serving)s,
+    %(requests)s, %(rows_created)s, %(rows_updated)s, %(rows_unchanged)s, %(rows_removed)s, %(rows_rejected)s)
+ON CONFLICT (organization_id, resource, kind) DO UPDATE SET
+    pass = excluded.pass, pass_began_at = excluded.pass_began_at, next_page = excluded.next_page,
+    page_size = excluded.page_size, expected = excluded.expected, highest = excluded.highest,
+    requests = w.requests + excluded.requests, rows_created = w.rows_created + excluded.rows_created,
+    rows_updated = w.rows_updated + excluded.rows_updated, rows_unchanged = w.rows_unchanged + excluded.rows_unchanged,
+    rows_removed = w.rows_removed + excluded.rows_removed, rows_rejected = w.rows_rejected + excluded.rows_rejected
+"""
+
+_SAVE_SEEN = """
+INSERT INTO backmarket.walk_seen AS w (organization_id, resource, kind, pass, first_page, ids, newcomers)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (organization_id, resource, kind, pass, first_page) DO UPDATE
+SET ids = w.ids || excluded.ids, newcomers = w.newcomers || excluded.newcomers
+"""
+
+_RUN = """
+INSERT INTO backmarket.sync_runs (organization_id, resource, kind, outcome, started_at, serving,
+    requests, rows_created, rows_updated, rows_unchanged, rows_removed, rows_rejected,
+    error_code, error, error_request_id, error_cf_ray, behind)
+SELECT organization_id, resource, %(kind)s, %(outcome)s, %(started_at)s, %(serving)s,
+    %(requests)s, %(rows_created)s, %(rows_updated)s, %(rows_unchanged)s, %(rows_removed)s, %(rows_rejected)s,
+    %(code)s, %(message)s, %(request_id)s, %(cf_ray)s, extract(epoch FROM now() - last_success_at)
+FROM backmarket.sync_state WHERE organization_id = %(organization)s AND resource = %(resource)s
+"""

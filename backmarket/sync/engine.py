@@ -1,0 +1,343 @@
+"""The one sync algorithm: a turn takes the lease, walks on from the checkpoint, stores what differs, hands on or ends.
+
+Fetching, storing and deciding are apart: `page_walk.py` knows which page comes next and when all was seen,
+`page_fetcher.py` keeps pages in flight, `storing.py` writes what came and how far it is. Here they are joined.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from time import monotonic, sleep
+from typing import Any, Literal
+
+import structlog
+
+from backmarket import connections
+from backmarket.client import Credentials
+from backmarket.client.rate_limited import PATIENCE
+from backmarket.errors import (
+    BackMarketError,
+    Crashed,
+    DatabaseUnavailable,
+    FirewallBlocked,
+    LeaseLost,
+    LimiterUnavailable,
+    NotAvailable,
+    NotFound,
+    RateLimited,
+    SettingsError,
+    UsageError,
+)
+from backmarket.messages import Nudge
+from backmarket.observability import telemetry
+from backmarket.observability.logs import place
+from backmarket.resources import RESOURCES, Resource
+from backmarket.services import Services
+from backmarket.services.admission import COME_AGAIN
+from backmarket.sync import leases
+from backmarket.sync.leases import Lease
+from backmarket.sync.lookback import new_walk
+from backmarket.sync.page_fetcher import Fetched, Fetcher
+from backmarket.sync.page_walk import Walk
+from backmarket.sync.storing import Storing
+from backmarket.work import queue
+
+BATCH_PAGES = 16
+"""Pages stored in one transaction: a checkpoint at least every 800 orders."""
+
+AFTER_OTHERS = 2.0
+"""Seconds that a walk pauses between two turns while another waits for its place among the walking turns."""
+
+AHEAD = 2
+"""Windows of pages that may be asked for or answered and not stored: what a killed worker's successor asks again."""
+
+log = structlog.get_logger(__name__)
+
+TurnEnd = Literal["nothing_to_do", "done", "handed_on", "failed", "lease_lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a turn did.
+
+    Attributes:
+        end: how it ended.
+        requests: sent to the API.
+        run: names the run in the log, as `sync_runs.started_at` has it; None: there was none.
+    """
+
+    end: TurnEnd
+    requests: int = 0
+    run: str | None = field(default=None, compare=False)
+
+
+def take_turn(services: Services, organization_id: str, resource_name: str) -> Turn:
+    """Sync one resource of one organization as far as one turn goes.
+
+    Safe to run twice, at the same time, and to be killed anywhere: the lease decides who writes.
+
+    Args:
+        services: of this process.
+        organization_id: whose.
+        resource_name: such as `orders`.
+
+    Raises:
+        DatabaseUnavailable: PostgreSQL is away; the lease runs out, and the sweep sends the next nudge.
+    """
+    resource = RESOURCES[resource_name]
+    lease = leases.look(services.database, organization_id, resource)
+    if lease is None:
+        return Turn("nothing_to_do")
+    try:
+        credentials = lease.sealed.unseal(services.vault, services.settings)
+        walk = lease.walk or new_walk(services.database, resource, lease, overlap=services.settings.watermark_overlap)
+        run = walk.started_at.isoformat()
+        with structlog.contextvars.bound_contextvars(run=run):
+            return replace(_Sync(services, resource, lease, walk, credentials).run(), run=run)
+    except SettingsError as error:  # this worker can't decrypt the key: another may
+        return Turn(_give_up(services, lease, error))
+    except (LeaseLost, UsageError) as error:  # taken over; disabled, removed or unauthorized since
+        log.info("sync.lease_lost", lease=lease.number, why=error.code)
+        return Turn("lease_lost")
+
+
+def _give_up(services: Services, lease: Lease, error: BackMarketError) -> TurnEnd:
+    """End a turn that could not do its work, through no fault of the API's."""
+    log.error("sync.gave_up", code=error.code, error=error.message)
+    try:
+        with services.database.transaction() as transaction:
+            leases.fail(transaction, lease, error, pause=_back_off(error, lease.failures))
+            connections.mark_error(transaction, lease.organization_id, error)
+    except LeaseLost:  # the connection was changed meanwhile: it is another's to say how it fares
+        return "lease_lost"
+    return "failed"
+
+
+class _Sync:
+    def __init__(
+        self, services: Services, resource: Resource, lease: Lease, walk: Walk, credentials: Credentials
+    ) -> None:
+        self.services = services
+        self.settings = services.settings
+        self.resource = resource
+        self.walk = walk
+        self.looked_at = monotonic()
+        self.until = self.looked_at + self.settings.task_budget_seconds
+        self.fetcher = Fetcher(
+            services.transport,
+            services.limiter,
+            credentials,
+            resource,
+            services.seats,
+            since=walk.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if walk.since else None,
+        )
+        self.storing = Storing(services, resource, lease, walk, lambda: self.fetcher.requests)
+
+    @property
+    def lease(self) -> Lease:
+        return self.storing.lease
+
+    def run(self) -> Turn:
+        try:
+            end = self._turn()
+        except (LeaseLost, UsageError, DatabaseUnavailable):
+            raise
+        except LimiterUnavailable as error:
+            log.warning("sync.limiter_unavailable", error=error.message)
+            end = self._hand_on(5.0)
+        except BackMarketError as error:
+            end = self._fail(error)
+        except Exception as error:  # noqa: BLE001 - the row says so and backs off, or it would come back for ever
+            log.error("sync.crashed", **place(error))
+            crashed = Crashed(f"A fault of ours, {type(error).__name__}: the worker's log says where.")
+            end = _give_up(self.services, self.lease, crashed)
+        return Turn(end, self.fetcher.requests)
+
+    def _turn(self) -> TurnEnd:
+        """A sync whose first page is the only one is short, and always has room. Others have it among the walking turns
+        of this process, or come again a little later; a full walk is taken for a long one before anything is asked.
+        """
+        long = self.walk.kind == "full" or self.walk.began_at is not None
+        first = None if long else self._glance()
+        if self.storing.ended:
+            return "done"
+        if first is not None and _is_short(first):
+            return self._with_lease(first)
+        if not self.services.walkers.enter(Nudge(self.resource.name, self.lease.organization_id)):
+            with self.services.database.transaction() as transaction:
+                leases.postpone(transaction, self.lease, pause=random.uniform(*COME_AGAIN))  # noqa: S311
+            return "handed_on"
+        try:
+            if long:
+                first = self._glance()
+            return "done" if self.storing.ended else self._with_lease(first)
+        finally:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Leave the walking turns, and let who waits for a place have it at once, not when it would come again."""
+        waiting = self.services.walkers.leave()
+        if waiting is None or self.services.stopping.is_set():
+            return
+        with suppress(DatabaseUnavailable):  # then it comes by itself
+            if leases.recall(self.services.database, waiting, within=COME_AGAIN[1]):
+                self.services.producer.nudge([waiting])
+
+    def _glance(self) -> Fetched | None:
+        """Ask for the first page of any walk but the very first; if it is the only one and has no news, end here.
+
+        This is what nearly all turns are, and it costs one row write. There is no lease: whoever does the same at
+        the same time asks once too often, and only one of them writes.
+        """
+        if self.walk.began_at is not None or self.lease.watermark is None:
+            return None
+        try:
+            first = self.fetcher.first(1)
+        except LimiterUnavailable:
+            return None  # handed on as any turn
+        page = first.page if first else None
+        if first is None or page is None or page.rejected or not _is_short(first):
+            return first
+        self.storing.end_if_quiet(page, partial(self._receive, first))
+        return first
+
+    def _with_lease(self, first: Fetched | None) -> TurnEnd:
+        """Claim the lease, and go on with the page that came, if one came."""
+        claimed = leases.claim(
+            self.services.database,
+            self.lease,
+            owner=queue.owner_name(self.settings.process_name),
+            seconds=self.settings.lease_seconds,
+        )
+        if claimed is None:
+            raise LeaseLost("Another took the lease in the meantime.")
+        self.storing.lease = claimed
+        if first is not None and self.walk.began_at is None:
+            self._receive(first)
+        return self._walk()
+
+    def _receive(self, first: Fetched) -> None:
+        self.walk.ask(1)
+        self._land(first)
+
+    def _walk(self) -> TurnEnd:
+        self.walk.settle()  # a walk may have been handed on just before its end
+        while not self.walk.over:
+            pause = self._must_end()
+            if pause is not None:
+                return self._hand_on(pause)
+            more = self.walk.page_size == 0  # after the first page, the next ones are on their way before it is stored
+            for fetched in self._fetch():
+                self._land(fetched)
+            enough = self.walk.ready >= BATCH_PAGES or (self.walk.ready and not self.fetcher.in_flight and not more)
+            if enough and self.storing.store():
+                return "done"
+        return self._end()
+
+    def _must_end(self) -> float | None:
+        """The pause after which another turn goes on, if this one is to end; None: go on."""
+        pause = self.fetcher.pause()
+        if pause > PATIENCE:
+            # due a little early: what the next turn waits for is then less than a tick of beat
+            telemetry.tell("limiter_wait", seconds=pause)
+            return max(0.1, pause - PATIENCE / 2)
+        if self.services.stopping.is_set():
+            return 0.1  # the dispatcher finds it: this process sends no nudge any more
+        if self.fetcher.requests < self.settings.task_budget_pages and monotonic() <= self.until:
+            return None
+        return AFTER_OTHERS if self.services.walkers.awaited else 0.0
+
+    def _fetch(self) -> Iterable[Fetched]:
+        if not self.walk.page_size and not self.fetcher.in_flight:
+            for number in self.walk.ask(1):
+                fetched = self.fetcher.first(number)
+                if fetched is not None:
+                    return [fetched]
+                self.walk.failed(number)
+        else:
+            window = self.settings.fetch_window
+            ahead = AHEAD * window - self.walk.outstanding
+            self.fetcher.fill(lambda room: self.walk.ask(min(room, ahead)), window)
+        landed = self.fetcher.landed(PATIENCE)
+        if not landed and not self.fetcher.flying and (self.fetcher.in_flight or not self.walk.ready):
+            sleep(min(max(self.fetcher.idle_for(), 0.01), PATIENCE))
+        return landed
+
+    def _land(self, fetched: Fetched) -> None:
+        if fetched.page is not None:
+            self.walk.received(fetched.number, fetched.page, self._answered_at(fetched))
+        elif fetched.error is not None and not self.fetcher.try_later(fetched):
+            raise fetched.error
+
+    def _answered_at(self, fetched: Fetched) -> datetime:
+        """The API's clock; ours where its header is missing, or ahead: a watermark must not be too late.
+
+        Ours is PostgreSQL's, and the time since it was read: this machine's own may be set at any moment.
+        """
+        ours = self.lease.taken_at + timedelta(seconds=monotonic() - self.looked_at)
+        theirs = fetched.answer.date if fetched.answer else None
+        return min(theirs, ours) if theirs else ours
+
+    def _end(self) -> TurnEnd:
+        """The walk is over: look for the rows that it did not show, one by one, and finish."""
+        while missing := self.storing.end():
+            for key in missing:
+                pause = self._must_end()
+                if pause is not None:
+                    return self._hand_on(pause)
+                self._look_for(key)
+        return "done"
+
+    def _look_for(self, key: Any) -> None:
+        """Ask for one row by its id, and write down what became of it."""
+        try:
+            row = self.fetcher.one(str(key))
+        except NotFound:
+            row = None
+        except RateLimited:
+            return  # the limiter knows; the row is asked for when it lets us
+        self.storing.settle_missing(key, row)
+
+    def _hand_on(self, pause: float) -> TurnEnd:
+        """Store what came, and let the next turn go on after `pause` seconds."""
+        self._drain()
+        self.storing.hand_on(pause)
+        if pause == 0.0:
+            self.services.producer.nudge([Nudge(self.resource.name, self.lease.organization_id)])
+        return "handed_on"
+
+    def _fail(self, error: BackMarketError) -> TurnEnd:
+        """Store what came, say why the rest did not, and back off."""
+        self._drain()
+        log.warning(
+            "sync.failed", code=error.code, status=error.status, request_id=error.request_id, cf_ray=error.cf_ray
+        )
+        self.storing.fail(error, pause=_back_off(error, self.lease.failures))
+        return "failed"
+
+    def _drain(self) -> None:
+        """Wait for what is in flight: it was paid for."""
+        self.fetcher.drop_retries()
+        while self.fetcher.flying:
+            for fetched in self.fetcher.landed(PATIENCE):
+                if fetched.page is not None:
+                    self._land(fetched)
+
+
+def _is_short(first: Fetched) -> bool:
+    """Whether no page follows the first one; where it did not come, neither does another."""
+    page = first.page
+    return page is None or (page.count is not None and page.size >= page.count)
+
+
+def _back_off(error: BackMarketError, failures: int) -> float:
+    """Seconds until a failing run is tried again: growing, jittered, an hour at most."""
+    if isinstance(error, NotAvailable):
+        return 86400.0
+    shortest = 60.0 if isinstance(error, FirewallBlocked) else 15.0
+    return float(min(3600.0, shortest * 2 ** min(failures, 12)) * random.uniform(0.75, 1.25))  # noqa: S311

@@ -1,0 +1,200 @@
+"""Asking the API for one row now, in the caller's process, without waiting for a sync."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TypeVar
+from uuid import UUID
+
+from psycopg import sql
+from psycopg.rows import class_row
+
+from backmarket import connections
+from backmarket.database import Transaction
+from backmarket.errors import (
+    BackMarketError,
+    BrokenAnswer,
+    LeaseLost,
+    NotAvailable,
+    NotFound,
+    TerminalError,
+    Unauthorized,
+)
+from backmarket.queries.listings import STORED_LISTINGS, Listing, listing_key
+from backmarket.queries.orders import STORED_ORDERS, Order
+from backmarket.queries.pagination import Stored
+from backmarket.queries.shipments import STORED_DELIVERIES, STORED_RETURNS, Delivery, Return
+from backmarket.resources import DELIVERIES, LISTINGS, ORDERS, RETURNS, Resource, Row
+from backmarket.services import Services
+from backmarket.sync.label_register import NotedAs, want_skipped
+from backmarket.sync.page_fetcher import Fetcher
+from backmarket.sync.upsert import store
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of the API for an organization.
+
+    Args:
+        organization_id: whose.
+        environment: must be the connection's, if given.
+        locale: another than the connection's.
+    """
+
+    organization_id: str
+    environment: str | None = None
+    locale: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A row that came.
+
+    Attributes:
+        row: as it came.
+        locale: of its prices and texts.
+        generation: of the connection that it was asked with.
+    """
+
+    row: Row
+    locale: str
+    generation: int
+
+
+def fetch_order(services: Services, question: Question, order_id: int) -> Order:
+    """Ask for one order, and store it with its lines; see `BackMarket.fetch_order`."""
+    return _keep(services, STORED_ORDERS, ORDERS, question, ask(services, ORDERS, question, order_id))
+
+
+def fetch_listing(services: Services, question: Question, listing_id: UUID | str | int) -> Listing:
+    """Ask for one listing, and store it; see `BackMarket.fetch_listing`."""
+    answered = ask(services, LISTINGS, question, listing_key(listing_id))
+    return _keep(services, STORED_LISTINGS, LISTINGS, question, answered)
+
+
+def fetch_delivery(services: Services, question: Question, shipment_id: int, labels: NotedAs) -> Delivery:
+    """Ask for one delivery, and store it; see `BackMarket.fetch_delivery`."""
+    answered = ask(services, DELIVERIES, question, shipment_id)
+    return _keep(services, STORED_DELIVERIES, DELIVERIES, question, answered, labels)
+
+
+def fetch_return(services: Services, question: Question, shipment_id: int, labels: NotedAs) -> Return:
+    """Ask for one return, and store it; see `BackMarket.fetch_return`."""
+    answered = ask(services, RETURNS, question, shipment_id)
+    return _keep(services, STORED_RETURNS, RETURNS, question, answered, labels)
+
+
+def ask(services: Services, resource: Resource, question: Question, key: object) -> Answered:
+    """Ask for one row by its id, within the limits, as often as it is worth it.
+
+    Args:
+        services: of this process.
+        resource: whose row.
+        question: for whom, and how.
+        key: its id.
+
+    Raises:
+        Unauthorized: the API refuses the key; it is not asked with any more.
+        BackMarketError: it could not be had, or can't be asked for; the text says what to do.
+    """
+    credentials, generation = connections.credentials(
+        services.database,
+        services.vault,
+        services.settings,
+        question.organization_id,
+        environment=question.environment,
+        locale=question.locale,
+    )
+    fetcher = Fetcher(services.transport, services.limiter, credentials, resource, services.seats)
+    try:
+        row = fetcher.one(str(key))
+    except TerminalError as error:
+        if isinstance(error, Unauthorized):
+            _mark_unauthorized(services, question.organization_id, generation, error)
+        raise _explained(error, resource, key) from None
+    if row is None:
+        raise BrokenAnswer(f"The API's answer for {key} of {resource.name} has no usable id: try again later.")
+    return Answered(row, credentials.locale, generation)
+
+
+def _mark_unauthorized(services: Services, organization_id: str, generation: int, error: BackMarketError) -> None:
+    with services.database.transaction() as transaction:
+        if connections.mark_unauthorized(transaction, organization_id, generation):
+            connections.mark_error(transaction, organization_id, error)
+
+
+def _explained(error: TerminalError, resource: Resource, key: object) -> TerminalError:
+    """The same error with what to do about it."""
+    what_to_do = {
+        Unauthorized: "Connect this organization with a new key (`connections add`), or `connections enable` it if the"
+        " key is valid again.",
+        NotAvailable: f"Ask Back Market to open {resource.name} to this account;"
+        " deliveries and returns need a BackShip subscription.",
+        NotFound: f"Is {key} an id of {resource.name} of this very account? What is stored stays as it is; a sync finds"
+        " out whether it is gone.",
+    }.get(type(error))
+    message = f"{error.message} {what_to_do}" if what_to_do else error.message
+    return type(error)(message, status=error.status, request_id=error.request_id, cf_ray=error.cf_ray)
+
+
+def _keep(
+    services: Services,
+    stored: Stored[T],
+    resource: Resource,
+    question: Question,
+    answered: Answered,
+    labels: NotedAs = "wanted",
+) -> T:
+    """Store a row, unless it is of another market than the table's; as it then is.
+
+    The locks are those of a sync, in its order: they take turns.
+
+    Raises:
+        LeaseLost: the connection was changed meanwhile.
+        BrokenAnswer: PostgreSQL can't hold it.
+    """
+    organization_id = question.organization_id
+    with services.database.transaction() as transaction:
+        transaction.execute(
+            "SELECT FROM backmarket.sync_state WHERE organization_id = %s AND resource = %s FOR UPDATE",
+            (organization_id, resource.name),
+        )
+        found = transaction.execute(
+            "SELECT locale FROM backmarket.connections WHERE organization_id = %s AND generation = %s AND enabled"
+            " FOR SHARE",
+            (organization_id, answered.generation),
+        ).fetchone()
+        if found is None:
+            raise LeaseLost("The connection was changed while the API was asked: nothing was stored. Ask again.")
+        if found[0] != answered.locale:
+            return _typed(transaction, stored, resource, organization_id, answered.row)
+        store(transaction, resource, organization_id, [answered.row], labels=labels)
+        if resource.label and labels == "wanted":  # also that of a row that has not changed
+            want_skipped(transaction, resource, organization_id, answered.row.key)
+        kept = stored.select(transaction, organization_id, answered.row.key)
+    if kept is None:
+        raise BrokenAnswer(f"The API's answer has a value that can't be stored among {resource.name}.")
+    return kept
+
+
+def _typed(transaction: Transaction, stored: Stored[T], resource: Resource, organization_id: str, row: Row) -> T:
+    """A row as it would be if it were stored: PostgreSQL makes the same of its values."""
+    columns = {column.name: column for column in (resource.key, *resource.columns)}
+    values = dict(zip((column.name for column in resource.sent), row.values, strict=True))
+    made = {"organization_id": "%(organization)s", "raw": "%(raw)s::jsonb", "first_seen_at": "now()"}
+    made["last_synced_at"] = "now()"
+    for name, column in columns.items():
+        cut = f"NULLIF(%(raw)s::jsonb -> %({name})s, 'null')"
+        made[name] = cut if column.kind == "jsonb" else f"%({name})s::{column.kind}"
+        if column.kind == "jsonb":
+            values[name] = column.source
+    names = [each.name for each in fields(stored.row)]  # type: ignore[arg-type]
+    statement = sql.SQL("SELECT {}").format(
+        sql.SQL(", ").join(sql.SQL(f"{made.get(name, 'NULL')} AS {{}}").format(sql.Identifier(name)) for name in names)
+    )
+    with transaction.cursor(row_factory=class_row(stored.row)) as cursor:
+        found = cursor.execute(statement, {**values, "organization": organization_id, "raw": row.raw}).fetchone()
+    assert found is not None  # noqa: S101 - a SELECT without FROM has a row
+    return found

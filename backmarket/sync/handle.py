@@ -1,0 +1,148 @@
+"""A sync that was asked for, and what it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from time import monotonic, sleep
+
+from psycopg.rows import dict_row
+
+from backmarket.connections import check_usable, get
+from backmarket.database import Database
+from backmarket.errors import ConnectionNotFound, WaitTimeout, error_for
+from backmarket.status import SyncStatus, get_sync_status
+from backmarket.sync.requests import SyncRequest
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOutcome:
+    """What a sync that was waited for did.
+
+    Attributes:
+        rows_created: new rows.
+        rows_updated: changed rows.
+        rows_unchanged: rows that came and were stored already; 0 is all that is known of a run without news.
+        rows_removed: rows that are gone.
+        rows_rejected: rows that can't be stored: without a usable id, or with a value that PostgreSQL can't hold.
+        requests: sent to the API.
+    """
+
+    rows_created: int = 0
+    rows_updated: int = 0
+    rows_unchanged: int = 0
+    rows_removed: int = 0
+    rows_rejected: int = 0
+    requests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SyncHandle:
+    """A sync that was asked for. It runs by itself; waiting is optional.
+
+    Attributes:
+        organization_id: whose.
+        resource: which.
+        request: which request it answers.
+        nudged: a message was sent; False: the broker is away, and the sync begins when the dispatcher finds it.
+    """
+
+    organization_id: str
+    resource: str
+    request: SyncRequest
+    nudged: bool
+    _database: Database = field(repr=False)
+
+    @property
+    def number(self) -> int:
+        """Of the request."""
+        return self.request.number
+
+    def done(self) -> SyncOutcome | None:
+        """What the sync did; None: it has not ended.
+
+        Raises:
+            BackMarketError: it failed; the class says what to do. It is tried again by itself.
+        """
+        values = {
+            "organization": self.organization_id,
+            "resource": self.resource,
+            "number": self.request.number,
+            "turns": self.request.turns,
+            "failures": self.request.failures,
+        }
+        with self._database.transaction() as transaction, transaction.cursor(row_factory=dict_row) as cursor:
+            state = cursor.execute(_STATE, values).fetchone()
+            run = cursor.execute(_RUN, values).fetchone() if state and state["answered"] else None
+        connection = get(self._database, self.organization_id)
+        if state is None or not state["known"]:
+            raise ConnectionNotFound("The connection was removed since the sync was asked for; ask again.")
+        if state["answered"]:
+            return SyncOutcome(**run) if run else SyncOutcome()
+        check_usable(connection, even_if_refused=True)
+        if state["failed"]:
+            marks = {"request_id": state["error_request_id"], "cf_ray": state["error_cf_ray"]}
+            raise error_for(state["error_code"], state["error"], **marks)
+        check_usable(connection)
+        return None
+
+    def status(self) -> SyncStatus:
+        """How far it is."""
+        return get_sync_status(self._database, self.organization_id)[self.resource]
+
+    def wait(self, timeout: float = 60.0) -> SyncOutcome:
+        """Wait until a walk that began after the request has ended.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            WaitTimeout: it has not ended yet; it goes on by itself.
+            BackMarketError: it failed; see `done`.
+        """
+        until, pause = monotonic() + timeout, 0.02
+        while True:
+            outcome = self.done()
+            if outcome is not None:
+                return outcome
+            if monotonic() + pause > until:
+                raise WaitTimeout(_why_not_done(self.status(), timeout))
+            sleep(pause)
+            pause = min(pause * 1.5, 0.5)
+
+
+def _why_not_done(status: SyncStatus, timeout: float) -> str:
+    progress = f", {status.rows_done} of {status.rows_expected} rows" if status.rows_expected else ""
+    if status.running_since is not None:
+        return f"The sync is running{progress}, and has not ended within {timeout:g} s; it goes on by itself."
+    if status.failures:
+        return (
+            f"The sync has not ended within {timeout:g} s, and fails ({status.error_code}): {status.error}"
+            f" It is tried again after {status.next_due_at:%Y-%m-%d %H:%M:%S %Z}."
+        )
+    if progress:
+        return f"The sync waits for its next turn{progress}, and has not ended within {timeout:g} s."
+    return (
+        f"No worker has taken the sync up within {timeout:g} s: is a worker with the queue {status.resource!r} running,"
+        " and does it use the same broker? The request is kept."
+    )
+
+
+# Failed: the last turn did, and ended after the request. A turn that runs holds the lease; one that hands on, or ends
+# well, sets the failures to 0.
+_STATE = """
+SELECT served >= %(number)s AS answered, requested >= %(number)s AS known,
+    lease_until IS NULL AND failures > 0 AND (lease_number > %(turns)s OR failures > %(failures)s) AS failed,
+    error_code, error, error_request_id, error_cf_ray
+FROM backmarket.sync_state WHERE organization_id = %(organization)s AND resource = %(resource)s
+"""
+
+
+# The oldest of the newest runs that may be the one; a run without news has no row.
+_RUN = """
+SELECT rows_created, rows_updated, rows_unchanged, rows_removed, rows_rejected, requests
+FROM (
+    SELECT * FROM backmarket.sync_runs
+    WHERE organization_id = %(organization)s AND resource = %(resource)s ORDER BY id DESC LIMIT 100
+) AS newest
+WHERE serving >= %(number)s AND outcome = 'done' ORDER BY id LIMIT 1
+"""

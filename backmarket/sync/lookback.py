@@ -1,0 +1,76 @@
+"""How far a sync reaches back for rows that change after their creation without a date to ask for.
+
+A revisit is due when a mark of its rhythm lies between the last walk and now, so nothing has to be remembered; a hash
+of the organization moves the marks, so that organizations do not all reach back together (docs/decisions/0008).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from zlib import crc32
+
+from backmarket.database import Database
+from backmarket.resources import Resource, Revisit
+from backmarket.sync.leases import Lease
+from backmarket.sync.page_walk import Walk
+
+MARGIN = timedelta(hours=12)
+"""A creation that came without an offset may be off by as much."""
+
+
+def new_walk(database: Database, resource: Resource, lease: Lease, *, overlap: float) -> Walk:
+    """A walk from its beginning: all rows, or what was modified since the last one, and what should be seen again.
+
+    Args:
+        database: where.
+        resource: whose list.
+        lease: says which kind of walk.
+        overlap: seconds by which walks overlap.
+    """
+    since = None
+    if lease.kind == "incremental" and lease.watermark is not None:
+        since = lease.watermark
+        if resource.revisits:
+            last = since + timedelta(seconds=overlap)
+            oldest = reach_back(database, resource, lease.organization_id, last=last, now=lease.taken_at)
+            since = min(since, oldest or since)
+    return Walk(lease.kind, since, lease.taken_at, lease.requested)
+
+
+def reach_back(
+    database: Database, resource: Resource, organization_id: str, *, last: datetime, now: datetime
+) -> datetime | None:
+    """The creation of the oldest row that is to be asked for again.
+
+    Args:
+        database: where.
+        resource: with revisits.
+        organization_id: whose.
+        last: when the last complete walk began.
+        now: by the same clock.
+
+    Returns:
+        None where no row is.
+    """
+    due = [revisit for revisit in resource.revisits if _due(revisit, organization_id, last, now)]
+    if not due:
+        return None
+    oldest = " UNION ALL ".join(
+        f"(SELECT date_creation FROM backmarket.{resource.table}"
+        " WHERE organization_id = %(organization)s AND date_delivery IS NULL AND removed_at IS NULL"
+        f" AND date_creation >= %(now)s - interval '{revisit.within} s'"
+        f" AND {revisit.where} ORDER BY date_creation LIMIT 1)"
+        for revisit in due
+    )
+    with database.transaction() as transaction:
+        row = transaction.execute(
+            f"SELECT min(date_creation) FROM ({oldest}) AS o", {"organization": organization_id, "now": now}
+        ).fetchone()
+    return row[0] - MARGIN if row and row[0] else None
+
+
+def _due(revisit: Revisit, organization_id: str, last: datetime, now: datetime) -> bool:
+    if not revisit.every:
+        return True
+    phase = crc32(organization_id.encode()) / 2**32 * revisit.every
+    return (last.timestamp() - phase) // revisit.every != (now.timestamp() - phase) // revisit.every

@@ -1,0 +1,226 @@
+"""Pages in flight: as many at once as the window and the limiter allow, asked in order, retried where they fail."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from functools import partial
+from time import monotonic, sleep
+from urllib.parse import quote
+
+from backmarket.client import Answer, Credentials, Transport, check
+from backmarket.client.rate_limited import PATIENCE, send
+from backmarket.errors import BackMarketError, NotFound, RateLimited, TransientError
+from backmarket.limits import Limiter, Slot, wait_for_slot
+from backmarket.observability import telemetry
+from backmarket.resources import Page, Resource, Row, parse_object, parse_page
+from backmarket.services.request_threads import Seats
+
+TRIES = 4
+"""Times that one page is asked for in one turn, before the run fails and backs off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A page that came, or why it did not."""
+
+    number: int
+    page: Page | None
+    answer: Answer | None
+    error: BackMarketError | None
+
+
+@dataclass
+class Fetcher:
+    """The requests of one turn.
+
+    The slots are taken here, in the order of the pages, before a request goes to a thread: so the limiter's
+    refusal leaves no gap between the pages that were asked.
+
+    Args:
+        transport: sends.
+        limiter: says when.
+        credentials: of the connection.
+        resource: whose list.
+        seats: threads that fetch and parse.
+        since: only what was modified at or after, as the API wants it written; None: everything.
+    """
+
+    transport: Transport
+    limiter: Limiter
+    credentials: Credentials
+    resource: Resource
+    seats: Seats
+    since: str | None = None
+    requests: int = 0
+    paused_until: float = 0.0
+    _flying: dict[Future[Fetched], int] = field(default_factory=dict)
+    _tries: dict[int, int] = field(default_factory=dict)
+    _later: dict[int, float] = field(default_factory=dict)
+    _denied_at: float = 0.0
+
+    @property
+    def flying(self) -> int:
+        """Requests without an answer."""
+        return len(self._flying)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests without an answer, and pages that wait for their next try."""
+        return len(self._flying) + len(self._later)
+
+    def idle_for(self) -> float:
+        """Seconds until something can be sent again, when nothing is in flight."""
+        return max(self.pause(), min(self._later.values(), default=0.0) - monotonic())
+
+    def pause(self) -> float:
+        """Seconds until the limiter may grant something; 0: now."""
+        return max(0.0, self.paused_until - monotonic())
+
+    def first(self, number: int) -> Fetched | None:
+        """Ask for one page in this thread; None if the limiter says no.
+
+        Raises:
+            LimiterUnavailable: Redis is away.
+        """
+        slots = self._slots(1)
+        if not slots:
+            return None
+        self.requests += 1
+        return self._fetch(number, slots[0])
+
+    def one(self, key: str) -> Row | None:
+        """Ask for one row by its id, in this thread, as often as it is worth it.
+
+        Returns:
+            None where the answer has no usable id.
+
+        Raises:
+            NotFound: the API does not know it.
+            RateLimited: it is not to be asked now; the limiter knows.
+            BackMarketError: it could not be had.
+        """
+        for attempt in range(1, TRIES + 1):
+            slot = wait_for_slot(self.limiter, self.credentials.account, timeout=PATIENCE)
+            self.requests += 1
+            try:
+                answer = self._send(f"{self.resource.path}/{quote(key, safe='')}", (), slot)
+                return parse_object(self.resource, check(answer).body)
+            except TransientError:
+                if attempt == TRIES:
+                    raise
+                sleep(_pause_before(attempt + 1))
+        raise AssertionError
+
+    def fill(self, pages: Callable[[int], list[int]], window: int) -> None:
+        """Send requests until the window is full, the limiter says no, or there are no pages left.
+
+        Failed pages whose pause is over go first.
+
+        Args:
+            pages: gives up to so many further pages.
+            window: requests in flight at the most.
+
+        Raises:
+            LimiterUnavailable: Redis is away.
+        """
+        free = window - len(self._flying)
+        if free <= 0 or self.pause():
+            return
+        now = monotonic()
+        due = [number for number, at in sorted(self._later.items()) if at <= now][:free]
+        seats = self.seats.take(free, patience=0.0 if self._flying else 0.2)
+        slots: list[Slot] = []
+        try:
+            numbers = due[:seats] + pages(seats - len(due[:seats]))
+            slots = self._slots(len(numbers)) if numbers else []
+        finally:
+            self.seats.leave(seats - len(slots))
+        for number in numbers[len(slots) :]:
+            self._refused(number)
+        for number, slot in zip(numbers, slots, strict=False):
+            self._later.pop(number, None)
+            self.requests += 1
+            self._flying[self.seats.submit(partial(self._fetch, number, slot))] = number
+
+    def landed(self, timeout: float) -> list[Fetched]:
+        """What came, waiting up to `timeout` seconds for the first of it."""
+        if self._later:
+            timeout = min(timeout, max(0.0, min(self._later.values()) - monotonic()))
+        if not self._flying:
+            return []
+        done, _ = wait(self._flying, timeout=timeout, return_when=FIRST_COMPLETED)
+        for future in done:
+            del self._flying[future]
+        return [future.result() for future in done]
+
+    def try_later(self, fetched: Fetched) -> bool:
+        """Whether a failed page may be tried again in this turn; if so, it will be, after a jittered pause.
+
+        A 429 costs no try: the limiter stops everybody, and the page goes when it lets it.
+        """
+        number = fetched.number
+        if isinstance(fetched.error, RateLimited):
+            self._later[number] = monotonic()
+            return True
+        if not isinstance(fetched.error, TransientError):
+            return False
+        self._tries[number] = self._tries.get(number, 0) + 1
+        if self._tries[number] >= TRIES:
+            return False
+        self._later[number] = monotonic() + _pause_before(self._tries[number] + 1)
+        return True
+
+    def _refused(self, number: int) -> None:
+        """The limiter said no: the page goes first when it says yes."""
+        self._later.setdefault(number, self.paused_until)
+
+    def drop_retries(self) -> None:
+        """Forget the failed pages that wait for another try: the turn ends."""
+        self._later.clear()
+
+    def _slots(self, want: int) -> list[Slot]:
+        grant = self.limiter.acquire(self.credentials.account, want)
+        if grant.slots:
+            telemetry.tell("limiter_wait", seconds=monotonic() - self._denied_at if self._denied_at else 0.0)
+            self._denied_at = 0.0
+        if len(grant.slots) < want:
+            self.paused_until = monotonic() + grant.wait
+            self._denied_at = self._denied_at or monotonic()
+        return list(grant.slots)
+
+    def _fetch(self, number: int, slot: Slot) -> Fetched:
+        """Runs in a thread of the pool: no database here, and nothing of the turn's state."""
+        parameters = [("page", str(number)), *self.resource.paging]
+        if self.since is not None:
+            parameters.append((self.resource.since, self.since))
+        answer = None
+        try:
+            answer = self._send(self.resource.path, parameters, slot)
+            check(answer)
+            return Fetched(number, parse_page(self.resource, answer.body), answer, None)
+        except NotFound as error:
+            if number == 1:  # "Webservices unavailable", in the document's words
+                return Fetched(1, None, answer, _unavailable(error))
+            return Fetched(number, Page([], None, last=True), answer, None)
+        except BackMarketError as error:
+            return Fetched(number, None, answer, error)
+
+    def _send(self, path: str, parameters: Sequence[tuple[str, str]], slot: Slot) -> Answer:
+        return send(self.transport, self.limiter, self.credentials, slot, path, parameters)
+
+
+def _pause_before(attempt: int) -> float:
+    """Seconds before the second, third, ... try."""
+    return random.uniform(0.5, 1.0) * 0.15 * float(2**attempt)  # noqa: S311
+
+
+def _unavailable(error: NotFound) -> TransientError:
+    return TransientError(
+        "The API says that the list is not there, which its document explains as 'Webservices unavailable'.",
+        status=error.status,
+        request_id=error.request_id,
+        cf_ray=error.cf_ray,
+    )

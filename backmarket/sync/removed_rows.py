@@ -1,0 +1,100 @@
+"""Rows that a complete full walk did not show: asked for one by one, since a list can leave out what still exists.
+
+An order that reaches state 8 leaves the list; that is a change, not a removal. Only a row whose id answers 404 is
+marked as gone. When very many are missing at once, something else is wrong: nothing is marked, and a person is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from backmarket.database import Transaction
+from backmarket.errors import BackMarketError
+from backmarket.resources import Resource
+from backmarket.sync.page_walk import Walk
+
+ALARM_SHARE = 0.05
+"""Share of the stored rows that may be missing before nothing is marked."""
+
+ALARM_ROWS = 20
+"""Missing rows that are always looked into, however few are stored."""
+
+
+class ManyMissing(BackMarketError):
+    """A full walk did not show too many of the stored rows; none was marked as gone."""
+
+    code = "many_missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What a full walk did not show.
+
+    Attributes:
+        keys: rows to be asked for.
+        alarm: why none is asked for, where there are too many.
+    """
+
+    keys: tuple[Any, ...] = ()
+    alarm: ManyMissing | None = None
+
+
+def find(
+    transaction: Transaction, resource: Resource, organization_id: str, walk: Walk, *, accept_many: bool = False
+) -> Missing:
+    """The stored rows that a complete full walk did not show, though the list does not leave them out by its rules.
+
+    Args:
+        transaction: an open one.
+        resource: whose rows.
+        organization_id: whose.
+        walk: complete.
+        accept_many: a person said that very many may be missing.
+    """
+    stored = transaction.execute(
+        f"SELECT {resource.key.name} FROM backmarket.{resource.table} WHERE organization_id = %s"
+        f" AND removed_at IS NULL AND first_seen_at < %s AND ({resource.hidden}) IS NOT TRUE",
+        (organization_id, walk.started_at),
+    ).fetchall()
+    if not stored:
+        return Missing()
+    seen = walk.all_seen()
+    keys = tuple(key for (key,) in stored if str(key) not in seen)
+    if not accept_many and len(keys) > max(ALARM_ROWS, ALARM_SHARE * len(stored)):
+        return Missing(alarm=ManyMissing(_alarm_text(resource, len(keys), len(stored))))
+    return Missing(keys)
+
+
+def mark_removed(transaction: Transaction, resource: Resource, organization_id: str, key: Any) -> int:
+    """Mark a row and its lines as gone, with its event, unless it is so already.
+
+    Returns:
+        Rows marked: 1 or 0.
+    """
+    marked = transaction.execute(
+        f"UPDATE backmarket.{resource.table} SET removed_at = now(), last_synced_at = now()"
+        f" WHERE organization_id = %s AND {resource.key.name} = %s AND removed_at IS NULL",
+        (organization_id, key),
+    ).rowcount
+    if marked and resource.lines is not None:
+        transaction.execute(
+            f"UPDATE backmarket.{resource.lines.table} SET removed_at = now(), last_synced_at = now()"
+            f" WHERE organization_id = %s AND {resource.key.name} = %s AND removed_at IS NULL",
+            (organization_id, key),
+        )
+    if marked:
+        transaction.execute(
+            "INSERT INTO backmarket.changes (organization_id, resource, external_id, kind)"
+            " VALUES (%s, %s, %s, 'removed')",
+            (organization_id, resource.name, str(key)),
+        )
+    return marked
+
+
+def _alarm_text(resource: Resource, missing: int, stored: int) -> str:
+    return (
+        f"{missing} of {stored} stored {resource.name} were not listed at once: none was marked as gone."
+        " Check the account at Back Market; the next full walk looks again. If they are gone, say so:"
+        f" `backmarket sync ORG --resource {resource.name} --accept-missing` asks for each of them by its id."
+    )

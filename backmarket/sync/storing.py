@@ -1,0 +1,235 @@
+"""What a turn writes: rows that differ, how far the walk is, and how it ended; each transaction checks the lease.
+
+`upsert.py` stores rows, `removed_rows.py` says which are gone, `checkpoints.py` and `leases.py` write down the rest.
+Nothing here asks the API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Any
+
+import structlog
+
+from backmarket import connections
+from backmarket.database import Transaction
+from backmarket.errors import BackMarketError, IncompleteWalk, NotAvailable, Unauthorized
+from backmarket.observability import telemetry
+from backmarket.resources import Page, Resource, Row
+from backmarket.services import Services
+from backmarket.sync import checkpoints, leases, removed_rows
+from backmarket.sync.checkpoints import Progress
+from backmarket.sync.label_register import NotedAs, want_skipped
+from backmarket.sync.leases import Lease
+from backmarket.sync.page_walk import Walk
+from backmarket.sync.removed_rows import Missing
+from backmarket.sync.upsert import Compared, compare, write
+
+CHECKPOINT_SECONDS = 5.0
+"""A walk that finds nothing to write notes how far it is that often."""
+
+log = structlog.get_logger(__name__)
+
+
+class Storing:
+    """Stores what one turn's walk brings.
+
+    Args:
+        services: of this process.
+        resource: whose rows.
+        lease: under which all is written; the turn may claim a newer one.
+        walk: says which pages can be written, and when it is over.
+        requests: how many this turn has sent so far.
+    """
+
+    def __init__(
+        self, services: Services, resource: Resource, lease: Lease, walk: Walk, requests: Callable[[], int]
+    ) -> None:
+        self.lease = lease
+        self.ended = False
+        """The walk is over, and written down as such."""
+        self._database = services.database
+        self._settings = services.settings
+        self._resource = resource
+        self._walk = walk
+        self._requests = requests
+        self._counted = 0
+        self._progress = Progress()
+        self._since = (walk.pass_, walk.next_page)
+        self._labels: NotedAs = "wanted" if lease.labels else "skipped"
+        self._saved_at = monotonic()
+
+    def end_if_quiet(self, page: Page, receive: Callable[[], None]) -> None:
+        """End the walk with its only page, if that has no news. There is no lease: this is one write.
+
+        Args:
+            page: the first one.
+            receive: hands it to the walk.
+        """
+        with self._database.transaction() as transaction:
+            compared = compare(transaction, self._resource, self.lease.organization_id, page.rows)
+            if compared.differing:
+                return
+            receive()
+            self._progress.written.unchanged += compared.unchanged
+            self._walk.take()
+            self._walk.settle()
+            found = self._missing(transaction)
+            if self._walk.over and not found.keys:
+                self._finish(transaction, found.alarm)
+
+    def store(self) -> bool:
+        """Write the pages that can be written; with the last ones, end the walk. Whether it ended.
+
+        Pages without news cost no write, but for a checkpoint now and then.
+
+        Raises:
+            IncompleteWalk: the walk can't be over; its rows are written.
+        """
+        with self._database.transaction() as transaction:
+            leases.hold(transaction, self.lease)
+            compared = self._compare(transaction, self._walk.take())
+            incomplete = self._settle()
+            self._write(transaction, compared)
+            if not compared.differing and not self._walk.over and incomplete is None and self._saved_lately():
+                return False
+            if self._walk.over:
+                found = self._missing(transaction)
+                if not found.keys:
+                    self._finish(transaction, found.alarm)
+                    return True
+            leases.renew(transaction, self.lease, seconds=self._settings.lease_seconds)
+            self._checkpoint(transaction)
+        if incomplete is not None:
+            raise incomplete
+        return False
+
+    def end(self) -> Sequence[Any]:
+        """End a walk that is over, unless it did not show all rows that are stored.
+
+        Returns:
+            The keys of some that it did not show, to be looked for one by one; none: it has ended.
+        """
+        with self._database.transaction() as transaction:
+            leases.hold(transaction, self.lease)
+            found = self._missing(transaction)
+            if not found.keys:
+                self._finish(transaction, found.alarm)
+            return found.keys
+
+    def settle_missing(self, key: Any, row: Row | None) -> None:
+        """Write down what became of a row that the walk did not show.
+
+        Args:
+            key: of the row.
+            row: as the API shows it; None: it is gone.
+        """
+        with self._database.transaction() as transaction:
+            leases.hold(transaction, self.lease)
+            if row is not None:
+                self._write(transaction, self._compare_rows(transaction, [row]))
+            else:
+                self._progress.removed += removed_rows.mark_removed(
+                    transaction, self._resource, self.lease.organization_id, key
+                )
+            self._walk.confirm(str(key))
+            leases.renew(transaction, self.lease, seconds=self._settings.lease_seconds)
+            self._checkpoint(transaction)
+
+    def hand_on(self, pause: float) -> None:
+        """Store what came, and let the next turn go on after `pause` seconds."""
+        with self._database.transaction() as transaction:
+            self._store_what_came(transaction)
+            leases.hand_on(transaction, self.lease, pause=pause)
+
+    def fail(self, error: BackMarketError, *, pause: float) -> None:
+        """Store what came, and say why the rest did not.
+
+        Args:
+            error: why.
+            pause: seconds until it is tried again.
+        """
+        with self._database.transaction() as transaction:
+            self._store_what_came(transaction)
+            checkpoints.close(transaction, self.lease, self._walk, self._progress, error, failed=True)
+            leases.fail(transaction, self.lease, error, pause=pause)
+            if isinstance(error, Unauthorized):
+                connections.mark_unauthorized(transaction, self.lease.organization_id, self.lease.generation)
+            if not isinstance(error, NotAvailable):
+                connections.mark_error(transaction, self.lease.organization_id, error)
+
+    def _store_what_came(self, transaction: Transaction) -> None:
+        leases.hold(transaction, self.lease)
+        self._write(transaction, self._compare(transaction, self._walk.take()))
+        if self._walk.began_at is not None:
+            self._checkpoint(transaction)
+
+    def _saved_lately(self) -> bool:
+        return monotonic() - self._saved_at < CHECKPOINT_SECONDS
+
+    def _settle(self) -> IncompleteWalk | None:
+        """Let the walk decide whether it is over; why it can't be, only once its rows are committed."""
+        try:
+            self._walk.settle()
+        except IncompleteWalk as error:
+            return error
+        return None
+
+    def _compare(self, transaction: Transaction, pages: list[Page]) -> Compared:
+        self._progress.rejected += sum(page.rejected for page in pages)
+        return self._compare_rows(transaction, [row for page in pages for row in page.rows])
+
+    def _compare_rows(self, transaction: Transaction, rows: list[Row]) -> Compared:
+        return compare(transaction, self._resource, self.lease.organization_id, rows)
+
+    def _write(self, transaction: Transaction, compared: Compared) -> None:
+        name = self._resource.name
+        with telemetry.span("store", resource=name, rows=len(compared.differing)):
+            written = write(transaction, self._resource, self.lease.organization_id, compared, labels=self._labels)
+        for fate in ("created", "updated", "rejected"):
+            telemetry.tell("rows", resource=name, fate=fate, count=getattr(written, fate))
+        self._progress.written += written
+        self._progress.rejected += written.rejected
+
+    def _checkpoint(self, transaction: Transaction) -> None:
+        self._count_requests()
+        checkpoints.save(transaction, self.lease, self._walk, self._progress, since=self._since)
+        self._since = (self._walk.pass_, self._walk.next_page)
+        self._progress = Progress()
+        self._saved_at = monotonic()
+
+    def _missing(self, transaction: Transaction) -> Missing:
+        if self._walk.kind == "incremental":
+            return Missing()
+        return removed_rows.find(
+            transaction,
+            self._resource,
+            self.lease.organization_id,
+            self._walk,
+            accept_many=self.lease.accept_missing,
+        )
+
+    def _finish(self, transaction: Transaction, alarm: BackMarketError | None) -> None:
+        self._count_requests()
+        quiet = checkpoints.close(transaction, self.lease, self._walk, self._progress, alarm)
+        if alarm is not None:
+            log.error("sync.many_missing", error=alarm.message)
+        leases.finish(
+            transaction,
+            self.lease,
+            self._walk,
+            incremental=bool(self._resource.since),
+            overlap=self._settings.watermark_overlap,
+            quiet=quiet,
+            alarm=alarm,
+        )
+        if self._resource.label and self.lease.labels:
+            want_skipped(transaction, self._resource, self.lease.organization_id)
+        if self.lease.blemished:  # what another sync notes meanwhile, that sync clears
+            connections.clear_error(transaction, self.lease.organization_id)
+        self.ended = True
+
+    def _count_requests(self) -> None:
+        self._progress.requests += self._requests() - self._counted
+        self._counted = self._requests()

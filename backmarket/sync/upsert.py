@@ -1,0 +1,358 @@
+"""Rows into their tables, set-wise: new, changed and unchanged told apart by content, events in the same transaction.
+
+An unchanged row is not even sent: one question for the stored hashes tells which rows differ. Those go by COPY
+into a temporary table, and one statement inserts, updates and writes the events (docs/decisions/0005).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any, NamedTuple
+
+from psycopg import sql
+
+from backmarket.database import SCHEMA_VERSION, Transaction, savepoint
+from backmarket.errors import InvalidArgument
+from backmarket.resources import Column, Lines, Resource, Row
+from backmarket.sync.erased_rows import keep_erased, mark_erased
+from backmarket.sync.label_register import NotedAs, note_labels
+
+
+@dataclass(slots=True)
+class Written:
+    """What storing did: rows by fate; a rejected one has a value that PostgreSQL can't hold."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+
+    def __iadd__(self, other: Written) -> Written:
+        self.created += other.created
+        self.updated += other.updated
+        self.unchanged += other.unchanged
+        self.rejected += other.rejected
+        return self
+
+
+@dataclass(slots=True)
+class Compared:
+    """Rows that came, held against those that are stored.
+
+    Attributes:
+        differing: to be written.
+        known: the keys of those that are stored.
+        erased: the keys of those that are stored without their personal data.
+        unchanged: how many need not be written.
+    """
+
+    differing: list[Row]
+    known: Container[Any]
+    erased: set[Any]
+    unchanged: int
+
+
+def compare(transaction: Transaction, resource: Resource, organization_id: str, rows: Iterable[Row]) -> Compared:
+    """Tell which rows differ from what is stored; one question.
+
+    A row that comes twice counts once, the later version wins; a version older (by its modification date) than the
+    stored one is passed over. One that is gone differs.
+
+    Args:
+        transaction: an open one; where the rows are written afterwards, it holds the lease already, so that nobody
+            else changes them meanwhile.
+        resource: whose rows they are.
+        organization_id: whose rows they would become.
+        rows: as they came.
+    """
+    newest = _newest(rows)
+    known = _known(transaction, resource, organization_id, newest)
+    differing = [row for row in newest.values() if _differs(row, known.get(row.key, _UNKNOWN))]
+    erased = {key for key, stored in known.items() if stored.erased}
+    return Compared(differing, known, erased, len(newest) - len(differing))
+
+
+def store(
+    transaction: Transaction,
+    resource: Resource,
+    organization_id: str,
+    rows: Iterable[Row],
+    *,
+    labels: NotedAs = "wanted",
+) -> Written:
+    """Write what differs from what is stored; see `compare` and `write`."""
+    compared = compare(transaction, resource, organization_id, rows)
+    return write(transaction, resource, organization_id, compared, labels=labels)
+
+
+def write(
+    transaction: Transaction,
+    resource: Resource,
+    organization_id: str,
+    compared: Compared,
+    *,
+    labels: NotedAs = "wanted",
+) -> Written:
+    """Write the rows that differ. One that PostgreSQL can't hold is rejected, its neighbours are stored.
+
+    Rows whose personal data was erased are written without it.
+
+    Args:
+        transaction: the rows and their events commit with it.
+        resource: whose rows they are.
+        organization_id: whose rows they become.
+        compared: in the same transaction.
+        labels: what becomes of the shipping labels that they name.
+    """
+    written = Written(unchanged=compared.unchanged)
+    if compared.differing:
+        batch = _Batch(transaction, resource, organization_id, compared.known, labels)
+        rows, erased = keep_erased(transaction, resource, organization_id, compared.differing, compared.erased)
+        written += _write_fitting(batch, rows)
+        mark_erased(transaction, resource, organization_id, erased)
+    return written
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What the parts of one batch have in common."""
+
+    transaction: Transaction
+    resource: Resource
+    organization_id: str
+    known: Container[Any]
+    labels: NotedAs
+
+
+def _write_fitting(batch: _Batch, rows: list[Row]) -> Written:
+    """Write what PostgreSQL can hold; what it refuses is halved until the rows that can't be held stand alone."""
+    try:
+        with savepoint(batch.transaction):
+            return _write(batch, rows)
+    except InvalidArgument:
+        if len(rows) == 1:
+            return Written(rejected=1)
+    middle = len(rows) // 2
+    written = _write_fitting(batch, rows[:middle])
+    written += _write_fitting(batch, rows[middle:])
+    return written
+
+
+def _write(batch: _Batch, rows: list[Row]) -> Written:
+    transaction, resource, organization_id = batch.transaction, batch.resource, batch.organization_id
+    _copy(transaction, resource, _CONTENT, ((*row.values, row.raw, row.content) for row in rows))
+    if resource.lines is not None:
+        _copy(transaction, resource.lines, resource.key, _line_rows(rows))
+    known = [row.key for row in rows if row.key in batch.known]
+    created, updated = transaction.execute(
+        _statements(resource).write, {"organization": organization_id, "resource": resource.name, "known": known}
+    ).fetchone() or (0, 0)
+    if resource.lines is not None:
+        _write_lines(transaction, resource, organization_id, known)
+    if resource.label:
+        incoming = sql.Identifier(_incoming_name(resource))
+        note_labels(transaction, resource, organization_id, incoming, batch.labels)
+    return Written(created, updated, len(rows) - created - updated)
+
+
+class _Stored(NamedTuple):
+    """What is known of a stored row; of one that is gone, neither content nor modification."""
+
+    content: int | None
+    modified: datetime | None
+    erased: bool
+
+
+_UNKNOWN = _Stored(None, None, False)
+
+
+def _known(
+    transaction: Transaction, resource: Resource, organization_id: str, rows: dict[Any, Row]
+) -> dict[Any, _Stored]:
+    """The rows that are stored."""
+    if not rows:
+        return {}
+    found = transaction.execute(_statements(resource).known, (organization_id, list(rows))).fetchall()
+    return {key: _Stored(*stored) for key, *stored in found}
+
+
+def _differs(row: Row, stored: _Stored) -> bool:
+    """Whether a row is to be sent: another content, and not older than the stored version."""
+    if stored.content == row.content:
+        return False
+    return stored.modified is None or row.modified is None or row.modified >= stored.modified
+
+
+def _newest(rows: Iterable[Row]) -> dict[Any, Row]:
+    newest: dict[Any, Row] = {}
+    for row in rows:
+        other = newest.get(row.key)
+        if other is None or row.modified is None or other.modified is None or row.modified >= other.modified:
+            newest[row.key] = row
+    return newest
+
+
+def _line_rows(rows: Sequence[Row]) -> Iterator[tuple[Any, ...]]:
+    """Every line with its owner's key; one that comes twice only once: an upsert can't meet a row twice."""
+    sent: set[Any] = set()
+    for row in rows:
+        for values, raw in row.lines:
+            if values[0] not in sent:
+                sent.add(values[0])
+                yield (*values, raw, row.key)
+
+
+def _write_lines(transaction: Transaction, resource: Resource, organization_id: str, known: list[Any]) -> None:
+    statements = _statements(resource)
+    transaction.execute(statements.write_lines, {"organization": organization_id})
+    if known:
+        transaction.execute(statements.remove_lines, {"organization": organization_id, "keys": known})
+
+
+def _copy(transaction: Transaction, table: Lines, extra: Column, rows: Iterable[tuple[Any, ...]]) -> None:
+    create, copy = _incoming(table, extra)
+    transaction.execute(create)
+    with transaction.cursor() as cursor, cursor.copy(copy) as stream:
+        write = stream.write_row
+        for row in rows:
+            write(row)
+
+
+@dataclass(frozen=True)
+class _Statements:
+    known: bytes
+    write: bytes
+    write_lines: bytes
+    remove_lines: bytes
+
+
+@cache
+def _incoming(table: Lines, extra: Column) -> tuple[bytes, bytes]:
+    """How the temporary table of a connection is made, and filled."""
+    name = sql.Identifier(_incoming_name(table))
+    columns = [*((column.name, column.kind) for column in table.sent), ("raw", "jsonb"), (extra.name, extra.kind)]
+    create = sql.SQL(_CREATE_INCOMING).format(
+        name,
+        sql.SQL(", ").join(sql.Identifier(column) + sql.SQL(f" {kind}") for column, kind in columns),
+        name,
+    )
+    return create.as_bytes(), sql.SQL("COPY {} FROM STDIN").format(name).as_bytes()
+
+
+def _incoming_name(table: Lines) -> str:
+    """A table of one schema version: behind a pooler, a connection may have those of another."""
+    return f"incoming_{table.table}_{SCHEMA_VERSION}"
+
+
+@cache
+def _statements(resource: Resource) -> _Statements:
+    key = resource.key.name
+    parts = {
+        "table": sql.Identifier("backmarket", resource.table),
+        "incoming": sql.Identifier(_incoming_name(resource)),
+        "key": sql.Identifier(key),
+        "kind": sql.SQL(resource.key.kind),
+        **_upsert_parts(resource, "raw, content"),
+        "erased": sql.SQL("erased_at IS NOT NULL" if resource.personal else "false"),
+        "modified": sql.Identifier(resource.modified) if resource.modified else sql.SQL("NULL::timestamptz"),
+    }
+    lines = resource.lines
+    inner: dict[str, sql.Composable] = {}
+    if lines is not None:
+        inner = {
+            "table": sql.Identifier("backmarket", lines.table),
+            "incoming": sql.Identifier(_incoming_name(lines)),
+            "owners": parts["incoming"],
+            "key": sql.Identifier(lines.key.name),
+            "owner": sql.Identifier(key),
+            **_upsert_parts(lines, f"raw, {key}"),
+        }
+    return _Statements(
+        known=sql.SQL(_KNOWN).format(**parts).as_bytes(),
+        write=sql.SQL(_WRITE).format(**parts).as_bytes(),
+        write_lines=sql.SQL(_WRITE_LINES if lines else "").format(**inner).as_bytes(),
+        remove_lines=sql.SQL(_REMOVE_LINES if lines else "").format(**inner).as_bytes(),
+    )
+
+
+def _upsert_parts(table: Lines, extra: str) -> dict[str, sql.Composable]:
+    """The column lists of an upsert: all columns; where each comes from; what is set; what is compared."""
+    names = [column.name for column in (table.key, *table.columns)] + extra.split(", ")
+    cut = {column.name: column.source for column in table.columns if column.kind == "jsonb"}
+    sources = [
+        sql.SQL("NULLIF(i.raw->{}, 'null')").format(sql.Literal(cut[name]))
+        if name in cut
+        else sql.Identifier("i", name)
+        for name in names
+    ]
+    settable = [sql.Identifier(name) for name in names if name != table.key.name]
+    compared = [name for name in names if name not in {table.key.name, "content"}]
+    comma = sql.SQL(", ")
+    return {
+        "columns": comma.join(map(sql.Identifier, names)),
+        "sources": comma.join(sources),
+        "assignments": comma.join(sql.SQL("{0} = excluded.{0}").format(name) for name in settable),
+        "stored": comma.join(sql.Identifier("o", name) for name in compared),
+        "coming": comma.join(sql.Identifier("excluded", name) for name in compared),
+    }
+
+
+_CONTENT = Column("content", "bigint")
+
+# Emptied at each commit, and made anew only where a connection has none: no catalogue rows for each batch.
+# Times without an offset count as UTC, the zone of each of our transactions (`database/connection.py`).
+_CREATE_INCOMING = """
+SET LOCAL client_min_messages = warning;
+CREATE TEMPORARY TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS; DELETE FROM {}
+"""
+
+_KNOWN = """
+SELECT {key}, CASE WHEN removed_at IS NULL THEN content END, CASE WHEN removed_at IS NULL THEN {modified} END, {erased}
+FROM {table} WHERE organization_id = %s AND {key} = ANY(%s)
+"""
+
+# `before` sees the rows as they were: every part of one statement sees the same snapshot. Each is looked up by its key:
+# joined, all rows of the organization were read for every batch of its first walk, as PostgreSQL has no statistics yet.
+_WRITE = """
+WITH before AS MATERIALIZED (
+    SELECT b.* FROM unnest(%(known)s::{kind}[]) AS k (key) CROSS JOIN LATERAL (
+        SELECT o.{key}, o.raw, o.removed_at
+        FROM {table} o WHERE o.organization_id = %(organization)s AND o.{key} = k.key OFFSET 0
+    ) AS b
+), written AS (
+    INSERT INTO {table} AS o (organization_id, {columns})
+    SELECT %(organization)s, {sources} FROM {incoming} i ORDER BY i.{key}
+    ON CONFLICT (organization_id, {key}) DO UPDATE
+    SET {assignments}, removed_at = NULL, last_synced_at = now()
+    WHERE ({stored}, o.removed_at) IS DISTINCT FROM ({coming}, NULL)
+    RETURNING o.{key}
+), events AS (
+    INSERT INTO backmarket.changes (organization_id, resource, external_id, kind, fields)
+    SELECT %(organization)s, %(resource)s, w.{key}::text,
+        CASE WHEN b.{key} IS NULL OR b.removed_at IS NOT NULL THEN 'created' ELSE 'updated' END,
+        CASE WHEN b.{key} IS NULL OR b.removed_at IS NOT NULL THEN '{{}}' ELSE ARRAY(
+            SELECT name FROM jsonb_object_keys(b.raw || i.raw) AS name
+            WHERE b.raw->name IS DISTINCT FROM i.raw->name ORDER BY name
+        ) END
+    FROM written w JOIN {incoming} i USING ({key}) LEFT JOIN before b USING ({key})
+    RETURNING kind
+)
+SELECT count(*) FILTER (WHERE kind = 'created'), count(*) FILTER (WHERE kind = 'updated') FROM events
+"""
+
+_WRITE_LINES = """
+INSERT INTO {table} AS o (organization_id, {columns})
+SELECT %(organization)s, {sources} FROM {incoming} i ORDER BY i.{key}
+ON CONFLICT (organization_id, {key}) DO UPDATE
+SET {assignments}, removed_at = NULL, last_synced_at = now()
+WHERE ({stored}, o.removed_at) IS DISTINCT FROM ({coming}, NULL)
+"""
+
+_REMOVE_LINES = """
+UPDATE {table} AS o SET removed_at = now(), last_synced_at = now()
+WHERE o.organization_id = %(organization)s AND o.{owner} = ANY(%(keys)s) AND o.removed_at IS NULL
+  AND NOT EXISTS (SELECT FROM {incoming} i WHERE i.{key} = o.{key})
+"""

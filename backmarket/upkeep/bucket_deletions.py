@@ -1,0 +1,160 @@
+"""Deletions: objects that nothing needs any more, written down in the transaction that makes them so.
+
+The S3 server may be away just then; so the row is worked off later, as often as it takes. Whoever was storing an object
+at that moment comes late: so each is done twice, the second time when that is over for certain. An organization may
+have been connected again meanwhile: what a row refers to stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import structlog
+
+from backmarket.database import Database
+from backmarket.errors import BackMarketError, BucketUnavailable, SettingsError
+from backmarket.upkeep import bucket_reconcile
+
+if TYPE_CHECKING:
+    from backmarket.services import Services
+
+SETTLE_SECONDS = 300
+"""After which whoever was storing an object has stored it, or never will: a request, a lease and the tries together."""
+
+YOUNG_SECONDS = 60
+"""An object that is younger than this and than the deletion is left alone: its row is being written, perhaps."""
+
+CLAIM_SECONDS = 120
+"""Without a sign of life for so long, another goes on."""
+
+KEYS = 1000
+"""Single keys that are worked off at once."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What was worked off.
+
+    Attributes:
+        objects: that were deleted; of single keys also those that were not there.
+        more: the time was over; the next turn goes on.
+    """
+
+    objects: int = 0
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Deletion:
+    """A row of `bucket_deletions` that we have claimed."""
+
+    id: int
+    key: str
+    step: bucket_reconcile.Step
+    position: str
+    requested_at: datetime
+
+    @property
+    def is_prefix(self) -> bool:
+        return self.key.endswith("/")
+
+
+def work_off(services: Services, *, seconds: float | None = None) -> Deleted:
+    """Delete what is due, a page at a time; harmless to do twice at once, and to kill. What fails is put off.
+
+    Args:
+        services: of the process.
+        seconds: after which no new page begins; None: as long as it takes.
+    """
+    until = None if seconds is None else monotonic() + seconds
+    objects = 0
+    while claimed := _claim(services.database):
+        try:
+            objects += _delete_page(services, claimed)
+        except (BucketUnavailable, SettingsError) as error:
+            _put_off(services.database, claimed, error)
+            break
+        if services.stopping.is_set() or (until is not None and monotonic() >= until):
+            return Deleted(objects, more=True)
+    return Deleted(objects)
+
+
+def _delete_page(services: Services, claimed: list[_Deletion]) -> int:
+    """Delete single keys, or a page of what lies under one prefix.
+
+    Returns:
+        Objects deleted.
+    """
+    (first, *_) = claimed
+    if not first.is_prefix:
+        found = bucket_reconcile.delete_garbage(services.database, services.bucket, [each.key for each in claimed])
+        _finish(services.database, claimed)
+        return found.deleted
+    before = max(first.requested_at, datetime.now(UTC) - timedelta(seconds=YOUNG_SECONDS))
+    here = bucket_reconcile.Place(first.key, first.step, first.position)
+    place, found = bucket_reconcile.look(services.database, services.bucket, here, before=before)
+    if place is None:
+        _finish(services.database, claimed)
+    else:
+        with services.database.transaction() as transaction:
+            transaction.execute(_KEEP, (place.step, place.position, first.id))
+    return found.deleted
+
+
+def _claim(database: Database) -> list[_Deletion]:
+    """Single keys that are due, or else one prefix; nobody else gets them for a while."""
+    for is_prefix, limit in ((False, KEYS), (True, 1)):
+        values = {"prefix": is_prefix, "limit": limit, "claim": CLAIM_SECONDS, "settle": SETTLE_SECONDS}
+        with database.transaction() as transaction:
+            if rows := transaction.execute(_CLAIM, values).fetchall():
+                return [_Deletion(*row) for row in rows]
+    return []
+
+
+def _finish(database: Database, claimed: list[_Deletion]) -> None:
+    values = {"ids": [each.id for each in claimed], "settle": SETTLE_SECONDS}
+    with database.transaction() as transaction:
+        transaction.execute("DELETE FROM backmarket.bucket_deletions WHERE id = ANY(%(ids)s) AND last", values)
+        transaction.execute(_ONCE_MORE, values)
+
+
+def _put_off(database: Database, claimed: list[_Deletion], error: BackMarketError) -> None:
+    with database.transaction() as transaction:
+        transaction.execute(_PUT_OFF, (error.message, [each.id for each in claimed]))
+    log.warning("deletions.put_off", code=error.code, error=error.message)
+
+
+_CLAIM = """
+UPDATE backmarket.bucket_deletions AS d
+SET due_at = now() + make_interval(secs => %(claim)s),
+    last = CASE WHEN step = 'objects' AND position = '' THEN requested_at + make_interval(secs => %(settle)s) <= now()
+        ELSE last END
+FROM (
+    SELECT id FROM backmarket.bucket_deletions
+    WHERE due_at <= now() AND (right(object_key, 1) = '/') = %(prefix)s
+    ORDER BY due_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+) AS due
+WHERE d.id = due.id RETURNING d.id, d.object_key, d.step, d.position, d.requested_at
+"""
+
+_KEEP = """
+UPDATE backmarket.bucket_deletions SET step = %s, position = %s, due_at = now(), tries = 0, error = NULL WHERE id = %s
+"""
+
+_ONCE_MORE = """
+UPDATE backmarket.bucket_deletions SET step = 'objects', position = '', tries = 0, error = NULL,
+    due_at = GREATEST(now(), requested_at + make_interval(secs => %(settle)s))
+WHERE id = ANY(%(ids)s)
+"""
+
+# Half a minute, one, two, and at most an hour.
+_PUT_OFF = """
+UPDATE backmarket.bucket_deletions SET tries = tries + 1, error = %s,
+    due_at = now() + LEAST(make_interval(secs => 30) * power(2, LEAST(tries, 7)), make_interval(hours => 1))
+WHERE id = ANY(%s)
+"""

@@ -1,0 +1,161 @@
+"""The sweep: once a day a stocktaking of the whole bucket, in turns that end after some seconds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import structlog
+
+from backmarket.bucket.keys import PREFIXES
+from backmarket.database import Database
+from backmarket.errors import BackMarketError, BucketUnavailable, SettingsError
+from backmarket.upkeep.bucket_reconcile import Found, ManyGarbage, Place, look
+
+if TYPE_CHECKING:
+    from backmarket.services import Services
+
+INTERVAL_SECONDS = 86400
+"""Between the end of one sweep and the beginning of the next that beat starts."""
+
+YOUNG_SECONDS = 3600
+"""A younger object is left alone: whoever stores one writes its row seconds later."""
+
+CLAIM_SECONDS = 120
+"""Without a sign of life for so long, another goes on; a page takes less than a second."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep did.
+
+    Attributes:
+        objects: that it looked at.
+        deleted: of them, since nothing referred to them.
+        lost: labels that are wanted again: they were not in the bucket, or not as they had been stored.
+        more: it was not the end; the next turn goes on.
+    """
+
+    objects: int = 0
+    deleted: int = 0
+    lost: int = 0
+    more: bool = False
+
+
+def sweep(services: Services, *, seconds: float | None = None, accept_garbage: bool = False) -> Swept:
+    """Sweep the bucket, from where the last sweep was interrupted, if it was; harmless to do twice at once.
+
+    Args:
+        services: of the process.
+        seconds: after which it ends before its end. None: as long as it takes.
+        accept_garbage: a person has seen that very many objects have no row: they are deleted.
+
+    Raises:
+        BucketUnavailable: the S3 server is away; what was done is done.
+        SettingsError: it can't be used as the settings say.
+        ManyGarbage: more than half of a page has no row; nothing of it was deleted.
+    """
+    until = None if seconds is None else monotonic() + seconds
+    found = Found()
+    place, accepted = _begin(services.database, accept_garbage=accept_garbage)
+    while True:
+        before = datetime.now(UTC) - timedelta(seconds=YOUNG_SECONDS)
+        following, page = look(services.database, services.bucket, place, before=before, accept_garbage=accepted)
+        found += page
+        following = following or _next_prefix(place)
+        if following is None:
+            _finish(services.database)
+            return Swept(**asdict(found))
+        place = following
+        over = services.stopping.is_set() or (until is not None and monotonic() >= until)
+        _keep(services.database, place, pause=0 if over else CLAIM_SECONDS)
+        if over:
+            return Swept(**asdict(found), more=True)
+
+
+def sweep_if_due(services: Services, *, seconds: float) -> Swept | None:
+    """Sweep if that is due; whoever is the first to ask does it, and nobody else. What fails is put off.
+
+    Args:
+        services: of the process.
+        seconds: see `sweep`.
+
+    Returns:
+        None when it was not due, or was put off, or there is no bucket.
+    """
+    if not services.settings.s3_endpoint_url:
+        return None
+    with services.database.transaction() as transaction:
+        if transaction.execute(_CLAIM, (CLAIM_SECONDS,)).fetchone() is None:
+            return None
+    try:
+        return sweep(services, seconds=seconds)
+    except (BucketUnavailable, SettingsError, ManyGarbage) as error:
+        _put_off(services.database, error)
+        return None
+
+
+def _begin(database: Database, *, accept_garbage: bool) -> tuple[Place, bool]:
+    """Where to begin, and whether a person has accepted that there is much garbage."""
+    with database.transaction() as transaction:
+        rows = transaction.execute(_BEGIN, (CLAIM_SECONDS, accept_garbage)).fetchall()
+    ((prefix, step, position, accepted),) = rows
+    return Place(prefix, step, position) if prefix else Place(PREFIXES[0]), accepted
+
+
+def _next_prefix(place: Place) -> Place | None:
+    """The beginning of the next prefix; None after the last one."""
+    at = PREFIXES.index(place.prefix) + 1
+    return Place(PREFIXES[at]) if at < len(PREFIXES) else None
+
+
+def _keep(database: Database, place: Place, *, pause: float) -> None:
+    with database.transaction() as transaction:
+        transaction.execute(_KEEP, (place.prefix, place.step, place.position, pause))
+
+
+def _finish(database: Database) -> None:
+    with database.transaction() as transaction:
+        transaction.execute(_FINISH, (INTERVAL_SECONDS,))
+
+
+def _put_off(database: Database, error: BackMarketError) -> None:
+    with database.transaction() as transaction:
+        transaction.execute(_PUT_OFF, (error.message,))
+    log.warning("sweep.put_off", code=error.code, error=error.message)
+
+
+# Nothing is written, and no row locked, as long as it is not due.
+_CLAIM = """
+INSERT INTO backmarket.bucket_sweep AS s (due_at) SELECT now() + make_interval(secs => %s)
+WHERE NOT EXISTS (SELECT FROM backmarket.bucket_sweep WHERE due_at > now())
+ON CONFLICT (only_row) DO UPDATE SET due_at = excluded.due_at WHERE s.due_at <= now()
+RETURNING due_at
+"""
+
+_BEGIN = """
+INSERT INTO backmarket.bucket_sweep AS s (due_at, accept_garbage) VALUES (now() + make_interval(secs => %s), %s)
+ON CONFLICT (only_row) DO UPDATE
+SET due_at = excluded.due_at, accept_garbage = s.accept_garbage OR excluded.accept_garbage
+RETURNING prefix, step, position, accept_garbage
+"""
+
+_KEEP = """
+UPDATE backmarket.bucket_sweep SET prefix = %s, step = %s, position = %s, tries = 0, error = NULL,
+    due_at = now() + make_interval(secs => %s)
+"""
+
+_FINISH = """
+UPDATE backmarket.bucket_sweep SET prefix = NULL, step = 'objects', position = '', accept_garbage = false, tries = 0,
+    error = NULL, finished_at = now(), due_at = now() + make_interval(secs => %s)
+"""
+
+# A minute, two, four, and at most an hour.
+_PUT_OFF = """
+UPDATE backmarket.bucket_sweep SET tries = tries + 1, error = %s,
+    due_at = now() + LEAST(make_interval(mins => 1) * power(2, LEAST(tries, 6)), make_interval(hours => 1))
+"""

@@ -1,0 +1,220 @@
+"""Erasing personal data: of one order, or of all that are old; and keeping it away.
+
+What is personal is declared with each resource (`Lines.personal`). An erased row keeps what accounting needs: states,
+dates, prices, the country, the goods with IMEI and serial number. The hash of what came stays as well: a row that did
+not change is recognized, and one that changed is stored without its personal data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from psycopg import sql
+
+from backmarket.bucket import deletion_queue
+from backmarket.bucket.keys import label_key
+from backmarket.connections import get
+from backmarket.database import Database, Transaction
+from backmarket.errors import UsageError
+from backmarket.resources import ORDERLINES, ORDERS, Lines, Resource, blank_object
+from backmarket.sync.erased_rows import SHIPMENTS
+from backmarket.writes import retention
+
+BATCH = 500
+"""Orders that are erased in one transaction, while the syncs of their organizations wait."""
+
+
+class OrderNotStored(UsageError):
+    """No order of this id is stored, and nothing that belongs to it."""
+
+    code = "order_not_stored"
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """How many rows are without personal data now.
+
+    Attributes:
+        orders: 1, or 0 if the order itself is not stored.
+        orderlines: its lines.
+        deliveries: its parcels.
+        returns: parcels that came back.
+    """
+
+    orders: int
+    orderlines: int
+    deliveries: int
+    returns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedOld:
+    """How far the erasing of old orders came.
+
+    Attributes:
+        orders: that were erased.
+        more: there may be more; the time was over.
+    """
+
+    orders: int = 0
+    more: bool = False
+
+
+def erase_order(database: Database, organization_id: str, order_id: int) -> Erased:
+    """Erase the personal data of an order, its lines, deliveries and returns; harmless to repeat.
+
+    Args:
+        database: where.
+        organization_id: whose.
+        order_id: which.
+
+    Raises:
+        ConnectionNotFound: there is no such organization.
+        OrderNotStored: nothing of this order is stored.
+    """
+    get(database, organization_id)
+    with database.transaction() as transaction:
+        erased = _erase(transaction, [(organization_id, order_id)])
+    if erased == Erased(0, 0, 0, 0):
+        raise OrderNotStored(
+            f"Nothing of order {order_id} is stored, so nothing was erased: if a first sync is still running, repeat"
+            " this when it has ended."
+        )
+    return erased
+
+
+def erase_old(database: Database, days: int, *, seconds: float | None = None) -> ErasedOld:
+    """Erase the personal data of orders that are closed and have not changed for so long.
+
+    Closed is an order in state 8 (not paid) or 9 (processed), or gone from the API, whose lines are all shipped,
+    cancelled, refunded or not paid, without a younger delivery or return.
+
+    Args:
+        database: where.
+        days: since the last change; 0: none is erased.
+        seconds: after which no new batch begins; None: no limit.
+    """
+    until = None if seconds is None else monotonic() + seconds
+    total = 0
+    while days:
+        if until is not None and monotonic() >= until:
+            return ErasedOld(total, more=True)
+        with database.transaction() as transaction:
+            found = transaction.execute(_FIND_OLD, {"days": days, "limit": BATCH}).fetchall()
+        with database.transaction() as transaction:
+            erased = _erase(transaction, found, days=days).orders
+        total += erased
+        if not erased or len(found) < BATCH:
+            break
+    return ErasedOld(total)
+
+
+def _erase(transaction: Transaction, orders: list[tuple[str, int]], *, days: int = 0) -> Erased:
+    """Erase what is stored of some orders. Syncs of their organizations wait meanwhile, and those that write, we for.
+
+    Args:
+        transaction: an open one, which has locked nothing yet.
+        orders: organization and id of each.
+        days: pass over those that are not old any more; 0: none.
+    """
+    organizations = sorted({organization_id for organization_id, _ in orders})
+    transaction.execute(_LOCK, (organizations,))
+    if days:
+        values = {"days": days, "organizations": organizations, "orders": [order_id for _, order_id in orders]}
+        orders = sorted(set(orders) & set(transaction.execute(_STILL_OLD, values).fetchall()))
+    shipments = [_erase_rows(transaction, resource, orders) for resource in SHIPMENTS]
+    for resource, keys in zip(SHIPMENTS, shipments, strict=True):
+        gone = transaction.execute(_DELETE_LABELS, (resource.name, *_columns(keys, 2))).fetchall()
+        deletion_queue.request(transaction, (label_key(organization, resource.name, key) for organization, key in gone))
+    retention.erase(transaction, orders)
+    lines = _erase_rows(transaction, ORDERLINES, orders)
+    found = _erase_rows(transaction, ORDERS, orders)
+    return Erased(len(found), len(lines), *map(len, shipments))
+
+
+def _erase_rows(transaction: Transaction, table: Lines, orders: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Erase the rows of one table that belong to some orders; of a resource, with their events.
+
+    Returns:
+        Organization and key of each.
+    """
+    parts = {
+        "table": sql.Identifier("backmarket", table.table),
+        "key": sql.Identifier(table.key.name),
+        "empty": sql.SQL("").join(sql.SQL("{} = NULL, ").format(sql.Identifier(each)) for each in table.personal),
+    }
+    found = transaction.execute(sql.SQL(_SELECT).format(**parts), _columns(orders, 2)).fetchall()
+    blanked = [(organization_id, key, *blank_object(table, raw)) for organization_id, key, raw in found]
+    rows = [(organization_id, key, raw) for organization_id, key, raw, _ in blanked]
+    transaction.execute(sql.SQL(_ERASE).format(**parts), _columns(rows, 3))
+    if isinstance(table, Resource):
+        news = [(organization_id, str(key), json.dumps(lost)) for organization_id, key, _, lost in blanked if lost]
+        transaction.execute(_UPDATED, (table.name, *_columns(news, 3)))
+    return [(organization_id, key) for organization_id, key, _ in rows]
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> tuple[list[Any], ...]:
+    """The rows as arrays, one for each column."""
+    return tuple([row[at] for row in rows] for at in range(width))
+
+
+# In the order in which a sync takes its one, so that nobody waits in a circle.
+_LOCK = """
+SELECT FROM backmarket.sync_state WHERE organization_id = ANY(%s::text[]) ORDER BY organization_id, resource FOR UPDATE
+"""
+
+_SELECT = """
+SELECT t.organization_id, t.{key}, t.raw::text
+FROM unnest(%s::text[], %s::bigint[]) AS wanted (organization_id, order_id)
+JOIN {table} t USING (organization_id, order_id) ORDER BY 1, 2
+"""
+
+_ERASE = """
+UPDATE {table} AS t SET {empty}raw = i.raw::jsonb, erased_at = COALESCE(t.erased_at, now()), last_synced_at = now()
+FROM unnest(%s::text[], %s::bigint[], %s::text[]) AS i (organization_id, key, raw)
+WHERE t.organization_id = i.organization_id AND t.{key} = i.key
+"""
+
+_DELETE_LABELS = """
+DELETE FROM backmarket.labels WHERE resource = %s
+  AND (organization_id, shipment_id) IN (SELECT * FROM unnest(%s::text[], %s::bigint[]))
+RETURNING organization_id, shipment_id
+"""
+
+_UPDATED = """
+INSERT INTO backmarket.changes (resource, organization_id, external_id, kind, fields)
+SELECT %s, organization_id, external_id, 'updated', ARRAY(SELECT jsonb_array_elements_text(fields::jsonb))
+FROM unnest(%s::text[], %s::text[], %s::text[]) AS news (organization_id, external_id, fields)
+"""
+
+_CREATED = "COALESCE(o.date_creation, '-infinity')"
+
+_OLD = f"""
+SELECT o.organization_id, o.order_id FROM backmarket.orders o
+WHERE o.erased_at IS NULL AND {_CREATED} < now() - make_interval(days => %(days)s)
+  AND COALESCE(o.date_modification, o.date_creation, o.first_seen_at) < now() - make_interval(days => %(days)s)
+  AND (o.state IN (8, 9) OR o.removed_at IS NOT NULL)
+  AND NOT EXISTS (
+    SELECT FROM backmarket.orderlines l
+    WHERE l.organization_id = o.organization_id AND l.order_id = o.order_id AND l.removed_at IS NULL
+      AND (l.state IN (3, 4, 5, 6, 7)) IS NOT TRUE
+  )
+  AND NOT EXISTS (
+    SELECT FROM backmarket.deliveries d
+    WHERE d.organization_id = o.organization_id AND d.order_id = o.order_id
+      AND d.date_creation >= now() - make_interval(days => %(days)s)
+  )
+  AND NOT EXISTS (
+    SELECT FROM backmarket.returns r
+    WHERE r.organization_id = o.organization_id AND r.order_id = o.order_id
+      AND r.date_creation >= now() - make_interval(days => %(days)s)
+  )
+"""
+
+_FIND_OLD = f"{_OLD} ORDER BY {_CREATED} LIMIT %(limit)s"
+
+_STILL_OLD = f"{_OLD} AND o.organization_id = ANY(%(organizations)s) AND o.order_id = ANY(%(orders)s)"

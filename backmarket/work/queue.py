@@ -1,0 +1,181 @@
+"""The work beside the syncs: labels to be fetched, writes and bulk files to be sent. When it is due, and who may do it.
+
+One row for each organization and kind of work says from when somebody should look; the dispatcher nudges what is due.
+The lease in it is a number that only grows, as that of a sync: whoever took the newest one may write.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from backmarket.connections.credentials import SEALED, SealedCredentials
+from backmarket.database import Database, Transaction
+from backmarket.errors import LeaseLost
+from backmarket.messages import NUDGE_SECONDS, Nudge
+
+Work = Literal["labels", "writes", "bulk"]
+
+CLAIM = 500
+"""Rows claimed in one statement; the next tick, a second later, claims the next ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkLease:
+    """The right to do one kind of work of one organization, and what the API is asked with.
+
+    Attributes:
+        organization_id: whose.
+        kind: of work.
+        number: the lease's own.
+        generation: of the connection.
+        sealed: what the API is asked with.
+    """
+
+    organization_id: str
+    kind: Work
+    number: int
+    generation: int
+    sealed: SealedCredentials
+
+
+def want(transaction: Transaction, organization_id: str, kind: Work) -> None:
+    """Let somebody look at an organization's work now. The row waits for, and holds up, whoever ends a turn of it.
+
+    Args:
+        transaction: the one that writes down what is to be done.
+        organization_id: whose.
+        kind: of work.
+    """
+    transaction.execute(_WANT, (organization_id, kind))
+
+
+def claim_due(database: Database, *, limit: int = CLAIM) -> list[Nudge]:
+    """Find the work that is due, and note that each of it is being nudged.
+
+    Args:
+        database: where.
+        limit: rows at the most, those that are due longest.
+    """
+    with database.transaction() as transaction:
+        rows = transaction.execute(_CLAIM_DUE, {"limit": limit, "seconds": NUDGE_SECONDS}).fetchall()
+    return [Nudge(kind, organization_id) for kind, organization_id in rows]
+
+
+def take(database: Database, organization_id: str, kind: Work, *, owner: str, seconds: float) -> WorkLease | None:
+    """Take the lease, if there is something to do and nobody does it.
+
+    Args:
+        database: where.
+        organization_id: whose.
+        kind: of work.
+        owner: names the process and thread to a person; see `owner_name`.
+        seconds: how long it counts without a sign of life.
+
+    Returns:
+        None when nothing is due, another holds it, or the connection is disabled, without a key, or unauthorized.
+    """
+    values = {"organization": organization_id, "kind": kind, "owner": owner, "seconds": seconds}
+    with database.transaction() as transaction:
+        row = transaction.execute(_TAKE, values).fetchone()
+    if row is None:
+        return None
+    number, generation, *sealed = row
+    return WorkLease(organization_id, kind, number, generation, SealedCredentials(*sealed))
+
+
+def hold(transaction: Transaction, lease: WorkLease, *, seconds: float | None = None) -> None:
+    """Lock the row and check that the lease is still the newest, before a result is written.
+
+    Args:
+        transaction: writes the result.
+        lease: which.
+        seconds: how long it is to count from now on; None: as before.
+
+    Raises:
+        LeaseLost: another process took over, or the connection was changed, disabled or removed.
+    """
+    row = transaction.execute(
+        "UPDATE backmarket.work SET lease_until = COALESCE(now() + make_interval(secs => %s), lease_until)"
+        " WHERE organization_id = %s AND kind = %s AND lease_number = %s",
+        (seconds, lease.organization_id, lease.kind, lease.number),
+    )
+    if row.rowcount != 1:
+        raise LeaseLost("The lease was taken over, or the connection was changed: nothing more is written.")
+
+
+def finish(transaction: Transaction, lease: WorkLease, due_at: datetime | None) -> None:
+    """Let the lease go.
+
+    What was wanted in the meantime is not forgotten: `hold` comes first, and what is due is asked after it.
+
+    Args:
+        transaction: holds the lease (`hold`), and has asked since when something is due.
+        lease: which.
+        due_at: when somebody should look again; None: there is nothing to do.
+
+    Raises:
+        LeaseLost: another process took over, or the connection was changed, disabled or removed.
+    """
+    row = transaction.execute(
+        "UPDATE backmarket.work SET due_at = COALESCE(%s::timestamptz, 'infinity'), nudged_until = NULL,"
+        " lease_until = NULL, lease_owner = NULL, lease_number = lease_number + 1"
+        " WHERE organization_id = %s AND kind = %s AND lease_number = %s",
+        (due_at, lease.organization_id, lease.kind, lease.number),
+    )
+    if row.rowcount != 1:
+        raise LeaseLost("The lease was taken over, or the connection was changed: nothing more is written.")
+
+
+def void(transaction: Transaction, organization_id: str, kinds: Sequence[Work] = ("labels", "writes", "bulk")) -> None:
+    """Let what runs for an organization write nothing more, and somebody look again: its connection was changed."""
+    transaction.execute(
+        "UPDATE backmarket.work SET lease_number = lease_number + 1, lease_until = NULL, lease_owner = NULL,"
+        " nudged_until = NULL, due_at = now() WHERE organization_id = %s AND kind = ANY(%s)",
+        (organization_id, list(kinds)),
+    )
+
+
+def owner_name(host: str) -> str:
+    """A name by which a person finds the process and the thread that hold a lease."""
+    return f"{host}:{os.getpid()}:{threading.get_ident()}"
+
+
+# A nudge that was sent is enough, unless a turn is running: it may have looked already.
+_WANT = """
+INSERT INTO backmarket.work AS w (organization_id, kind, due_at) VALUES (%s, %s, now())
+ON CONFLICT (organization_id, kind) DO UPDATE SET due_at = now(),
+    nudged_until = CASE WHEN w.lease_until > now() THEN NULL ELSE w.nudged_until END
+WHERE w.due_at > now() OR w.lease_until > now()
+"""
+
+_ASKABLE = "c.enabled AND c.api_key IS NOT NULL AND c.unauthorized_at IS NULL"
+
+_CLAIM_DUE = f"""
+WITH due AS (
+    SELECT w.organization_id, w.kind
+    FROM backmarket.work w JOIN backmarket.connections c USING (organization_id)
+    WHERE w.due_at <= now() AND (w.nudged_until IS NULL OR w.nudged_until < now())
+      AND (w.lease_until IS NULL OR w.lease_until < now()) AND {_ASKABLE}
+    ORDER BY w.due_at LIMIT %(limit)s FOR UPDATE OF w SKIP LOCKED
+), claimed AS (
+    UPDATE backmarket.work AS w SET nudged_until = now() + make_interval(secs => %(seconds)s)
+    FROM due WHERE w.organization_id = due.organization_id AND w.kind = due.kind
+    RETURNING w.kind, w.organization_id, w.due_at
+)
+SELECT kind, organization_id FROM claimed ORDER BY due_at
+"""
+
+_TAKE = f"""
+UPDATE backmarket.work AS w
+SET lease_number = lease_number + 1, lease_owner = %(owner)s, nudged_until = NULL,
+    lease_until = now() + make_interval(secs => %(seconds)s)
+FROM backmarket.connections c
+WHERE w.organization_id = %(organization)s AND w.kind = %(kind)s AND c.organization_id = w.organization_id
+  AND w.due_at <= now() AND (w.lease_until IS NULL OR w.lease_until < now()) AND {_ASKABLE}
+RETURNING w.lease_number, c.generation, {SEALED}
+"""

@@ -1,0 +1,58 @@
+"""What becomes of a write after a step: sent, held up, read back, or in vain."""
+
+from __future__ import annotations
+
+from backmarket.errors import NetworkError
+from backmarket.limits.sku_quota import Reserved
+from backmarket.writes.engine.results import Result
+from backmarket.writes.engine.retry_policy import fate_of_failed_reading, fate_of_reading, fate_of_sending
+from backmarket.writes.engine.sender import Read, Sent, crashed
+from backmarket.writes.engine.verification import Verdict, compare, undecidable
+from backmarket.writes.models import Fate, Write, WriteState
+from backmarket.writes.request.models import from_json
+
+REFUSED_LINES_SECONDS = 300.0
+"""How long no listing of an account is changed after the API said that it has sent too many SKU lines in an hour."""
+
+
+def after_sending(write: Write, sent: Sent, line: Reserved | None, *, locale: str) -> Result:
+    """What becomes of a write that was sent, or held up.
+
+    Args:
+        write: which.
+        sent: how that went.
+        line: the SKU line that was taken for it.
+        locale: that rows were asked for in.
+    """
+    fate = Fate(WriteState.PENDING, 0.0, unsent=True) if sent.late else fate_of_sending(write, sent.error)
+    never = sent.late or (isinstance(sent.error, NetworkError) and sent.error.arrival == "never")
+    return Result(
+        write,
+        fate,
+        row=sent.row,
+        locale=locale,
+        cause=sent.error,
+        line=line if never else None,
+        lines_closed=REFUSED_LINES_SECONDS if sent.lines_used_up else 0.0,
+    )
+
+
+def after_reading(write: Write, read: Read, *, locale: str) -> Result:
+    """What becomes of a write that was read back, or could not be.
+
+    Args:
+        write: which.
+        read: what the API showed.
+        locale: that rows were asked for in.
+    """
+    if read.error is not None:
+        return Result(write, fate_of_failed_reading(write, read.error), cause=read.error)
+    return Result(write, fate_of_reading(write, _verdict(write, read)), row=read.row, locale=locale)
+
+
+def _verdict(write: Write, read: Read) -> Verdict:
+    """What the comparison says; an object that it can't read is for a person."""
+    try:
+        return compare(from_json(write.kind, write.request), write.prior, read.seen or {})
+    except Exception as error:  # noqa: BLE001 - of an odd answer; it would come back for ever
+        return undecidable(crashed(write, error).message)

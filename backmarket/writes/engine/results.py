@@ -1,0 +1,112 @@
+"""What is written down of a turn: what became of a write, and the rows of what it changed.
+
+Whoever writes locks in the order of a fetch or a sync, so that nobody waits in a circle: the state of the resource's
+sync, the connection, the row of the organization's work, the write.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backmarket import work
+from backmarket.connections import mark_error, mark_unauthorized
+from backmarket.database import Transaction
+from backmarket.errors import BackMarketError, FirewallBlocked, Unauthorized
+from backmarket.limits import sku_quota
+from backmarket.limits.sku_quota import Reserved
+from backmarket.resources import ORDERS, Resource, Row
+from backmarket.sync.upsert import store
+from backmarket.work import WorkLease
+from backmarket.writes import rows
+from backmarket.writes.models import Fate, Write, WriteState
+from backmarket.writes.targets import subject_of
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a request came to.
+
+    Attributes:
+        write: which, as it was before.
+        fate: what becomes of it.
+        row: the object as the API shows it, in `locale`; None: it did not say.
+        locale: the connection's, when it was asked.
+        cause: what the request met.
+        line: the SKU line that the request took, where it is certain that it took none.
+        lines_closed: seconds for which the API's word counts that the account has sent too many lines.
+    """
+
+    write: Write
+    fate: Fate
+    row: Row | None = None
+    locale: str = ""
+    cause: BackMarketError | None = None
+    line: Reserved | None = None
+    lines_closed: float = 0.0
+
+
+def write_down(transaction: Transaction, lease: WorkLease, result: Result, *, account: str, seconds: float) -> None:
+    """Write down what a request came to, with the rows of what it changed and their events.
+
+    Args:
+        transaction: an open one, which has locked nothing yet.
+        lease: which.
+        result: of the request.
+        account: as the limiter knows it.
+        seconds: how long the lease counts from now on.
+
+    Raises:
+        LeaseLost: another took over, or the connection was changed; whoever has it now finds out by itself.
+    """
+    write, error = result.write, result.cause
+    resource = _resource(result)
+    ours = resource is not None and _lock(transaction, lease, resource, result)
+    if isinstance(error, Unauthorized) and mark_unauthorized(transaction, write.organization_id, lease.generation):
+        mark_error(transaction, write.organization_id, error)
+    if isinstance(error, FirewallBlocked):
+        mark_error(transaction, write.organization_id, error)
+    work.hold(transaction, lease, seconds=seconds)
+    rows.decide(transaction, write, result.fate)
+    if ours and resource is not None and result.row is not None:
+        store(transaction, resource, write.organization_id, [result.row])
+    elif write.kind == "upload_order_invoice" and result.fate.state is WriteState.SUCCEEDED:
+        note_invoice(transaction, write.organization_id, int(write.object_id))
+    if result.line is not None:
+        sku_quota.give_back(transaction, result.line)
+    if result.lines_closed:
+        sku_quota.refused(transaction, account, result.lines_closed)
+
+
+def note_invoice(transaction: Transaction, organization_id: str, order_id: int) -> None:
+    """Note that an order has an invoice, with an event; nothing where the order is not stored."""
+    noted = transaction.execute(
+        "UPDATE backmarket.orders SET invoice_uploaded_at = now(), last_synced_at = now()"
+        " WHERE organization_id = %s AND order_id = %s",
+        (organization_id, order_id),
+    )
+    if noted.rowcount:
+        transaction.execute(
+            "INSERT INTO backmarket.changes (organization_id, resource, external_id, kind, fields)"
+            " VALUES (%s, %s, %s, 'updated', '{invoice_uploaded_at}')",
+            (organization_id, ORDERS.name, str(order_id)),
+        )
+
+
+def _resource(result: Result) -> Resource | None:
+    """Whose row is written; None: none is."""
+    subject = subject_of(result.write)
+    if subject is None:
+        return ORDERS if result.fate.state is WriteState.SUCCEEDED else None
+    return subject.resource if result.row is not None else None
+
+
+def _lock(transaction: Transaction, lease: WorkLease, resource: Resource, result: Result) -> bool:
+    """Wait for a sync that writes this table, and find out whether the row is one of its market."""
+    transaction.execute(
+        "SELECT FROM backmarket.sync_state WHERE organization_id = %s AND resource = %s FOR UPDATE",
+        (lease.organization_id, resource.name),
+    )
+    found = transaction.execute(
+        "SELECT locale FROM backmarket.connections WHERE organization_id = %s FOR SHARE", (lease.organization_id,)
+    ).fetchone()
+    return found is not None and found[0] == result.locale

@@ -1,0 +1,168 @@
+"""What becomes of a write after a request: one table of errors for sending, one for reading back."""
+
+from __future__ import annotations
+
+from backmarket.errors import (
+    BackMarketError,
+    FirewallBlocked,
+    LimiterUnavailable,
+    NetworkError,
+    NotAvailable,
+    NotFound,
+    ObjectNotFound,
+    RateLimited,
+    RequestRefused,
+    SettingsError,
+    TerminalError,
+    Unauthorized,
+    UnknownOutcome,
+    error_for,
+)
+from backmarket.work.backoff import FIREWALL_SECONDS, growing
+from backmarket.writes.engine.verification import Verdict
+from backmarket.writes.models import Fate, Write, WriteState
+
+MOST_SENT = 3
+"""Times that a write is sent by itself, each one after the last was certainly not there."""
+
+
+REFUSALS = {RequestRefused.code, NotAvailable.code, NotFound.code}
+"""Codes of the API's no."""
+
+_TIMED_OUT = 408
+"""The API waited for the rest of a request: it says no, and may have begun."""
+
+
+def fate_of_sending(write: Write, error: BackMarketError | None) -> Fate:
+    """What becomes of a write that was sent.
+
+    Args:
+        write: which.
+        error: why it did not succeed, or why that is not known; None: the API said yes.
+    """
+    match error:
+        case None:
+            return Fate(WriteState.SUCCEEDED, confirmed_by="answer")
+        case NetworkError(arrival="never") | LimiterUnavailable():
+            return Fate(WriteState.PENDING, growing(write.tries), error, unsent=True)
+        case RateLimited() | Unauthorized():  # the limiter keeps the next one waiting, or the connection its key
+            return Fate(WriteState.PENDING, 0.0, error, unsent=True)
+        case FirewallBlocked():
+            return Fate(WriteState.PENDING, growing(write.tries, FIREWALL_SECONDS), error, unsent=True)
+        case TerminalError() if error.status != _TIMED_OUT:
+            return (
+                Fate(WriteState.UNKNOWN, 0.0, error) if _sent_before(write) else Fate(WriteState.REFUSED, error=error)
+            )
+        case _:
+            return lost(write, error)
+
+
+def lost(write: Write, error: BackMarketError | None) -> Fate:
+    """What becomes of a write that may have happened: it is read back, where that can be.
+
+    Args:
+        write: which.
+        error: why it is not known; None: whoever sent it did not live to say.
+    """
+    why = error.message.rstrip(".") if error else "The worker that sent it ended before the answer came"
+    if write.kind == "upload_order_invoice":
+        return Fate(WriteState.UNKNOWN, None, _unknown(f"{why}. {_INVOICE}", error))
+    return Fate(WriteState.UNKNOWN, 0.0, _unknown(f"{why}. It may have happened, and is read back.", error))
+
+
+def fate_of_reading(write: Write, found: Verdict) -> Fate:
+    """What becomes of a write that was read back.
+
+    Args:
+        write: which.
+        found: by the comparison.
+    """
+    if found.state == "applied":
+        return Fate(WriteState.SUCCEEDED, confirmed_by="reading_back")
+    if found.state == "undecidable":
+        return Fate(WriteState.UNKNOWN, None, UnknownOutcome(f"{found.reason} {_DECIDE}"))
+    if write.error_code in REFUSALS:
+        marks = {"status": write.error_status, "request_id": write.error_request_id, "cf_ray": write.error_cf_ray}
+        return Fate(WriteState.REFUSED, error=error_for(write.error_code, write.error or "", **marks))
+    if write.sent < MOST_SENT:
+        return Fate(WriteState.PENDING, 0.0, UnknownOutcome("It had not arrived, and is sent again."))
+    text = f"It was sent {write.sent} times, and never arrived. {_DECIDE}"
+    return Fate(WriteState.UNKNOWN, None, UnknownOutcome(text))
+
+
+def fate_of_failed_reading(write: Write, error: BackMarketError) -> Fate:
+    """What becomes of a write that could not be read back: that is tried again.
+
+    Args:
+        write: which.
+        error: why.
+    """
+    pause = 0.0 if isinstance(error, RateLimited | Unauthorized) else growing(write.tries)
+    why = error.message.rstrip(".")
+    if isinstance(error, NotFound):
+        return Fate(WriteState.UNKNOWN, None, _unknown(f"It may have happened, and {_GONE} {_DECIDE}", error))
+    text = f"It may have happened, and could not be read back yet: {why}."
+    return Fate(WriteState.UNKNOWN, pause, _unknown(text, error))
+
+
+def fate_of_loading(write: Write, error: BackMarketError) -> Fate:
+    """What becomes of an invoice whose file could not be read from the bucket; nothing was sent.
+
+    Args:
+        write: which.
+        error: why.
+    """
+    if isinstance(error, ObjectNotFound):
+        return Fate(WriteState.REFUSED, error=error)
+    return Fate(WriteState.PENDING, growing(write.tries), error)
+
+
+def rest_after(error: BackMarketError | None, tries: int) -> float | None:
+    """Seconds that all writes of an organization rest after an error; None: they go on.
+
+    Args:
+        error: of one of them.
+        tries: of that one.
+    """
+    match error:
+        case FirewallBlocked():
+            return growing(tries, FIREWALL_SECONDS)
+        case LimiterUnavailable():
+            return 5.0
+        case Unauthorized():
+            return 0.0  # nobody takes the lease before the key changed
+        case SettingsError():
+            return 60.0
+        case _:
+            return None
+
+
+def elsewhere() -> Fate:
+    """What becomes of a write that may have happened in a market that the connection has left."""
+    text = f"It may have happened, and the connection has another region, environment or base URL since. {_DECIDE}"
+    return Fate(WriteState.UNKNOWN, None, UnknownOutcome(text))
+
+
+def _sent_before(write: Write) -> bool:
+    """Whether an earlier request of a write, of which nothing was to be seen, may have arrived very late."""
+    return write.sent > 0 and write.kind != "upload_order_invoice"
+
+
+def _unknown(text: str, error: BackMarketError | None) -> UnknownOutcome:
+    if error is None:
+        return UnknownOutcome(text)
+    return UnknownOutcome(text, status=error.status, request_id=error.request_id, cf_ray=error.cf_ray)
+
+
+_GONE = "what was to be changed is not there any more."
+
+_DECIDE = (
+    "Look at it in Back Market's back office: `backmarket writes settle` says what you saw, `backmarket writes retry`"
+    " sends it again."
+)
+
+_INVOICE = (
+    "The invoice may have been uploaded, and can't be read back: look at the order in Back Market's back office."
+    " `backmarket writes settle` says what you saw; `backmarket writes retry` sends it again, and it may then be there"
+    " twice."
+)

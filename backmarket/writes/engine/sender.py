@@ -1,0 +1,204 @@
+"""The requests of writes, each in a thread: sent, or read back. No database here.
+
+The far side can't be fenced as our own rows are. So a request that was held up between its row's commit and its first
+byte is not sent; and what was sent is never read back before it is over for certain.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import structlog
+
+from backmarket.client import Answer, Credentials, Transport, check
+from backmarket.client.rate_limited import PATIENCE, with_slot
+from backmarket.errors import BackMarketError, BrokenAnswer, Crashed, RateLimited
+from backmarket.limits import Limiter, Slot, wait_for_slot
+from backmarket.observability.logs import place
+from backmarket.resources import Row, parse_object
+from backmarket.work.send_deadline import SEND_WITHIN, Moment
+from backmarket.writes.models import Write
+from backmarket.writes.request.http import Request
+from backmarket.writes.targets import Subject, subject_of
+
+if TYPE_CHECKING:
+    from backmarket.bucket import Bucket  # 0.2 s that only some processes need
+
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of a request that was to change something.
+
+    Attributes:
+        error: why it did not succeed, or why that is not known; None: the API said yes.
+        row: what was changed, as the API shows it now in the connection's locale; None: that is not known.
+        late: it was held up, and not sent.
+        lines_used_up: the API says that the account has sent too many SKU lines.
+    """
+
+    error: BackMarketError | None = None
+    row: Row | None = None
+    late: bool = False
+    lines_used_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What the API shows.
+
+    Attributes:
+        error: why it shows nothing.
+        seen: the object in the locale of the write.
+        row: the object in the connection's locale, as it is stored; None: that could not be had.
+    """
+
+    error: BackMarketError | None = None
+    seen: dict[str, Any] | None = None
+    row: Row | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A file from the bucket, or why it did not come."""
+
+    error: BackMarketError | None = None
+    content: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Messenger:
+    """Sends the requests of one turn; safe to use in many threads.
+
+    Args:
+        transport: sends.
+        limiter: says when.
+        credentials: of the connection, in its locale.
+        bucket: has the invoices; opened when it is needed.
+    """
+
+    transport: Transport
+    limiter: Limiter
+    credentials: Credentials
+    bucket: Callable[[], Bucket]
+
+    def send(self, write: Write, request: Request, slot: Slot, began: Moment) -> Sent:
+        """Send a write, unless it was held up, and find out how the object is now.
+
+        Args:
+            write: which; its row says `sending`.
+            request: what is sent.
+            slot: of the limiter.
+            began: when the transaction began that says so.
+        """
+        if began.passed() > SEND_WITHIN:
+            self.limiter.give_back([slot])
+            return Sent(late=True)
+        try:
+            answer = with_slot(
+                self.limiter,
+                slot,
+                partial(
+                    self.transport.send,
+                    self._speaking(write.locale),
+                    request.method,
+                    request.path,
+                    body=request.body,
+                    content_type=request.content_type,
+                ),
+            )
+            _check_yes(answer)
+        except BackMarketError as error:
+            return Sent(error, lines_used_up=_lines_used_up(write, error))
+        except Exception as error:  # noqa: BLE001 - whatever it was, the request may have been sent
+            return Sent(crashed(write, error))
+        return Sent(row=self._row_after(write, answer))
+
+    def read(self, write: Write, slot: Slot) -> Read:
+        """Ask how the object is, in the write's locale, and in the connection's to store it.
+
+        Args:
+            write: which.
+            slot: of the limiter.
+        """
+        subject = subject_of(write)
+        if subject is None:
+            return Read(Crashed("This can't be read back."))
+        locale = write.locale if write.kind == "update_listing" else self.credentials.locale
+        try:
+            seen = self._get(subject, locale, slot)
+        except BackMarketError as error:
+            return Read(error)
+        row = seen if locale == self.credentials.locale else self._ask_again(subject)
+        return Read(seen=json.loads(seen.raw), row=row)
+
+    def load(self, write: Write) -> Loaded:
+        """Read the file of an invoice from the bucket."""
+        try:
+            with self.bucket().get(write.object_key or "") as content:
+                return Loaded(content=b"".join(content.chunks))
+        except BackMarketError as error:
+            return Loaded(error)
+
+    def _row_after(self, write: Write, answer: Answer) -> Row | None:
+        """The object after a write: as the answer shows it, if it does; else it is asked for."""
+        subject = subject_of(write)
+        if subject is None:
+            return None
+        if write.kind != "update_orderline" and write.locale == self.credentials.locale:
+            try:
+                row = parse_object(subject.resource, answer.body)
+            except BrokenAnswer:
+                row = None
+            if row is not None and str(row.key) == subject.key and (row.lines or not subject.resource.lines):
+                return row
+        return self._ask_again(subject)
+
+    def _ask_again(self, subject: Subject) -> Row | None:
+        """An object in the connection's locale; None: it can't be had now, and the next sync brings it."""
+        try:
+            slot = wait_for_slot(self.limiter, self.credentials.account, urgent=True, timeout=PATIENCE)
+            return self._get(subject, self.credentials.locale, slot)
+        except BackMarketError as error:
+            log.info("writes.not_refreshed", code=error.code, error=error.message)
+            return None
+
+    def _get(self, subject: Subject, locale: str, slot: Slot) -> Row:
+        path = f"{subject.resource.path}/{quote(subject.key, safe='')}"
+        asked = partial(self.transport.get, self._speaking(locale), path)
+        row = parse_object(subject.resource, check(with_slot(self.limiter, slot, asked)).body)
+        if row is None or str(row.key) != subject.key:
+            raise BrokenAnswer(f"The API's answer for one of {subject.resource.name} is for another, or for none.")
+        return row
+
+    def _speaking(self, locale: str) -> Credentials:
+        return replace(self.credentials, locale=locale)
+
+
+def crashed(write: Write, error: Exception) -> Crashed:
+    """A fault of ours; the log has its place, never its text."""
+    log.error("writes.crashed", write=write.id, **place(error))
+    return Crashed(f"A fault of ours, {type(error).__name__}: the worker's log says where.")
+
+
+def _check_yes(answer: Answer) -> None:
+    """Make sure that it is the API that says yes: a page of HTML with 200 is somebody's on the way.
+
+    Raises:
+        BackMarketError: as `check`; a `BrokenAnswer` means that nobody knows what became of the request.
+    """
+    check(answer)
+    if answer.body.lstrip()[:1] == b"<":
+        raise BrokenAnswer("The answer is a page, and not the API's.", status=answer.status)
+
+
+def _lines_used_up(write: Write, error: BackMarketError) -> bool:
+    """Whether a refusal is about the SKU lines of an hour, and not about requests, whose page is the firewall's."""
+    return write.kind == "update_listing" and isinstance(error, RateLimited) and error.request_id is not None

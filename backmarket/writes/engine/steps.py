@@ -1,0 +1,125 @@
+"""The steps of a write within a turn: which comes next, and what a thread does for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from backmarket.errors import ConnectionChanged
+from backmarket.limits import Slot
+from backmarket.limits.sku_quota import Reserved
+from backmarket.work import WorkLease
+from backmarket.work.send_deadline import Moment
+from backmarket.writes.engine.retry_policy import elsewhere, lost
+from backmarket.writes.engine.sender import Loaded, Messenger, Read, Sent, crashed
+from backmarket.writes.models import Fate, Write, WriteState
+from backmarket.writes.request.http import Request, http_request
+from backmarket.writes.request.models import from_json
+from backmarket.writes.targets import subject_of
+
+Action = Literal["send", "read", "load", "ask"]
+"""Of a step: send the write; read it back; load its file; ask for the values before it, in a foreign locale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is to be done next for a write.
+
+    Attributes:
+        write: which.
+        action: what.
+        request: what is sent, of a `send`.
+    """
+
+    write: Write
+    action: Action
+    request: Request | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether the API is asked, and not only the bucket."""
+        return self.action != "load"
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What a step came to.
+
+    Attributes:
+        step: which.
+        outcome: of its request.
+        line: the SKU line that was taken for it.
+    """
+
+    step: Step
+    outcome: Sent | Read | Loaded
+    line: Reserved | None = None
+
+
+def next_step(write: Write, content: bytes | None, lease: WorkLease) -> Step | Fate:
+    """The next step of a write that is due; or what becomes of it without one.
+
+    Args:
+        write: which.
+        content: of its file, once that is loaded.
+        lease: under which it is done.
+    """
+    if write.state is not WriteState.PENDING:
+        if subject_of(write) is None:
+            return lost(write, None)
+        return Step(write, "read") if _is_here(write, lease) else elsewhere()
+    if not _is_here(write, lease):
+        return Fate(WriteState.REFUSED, error=MOVED)
+    if write.kind == "upload_order_invoice" and content is None:
+        return Step(write, "load")
+    if is_foreign(write, lease.sealed.locale) and write.prior is None:
+        return Step(write, "ask")
+    return Step(write, "send", http_request(from_json(write.kind, write.request), content))
+
+
+def is_foreign(write: Write, locale: str) -> bool:
+    """Whether what is stored does not tell the values before: the listing is meant in another market.
+
+    Args:
+        write: which.
+        locale: the connection's.
+    """
+    return write.kind == "update_listing" and write.locale != locale
+
+
+def do(messenger: Messenger, step: Step, slot: Slot | None, began: Moment, line: Reserved | None) -> Landed:
+    """Do a step. Runs in a thread of the pool: no database here, and nothing of the turn's state.
+
+    Args:
+        messenger: sends.
+        step: which.
+        slot: of the limiter, where the API is asked.
+        began: when the transaction began that says that it is sent.
+        line: the SKU line that was taken for it.
+    """
+    try:
+        outcome = _outcome(messenger, step, slot, began)
+    except Exception as error:  # noqa: BLE001 - the turn waits for it, and a write may have been sent
+        kind = {"send": Sent, "load": Loaded}.get(step.action, Read)
+        outcome = kind(crashed(step.write, error))
+    return Landed(step, outcome, line)
+
+
+def _outcome(messenger: Messenger, step: Step, slot: Slot | None, began: Moment) -> Sent | Read | Loaded:
+    if slot is None:
+        return messenger.load(step.write)
+    if step.request is not None:
+        return messenger.send(step.write, step.request, slot, began)
+    return messenger.read(step.write, slot)
+
+
+def _is_here(write: Write, lease: WorkLease) -> bool:
+    """Whether the connection is still that of the market that a write was meant for."""
+    sealed = lease.sealed
+    return (write.environment, write.region, write.base_url) == (sealed.environment, sealed.region, sealed.base_url)
+
+
+MOVED = ConnectionChanged(
+    "The connection has another region, environment or base URL since this was asked for: it was not sent. Ask for it"
+    " again if it is still meant."
+)

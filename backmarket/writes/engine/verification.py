@@ -1,0 +1,217 @@
+"""Did a write arrive whose answer was lost: what the API shows now, held against what was asked for.
+
+Three answers: `applied`, `not_applied`, and `undecidable` where what is shown can come from somebody else. It is
+asked only when the sender's deadline is over, so that nothing can arrive any more.
+
+`seen` takes out of an order or a listing what the comparison needs and nothing else; what it gave before the write
+was sent is the `prior` of `compare`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal
+
+from backmarket.queries.orders import NEXT_STATES, OrderLineState
+from backmarket.writes.request.models import UpdateListing, UpdateOrder, UpdateOrderline, WriteRequest
+from backmarket.writes.request.validation import may_move
+
+Shown = Mapping[str, Any]
+"""An object of the API, or what `seen` took out of it."""
+
+REACHED = {new: {new, *NEXT_STATES.get(new, ()), *({6} if new == 2 else ())} for new in (2, 3, 4, 5, 6)}
+"""The states that a line which was moved to a state is in, or can have gone to since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a write.
+
+    Attributes:
+        state: `applied`, `not_applied` or `undecidable`.
+        reason: why it can't be decided, for a person; None where it can.
+    """
+
+    state: Literal["applied", "not_applied", "undecidable"]
+    reason: str | None = None
+
+
+APPLIED, NOT_APPLIED = Verdict("applied"), Verdict("not_applied")
+
+
+def undecidable(reason: str) -> Verdict:
+    """It can't be told; the reason is for a person, and quotes no value."""
+    return Verdict("undecidable", reason)
+
+
+def seen(request: WriteRequest, shown: Shown) -> dict[str, Any]:
+    """What the comparison needs of an object, in JSON.
+
+    Args:
+        request: the write.
+        shown: the order (for its lines, too), or the listing in the write's locale, as the API shows it.
+    """
+    if isinstance(request, UpdateOrder):
+        return {
+            "tracking_number": shown.get("tracking_number"),
+            "lines": {str(line.get("id")): _line_seen(line) for line in _lines(shown) if _is_meant(request, line)},
+        }
+    if isinstance(request, UpdateOrderline):
+        found = [line for line in _lines(shown) if line.get("id") == request.orderline_id]
+        return {name: found[0].get(name) for name in ("imei", "serial_number")} if found else {}
+    if isinstance(request, UpdateListing):
+        return {name: _listing_value(name, shown, request.locale) for name in request.changes}
+    return {}
+
+
+def compare(request: WriteRequest, prior: Shown | None, shown: Shown) -> Verdict:
+    """What became of a write.
+
+    Args:
+        request: the write.
+        prior: what `seen` gave before it was sent; None: not known.
+        shown: the order or the listing as the API shows it now.
+    """
+    now = seen(request, shown)
+    if isinstance(request, UpdateOrder):
+        return _compare_order(request, prior, now)
+    if isinstance(request, UpdateOrderline):
+        return _compare_line(request, now)
+    if isinstance(request, UpdateListing):
+        return _compare_listing(request, prior, now)
+    return undecidable("The API shows no invoices, so whether it arrived can't be read back.")
+
+
+# --- orders ------------------------------------------------------------------------------------------------
+
+
+def _compare_order(request: UpdateOrder, prior: Shown | None, now: Shown) -> Verdict:
+    lines, reached = now["lines"], REACHED[request.new_state]
+    if not lines:
+        return undecidable("The order shows no line that could have changed.")
+    if prior is None:
+        moved = [key for key, line in lines.items() if line["state"] in reached or _may_move(line, request)]
+    else:
+        moved = [key for key, line in prior["lines"].items() if _may_move(line, request)]
+    if any(key not in lines for key in moved):
+        return undecidable("A line of the order that was to change is not shown any more.")
+    if any(lines[key]["state"] not in _STATES for key in moved):
+        return undecidable("A line of the order is in a state that is not known.")
+    arrived = [lines[key] for key in moved if lines[key]["state"] in reached]
+    if not arrived:
+        return NOT_APPLIED if moved or prior is None else undecidable("No line could be moved when it was sent.")
+    if len(arrived) < len(moved):
+        return undecidable("Some of the lines are in the state that was asked for, and some are not.")
+    return _compare_details(request, now, arrived)
+
+
+_STATES = tuple(OrderLineState)
+
+
+def _may_move(line: Shown, request: UpdateOrder) -> bool:
+    return may_move(line["state"], request.new_state)
+
+
+def _compare_details(request: UpdateOrder, now: Shown, lines: Sequence[Shown]) -> Verdict:
+    """All lines are where they should be: by this write, or by somebody else's."""
+    if request.new_state == 3 and now["tracking_number"] != request.tracking_number:
+        return undecidable("The lines are shipped, but with another tracking number.")
+    for name in ("imei", "serial_number"):
+        wanted = getattr(request, name)
+        if wanted is not None and any(line[name] != wanted for line in lines):
+            return undecidable(f"The line is shipped, but its {name} is not the one that was sent.")
+    shown = [line["return_reason"] for line in lines if line["return_reason"] is not None]
+    if request.return_reason is not None and any(reason != request.return_reason for reason in shown):
+        return undecidable("The lines are in the state that was asked for, but for another return_reason.")
+    return APPLIED
+
+
+def _lines(order: Shown) -> Iterator[Shown]:
+    lines = order.get("orderlines")
+    return (line for line in (lines if isinstance(lines, list) else []) if isinstance(line, Mapping))
+
+
+def _is_meant(request: UpdateOrder, line: Shown) -> bool:
+    if request.sku is None or request.new_state == 3:
+        return True
+    return str(line.get("listing") or "").lower() == request.sku.lower()
+
+
+def _line_seen(line: Shown) -> dict[str, Any]:
+    state = line.get("state")
+    details = {name: line.get(name) for name in ("return_reason", "imei", "serial_number")}
+    return {"state": state if isinstance(state, int) else None, **details}
+
+
+# --- order lines -------------------------------------------------------------------------------------------
+
+
+def _compare_line(request: UpdateOrderline, now: Shown) -> Verdict:
+    """What was registered before plays no part: nothing that is registered can be replaced."""
+    if not now:
+        return undecidable("The order does not show this line any more.")
+    given = {"imei": request.imei, "serial_number": request.serial_number}
+    sent = {name: value for name, value in given.items() if value is not None}
+    if all(now[name] == value for name, value in sent.items()):
+        return APPLIED
+    if not any(now[name] for name in sent):
+        return NOT_APPLIED
+    others = [name for name, value in sent.items() if now[name] and now[name] != value]
+    if others:
+        return undecidable(f"Another {' and '.join(others)} is registered, and can't be corrected.")
+    return undecidable("Only one of imei and serial_number is registered as it was sent.")
+
+
+# --- listings ----------------------------------------------------------------------------------------------
+
+
+def _compare_listing(request: UpdateListing, prior: Shown | None, now: Shown) -> Verdict:
+    wanted = {name: _plain(name, value) for name, value in request.changes.items()}
+    if all(_plain(name, now[name]) == value for name, value in wanted.items()):
+        return APPLIED
+    if prior is None:
+        return undecidable("The listing shows something else, and what it showed before is not known.")
+    before = {name: _plain(name, prior.get(name)) for name in wanted}
+    changed = [name for name, value in wanted.items() if before[name] != value]
+    if not changed:
+        return undecidable("The listing showed what was asked for before, and shows something else now.")
+    arrived = [name for name in changed if _plain(name, now[name]) == wanted[name]]
+    kept = [name for name in changed if _plain(name, now[name]) == before[name]]
+    # orders take from the quantity at any moment: the other fields decide where there are any
+    lasting = [name for name in changed if name != "quantity"]
+    if lasting and all(name in arrived for name in lasting):
+        return APPLIED
+    if not arrived and (all(name in kept for name in changed) or (lasting and all(name in kept for name in lasting))):
+        return NOT_APPLIED
+    return undecidable("The listing shows neither what was asked for nor what it showed before.")
+
+
+_PARTS = ("shipper", "shipper_display", "shipping_delay", "shipping_price")
+_TEXTS = {"currency", "comment", *(f"{part}_{place}" for part in _PARTS[:2] for place in (1, 2, 3))}
+
+
+def _listing_value(name: str, listing: Shown, locale: str) -> Any:
+    part, _, place = name.rpartition("_")
+    if part not in _PARTS or not place.isdigit():
+        return listing.get(name)
+    shippings = listing.get("shippings")
+    own = [
+        one
+        for one in (shippings if isinstance(shippings, list) else [])
+        if isinstance(one, Mapping) and str(one.get("country_code") or locale).lower() == locale
+    ]
+    return own[int(place) - 1].get(part) if len(own) >= int(place) else None
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A value in the form in which two that mean the same are equal."""
+    if value is None or value == "":
+        return None
+    if name in _TEXTS:
+        return value
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        return value

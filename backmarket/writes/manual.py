@@ -1,0 +1,51 @@
+"""What a person decides about a write: to send it again, or how it ended."""
+
+from __future__ import annotations
+
+from backmarket import work
+from backmarket.connections.connection import select
+from backmarket.database import Transaction
+from backmarket.errors import NotUndecided, WriteNotFound
+from backmarket.services import Services
+from backmarket.writes import rows
+from backmarket.writes.engine.results import note_invoice
+from backmarket.writes.handle import WriteHandle
+from backmarket.writes.models import Write, WriteState
+from backmarket.writes.submit import handle_of
+
+
+def retry_write(services: Services, organization_id: str, write_id: int) -> WriteHandle:
+    """Send a write again, as a person decided; see `BackMarket.retry_write`."""
+    with services.database.transaction() as transaction:
+        write = _decidable(transaction, organization_id, write_id, {WriteState.REFUSED, WriteState.UNKNOWN})
+        if not write.request:
+            raise NotUndecided(f"The order of write {write_id} was erased, and what was asked for with it.")
+        changed = rows.retry(transaction, write)
+    return handle_of(services, changed or write)
+
+
+def settle_write(services: Services, organization_id: str, write_id: int, *, arrived: bool) -> Write:
+    """End a write of which a person has seen what became of it; see `BackMarket.settle_write`."""
+    with services.database.transaction() as transaction:
+        write = _decidable(transaction, organization_id, write_id, {WriteState.UNKNOWN})
+        if arrived and write.kind == "upload_order_invoice":
+            note_invoice(transaction, organization_id, int(write.object_id))
+        return rows.settle(transaction, write, arrived=arrived) or write
+
+
+def _decidable(transaction: Transaction, organization_id: str, write_id: int, states: set[WriteState]) -> Write:
+    """A write that is a person's to decide, with the organization's work locked and due.
+
+    Raises:
+        ConnectionNotFound, WriteNotFound, NotUndecided: it is not.
+    """
+    select(transaction, organization_id)
+    work.want(transaction, organization_id, "writes")
+    write = rows.select(transaction, organization_id, write_id)
+    if write is None:
+        raise WriteNotFound(f"No write {write_id} of this organization is stored (`backmarket writes list`).")
+    if write.state not in states or (write.open and not write.undecided):
+        at = f" after {write.settle_at:%Y-%m-%d %H:%M:%S %Z}" if write.settle_at else ""
+        goes_on = f"it goes on by itself{at}" if write.open else "it came to its end"
+        raise NotUndecided(f"Write {write_id} is {write.state}, and not a person's to decide: {goes_on}.")
+    return write

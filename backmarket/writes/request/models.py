@@ -1,0 +1,106 @@
+"""What a caller asks for, once it was checked: one type for each write, and its form as a row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any, ClassVar, TypeAlias
+
+from backmarket.queries.orders import OrderLineState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateOrder:
+    """Move lines of an order to another state. What is None is not sent.
+
+    Attributes:
+        order_id: which.
+        new_state: of the lines.
+        sku: of the lines that are meant, as the order has it; None: the only one, or with state 3 all accepted ones.
+        date_shipping: in UTC, to the second.
+    """
+
+    kind: ClassVar = "update_order"
+    order_id: int
+    new_state: OrderLineState
+    sku: str | None = None
+    tracking_number: str | None = field(default=None, repr=False)
+    tracking_url: str | None = field(default=None, repr=False)
+    shipper: str | None = None
+    date_shipping: datetime | None = None
+    return_reason: int | None = None
+    return_message: str | None = field(default=None, repr=False)
+    vat_type: str | None = None
+    imei: str | None = field(default=None, repr=False)
+    serial_number: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateOrderline:
+    """Register what identifies a device that was sold, once and for all. What is None is not sent."""
+
+    kind: ClassVar = "update_orderline"
+    orderline_id: int
+    imei: str | None = field(default=None, repr=False)
+    serial_number: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateListing:
+    """Change a listing.
+
+    Attributes:
+        listing_id: its UUID, or its older whole number.
+        locale: the market that prices, texts and carriers are meant for.
+        changes: the fields as they are sent; None empties one. Amounts are texts.
+    """
+
+    kind: ClassVar = "update_listing"
+    listing_id: str
+    locale: str
+    changes: Mapping[str, str | int | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadOrderInvoice:
+    """Give an order an invoice; the file itself lies elsewhere."""
+
+    kind: ClassVar = "upload_order_invoice"
+    order_id: int
+    filename: str = field(repr=False)
+
+
+WriteRequest: TypeAlias = UpdateOrder | UpdateOrderline | UpdateListing | UploadOrderInvoice
+
+
+def as_json(request: WriteRequest) -> dict[str, Any]:
+    """A request as `api_writes.request` keeps it; two that ask for the same are equal."""
+    if isinstance(request, UpdateListing):
+        return {"listing_id": request.listing_id, "locale": request.locale, "changes": dict(request.changes)}
+    given = {each.name: getattr(request, each.name) for each in fields(request)}
+    return {name: _plain(value) for name, value in given.items() if value is not None}
+
+
+def from_json(kind: str, kept: Mapping[str, Any]) -> WriteRequest:
+    """The request that `as_json` gave.
+
+    Args:
+        kind: such as `update_order`.
+        kept: what it gave.
+    """
+    if kind == UpdateOrder.kind:
+        shipped = kept.get("date_shipping")
+        when = {"date_shipping": datetime.fromisoformat(shipped)} if shipped else {}
+        return UpdateOrder(**{**kept, "new_state": OrderLineState(kept["new_state"]), **when})
+    if kind == UpdateOrderline.kind:
+        return UpdateOrderline(**kept)
+    if kind == UpdateListing.kind:
+        return UpdateListing(**kept)
+    return UploadOrderInvoice(**kept)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return int(value) if isinstance(value, OrderLineState) else value

@@ -1,0 +1,95 @@
+"""How long writes are kept, and what is taken out of them when an order is erased."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+from backmarket.bucket import deletion_queue
+from backmarket.database import Database, Transaction
+from backmarket.writes.targets import invoice_lane, order_lane
+
+BATCH = 1000
+"""Writes that are dropped in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """How far the dropping of old writes came.
+
+    Attributes:
+        writes: that were dropped.
+        more: there may be more; the time was over.
+    """
+
+    writes: int = 0
+    more: bool = False
+
+
+def erase(transaction: Transaction, orders: Sequence[tuple[str, int]]) -> None:
+    """Take out of the writes of some orders what was asked for, and want their invoices deleted.
+
+    What was not sent is refused; of what may have happened, only a person can find out.
+
+    Args:
+        transaction: holds the syncs of these organizations.
+        orders: organization and id of each.
+    """
+    lanes = [(each, lane(order)) for each, order in orders for lane in (order_lane, invoice_lane)]
+    values = {"organizations": [each for each, _ in lanes], "lanes": [lane for _, lane in lanes]}
+    rows = transaction.execute(_OF_ORDERS, values).fetchall()
+    transaction.execute(_ERASE, ([write_id for write_id, _ in rows],))
+    deletion_queue.request(transaction, (key for _, key in rows if key))
+
+
+def drop_settled(database: Database, days: int, *, seconds: float | None = None) -> Dropped:
+    """Drop the writes that came to their end so long ago, with their invoices. Open ones stay.
+
+    Args:
+        database: where.
+        days: since their end; 0: none is dropped.
+        seconds: after which no new batch begins; None: no limit.
+    """
+    until = None if seconds is None else monotonic() + seconds
+    total = 0
+    while days:
+        if until is not None and monotonic() >= until:
+            return Dropped(total, more=True)
+        with database.transaction() as transaction:
+            gone = transaction.execute(_DROP, {"days": days, "limit": BATCH}).fetchall()
+            deletion_queue.request(transaction, (key for (key,) in gone if key))
+        total += len(gone)
+        if len(gone) < BATCH:
+            break
+    return Dropped(total)
+
+
+# In the order in which a turn locks them: whoever sends begins its writes by their numbers, too.
+_OF_ORDERS = """
+SELECT id, object_key FROM backmarket.api_writes
+WHERE (organization_id, lane) IN (SELECT * FROM unnest(%(organizations)s::text[], %(lanes)s::text[]))
+ORDER BY id FOR UPDATE
+"""
+
+_ERASE = """
+UPDATE backmarket.api_writes SET request = '{}', prior = NULL, fingerprint = NULL, object_key = NULL,
+    state = CASE state WHEN 'pending' THEN 'refused' WHEN 'sending' THEN 'unknown' ELSE state END,
+    due_at = 'infinity',
+    settled_at = CASE WHEN state = 'pending' THEN now() ELSE settled_at END,
+    error_code = CASE WHEN state IN ('pending', 'sending', 'unknown') THEN 'erased' ELSE error_code END,
+    error = CASE state
+        WHEN 'pending' THEN 'The personal data of its order was erased before it was sent.'
+        WHEN 'sending' THEN 'The personal data of its order was erased while it was sent: look at the order.'
+        WHEN 'unknown' THEN 'It may have happened, and the personal data of its order was erased: look at the order.'
+        ELSE error
+    END
+WHERE id = ANY(%s)
+"""
+
+_DROP = """
+DELETE FROM backmarket.api_writes WHERE id IN (
+    SELECT id FROM backmarket.api_writes WHERE settled_at < now() - make_interval(days => %(days)s)
+    ORDER BY settled_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+) RETURNING object_key
+"""

@@ -1,0 +1,238 @@
+"""Asking for a write: checked against what is stored, and written down as a row before anybody sends it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from backmarket import connections, work
+from backmarket.bucket import deletion_queue
+from backmarket.client.endpoints import check_locale
+from backmarket.connections import Connection
+from backmarket.connections.connection import select
+from backmarket.database import Transaction
+from backmarket.errors import IdempotencyConflict, InvalidArgument
+from backmarket.messages import Nudge
+from backmarket.queries.orders import OrderLineState
+from backmarket.services import Services
+from backmarket.writes import rows
+from backmarket.writes.handle import WriteHandle
+from backmarket.writes.models import NewWrite, Write
+from backmarket.writes.request import validation
+from backmarket.writes.request.models import WriteRequest, as_json
+from backmarket.writes.request.stored_rows import line_of, lines_of, listing_id_of
+from backmarket.writes.targets import listing_lane, order_lane
+
+LONGEST_KEY = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What all writes are asked for with.
+
+    Args:
+        organization_id: whose.
+        environment: must be the connection's, if given.
+        locale: another than the connection's.
+        idempotency_key: the caller's own name for this write.
+    """
+
+    organization_id: str
+    environment: str | None = None
+    locale: str | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A write as a caller asked for it.
+
+    Args:
+        request: held to the document alone: what the caller asked for, whatever is stored meanwhile.
+        object_id: what is changed.
+        lane: of the row.
+        check: gives the request as it is sent, held against what is stored.
+        object_key: of an invoice, where its file is.
+        content: what tells its file from another one.
+    """
+
+    request: WriteRequest
+    object_id: str
+    lane: str
+    check: Callable[[Transaction], WriteRequest]
+    object_key: str | None = None
+    content: str = field(default="", repr=False)
+
+
+def update_order(
+    services: Services, call: Call, order_id: int, new_state: OrderLineState | int, given: Mapping[str, Any]
+) -> WriteHandle:
+    """Ask for a change of an order; see `BackMarket.update_order`."""
+
+    def build(_: Transaction, __: str) -> Asked:
+        asked = validation.update_order(order_id, new_state, **given)
+        return Asked(asked, str(asked.order_id), order_lane(asked.order_id), check)
+
+    def check(transaction: Transaction) -> WriteRequest:
+        lines = lines_of(transaction, call.organization_id, order_id)
+        return validation.update_order(order_id, new_state, **given, lines=lines)
+
+    return record(services, call, build)
+
+
+def update_orderline(services: Services, call: Call, orderline_id: int, given: Mapping[str, Any]) -> WriteHandle:
+    """Ask for a device's identifiers to be registered; see `BackMarket.update_orderline`."""
+
+    def build(transaction: Transaction, _: str) -> Asked:
+        asked = validation.update_orderline(orderline_id, **given)
+        line = line_of(transaction, call.organization_id, asked.orderline_id)
+        return Asked(
+            asked,
+            str(asked.orderline_id),
+            order_lane(line.order_id),
+            lambda _: validation.update_orderline(orderline_id, **given, line=line),
+        )
+
+    return record(services, call, build)
+
+
+def update_listing(
+    services: Services, call: Call, listing_id: UUID | str | int | None, sku: str | None, changes: Mapping[str, Any]
+) -> WriteHandle:
+    """Ask for a change of a listing; see `BackMarket.update_listing`."""
+    if (listing_id is None) == (sku is None):
+        raise InvalidArgument("Name the listing by its id or by its SKU, one of them.")
+
+    def build(transaction: Transaction, locale: str) -> Asked:
+        known = listing_id_of(transaction, call.organization_id, listing_id, sku)
+        asked = validation.update_listing(known, changes, locale=locale)
+        return Asked(asked, str(known), listing_lane(known), lambda _: asked)
+
+    return record(services, call, build)
+
+
+def record(services: Services, call: Call, build: Callable[[Transaction, str], Asked]) -> WriteHandle:
+    """Write down what is asked for, and let a worker know.
+
+    Args:
+        services: of this process.
+        call: for whom, and how.
+        build: gives what is asked for, in a locale.
+
+    Raises:
+        InvalidWrite: it can't be sent.
+        NotStoredYet: what it changes is not stored.
+        IdempotencyConflict: the key names another write.
+        UsageError: the connection can't be used, and this was not asked for before under the same key.
+    """
+    _check_key(call.idempotency_key)
+    with services.database.transaction() as transaction:
+        connection, locale = _meant(transaction, call)
+        asked = build(transaction, locale)
+        fingerprint = _fingerprint(asked, locale)
+        write = known(transaction, call, asked, fingerprint)
+        if write is None:
+            connections.check_usable(connection, call.environment)
+            write = _insert(transaction, call, connection, locale, asked, fingerprint)
+            work.want(transaction, call.organization_id, "writes")
+    return handle_of(services, write)
+
+
+def find(services: Services, call: Call, asked: Asked) -> WriteHandle | None:
+    """The write that was asked for before under the same key, before anything is done for it; None: there is none.
+
+    Raises:
+        IdempotencyConflict: the key names another write.
+        UsageError: the connection can't be used, or what is to be changed is not stored.
+    """
+    _check_key(call.idempotency_key)
+    with services.database.transaction() as transaction:
+        connection, locale = _meant(transaction, call)
+        write = known(transaction, call, asked, _fingerprint(asked, locale))
+        if write is None:
+            connections.check_usable(connection, call.environment)
+            asked.check(transaction)
+    return None if write is None else handle_of(services, write)
+
+
+def handle_of(services: Services, write: Write) -> WriteHandle:
+    """The handle of a write; who may send it is nudged, where there is something to send."""
+    nudged = not write.open or services.producer.nudge([Nudge("writes", write.organization_id)]) == 1
+    return WriteHandle(write.organization_id, write.id, nudged, services.database)
+
+
+def _meant(transaction: Transaction, call: Call) -> tuple[Connection, str]:
+    """The connection, which stays as it is until the transaction ends, and the locale that is meant.
+
+    Raises:
+        ConnectionNotFound: there is none.
+        InvalidArgument: its region has no such locale.
+    """
+    transaction.execute(
+        "SELECT FROM backmarket.connections WHERE organization_id = %s FOR SHARE", (call.organization_id,)
+    )
+    connection = select(transaction, call.organization_id)
+    return connection, check_locale(connection.region, call.locale) if call.locale else connection.locale
+
+
+def known(transaction: Transaction, call: Call, asked: Asked, fingerprint: str) -> Write | None:
+    """The write that was asked for before under the same key; None: there is none.
+
+    Raises:
+        IdempotencyConflict: the key names another write.
+    """
+    if call.idempotency_key is None:
+        return None
+    write = rows.by_key(transaction, call.organization_id, call.idempotency_key)
+    if write is None:
+        return None
+    same = write.kind == asked.request.kind and write.object_id == asked.object_id
+    if not same or write.fingerprint not in {fingerprint, None}:
+        raise IdempotencyConflict(
+            f"Another write, number {write.id}, was asked for with this idempotency key: give each write a key of its"
+            " own, and repeat a call with all of its arguments."
+        )
+    return write
+
+
+def _insert(
+    transaction: Transaction, call: Call, connection: Connection, locale: str, asked: Asked, fingerprint: str
+) -> Write:
+    """A new row; or the one that another call with the same key made at this moment."""
+    new = NewWrite(
+        call.organization_id,
+        asked.request.kind,
+        asked.object_id,
+        asked.lane,
+        as_json(asked.check(transaction)),
+        locale,
+        connection.environment,
+        connection.region,
+        connection.base_url,
+        call.idempotency_key,
+        fingerprint,
+        asked.object_key,
+    )
+    write = rows.insert(transaction, new)
+    if write is not None:
+        return write
+    if asked.object_key is not None:
+        deletion_queue.request(transaction, [asked.object_key])
+    other = known(transaction, call, asked, fingerprint)
+    if other is None:
+        raise IdempotencyConflict("A write with this idempotency key was dropped at this moment: ask for it again.")
+    return other
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None and not (1 <= len(key) <= LONGEST_KEY and key.isprintable()):
+        raise InvalidArgument(f"An idempotency key has 1 to {LONGEST_KEY} printable characters.")
+
+
+def _fingerprint(asked: Asked, locale: str) -> str:
+    told = [asked.request.kind, asked.object_id, locale, as_json(asked.request), asked.content]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,65 @@
+"""What a write changes: which object of the API, where it is read back, and the stored row of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from backmarket.database import Transaction
+from backmarket.resources import LISTINGS, ORDERS, Resource
+from backmarket.writes.models import Write
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An object that can be asked for.
+
+    Attributes:
+        resource: its list.
+        key: its id.
+    """
+
+    resource: Resource
+    key: str
+
+
+def order_lane(order_id: int) -> str:
+    """The lane of an order and its lines."""
+    return f"order/{order_id}"
+
+
+def listing_lane(listing_id: object) -> str:
+    """The lane of a listing."""
+    return f"listing/{listing_id}"
+
+
+def invoice_lane(order_id: int) -> str:
+    """The lane of an order's invoices, which wait for nothing else."""
+    return f"invoice/{order_id}"
+
+
+def subject_of(write: Write) -> Subject | None:
+    """Where what a write changed can be read: the listing, or the whole order; None: nowhere (an invoice)."""
+    if write.kind == "upload_order_invoice":
+        return None
+    resource = LISTINGS if write.kind == "update_listing" else ORDERS
+    return Subject(resource, write.lane.partition("/")[2])
+
+
+def stored_object(transaction: Transaction, write: Write) -> dict[str, Any] | None:
+    """The API's object that a write changes, as it is stored; None: it is not, or without its personal data.
+
+    Args:
+        transaction: where.
+        write: which.
+    """
+    subject = subject_of(write)
+    if subject is None:
+        return None
+    table, key = subject.resource.table, subject.resource.key.name
+    whole = "erased_at IS NULL" if subject.resource.personal else "true"
+    row = transaction.execute(
+        f"SELECT raw FROM backmarket.{table} WHERE organization_id = %s AND {key} = %s AND {whole}".encode(),
+        (write.organization_id, subject.key),
+    ).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,343 @@
+"""Bulk parts of which nobody heard whether they arrived: read back, sent once more only if they certainly did not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import pytest
+
+from backmarket.bulk import jobs
+from backmarket.bulk.engine.slice import run_turn
+from backmarket.bulk.jobs import JobState, Outcome, PartState
+from backmarket.database import Database, Transaction
+from backmarket.errors import InvalidArgument
+from backmarket.sandbox.control.client import SandboxControl
+from backmarket.services import Services
+from backmarket.work.send_deadline import SEND_WITHIN
+from tests.conftest import Bucket
+from tests.support.bulk_files import hurry, job_of, lines_of, opened_shop, parts_of, run, settings_for, submit, turn
+from tests.support.sellers import Shop, environment, wait_until
+
+Row = dict[str, Any]
+LINES = 12
+TURN = "import sys; from backmarket import services; from backmarket.bulk.engine.slice import run_turn;"
+PROGRAM = f"{TURN} print(run_turn(services.current(), sys.argv[1]).end)"
+
+
+@pytest.fixture
+def shop(shared_url: str, redis_url: str, s3: Bucket, sandbox: SandboxControl, org: str) -> Iterator[Shop]:
+    settings = settings_for(shared_url, redis_url, s3)
+    with opened_shop(settings, sandbox, org, listings=30) as shop:
+        shop.sync(org, "listings")
+        yield shop
+
+
+def listed(shop: Shop, org: str) -> list[Row]:
+    return shop.sandbox.truth(org, "listings")
+
+
+def raised(shop: Shop, org: str, count: int = LINES) -> list[Row]:
+    """Lines that give some listings another quantity and price."""
+    return [
+        {"sku": row["sku"], "quantity": row["quantity"] + 7, "price": f"{float(row['price']) - 1:.2f}"}
+        for row in listed(shop, org)[:count]
+    ]
+
+
+def applied(shop: Shop, org: str) -> int:
+    """Lines that the sandbox has taken."""
+    return shop.sandbox.stats().sellers[org].sku_lines
+
+
+def requests(shop: Shop, org: str) -> int:
+    return shop.sandbox.stats().count("listings.bulk", org)
+
+
+def state(shop: Shop) -> str:
+    return str(shop.one("SELECT state FROM backmarket.bulk_parts"))
+
+
+@contextmanager
+def worker(shop: Shop, org: str) -> Iterator[subprocess.Popen[str]]:
+    """A turn in a process of its own."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, org],
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, **environment(shop.settings)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("kind", ["status", "reset", "close", "garbage", "cut"])
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_lost_answer_is_read_back_and_nothing_is_applied_twice(
+    shop: Shop, org: str, kind: Any, arrived: bool
+) -> None:
+    if kind == "cut" and not arrived:
+        arrived = True  # half of the API's own answer is cut off, which proves it
+    shop.sandbox.add_fault(kind, operation="listings.bulk", status=502, count=1, applied=arrived)
+    job_id = submit(shop, org, raised(shop, org))
+    run_turn(shop.services, org)
+    (part,) = parts_of(shop, org, job_id)
+    assert (part.state, part.arrived) == (PartState.UNKNOWN, False)
+    assert shop.one("SELECT due_at > now() + interval '890 s' FROM backmarket.bulk_parts") is True
+    assert turn_without_hurry(shop, org) == "nothing_to_do", "nobody reads back before the sender's deadline"
+    assert shop.one("SELECT sum(lines)::int FROM backmarket.sku_quota") == LINES, "never given back"
+    job = run(shop, org, job_id)
+    assert (job.state, job.lines_done) == (JobState.DONE, LINES)
+    assert (applied(shop, org), requests(shop, org)) == (LINES, 1 if arrived else 2)
+
+
+def turn_without_hurry(shop: Shop, org: str) -> str:
+    return run_turn(shop.services, org).end
+
+
+def test_what_arrived_and_was_not_applied_is_told_line_by_line(shop: Shop, org: str) -> None:
+    rows = raised(shop, org)
+    rows[4:4] = [{"sku": "nobody has this", "quantity": 3, "price": "9.99"}]
+    shop.sandbox.add_fault("reset", operation="listings.bulk", count=1, applied=True)
+    job_id = submit(shop, org, rows)
+    job = run(shop, org, job_id)
+    assert (job.state, job.lines_done, job.lines_failed) == (JobState.DONE_WITH_ERRORS, LINES, 1)
+    assert lines_of(shop, org, job_id)[6].outcome is Outcome.FAILED
+    assert requests(shop, org) == 1
+    assert shop.one("SELECT looks FROM backmarket.bulk_parts") == 2, "it may have been at work still at the first look"
+
+
+def test_lines_that_change_nothing_hold_either_way(shop: Shop, org: str) -> None:
+    rows = [{"sku": row["sku"], "quantity": row["quantity"]} for row in listed(shop, org)[:LINES]]
+    shop.sandbox.add_fault("reset", operation="listings.bulk", count=1)
+    job_id = submit(shop, org, rows)
+    job = run(shop, org, job_id)
+    assert (job.state, job.lines_done, requests(shop, org)) == (JobState.DONE, LINES, 1)
+
+
+def test_what_never_arrives_is_sent_twice_and_then_a_persons(shop: Shop, org: str) -> None:
+    shop.sandbox.add_fault("reset", operation="listings.bulk")
+    job_id = submit(shop, org, raised(shop, org))
+    job = run(shop, org, job_id)
+    assert (job.state, job.lines_unknown, requests(shop, org)) == (JobState.DONE_WITH_ERRORS, LINES, 2)
+    assert "sent 2 times" in (job.error or "")
+    assert "bulk resolve" in (job.error or "")
+    assert turn(shop, org).requests == 0
+    shop.sandbox.remove_faults()
+    jobs.resolve(shop.services, org, job_id, 1, "not_arrived")
+    assert run(shop, org, job_id).state is JobState.DONE
+    assert applied(shop, org) == LINES
+
+
+def test_what_something_else_changed_is_a_persons(shop: Shop, org: str) -> None:
+    rows = raised(shop, org)
+    shop.sandbox.add_fault("reset", operation="listings.bulk", count=1)
+    job_id = submit(shop, org, rows)
+    run_turn(shop.services, org)
+    listing = next(row for row in listed(shop, org) if row["sku"] == rows[0]["sku"])
+    shop.sandbox.change(org, resource="listings", modify=1, ids=[listing["id"]], fields={"quantity": 77})
+    with pytest.raises(InvalidArgument, match="read back"):
+        jobs.resolve(shop.services, org, job_id, 1, "arrived")
+    job = run(shop, org, job_id)
+    assert (job.state, job.lines_unknown, requests(shop, org)) == (JobState.DONE_WITH_ERRORS, LINES, 1)
+    assert "Something else" in lines_of(shop, org, job_id)[2].message
+    resolved = jobs.resolve(shop.services, org, job_id, 1, "arrived")
+    assert (resolved.state, resolved.lines_done) == (JobState.DONE, LINES)
+
+
+def test_a_sale_after_its_arrival_is_told_and_nothing_is_sent_again(shop: Shop, org: str) -> None:
+    rows = raised(shop, org)
+    shop.sandbox.add_fault("reset", operation="listings.bulk", count=1, applied=True)
+    job_id = submit(shop, org, rows)
+    run_turn(shop.services, org)
+    shop.sync(org, "listings")  # the sandbox does the work of its tasks when it is asked for something
+    sold = next(row for row in listed(shop, org) if row["sku"] == rows[0]["sku"])
+    shop.sandbox.change(org, resource="listings", modify=1, ids=[sold["id"]])
+    job = run(shop, org, job_id)
+    assert (job.state, job.lines_done, job.lines_unknown) == (JobState.DONE_WITH_ERRORS, LINES - 1, 1)
+    assert "Something else" in lines_of(shop, org, job_id)[2].message
+    assert requests(shop, org) == 1
+
+
+def test_a_listing_that_is_gone_is_a_persons(shop: Shop, org: str) -> None:
+    """The API's 404 is believed when it comes again and again: for a while it also means maintenance."""
+    rows = raised(shop, org)
+    shop.sandbox.add_fault("reset", operation="listings.bulk", count=1)
+    job_id = submit(shop, org, rows)
+    run_turn(shop.services, org)
+    gone = next(row for row in listed(shop, org) if row["sku"] == rows[0]["sku"])
+    shop.sandbox.change(org, resource="listings", remove=1, ids=[gone["id"]])
+    turn(shop, org)
+    assert shop.one("SELECT tries < 3 AND due_at < 'infinity' FROM backmarket.bulk_parts") is True
+    job = run(shop, org, job_id)
+    assert (job.state, job.lines_unknown, requests(shop, org)) == (JobState.DONE_WITH_ERRORS, LINES, 1)
+
+
+def test_listings_that_were_never_synced_leave_a_doubt(shop: Shop, org: str) -> None:
+    """What they were is not known: as the file says proves nothing, otherwise proves nothing either."""
+    shop.execute("UPDATE backmarket.sync_state SET last_full_walk_at = NULL")
+    shop.sandbox.add_fault("reset", operation="listings.bulk", count=1)
+    job_id = submit(shop, org, raised(shop, org))
+    job = run(shop, org, job_id)
+    assert (job.state, job.lines_unknown, requests(shop, org)) == (JobState.DONE_WITH_ERRORS, LINES, 1)
+
+
+def test_another_market_is_read_back_in_its_own_locale(shop: Shop, org: str) -> None:
+    rows = raised(shop, org)
+    shop.sandbox.add_fault("reset", operation="listings.bulk", count=1, applied=True)
+    job_id = submit(shop, org, rows, locale="de-de")
+    job = run(shop, org, job_id)
+    assert (job.state, job.locale, requests(shop, org)) == (JobState.DONE, "de-de", 1)
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_worker_killed_with_its_request_open(shop: Shop, org: str, arrived: bool) -> None:
+    shop.sandbox.add_fault("timeout", operation="listings.bulk", count=1, applied=arrived, seconds=30)
+    job_id = submit(shop, org, raised(shop, org))
+    with worker(shop, org) as process:
+        wait_until(lambda: requests(shop, org) == 1, 30, "the part is being sent")
+        assert state(shop) == "submitting"
+        process.kill()
+        process.wait()
+    assert turn_without_hurry(shop, org) == "nothing_to_do", "the lease is held yet"
+    shop.execute("UPDATE backmarket.work SET lease_until = now()")
+    run_turn(shop.services, org)
+    assert (state(shop), requests(shop, org)) == ("submitting", 1), "its deadline is not over"
+    job = run(shop, org, job_id)
+    assert (job.state, job.lines_done) == (JobState.DONE, LINES)
+    assert (applied(shop, org), requests(shop, org)) == (LINES, 1 if arrived else 2)
+
+
+def test_a_worker_killed_while_it_reads_back_is_followed_by_another(shop: Shop, org: str) -> None:
+    shop.sandbox.add_fault("reset", operation="listings.bulk", count=1, applied=True)
+    job_id = submit(shop, org, raised(shop, org, 20))
+    run_turn(shop.services, org)
+    hurry(shop)
+    shop.sandbox.add_fault("timeout", operation="listings.detail", count=1, after=9, seconds=30)
+    with worker(shop, org) as process:
+        wait_until(lambda: shop.sandbox.stats().count("listings.detail", org) > 9, 30, "it reads back")
+        process.kill()
+        process.wait()
+    shop.execute("UPDATE backmarket.work SET lease_until = now()")
+    job = run(shop, org, job_id)
+    assert (job.state, job.lines_done, applied(shop, org)) == (JobState.DONE, 20, 20)
+
+
+def test_whoever_slept_past_its_lease_writes_nothing(shop: Shop, org: str) -> None:
+    shop.restart(request_deadline=60.0)
+    shop.sandbox.settings(latency=1.5)
+    job_id = submit(shop, org, raised(shop, org))
+    with worker(shop, org) as process:
+        wait_until(lambda: requests(shop, org) == 1, 30, "the part is being sent")
+        process.send_signal(signal.SIGSTOP)
+        shop.sandbox.settings(latency=0.0)
+        wait_until(lambda: applied(shop, org) == LINES, 30, "it arrived")
+        shop.execute("UPDATE backmarket.work SET lease_until = now()")
+        job = run(shop, org, job_id)
+        assert (job.state, requests(shop, org)) == (JobState.DONE, 1)
+        before = shop.execute("SELECT p::text FROM backmarket.bulk_parts p")
+        process.send_signal(signal.SIGCONT)
+        assert process.communicate(timeout=30)[0].split()[-1] == "lease_lost"
+        assert shop.execute("SELECT p::text FROM backmarket.bulk_parts p") == before
+
+
+def test_whoever_was_held_up_before_its_request_does_not_send(shop: Shop, org: str) -> None:
+    """The mark is committed too late: whoever comes next may have settled it already."""
+    job_id = submit(shop, org, raised(shop, org))
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with ThreadPoolExecutor(1) as pool:
+        with shop.services.database.transaction() as transaction:
+            transaction.execute("SELECT FROM backmarket.bulk_jobs FOR UPDATE")
+            turned = pool.submit(run_turn, shop.services, org)
+            wait_until(lambda: shop.one(waits), 20, "the mark waits")
+            shop.services.stopping.set()  # this turn does nothing after it
+            sleep(SEND_WITHIN)
+        turned.result(20)
+    shop.services.stopping.clear()
+    (part,) = parts_of(shop, org, job_id)
+    assert (part.state, part.sent, requests(shop, org)) == (PartState.PENDING, 0, 0)
+    assert shop.one("SELECT sum(lines)::int FROM backmarket.sku_quota") == 0
+    assert run(shop, org, job_id).state is JobState.DONE
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class DyingDatabase(Database):
+    """The database of a process that ends at one of its transactions: before it begins, or after it was committed."""
+
+    def __init__(self, url: str, at: int, when: str) -> None:
+        super().__init__(url)
+        self.at, self.when, self.count = at, when, 0
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        self.count += 1
+        last = self.count == self.at
+        if last and self.when == "before":
+            raise Killed
+        with super().transaction() as transaction:
+            yield transaction
+        if last:
+            raise Killed
+
+
+def killed(shop: Shop, org: str, at: int, when: str) -> bool:
+    """Turns in a process that ends at one of its transactions; False: nothing was due any more before that."""
+    services = Services(shop.settings)
+    dying = DyingDatabase(shop.settings.need("database_url"), at, when)
+    services.__dict__["database"] = dying
+    try:
+        while run_turn(services, org).end != "nothing_to_do":
+            hurry(shop)
+            if shop.one("SELECT count(*) FROM backmarket.bulk_jobs WHERE ended_at IS NULL OR reported_at IS NULL") == 0:
+                return False
+    except Killed:
+        return True
+    finally:
+        services.close()
+    return False
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_any_transaction_nothing_is_lost_or_applied_twice(shop: Shop, org: str, when: str) -> None:
+    strikes = 0
+    for at in range(1 if when == "before" else 2, 100, 2):
+        rows = [{"sku": row["sku"], "quantity": row["quantity"] + 1} for row in listed(shop, org)[:6]]
+        before, job_id = applied(shop, org) if strikes else 0, submit(shop, org, rows)
+        struck = killed(shop, org, at, when)
+        shop.execute("UPDATE backmarket.work SET lease_until = NULL")
+        job = run(shop, org, job_id)
+        turn(shop, org)
+        assert (at, job.state, job.lines_done) == (at, JobState.DONE, 6)
+        assert (at, applied(shop, org) - before) == (at, 6)
+        assert job_of(shop, org, job_id).reported_at is not None
+        shop.sync(org, "listings")
+        if not struck:
+            break
+        strikes += 1
+    assert strikes > 6, "the turns have twice as many transactions"
+
+
+def test_a_report_that_could_not_be_written_is_made_good(shop: Shop, org: str) -> None:
+    job_id = submit(shop, org, raised(shop, org))
+    run_turn(shop.services, org)
+    turn(shop, org)
+    shop.execute("UPDATE backmarket.bulk_jobs SET report_due_at = now(), reported_at = NULL")
+    shop.execute("UPDATE backmarket.work SET due_at = now()")
+    assert job_of(shop, org, job_id).reported_at is None
+    run_turn(shop.services, org)
+    assert job_of(shop, org, job_id).reported_at is not None

@@ -1,0 +1,359 @@
+"""Who may use the console: what is refused to strangers, to those who look, and to forms that are not ours."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import pytest
+from starlette.routing import Route
+
+from backmarket.console.access import passwords
+from backmarket.console.access.gate import FAILURES_OF_AN_ADDRESS
+from backmarket.console.app import COOKIE
+from backmarket.console.headers import CONTENT_SECURITY_POLICY
+from backmarket.console.server import check_reach
+from backmarket.errors import SettingsError
+from backmarket.settings import Settings
+from backmarket.standalone.embedded import Stack
+from tests.support.console import ACTS, LOOKS, PASSWORD, Visitor, console_settings, words
+from tests.support.databases import empty
+
+ORG = "shop-1"
+OPEN = {"/login", "/logout", "/health"}
+PLACES = {
+    "organization": ORG, "order": "1", "line": "1", "resource": "deliveries", "shipment": "1", "job": "1", "part": "1",
+    "write": "1", "listing": "1",
+}  # fmt: skip
+
+Open = Callable[..., Visitor]
+
+
+@pytest.fixture
+def opened(stack: Stack, s3_url: str, shared_url: str) -> Iterator[Open]:
+    """Opens consoles over an empty database; of each, the settings may differ."""
+    empty(shared_url)
+    visitors: list[Visitor] = []
+
+    def open_console(*, url: str = "http://127.0.0.1", address: str = "127.0.0.1", **changes: Any) -> Visitor:
+        visitors.append(
+            Visitor(console_settings(stack, shared_url, s3_url, **changes), url=url, client=(address, 4000))
+        )
+        return visitors[-1]
+
+    yield open_console
+    for visitor in visitors:
+        visitor.close()
+
+
+def paths(visitor: Visitor, method: str) -> list[str]:
+    """Every address of the console, of one method, with something in each place."""
+    found = [each for each in visitor.app.routes if isinstance(each, Route) and method in (each.methods or ())]
+    return [each.path.format(**PLACES) for each in found if each.path not in OPEN]
+
+
+class TestStart:
+    def test_without_a_password_or_a_proxy_it_does_not(self, opened: Open) -> None:
+        with pytest.raises(SettingsError, match="does not start without a password or an authenticating proxy"):
+            opened(console_users=())
+
+    def test_a_header_that_anybody_could_send_is_no_proxy(self, opened: Open) -> None:
+        with pytest.raises(SettingsError, match="CONSOLE_PROXY_ADDRESSES"):
+            opened(console_users=(), console_proxy_user_header="X-Forwarded-User")
+
+    @pytest.mark.parametrize(
+        "user",
+        ["anna", "anna:act", "anna:rules:" + ACTS.partition("act:")[2], "anna:act:secret", ":" + ACTS],
+        ids=["no role", "no hash", "another role", "no scrypt", "no name"],
+    )
+    def test_a_user_that_is_none_is_named_by_its_place_and_not_shown(self, opened: Open, user: str) -> None:
+        with pytest.raises(SettingsError, match="Number 2 of BACKMARKET_CONSOLE_USERS") as refused:
+            opened(console_users=(LOOKS, user))
+        assert user not in str(refused.value)
+
+    def test_a_password_alone_is_that_of_admin(self, opened: Open) -> None:
+        visitor = opened(console_users=(), console_password=PASSWORD)
+        assert visitor.log_in("admin", "another one").status_code == 401
+        assert visitor.log_in("admin").status_code == 303
+        assert "looks only" not in visitor.get("/").text
+        with pytest.raises(SettingsError, match="10 characters"):
+            opened(console_users=(), console_password="short")
+
+    def test_one_user_twice_is_refused(self, opened: Open) -> None:
+        with pytest.raises(SettingsError, match="'anna' twice"):
+            opened(console_users=(ACTS, ACTS))
+
+    @pytest.mark.parametrize(
+        ("host", "url", "fault"),
+        [
+            ("0.0.0.0", None, "CONSOLE_URL"),
+            ("0.0.0.0", "http://console.example", "https"),
+            ("127.0.0.1", "http://console.example", "https"),
+            ("127.0.0.1", None, None),
+            ("::1", None, None),
+            ("0.0.0.0", "https://console.example", None),
+            ("0.0.0.0", "http://localhost:8600", None),
+        ],
+    )
+    def test_passwords_travel_encrypted_or_stay_on_this_machine(
+        self, host: str, url: str | None, fault: str | None
+    ) -> None:
+        settings = Settings(console_url=url)
+        if fault is None:
+            check_reach(settings, host)
+        else:
+            with pytest.raises(SettingsError, match=fault):
+                check_reach(settings, host)
+
+    def test_another_host_name_is_not_answered(self, opened: Open) -> None:
+        assert opened(url="http://rebound.example").get("/login").status_code == 400
+        assert opened(url="https://console.example", console_url="https://console.example").get("/login").is_success
+
+
+class TestStrangers:
+    def test_see_no_page(self, opened: Open) -> None:
+        visitor = opened()
+        answers = {path: visitor.get(path) for path in paths(visitor, "GET")}
+        assert len(answers) > 12
+        assert {path for path, each in answers.items() if each.status_code != 303} == {"/events"}
+        assert answers["/events"].status_code == 401
+        assert answers["/o/shop-1/orders"].headers["location"] == "/login?next=%2Fo%2Fshop-1%2Forders"
+
+    def test_do_nothing(self, opened: Open) -> None:
+        visitor = opened()
+        token = visitor.token("/login")
+        answers = {path: visitor.http.post(path, data={"csrf": token}) for path in paths(visitor, "POST")}
+        assert len(answers) > 15
+        assert {(each.status_code, each.headers["location"]) for each in answers.values()} == {(303, "/login?next=%2F")}
+
+    def test_a_part_of_a_page_leads_the_whole_one_to_the_login(self, opened: Open) -> None:
+        answer = opened().get("/", **{"HX-Request": "true"})
+        assert (answer.status_code, answer.headers["hx-refresh"]) == (204, "true")
+
+
+class TestLogin:
+    def test_a_wrong_password_or_name_is_refused_alike(self, opened: Open) -> None:
+        visitor = opened()
+        refused = [visitor.log_in("anna", "wrong"), visitor.log_in("nobody", PASSWORD), visitor.log_in("anna", "")]
+        assert {each.status_code for each in refused} == {401}
+        assert len({re.search(r'role="alert">([^<]*)', each.text)[1] for each in refused}) == 1  # type: ignore[index]
+        assert visitor.get("/").status_code == 303
+
+    def test_the_right_one_leads_where_it_was_wanted(self, opened: Open) -> None:
+        visitor = opened()
+        done = visitor.log_in(next="/o/shop-1/orders?state=1")
+        assert (done.status_code, done.headers["location"]) == (303, "/o/shop-1/orders?state=1")
+        assert visitor.get("/").status_code == 200
+
+    @pytest.mark.parametrize("wanted", ["//evil.example", "https://evil.example", "/\\evil.example", "/\t/evil", ""])
+    def test_and_never_elsewhere(self, opened: Open, wanted: str) -> None:
+        assert opened().log_in(next=wanted).headers["location"] == "/"
+
+    def test_needs_our_own_form(self, opened: Open) -> None:
+        visitor = opened()
+        visitor.get("/login")
+        answer = visitor.http.post("/login", data={"name": "anna", "password": PASSWORD})
+        assert answer.status_code == 403
+        assert visitor.get("/").status_code == 303
+
+    def test_failures_make_an_address_wait_and_no_other(self, opened: Open) -> None:
+        visitor = opened(console_proxy_addresses="127.0.0.1")
+        form = {"csrf": visitor.token("/login"), "name": "nobody", "password": "wrong"}
+        for _ in range(FAILURES_OF_AN_ADDRESS):
+            visitor.app.state.gate._of_address.failed("198.51.100.7")
+        forwarded = {"X-Forwarded-For": "203.0.113.9, 198.51.100.7"}
+        waits = visitor.http.post("/login", data=form | {"name": "anna", "password": PASSWORD}, headers=forwarded)
+        assert waits.status_code == 429
+        assert 0 < int(waits.headers["retry-after"]) <= 600
+        others = visitor.http.post("/login", data=form, headers={"X-Forwarded-For": "198.51.100.7, 203.0.113.9"})
+        assert others.status_code == 401
+        assert visitor.http.post("/login", data=form).status_code == 401
+
+    def test_every_failure_counts(self, opened: Open) -> None:
+        visitor = opened()
+        for _ in range(FAILURES_OF_AN_ADDRESS - 1):
+            visitor.app.state.gate._of_address.failed("127.0.0.1")
+        assert visitor.log_in("anna", "wrong").status_code == 401
+        assert visitor.log_in("anna").status_code == 429
+
+
+class TestSessions:
+    def test_the_cookie_is_kept_from_scripts_and_other_sites(self, opened: Open) -> None:
+        plain = opened().log_in().headers["set-cookie"]
+        assert plain.startswith(f"{COOKIE}=")
+        assert "httponly" in plain
+        assert "samesite=lax" in plain
+        assert "secure" not in plain
+        safe = opened(url="https://console.example", console_url="https://console.example").log_in()
+        assert "; secure" in safe.headers["set-cookie"]
+        assert "max-age=" in safe.headers["strict-transport-security"]
+
+    def test_a_new_one_begins_with_the_login(self, opened: Open) -> None:
+        visitor = opened()
+        before = visitor.token("/login")
+        visitor.log_in()
+        assert visitor.token("/") != before
+
+    def test_after_the_logout_a_kept_cookie_opens_nothing(self, opened: Open) -> None:
+        visitor = opened()
+        visitor.log_in()
+        kept = visitor.http.cookies[COOKIE]
+        assert visitor.send("/logout").headers["location"] == "/login"
+        assert visitor.get("/").status_code == 303
+        visitor.http.cookies.clear()
+        visitor.http.cookies.set(COOKIE, kept)
+        assert visitor.get("/").status_code == 303
+
+    def test_it_ends_with_its_hours(self, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+        visitor = opened(console_session_hours=1)
+        visitor.log_in()
+        assert visitor.get("/").status_code == 200
+        later = time.time() + 3601
+        monkeypatch.setattr("backmarket.console.access.gate.time.time", lambda: later)
+        assert visitor.get("/").status_code == 303
+
+    def test_it_ends_with_the_password_and_the_role(self, opened: Open) -> None:
+        key = {"console_session_key": "k" * 32}
+        visitor = opened(**key)
+        visitor.log_in()
+        kept = visitor.http.cookies[COOKIE]
+        for users, status in [((ACTS,), 200), ((ACTS.replace("anna:act", "anna:look"),), 303), ((LOOKS,), 303)]:
+            other = opened(console_users=users, **key)
+            other.http.cookies.set(COOKIE, kept)
+            assert other.get("/").status_code == status, users
+
+    def test_a_forged_one_opens_nothing(self, opened: Open) -> None:
+        visitor = opened()
+        visitor.http.cookies.set(COOKIE, "eyJuYW1lIjoiYW5uYSJ9.aaaa.bbbb")
+        assert visitor.get("/").status_code == 303
+
+
+class TestForms:
+    def test_without_our_token_nothing_is_done(self, opened: Open) -> None:
+        visitor = opened()
+        visitor.log_in()
+        other = opened()
+        other.log_in()
+        for token in (None, "", "wrong", other.token()):
+            form = {} if token is None else {"csrf": token}
+            answers = {path: visitor.http.post(path, data=form).status_code for path in paths(visitor, "POST")}
+            assert set(answers.values()) == {403}, answers
+
+    @pytest.mark.parametrize(
+        "headers",
+        [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.example"}],
+    )
+    def test_from_another_site_nothing_is_done(self, opened: Open, headers: dict[str, str]) -> None:
+        visitor = opened()
+        visitor.log_in()
+        form = {"csrf": visitor.token(), "organization": ORG, "api_key": "key", "environment": "production"}
+        assert visitor.http.post("/connect", data=form, headers=headers).status_code == 403
+        assert visitor.bm.get_connections() == []
+
+    def test_the_token_may_be_a_header(self, opened: Open) -> None:
+        visitor = opened()
+        visitor.log_in()
+        form = {"organization": ORG, "api_key": "key", "environment": "production", "region": "EU"}
+        done = visitor.http.post("/connect", data=form, headers={"X-CSRF-Token": visitor.token()})
+        assert done.headers["location"] == f"/o/{ORG}"
+
+    def test_a_form_that_is_too_large_is_not_read(self, opened: Open) -> None:
+        visitor = opened()
+        visitor.log_in()
+        large = visitor.send("/connect", organization=ORG, api_key="k" * 300_000)
+        assert (large.status_code, "too large" in large.text) == (413, True)
+        endless = visitor.http.post("/connect", content=iter([b"organization=a"]))
+        assert endless.status_code == 413
+
+
+class TestRoles:
+    def test_who_looks_sees_every_page_and_does_nothing(self, opened: Open) -> None:
+        visitor = opened()
+        visitor.bm.upsert_connection(ORG, "key")
+        visitor.log_in("otto")
+        token = visitor.token()
+        answers = {path: visitor.http.post(path, data={"csrf": token}) for path in paths(visitor, "POST")}
+        assert {each.status_code for each in answers.values()} == {403}
+        assert all("takes the role act" in each.text for each in answers.values())
+        for path in ["/", *(f"/o/{ORG}{each}" for each in ("", "/orders", "/listings", "/bulk", "/writes"))]:
+            page = visitor.get(path)
+            assert page.status_code == 200
+            forms = re.findall(r'<form[^>]*method="post"[^>]*>', page.text)
+            assert ["/logout" in form for form in forms] == [True], forms
+            assert "hx-post" not in page.text
+
+
+class TestProxy:
+    SETTINGS: ClassVar[dict[str, Any]] = {
+        "console_users": (),
+        "console_proxy_user_header": "X-Forwarded-User",
+        "console_proxy_addresses": "10.0.0.0/8, ::1",
+    }
+
+    def test_says_who_somebody_is_and_by_their_groups_what_they_may(self, opened: Open) -> None:
+        visitor = opened(address="10.1.2.3", **self.SETTINGS)
+        visitor.http.headers["X-Forwarded-User"] = "Anna <b>A</b>"
+        page = visitor.get("/")
+        assert page.status_code == 200
+        assert "looks only" in page.text
+        assert "<b>" not in page.text.partition('class="who"')[2].partition("</span>")[0]
+        visitor.http.headers["X-Forwarded-Groups"] = "staff, backmarket-act"
+        assert "looks only" not in visitor.get("/").text
+        assert visitor.send("/connect", page="/connect", organization=ORG, api_key="k", environment="production",
+                            region="EU").status_code == 303  # fmt: skip
+
+    def test_is_believed_at_its_own_address_alone(self, opened: Open) -> None:
+        for address in ("192.0.2.1", "127.0.0.1"):
+            visitor = opened(address=address, **self.SETTINGS)
+            answer = visitor.get("/", **{"X-Forwarded-User": "anna", "X-Forwarded-Groups": "backmarket-act",
+                                         "X-Forwarded-For": "10.0.0.1"})  # fmt: skip
+            assert (answer.status_code, "through its proxy" in answer.text) == (403, True)
+
+    def test_has_to_name_one_person(self, opened: Open) -> None:
+        visitor = opened(address="::ffff:10.1.2.3", **self.SETTINGS)
+        named = [[("X-Forwarded-User", "anna")], [], [("X-Forwarded-User", "")], [("X-Forwarded-User", "a")] * 2]
+        assert [visitor.http.get("/", headers=each).status_code for each in named] == [200, 403, 403, 403]
+
+
+class TestHeaders:
+    def test_every_answer_is_told_to_load_nothing_from_elsewhere(self, opened: Open) -> None:
+        visitor = opened()
+        visitor.log_in()
+        for path in ["/", "/login", "/nowhere", "/static/console.css", "/o/nobody", "/health"]:
+            headers = visitor.get(path).headers
+            assert headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+            assert "unsafe" not in headers["content-security-policy"]
+            assert (headers["x-content-type-options"], headers["x-frame-options"]) == ("nosniff", "DENY")
+            assert ("no-store" in headers["cache-control"]) != path.startswith("/static/")
+
+    def test_what_is_served_asks_nothing_of_elsewhere(self, opened: Open) -> None:
+        visitor = opened()
+        script = visitor.get("/static/htmx.min.js")
+        assert script.headers["content-type"].startswith("text/javascript")
+        for name in ("console.js", "console.css"):
+            assert "://" not in visitor.get(f"/static/{name}").text
+        for path in ("/static/../app.py", "/static/%2e%2e/app.py"):
+            assert visitor.get(path).status_code in {303, 404}
+
+    def test_a_page_that_is_not_there_says_so(self, opened: Open) -> None:
+        visitor = opened()
+        visitor.log_in()
+        for path in ("/nowhere", "/o/nobody", "/o/~AAAA", "/o/shop-1/orders/abc", "/o/shop-1/bulk/9"):
+            answer = visitor.get(path)
+            assert answer.status_code == 404
+            assert "Not found" in words(answer.text)
+
+
+def test_a_password_is_kept_as_a_hash_that_differs_each_time() -> None:
+    first, second = passwords.hashed(PASSWORD), passwords.hashed(PASSWORD)
+    assert first != second
+    assert PASSWORD not in first
+    assert re.fullmatch(r"[\w:-]+", first)
+    assert [passwords.matches(PASSWORD, each) for each in (first, second, "", "scrypt:1:1:1:a:b")] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    assert not passwords.matches("Correct horse battery", first)
+    with pytest.raises(SettingsError, match="10 characters"):
+        passwords.hashed("short")

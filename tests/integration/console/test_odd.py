@@ -1,0 +1,89 @@
+"""Every page and form of the console with odd values in its path, query and fields: an answer, never a crash."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from urllib.parse import quote, urlencode
+
+import pytest
+from starlette.routing import Route
+
+from backmarket import console
+from backmarket.console.app import _routes
+from backmarket.console.paths import segment
+from backmarket.sandbox.control.client import SandboxControl
+from backmarket.settings import Settings
+from backmarket.standalone.embedded import Stack
+from tests.support.console import Visitor, console_settings, opened_shop
+from tests.support.sellers import Shop
+
+ORG = "auth0|odd"
+ODD = (
+    "", " ", "-1", "0", "9" * 400, "1" * 25, "1e999", "nan", "None", "é", "\u202e", "\x1b[31m", "\n", "a\0b", "true",
+    "x" * 9000, "%s{0}", "'; DROP", "../../etc/passwd", "<script>", "2026-02-30", "0001-01-01T00:00:00+14:00", "٣",
+    "/", "9999-12-31T23:59:59-14:00", "{}", "%00", "%ff", "1,5", "1" * 300 + ".5", "[]", "\ufffd", "~AAAA", "on",
+)  # fmt: skip
+TEMPLATES = Path(console.__file__).parent / "templates"
+FIELDS = sorted({name for each in TEMPLATES.glob("*.html") for name in re.findall(r'name="(\w+)"', each.read_text())})
+QUERIES = ("after", "cursor", "health", "order", "search", "state", "waits", "write", "next", "sku", "from", "until")
+ROUTES = [
+    (route.path, method)
+    for route in _routes(Settings(invoice_max_bytes=1000))
+    if isinstance(route, Route) and route.path not in {"/events", "/login", "/logout"}
+    for method in sorted((route.methods or set()) - {"HEAD"})
+]
+FETCHES = ("POST", "/o/{organization}/labels/{resource}/{shipment}")
+"""Waits until a worker has fetched the label, if there is one."""
+ROUNDS = 12
+EXPECTED = {200, 303, 307, 400, 403, 404, 405, 422, 502, 503}
+"""Never 500, which is a fault of ours; 502 and 503: the API refused, or has to be asked again."""
+
+
+@pytest.fixture(scope="module")
+def shop(stack: Stack, s3_url: str, shared_url: str, sandbox: SandboxControl) -> Iterator[Shop]:
+    with opened_shop(console_settings(stack, shared_url, s3_url), sandbox, ORG) as shop:
+        yield shop
+
+
+@pytest.fixture(scope="module")
+def anna(shop: Shop) -> Iterator[Visitor]:
+    visitor = Visitor(shop.settings)
+    visitor.log_in()
+    yield visitor
+    visitor.close()
+
+
+def filled(path: str, shop: Shop, dice: Random, odd: str | None) -> str:
+    """The path with what is there in its places, or with something odd in one of them."""
+    order = shop.sandbox.truth(ORG)[0]
+    usual = {
+        "organization": segment(ORG), "order": order["order_id"], "line": order["orderlines"][0]["id"],
+        "listing": shop.sandbox.truth(ORG, "listings")[0]["id"], "resource": "deliveries",
+        "shipment": shop.sandbox.truth(ORG, "deliveries")[0]["shipmentId"], "job": 1, "part": 1, "write": 1,
+    }  # fmt: skip
+    names = re.findall(r"{(\w+)}", path)
+    if odd is not None and names:
+        usual[dice.choice(names)] = quote(odd, safe="")
+    return path.format(**usual)
+
+
+@pytest.mark.parametrize(("path", "method"), ROUTES, ids=str)
+def test_odd_values_get_an_answer(anna: Visitor, shop: Shop, path: str, method: str) -> None:
+    dice = Random(f"{method} {path}")
+    shop.connect(ORG, f"token-of-{ORG}")  # an odd form may have disabled it, or cleared its key
+    token = anna.token()
+    for number in range(ROUNDS):
+        is_odd = number % 3 == 2 or (method, path) == FETCHES
+        at = filled(path, shop, dice, dice.choice(ODD) if is_odd else None)
+        query = urlencode({name: dice.choice(ODD) for name in dice.sample(QUERIES, 3)})
+        if method == "GET":
+            answer = anna.get(f"{at}?{query}", **({"HX-Request": "true"} if number % 2 else {}))
+        else:
+            fields = {name: dice.choice(ODD) for name in dice.sample(FIELDS, dice.randrange(len(FIELDS)))}
+            files = {"file": ("\u202eodd.csv", dice.choice(ODD).encode())} if number % 4 == 1 else None
+            answer = anna.http.post(at, data=fields | {"csrf": token}, files=files)
+        assert answer.status_code in EXPECTED, (at, answer.status_code, answer.text[:500])
+    assert anna.get("/").status_code == 200

@@ -1,0 +1,611 @@
+"""The console's pages over real rows: what they show, what their forms do, and what hostile data does not do."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from backmarket import BackMarket
+from backmarket.changes import announce
+from backmarket.console.live import Live
+from backmarket.console.paths import organization as at
+from backmarket.database import Database
+from backmarket.labels.engine import take_turn as take_label_turn
+from backmarket.queries.orders import OrderLineState, OrderState
+from backmarket.sandbox.api.label_files import label_pdf
+from backmarket.standalone.embedded import Stack
+from backmarket.writes.engine.slice import take_turn as take_write_turn
+from tests.support import bulk_files
+from tests.support.console import Visitor, console_settings, opened_shop, words
+from tests.support.databases import open_connection
+from tests.support.sandboxes import fresh_sandbox
+from tests.support.sellers import Shop, wait_until
+
+ORG = "auth0|1"
+HOME = at(ORG)
+SCRIPT = "<script>alert('x')</script>"
+ODD = [
+    "a/../b",
+    "..",
+    ".",
+    "~AAAA",
+    "shop 1?x=1&y#z",
+    SCRIPT,
+    "Ä" * 200,
+    '"><img src=x onerror=alert(1)>',
+    "%2e%2e",
+    "ü|😀",
+]
+
+
+@pytest.fixture(scope="module")
+def shop(stack: Stack, s3_url: str, shared_url: str) -> Iterator[Shop]:
+    """One seller for all tests: each works on an order, a listing or an organization of its own."""
+    settings = console_settings(stack, shared_url, s3_url, bulk_poll_first=0.01)
+    with fresh_sandbox(limit=100_000) as server, opened_shop(settings, server.control, ORG) as shop:
+        server.control.settings(task_delay=0.0)
+        yield shop
+
+
+@pytest.fixture
+def anna(shop: Shop) -> Iterator[Visitor]:
+    visitor = Visitor(shop.settings)
+    visitor.log_in()
+    yield visitor
+    visitor.close()
+
+
+@pytest.fixture
+def bm(anna: Visitor) -> BackMarket:
+    return anna.bm
+
+
+def order_in(shop: Shop, bm: BackMarket, *states: int) -> int:
+    """An order that no other test has, whose lines are in these states, stored."""
+    taken = shop.__dict__.setdefault("taken", set())
+    rows = [each for each in shop.sandbox.truth(ORG) if len(each["orderlines"]) >= len(states)]
+    row = next(each for each in rows if each["order_id"] not in taken and each["state"] != 8)
+    taken.add(row["order_id"])
+    lines = row["orderlines"][: len(states)]
+    for number, (line, state) in enumerate(zip(lines, states, strict=True)):
+        line |= {"state": state, "listing": f"SKU-{number}", "quantity": 1, "imei": None, "serial_number": ""}
+    shop.sandbox.change(ORG, modify=1, ids=[row["order_id"]], fields={"state": 1, "orderlines": lines})
+    return bm.fetch_order(ORG, row["order_id"]).order_id
+
+
+class Loaded(HTMLParser):
+    """What a page would load, run or lead to."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.faults: list[str] = []
+        self.tags: list[str] = []
+        self._in_script = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        given = dict(attrs)
+        self._in_script = tag in {"script", "style"}
+        if tag in {"iframe", "object", "embed", "base", "style", "img"}:
+            self.faults.append(tag)
+        for name, value in given.items():
+            if name.startswith(("on", "hx-on")) or name in {"style", "srcdoc"}:
+                self.faults.append(f"{tag} {name}")
+            if name in {"src", "href", "action", "hx-get", "hx-post"} and not re.match(r"[/#](?!/)", value or ""):
+                self.faults.append(f"{tag} {name}={value}")
+
+    def handle_data(self, data: str) -> None:
+        if self._in_script and data.strip():
+            self.faults.append(f"inline: {data[:40]}")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_script = False
+
+
+class TestOverview:
+    def test_shows_each_organization_how_far_it_is_behind_and_what_fails_and_why(
+        self, shop: Shop, anna: Visitor
+    ) -> None:
+        shop.sell("failing-1", orders=1)
+        shop.execute(
+            "UPDATE backmarket.sync_state SET failing_since = now() - interval '3 hours', failures = 2,"
+            " error_code = 'server_error', error = 'Back Market answered 502.', error_request_id = 'r-77'"
+            " WHERE organization_id = 'failing-1'"
+        )
+        shop.execute("UPDATE backmarket.connections SET last_error_at = now() WHERE organization_id = 'failing-1'")
+        text = anna.text("/")
+        assert "failing 1" in text
+        assert "Back Market answered 502. server_error requestId r-77" in text
+        assert ORG in text
+        assert "failing-1" in anna.text("/?health=failing")
+        assert ORG not in anna.text("/?health=failing")
+        assert "No organization is like that" in anna.text("/?health=no_key")
+        assert ORG in anna.text("/?health=nonsense")
+        assert re.search(r"<svg[^>]*aria-label=\"Orders: The last 24 hours: at worst", anna.get("/").text)
+
+    def test_has_pages_and_a_search(self, shop: Shop, anna: Visitor) -> None:
+        for number in range(30):
+            anna.bm.upsert_connection(f"many-{number:02}", f"key-{number}")
+        first = anna.get("/?search=MANY-").text
+        following = re.search(r'href="([^"]+)" rel="next"', first)
+        assert following
+        assert ("many-24" in first, "many-25" in first) == (True, False)
+        second = anna.get(following[1].replace("&amp;", "&")).text
+        assert ('id="o-many-24"' in second, "many-29" in second, 'rel="next"' in second) == (False, True, False)
+        for number in range(30):
+            anna.bm.remove_connection(f"many-{number:02}")
+
+    def test_shows_what_waits_for_a_limit(self, shop: Shop, anna: Visitor) -> None:
+        shop.execute(
+            "UPDATE backmarket.sync_state SET sync_due_at = now() - interval '1 min', failures = 0,"
+            " next_due_at = now() + interval '8 s' WHERE organization_id = %s AND resource = 'orders'", ORG
+        )  # fmt: skip
+        assert "sync of orders, for requests of its account" in anna.text("/")
+        assert "The sync of orders waits for requests of its account" in anna.text(HOME)
+
+    def test_a_part_of_it_is_a_part(self, anna: Visitor) -> None:
+        part = anna.get("/", **{"HX-Request": "true"}).text
+        assert part.lstrip().startswith('<div id="overview"')
+        assert "<html" not in part
+
+
+class TestOrganization:
+    def test_is_connected_checked_disabled_enabled_and_removed(self, shop: Shop, anna: Visitor) -> None:
+        shop.sandbox.add_seller("new-1", "token-of-new-1", orders=3)
+        form = {"environment": "production", "region": "EU", "locale": "de-de", "base_url": shop.sandbox.url}
+        text = anna.do("/connect", page="/connect", organization="new-1", api_key="token-of-new-1", **form)
+        assert "Connected new-1" in text
+        assert "EU · production · de-de" in text
+        assert "Back Market accepts the key" in anna.do("/o/new-1/check")
+        assert "Disabled. What is stored stays." in anna.do("/o/new-1/disable")
+        assert "nothing is asked" in anna.text("/o/new-1")
+        assert "Enabled" in anna.do("/o/new-1/enable")
+        refused = anna.send("/o/new-1/remove", confirm="new-2")
+        assert (refused.status_code, "nothing was removed" in refused.text) == (422, True)
+        assert "Removed new-1" in anna.do("/o/new-1/remove", confirm="new-1")
+        assert anna.get("/o/new-1").status_code == 404
+
+    def test_that_is_connected_already_is_left_alone(self, shop: Shop, anna: Visitor) -> None:
+        before = anna.bm.get_connection_status(ORG).connection
+        again = anna.send("/connect", page="/connect", organization=ORG, api_key="another", environment="production",
+                          region="EU")  # fmt: skip
+        assert (again.status_code, "connected already" in again.text) == (422, True)
+        assert anna.bm.get_connection_status(ORG).connection == before
+        assert "another" not in again.text.replace("another organization", "")
+
+    @pytest.mark.parametrize(
+        ("fields", "fault"),
+        [
+            ({"organization": ""}, "1 to 200 characters"),
+            ({"organization": "x" * 201}, "1 to 200 characters"),
+            ({"api_key": ""}, "Enter the API key"),
+            ({"api_key": "two words"}, "one word of printable ASCII"),
+            ({"region": "XX"}, "There is no region"),
+            ({"locale": "en-us"}, "Region EU has no locale"),
+            ({"base_url": "https://evil.example"}, "BACKMARKET_ALLOWED_BASE_URLS"),
+        ],
+    )
+    def test_what_is_wrong_with_a_form_is_said_and_the_key_is_not_shown(
+        self, anna: Visitor, fields: dict[str, str], fault: str
+    ) -> None:
+        form = {"organization": "n-1", "api_key": "k-secret-1", "environment": "production", "region": "EU"} | fields
+        refused = anna.send("/connect", page="/connect", **form)
+        assert refused.status_code == 422
+        assert fault in words(refused.text)
+        assert "k-secret-1" not in refused.text
+        assert "n-1" not in [each.organization_id for each in anna.bm.get_connections()]
+
+    def test_a_new_key_is_stored_and_never_shown(self, shop: Shop, anna: Visitor) -> None:
+        shop.sell("rotated", orders=2, token="first-token")
+        before = anna.bm.get_connection_status("rotated").connection
+        assert "new key is stored" in anna.do("/o/rotated/key", api_key="second-token")
+        after = anna.bm.get_connection_status("rotated").connection
+        assert (after.generation > before.generation, after.base_url) == (True, before.base_url)
+        refused = anna.send("/o/rotated/check")
+        assert refused.status_code == 502
+        assert "Unauthorized" in refused.text or "refuse" in refused.text
+        for path in ("/o/rotated", "/"):
+            assert "second-token" not in anna.get(path).text
+        assert "unauthorized" in anna.text("/o/rotated")
+
+    def test_its_market_is_changed_with_the_key_that_it_has(self, shop: Shop, anna: Visitor) -> None:
+        shop.sell("market-1", orders=3, token="token-of-market-1")
+        shop.sync("market-1")
+        form = {"region": "EU", "base_url": shop.sandbox.url}
+        assert "connection is changed" in anna.do(
+            "/o/market-1/market", environment="production", locale="es-es", **form
+        )
+        assert anna.bm.get_connection_status("market-1").connection.locale == "es-es"
+        refused = anna.send("/o/market-1/market", environment="sandbox", locale="es-es", **form)
+        assert (refused.status_code, "Rows of another region or environment" in refused.text) == (422, True)
+        anna.do("/o/market-1/market", environment="sandbox", locale="es-es", discard_rows="1", **form)
+        assert anna.bm.get_connection_status("market-1").connection.environment == "sandbox"
+        assert anna.bm.get_orders("market-1").items == []
+        assert "accepts the key" in anna.do("/o/market-1/check")
+
+    def test_its_schedule_is_set_and_given_back(self, anna: Visitor, bm: BackMarket) -> None:
+        said = anna.do(f"{HOME}/schedule", resource="deliveries", enabled="1", minutes="2.5", hours="12")
+        assert "schedule of deliveries is changed" in said
+        entry = bm.get_schedule(ORG)["deliveries"]
+        assert (entry.interval, entry.full_interval, entry.download_labels) == (150, 43200, False)
+        for minutes, fault in [("soon", "is not a number"), ("0", "must be 1 second"), ("1e9", "must be 1 second")]:
+            refused = anna.send(f"{HOME}/schedule", resource="deliveries", enabled="1", minutes=minutes)
+            assert (refused.status_code, fault in refused.text) == (422, True)
+        anna.do(f"{HOME}/schedule", resource="deliveries", inherit="1")
+        assert bm.get_schedule(ORG)["deliveries"].own == ()
+
+    def test_a_sync_is_asked_for_and_its_progress_shown(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
+        before = shop.one("SELECT sum(requested) FROM backmarket.sync_state WHERE organization_id = %s", ORG)
+        part = anna.send(f"{HOME}/sync", partial=True, resource="orders")
+        assert (part.status_code, 'hx-trigger="every 1s' in part.text) == (200, True)
+        assert "Asked for a sync of everything" in anna.do(f"{HOME}/sync", full="1")
+        assert (
+            shop.one("SELECT sum(requested) FROM backmarket.sync_state WHERE organization_id = %s", ORG) == before + 5
+        )
+        shop.execute(
+            "INSERT INTO backmarket.walks (organization_id, resource, kind, started_at, began_at, pass, next_page,"
+            " page_size, expected, highest, serving)"
+            " VALUES (%s, 'listings', 'full', now(), now(), 1, 5, 50, 1200, 1200, 0)",
+            ORG,
+        )  # fmt: skip
+        assert "200 of 1 200" in words(anna.get(f"{HOME}/syncs").text)
+        shop.execute("DELETE FROM backmarket.walks WHERE resource = 'listings'")
+
+
+class TestOrders:
+    def test_are_filtered_by_what_is_asked(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
+        orders = bm.get_orders(ORG, limit=1000).items
+        line = bm.get_orderlines(ORG, limit=1).items[0]
+        parcel = orders[-1].order_id
+        shop.execute("UPDATE backmarket.orders SET tracking_number = 'T-1' WHERE order_id = %s", parcel)
+        day = orders[0].date_creation.date().isoformat()  # type: ignore[union-attr]
+        asked = {
+            "state=9": {each.order_id for each in orders if each.state is OrderState.PROCESSED},
+            f"country={orders[0].country_code}": {
+                e.order_id for e in orders if e.country_code == orders[0].country_code
+            },
+            f"from={day}": {e.order_id for e in orders if e.date_creation.date().isoformat() >= day},  # type: ignore[union-attr]
+            f"until={day}": {e.order_id for e in orders if e.date_creation.date().isoformat() <= day},  # type: ignore[union-attr]
+            f"sku={(line.listing or '').upper()}": {
+                each.order_id for each in bm.get_orderlines(ORG, sku=line.listing, limit=1000)
+            },
+            "tracking=T-1": {parcel},
+            "": {each.order_id for each in orders},
+        }
+        for query, expected in asked.items():
+            page = anna.get(f"{HOME}/orders?{query}").text
+            assert {int(each) for each in re.findall(r'/orders/(\d+)"', page)} == expected, query
+
+    @pytest.mark.parametrize(
+        "query", ["state=x", "from=2026-13-01", "until=yesterday", "cursor=x", "order=12a", "sku=%00"]
+    )
+    def test_a_filter_that_can_not_be_is_named(self, anna: Visitor, query: str) -> None:
+        answer = anna.get(f"{HOME}/orders?{query}")
+        assert answer.status_code == 422
+        assert 'class="fault"' in answer.text
+
+    def test_one_that_is_not_like_that_is_said(self, anna: Visitor) -> None:
+        assert "No order is like that" in anna.text(f"{HOME}/orders?sku=none")
+        answer = anna.get(f"{HOME}/orders?order=424242")
+        assert anna.get(answer.headers["location"]).status_code == 404
+
+    def test_one_is_accepted_shipped_and_its_history_told(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
+        number = order_in(shop, bm, 1)
+        page = f"{HOME}/orders/{number}"
+        once = re.search(r'id="move-2".*?name="once" value="([^"]+)"', anna.get(page).text, re.DOTALL)
+        assert once
+        said = anna.do(f"{page}/state", page=page, state="2", once=once[1])
+        assert "Asked for: accept." in said
+        anna.do(f"{page}/state", page=page, state="2", once=once[1])
+        assert len(bm.get_writes(ORG, order_id=number).items) == 1
+        assert 'hx-trigger="every 1s' in anna.get(f"{page}/history").text
+        assert "hx-refresh" not in anna.get(f"{page}/history?waits=1").headers
+        take_write_turn(shop.services, ORG)
+        assert anna.get(f"{page}/history?waits=1").headers["hx-refresh"] == "true", (
+            "the page shows what can be done now"
+        )
+        assert "accept succeeded Back Market says so" in anna.text(f"{page}/history")
+        faulty = anna.send(f"{page}/state", page=page, state="3", tracking_number="", shipper="DHL <b>")
+        assert faulty.status_code == 422
+        assert "tracking_number" in faulty.text
+        assert 'value="DHL &lt;b&gt;"' in faulty.text
+        anna.do(f"{page}/state", page=page, state="3", tracking_number="PARCEL-1", shipper="DHL")
+        take_write_turn(shop.services, ORG)
+        text = anna.text(page)
+        assert "ship, parcel PARCEL-1 succeeded" in text
+        assert "Refund after shipping" in text
+        assert {each.state for each in bm.get_orderlines(ORG, order_id=number)} == {OrderLineState.SHIPPED}
+        assert "updated at Back Market: " in text
+
+    def test_one_line_of_several_is_cancelled_with_a_reason(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
+        number = order_in(shop, bm, 1, 1)
+        page = f"{HOME}/orders/{number}"
+        assert "<option>SKU-1</option>" in anna.get(page).text
+        anna.do(f"{page}/state", page=page, state="4", sku="SKU-1", return_reason="0", return_message="Sorry")
+        take_write_turn(shop.services, ORG)
+        states = {each.listing: each.state for each in bm.get_orderlines(ORG, order_id=number)}
+        assert states == {"SKU-0": OrderLineState.PAID, "SKU-1": OrderLineState.CANCELLED}
+        refused = anna.send(f"{page}/state", page=page, state="9")
+        assert (refused.status_code, "new_state" in anna.text(page) or "What can be done" in refused.text) == (
+            422,
+            True,
+        )
+        assert anna.send(f"{page}/state", page=page, state="zero").status_code == 422
+
+    def test_a_device_is_registered_once_checked(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
+        number = order_in(shop, bm, 2)
+        line = bm.get_orderlines(ORG, order_id=number).items[0].orderline_id
+        page = f"{HOME}/orders/{number}"
+        wrong = anna.send(f"{page}/lines/{line}", page=page, imei="123")
+        assert (wrong.status_code, "imei" in wrong.text) == (422, True)
+        anna.do(f"{page}/lines/{line}", page=page, imei="490154203237518")
+        take_write_turn(shop.services, ORG)
+        assert "490154203237518" in anna.text(page)
+
+    def test_an_invoice_is_uploaded_if_it_is_a_pdf(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
+        number = order_in(shop, bm, 2)
+        page = f"{HOME}/orders/{number}"
+        none = anna.send(f"{page}/invoice", page=page)
+        assert (none.status_code, "Choose a PDF" in none.text) == (422, True)
+        other = {"invoice": ("invoice.pdf", b"<html>", "application/pdf")}
+        assert anna.send(f"{page}/invoice", page=page, files=other).status_code == 422
+        sent = anna.send(
+            f"{page}/invoice", page=page, files={"invoice": ("inv 1.pdf", label_pdf(1, 900), "application/pdf")}
+        )
+        assert sent.status_code == 303
+        take_write_turn(shop.services, ORG)
+        assert "upload the invoice inv 1.pdf succeeded" in anna.text(page)
+
+    def test_its_labels_open_by_a_link_that_is_signed(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
+        parcel = bm.get_deliveries(ORG, limit=1).items[0]
+        page = f"{HOME}/orders/{parcel.order_id}"
+        missing = anna.get(f"{HOME}/labels/deliveries/{parcel.shipment_id}")
+        assert (missing.status_code, "Not now" in missing.text) == (503, True)
+        assert "wanted" in anna.text(page)
+        assert "Fetch now" in anna.text(page)
+        take_label_turn(shop.services, ORG)
+        assert "Open label" in anna.text(page)
+        link = anna.get(f"{HOME}/labels/deliveries/{parcel.shipment_id}").headers["location"]
+        assert "X-Amz-Signature=" in link
+        assert "X-Amz-Expires=300" in link
+        back = bm.get_returns(ORG, limit=1).items[0]
+        assert "X-Amz-Signature=" in anna.get(f"{HOME}/labels/returns/{back.shipment_id}").headers["location"]
+        assert anna.get(f"{HOME}/labels/others/{back.shipment_id}").status_code == 404
+        assert anna.get(f"{HOME}/labels/deliveries/999").status_code == 404
+
+    def test_it_is_asked_for_anew(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
+        number = order_in(shop, bm, 1)
+        shop.sandbox.change(ORG, modify=1, ids=[number], fields={"tracking_number": "NEW-9"})
+        assert "NEW-9" in anna.do(f"{HOME}/orders/{number}/refresh", page=f"{HOME}/orders/{number}")
+
+    def test_a_write_that_nobody_knows_of_is_decided(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
+        number = order_in(shop, bm, 1)
+        page = f"{HOME}/orders/{number}"
+        anna.do(f"{page}/state", page=page, state="2")
+        write = bm.get_writes(ORG, order_id=number).items[0].id
+        shop.execute(
+            "UPDATE backmarket.api_writes SET state = 'unknown', due_at = 'infinity', error = 'Its answer was lost.'"
+            " WHERE id = %s", write,
+        )  # fmt: skip
+        assert "Its answer was lost. A person has to decide." in anna.text(f"{HOME}/writes?state=unknown")
+        said = anna.do(f"{HOME}/writes/{write}", page=page, what="not_arrived", back=page)
+        assert f"Write {write} is settled" in said
+        assert "refused" in said
+        assert "is sent again" in anna.do(f"{HOME}/writes/{write}", page=page, what="retry", back="//evil.example")
+        assert "Choose what became of it" in anna.do(f"{HOME}/writes/{write}", page=page, what="", back=page)
+        assert "No write is like that" in anna.text(f"{HOME}/writes?state=unknown")
+        assert "There is no state" in anna.text(f"{HOME}/writes?state=nonsense")
+        take_write_turn(shop.services, ORG)
+
+
+class TestListings:
+    def test_are_searched(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
+        listing = next(each for each in bm.get_listings(ORG) if each.sku and each.title)
+        for search in (listing.sku[2:-1].lower(), listing.title[1:8].upper()):  # type: ignore[index]
+            assert (
+                str(listing.listing_id)
+                in anna.get(
+                    f"{HOME}/listings",
+                ).text
+            )
+            page = anna.http.get(f"{HOME}/listings", params={"search": search}).text
+            assert f'id="row-{listing.listing_id}"' in page, search
+        assert "No listing is like that" in anna.text(f"{HOME}/listings?search=none-such%25")
+        assert anna.get(f"{HOME}/listings?state=x").status_code == 422
+        assert 'id="row-' not in anna.get(f"{HOME}/listings?state=9").text
+
+    def test_price_and_quantity_are_changed_in_place(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
+        listing = bm.get_listings(ORG, publication_state=1).items[0]
+        path = f"{HOME}/listings/{listing.listing_id}"
+        shown = {"price_shown": str(listing.price), "quantity_shown": str(listing.quantity)}
+        same = anna.send(path, partial=True, price=f"{listing.price}", quantity=f"{listing.quantity}", **shown)
+        assert (same.status_code, "Nothing is changed" in same.text) == (422, True)
+        for field in ({"price": "cheap"}, {"price": "-1"}, {"quantity": "many"}, {"price": "NaN"}):
+            wrong = anna.send(path, partial=True, **shown, **field)
+            assert wrong.status_code == 422, field
+            assert f'value="{next(iter(field.values()))}"' in wrong.text
+        row = anna.send(path, partial=True, price="222,50", quantity="7", **shown).text
+        polled = re.search(r'hx-get="([^"]+)"', row)
+        assert polled
+        assert "pending" in row
+        take_write_turn(shop.services, ORG)
+        after = words(anna.get(polled[1]).text)
+        assert "succeeded Back Market says so" in after
+        changed = bm.get_listing_by_id(ORG, listing.listing_id)
+        assert changed
+        assert (changed.price, changed.quantity) == (Decimal("222.50"), 7)
+        assert anna.send(path, price="223.00", **shown).headers["location"] == f"{HOME}/listings"
+        assert anna.get(f"{HOME}/listings/none").status_code == 404
+
+
+class TestBulk:
+    def file(self, *lines: str) -> dict[str, Any]:
+        return {"file": ("stock.csv", io.BytesIO("\n".join(["sku,quantity", *lines]).encode()), "text/csv")}
+
+    def skus(self, bm: BackMarket) -> list[str]:
+        return sorted(each.sku for each in bm.get_listings(ORG) if each.sku)
+
+    def test_every_fault_is_shown_and_nothing_stored(self, anna: Visitor, bm: BackMarket) -> None:
+        sku = self.skus(bm)[0]
+        answer = anna.send(f"{HOME}/bulk/check", partial=True, files=self.file(f"{sku},many", f"{sku},<b>1"))
+        text = words(answer.text)
+        assert "Nothing was sent." in text
+        assert re.search(r"2 quantity many .* 3 quantity <b>1", text)
+        assert "<b>1" not in answer.text
+        assert "Send " not in text
+        assert bm.get_bulk_jobs(ORG).items == []
+        assert anna.send(f"{HOME}/bulk/check", partial=True).status_code == 422
+
+    def test_a_file_is_sent_only_as_it_was_checked(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
+        first, second = self.skus(bm)[1:3]
+        good = self.file(f"{first},3", f"{second},4")
+        checked = anna.send(f"{HOME}/bulk/check", partial=True, files=good)
+        assert "2 of 2 lines can be sent" in words(checked.text)
+        digest = re.search(r'name="checked" value="([^"]+)"', checked.text)
+        assert digest
+        other = anna.send(f"{HOME}/bulk", partial=True, files=self.file(f"{first},9"), checked=digest[1], once="o-1")
+        assert (other.status_code, "1 of 1 lines can be sent" in words(other.text)) == (200, True)
+        assert bm.get_bulk_jobs(ORG).items == []
+        paths = set()
+        for _ in range(2):
+            good = self.file(f"{first},3", f"{second},4")
+            sent = anna.send(f"{HOME}/bulk", partial=True, files=good, checked=digest[1], once="o-1")
+            assert sent.status_code == 204
+            paths.add(sent.headers["hx-redirect"])
+        (path,) = paths
+        assert "0 of 2 lines" in anna.text(path)
+        assert "No worker has taken it up" in anna.text(path) or "A worker is at it" in anna.text(path)
+        assert anna.get(f"{path}/report").status_code == 422
+        job_id = int(path.rpartition("/")[2])
+        bulk_files.run(shop, ORG, job_id)
+        wait_until(lambda: bulk_files.turn(shop, ORG) and bm.get_bulk_jobs(ORG).items[0].reported_at, 30, "its report")
+        assert "2 of 2 lines" in anna.text(path)
+        assert "hx-trigger" not in anna.get(path, **{"HX-Request": "true"}).text
+        assert "X-Amz-Signature=" in anna.get(f"{path}/report").headers["location"]
+        assert "stock.csv" in anna.text(f"{HOME}/bulk")
+
+    def test_a_job_is_cancelled_and_a_part_decided(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
+        skus = self.skus(bm)[3:6]
+        content = self.file(*(f"{sku},5" for sku in skus))
+        digest = hashlib.sha256(content["file"][1].getvalue()).hexdigest()
+        sent = anna.send(f"{HOME}/bulk", partial=True, files=content, checked=f"{digest}:00")
+        path = sent.headers["hx-redirect"]
+        shop.execute(
+            "UPDATE backmarket.bulk_parts SET state = 'unknown', due_at = 'infinity', error = 'Look at it.'"
+            " WHERE job_id = %s", int(path.rpartition("/")[2]),
+        )  # fmt: skip
+        assert "Look at it." in anna.text(path)
+        assert "Choose what became of it" in anna.do(f"{path}/parts/1", page=path, outcome="perhaps")
+        assert "Its lines count as done." in anna.do(f"{path}/parts/1", page=path, outcome="arrived")
+        assert "Nothing is to be decided" in anna.do(f"{path}/parts/1", page=path, outcome="not_arrived")
+        again = self.file(*(f"{sku},6" for sku in skus))
+        digest = hashlib.sha256(again["file"][1].getvalue()).hexdigest()
+        path = anna.send(f"{HOME}/bulk", partial=True, files=again, checked=f"{digest}:00").headers["hx-redirect"]
+        assert "cancelled" in anna.do(f"{path}/cancel", page=path)
+        assert anna.get(f"{HOME}/bulk/999999").status_code == 404
+
+
+class TestHostileData:
+    @pytest.mark.parametrize("odd", ODD)
+    def test_an_organization_may_be_called_anything(self, anna: Visitor, odd: str) -> None:
+        form = {"environment": "production", "region": "EU", "api_key": "key"}
+        made = anna.send("/connect", page="/connect", organization=odd, **form)
+        home = made.headers["location"]
+        assert re.fullmatch(r"/o/[\w~-][\w.~-]*", home), home
+        try:
+            for path in ("", "/orders", "/listings", "/bulk", "/writes"):
+                page = anna.get(f"{home}{path}")
+                assert page.status_code == 200
+                assert odd in words(page.text) or "<" in odd or "  " in odd
+                assert Loaded(page.text).faults == []
+            assert Loaded(anna.get("/").text).faults == []
+        finally:
+            assert anna.send(f"{home}/remove", confirm=odd).headers["location"] == "/"
+
+    def test_what_a_seller_or_a_customer_wrote_is_text(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
+        number = order_in(shop, bm, 1, 1)
+        shop.execute(
+            "UPDATE backmarket.orders SET shipping_address = %s::jsonb, tracking_number = %s, shipper_display = %s"
+            " WHERE order_id = %s", json.dumps({"street": SCRIPT, "city": '" onclick=x'}), SCRIPT, SCRIPT, number,
+        )  # fmt: skip
+        shop.execute(
+            "UPDATE backmarket.orderlines SET listing = %s, product = %s WHERE order_id = %s", SCRIPT, SCRIPT, number
+        )
+        listing = bm.get_listings(ORG, limit=1000).items[-1]
+        shop.execute(
+            "UPDATE backmarket.listings SET sku = %s, title = %s WHERE listing_id = %s", f'"{SCRIPT}', SCRIPT,
+            listing.listing_id,
+        )  # fmt: skip
+        query = "%3Cscript%3Ealert(1)%3C/script%3E"
+        for path in (f"/orders/{number}", "/orders", f"/orders?sku={query}", "/listings", f"/listings?search={query}"):
+            page = anna.get(f"{HOME}{path}").text
+            assert "<script>" not in page, path
+            assert Loaded(page).faults == [], path
+        assert SCRIPT in anna.text(f"{HOME}/orders/{number}") or "alert('x')" in anna.text(f"{HOME}/orders/{number}")
+
+    def test_no_page_shows_a_key(self, shop: Shop, anna: Visitor) -> None:
+        sealed = shop.one("SELECT api_key FROM backmarket.connections WHERE organization_id = %s", ORG).decode()
+        for path in ("/", HOME, f"{HOME}/orders", f"{HOME}/writes", f"{HOME}/bulk", "/connect"):
+            page = anna.get(path).text
+            assert f"token-of-{ORG}" not in page
+            assert sealed not in page
+
+
+class TestTrouble:
+    def test_a_database_that_is_away_is_said(self, anna: Visitor, shared_url: str) -> None:
+        anna.bm.close()
+        anna.bm._services.__dict__["database"] = Database(shared_url.replace("sockets", "nowhere"), timeout=0.2)
+        for headers in ({}, {"HX-Request": "true"}):
+            answer = anna.get("/", **headers)
+            assert answer.status_code == 503
+            assert "PostgreSQL can't be reached" in words(answer.text).replace("\u2019", "'")
+
+    def test_a_part_that_fails_is_one_line(self, anna: Visitor) -> None:
+        answer = anna.get("/o/nobody/syncs", **{"HX-Request": "true"})
+        assert answer.status_code == 404
+        assert answer.text.startswith('<p class="fault"')
+
+
+def test_browsers_are_told_what_changes(shop: Shop, shared_url: str) -> None:
+    """Changes of several organizations at once are one message to each browser, and the end ends it."""
+
+    async def follow(live: Live) -> list[str]:
+        streams = [live.follow(seconds=60), live.follow(seconds=60)]
+        for stream in streams:
+            assert (await anext(stream)).startswith("retry:")
+        # the follower of the feed begins with its first reader, and is told of nothing before
+        for number in range(100):
+            with open_connection(shared_url, autocommit=True) as connection:
+                connection.execute("SET backmarket.worker = 'on'")
+                connection.execute(
+                    "INSERT INTO backmarket.changes (organization_id, resource, external_id, kind)"
+                    " VALUES ('told', 'orders', %s, 'created')", (str(number),),
+                )  # fmt: skip
+            announce(bm._services.database)
+            if live._readers and all(reader.news.is_set() for reader in live._readers):
+                break
+            await asyncio.sleep(0.2)
+        heard = [await asyncio.wait_for(anext(stream), 30) for stream in streams]
+        live.end()
+        for stream in streams:
+            with pytest.raises(StopAsyncIteration):
+                await asyncio.wait_for(anext(stream), 30)
+        return heard
+
+    with BackMarket(shop.settings) as bm:
+        live = Live(bm)
+        heard = asyncio.run(follow(live))
+        live.wait_ended()
+    for each in heard:
+        assert each.startswith("event: change\ndata: ")
+        assert "told" in json.loads(each.partition("data: ")[2])["organizations"]

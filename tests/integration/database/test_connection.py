@@ -1,0 +1,95 @@
+"""The connections of a process: used again, and found out when they have died meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from backmarket.database import Database
+from backmarket.errors import DatabaseUnavailable
+from backmarket.settings import Settings
+from tests.support.databases import OWNER, open_connection
+from tests.support.sellers import wait_until
+
+SIZE = 4
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    database = Database(settings.need("database_url"), size=SIZE)
+    yield database
+    database.close()
+
+
+def fill(database: Database) -> set[int]:
+    """Have the pool hold all the connections that it may; their backends."""
+    together = threading.Barrier(SIZE)
+
+    def hold(_: int) -> int:
+        with database.transaction() as transaction:
+            found = backend(transaction)
+            together.wait(30)
+            return found
+
+    with ThreadPoolExecutor(SIZE) as threads:
+        return set(threads.map(hold, range(SIZE)))
+
+
+def backend(transaction: psycopg.Connection[tuple[int]]) -> int:
+    row = transaction.execute("SELECT pg_backend_pid()").fetchone()
+    assert row is not None
+    return row[0]
+
+
+def test_no_connection_that_the_server_ended_costs_a_transaction(database: Database) -> None:
+    """A restart of PostgreSQL ends all of them; each that was handed out then would fail whoever got it."""
+    before = fill(database)
+    assert len(before) == SIZE
+    with open_connection(database.url, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", ([*before],))
+        gone = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)"
+        wait_until(lambda: other.execute(gone, ([*before],)).fetchone() == (0,), 10, "they are gone")
+    assert fill(database).isdisjoint(before)
+
+
+def test_connections_that_are_well_are_used_again(database: Database) -> None:
+    before = fill(database)
+    for _ in range(3 * SIZE):
+        with database.transaction() as transaction:
+            assert backend(transaction) in before
+
+
+def test_after_an_outage_a_connection_is_had_at_once(database: Database, admin_url: str) -> None:
+    """The pool's pauses between its tries double: after an outage of minutes it would sleep on for as long."""
+    role = f"late_{uuid4().hex}"
+    name = sql.Identifier(role)
+    with open_connection(admin_url, autocommit=True) as other:
+        create = sql.SQL("CREATE ROLE {} LOGIN IN ROLE {} CONNECTION LIMIT 0")
+        other.execute(create.format(name, sql.Identifier(OWNER)))
+        late = Database(make_conninfo(database.url, user=role), size=1, timeout=0.5)
+        try:
+            outage_ends = monotonic() + 3.2  # tries at 0, 1, 3 and 7 s, if the pauses went on doubling
+            while monotonic() < outage_ends:
+                with pytest.raises(DatabaseUnavailable), late.transaction():
+                    pass
+            other.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT -1").format(name))
+            wait_until(lambda: can_be_had(late), 3, "a connection")
+        finally:
+            late.close()
+            other.execute(sql.SQL("DROP ROLE {}").format(name))
+
+
+def can_be_had(database: Database) -> bool:
+    try:
+        with database.transaction():
+            return True
+    except DatabaseUnavailable:
+        return False

@@ -1,0 +1,271 @@
+"""The doctor: faults are planted, each is found, and what it advises is what helps."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+from cryptography.fernet import Fernet
+from minio import Minio
+from typer.testing import CliRunner
+
+from backmarket.cli.app import app
+from backmarket.database import SCHEMA_VERSION
+from backmarket.doctor import Finding, servers
+from backmarket.errors import BrokerUnavailable
+from backmarket.organizations.lifecycle import enable
+from backmarket.settings import Settings
+from backmarket.standalone.embedded import Stack
+from tests.support.databases import shared_database
+from tests.support.sandboxes import fresh_sandbox
+from tests.support.sellers import Shop, environment
+
+ORG = "auth0|1"
+
+
+@dataclass
+class Patient:
+    """A deployment that is well, until something is planted, and again afterwards."""
+
+    variables: dict[str, str]
+    shop: Shop
+    stack: Stack
+    endings: list[Callable[[], object]] = field(default_factory=list)
+
+    def set(self, name: str, value: str) -> None:
+        self.variables[f"BACKMARKET_{name}"] = value
+
+    def sql(self, statement: str, healing: str) -> None:
+        self.shop.execute(statement)
+        self.endings.append(lambda: self.shop.execute(healing))
+
+    def bucket(self) -> tuple[Minio, str]:
+        at = self.stack.addresses
+        client = Minio(urlsplit(at.s3_endpoint_url).netloc, at.s3_access_key, at.s3_secret_key, secure=False)
+        return client, self.variables["BACKMARKET_S3_BUCKET"]
+
+    def redis(self, name: str, value: str, healthy: str) -> None:
+        def set_to(value: str) -> None:
+            with redis.Redis.from_url(self.stack.addresses.redis_url) as client:
+                client.config_set(name, value)
+
+        set_to(value)
+        self.endings.append(lambda: set_to(healthy))
+
+    def examine(self, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
+        """What the command says, to a program."""
+        result = CliRunner().invoke(app, ["doctor", "--json", *arguments], env=self.variables)
+        assert result.stderr == ""
+        return result.exit_code, json.loads(result.stdout)["items"]
+
+
+@pytest.fixture(scope="module")
+def shop(stack: Stack, s3_url: str) -> Iterator[Shop]:
+    at = stack.addresses
+    with shared_database(stack, "doctor") as url, fresh_sandbox() as sandbox:
+        settings = Settings(
+            database_url=url,
+            redis_url=at.redis_url,
+            s3_endpoint_url=s3_url,
+            s3_access_key=at.s3_access_key,
+            s3_secret_key=at.s3_secret_key,
+            s3_bucket="doctor",
+            secret_keys=(Fernet.generate_key().decode(),),
+            limiter_key=secrets.token_hex(16),
+            user_agent="BM-Test-Suite;dev@test.example",
+        )
+        shop = Shop(settings, sandbox.control)
+        shop.services.bucket.ensure()
+        shop.sell(ORG, orders=60)
+        shop.sync(ORG)
+        yield shop
+        shop.services.close()
+
+
+@pytest.fixture
+def patient(shop: Shop, stack: Stack) -> Iterator[Patient]:
+    shop.services.limiter.assume_idle()  # another test may have emptied Redis
+    patient = Patient(environment(shop.settings), shop, stack)
+    yield patient
+    for end in patient.endings:
+        end()
+
+
+def wrong_password(patient: Patient) -> None:
+    patient.set("DATABASE_URL", "postgresql://nobody:secret-word@127.0.0.1:1/nothing")
+
+
+def no_tables(patient: Patient) -> None:
+    patient.set("DATABASE_URL", patient.stack.addresses.database_url)
+
+
+def older_tables(patient: Patient) -> None:
+    version = "UPDATE backmarket.schema_version SET version ="
+    patient.sql(f"{version} 1", f"{version} {SCHEMA_VERSION}")
+
+
+def newer_tables(patient: Patient) -> None:
+    newer = SCHEMA_VERSION + 1
+    patient.sql(
+        f"INSERT INTO backmarket.schema_version (version) VALUES ({newer})",
+        f"DELETE FROM backmarket.schema_version WHERE version = {newer}",
+    )
+
+
+def no_broker(patient: Patient) -> None:
+    patient.set("BROKER_URL", "redis://:secret-word@127.0.0.1:1/0")
+
+
+def forgetful_broker(patient: Patient) -> None:
+    patient.redis("maxmemory-policy", "allkeys-lru", "noeviction")
+
+
+def no_limiter(patient: Patient) -> None:
+    patient.set("BROKER_URL", patient.variables["BACKMARKET_REDIS_URL"].replace("unix://", "redis+socket://"))
+    patient.set("REDIS_URL", "redis://:secret-word@127.0.0.1:1/0")
+
+
+def no_bucket_server(patient: Patient) -> None:
+    patient.set("S3_ENDPOINT_URL", "http://127.0.0.1:1")
+
+
+def silent_bucket_server(patient: Patient) -> None:
+    listening = socket.create_server(("127.0.0.1", 0))  # the kernel takes connections, nobody answers
+    patient.endings.append(listening.close)
+    patient.set("S3_ENDPOINT_URL", f"http://127.0.0.1:{listening.getsockname()[1]}")
+
+
+def wrong_bucket_key(patient: Patient) -> None:
+    patient.set("S3_SECRET_KEY", "secret-word")
+
+
+def public_bucket(patient: Patient) -> None:
+    client, name = patient.bucket()
+    resource = [f"arn:aws:s3:::{name}/*"]
+    everybody = {"Effect": "Allow", "Principal": {"AWS": ["*"]}, "Action": ["s3:GetObject"], "Resource": resource}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [everybody]})
+    client.set_bucket_policy(name, policy)
+    patient.endings.append(lambda: client.delete_bucket_policy(name))
+
+
+def no_limiter_key(patient: Patient) -> None:
+    patient.set("LIMITER_KEY", "")
+
+
+def no_secret_key(patient: Patient) -> None:
+    patient.set("SECRET_KEYS", "secret-word")
+
+
+def another_secret_key(patient: Patient) -> None:
+    patient.set("SECRET_KEYS", Fernet.generate_key().decode())
+
+
+def wrong_number(patient: Patient) -> None:
+    patient.set("RATE_LIMIT", "plenty")
+
+
+def nobody_works(patient: Patient) -> None:
+    due = "UPDATE backmarket.sync_state SET next_due_at = now()"
+    patient.sql(f"{due} - interval '1 hour'", f"{due} + interval '1 hour'")
+
+
+def refused_key(patient: Patient) -> None:
+    patient.shop.sandbox.patch_seller(ORG, token="another")
+    patient.endings.append(lambda: patient.shop.sandbox.patch_seller(ORG, token=f"token-of-{ORG}"))
+    patient.endings.append(lambda: enable(patient.shop.services.database, ORG))
+
+
+def disabled(patient: Patient) -> None:
+    patient.sql("UPDATE backmarket.connections SET enabled = false", "UPDATE backmarket.connections SET enabled = true")
+
+
+PLANTED = [
+    (wrong_password, "database", "Connection refused", "BACKMARKET_DATABASE_URL"),
+    (no_tables, "schema", "no tables", "`backmarket db init`"),
+    (older_tables, "schema", "has schema version 1", "`backmarket db migrate`"),
+    (newer_tables, "schema", f"has schema version {SCHEMA_VERSION + 1}", "newer version here"),
+    (no_broker, "broker", "can't be used", "BACKMARKET_BROKER_URL"),
+    (forgetful_broker, "broker memory policy", "allkeys-lru", "maxmemory-policy noeviction"),
+    (no_limiter, "limiter", "can't be asked", "BACKMARKET_REDIS_URL"),
+    (no_bucket_server, "bucket", "can't be reached", "BACKMARKET_S3_ENDPOINT_URL"),
+    (silent_bucket_server, "bucket", "can't be reached", "BACKMARKET_S3_ENDPOINT_URL"),
+    (wrong_bucket_key, "bucket", "S3 server answered", "BACKMARKET_S3_"),
+    (public_bucket, "bucket privacy", "lets everybody in", "Remove that statement"),
+    (no_limiter_key, "settings", "BACKMARKET_LIMITER_KEY", "any long random text"),
+    (no_secret_key, "settings", "BACKMARKET_SECRET_KEYS", "`backmarket keys generate`"),
+    (another_secret_key, "stored keys", "1 of 1", "Add the key that encrypted them"),
+    (wrong_number, "settings", "BACKMARKET_RATE_LIMIT", ".env.example"),
+    (nobody_works, "workers", "not been taken up", "is beat running"),
+    (refused_key, "connection", "does not accept the key", "`backmarket connections add ORG`"),
+    (disabled, "connection", "disabled", "`backmarket connections enable ORG`"),
+]
+
+
+@pytest.mark.parametrize(("plant", "check", "found", "advice"), PLANTED, ids=[plant.__name__ for plant, *_ in PLANTED])
+def test_a_planted_fault_is_found_with_what_helps(
+    patient: Patient, plant: Callable[[Patient], None], check: str, found: str, advice: str
+) -> None:
+    plant(patient)
+    code, items = patient.examine("--connection", ORG)
+    assert code == 1
+    faults = [each for each in items if each["verdict"] == "fault"]
+    assert faults[0]["check"] == check, faults
+    assert found in faults[0]["found"]
+    assert advice in faults[0]["advice"]
+    assert "secret-word" not in json.dumps(items)
+
+
+def test_a_deployment_that_is_well_has_no_fault(patient: Patient) -> None:
+    code, items = patient.examine("--connection", ORG)
+    assert code == 0
+    assert {each["check"] for each in items if each["verdict"] == "fault"} == set()
+    checked = {each["check"] for each in items if each["verdict"] == "ok"}
+    assert checked >= {
+        *("settings", "database", "database clock", "schema", "broker", "broker memory policy", "limiter"),
+        *("limiter clock", "bucket", "bucket access", "stored keys", "workers", "connection"),
+    }
+    client, name = patient.bucket()
+    assert list(client.list_objects(name, prefix="doctor/", recursive=True)) == []
+
+
+def test_for_people_each_advice_stands_below_its_fault(patient: Patient) -> None:
+    patient.set("BROKER_URL", "redis://127.0.0.1:1/0")
+    result = CliRunner().invoke(app, ["doctor"], env=patient.variables)
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    (at,) = (number for number, line in enumerate(lines) if line.startswith("FAULT"))
+    assert lines[at].startswith("FAULT    broker: The broker can't be used: ")
+    assert lines[at + 1].startswith("         -> Is Redis running")
+    assert "1 faults" in result.stderr
+
+
+def test_without_any_setting_it_says_what_to_set() -> None:
+    result = CliRunner().invoke(app, ["doctor", "--json"])
+    items = json.loads(result.stdout)["items"]
+    assert result.exit_code == 1
+    missing = {each["found"].split()[0] for each in items if each["verdict"] == "fault"}
+    assert missing >= {"BACKMARKET_DATABASE_URL", "BACKMARKET_REDIS_URL", "BACKMARKET_SECRET_KEYS"}
+    assert {each["check"] for each in items if each["verdict"] == "skipped"} >= {"database", "broker", "bucket"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "advice"), [("MISCONF Errors writing", "make room"), ("Connection refused", "running")]
+)
+def test_a_broker_that_refuses_to_write_is_told_from_one_that_is_away(answer: str, advice: str) -> None:
+    assert advice in servers._advice(BrokerUnavailable(f"The broker can't be used: {answer}"), "BACKMARKET_REDIS_URL")
+
+
+@pytest.mark.parametrize(("apart", "said"), [(60.0, "60 s ahead of"), (-60.0, "60 s behind")])
+def test_a_clock_that_is_wrong_is_told(apart: float, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers.time, "time", lambda: 1_000_000.0)
+    (found,) = servers._clock("limiter clock", 1_000_000.0 + apart, "Redis")
+    assert isinstance(found, Finding)
+    assert found.verdict == "warning"
+    assert said in found.found

@@ -1,0 +1,69 @@
+"""Processes that tell their figures: a worker, beat, and the exporter of the deployment's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from backmarket.standalone.embedded.ports import free_ports
+from backmarket.standalone.fleet import CHECKOUT, Fleet
+from tests.support.sellers import wait_until
+
+NAMES = ("worker", "beat", "metrics")
+QUEUES = ("dispatch", "orders", "listings", "deliveries", "returns", "labels", "writes", "bulk")
+
+
+@contextmanager
+def telling_fleet(variables: dict[str, str], directory: Path) -> Iterator[dict[str, int]]:
+    """Runs them; gives the port of each.
+
+    Args:
+        variables: their settings.
+        directory: for their logs.
+    """
+    ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
+    health = {name: {"BACKMARKET_HEALTH_PORT": str(port)} for name, port in ports.items()}
+    with Fleet(variables, directory=directory, workers=(), beat=False) as fleet:
+        fleet.start_worker(QUEUES, "worker", environment=health["worker"])
+        fleet.start_beat(environment=health["beat"])
+        own = {name: value for name, value in os.environ.items() if not name.startswith("BACKMARKET_")}
+        with (directory / "metrics.log").open("wb") as log:
+            command = [sys.executable, "-m", "workers.metrics"]
+            exporter = subprocess.Popen(command, cwd=CHECKOUT, env=own | variables | health["metrics"], stderr=log)
+        try:
+            fleet.wait_ready()
+            wait_until(lambda: answers(ports["metrics"]), 30, "the exporter answers")
+            yield ports
+        finally:
+            exporter.terminate()
+            assert exporter.wait(20) == 0
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def scrape(port: int) -> str:
+    """The figures of a process, as Prometheus reads them."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+        return answer.read().decode()
+
+
+def values(text: str) -> dict[tuple[str, str], float]:
+    """By the name of the series, and the values of its labels in the order of their names."""
+    return {
+        (sample.name, " ".join(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }

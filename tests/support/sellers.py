@@ -1,0 +1,202 @@
+"""Sellers for tests: a sandbox, services that talk to it, and the truth to compare tables with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import monotonic, sleep
+from typing import Any
+
+from pydantic import SecretStr
+
+from backmarket.connections import Account
+from backmarket.database import Database
+from backmarket.organizations import lifecycle
+from backmarket.resources import ORDERS, RESOURCES
+from backmarket.sandbox.control.client import SandboxControl
+from backmarket.services import Services
+from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.sync import leases
+from backmarket.sync.engine import Turn, take_turn
+from backmarket.sync.leases import Lease
+from backmarket.sync.requests import request_sync
+
+
+@dataclass
+class Shop:
+    """One process of ours beside one sandbox: what a worker does, without a worker.
+
+    Attributes:
+        settings: of the test's own corner of the stack.
+        sandbox: stands for Back Market.
+        resources: which syncs the test is about; those that are connected have no others.
+        services: of the process.
+    """
+
+    settings: Settings
+    sandbox: SandboxControl
+    resources: tuple[str, ...] = ("orders",)
+    services: Services = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.settings = self.settings.model_copy(update={"allowed_base_urls": (self.sandbox.url,)})
+        self.services = Services(self.settings)
+        self.services.limiter.assume_idle()
+
+    def restart(self, **changes: Any) -> None:
+        """Another process, with other settings perhaps; PostgreSQL's statistics of the last one are written down."""
+        self.services.close()
+        self.settings = self.settings.model_copy(update=changes)
+        self.services = Services(self.settings)
+
+    def sell(self, organization: str, *, orders: int = 300, token: str | None = None, **spec: Any) -> None:
+        """Open a seller account named like the organization, and connect it."""
+        token = token or f"token-of-{organization}"
+        self.sandbox.add_seller(organization, token, orders=orders, **spec)
+        self.connect(organization, token)
+
+    def connect(self, organization: str, token: str, **parts: Any) -> None:
+        """Connect an organization with a token."""
+        account = Account(organization, token, base_url=self.sandbox.url, **parts)
+        lifecycle.upsert(self.services.database, self.services.vault, self.settings, account)
+        self.execute("DELETE FROM backmarket.sync_state WHERE NOT resource = ANY(%s)", list(self.resources))
+
+    def turn(
+        self, organization: str, resource: str = "orders", *, full: bool = False, ask: bool = True, **asked: Any
+    ) -> Turn:
+        """One turn; asked for, so that it is due."""
+        if ask:
+            request_sync(self.services.database, organization, resource, full=full, **asked)
+        return take_turn(self.services, organization, resource)
+
+    def sync(self, organization: str, resource: str = "orders", *, full: bool = False, **asked: Any) -> Turn:
+        """Turns until the walk ends, as the dispatcher would give them."""
+        turn = self.turn(organization, resource, full=full, **asked)
+        requests = turn.requests
+        while turn.end == "handed_on":
+            self.make_due(organization, resource)
+            turn = self.turn(organization, resource, ask=False)
+            requests += turn.requests
+        return Turn(turn.end, requests)
+
+    def make_due(self, organization: str, resource: str = "orders") -> None:
+        """Let what the next turn waits for be over."""
+        self.execute(
+            "UPDATE backmarket.sync_state SET next_due_at = now() WHERE organization_id = %s AND resource = %s",
+            organization,
+            resource,
+        )
+
+    def every(self, seconds: float) -> None:
+        """Sync everything at this interval, in seconds."""
+        self.execute("UPDATE backmarket.schedule SET interval_seconds = %s", seconds)
+
+    def execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Run a statement; its rows, if it gives any."""
+        with self.services.database.transaction() as transaction:
+            cursor = transaction.execute(statement.encode(), values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def one(self, statement: str, *values: Any) -> Any:
+        """The only value of a statement."""
+        return self.execute(statement, *values)[0][0]
+
+    def assert_equals_truth(self, organization: str) -> None:
+        """Every order and line that the sandbox lists is stored as it is there, and nothing else."""
+        truth = {row["order_id"]: row for row in self.sandbox.truth(organization)}
+        listed = {key for key, row in truth.items() if row["state"] not in {0, 8}}
+        stored = dict(
+            self.execute(
+                "SELECT order_id, raw FROM backmarket.orders WHERE organization_id = %s AND removed_at IS NULL",
+                organization,
+            )
+        )
+        assert listed - set(stored) == set(), "orders are missing"
+        assert set(stored) - set(truth) == set(), "orders are stored that are gone"
+        assert {key for key in stored if stored[key] != truth[key]} == set(), "orders differ"
+        lines = {line["id"]: (key, line) for key in stored for line in truth[key]["orderlines"]}
+        stored_lines = {
+            key: (order, raw)
+            for key, order, raw in self.execute(
+                "SELECT orderline_id, order_id, raw FROM backmarket.orderlines"
+                " WHERE organization_id = %s AND removed_at IS NULL",
+                organization,
+            )
+        }
+        assert stored_lines == lines, "order lines differ"
+
+    def assert_rows_equal_truth(self, organization: str, name: str) -> None:
+        """Every listing, delivery or return that the sandbox has is stored as it is there, and nothing else."""
+        resource = RESOURCES[name]
+        truth = {str(row[resource.key.source]): row for row in self.sandbox.truth(organization, name)}
+        key = resource.key.name
+        stored = dict(
+            self.execute(
+                f"SELECT {key}::text, raw FROM backmarket.{name} WHERE organization_id = %s AND removed_at IS NULL",
+                organization,
+            )
+        )
+        assert set(truth) - set(stored) == set(), f"{name} are missing"
+        assert set(stored) - set(truth) == set(), f"{name} are stored that are gone"
+        assert {one for one in stored if stored[one] != truth[one]} == set(), f"{name} differ"
+
+
+@contextmanager
+def counted_writes(shop: Shop) -> Iterator[Callable[[], dict[str, int]]]:
+    """Counts row writes (inserted, updated and deleted) for each table, from here to the call."""
+    shop.restart()
+    before = _writes(shop)
+
+    def since() -> dict[str, int]:
+        shop.restart()
+        after = _writes(shop)
+        return {table: after[table] - before[table] for table in after if after[table] != before[table]}
+
+    yield since
+
+
+def _writes(shop: Shop) -> dict[str, int]:
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    wait_until(
+        lambda: shop.one(others) == 0, 20, "the last process's connections ended, and wrote their statistics down"
+    )
+    return dict(
+        shop.execute(
+            "SELECT COALESCE(inhparent::regclass::text, s.relname), sum(n_tup_ins + n_tup_upd + n_tup_del)::int"
+            " FROM pg_stat_user_tables s LEFT JOIN pg_inherits ON inhrelid = relid"
+            " WHERE schemaname = 'backmarket' GROUP BY 1"
+        )
+    )
+
+
+def take_lease(database: Database, organization: str, *, owner: str = "another", seconds: float = 60) -> Lease | None:
+    """The lease of an organization's orders, as a worker takes it; None: there is nothing to do, or another has it."""
+    seen = leases.look(database, organization, ORDERS)
+    return leases.claim(database, seen, owner=owner, seconds=seconds) if seen else None
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The same settings as another process reads them."""
+    values = settings.model_dump(exclude_none=True)
+    return {f"{ENV_PREFIX}{name.upper()}": _text(value) for name, value in values.items()}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return ",".join(map(_text, value)) if isinstance(value, tuple) else str(value)
+
+
+def wait_until(condition: Callable[[], object], timeout: float, what: str) -> None:
+    """Wait for a condition, asking it 20 times a second.
+
+    Args:
+        condition: true when the wait is over.
+        timeout: seconds until the test fails.
+        what: was waited for.
+    """
+    until = monotonic() + timeout
+    while not condition():
+        assert monotonic() < until, f"not within {timeout:g} s: {what}"
+        sleep(0.05)

@@ -1,0 +1,133 @@
+"""The console's pure pieces: addresses, plots, sentences, and what makes a login wait."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backmarket.console import paths
+from backmarket.console.access.addresses import is_within, networks
+from backmarket.console.access.throttle import REMEMBERED, WINDOW, Throttle
+from backmarket.console.pages.orders import moves_of
+from backmarket.console.rendering import count, money, says, span
+from backmarket.console.sparkline import SLOTS, slots_of, sparkline
+from backmarket.queries.orders import OrderLineState
+from backmarket.status.lag_history import LagSample
+
+NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+def sample(hours: float, seconds: float, *, failed: bool = False) -> LagSample:
+    return LagSample(NOW - timedelta(hours=hours), seconds, failed, 1)
+
+
+class TestPaths:
+    @given(st.text(min_size=1, max_size=200).filter(str.isprintable))
+    def test_every_organization_has_one_that_leads_back_to_it(self, organization_id: str) -> None:
+        part = paths.segment(organization_id)
+        assert set(part) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~")
+        assert part not in {".", ".."}
+        assert paths.organization_of(part) == organization_id
+
+    @pytest.mark.parametrize("part", ["", "~", "~!!!", "~AAAA", "a b", ".", "..", "~c2hvcC0x", "~_w", "ü"])
+    def test_what_is_none_of_ours_leads_nowhere(self, part: str) -> None:
+        assert paths.organization_of(part) is None
+
+    @pytest.mark.parametrize(
+        "elsewhere", ["//evil.example", "https://evil.example", "/\\evil", "evil", "/a\nb", "", None]
+    )
+    def test_elsewhere_is_not_gone_to(self, elsewhere: str | None) -> None:
+        assert paths.local(elsewhere) == "/"
+
+    def test_a_query_leaves_out_what_is_empty(self) -> None:
+        assert paths.with_query("/o", {"a": None, "b": "", "c": "x&y", "d": 0}) == "/o?c=x%26y&d=0"
+
+
+class TestPlots:
+    def test_half_an_hour_shows_its_worst(self) -> None:
+        found = slots_of([sample(0.1, 60), sample(0.2, 90, failed=True), sample(23.9, 7), sample(25, 1)], NOW, 80)
+        assert len(found) == SLOTS
+        assert (found[-1].seconds, found[-1].failed, found[0].seconds) == (90, True, 7)
+        assert sum(each.seconds is not None for each in found) == 2
+
+    def test_nothing_known_is_an_empty_one(self) -> None:
+        assert all(each.seconds is None for each in slots_of([], NOW, None))
+        assert 'aria-label="&lt;b&gt;"' in sparkline([], NOW, None, "<b>")
+
+    def test_what_failed_stands_out_and_bars_stay_inside(self) -> None:
+        drawn = sparkline([sample(1, 10**9, failed=True)], NOW, 0, "title")
+        assert 'class="bad" d="M91 21v-20"' in drawn
+        assert 'd="M95 21v-2"' in drawn
+
+
+class TestThrottle:
+    def test_waits_until_the_oldest_failure_is_over(self) -> None:
+        now = [0.0]
+        throttle = Throttle(2, clock=lambda: now[0])
+        throttle.failed("a")
+        assert throttle.wait("a") == 0
+        now[0] = 10
+        throttle.failed("a")
+        assert (throttle.wait("a"), throttle.wait("b")) == (WINDOW - 10, 0)
+        now[0] = WINDOW
+        assert throttle.wait("a") == 0
+
+    def test_a_success_forgets_them(self) -> None:
+        throttle = Throttle(1)
+        throttle.failed("a")
+        throttle.succeeded("a")
+        assert throttle.wait("a") == 0
+
+    def test_does_not_grow_without_end(self) -> None:
+        throttle = Throttle(1)
+        for number in range(REMEMBERED + 5):
+            throttle.failed(str(number))
+        assert (throttle.wait("0"), throttle.wait(str(REMEMBERED)) > 0) == (0, True)
+        assert len(throttle._failures) == REMEMBERED
+
+
+@pytest.mark.parametrize(
+    ("address", "inside"),
+    [
+        ("10.1.2.3", True),
+        ("::ffff:10.1.2.3", True),
+        ("fe80::1%eth0", True),
+        ("11.0.0.1", False),
+        ("", False),
+        ("x", False),
+    ],
+)
+def test_addresses_are_compared_as_networks(address: str, inside: bool) -> None:
+    assert is_within(address, networks(["10.0.0.0/8", "fe80::/10"])) is inside
+
+
+def test_moments_in_a_sentence_are_the_readers_own_and_the_rest_is_text() -> None:
+    said = says("<b> until 2026-01-31 09:00:05 UTC, or 2026-02-31 09:00 UTC, or 2026-01-31 09:00 UTC.")
+    assert said == (
+        '&lt;b&gt; until <time datetime="2026-01-31T09:00:05+00:00">2026-01-31 09:00:05 UTC</time>, or 2026-02-31 09:00'
+        ' UTC, or <time datetime="2026-01-31T09:00:00+00:00">2026-01-31 09:00 UTC</time>.'
+    )
+    assert says(None) == ""
+
+
+def test_figures_are_read_easily() -> None:
+    assert [span(each) for each in (None, 0, 59, 61, 7200, 90000)] == ["\u2013", "0 s", "59 s", "1 min", "2 h", "1 d"]
+    assert [count(each) for each in (None, 0, 1234567)] == ["\u2013", "0", "1\u202f234\u202f567"]
+    assert money(Decimal("1234.5"), "EUR") == "1\u202f234.50 EUR"
+    assert money(None, "EUR") == "\u2013"
+
+
+def test_what_can_be_done_with_an_order_is_what_its_lines_allow() -> None:
+    class Line:
+        removed_at = None
+
+        def __init__(self, sku: str, *states: int) -> None:
+            self.listing = sku
+            self.next_states = tuple(OrderLineState(each) for each in states)
+
+    found = moves_of([Line("a", 2, 4), Line("b", 2, 4), Line("a", 2, 4), Line("c", 3, 5), Line("d")])  # type: ignore[list-item]
+    assert {state.value: skus for state, skus in found.items()} == {2: ["a", "b"], 3: ["c"], 4: ["a", "b"], 5: ["c"]}

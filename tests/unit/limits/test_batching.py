@@ -1,0 +1,66 @@
+"""Threads that have something to say at the same time share one call."""
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from backmarket.limits.batching import Together
+
+SECONDS = 10.0
+
+
+def test_who_is_alone_hands_on_at_once() -> None:
+    said: list[list[int]] = []
+    together = Together[int](lambda items: said.append([*items]))
+    together.bring([1, 2])
+    together.bring([3])
+    assert said == [[1, 2], [3]]
+
+
+def test_others_leave_theirs_with_who_is_at_it_and_do_not_wait() -> None:
+    said: list[list[int]] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(items: Sequence[int]) -> None:
+        said.append([*items])
+        begun.set()
+        assert go_on.wait(SECONDS)
+
+    together = Together[int](slowly)
+    first = threading.Thread(target=together.bring, args=([1],))
+    first.start()
+    assert begun.wait(SECONDS)
+    together.bring([2])  # would block here if it waited
+    together.bring([3])
+    assert said == [[1]]
+    go_on.set()
+    first.join(SECONDS)
+    assert said == [[1], [2, 3]]
+
+
+def test_a_fault_is_its_finders_and_stops_nobody_after_it() -> None:
+    said: list[list[int]] = []
+
+    def once_broken(items: Sequence[int]) -> None:
+        if not said:
+            said.append([])
+            raise ValueError
+        said.append([*items])
+
+    together = Together[int](once_broken)
+    with pytest.raises(ValueError):  # noqa: PT011
+        together.bring([1])
+    together.bring([2])
+    assert said == [[], [2]]
+
+
+def test_nothing_is_lost_among_many() -> None:
+    said: list[int] = []
+    together = Together[int](said.extend)
+    threads = [threading.Thread(target=lambda n=n: [together.bring([n, -n]) for _ in range(200)]) for n in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SECONDS)
+    assert sorted(said) == sorted([*(n for n in range(1, 9)), *(-n for n in range(1, 9))] * 200)

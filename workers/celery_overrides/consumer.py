@@ -1,0 +1,99 @@
+"""The consumer of a worker: it beats the heart of the process, and refuses for good what can't be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from celery.worker.consumer import Consumer
+
+from backmarket.observability.logs import place
+from workers.health.heart import HEART
+
+BEAT_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class BeatingConsumer(Consumer):  # type: ignore[misc]
+    """Beats once a second, while it consumes and while it waits for a broker that is away.
+
+    Celery has no sign of life to ask for (celery/celery#4079). It turns in two places: in its event loop, whose timers
+    it forgets with every lost connection; and, until there is a connection again, in kombu's retries, which call back
+    once a second.
+    """
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Called at the start, and whenever the connection was made anew."""
+        hub.call_repeatedly(BEAT_SECONDS, HEART.beat)
+        super().register_with_event_loop(hub)
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Wait until the broker is there."""
+        connect = conn.ensure_connection
+
+        def ensure_connection(errback: Any, max_retries: Any, callback: Callable[[], Any]) -> Any:
+            return connect(errback, max_retries, callback=_beating(callback))
+
+        conn.ensure_connection = ensure_connection
+        return super().ensure_connected(conn)
+
+
+class RefusingConsumer(BeatingConsumer):
+    """The workers' consumer, which logs nothing of what it refuses but where that was noticed, and goes on.
+
+    A queue is open to whoever reaches the broker. Celery ends the worker over most messages that are not as it makes
+    them (celery/celery#4308), and puts the message back before; so one of them would end every worker that takes it,
+    for ever. What it does refuse, it logs with all that the message holds.
+    """
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """What is done with each message."""
+        receive = super().create_task_handler(*args, **kwargs)
+
+        def handle(message: Any) -> None:
+            try:
+                receive(message)
+            except self.connection_errors:
+                raise
+            except Exception as error:  # noqa: BLE001 - anything can be in a message
+                self._refuse(message, error)
+
+        return handle
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        """It names no task."""
+        self._refuse(message, KeyError())
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """It names a task that is not ours."""
+        self._refuse(message, exc)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Its arguments have another form than a task's."""
+        self._refuse(message, exc)
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Its body can't be decoded."""
+        self._refuse(message, exc)
+
+    def _refuse(self, message: Any, error: Exception) -> None:
+        log.error("message.refused", queue=queue_of(message), **place(error))
+        if not message.acknowledged:
+            message.reject_log_error(log, self.connection_errors)
+
+
+def queue_of(message: Any) -> str | None:
+    """The queue that a message came from, as far as it says so."""
+    about = message.delivery_info
+    name = about.get("routing_key") if isinstance(about, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _beating(callback: Callable[[], Any]) -> Callable[[], None]:
+    def beat() -> None:
+        HEART.beat()
+        callback()
+
+    return beat

@@ -25,7 +25,7 @@ from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
 from backmarket.standalone.fleet import CHECKOUT, Fleet, Pool
-from tests.support.databases import shared_database
+from tests.support.databases import as_superuser, shared_database
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
@@ -52,7 +52,7 @@ class Town:
 
 
 @pytest.fixture(scope="module")
-def town(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def town(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     redis_url = urlsplit(stack.addresses.redis_url)._replace(path="/0").geturl()
     with redis.Redis.from_url(redis_url) as client:
         client.flushdb()
@@ -65,7 +65,7 @@ def town(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tow
             user_agent="BM-Test-Suite;dev@test.example",
             rate_limit=100_000,
             bulk_poll_first=0.5,
-            s3_endpoint_url=stack.addresses.s3_endpoint_url,
+            s3_endpoint_url=s3_url,
             s3_access_key=stack.addresses.s3_access_key,
             s3_secret_key=stack.addresses.s3_secret_key,
             s3_bucket="examples",
@@ -77,7 +77,7 @@ def town(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tow
         )
         logs = tmp_path_factory.mktemp("examples")
         try:
-            with psycopg.connect(url, autocommit=True) as connection:
+            with psycopg.connect(as_superuser(url), autocommit=True) as connection:
                 connection.execute(f"CREATE ROLE {LOGIN} LOGIN; GRANT backmarket_reader TO {LOGIN}".encode())
             with Fleet(environment(shop.settings), directory=logs, workers=pools) as fleet:
                 fleet.wait_ready()

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import redis
 
@@ -24,6 +23,7 @@ from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
 from backmarket.standalone.fleet import CHECKOUT, Fleet, FleetError, Pool
+from tests.support.databases import open_connection
 from tests.support.sellers import environment
 from tests.support.waiting import wait_until
 
@@ -172,7 +172,7 @@ def test_a_port_that_somebody_has_is_said_and_nothing_starts(settings: Settings,
 def test_a_worker_waits_for_the_tables_that_it_knows(settings: Settings, tmp_path: Path, database_url: str) -> None:
     (port,) = free_ports(1)
     variables = environment(settings) | {"BACKMARKET_HEALTH_PORT": str(port)}
-    with psycopg.connect(database_url, autocommit=True) as connection:
+    with open_connection(database_url, autocommit=True) as connection:
         connection.execute("UPDATE backmarket.schema_version SET version = 1")
         with Fleet(variables, directory=tmp_path, workers=(Pool("sync", ("orders",)),), beat=False) as fleet:
             watched = Watched(fleet, {"sync": port}, tmp_path)

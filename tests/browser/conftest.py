@@ -26,6 +26,7 @@ from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_port
 from backmarket.standalone.fleet import CHECKOUT, Fleet
 from backmarket.standalone.up.console import Console
+from tests.support.databases import shared_database
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import environment
 from tests.support.waiting import wait_until
@@ -113,16 +114,16 @@ class Person:
 
 
 @pytest.fixture(scope="session")
-def place(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """The embedded stack, a sandbox, workers and beat, and the console, each a process of its own."""
     at, logs = stack.addresses, tmp_path_factory.mktemp("logs")
     kept = passwords.hashed(PASSWORD, cost=2**10)
     with ExitStack() as ending:
         sandbox = ending.enter_context(fresh_sandbox(limit=100_000)).control
         settings = Settings(
-            database_url=at.database_url,
+            database_url=ending.enter_context(shared_database(stack, "browser")),
             redis_url=at.redis_url,
-            s3_endpoint_url=at.s3_endpoint_url,
+            s3_endpoint_url=s3_url,
             s3_access_key=at.s3_access_key,
             s3_secret_key=at.s3_secret_key,
             s3_bucket="browser",
@@ -135,7 +136,6 @@ def place(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pl
             console_users=(f"anna:act:{kept}", f"otto:look:{kept}"),
         )
         bm = ending.enter_context(BackMarket(settings))
-        bm.apply_schema()
         services = Services(settings)
         services.bucket.ensure()
         services.limiter.assume_idle()

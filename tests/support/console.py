@@ -28,14 +28,14 @@ HOST = "http://127.0.0.1"
 ALL = ("orders", "listings", "deliveries", "returns")
 
 
-def console_settings(stack: Stack, database_url: str, **changes: Any) -> Settings:
+def console_settings(stack: Stack, database_url: str, s3_url: str, **changes: Any) -> Settings:
     """Settings of a console with two users, and a bucket of its own."""
     at = stack.addresses
     values: dict[str, Any] = {"console_users": (ACTS, LOOKS), "rate_limit": 100_000, "request_deadline": 5.0} | changes
     return Settings(
         database_url=database_url,
         redis_url=at.redis_url,
-        s3_endpoint_url=at.s3_endpoint_url,
+        s3_endpoint_url=s3_url,
         s3_access_key=at.s3_access_key,
         s3_secret_key=at.s3_secret_key,
         s3_bucket=f"console-{secrets.token_hex(4)}",

@@ -105,7 +105,10 @@ class TestObjects:
             assert content.stored == found
             assert b"".join(content.chunks) == PDF
         (listed,) = bucket.list("labels/")
-        assert (listed.key, listed.size, listed.etag, listed.modified) == (key, len(PDF), etag, found.modified)
+        assert (listed.key, listed.size, listed.etag) == (key, len(PDF), etag)
+        assert listed.modified.replace(microsecond=0) == found.modified, (
+            "MinIO lists milliseconds, and its headers do not"
+        )
         assert urllib.request.urlopen(bucket.presigned_url(key, expires=60)).read() == PDF
         bucket.delete([key])
         assert keys(bucket, "labels/") == []
@@ -178,13 +181,14 @@ class TestObjects:
 
 
 class TestMaking:
-    def test_it_is_made_once_and_for_nobody_else(self, s3: Given) -> None:
+    def test_processes_that_make_it_at_once_share_it_and_strangers_may_not_read_it(self, s3: Given) -> None:
+        """SeaweedFS may tell several that they made it, as AWS does in us-east-1; then each says so, once."""
         name = f"{s3.name}-new"
         buckets = [Bucket(settings_of(s3, s3_bucket=name)) for _ in range(4)]
         try:
             with capture_logs() as logs, ThreadPoolExecutor(8) as pool:
                 list(pool.map(lambda number: put(buckets[number % 4], f"labels/{number}"), range(16)))
-            assert [each["event"] for each in logs if each["event"] == "bucket.made"] == ["bucket.made"]
+            assert 1 <= [each["event"] for each in logs].count("bucket.made") <= len(buckets)
             assert len(keys(buckets[0], "labels/")) == 16
             for path in ("", "/labels/1"):
                 with pytest.raises(urllib.error.HTTPError, match="403"):
@@ -209,7 +213,7 @@ class TestMaking:
         [
             ("*", {}, True),
             ({"AWS": ["*"]}, {}, True),
-            ("*", {"Effect": "Deny", "Action": ["s3:DeleteBucket"]}, False),
+            ("*", {"Effect": "Deny", "Action": ["s3:DeleteBucket"], "Resource": ["arn:aws:s3:::BUCKET"]}, False),
             ("*", {"Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}}, False),
         ],
     )
@@ -217,8 +221,9 @@ class TestMaking:
         self, s3: Given, principal: object, more: dict[str, Any], public: bool
     ) -> None:
         statement = {"Effect": "Allow", "Principal": principal, "Action": ["s3:GetObject"]}
-        statement |= {"Resource": [f"arn:aws:s3:::{s3.name}/*"], **more}
-        s3.client().set_bucket_policy(s3.name, json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+        statement |= {"Resource": ["arn:aws:s3:::BUCKET/*"], **more}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]}).replace("BUCKET", s3.name)
+        s3.client().set_bucket_policy(s3.name, policy)
         with capture_logs() as logs:
             Bucket(settings_of(s3)).ensure()
         s3.client().delete_bucket_policy(s3.name)

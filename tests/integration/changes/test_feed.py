@@ -17,7 +17,6 @@ from threading import Event
 from time import monotonic
 from typing import Any
 
-import psycopg
 import pytest
 
 from backmarket import BackMarket
@@ -27,7 +26,7 @@ from backmarket.database import Database, Transaction
 from backmarket.errors import DatabaseUnavailable, InvalidArgument
 from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.standalone.embedded import Stack
-from tests.support.databases import without_autovacuum
+from tests.support.databases import open_connection, without_autovacuum
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG, OTHER = "auth0|1", "a/../b é"
@@ -51,7 +50,7 @@ class Writer:
     """A transaction that the test commits when it likes."""
 
     def __init__(self, url: str) -> None:
-        self.connection = psycopg.connect(url)
+        self.connection = open_connection(url)
 
     def write(self, *ids: int | str, organization: str = ORG, resource: str = "orders") -> Writer:
         for external_id in ids:
@@ -117,7 +116,7 @@ def ids(found: Any) -> list[str]:
 
 def listeners(url: str) -> list[int]:
     """The backends of those who follow."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    with open_connection(url, autocommit=True) as connection:
         found = connection.execute(
             "SELECT pid FROM pg_stat_activity"
             " WHERE application_name = 'backmarket-listen' AND datname = current_database()"
@@ -403,7 +402,7 @@ def write_many(url: str, number: int) -> list[str]:
 
 
 def cut(url: str, backends: list[int]) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
+    with open_connection(url, autocommit=True) as connection:
         connection.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (backends,))
 
 
@@ -416,7 +415,7 @@ class TestAnnouncing:
         writer().write(2).commit()
         assert not announce(database), "nobody could read it"
         held.commit()
-        with psycopg.connect(database_url, autocommit=True) as listener:
+        with open_connection(database_url, autocommit=True) as listener:
             listener.execute(f"LISTEN {CHANNEL}")
             assert announce(database)
             assert not announce(database)

@@ -12,7 +12,6 @@ from decimal import Decimal
 from html.parser import HTMLParser
 from typing import Any
 
-import psycopg
 import pytest
 
 from backmarket import BackMarket
@@ -27,6 +26,7 @@ from backmarket.standalone.embedded import Stack
 from backmarket.writes.engine.slice import take_turn as take_write_turn
 from tests.support import bulk_files
 from tests.support.console import Visitor, console_settings, opened_shop, words
+from tests.support.databases import open_connection
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop
 from tests.support.waiting import wait_until
@@ -49,9 +49,9 @@ ODD = [
 
 
 @pytest.fixture(scope="module")
-def shop(stack: Stack, shared_url: str) -> Iterator[Shop]:
+def shop(stack: Stack, s3_url: str, shared_url: str) -> Iterator[Shop]:
     """One seller for all tests: each works on an order, a listing or an organization of its own."""
-    settings = console_settings(stack, shared_url, bulk_poll_first=0.01)
+    settings = console_settings(stack, shared_url, s3_url, bulk_poll_first=0.01)
     with fresh_sandbox(limit=100_000) as server, opened_shop(settings, server.control, ORG) as shop:
         server.control.settings(task_delay=0.0)
         yield shop
@@ -592,7 +592,7 @@ def test_browsers_are_told_what_changes(shop: Shop, shared_url: str) -> None:
             assert (await anext(stream)).startswith("retry:")
         # the follower of the feed begins with its first reader, and is told of nothing before
         for number in range(100):
-            with psycopg.connect(shared_url, autocommit=True) as connection:
+            with open_connection(shared_url, autocommit=True) as connection:
                 connection.execute("SET backmarket.worker = 'on'")
                 connection.execute(
                     "INSERT INTO backmarket.changes (organization_id, resource, external_id, kind)"

@@ -68,13 +68,13 @@ class Patient:
 
 
 @pytest.fixture(scope="module")
-def shop(stack: Stack) -> Iterator[Shop]:
+def shop(stack: Stack, s3_url: str) -> Iterator[Shop]:
     at = stack.addresses
     with shared_database(stack, "doctor") as url, fresh_sandbox() as sandbox:
         settings = Settings(
             database_url=url,
             redis_url=at.redis_url,
-            s3_endpoint_url=at.s3_endpoint_url,
+            s3_endpoint_url=s3_url,
             s3_access_key=at.s3_access_key,
             s3_secret_key=at.s3_secret_key,
             s3_bucket="doctor",

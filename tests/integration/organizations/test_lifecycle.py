@@ -11,7 +11,6 @@ from threading import Barrier, Event
 from time import monotonic
 from typing import Any
 
-import psycopg
 import pytest
 from psycopg import sql
 
@@ -34,7 +33,7 @@ from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
 from backmarket.settings import Settings
 from backmarket.sync.engine import Turn, take_turn
-from tests.support.databases import empty
+from tests.support.databases import empty, open_connection
 from tests.support.gate import Gate, Reply, listed
 from tests.support.sellers import Shop
 from tests.support.waiting import PATIENCE_SECONDS
@@ -92,7 +91,7 @@ Query = Callable[..., list[tuple[Any, ...]]]
 
 @pytest.fixture
 def query(database_url: str) -> Iterator[Query]:
-    with psycopg.connect(database_url, autocommit=True) as connection:
+    with open_connection(database_url, autocommit=True) as connection:
 
         def query(statement: str, *values: Any) -> list[tuple[Any, ...]]:
             cursor = connection.execute(statement.encode(), values or None)
@@ -609,7 +608,7 @@ class TestRemoval:
         self, gated: Gated, gate: Gate, pool: ThreadPoolExecutor, query: Query, database_url: str
     ) -> None:
         gate.open.set()
-        with psycopg.connect(database_url) as holder:
+        with open_connection(database_url) as holder:
             holder.execute("LOCK TABLE backmarket.orders IN ACCESS EXCLUSIVE MODE")
             turn = pool.submit(gated.turn)
             until(query, "EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'backmarket.orders'::regclass)")
@@ -624,7 +623,7 @@ class TestRemoval:
     ) -> None:
         turn = pool.submit(gated.turn)
         gate.wait()
-        with psycopg.connect(database_url) as holder:
+        with open_connection(database_url) as holder:
             holder.execute("LOCK TABLE backmarket.orders IN ACCESS EXCLUSIVE MODE")
             removal = pool.submit(gated.bm.remove_connection, gated.organization)
             until(query, "EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'backmarket.orders'::regclass)")

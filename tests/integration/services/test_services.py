@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, active_count
 from typing import TypeVar
 
-import psycopg
 import pytest
 
 from backmarket import BackMarket
@@ -17,6 +16,7 @@ from backmarket.database.encryption import Vault
 from backmarket.errors import SettingsError
 from backmarket.services import Services
 from backmarket.settings import Settings
+from tests.support.databases import open_connection
 from tests.support.waiting import PATIENCE_SECONDS
 
 T = TypeVar("T")
@@ -104,7 +104,7 @@ def test_closing_ends_connections_and_threads_and_the_next_use_opens_again(
     first = _backend(services)
     services.close()
     assert active_count() == threads
-    with psycopg.connect(database_url) as connection:
+    with open_connection(database_url) as connection:
         left = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'backmarket'")
         assert left.fetchone() == (0,)
     assert _backend(services) != first
@@ -117,6 +117,6 @@ def test_no_setting_is_missed_before_it_is_needed(settings: Settings) -> None:
         bm.upsert_connection("shop", "key")
         with pytest.raises(SettingsError, match="BACKMARKET_REDIS_URL"):
             bm.sync_orders("shop")
-        with psycopg.connect(settings.need("database_url")) as connection:
+        with open_connection(settings.need("database_url")) as connection:
             asked = connection.execute("SELECT requested FROM backmarket.sync_state").fetchone()
         assert asked == (0,), "what raises has not been asked for"

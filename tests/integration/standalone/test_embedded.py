@@ -155,8 +155,8 @@ def ordinary_users() -> list[list[str]]:
 # --- what runs ---------------------------------------------------------------------------------------------
 
 
-def test_postgres_is_18_and_depends_on_nothing_of_the_machine(database_url: str) -> None:
-    with psycopg.connect(database_url) as connection:
+def test_postgres_is_18_and_depends_on_nothing_of_the_machine(admin_url: str) -> None:
+    with psycopg.connect(admin_url) as connection:
         shown = {
             name: connection.execute(f"SHOW {name}").fetchone()[0]  # type: ignore[index]
             for name in ("server_version", "timezone", "server_encoding", "max_connections", "autovacuum")

@@ -8,7 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 from pydantic import SecretStr
 
@@ -29,7 +28,7 @@ from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from backmarket.sync.engine import Turn, take_turn
 from backmarket.sync.handle import SyncHandle, SyncOutcome
-from tests.support.databases import empty
+from tests.support.databases import empty, open_connection
 from tests.support.gate import Gate, Reply, listed
 from tests.support.sellers import Shop
 from tests.support.waiting import PATIENCE_SECONDS
@@ -297,7 +296,7 @@ class TestTimeouts:
         assert 200 <= done < 600
         with pytest.raises(WaitTimeout, match=f"waits for its next turn, {done} of 600 rows"):
             handle.wait(0)
-        with psycopg.connect(shared_url) as holder:
+        with open_connection(shared_url) as holder:
             holder.execute("LOCK TABLE backmarket.orders IN ACCESS EXCLUSIVE MODE")
             turn = submit(lambda: shop.turn(org, ask=False))
             running(bm, org)
@@ -387,7 +386,7 @@ class TestStates:
 
 class TestLists:
     def test_what_fails_is_told_apart(self, bm: BackMarket, settings: Settings) -> None:
-        with psycopg.connect(settings.need("database_url"), autocommit=True) as connection:
+        with open_connection(settings.need("database_url"), autocommit=True) as connection:
             for name in ("fails", "refused", "well", "fails, but is disabled"):
                 bm.upsert_connection(name, KEY)
             connection.execute(

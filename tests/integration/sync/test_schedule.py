@@ -13,7 +13,6 @@ from statistics import mean
 from threading import Barrier
 from typing import Any
 
-import psycopg
 import pytest
 import redis
 
@@ -29,8 +28,9 @@ from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
 from backmarket.sync.engine import take_turn
 from backmarket.sync.requests import CLAIM, claim_due, request_sync
-from tests.support.databases import empty
+from tests.support.databases import empty, open_connection
 from tests.support.gate import Gate, Reply, listed
+from tests.support.plans import explained
 from tests.support.sellers import Shop
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -41,7 +41,7 @@ Query = Callable[..., list[tuple[Any, ...]]]
 def query(shared_url: str) -> Iterator[Query]:
     """Runs a statement in a database without rows."""
     empty(shared_url)
-    with psycopg.connect(shared_url, autocommit=True) as connection:
+    with open_connection(shared_url, autocommit=True) as connection:
 
         def query(statement: str, *values: Any) -> list[tuple[Any, ...]]:
             cursor = connection.execute(statement.encode(), values or None)
@@ -196,29 +196,11 @@ class TestClaims:
 
 def claim_explained(url: str) -> tuple[int, list[dict[str, Any]]]:
     """How many rows were claimed, and how PostgreSQL read tables for it."""
-    plans: list[dict[str, Any]] = []
-    database = Database(url, size=1)
-    with database.transaction() as transaction:
-        transaction.add_notice_handler(lambda notice: plans.append(plan_of(notice.message_primary or "")))
-        transaction.execute(
-            "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_format = json;"
-            " SET auto_explain.log_level = notice; SET client_min_messages = notice"
-        )
-    claimed = claim_due(database, "orders")
-    database.close()
-    (plan,) = plans
-    return len(claimed), [node for node in nodes(plan) if "Scan" in node["Node Type"] and "Relation Name" in node]
-
-
-def plan_of(notice: str) -> dict[str, Any]:
-    plan: dict[str, Any] = json.loads(notice[notice.index("{") :])["Plan"]
-    return plan
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for inner in plan.get("Plans", ()):
-        yield from nodes(inner)
+    with explained(url) as (database, plans):
+        claimed = claim_due(database, "orders")
+        assert len(plans.seen) == 1
+        nodes = plans.nodes()
+    return len(claimed), [node for node in nodes if "Scan" in node["Node Type"] and "Relation Name" in node]
 
 
 class TestPhases:
@@ -299,7 +281,7 @@ class TestRequests:
     ) -> None:
         connect(query, 1)
         with ThreadPoolExecutor(1) as pool:
-            with psycopg.connect(shared_url) as holder:
+            with open_connection(shared_url) as holder:
                 holder.execute("DELETE FROM backmarket.connections")
                 asked = pool.submit(request_sync, database, "org 1", "orders")
                 query("SET statement_timeout = '20 s'")

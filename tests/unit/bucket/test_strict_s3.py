@@ -33,7 +33,7 @@ LINK = "/bucket/key?X-Amz-Credential=key%2F20261128%2F{}%2Fs3%2Faws4_request&X-A
 
 def request_of(method: str, target: str, changed: Mapping[str, str | None]) -> Request:
     """A signed request whose headers differ; None: a header is not there."""
-    headers = SIGNED | changed
+    headers = {**SIGNED, **changed}
     return Request(method, target, {name: value for name, value in headers.items() if value is not None})
 
 

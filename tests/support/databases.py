@@ -17,7 +17,7 @@ from backmarket.database import Database
 from backmarket.database.schema import apply_schema
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.postgres import ROLE as SUPERUSER
-from tests.support.sellers import wait_until
+from tests.support.waiting import wait_until
 
 OWNER = "ordinary"
 """The role that owns the tests' databases and connects to them; it can make neither roles nor databases."""
@@ -126,7 +126,7 @@ def without_autovacuum(stack: Stack) -> Iterator[None]:
         connection.execute("ALTER SYSTEM SET autovacuum = off")
         connection.execute("SELECT pg_reload_conf()")
         workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'autovacuum%'"
-        wait_until(lambda: connection.execute(workers).fetchone() == (0,), 60, "autovacuum has ended")
+        wait_until(lambda: connection.execute(workers).fetchone() == (0,), "autovacuum has ended")
     try:
         yield
     finally:

@@ -48,7 +48,7 @@ from backmarket.services import Services
 from backmarket.settings import Settings
 from tests.conftest import Bucket as Given
 from tests.support.gate import QuietServer
-from tests.support.sellers import wait_until
+from tests.support.waiting import wait_until
 
 PDF = b"%PDF-1.7 a label"
 SECRET = "the-secret-of-the-bucket"
@@ -282,7 +282,7 @@ class TestLinks:
                 return error.code == 403
             return False
 
-        wait_until(refused, 20, "the link has expired")
+        wait_until(refused, "the link has expired")
 
     @pytest.mark.parametrize("seconds", [0, -1, 604_801])
     def test_nobody_can_have_one_for_so_long(self, bucket: Bucket, seconds: int) -> None:
@@ -290,7 +290,7 @@ class TestLinks:
             bucket.presigned_url("labels/a.pdf", expires=seconds)
 
     def test_the_server_is_not_asked(self) -> None:
-        away = Settings(s3_endpoint_url="http://127.0.0.1:1", s3_access_key=ACCESS, s3_secret_key=SECRET)  # type: ignore[arg-type]
+        away = Settings(s3_endpoint_url="http://127.0.0.1:1", s3_access_key=ACCESS, s3_secret_key=SECRET)
         link = Bucket(away).presigned_url("labels/a.pdf", expires=604_800)
         assert "X-Amz-Expires=604800" in link
         assert SECRET not in link
@@ -299,7 +299,7 @@ class TestLinks:
 class TestSettings:
     @pytest.mark.parametrize("name", ["s3_endpoint_url", "s3_access_key", "s3_secret_key"])
     def test_one_that_is_missing_is_named(self, name: str) -> None:
-        complete = Settings(s3_endpoint_url="http://127.0.0.1:1", s3_access_key=ACCESS, s3_secret_key=SECRET)  # type: ignore[arg-type]
+        complete = Settings(s3_endpoint_url="http://127.0.0.1:1", s3_access_key=ACCESS, s3_secret_key=SECRET)
         services = Services(complete.model_copy(update={name: None}))
         with pytest.raises(SettingsError, match=f"Set BACKMARKET_{name.upper()}"):
             services.bucket.ensure()
@@ -369,7 +369,7 @@ class Far:
     @property
     def settings(self) -> Settings:
         url = f"{self.scheme}://127.0.0.1:{self.server.server_address[1]}"
-        return Settings(s3_endpoint_url=url, s3_access_key=ACCESS, s3_secret_key=SECRET)  # type: ignore[arg-type]
+        return Settings(s3_endpoint_url=url, s3_access_key=ACCESS, s3_secret_key=SECRET)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         far = self
@@ -475,7 +475,7 @@ class TestFailures:
         monkeypatch.setattr(module, "HASTY_SECONDS", 0.3)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-            settings = Settings(s3_endpoint_url=url, s3_access_key=ACCESS, s3_secret_key=SECRET)  # type: ignore[arg-type]
+            settings = Settings(s3_endpoint_url=url, s3_access_key=ACCESS, s3_secret_key=SECRET)
             with closing(Bucket(settings, hasty=True)) as bucket, pytest.raises(BucketUnavailable, match="ReadTimeout"):
                 bucket.exists()
             silent.settimeout(0.1)

@@ -17,7 +17,7 @@ from backmarket.database import Database
 from backmarket.errors import DatabaseUnavailable
 from backmarket.settings import Settings
 from tests.support.databases import OWNER, open_connection
-from tests.support.sellers import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 SIZE = 4
 
@@ -36,7 +36,7 @@ def fill(database: Database) -> set[int]:
     def hold(_: int) -> int:
         with database.transaction() as transaction:
             found = backend(transaction)
-            together.wait(30)
+            together.wait(PATIENCE_SECONDS)
             return found
 
     with ThreadPoolExecutor(SIZE) as threads:
@@ -56,7 +56,7 @@ def test_no_connection_that_the_server_ended_costs_a_transaction(database: Datab
     with open_connection(database.url, autocommit=True) as other:
         other.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", ([*before],))
         gone = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)"
-        wait_until(lambda: other.execute(gone, ([*before],)).fetchone() == (0,), 10, "they are gone")
+        wait_until(lambda: other.execute(gone, ([*before],)).fetchone() == (0,), "they are gone")
     assert fill(database).isdisjoint(before)
 
 
@@ -81,7 +81,7 @@ def test_after_an_outage_a_connection_is_had_at_once(database: Database, admin_u
                 with pytest.raises(DatabaseUnavailable), late.transaction():
                     pass
             other.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT -1").format(name))
-            wait_until(lambda: can_be_had(late), 3, "a connection")
+            wait_until(lambda: can_be_had(late), "a connection")
         finally:
             late.close()
             other.execute(sql.SQL("DROP ROLE {}").format(name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -264,7 +265,7 @@ def test_a_broker_that_refuses_to_write_is_told_from_one_that_is_away(answer: st
 
 @pytest.mark.parametrize(("apart", "said"), [(60.0, "60 s ahead of"), (-60.0, "60 s behind")])
 def test_a_clock_that_is_wrong_is_told(apart: float, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers.time, "time", lambda: 1_000_000.0)
+    monkeypatch.setattr(time, "time", lambda: 1_000_000.0)
     (found,) = servers._clock("limiter clock", 1_000_000.0 + apart, "Redis")
     assert isinstance(found, Finding)
     assert found.verdict == "warning"

@@ -17,6 +17,7 @@ from backmarket.errors import SettingsError
 from backmarket.services import Services
 from backmarket.settings import Settings
 from tests.support.databases import open_connection
+from tests.support.waiting import PATIENCE_SECONDS
 
 T = TypeVar("T")
 NAMES = ("database", "vault", "limiter", "transport", "producer", "seats")
@@ -25,10 +26,10 @@ NAMES = ("database", "vault", "limiter", "transport", "producer", "seats")
 @pytest.fixture
 def settings(database_url: str, redis_url: str) -> Settings:
     return Settings(
-        database_url=database_url,  # type: ignore[arg-type]
-        redis_url=redis_url,  # type: ignore[arg-type]
-        secret_keys=(Vault.generate(),),  # type: ignore[arg-type]
-        limiter_key="any long random text",  # type: ignore[arg-type]
+        database_url=database_url,
+        redis_url=redis_url,
+        secret_keys=(Vault.generate(),),
+        limiter_key="any long random text",
         user_agent="BM-Test-Suite;dev@test.example",
     )
 
@@ -44,7 +45,7 @@ def test_threads_that_come_first_together_share_one_of_each(settings: Settings) 
     together = Barrier(8)
 
     def first_use(services: Services, name: str) -> int:
-        together.wait(20)
+        together.wait(PATIENCE_SECONDS)
         return id(getattr(services, name))
 
     with ThreadPoolExecutor(8) as threads:

@@ -29,9 +29,10 @@ from backmarket.standalone.embedded.ports import free_ports
 from backmarket.sync.engine import take_turn
 from backmarket.sync.requests import CLAIM, claim_due, request_sync
 from tests.support.databases import empty, open_connection
-from tests.support.gate import SECONDS, Gate, Reply, listed
+from tests.support.gate import Gate, Reply, listed
 from tests.support.plans import explained
 from tests.support.sellers import Shop
+from tests.support.waiting import PATIENCE_SECONDS
 
 Query = Callable[..., list[tuple[Any, ...]]]
 
@@ -59,10 +60,10 @@ def database(shared_url: str, query: Query) -> Iterator[Database]:
 @pytest.fixture
 def settings(shared_url: str, redis_url: str, query: Query) -> Settings:
     return Settings(
-        database_url=shared_url,  # type: ignore[arg-type]
-        redis_url=redis_url,  # type: ignore[arg-type]
-        secret_keys=(Vault.generate(),),  # type: ignore[arg-type]
-        limiter_key="any long random text",  # type: ignore[arg-type]
+        database_url=shared_url,
+        redis_url=redis_url,
+        secret_keys=(Vault.generate(),),
+        limiter_key="any long random text",
         user_agent="BM-Test-Suite;dev@test.example",
     )
 
@@ -130,7 +131,7 @@ class TestClaims:
         connect(query, 1)
         assert ids(claim_due(database, "orders")) == ["org 1"]
         ((left,),) = query("SELECT extract(epoch FROM nudged_until - now())::float8 FROM backmarket.sync_state")
-        assert NUDGE_SECONDS - SECONDS < left <= NUDGE_SECONDS
+        assert NUDGE_SECONDS - PATIENCE_SECONDS < left <= NUDGE_SECONDS
         assert claim_due(database, "orders") == []
         query(f"UPDATE backmarket.sync_state SET nudged_until = nudged_until - interval '{NUDGE_SECONDS - 1} s'")
         assert claim_due(database, "orders") == []
@@ -142,7 +143,7 @@ class TestClaims:
         together = Barrier(6)
 
         def dispatch(_: int) -> list[str]:
-            together.wait(SECONDS)
+            together.wait(PATIENCE_SECONDS)
             claimed: list[str] = []
             while found := ids(claim_due(database, "orders", limit=50)):
                 claimed += found
@@ -269,7 +270,7 @@ class TestRequests:
             request_sync(shop.services.database, "shop", "orders")
             assert claim_due(shop.services.database, "orders") == [], "the turn is not over"
             gate.open.set()
-            assert turn.result(SECONDS).end == end
+            assert turn.result(PATIENCE_SECONDS).end == end
             if end == "failed":
                 query("UPDATE backmarket.sync_state SET next_due_at = now()")  # the back-off is over
             assert ids(claim_due(shop.services.database, "orders")) == ["shop"]
@@ -289,7 +290,7 @@ class TestRequests:
                     " LOOP PERFORM pg_stat_clear_snapshot(), pg_sleep(0.005); END LOOP; END $$"
                 )
                 connect(lambda statement, count: holder.execute(statement.encode(), (count,)), 1)
-            assert asked.result(SECONDS).number == 1
+            assert asked.result(PATIENCE_SECONDS).number == 1
 
     def test_one_for_a_resource_that_is_not_synced_says_so(self, database: Database, query: Query) -> None:
         connect(query, 1)

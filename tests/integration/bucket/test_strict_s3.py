@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -38,9 +39,9 @@ def http() -> Iterator[urllib3.PoolManager]:
 def put(http: urllib3.PoolManager, s3: Given, key: str, body: bytes, *, told: bytes) -> urllib3.BaseHTTPResponse:
     """Store a body with the hash of what is told to be it, and a signature that holds for that."""
     url, date, sha256 = urlsplit(f"{s3.endpoint_url}/{s3.name}/{key}"), utcnow(), hashlib.sha256(told).hexdigest()
-    headers = {"Host": url.netloc, "x-amz-content-sha256": sha256, "x-amz-date": to_amz_date(date)}
+    headers: dict[str, Any] = {"Host": url.netloc, "x-amz-content-sha256": sha256, "x-amz-date": to_amz_date(date)}
     credentials = Credentials(s3.access_key, s3.secret_key)
-    signed = sign_v4_s3(
+    signed: dict[str, Any] = sign_v4_s3(
         method="PUT",
         url=url,
         region=s3.region,

@@ -51,7 +51,7 @@ check: setup ## Run the linters, changing nothing
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/mypy examples
-	@$(BIN)/mypy --scripts-are-modules .ci/left-running .ci/outcome scripts/lock scripts/locked scripts/contract-facts deploy/bucket.py
+	@$(BIN)/mypy --scripts-are-modules .ci/left-running .ci/outcome scripts/busy scripts/lock scripts/locked scripts/contract-facts deploy/bucket.py
 	@for script in scripts/setup scripts/chromium deploy/alive deploy/secrets deploy/postgres/backmarket.sh; do sh -n $$script || exit; done
 	@bash -n .ci/run && bash -n scripts/engine
 

@@ -19,7 +19,7 @@ from backmarket.services import Services
 from backmarket.settings import Settings
 
 T = TypeVar("T")
-NAMES = ("database", "vault", "limiter", "transport", "producer", "seats")
+NAMES = ("database", "vault", "limiter", "transport", "producer", "request_threads")
 
 
 @pytest.fixture

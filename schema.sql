@@ -69,7 +69,7 @@ CREATE INDEX IF NOT EXISTS connections_account ON backmarket.connections (accoun
 
 ------------------------------------------------------------------------------
 -- The schedule: how often each resource is synced. An organization may have its
--- own in `sync_state`. Read at every turn, so a change needs no restart.
+-- own in `sync_state`. Read at every slice, so a change needs no restart.
 ------------------------------------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS backmarket.schedule (
@@ -97,7 +97,7 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_state (
     full_interval_seconds double precision CHECK (full_interval_seconds > 0),
     -- whether the labels of its shipments are wanted in the bucket
     download_labels boolean NOT NULL DEFAULT true,
-    -- from when the next turn may be taken
+    -- from when the next slice may be taken
     next_due_at timestamptz NOT NULL DEFAULT now(),
     -- a message was sent; until then no other is sent
     nudged_until timestamptz,
@@ -121,7 +121,7 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_state (
     last_started_at timestamptz,
     last_success_at timestamptz,
     last_full_walk_at timestamptz,
-    -- the failure that goes on now; null: the last turn went well
+    -- the failure that goes on now; null: the last slice went well
     failing_since timestamptz,
     failures integer NOT NULL DEFAULT 0,
     error_code text,
@@ -193,7 +193,7 @@ CREATE TABLE IF NOT EXISTS backmarket.walks (
     PRIMARY KEY (organization_id, resource, kind),
     FOREIGN KEY (organization_id, resource) REFERENCES backmarket.sync_state ON DELETE CASCADE
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE backmarket.walks IS 'The checkpoint of each walk that is not finished; a walk that fits into one turn never has a row here';
+COMMENT ON TABLE backmarket.walks IS 'The checkpoint of each walk that is not finished; a walk that fits into one slice never has a row here';
 
 CREATE TABLE IF NOT EXISTS backmarket.walk_seen (
     organization_id text NOT NULL,

@@ -69,7 +69,7 @@ def ignore(watcher: Watcher) -> None:
 
 
 def tell(name: str, **facts: Fact) -> None:
-    """Something happened: `turn`, `limiter_wait`, `limiter_denied`, `limiter_block`, `rows`."""
+    """Something happened: `slice`, `limiter_wait`, `limiter_denied`, `limiter_block`, `rows`."""
     for watcher in _watchers:
         watcher.told(name, facts)
 

@@ -19,20 +19,20 @@ from psycopg import sql
 from psycopg_pool import ConnectionPool
 from pydantic import SecretStr
 
-from backmarket.bulk.engine.slice import run_turn as run_bulk
+from backmarket.bulk.engine.slice import run_slice as run_bulk
 from backmarket.bulk.models import PartState
 from backmarket.database import Database, Transaction
 from backmarket.database.schema import apply_schema
 from backmarket.errors import SchemaMissing, SettingsError
 from backmarket.facade import BackMarket
-from backmarket.labels.engine import take_turn as fetch_labels
+from backmarket.labels.engine import run_slice as fetch_labels
 from backmarket.resources import ORDERS, RESOURCES, parse_page
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.sync import leases
 from backmarket.sync.requests import claim_due
 from backmarket.sync.upsert import compare, store
-from backmarket.writes.engine.slice import take_turn as send_writes
+from backmarket.writes.engine.slice import run_slice as send_writes
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop
 from tests.support.waiting import wait_until

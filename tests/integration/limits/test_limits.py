@@ -673,5 +673,10 @@ if __name__ == "__main__":
     sys.stdout.flush()
     sys.stdin.readline()
     told = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.readline(), told.set()), daemon=True).start()
+
+    def listen() -> None:
+        sys.stdin.readline()
+        told.set()
+
+    threading.Thread(target=listen, daemon=True).start()
     json.dump(task.run(told), sys.stdout)

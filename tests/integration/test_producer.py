@@ -21,6 +21,7 @@ from celery import Celery
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from kombu import pools
 
 from backmarket.errors import BrokerUnavailable, LimiterUnavailable, SettingsError
 from backmarket.limits import SharedLimiter
@@ -209,6 +210,7 @@ class TestBroker:
 
 def asked(url: str) -> tuple[int, bool, bool]:
     """Messages sent, and whether the broker and the limiter can be asked."""
+    pools.reset()  # kombu keeps connections of a process by address, whatever their TLS options
     with producer_of(url) as producer:
         sent = producer.nudge(nudges(1))
     broker = Broker(url)

@@ -213,7 +213,7 @@ def test_a_database_of_another_encoding_is_refused_everywhere(
                     refuse(services.database)
             (found,) = (each for each in servers.database(services) if each.check == "schema")
             assert (found.verdict, encoding in found.found) == ("fault", True)
-            monkeypatch.setattr(lifecycle.services, "current", lambda: services)
+            monkeypatch.setattr("backmarket.services.current", lambda: services)
             with pytest.raises(SystemExit, match=encoding):
                 lifecycle._schema_fault()
         finally:

@@ -85,6 +85,7 @@ class Database:
                 "autocommit": True,  # transactions are opened by `_BEGIN`
                 # statements prepared by name break behind a transaction pooler
                 "prepare_threshold": None,
+                "client_encoding": "utf8",  # whatever the role, the database or PGCLIENTENCODING sets
                 "connect_timeout": 5,
                 "keepalives_idle": 30,
             },
@@ -139,6 +140,7 @@ class Database:
                 autocommit=True,
                 application_name="backmarket-listen",
                 prepare_threshold=None,
+                client_encoding="utf8",
                 connect_timeout=5,
                 keepalives_idle=30,
             )

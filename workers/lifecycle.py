@@ -66,7 +66,7 @@ def _check_settings(**_: Any) -> None:
     try:
         for name in ("database_url", "redis_url", "limiter_key", "user_agent"):
             current.settings.need(name)
-        current.vault  # noqa: B018 - made now, it reads the keys
+        current.key_cipher  # noqa: B018 - made now, it reads the keys
     except SettingsError as error:
         sys.exit(error.message)
 

@@ -1,4 +1,4 @@
-"""Bulk jobs: submitted, looked at, cancelled, and what a person decides about a part whose fate is unknown.
+"""Bulk jobs: submitted, looked at, cancelled, and what a person decides about a part whose outcome is unknown.
 
 The files of a job are in the bucket before its rows are written: `original`, and `lines.csv`, whose first line is the
 header and of which every part is a range (`backmarket.bucket.keys.bulk_key`). From then on the rows are the truth, and
@@ -15,7 +15,7 @@ from typing import Literal, get_args
 from backmarket import work
 from backmarket.bucket.keys import bulk_job_prefix
 from backmarket.bulk import completion, rows, transitions
-from backmarket.bulk.models import Fate, Job, JobState, LineOutcome, NewJob, NewPart, Outcome, Part, PartState
+from backmarket.bulk.models import Job, JobState, LineOutcome, NewJob, NewPart, Outcome, Part, PartState, Transition
 from backmarket.client.endpoints import check_locale
 from backmarket.connections import Connection, check_usable
 from backmarket.connections.connection import select
@@ -27,15 +27,30 @@ from backmarket.services import Services
 from backmarket.settings import Settings
 
 __all__ = [
-    "Job", "JobState", "LineOutcome", "NewPart", "Outcome", "Part", "PartState", "Resolution", "Submission", "cancel",
-    "get", "hasten", "new_id", "parts", "parts_in", "resolve", "submit",
+    "Job",
+    "JobState",
+    "LineOutcome",
+    "NewPart",
+    "Outcome",
+    "Part",
+    "PartState",
+    "Resolution",
+    "Submission",
+    "cancel",
+    "get",
+    "new_id",
+    "parts",
+    "parts_in",
+    "resolve",
+    "retry_now",
+    "submit",
 ]  # fmt: skip
 
 PARTS_AT_ONCE = 100
 """Parts that are read at once."""
 
 Resolution = Literal["arrived", "not_arrived"]
-"""What a person found out about a part whose fate is unknown."""
+"""What a person found out about a part whose outcome is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +119,7 @@ def submit(services: Services, submission: Submission) -> int:
         new = _new_job(_locked(transaction, organization_id), submission)
         if rows.insert(transaction, new):
             rows.insert_parts(transaction, organization_id, new.id, submission.parts)
-            work.want(transaction, organization_id, "bulk")
+            work.make_due(transaction, organization_id, "bulk")
             job_id = new.id
         else:
             job_id = _repeated(transaction, submission)
@@ -162,7 +177,7 @@ def cancel(services: Services, organization_id: str, job_id: int) -> Job:
     with services.database.transaction() as transaction:
         _job(transaction, organization_id, job_id)
         # the lease's row first, as whoever sends has it
-        work.want(transaction, organization_id, "bulk")
+        work.make_due(transaction, organization_id, "bulk")
         transitions.cancel(
             transaction, organization_id, job_id, BulkCancelled("The job was cancelled before it was sent.")
         )
@@ -172,7 +187,7 @@ def cancel(services: Services, organization_id: str, job_id: int) -> Job:
 
 
 def resolve(services: Services, organization_id: str, job_id: int, number: int, outcome: Resolution) -> Job:
-    """Decide what became of a part whose fate nobody knows, after having looked at Back Market.
+    """Decide what became of a part whose outcome is unknown, after having looked at Back Market.
 
     Also of one whose task has not come to an end for `bulk_unexplained_after`.
 
@@ -185,17 +200,17 @@ def resolve(services: Services, organization_id: str, job_id: int, number: int, 
 
     Raises:
         BulkJobNotFound: there is no such job or part.
-        InvalidArgument: its fate is known, or it is still being read back; or it can't be sent any more, as the
+        InvalidArgument: its outcome is known, or it is still being read back; or it can't be sent any more, as the
             connection has left its market.
     """
     if outcome not in get_args(Resolution):
         raise InvalidArgument(f"The outcome is one of {', '.join(get_args(Resolution))}, not {outcome!r}.")
     with services.database.transaction() as transaction:
-        work.want(transaction, organization_id, "bulk")
+        work.make_due(transaction, organization_id, "bulk")
         part = _undecided(services.settings, transaction, organization_id, job_id, number)
         if outcome == "arrived":
             failed = {each.line: each for each in part.line_outcomes() if each.outcome is Outcome.FAILED}
-            transitions.settle(transaction, part, Fate(state=PartState.DONE, outcomes=failed, arrived=True))
+            transitions.settle(transaction, part, Transition(state=PartState.DONE, outcomes=failed, arrived=True))
             completion.end_anew(transaction, organization_id, job_id)
         else:
             _check_market(transaction, part)
@@ -205,11 +220,11 @@ def resolve(services: Services, organization_id: str, job_id: int, number: int, 
     return get(services.database, organization_id, job_id)
 
 
-def hasten(database: Database, organization_id: str) -> None:
-    """Let what waits for its next try be due now; not what waits for the quota, or is to be read back later."""
+def retry_now(database: Database, organization_id: str) -> None:
+    """Make parts due now that wait for their next try; not those that wait for the quota or for reading back."""
     with database.transaction() as transaction:
-        if transitions.hasten(transaction, organization_id):
-            work.want(transaction, organization_id, "bulk")
+        if transitions.retry_now(transaction, organization_id):
+            work.make_due(transaction, organization_id, "bulk")
 
 
 def _locked(transaction: Transaction, organization_id: str) -> Connection:

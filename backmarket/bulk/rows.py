@@ -1,4 +1,4 @@
-"""The rows of bulk jobs and their parts: written down, and asked for; `fates` and `ending` change them."""
+"""The rows of bulk jobs and their parts: written down, and asked for; `transitions` and `completion` change them."""
 
 from __future__ import annotations
 

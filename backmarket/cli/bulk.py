@@ -238,7 +238,7 @@ def resolve(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decide what became of a part whose fate is unknown, after having looked at Back Market."""
+    """Decide what became of a part whose outcome is unknown, after having looked at Back Market."""
     if arrived is None:
         raise typer.BadParameter("Say what you found: --arrived or --not-arrived.", param_hint="--arrived")
     with opened() as bm:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import httpcore
 
@@ -28,6 +28,7 @@ from backmarket.errors import (
     NetworkError,
     NotAvailable,
     NotFound,
+    RequestDelivery,
     RequestRefused,
     ServerError,
 )
@@ -114,7 +115,7 @@ class Downloads:
 
         Raises:
             OriginRefused: the address, or one that it leads to, may not be asked; nothing was sent there.
-            NetworkError: no whole file came. `arrival` is that of the last request to the connection's own origin.
+            NetworkError: no whole file came. `delivery` is that of the last request to the connection's own origin.
             NotAPdf: it is something else, such as an error page.
             BrokenAnswer: it is empty, cut, packed, or only a part.
             TooLarge: it has more than `largest` bytes.
@@ -238,7 +239,7 @@ class _Trip:
             if isinstance(error.__context__, ssl.SSLCertVerificationError):
                 reason = "its certificate is not valid for it"
             raise NetworkError(
-                f"{place.origin} did not answer with the whole file: {reason}.", arrival=self._arrival(place, error)
+                f"{place.origin} did not answer with the whole file: {reason}.", delivery=self._delivery(place, error)
             ) from None
 
     @property
@@ -248,13 +249,13 @@ class _Trip:
     def _is_own(self, place: Place) -> bool:
         return place.origin == self._own
 
-    def _arrival(self, place: Place, error: Exception) -> Literal["never", "past", "open"]:
+    def _delivery(self, place: Place, error: Exception) -> RequestDelivery:
         """Of the last request to the own origin; one that was answered, with a redirect, is past."""
         if not self._is_own(place):
-            return "past" if self._own_asked else "never"
+            return "finished" if self._own_asked else "not_sent"
         if isinstance(error, _UNSENT):
-            return "never"
-        return "open" if isinstance(error, httpcore.TimeoutException) else "past"
+            return "not_sent"
+        return "in_doubt" if isinstance(error, httpcore.TimeoutException) else "finished"
 
 
 def _store(

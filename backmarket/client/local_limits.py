@@ -49,24 +49,24 @@ class Held:
         self.settle()
         if answer.status == 429:
             limiter, slot = self.slots[-1]  # the account's
-            limiter.refused(slot.account, retry_after(answer))
+            limiter.block(slot.account, retry_after(answer))
 
     def failed(self, error: NetworkError) -> None:
         """No answer came: what is known of the request decides."""
-        if error.arrival == "past":
+        if error.delivery == "finished":
             self.settle()
-        elif error.arrival == "never":
-            self.give_back()
+        elif error.delivery == "not_sent":
+            self.release()
 
     def settle(self) -> None:
         """The request is over: its slots come free a window from now."""
         for limiter, slot in self.slots:
             limiter.settle([slot])
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """The request was never sent."""
         for limiter, slot in self.slots:
-            limiter.give_back([slot])
+            limiter.release([slot])
 
 
 class OwnLimits:
@@ -116,7 +116,7 @@ class OwnLimits:
                 limiter = self._of_operation(operation, limit)
                 grant = limiter.acquire(_counted(limit, credentials))
             if not grant.slots:
-                Held(tuple(taken)).give_back()
+                Held(tuple(taken)).release()
                 return None, grant.wait, limit
             taken.append((limiter, grant.slots[0]))
         return Held(tuple(taken)), 0.0, None

@@ -20,8 +20,8 @@ _CONTENT_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What passed.
+class FileDigest:
+    """Size and hash of a file that was written.
 
     Attributes:
         size: bytes.
@@ -66,7 +66,7 @@ class PdfWriter:
         self._hash.update(piece)
         self._into.write(piece)
 
-    def end(self) -> Written:
+    def end(self) -> FileDigest:
         """All bytes were given.
 
         Raises:
@@ -79,7 +79,7 @@ class PdfWriter:
             raise self._not_a_pdf()
         if _END not in self._tail:
             raise BrokenAnswer("The file is a PDF that was cut: its end is missing.")
-        return Written(self._size, self._hash.hexdigest())
+        return FileDigest(self._size, self._hash.hexdigest())
 
     def _check_head(self, piece: bytes) -> None:
         head = (self._head or b"") + piece[:_SLACK]

@@ -34,12 +34,12 @@ def with_slot(limiter: Limiter, slot: Slot, request: Callable[[], Answer]) -> An
     try:
         answer = request()
     except NetworkError as error:
-        match error.arrival:
-            case "never":
-                limiter.give_back([slot])
-            case "past":
+        match error.delivery:
+            case "not_sent":
+                limiter.release([slot])
+            case "finished":
                 limiter.settle([slot])
-            case "open":
+            case "in_doubt":
                 pass  # the slot is held until the request can't arrive any more
         raise
     except BrokenAnswer:
@@ -47,5 +47,5 @@ def with_slot(limiter: Limiter, slot: Slot, request: Callable[[], Answer]) -> An
         raise
     limiter.settle([slot])
     if answer.status == 429:
-        limiter.refused(slot.account, retry_after(answer))
+        limiter.block(slot.account, retry_after(answer))
     return answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.doctor.finding import Finding, fault, ok, warning
 from backmarket.errors import SettingsError
 from backmarket.settings import Settings
@@ -26,7 +26,7 @@ def look(settings: Settings) -> Iterator[Finding]:
             faults += 1
             yield fault("settings", f"BACKMARKET_{name.upper()} is not set.", error.message)
     try:
-        Vault.from_settings(settings)
+        KeyCipher.from_settings(settings)
     except SettingsError as error:
         faults += 1
         yield fault("settings", "BACKMARKET_SECRET_KEYS can't be used.", error.message)

@@ -22,7 +22,7 @@ def look(services: Services) -> Iterator[Finding]:
         yield skipped("work", "BACKMARKET_DATABASE_URL is not set.")
         return
     try:
-        lost, total = unreadable_keys(services.database, services.vault)
+        lost, total = unreadable_keys(services.database, services.key_cipher)
         asked = Broker(services.settings.broker)
         found = measure(services.database, asked)
         asked.close()

@@ -222,7 +222,7 @@ class Bulk(Noun):
         return jobs.cancel(self._services, organization_id, job_id)
 
     def resolve_bulk_part(self, organization_id: str, job_id: int, part: int, outcome: Resolution) -> Job:
-        """Decide what became of a part whose fate nobody knows, after having looked at Back Market.
+        """Decide what became of a part whose outcome is unknown, after having looked at Back Market.
 
         Args:
             organization_id: whose.

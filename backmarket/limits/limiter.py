@@ -80,7 +80,7 @@ class Limiter(Protocol):
     """Grants slots so that no window of the server's sees more requests than its limit.
 
     A slot is taken before a request is sent, and is the caller's duty from then on: exactly one of
-    `settle` (an answer came, whatever its status) or `give_back` (it was never sent). Where neither is
+    `settle` (an answer came, whatever its status) or `release` (it was never sent). Where neither is
     known (no answer came, or the process died), nothing is called, and the slot is held until the
     request's deadline and one window more have passed.
 
@@ -108,11 +108,11 @@ class Limiter(Protocol):
         """The answers arrived: each slot comes free one window from now. Never raises for Redis."""
         ...
 
-    def give_back(self, slots: Sequence[Slot]) -> None:
+    def release(self, slots: Sequence[Slot]) -> None:
         """The requests were never sent: the slots are free at once. Never raises for Redis."""
         ...
 
-    def refused(self, account: str, retry_after: float | None = None) -> None:
+    def block(self, account: str, retry_after: float | None = None) -> None:
         """A 429 was answered: nobody gets a slot of this account for a while. Never raises for Redis.
 
         Args:
@@ -129,7 +129,7 @@ class Limiter(Protocol):
         """
         ...
 
-    def assume_idle(self) -> None:
+    def skip_recovery(self) -> None:
         """Skip the pause after a new or emptied Redis: the caller knows that nothing was sent lately.
 
         Raises:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import IntEnum
 from typing import Any
 
-from backmarket.queries.pagination import Stored, created_within, known
+from backmarket.queries.pagination import Stored, created_within, enum_or_value
 
 
 class OrderState(IntEnum):
@@ -74,7 +74,7 @@ class Order:
     erased_at: datetime | None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "state", known(OrderState, self.state))
+        object.__setattr__(self, "state", enum_or_value(OrderState, self.state))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ class OrderLine:
     erased_at: datetime | None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "state", known(OrderLineState, self.state))
+        object.__setattr__(self, "state", enum_or_value(OrderLineState, self.state))
 
     @property
     def next_states(self) -> tuple[OrderLineState, ...]:

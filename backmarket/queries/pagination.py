@@ -170,7 +170,7 @@ def created_within(table: str) -> dict[str, str]:
     }
 
 
-def known(kind: type[Enum], value: Any) -> Any:
+def enum_or_value(kind: type[Enum], value: Any) -> Any:
     """The enum's member, or the value itself where a later API has a new one."""
     try:
         return None if value is None else kind(value)

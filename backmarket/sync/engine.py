@@ -94,7 +94,7 @@ def run_slice(services: Services, organization_id: str, resource_name: str) -> S
     if lease is None:
         return SliceResult("nothing_to_do")
     try:
-        credentials = lease.sealed.unseal(services.vault, services.settings)
+        credentials = lease.encrypted.decrypt(services.key_cipher, services.settings)
         walk = lease.walk or new_walk(services.database, resource, lease, overlap=services.settings.watermark_overlap)
         run = walk.started_at.isoformat()
         with structlog.contextvars.bound_contextvars(run=run):

@@ -10,12 +10,16 @@ from backmarket import work
 from backmarket.database import Transaction
 from backmarket.resources import Resource
 
-NotedAs = Literal["wanted", "skipped"]
-"""How a sync notes a label that it finds; see the table `labels`."""
+InitialLabelState = Literal["wanted", "skipped"]
+"""The state in which a sync registers a label; see the table `labels`."""
 
 
 def note_labels(
-    transaction: Transaction, resource: Resource, organization_id: str, incoming: sql.Identifier, state: NotedAs
+    transaction: Transaction,
+    resource: Resource,
+    organization_id: str,
+    incoming: sql.Identifier,
+    state: InitialLabelState,
 ) -> None:
     """Write down the labels of shipments that are being stored. One that is known by the same URL stays as it is.
 
@@ -31,16 +35,16 @@ def note_labels(
     )
     values = {"organization": organization_id, "resource": resource.name, "state": state}
     if transaction.execute(statement, values).rowcount and state == "wanted":
-        work.want(transaction, organization_id, "labels")
+        work.make_due(transaction, organization_id, "labels")
 
 
-def want_skipped(
+def requeue_skipped(
     transaction: Transaction, resource: Resource, organization_id: str, shipment_id: int | None = None
 ) -> None:
-    """Want the labels that somebody was told to leave; of one shipment, or of all."""
+    """Queue the labels that an earlier sync skipped, of one shipment or of all."""
     values = {"organization": organization_id, "resource": resource.name, "shipment": shipment_id}
-    if transaction.execute(_WANT_SKIPPED, values).rowcount:
-        work.want(transaction, organization_id, "labels")
+    if transaction.execute(_REQUEUE_SKIPPED, values).rowcount:
+        work.make_due(transaction, organization_id, "labels")
 
 
 # A label with another URL is another label: nothing of the one before holds for it.
@@ -54,7 +58,7 @@ SET url = excluded.url, state = excluded.state, noted_at = now(), due_at = now()
 WHERE l.url <> excluded.url
 """
 
-_WANT_SKIPPED = """
+_REQUEUE_SKIPPED = """
 UPDATE backmarket.labels SET state = 'wanted', due_at = now()
 WHERE organization_id = %(organization)s AND resource = %(resource)s AND state = 'skipped'
   AND shipment_id = COALESCE(%(shipment)s, shipment_id)

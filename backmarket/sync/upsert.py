@@ -18,19 +18,19 @@ from backmarket.database import SCHEMA_VERSION, Transaction, savepoint
 from backmarket.errors import InvalidArgument
 from backmarket.resources import Column, Lines, Resource, Row
 from backmarket.sync.erased_rows import keep_erased, mark_erased
-from backmarket.sync.label_register import NotedAs, note_labels
+from backmarket.sync.label_register import InitialLabelState, note_labels
 
 
 @dataclass(slots=True)
-class Written:
-    """What storing did: rows by fate; a rejected one has a value that PostgreSQL can't hold."""
+class UpsertCounts:
+    """What storing did: rows by outcome; a rejected one has a value that PostgreSQL can't hold."""
 
     created: int = 0
     updated: int = 0
     unchanged: int = 0
     rejected: int = 0
 
-    def __iadd__(self, other: Written) -> Written:
+    def __iadd__(self, other: UpsertCounts) -> UpsertCounts:
         self.created += other.created
         self.updated += other.updated
         self.unchanged += other.unchanged
@@ -81,8 +81,8 @@ def store(
     organization_id: str,
     rows: Iterable[Row],
     *,
-    labels: NotedAs = "wanted",
-) -> Written:
+    labels: InitialLabelState = "wanted",
+) -> UpsertCounts:
     """Write what differs from what is stored; see `compare` and `write`."""
     compared = compare(transaction, resource, organization_id, rows)
     return write(transaction, resource, organization_id, compared, labels=labels)
@@ -94,8 +94,8 @@ def write(
     organization_id: str,
     compared: Compared,
     *,
-    labels: NotedAs = "wanted",
-) -> Written:
+    labels: InitialLabelState = "wanted",
+) -> UpsertCounts:
     """Write the rows that differ. One that PostgreSQL can't hold is rejected, its neighbours are stored.
 
     Rows whose personal data was erased are written without it.
@@ -107,7 +107,7 @@ def write(
         compared: in the same transaction.
         labels: what becomes of the shipping labels that they name.
     """
-    written = Written(unchanged=compared.unchanged)
+    written = UpsertCounts(unchanged=compared.unchanged)
     if compared.differing:
         batch = _Batch(transaction, resource, organization_id, compared.known, labels)
         rows, erased = keep_erased(transaction, resource, organization_id, compared.differing, compared.erased)
@@ -124,24 +124,24 @@ class _Batch:
     resource: Resource
     organization_id: str
     known: Container[Any]
-    labels: NotedAs
+    labels: InitialLabelState
 
 
-def _write_fitting(batch: _Batch, rows: list[Row]) -> Written:
+def _write_fitting(batch: _Batch, rows: list[Row]) -> UpsertCounts:
     """Write what PostgreSQL can hold; what it refuses is halved until the rows that can't be held stand alone."""
     try:
         with savepoint(batch.transaction):
             return _write(batch, rows)
     except InvalidArgument:
         if len(rows) == 1:
-            return Written(rejected=1)
+            return UpsertCounts(rejected=1)
     middle = len(rows) // 2
     written = _write_fitting(batch, rows[:middle])
     written += _write_fitting(batch, rows[middle:])
     return written
 
 
-def _write(batch: _Batch, rows: list[Row]) -> Written:
+def _write(batch: _Batch, rows: list[Row]) -> UpsertCounts:
     transaction, resource, organization_id = batch.transaction, batch.resource, batch.organization_id
     _copy(transaction, resource, _CONTENT, ((*row.values, row.raw, row.content) for row in rows))
     if resource.lines is not None:
@@ -155,7 +155,7 @@ def _write(batch: _Batch, rows: list[Row]) -> Written:
     if resource.label:
         incoming = sql.Identifier(_incoming_name(resource))
         note_labels(transaction, resource, organization_id, incoming, batch.labels)
-    return Written(created, updated, len(rows) - created - updated)
+    return UpsertCounts(created, updated, len(rows) - created - updated)
 
 
 class _Stored(NamedTuple):

@@ -138,7 +138,7 @@ def place(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) -
         bm = ending.enter_context(BackMarket(settings))
         services = Services(settings)
         services.bucket.ensure()
-        services.limiter.assume_idle()
+        services.limiter.skip_recovery()
         services.close()
         fleet = ending.enter_context(Fleet(environment(settings), directory=logs))
         console = ending.enter_context(Console(environment(settings), "", free_port(0), logs))

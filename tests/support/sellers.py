@@ -42,7 +42,7 @@ class Shop:
     def __post_init__(self) -> None:
         self.settings = self.settings.model_copy(update={"allowed_base_urls": (self.sandbox.url,)})
         self.services = Services(self.settings)
-        self.services.limiter.assume_idle()
+        self.services.limiter.skip_recovery()
 
     def restart(self, **changes: Any) -> None:
         """Another process, with other settings perhaps; PostgreSQL's statistics of the last one are written down."""
@@ -59,7 +59,7 @@ class Shop:
     def connect(self, organization: str, token: str, **parts: Any) -> None:
         """Connect an organization with a token."""
         account = Account(organization, token, base_url=self.sandbox.url, **parts)
-        lifecycle.upsert(self.services.database, self.services.vault, self.settings, account)
+        lifecycle.upsert(self.services.database, self.services.key_cipher, self.settings, account)
         self.execute("DELETE FROM backmarket.sync_state WHERE NOT resource = ANY(%s)", list(self.resources))
 
     def run_slice(

@@ -110,7 +110,7 @@ def test_what_a_process_does_is_counted() -> None:
         telemetry.tell("limiter_wait", seconds=0.25)
         telemetry.tell("limiter_denied", by="window")
         telemetry.tell("limiter_block")
-        telemetry.tell("rows", resource="orders", fate="created", count=50)
+        telemetry.tell("rows", resource="orders", outcome="created", count=50)
     finally:
         telemetry.ignore(metrics)
     telemetry.tell("limiter_block")  # nobody listens any more
@@ -127,4 +127,4 @@ def test_what_a_process_does_is_counted() -> None:
     assert value("limiter_wait_seconds_sum") == 0.25
     assert value("limiter_denied_total", by="window") == 1
     assert value("limiter_blocks_total") == 1
-    assert value("rows_total", resource="orders", fate="created") == 50
+    assert value("rows_total", resource="orders", outcome="created") == 50

@@ -61,7 +61,7 @@ def check(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not isinstance(given, float) or 0 <= given <= YEAR
     assert not isinstance(given, int) or 0 <= given <= LARGEST
     services = Services(found)
-    for make in (lambda: found.broker, lambda: services.vault, lambda: services.limiter):
+    for make in (lambda: found.broker, lambda: services.key_cipher, lambda: services.limiter):
         assert ENV_PREFIX in (refusal(make) or ENV_PREFIX)
     services.close()
 

@@ -91,7 +91,7 @@ def report(visit: Visit) -> Response:
 
 
 def resolve(visit: Visit) -> Response:
-    """Decide what became of a part whose fate nobody knows."""
+    """Decide what became of a part whose outcome is unknown."""
     job, outcome = visit.number("job"), visit.given("outcome")
     try:
         if outcome not in {"arrived", "not_arrived"}:

@@ -7,7 +7,7 @@ import secrets
 import time
 from contextlib import ExitStack
 
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.errors import BackMarketError
 from backmarket.facade import BackMarket
 from backmarket.sandbox.server import SandboxServer
@@ -130,7 +130,7 @@ class _Demo:
 
     def _connect(self, stack: Stack, sandbox: SandboxServer) -> Shops:
         self.environment = stack.environment() | {
-            f"{ENV_PREFIX}SECRET_KEYS": Vault.generate(),
+            f"{ENV_PREFIX}SECRET_KEYS": KeyCipher.generate(),
             f"{ENV_PREFIX}LIMITER_KEY": secrets.token_hex(24),
             f"{ENV_PREFIX}USER_AGENT": "BM-Example-Demo;contact@company.example",
             f"{ENV_PREFIX}ALLOWED_BASE_URLS": sandbox.url,
@@ -143,7 +143,7 @@ class _Demo:
         market.apply_schema()
         for resource, entry in market.get_schedule().items():
             market.update_schedule(resource, interval=SELDOM, full_interval=entry.full_interval and SELDOM)
-        services.limiter.assume_idle()  # nobody has asked this sandbox anything yet
+        services.limiter.skip_recovery()  # nobody has asked this sandbox anything yet
         for seller in SELLERS:
             market.upsert_connection(seller.name, seller.token, base_url=sandbox.url)
         return Shops(market, services.database, sandbox.control)

@@ -1,4 +1,4 @@
-"""Bulk jobs: sent in parts as the quota allows, asked about without anybody waiting, ended with each line's fate."""
+"""Bulk jobs: sent in parts as the quota allows, asked about without anybody waiting, ended with each line's outcome."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_a_429_is_believed_and_costs_no_line(shop: Shop, org: str) -> None:
     assert bulk_requests(shop, org) == 1, "nothing is sent while the quota is closed"
     shop.sandbox.settings(sku_lines_limit=2000)
     shop.execute("DELETE FROM backmarket.sku_quota")
-    shop.services.limiter.assume_idle()
+    shop.services.limiter.skip_recovery()
     shop.restart(limiter_key="f" * 32)  # another name of the account: its block of a window is over
     shop.execute("UPDATE backmarket.connections SET account = %s", "another name")
     assert run(shop, org, job_id).state is JobState.DONE
@@ -342,7 +342,7 @@ def test_an_account_that_changes_its_market_cancels_what_is_open(shop: Shop, org
     one_slice(shop, org)
     account = connections.Account(org, "another-key", environment="sandbox", base_url=shop.sandbox.url)
     services = shop.services
-    lifecycle.upsert(services.database, services.vault, shop.settings, account, discard_rows=True)
+    lifecycle.upsert(services.database, services.key_cipher, shop.settings, account, discard_rows=True)
     job = job_of(shop, org, job_id)
     assert (job.state, job.lines_not_sent, job.lines_unknown) == (JobState.CANCELLED, 10, 10)
     assert job.error_code == "market_left"
@@ -449,5 +449,5 @@ def test_an_emptied_redis_loses_no_job(shop: Shop, org: str, stack: Stack) -> No
     with redis.Redis.from_url(shop.settings.need("redis_url")) as client:
         client.flushdb()
     assert work.claim_due(shop.services.database) == [Nudge("bulk", org)]
-    shop.services.limiter.assume_idle()
+    shop.services.limiter.skip_recovery()
     assert run(shop, org, job_id).state is JobState.DONE

@@ -486,7 +486,7 @@ def test_an_authority_that_is_not_known_is_not_trusted(site: Site, serve: Serve,
     site.api_url = f"https://api.example:{secure.port}"
     site.credentials = Credentials(site.api_url, KEY, "account", "fr-fr")
     site.private = {site.api_url}
-    assert site.failure(NetworkError).arrival == "never"
+    assert site.failure(NetworkError).delivery == "not_sent"
     assert secure.heads == []
 
 
@@ -564,7 +564,7 @@ def test_what_ends_too_early_never_counts(site: Site, beginning: bytes) -> None:
         wire.cut()
 
     site.own.says["/a.pdf"] = begin_and_cut
-    assert site.failure(NetworkError).arrival == "past"
+    assert site.failure(NetworkError).delivery == "finished"
     site.own.says["/a.pdf"] = answer()
     site.fetch()
 
@@ -582,7 +582,7 @@ def test_the_deadline_is_for_the_whole(site: Site, silence: Callable[[Wire], Non
     site.impatient()
     site.own.says["/a.pdf"] = silence
     began = monotonic()
-    assert site.failure(NetworkError).arrival == "open"
+    assert site.failure(NetworkError).delivery == "in_doubt"
     assert DEADLINE * 0.9 <= monotonic() - began < DEADLINE + SLACK
 
 
@@ -601,12 +601,12 @@ def test_what_is_known_of_the_request_to_the_own_origin(site: Site) -> None:
     site.impatient()
     site.cdn.says["/silent"] = Wire.fall_silent
     site.own.says["/a.pdf"] = redirect(f"{site.cdn_url}/silent")
-    assert site.failure(NetworkError).arrival == "past"
-    assert site.failure(NetworkError, f"{site.cdn_url}/silent").arrival == "never"
+    assert site.failure(NetworkError).delivery == "finished"
+    assert site.failure(NetworkError, f"{site.cdn_url}/silent").delivery == "not_sent"
     site.own.says["/a.pdf"] = redirect("http://gone.example/a.pdf")
     site.allowed.add("http://gone.example")
-    assert site.failure(NetworkError).arrival == "past"
-    assert site.failure(NetworkError, "http://gone.example/a.pdf").arrival == "never"
+    assert site.failure(NetworkError).delivery == "finished"
+    assert site.failure(NetworkError, "http://gone.example/a.pdf").delivery == "not_sent"
 
 
 def test_the_next_address_is_tried(site: Site) -> None:

@@ -123,10 +123,10 @@ def test_what_can_never_be_granted_is_a_mistake(
 def test_lines_given_back_are_free_at_once_and_only_those(database: Database, account: str) -> None:
     first, second = reserve(database, account, 15), reserve(database, account, 5)
     with database.transaction() as transaction:
-        sku_quota.give_back(transaction, second)
+        sku_quota.release(transaction, second)
     assert free(database, account).lines == 5
     with database.transaction() as transaction:
-        sku_quota.give_back(transaction, first)
+        sku_quota.release(transaction, first)
     assert reserve(database, account, 20).granted == 20
 
 
@@ -141,7 +141,7 @@ def test_a_refusal_closes_the_quota_for_its_time(database: Database, account: st
     reserve(database, account, 15)
     for seconds in (40.0, 10.0):
         with database.transaction() as transaction:
-            sku_quota.refused(transaction, account, seconds)
+            sku_quota.block(transaction, account, seconds)
     denied = reserve(database, account, 1)
     assert denied.granted == 0
     assert 38 < denied.wait_seconds <= 40
@@ -154,7 +154,7 @@ def test_a_refusal_closes_the_quota_for_its_time(database: Database, account: st
 def test_after_a_refusal_the_ledger_goes_on(database: Database, account: str) -> None:
     reserve(database, account, 15)
     with database.transaction() as transaction:
-        sku_quota.refused(transaction, account, 0.3)
+        sku_quota.block(transaction, account, 0.3)
     assert reserve(database, account, 5).granted == 0
     wait_until(lambda: reserve(database, account, 5).granted == 5, "the end of the refusal")
     assert reserve(database, account, 1).granted == 0
@@ -167,7 +167,7 @@ def test_lines_come_free_after_the_window_and_the_deadline(database: Database, a
     wait_until(lambda: reserve(database, account).granted, "a free line")
     assert 0.6 <= time.monotonic() - began < 2.0
     with database.transaction() as transaction:
-        sku_quota.give_back(transaction, reserved)
+        sku_quota.release(transaction, reserved)
     assert free(database, account).lines == LIMIT - 1
 
 

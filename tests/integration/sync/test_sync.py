@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from backmarket import connections
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.errors import LeaseLost, ServerError
 from backmarket.organizations import lifecycle
 from backmarket.resources import ORDERS, parse_object
@@ -109,7 +109,7 @@ class TestSession:
     def test_an_incremental_sync_finds_every_change_whatever_the_database_sets(self, shop: Shop, setting: str) -> None:
         shop.execute(f"ALTER DATABASE {shop.one('SELECT current_database()')} SET {setting}")
         shop.restart()
-        shop.services.limiter.assume_idle()
+        shop.services.limiter.skip_recovery()
         shop.sell(ORG, orders=120)
         assert shop.sync(ORG).end == "done"
         changed = shop.sandbox.change(ORG, modify=20).modified
@@ -386,7 +386,7 @@ class TestFaultsOfOurs:
     def test_a_worker_without_the_right_secret_key_leaves_the_connection_usable(self, shop: Shop) -> None:
         shop.sell(ORG, orders=60)
         right = shop.settings.secret_keys
-        shop.restart(secret_keys=(SecretStr(Vault.generate()),))
+        shop.restart(secret_keys=(SecretStr(KeyCipher.generate()),))
         assert shop.run_slice(ORG).end == "failed"
         assert state(shop, "error_code") == "settings"
         shop.restart(secret_keys=right)
@@ -433,7 +433,7 @@ class TestLimits:
     def test_whether_a_client_is_an_account_or_an_address_no_limit_is_exceeded(self, shop: Shop, scope: str) -> None:
         shop.sandbox.settings(limit=12, window=1.0, block=1.0, assumptions={"limit_scope": scope})
         shop.restart(rate_limit=12, rate_window=1.0, egress_rate_limit=12 if scope == "address" else 0)
-        shop.services.limiter.assume_idle()
+        shop.services.limiter.skip_recovery()
         for name in ("a", "b"):
             shop.sell(name, orders=700)
         with ThreadPoolExecutor(2) as pool:
@@ -447,7 +447,7 @@ class TestLimits:
     def test_without_a_limit_for_the_address_its_refusals_stop_every_account(self, shop: Shop) -> None:
         shop.sandbox.settings(limit=12, window=1.0, block=1.0, assumptions={"limit_scope": "address"})
         shop.restart(rate_limit=12, rate_window=1.0)
-        shop.services.limiter.assume_idle()
+        shop.services.limiter.skip_recovery()
         for name in ("a", "b"):
             shop.sell(name, orders=700)
         with ThreadPoolExecutor(2) as pool:

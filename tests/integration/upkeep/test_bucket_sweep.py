@@ -45,7 +45,7 @@ class House:
         for organization in organizations:
             lifecycle.upsert(
                 self.services.database,
-                self.services.vault,
+                self.services.key_cipher,
                 self.services.settings,
                 Account(organization, "key", **account),
                 discard_rows=bool(account),

@@ -115,10 +115,10 @@ def test_what_did_not_arrive_is_sent_once_more_and_not_again() -> None:
 
 def test_silent_lines_of_a_task_that_went_well() -> None:
     known = {"2": ["failed", "price is wrong"]}
-    fate = arrived(
+    transition = arrived(
         part(outcomes=known), {3: R.UNSEEN, 4: R.UNAPPLIED}, state=PartState.DONE, reason="why", believed=True
     )
-    assert fate.outcomes == {
+    assert transition.outcomes == {
         2: LineOutcome(2, Outcome.FAILED, "price is wrong"),
         3: LineOutcome(3, Outcome.DONE),
         4: LineOutcome(4, Outcome.FAILED, "why"),

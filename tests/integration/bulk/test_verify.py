@@ -80,18 +80,17 @@ def state(shop: Shop) -> str:
 @contextmanager
 def worker(shop: Shop, org: str) -> Iterator[subprocess.Popen[str]]:
     """A slice in a process of its own."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, org],
         cwd=Path(__file__).parents[3],
         env={**os.environ, **environment(shop.settings)},
         stdout=subprocess.PIPE,
         text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("kind", ["status", "reset", "close", "garbage", "cut"])

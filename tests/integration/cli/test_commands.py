@@ -684,4 +684,4 @@ class TestSandbox:
         yield start
         for process in processes:
             process.kill()
-            process.wait()
+            process.communicate()

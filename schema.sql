@@ -1,7 +1,7 @@
 -- The whole database of backmarket, in the schema `backmarket`.
 --
 -- Idempotent: running it again changes nothing. `backmarket db init` runs it; tables of an older version are for
--- `backmarket db migrate`, which runs the files of `backmarket/migrations` before it.
+-- `backmarket db migrate`, which runs the files of `backmarket/database/migrations` before it.
 -- PostgreSQL 14 or newer. Every key begins with the organization, so that no
 -- statement of one organization can touch another's rows.
 
@@ -11,8 +11,8 @@ DECLARE
 BEGIN
     IF to_regclass('backmarket.schema_version') IS NOT NULL THEN
         SELECT max(version) INTO found FROM backmarket.schema_version;
-        IF found <> 4 THEN
-            RAISE EXCEPTION 'The database has schema version %, and this file makes version 4: run `backmarket db migrate`.',
+        IF found <> 5 THEN
+            RAISE EXCEPTION 'The database has schema version %, and this file makes version 5: run `backmarket db migrate`.',
                 found;
         END IF;
     END IF;
@@ -671,7 +671,7 @@ CREATE TABLE IF NOT EXISTS backmarket.bulk_parts (
     submitted_at timestamptz,
     -- the task's status (action_status) when it was last asked about, and since when that is none that is explained
     task_status integer,
-    odd_since timestamptz,
+    unexplained_since timestamptz,
     -- since when the API does not know the task
     missing_since timestamptz,
     -- what its listings were before it was sent, by the line's number: the members that the line sets; null: not there
@@ -903,4 +903,4 @@ BEGIN
 END
 $$;
 
-INSERT INTO backmarket.schema_version (version) VALUES (4) ON CONFLICT DO NOTHING;
+INSERT INTO backmarket.schema_version (version) VALUES (5) ON CONFLICT DO NOTHING;

@@ -147,7 +147,7 @@ class Part:
         arrived: it is certain that Back Market has it.
         task_id: of Back Market.
         task_status: when it was last asked about.
-        odd_since: since when that is none that is explained.
+        unexplained_since: since when that is none that is explained.
         missing_since: since when the API does not know the task.
         submitted_at: when Back Market had it.
         prior: what its listings were before it was sent, by the line's number; what is not in it, is not known.
@@ -176,7 +176,7 @@ class Part:
     arrived: bool
     task_id: str | None
     task_status: int | None
-    odd_since: datetime | None
+    unexplained_since: datetime | None
     missing_since: datetime | None
     submitted_at: datetime | None
     prior: dict[str, Any] | None = field(repr=False)

@@ -187,7 +187,7 @@ FROM backmarket.bulk_jobs j CROSS JOIN LATERAL (
 
 PARTS = """
 SELECT organization_id, job_id, number, state, byte_offset, byte_length, lines, line_numbers,
-    NULLIF(due_at, 'infinity') AS due_at, sent, tries, arrived, task_id, task_status, odd_since, missing_since,
+    NULLIF(due_at, 'infinity') AS due_at, sent, tries, arrived, task_id, task_status, unexplained_since, missing_since,
     submitted_at, prior, unread, readings, looks, outcomes, error_code, error, error_status, error_request_id,
     error_cf_ray
 FROM backmarket.bulk_parts

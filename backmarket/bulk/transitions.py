@@ -215,7 +215,7 @@ _LATER = "due_at = COALESCE(now() + make_interval(secs => %(pause)s), 'infinity'
 _NO_ERROR = "error_code = NULL, error = NULL, error_status = NULL, error_request_id = NULL, error_cf_ray = NULL"
 _REOPEN_PART = f"""
 UPDATE backmarket.bulk_parts SET state = 'pending', due_at = now(), sent = 0, tries = 0, arrived = false,
-    task_id = NULL, submitted_at = NULL, task_status = NULL, odd_since = NULL, missing_since = NULL, prior = NULL,
+    task_id = NULL, submitted_at = NULL, task_status = NULL, unexplained_since = NULL, missing_since = NULL, prior = NULL,
     unread = NULL, readings = NULL, looks = 0, outcomes = '{{}}', lines_done = 0, lines_failed = 0, lines_unknown = 0,
     ended_at = NULL, {_NO_ERROR}
 {_THIS}
@@ -255,7 +255,7 @@ UPDATE backmarket.bulk_parts SET state = 'submitted', arrived = true, task_id = 
 
 _ASK_AGAIN = f"""
 UPDATE backmarket.bulk_parts SET {_LATER}, task_status = COALESCE(%(status)s, task_status),
-    odd_since = CASE WHEN %(odd)s THEN COALESCE(odd_since, now()) WHEN %(failed)s THEN odd_since END,
+    unexplained_since = CASE WHEN %(odd)s THEN COALESCE(unexplained_since, now()) WHEN %(failed)s THEN unexplained_since END,
     missing_since = CASE WHEN %(missing)s THEN COALESCE(missing_since, now()) WHEN %(failed)s THEN missing_since END,
     tries = CASE WHEN %(failed)s THEN tries + 1 ELSE 0 END
 {_THIS} AND state = 'submitted'

@@ -124,7 +124,7 @@ def _said(context: SliceContext, part: Part, said: Said, body: bytes, pause: flo
             context.write(partial(transitions.ask_again, part=part, pause=pause, status=said.status))
         return
     odd = said.status not in WORKING
-    if odd and _seconds_since(part.odd_since) > context.settings.bulk_unexplained_after:
+    if odd and _seconds_since(part.unexplained_since) > context.settings.bulk_unexplained_after:
         unknown = UnknownOutcome(
             f"Its task has had the status {said.status} for {context.settings.bulk_unexplained_after:g} s, which Back"
             " Market does not explain: ask its support what became of it, look at the listings, then decide it with"

@@ -208,8 +208,8 @@ def test_an_unexplained_status_is_neither_until_its_time_is_over(shop: Shop, org
         one_slice(shop, org)
     (part,) = parts_of(shop, org, job_id)
     assert (part.state, part.task_status) == (PartState.SUBMITTED, 7)
-    assert part.odd_since is not None
-    shop.execute("UPDATE backmarket.bulk_parts SET odd_since = now() - interval '25 hours'")
+    assert part.unexplained_since is not None
+    shop.execute("UPDATE backmarket.bulk_parts SET unexplained_since = now() - interval '25 hours'")
     job = run(shop, org, job_id)
     assert (job.state, job.lines_unknown) == (JobState.DONE_WITH_ERRORS, 10)
     assert "bulk resolve" in (job.error or "")
@@ -224,7 +224,7 @@ def test_a_person_may_have_a_part_sent_again(shop: Shop, org: str) -> None:
     job_id = submit(shop, org, raised(shop, org, 10))
     one_slice(shop, org)
     one_slice(shop, org)
-    shop.execute("UPDATE backmarket.bulk_parts SET odd_since = now() - interval '25 hours'")
+    shop.execute("UPDATE backmarket.bulk_parts SET unexplained_since = now() - interval '25 hours'")
     run(shop, org, job_id)
     reopened = jobs.resolve(shop.services, org, job_id, 1, "not_arrived")
     assert (reopened.state, reopened.lines_pending, reopened.ended_at) == (JobState.RUNNING, 10, None)

@@ -80,7 +80,7 @@ def part(**values: Any) -> Part:
     usual: dict[str, Any] = {
         "organization_id": "org", "job_id": 1, "number": 1, "state": "unknown", "byte_offset": 0, "byte_length": 1,
         "lines": 3, "line_numbers": [2, 3, 4], "due_at": None, "sent": 1, "tries": 0, "arrived": False,
-        "task_id": None, "task_status": None, "odd_since": None, "missing_since": None,
+        "task_id": None, "task_status": None, "unexplained_since": None, "missing_since": None,
         "submitted_at": None, "prior": None, "unread": None,
         "readings": None, "looks": 0, "outcomes": {}, "error_code": None, "error": None, "error_status": None,
         "error_request_id": None, "error_cf_ray": None,

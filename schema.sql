@@ -669,7 +669,7 @@ CREATE TABLE IF NOT EXISTS backmarket.bulk_parts (
     arrived boolean NOT NULL DEFAULT false,
     task_id text,
     submitted_at timestamptz,
-    -- the task's status (action_status) when it was last asked about, and since when that is none that is explained
+    -- the task's status (action_status) when it was last polled, and since when that status is not explained
     task_status integer,
     unexplained_since timestamptz,
     -- since when the API does not know the task

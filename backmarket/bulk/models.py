@@ -147,7 +147,7 @@ class Part:
         arrived: it is certain that Back Market has it.
         task_id: of Back Market.
         task_status: when it was last asked about.
-        unexplained_since: since when that is none that is explained.
+        unexplained_since: since when that status is not explained.
         missing_since: since when the API does not know the task.
         submitted_at: when Back Market had it.
         prior: what its listings were before it was sent, by the line's number; what is not in it, is not known.

@@ -111,7 +111,7 @@ def ask_again(
     *,
     pause: float,
     status: int | None,
-    odd: bool = False,
+    unexplained: bool = False,
     failed: bool = False,
     missing: bool = False,
 ) -> None:
@@ -122,11 +122,17 @@ def ask_again(
         part: whose.
         pause: seconds until it is asked about again.
         status: what it said.
-        odd: which is none that is explained.
+        unexplained: the status is not explained.
         failed: it could not be asked about.
         missing: the API did not know it.
     """
-    values = _key(part) | {"pause": pause, "status": status, "odd": odd, "failed": failed, "missing": missing}
+    values = _key(part) | {
+        "pause": pause,
+        "status": status,
+        "unexplained": unexplained,
+        "failed": failed,
+        "missing": missing,
+    }
     transaction.execute(_ASK_AGAIN, values)
 
 
@@ -215,9 +221,9 @@ _LATER = "due_at = COALESCE(now() + make_interval(secs => %(pause)s), 'infinity'
 _NO_ERROR = "error_code = NULL, error = NULL, error_status = NULL, error_request_id = NULL, error_cf_ray = NULL"
 _REOPEN_PART = f"""
 UPDATE backmarket.bulk_parts SET state = 'pending', due_at = now(), sent = 0, tries = 0, arrived = false,
-    task_id = NULL, submitted_at = NULL, task_status = NULL, unexplained_since = NULL, missing_since = NULL, prior = NULL,
-    unread = NULL, readings = NULL, looks = 0, outcomes = '{{}}', lines_done = 0, lines_failed = 0, lines_unknown = 0,
-    ended_at = NULL, {_NO_ERROR}
+    task_id = NULL, submitted_at = NULL, task_status = NULL, unexplained_since = NULL, missing_since = NULL,
+    prior = NULL, unread = NULL, readings = NULL, looks = 0, outcomes = '{{}}', lines_done = 0, lines_failed = 0,
+    lines_unknown = 0, ended_at = NULL, {_NO_ERROR}
 {_THIS}
 """
 
@@ -255,7 +261,8 @@ UPDATE backmarket.bulk_parts SET state = 'submitted', arrived = true, task_id = 
 
 _ASK_AGAIN = f"""
 UPDATE backmarket.bulk_parts SET {_LATER}, task_status = COALESCE(%(status)s, task_status),
-    unexplained_since = CASE WHEN %(odd)s THEN COALESCE(unexplained_since, now()) WHEN %(failed)s THEN unexplained_since END,
+    unexplained_since = CASE WHEN %(unexplained)s THEN COALESCE(unexplained_since, now())
+        WHEN %(failed)s THEN unexplained_since END,
     missing_since = CASE WHEN %(missing)s THEN COALESCE(missing_since, now()) WHEN %(failed)s THEN missing_since END,
     tries = CASE WHEN %(failed)s THEN tries + 1 ELSE 0 END
 {_THIS} AND state = 'submitted'

@@ -17,7 +17,7 @@ from backmarket.client.operation import Limit, Operation
 from backmarket.client.transport import Credentials
 from backmarket.errors import NetworkError, RateLimited
 from backmarket.limits import Limiter, LocalLimiter, Slot, account_name
-from backmarket.limits.limiter import SHORTEST_PAUSE
+from backmarket.limits.limiter import MIN_PAUSE_SECONDS
 from backmarket.settings import Settings
 
 _HASHED_WITH = secrets.token_hex(16)
@@ -100,7 +100,7 @@ class OwnLimits:
             held, wait, limit = self._try(operation, credentials)
             if held is not None:
                 return held
-            pause = max(wait, SHORTEST_PAUSE)
+            pause = max(wait, MIN_PAUSE_SECONDS)
             if time.monotonic() + pause > until:
                 raise RateLimited(_used_up(operation, limit), retry_after=wait)
             time.sleep(pause)

@@ -10,7 +10,7 @@ from backmarket.errors import BrokenAnswer, NetworkError
 from backmarket.limits import Limiter, Slot
 
 MAX_LIMITER_WAIT_SECONDS = 2.0
-"""Seconds that a slice waits for the limiter; a longer wait is spent outside, with the slice handed on."""
+"""Maximum time that a slice waits for a slot. Before a longer wait it hands on."""
 
 
 def send(

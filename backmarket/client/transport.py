@@ -22,8 +22,8 @@ from backmarket.client.deadline import Clock, TimedBackend, resolve, timed_pool
 from backmarket.errors import BrokenAnswer, NetworkError, RequestDelivery
 from backmarket.observability import telemetry
 
-LARGEST_BODY = 64 * 1024 * 1024
-"""Bytes of an answer that are read at the most; a page of 50 orders has about 100 kB."""
+MAX_BODY_BYTES = 64 * 1024 * 1024
+"""Maximum size of a response; a page of 50 orders has about 100 kB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Transport:
         Raises:
             NetworkError: no whole answer came before the deadline. A question may be asked again; what became of
                 anything else is not known, unless its `delivery` is `not_sent`.
-            BrokenAnswer: the answer is larger than `LARGEST_BODY`, or can't be decompressed.
+            BrokenAnswer: the answer is larger than `MAX_BODY_BYTES`, or can't be decompressed.
         """
         query = f"?{urlencode(parameters)}" if parameters else ""
         request = httpx.Request(
@@ -146,10 +146,10 @@ class Transport:
         pieces: list[bytes] = []
         size = 0
         for raw in response.iter_raw():
-            piece = inflate.decompress(raw, LARGEST_BODY + 1 - size) if inflate else raw
+            piece = inflate.decompress(raw, MAX_BODY_BYTES + 1 - size) if inflate else raw
             pieces.append(piece)
             size += len(piece)
-            if size > LARGEST_BODY:
+            if size > MAX_BODY_BYTES:
                 raise BrokenAnswer("The API's answer is larger than an answer may be.", status=response.status_code)
         if inflate and not inflate.eof:
             raise NetworkError("The API's answer was cut.", delivery="finished")

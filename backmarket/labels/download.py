@@ -132,7 +132,7 @@ class LabelUploader:
         bucket: keeps.
         limiter: says when the connection's own origin may be asked.
         origins: where labels may be.
-        largest: bytes that one may have.
+        max_bytes: maximum size.
     """
 
     organization_id: str
@@ -141,7 +141,7 @@ class LabelUploader:
     bucket: Bucket
     limiter: Limiter
     origins: Origins
-    largest: int
+    max_bytes: int
 
     def needs_slot(self, label: Wanted) -> bool:
         """Whether the first request for a label goes to the connection's own origin."""
@@ -181,7 +181,7 @@ class LabelUploader:
                 label.url,
                 file,
                 origins=self.origins,
-                largest=self.largest,
+                max_bytes=self.max_bytes,
                 credentials=self.credentials,
                 before=slots.next,
             )

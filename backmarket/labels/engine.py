@@ -35,10 +35,10 @@ from backmarket.services import Services
 from backmarket.work import WorkLease
 from backmarket.work.slice import LeaseHolder, Ready, RequestWindow, SliceEnd, take_lease
 
-AHEAD = 64
-"""Labels that are read from the table at once."""
+READ_AHEAD_LABELS = 64
+"""Due labels that one query reads ahead."""
 
-BATCH = 16
+BATCH_LABELS = 16
 """Labels whose rows are written in one transaction, where they come fast."""
 
 BATCH_SECONDS = 0.5
@@ -236,7 +236,7 @@ class _Labels(LeaseHolder):
         """Read what is due next, before the queue runs dry."""
         if self.exhausted or not self.window.wants_more:
             return
-        limit = AHEAD + len(self.busy)
+        limit = READ_AHEAD_LABELS + len(self.busy)
         found = due(self.services.database, self.organization_id, limit)
         fresh = [label for label in found if label.key not in self.busy]
         self.window.queue.extend(fresh)
@@ -290,7 +290,7 @@ class _Labels(LeaseHolder):
         Raises:
             LeaseLost: another took over; nothing was written.
         """
-        waits = len(self.results) < BATCH and monotonic() - self.held_at < BATCH_SECONDS
+        waits = len(self.results) < BATCH_LABELS and monotonic() - self.held_at < BATCH_SECONDS
         if not self.needs_renewal and (not self.results or waits):
             return
         self._settle()

@@ -13,7 +13,7 @@ from psycopg.rows import class_row
 
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument, LabelNotFound, LabelNotStored, LabelUnavailable
-from backmarket.queries.pagination import LARGEST_PAGE, Page
+from backmarket.queries.pagination import MAX_PAGE_SIZE, Page
 
 Shipments = Literal["deliveries", "returns"]
 """What has labels."""
@@ -115,8 +115,8 @@ def get_labels(
     Raises:
         InvalidArgument: an argument that can't be.
     """
-    if not 1 <= limit <= LARGEST_PAGE:
-        raise InvalidArgument(f"limit must be 1 to {LARGEST_PAGE}, not {limit}.")
+    if not 1 <= limit <= MAX_PAGE_SIZE:
+        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
     conditions, values = ["true"], {"organization": organization_id, "limit": limit + 1}
     if resource is not None:
         conditions.append("resource = %(resource)s")

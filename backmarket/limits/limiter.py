@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 from backmarket.errors import RateLimited
 from backmarket.observability import telemetry
 
-SHORTEST_PAUSE = 0.01
+MIN_PAUSE_SECONDS = 0.01
 """Seconds between two questions of one waiter: many waiters must not turn into a busy loop."""
 RESERVATION_GRACE = 1.0
 """Seconds that a reservation outlives the moment at which its waiter should ask again: a busy machine's delay, and
@@ -168,7 +168,7 @@ def wait_for_slot(
         if grant.slots:
             telemetry.tell("limiter_wait", seconds=time.monotonic() - begun)
             return grant.slots[0]
-        pause = max(grant.wait, SHORTEST_PAUSE)
+        pause = max(grant.wait, MIN_PAUSE_SECONDS)
         if time.monotonic() + pause > until:
             raise RateLimited("The account's requests are used up for now.", retry_after=grant.wait)
         sleep(pause)

@@ -22,8 +22,8 @@ from backmarket.errors import BrokenAnswer
 from backmarket.resources.columns import lenient, read_time
 from backmarket.resources.resource import Lines, Resource
 
-LONGEST_NUMBER = 1000
-"""Digits of a number, or places before or after its point, that are kept where an answer is read leniently."""
+MAX_NUMBER_DIGITS = 1000
+"""Maximum digits of a number, or places before or after its point, where an answer is read leniently."""
 
 DEEPEST = 100
 """Levels of arrays and objects that are kept of an answer that has too many for Python."""
@@ -245,7 +245,7 @@ def _shallow(text: str) -> str:
 
 
 def _integer(text: str) -> int | None:
-    return int(text) if len(text) <= LONGEST_NUMBER else None
+    return int(text) if len(text) <= MAX_NUMBER_DIGITS else None
 
 
 def _fraction(text: str) -> Decimal | None:
@@ -254,7 +254,7 @@ def _fraction(text: str) -> Decimal | None:
         value = Decimal(text)
     except InvalidOperation:
         return None
-    return value if len(text) <= LONGEST_NUMBER and abs(value.adjusted()) <= LONGEST_NUMBER else None
+    return value if len(text) <= MAX_NUMBER_DIGITS and abs(value.adjusted()) <= MAX_NUMBER_DIGITS else None
 
 
 def _storable(value: Any) -> Any:

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 
 from backmarket.database import Database, Transaction
 from backmarket.errors import InvalidArgument
-from backmarket.queries.pagination import LARGEST_PAGE, Page
+from backmarket.queries.pagination import MAX_PAGE_SIZE, Page
 from backmarket.writes.models import NewWrite, Transition, Write, WriteFilter
 
 
@@ -59,8 +59,8 @@ def page(
     Raises:
         InvalidArgument: a limit or cursor that can't be.
     """
-    if not 1 <= limit <= LARGEST_PAGE:
-        raise InvalidArgument(f"limit must be 1 to {LARGEST_PAGE}, not {limit}.")
+    if not 1 <= limit <= MAX_PAGE_SIZE:
+        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
     values: dict[str, Any] = {"organization": organization_id, "limit": limit + 1}
     conditions = ["organization_id = %(organization)s"]
     for name in ("state", "kind", "object_id"):

@@ -27,7 +27,7 @@ from backmarket.writes.request.models import WriteRequest, as_json
 from backmarket.writes.request.stored_rows import line_of, lines_of, listing_id_of
 from backmarket.writes.targets import listing_lane, order_lane
 
-LONGEST_KEY = 200
+MAX_IDEMPOTENCY_KEY_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +229,8 @@ def _insert(
 
 
 def _check_key(key: str | None) -> None:
-    if key is not None and not (1 <= len(key) <= LONGEST_KEY and key.isprintable()):
-        raise InvalidArgument(f"An idempotency key has 1 to {LONGEST_KEY} printable characters.")
+    if key is not None and not (1 <= len(key) <= MAX_IDEMPOTENCY_KEY_CHARS and key.isprintable()):
+        raise InvalidArgument(f"An idempotency key has 1 to {MAX_IDEMPOTENCY_KEY_CHARS} printable characters.")
 
 
 def _fingerprint(asked: Asked, locale: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from backmarket import messages
 from backmarket.services import circuit_breaker
 
-SHORTEST, LONGEST = 0.2, 1.5
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.2, 1.5
 """Seconds that what failed waits, whatever the product's own pauses are."""
 
 messages.NUDGE_SECONDS = 6
@@ -32,7 +32,7 @@ def _short(pause: Callable[..., float | None]) -> Callable[..., Any]:
 
     def shorter(*args: Any, **kwargs: Any) -> float | None:
         seconds = pause(*args, **kwargs)
-        return seconds and min(max(seconds / 30, SHORTEST), LONGEST)
+        return seconds and min(max(seconds / 30, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS)
 
     return shorter
 

@@ -28,8 +28,8 @@ from tests.support.sellers import environment
 from tests.support.waiting import wait_until
 
 HANGING = Path(__file__).parent / "hanging"
-PATIENCE = 60.0
-IMPATIENCE = 1.0
+STALL_SECONDS = 60.0
+SHORT_STALL_SECONDS = 1.0
 
 
 class Watched:
@@ -72,7 +72,7 @@ def ask(what: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str
 
 
 @contextmanager
-def watched_fleet(settings: Settings, directory: Path, patience: float = PATIENCE) -> Iterator[Watched]:
+def watched_fleet(settings: Settings, directory: Path, patience: float = STALL_SECONDS) -> Iterator[Watched]:
     ports = dict(zip(("sync", "beat"), free_ports(2), strict=True))
     shared = environment(settings) | {"PYTHONPATH": str(HANGING), "BACKMARKET_HEALTH_PATIENCE": str(patience)}
     with Fleet(shared, directory=directory, workers=(), beat=False) as fleet:
@@ -149,11 +149,11 @@ def test_a_broker_that_is_away_is_no_reason_to_die(watched: Watched, stack: Stac
 
 @pytest.mark.slow
 def test_a_main_loop_that_hangs_is_dead_though_its_threads_go_on(settings: Settings, tmp_path: Path) -> None:
-    with watched_fleet(settings, tmp_path, IMPATIENCE) as watched:
+    with watched_fleet(settings, tmp_path, SHORT_STALL_SECONDS) as watched:
         for name in watched.ports:
             watched.fleet.kill(name, signal.SIGXCPU)
         for name in watched.ports:
-            wait_until(lambda name=name: watched.silence(name) > 2 * IMPATIENCE, f"{name} hangs")  # type: ignore[misc]
+            wait_until(lambda name=name: watched.silence(name) > 2 * SHORT_STALL_SECONDS, f"{name} hangs")  # type: ignore[misc]
             assert watched.check(name, "live") == 1
             assert watched.checks(name)["broker"] == "ok", "its other threads go on"
             watched.fleet.kill(name)

@@ -35,7 +35,7 @@ ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
-PATIENCE = 30_000
+TIMEOUT_MILLISECONDS = 30_000
 """Milliseconds that a page may take, on a machine with much to do."""
 PASSWORD = "a long password"
 
@@ -169,7 +169,7 @@ def visit(place: Place, browser: Browser) -> Iterator[Callable[..., Person]]:
 
     def open_browser(**options: Any) -> Person:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
-        context.set_default_timeout(PATIENCE)
+        context.set_default_timeout(TIMEOUT_MILLISECONDS)
         person = Person(context.new_page(), place)
         _note_faults(person)
         opened.append((context, person))

@@ -47,8 +47,8 @@ YOUNG = 1800.0
 GROWTH = 1.5
 """By how much the pause grows from one question to the next."""
 
-LARGEST_KEPT = 1_000_000
-"""Bytes of what Back Market says of a part that are kept in the bucket."""
+MAX_STORED_RESPONSE_BYTES = 1_000_000
+"""Maximum size stored of what Back Market reports about a part."""
 
 log = structlog.get_logger(__name__)
 
@@ -123,8 +123,8 @@ def _said(context: SliceContext, part: Part, said: Said, body: bytes, pause: flo
             log.warning("bulk.bucket_unavailable", job=part.job_id, part=part.number, error=error.message)
             context.write(partial(transitions.ask_again, part=part, pause=pause, status=said.status))
         return
-    odd = said.status not in WORKING
-    if odd and _seconds_since(part.unexplained_since) > context.settings.bulk_unexplained_after:
+    unexplained = said.status not in WORKING
+    if unexplained and _seconds_since(part.unexplained_since) > context.settings.bulk_unexplained_after:
         unknown = UnknownOutcome(
             f"Its task has had the status {said.status} for {context.settings.bulk_unexplained_after:g} s, which Back"
             " Market does not explain: ask its support what became of it, look at the listings, then decide it with"
@@ -133,7 +133,7 @@ def _said(context: SliceContext, part: Part, said: Said, body: bytes, pause: flo
         transition = Transition(state=PartState.UNKNOWN, error=unknown)
         context.write(partial(transitions.settle, part=part, transition=transition, status=said.status))
         return
-    context.write(partial(transitions.ask_again, part=part, pause=pause, status=said.status, odd=odd))
+    context.write(partial(transitions.ask_again, part=part, pause=pause, status=said.status, unexplained=unexplained))
 
 
 def _seconds_since(moment: datetime | None) -> float:
@@ -197,7 +197,7 @@ def _exceptions(outcomes: dict[int, LineOutcome], state: PartState) -> dict[int,
 
 def _keep(context: SliceContext, part: Part, body: bytes) -> None:
     """Keep what Back Market said, as it came."""
-    kept = body[:LARGEST_KEPT]
+    kept = body[:MAX_STORED_RESPONSE_BYTES]
     key = bulk_key(part.organization_id, part.job_id, f"tasks/{part.number}.json")
     digest = hashlib.sha256(kept).hexdigest()
     context.services.bucket.put(key, io.BytesIO(kept), size=len(kept), content_type="application/json", sha256=digest)

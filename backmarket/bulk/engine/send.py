@@ -45,7 +45,7 @@ from backmarket.limits.sku_quota import Reserved
 from backmarket.work.backoff import FIREWALL_SECONDS, growing
 from backmarket.work.send_deadline import CLOCKS, SEND_WITHIN, Stopwatch
 
-TASK_ID_LONGEST = 64
+MAX_TASK_ID_CHARS = 64
 
 log = structlog.get_logger(__name__)
 
@@ -241,7 +241,7 @@ def _task_id(body: bytes) -> str | None:
         return None
     for name in ("bodymessage", "task_id", "taskId"):
         found = value.get(name) if isinstance(value, dict) else None
-        if isinstance(found, int | str) and not isinstance(found, bool) and 0 < len(str(found)) <= TASK_ID_LONGEST:
+        if isinstance(found, int | str) and not isinstance(found, bool) and 0 < len(str(found)) <= MAX_TASK_ID_CHARS:
             return str(found)
     return None
 

@@ -15,8 +15,8 @@ from backmarket.bulk.csv_file.comparison import sku_key
 
 NO_REASON = "Back Market gave no reason."
 
-LONGEST = 500
-"""Characters of a reason that are kept."""
+MAX_REASON_CHARS = 500
+"""Maximum stored length of a reason."""
 
 DEEPEST = 4
 """Levels of objects and lists that are looked into."""
@@ -158,4 +158,4 @@ def _texts(value: Any) -> Iterator[str]:
 def _clean(text: str) -> str:
     """On one line, without what can't be printed; where nothing is left, what is said of no reason."""
     line = " ".join(text.split())
-    return "".join(each for each in line if each.isprintable()).strip()[:LONGEST] or NO_REASON
+    return "".join(each for each in line if each.isprintable()).strip()[:MAX_REASON_CHARS] or NO_REASON

@@ -23,7 +23,7 @@ from backmarket.standalone.up.interrupts import Interrupted, interruptible
 from backmarket.standalone.up.supervisor import Ward, members_of, servers_of
 from backmarket.standalone.up.surroundings import settings_of
 
-PATIENCE = 60.0
+FIRST_SYNC_TIMEOUT_SECONDS = 60.0
 """Seconds until the first syncs must be done; they take 2 to 5."""
 GRACE = 1.0
 """Seconds from what a death causes until the system tells us of it."""
@@ -156,12 +156,12 @@ class _Demo:
 
     def _wait_for_the_first_syncs(self, shops: Shops) -> None:
         totals = {seller.name: checks.rows_of(seller) for seller in SELLERS if seller.name != DEAD}
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + FIRST_SYNC_TIMEOUT_SECONDS
         with self.screen.progress(totals) as show:
             while not shops.all_settled():
                 self._look()
                 if time.monotonic() > until:
-                    raise DemoFailed(f"Not every seller was synced within {PATIENCE:g} s.")
+                    raise DemoFailed(f"Not every seller was synced within {FIRST_SYNC_TIMEOUT_SECONDS:g} s.")
                 show(shops.stored())
                 time.sleep(0.1)
             show(shops.stored())

@@ -31,8 +31,8 @@ from backmarket.writes.engine.sender import Loaded, Read, Sent, WriteSender, cra
 from backmarket.writes.engine.steps import Step, StepResult, do, next_step
 from backmarket.writes.models import Transition, Write, WriteState
 
-AHEAD = 64
-"""Writes that are read from the table at once: finding the first one of each lane costs with all that are open."""
+READ_AHEAD_WRITES = 64
+"""Due writes that one query reads ahead: finding the first one of each lane costs with all that are open."""
 
 CRASH_SECONDS = 60.0
 """How long the writes of an organization rest after a fault of ours; what was being sent is read back."""
@@ -178,7 +178,7 @@ class _Writes(LeaseHolder):
         if not self.window.wants_more:
             return
         with self.services.database.transaction() as transaction:
-            due = rows.due(transaction, self.organization_id, besides=self.lanes, limit=AHEAD)
+            due = rows.due(transaction, self.organization_id, besides=self.lanes, limit=READ_AHEAD_WRITES)
         for write in due:
             self.lanes.add(write.lane)
             self._plan(write)

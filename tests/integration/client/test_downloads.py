@@ -206,7 +206,7 @@ class Site:
     def fetch(
         self,
         url: str = "/a.pdf",
-        largest: int = 100_000,
+        max_bytes: int = 100_000,
         into: BinaryIO | None = None,
         before: Callable[[], object] | None = None,
     ) -> Downloaded:
@@ -215,14 +215,14 @@ class Site:
             url,
             into or self.into,
             origins=self.origins,
-            largest=largest,
+            max_bytes=max_bytes,
             credentials=self.credentials,
             before=before,
         )
 
-    def failure(self, kind: type[Failure], url: str = "/a.pdf", largest: int = 100_000) -> Failure:
+    def failure(self, kind: type[Failure], url: str = "/a.pdf", max_bytes: int = 100_000) -> Failure:
         with pytest.raises(kind) as caught:
-            self.fetch(url, largest)
+            self.fetch(url, max_bytes)
         assert type(caught.value) is kind
         return caught.value
 
@@ -515,8 +515,8 @@ def test_an_undeclared_size_is_stopped_at_the_cap(site: Site) -> None:
 
 def test_exactly_the_largest_size_is_allowed(site: Site) -> None:
     site.own.says["/a.pdf"] = answer()
-    assert site.fetch(largest=len(PDF)).size == len(PDF)
-    site.failure(TooLarge, largest=len(PDF) - 1)
+    assert site.fetch(max_bytes=len(PDF)).size == len(PDF)
+    site.failure(TooLarge, max_bytes=len(PDF) - 1)
 
 
 def test_a_packed_file_is_refused(site: Site) -> None:
@@ -748,7 +748,7 @@ def test_memory_stays_flat(site: Site) -> None:
     site.own.says["/a.pdf"] = long
     tracemalloc.start()
     try:
-        assert site.fetch(largest=size, into=cast(BinaryIO, Nowhere())).size == size
+        assert site.fetch(max_bytes=size, into=cast(BinaryIO, Nowhere())).size == size
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

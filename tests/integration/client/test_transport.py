@@ -399,7 +399,7 @@ def test_a_name_without_an_address_never_sent(patient: Transport, monkeypatch: p
 def test_a_body_has_a_largest_size(
     far: Far, patient: Transport, monkeypatch: pytest.MonkeyPatch, encoding: str, pack: Callable[[bytes], bytes]
 ) -> None:
-    monkeypatch.setattr(transport, "LARGEST_BODY", 1000)
+    monkeypatch.setattr(transport, "MAX_BODY_BYTES", 1000)
     far.bytes_ = answer(pack(b"1" * 1000), f"Content-Encoding: {encoding}")
     assert len(patient.get(credentials(far.port), "/ws/orders").body) == 1000
     far.bytes_ = answer(pack(b"1" * 1001), f"Content-Encoding: {encoding}")
@@ -408,7 +408,7 @@ def test_a_body_has_a_largest_size(
 
 
 def test_a_largest_size_counts_every_chunk(far: Far, patient: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "LARGEST_BODY", 15)
+    monkeypatch.setattr(transport, "MAX_BODY_BYTES", 15)
     far.bytes_ = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"8\r\n12345678\r\n" * 2 + b"0\r\n\r\n"
     with pytest.raises(BrokenAnswer):
         patient.get(credentials(far.port), "/ws/orders")

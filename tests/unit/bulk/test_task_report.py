@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from backmarket.bulk.engine.task_report import LONGEST, NO_REASON, read
+from backmarket.bulk.engine.task_report import MAX_REASON_CHARS, NO_REASON, read
 
 SKUS = ("A-1", "b 2", "77")
 OK: list[str] = []
@@ -67,7 +67,7 @@ def test_of_both_the_failure_is_believed() -> None:
 def test_reasons_are_short_and_printable() -> None:
     ((reason,),) = read({"77": ["a\x00b\n" + "x" * 9999]}, SKUS).values()
     assert reason.startswith("ab x")
-    assert len(reason) <= LONGEST
+    assert len(reason) <= MAX_REASON_CHARS
 
 
 JSON = st.recursive(

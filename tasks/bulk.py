@@ -42,7 +42,7 @@ def submit_bulk(organization_id: str, object_key: str, **options: Any) -> None:
     Args:
         organization_id: whose.
         object_key: of the file, under `uploads/`.
-        **options: of `submitting.submit_object`.
+        **options: of `submit.submit_object`.
     """
     with structlog.contextvars.bound_contextvars(organization=organization_id):
         submit.submit_object(services.current(), organization_id, object_key, **options)

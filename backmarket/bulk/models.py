@@ -214,7 +214,7 @@ OF_A_LINE = {
 
 
 class NewPart(Protocol):
-    """A part to be sent, as `cutting` gives it."""
+    """A part to be sent, as `csv_file.parts` gives it."""
 
     @property
     def offset(self) -> int:

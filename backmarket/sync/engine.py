@@ -90,7 +90,7 @@ def run_slice(services: Services, organization_id: str, resource_name: str) -> S
         DatabaseUnavailable: PostgreSQL is away; the lease runs out, and the sweep sends the next nudge.
     """
     resource = RESOURCES[resource_name]
-    lease = leases.look(services.database, organization_id, resource)
+    lease = leases.probe(services.database, organization_id, resource)
     if lease is None:
         return SliceResult("nothing_to_do")
     try:

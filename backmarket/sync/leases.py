@@ -57,8 +57,8 @@ class Lease:
     walk: Walk | None
 
 
-def look(database: Database, organization_id: str, resource: Resource) -> Lease | None:
-    """The state of a sync, if there is something to do and nobody does it. Takes nothing and writes nothing.
+def probe(database: Database, organization_id: str, resource: Resource) -> Lease | None:
+    """The state of a sync that is due and that no other worker holds. Takes no lease and writes nothing.
 
     Args:
         database: where.
@@ -71,7 +71,7 @@ def look(database: Database, organization_id: str, resource: Resource) -> Lease 
     """
     values = {"organization": organization_id, "resource": resource.name, "incremental": bool(resource.since)}
     with database.transaction() as transaction, transaction.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(_LOOK, values).fetchone()
+        row = cursor.execute(_PROBE, values).fetchone()
         if row is None:
             return None
         walk = _walk(transaction, organization_id, resource.name, row) if row["began_at"] else None
@@ -81,11 +81,11 @@ def look(database: Database, organization_id: str, resource: Resource) -> Lease 
 
 
 def claim(database: Database, seen: Lease, *, owner: str, seconds: float) -> Lease | None:
-    """Take the lease, if nothing has happened since somebody looked.
+    """Take the lease, if nothing has happened since the probe.
 
     Args:
         database: where.
-        seen: what `look` gave.
+        seen: what `probe` returned.
         owner: names the process and thread to a person; see `owner_name`.
         seconds: how long it counts without a sign of life.
 
@@ -206,7 +206,7 @@ def finish(
     quiet: bool,
     alarm: BackMarketError | None = None,
 ) -> None:
-    """Let the lease go, taken or only looked at, with the walk complete.
+    """Let the lease go, claimed or only probed, with the walk complete.
 
     The watermark moves, the next slice is due in its phase.
 
@@ -305,8 +305,8 @@ _WALK_COLUMNS = (
 
 # While a full walk is unfinished, the syncs that fall due go before its next slice.
 # `IS TRUE` keeps the index of what is due out of it: while statistics say that nothing is due, that index looks as
-# cheap as the key, and after an outage each look would read all that is due (10,000 rows: 4 ms instead of 0.2).
-_LOOK = f"""
+# cheap as the key, and after an outage each probe would read all that is due (10,000 rows: 4 ms instead of 0.2).
+_PROBE = f"""
 SELECT s.lease_number AS number, c.generation, now() AS taken_at, s.requested, p.kind, s.watermark, s.failures,
     s.download_labels AND NOT s.without_labels AS labels, s.accept_missing, c.last_error_at IS NOT NULL AS has_error,
     w.since, w.started_at, w.began_at, w.serving, w.pass AS pass_, w.pass_began_at, w.next_page, w.page_size,
@@ -342,7 +342,7 @@ WHERE organization_id = %(organization)s AND resource = %(resource)s AND lease_n
 RETURNING lease_number
 """
 
-# The number grows at the end of a slice, too: whoever looked before has seen another walk, and finds nothing to take.
+# The number grows at the end of a slice, too: that invalidates earlier probes, which have seen another walk.
 _OVER = "lease_number = lease_number + 1, lease_until = NULL, lease_owner = NULL"
 
 # A sync that goes before an unfinished full walk answers no request for a full one; and it leaves that walk due. The

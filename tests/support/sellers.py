@@ -170,7 +170,7 @@ def _writes(shop: Shop) -> dict[str, int]:
 
 def take_lease(database: Database, organization: str, *, owner: str = "another", seconds: float = 60) -> Lease | None:
     """The lease of an organization's orders, as a worker takes it; None: there is nothing to do, or another has it."""
-    seen = leases.look(database, organization, ORDERS)
+    seen = leases.probe(database, organization, ORDERS)
     return leases.claim(database, seen, owner=owner, seconds=seconds) if seen else None
 
 

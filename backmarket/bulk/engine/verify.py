@@ -1,7 +1,7 @@
 """Reading back: what became of parts whose answer was lost, and of lines that their report is silent of.
 
 It begins only when the sender's deadline is over. What a listing is found to be is written down some at a time, so that
-a killed worker's successor goes on from there; what follows from all of them, `deciding` says.
+a killed worker's successor goes on from there; what follows from all of them, `verdicts` says.
 """
 
 from __future__ import annotations

@@ -493,7 +493,7 @@ class TestLeases:
         shop.sell(ORG, orders=10)
         request_sync(shop.services.database, ORG, "orders")
         sleeper = take_lease(shop.services.database, ORG, seconds=0)
-        seen = leases.look(shop.services.database, ORG, ORDERS)
+        seen = leases.probe(shop.services.database, ORG, ORDERS)
         assert sleeper is not None
         assert seen is not None
         with shop.services.database.transaction() as transaction:

@@ -375,7 +375,7 @@ def test_jobs_are_dropped_with_their_files_long_after_their_end(shop: Shop, org:
         job_of(shop, org, old)
 
 
-def test_the_stocktaking_leaves_the_files_of_jobs_alone(shop: Shop, org: str) -> None:
+def test_the_reconciliation_leaves_the_files_of_jobs_alone(shop: Shop, org: str) -> None:
     submit(shop, org, raised(shop, org, 5))
     kept = files(shop)
     assert delete_garbage(shop.services.database, shop.services.bucket, [*kept, "bulk/nobody/1/original"]).deleted == 1

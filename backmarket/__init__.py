@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from backmarket.writes.handle import WriteHandle, WriteOutcome
     from backmarket.writes.models import Write, WriteState
 
-_HOMES = {
+_LAZY_EXPORTS = {
     "ActionStatus": "bulk.api_tasks",
     "Attachment": "client.arguments",
     "BackMarket": "facade",
@@ -117,6 +117,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for, and nothing else: the producer alone stays light."""
-    if name in _HOMES:
-        return getattr(import_module(f"backmarket.{_HOMES[name]}"), name)
+    if name in _LAZY_EXPORTS:
+        return getattr(import_module(f"backmarket.{_LAZY_EXPORTS[name]}"), name)
     raise AttributeError(f"module 'backmarket' has no attribute {name!r}")

@@ -16,7 +16,7 @@ from backmarket.bulk.options import Options
 from backmarket.bulk.rows import Job, JobState, Part, PartState
 from backmarket.bulk.submit import FileCheck, PreparedFile
 from backmarket.errors import BulkJobNotFound
-from backmarket.facade.noun import Noun
+from backmarket.facade.part import FacadePart
 from backmarket.facade.syncs import Syncs
 from backmarket.queries.pagination import Page
 
@@ -36,7 +36,7 @@ class FileOptions(TypedDict, total=False):
     file_name: str | None
 
 
-class Bulk(Noun):
+class Bulk(FacadePart):
     """What `BackMarket` does with files of listings.
 
     A file is a `Path`, a file that is open for reading bytes, or the CSV text itself. Its first line names the

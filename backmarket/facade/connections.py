@@ -6,7 +6,7 @@ from typing import TypedDict, Unpack
 
 from backmarket import connections, status
 from backmarket.connections import Account, Connection
-from backmarket.facade.noun import Noun
+from backmarket.facade.part import FacadePart
 from backmarket.organizations import check, lifecycle
 from backmarket.organizations.check import ConnectionCheck
 from backmarket.status import ConnectionStatus, overview
@@ -21,7 +21,7 @@ class ConnectionChanges(TypedDict, total=False):
     base_url: str | None
 
 
-class Connections(Noun):
+class Connections(FacadePart):
     """What `BackMarket` does with connections."""
 
     def upsert_connection(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backmarket import status
-from backmarket.facade.noun import Noun
+from backmarket.facade.part import FacadePart
 from backmarket.messages import Nudge
 from backmarket.status import SyncStatus, lag_history, overview, throttled
 from backmarket.status.lag_history import LagSample
@@ -16,7 +16,7 @@ from backmarket.sync.handle import SyncHandle
 from backmarket.sync.schedule import ScheduleEntry
 
 
-class Syncs(Noun):
+class Syncs(FacadePart):
     """What `BackMarket` does with syncs."""
 
     def sync_orders(self, organization_id: str, *, full: bool = False, environment: str | None = None) -> SyncHandle:

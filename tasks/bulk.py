@@ -29,7 +29,7 @@ def run_bulk(organization_id: str, nudge: bool = False) -> None:
         if not nudge:
             jobs.hasten(current.database, organization_id)
         turn = run_turn(current, organization_id)
-        telemetry.tell("turn", work="bulk", end=turn.end)
+        telemetry.emit("turn", work="bulk", end=turn.end)
         log.info("bulk.turn", end=turn.end, requests=turn.requests)
 
 

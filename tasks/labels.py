@@ -27,5 +27,5 @@ def fetch_labels(organization_id: str, nudge: bool = False) -> None:
         if not nudge:
             want_all(current.database, organization_id)
         turn = take_turn(current, organization_id)
-        telemetry.tell("turn", work="labels", end=turn.end)
+        telemetry.emit("turn", work="labels", end=turn.end)
         log.info("labels.turn", end=turn.end, stored=turn.stored, failed=turn.failed)

@@ -54,5 +54,5 @@ def _sync(organization_id: str, resource: str, nudge: bool) -> None:
                 log.warning("sync.request_refused", code=error.code, error=error.message)
                 return
         turn = take_turn(current, organization_id, resource)
-        telemetry.tell("turn", work=resource, end=turn.end)
+        telemetry.emit("turn", work=resource, end=turn.end)
         log.info("sync.turn", run=turn.run, end=turn.end, requests=turn.requests)

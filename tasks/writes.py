@@ -26,7 +26,7 @@ def send_writes(organization_id: str, nudge: bool = False) -> None:
         if not nudge:
             send_now(current.database, organization_id)
         turn = take_turn(current, organization_id)
-        telemetry.tell("turn", work="writes", end=turn.end)
+        telemetry.emit("turn", work="writes", end=turn.end)
         log.info(
             "writes.turn",
             end=turn.end,

@@ -166,7 +166,7 @@ def wait_for_slot(
     while True:
         grant = limiter.acquire(account, sensitive=sensitive, urgent=waiter)
         if grant.slots:
-            telemetry.tell("limiter_wait", seconds=time.monotonic() - begun)
+            telemetry.emit("limiter_wait", seconds=time.monotonic() - begun)
             return grant.slots[0]
         pause = max(grant.wait, SHORTEST_PAUSE)
         if time.monotonic() + pause > until:

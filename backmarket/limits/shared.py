@@ -110,7 +110,7 @@ class SharedLimiter(Limiter):
         with _or_unavailable():
             granted, wait, blocked = self._acquire(keys, [token, want, *times, *limits, *waiting])
         if granted < want:
-            telemetry.tell("limiter_denied", by="block" if blocked else "window")
+            telemetry.emit("limiter_denied", by="block" if blocked else "window")
         slots = tuple(Slot(account, f"{token}:{i}", sensitive) for i in range(1, granted + 1))
         return Grant(slots, wait / MICRO, bool(blocked))
 
@@ -135,7 +135,7 @@ class SharedLimiter(Limiter):
 
     def refused(self, account: str, retry_after: float | None = None) -> None:
         """A 429 was answered; see `Limiter.refused`."""
-        telemetry.tell("limiter_block")
+        telemetry.emit("limiter_block")
         keys = [_key("blocked", account), *self._egress_keys("egress-blocked", "egress-refusals")]
         block = max(self._window, retry_after or 0.0)
         with _or_log("limiter.refused_failed", account):

@@ -155,7 +155,7 @@ def test_an_exception_is_its_class_and_place(lines: Lines, crashing: Callable[[]
         kind = type(error).__name__
         ours().exception("sync.crashed")
         ours().error("sync.crashed", exc_info=error)
-        ours().error("sync.crashed", **logs.place(error))
+        ours().error("sync.crashed", **logs.error_location(error))
         logging.getLogger("foreign").exception("stopped")
         logging.getLogger("foreign").exception("stopped by %s", error)
         logging.getLogger("foreign").error("stopped by %s", error)

@@ -21,7 +21,7 @@ from backmarket.observability import logs
 from backmarket.status.broker import Broker
 from backmarket.status.deployment_metrics import measure
 from workers.health import probes
-from workers.health.heart import HEART
+from workers.health.heartbeat import HEARTBEAT
 from workers.health.server import serve
 from workers.metrics.deployment import DeploymentCollector
 from workers.metrics.process import count_from_now_on
@@ -48,7 +48,7 @@ def main() -> int:
         signal.signal(number, lambda *_: ended.set())
     log.info("process.ready")
     while not ended.wait(1.0):
-        HEART.beat()
+        HEARTBEAT.beat()
     log.info("process.stopped")
     return 0
 

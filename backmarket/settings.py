@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from functools import cached_property
 from ipaddress import IPv6Address, ip_network
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backmarket.errors import SettingsError
@@ -34,6 +35,14 @@ _REDIS = {
     "broker_url": ("redis://", "rediss://", "redis+socket://"),
 }
 """How redis-py and kombu name a Redis."""
+
+RENAMED = {
+    "bulk_poll_first": "bulk_poll_initial_seconds",
+    "bulk_poll_late": "bulk_poll_max_late_seconds",
+    "bulk_poll_longest": "bulk_poll_max_seconds",
+    "walking_turns": "max_long_syncs",
+}
+"""Settings that have another name now: the old name is refused, in the environment and as a keyword."""
 
 
 class Settings(BaseSettings):
@@ -94,11 +103,11 @@ class Settings(BaseSettings):
     """Seconds before a part whose answer was lost is read back."""
     bulk_unexplained_after: Annotated[float, Field(ge=0, le=YEAR)] = 86400.0
     """Seconds that a task may have a status that is not explained, before a person is to decide."""
-    bulk_poll_first: Annotated[float, Field(gt=0, le=YEAR)] = 5.0
+    bulk_poll_initial_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 5.0
     """Seconds until a task is asked about for the first time; from then on the pauses grow."""
-    bulk_poll_longest: Annotated[float, Field(gt=0, le=YEAR)] = 60.0
+    bulk_poll_max_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 60.0
     """Seconds between two questions about a task, at most, in its first half hour."""
-    bulk_poll_late: Annotated[float, Field(gt=0, le=YEAR)] = 600.0
+    bulk_poll_max_late_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 600.0
     """Seconds between two questions about a task, at most, from then on."""
     egress_id: str = "default"
     """Names the address that this process's requests leave from."""
@@ -122,7 +131,7 @@ class Settings(BaseSettings):
     """Pages of one walk that may be in flight at once."""
     fetch_threads: Annotated[int, Field(ge=1, le=256)] = 32
     """Threads of one worker process that fetch pages, for all of its syncs together."""
-    walking_turns: Annotated[int, Field(ge=1, le=256)] = 6
+    max_long_syncs: Annotated[int, Field(ge=1, le=256)] = 6
     """Syncs of one worker process that may walk through pages at once; its other threads are for short ones."""
     label_window: Annotated[int, Field(ge=1, le=32)] = 8
     """Labels of one organization that may be in flight at once."""
@@ -172,6 +181,15 @@ class Settings(BaseSettings):
 
     log_format: Annotated[str, Field(pattern="^(auto|json|console)$")] = "auto"
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_renamed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        given = {name.upper() for name in os.environ} | {f"{ENV_PREFIX}{name.upper()}" for name in values}
+        old = [name for name in RENAMED if f"{ENV_PREFIX}{name.upper()}" in given]
+        if old:
+            raise SettingsError(" ".join(_renamed(name) for name in old))
+        return values
 
     @field_validator(
         "secret_keys",
@@ -268,6 +286,11 @@ _WHY = {
 }
 
 
+def _renamed(name: str) -> str:
+    new = f"{ENV_PREFIX}{RENAMED[name].upper()}"
+    return f"{ENV_PREFIX}{name.upper()} is {new} now. Set {new} instead."
+
+
 def _is_url(url: str, schemes: tuple[str, ...]) -> bool:
     try:
         return url.isprintable() and url.startswith(schemes) and urlsplit(url).port != 0
@@ -322,7 +345,7 @@ def load_settings() -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        SettingsError: a variable has a value that can't be used; every such variable is named.
+        SettingsError: a variable has a value that can't be used, or an old name; every such variable is named.
     """
     try:
         return Settings()

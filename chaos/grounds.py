@@ -62,9 +62,9 @@ QUICK: Final[dict[str, Any]] = {
     "bulk_part_lines": 20,
     "bulk_settle_after": 1.0,
     "bulk_unexplained_after": 2.0,
-    "bulk_poll_first": 0.3,
-    "bulk_poll_longest": 1.0,
-    "bulk_poll_late": 1.0,
+    "bulk_poll_initial_seconds": 0.3,
+    "bulk_poll_max_seconds": 1.0,
+    "bulk_poll_max_late_seconds": 1.0,
 }
 """The product's settings, made short: a turn is taken over after 2.5 s, a window is over after 2."""
 

@@ -114,7 +114,7 @@ class Services:
         self._lock = threading.Lock()
         self.stopping = threading.Event()
         """Set when the process was asked to end: turns hand on what they have."""
-        self.walkers = Walkers(self.settings.walking_turns)
+        self.walkers = Walkers(self.settings.max_long_syncs)
         """The turns that walk through pages."""
         self.bucket_outage = Outage()
         """Whether the S3 server was away when labels were put there last."""

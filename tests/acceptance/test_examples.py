@@ -63,7 +63,7 @@ def town(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tow
             limiter_key=secrets.token_hex(16),
             user_agent="BM-Test-Suite;dev@test.example",
             rate_limit=100_000,
-            bulk_poll_first=0.5,
+            bulk_poll_initial_seconds=0.5,
             s3_endpoint_url=stack.addresses.s3_endpoint_url,
             s3_access_key=stack.addresses.s3_access_key,
             s3_secret_key=stack.addresses.s3_secret_key,

@@ -130,7 +130,7 @@ def place(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pl
             user_agent="BM-Test-Suite;dev@test.example",
             allowed_base_urls=(sandbox.url,),
             sku_lines_limit=6,
-            bulk_poll_first=0.2,
+            bulk_poll_initial_seconds=0.2,
             console_users=(f"anna:act:{kept}", f"otto:look:{kept}"),  # type: ignore[arg-type]
         )
         bm = ending.enter_context(BackMarket(settings))

@@ -32,7 +32,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 def settings_for(database_url: str, redis_url: str, s3: Bucket, **changes: Any) -> Settings:
     """Settings for jobs whose tasks are asked about at once."""
-    values: dict[str, Any] = {"bulk_poll_first": 0.01, "request_deadline": 5.0} | changes
+    values: dict[str, Any] = {"bulk_poll_initial_seconds": 0.01, "request_deadline": 5.0} | changes
     return Settings(
         database_url=database_url,
         redis_url=redis_url,

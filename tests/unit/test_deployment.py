@@ -15,7 +15,7 @@ from dotenv import dotenv_values
 
 from backmarket.database.encryption import Vault
 from backmarket.messages import QUEUES
-from backmarket.settings import ENV_PREFIX, user_agent_of
+from backmarket.settings import ENV_PREFIX, RENAMED, user_agent_of
 from tests.unit.test_house import CHECKOUT, LOCK, wanted_of
 
 AGENT = "BM-Company-My Integration;contact@company.example"
@@ -43,9 +43,10 @@ def environment_of(service: dict[str, Any]) -> dict[str, str]:
 
 
 class TestCompose:
-    def test_it_hands_on_every_setting(self) -> None:
+    def test_it_hands_on_every_setting_and_old_names_to_be_refused(self) -> None:
         example = dotenv_values(CHECKOUT / ".env.example", interpolate=False)
-        assert {name for name in COMPOSE["x-settings"] if name.startswith(ENV_PREFIX)} == set(example)
+        old = {f"{ENV_PREFIX}{name.upper()}" for name in RENAMED}
+        assert {name for name in COMPOSE["x-settings"] if name.startswith(ENV_PREFIX)} == set(example) | old
 
     def test_each_queue_has_one_pool(self) -> None:
         queues = [queue for service in SERVICES.values() for queue in queues_of(service)]

@@ -98,8 +98,8 @@ def poll(desk: Desk) -> bool:
 def pause_before_next(settings: Settings, part: Part, now: datetime) -> float:
     """Seconds until a task is asked about again: longer from time to time, and much longer once it is old."""
     age = max(0.0, (now - part.submitted_at).total_seconds()) if part.submitted_at else 0.0
-    longest = settings.bulk_poll_longest if age < YOUNG else settings.bulk_poll_late
-    return min(max(settings.bulk_poll_first, age * (GROWTH - 1)), longest)
+    longest = settings.bulk_poll_max_seconds if age < YOUNG else settings.bulk_poll_max_late_seconds
+    return min(max(settings.bulk_poll_initial_seconds, age * (GROWTH - 1)), longest)
 
 
 def _heard(desk: Desk, part: Part, answer: Answer | BackMarketError) -> None:

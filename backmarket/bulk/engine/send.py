@@ -215,7 +215,9 @@ def _accepted(desk: Desk, part: Part, answer: Answer) -> None:
         _lost(desk, part, BrokenAnswer("The answer of 2xx names no task."), arrived=not is_page)
         return
     log.info("bulk.submitted", job=part.job_id, part=part.number, api_task=task_id)
-    desk.write(partial(transitions.mark_submitted, part=part, task_id=task_id, pause=desk.settings.bulk_poll_first))
+    desk.write(
+        partial(transitions.mark_submitted, part=part, task_id=task_id, pause=desk.settings.bulk_poll_initial_seconds)
+    )
 
 
 def _lost(desk: Desk, part: Part, error: BackMarketError, *, arrived: bool) -> None:

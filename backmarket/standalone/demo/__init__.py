@@ -134,7 +134,7 @@ class _Demo:
             f"{ENV_PREFIX}LIMITER_KEY": secrets.token_hex(24),
             f"{ENV_PREFIX}USER_AGENT": "BM-Example-Demo;contact@company.example",
             f"{ENV_PREFIX}ALLOWED_BASE_URLS": sandbox.url,
-            f"{ENV_PREFIX}BULK_POLL_FIRST": "0.5",  # the sandbox needs a second for a file
+            f"{ENV_PREFIX}BULK_POLL_INITIAL_SECONDS": "0.5",  # the sandbox needs a second for a file
         }
         settings = settings_of(self.environment)
         services = Services(settings)

@@ -384,7 +384,7 @@ def test_the_reconciliation_leaves_the_files_of_jobs_alone(shop: Shop, org: str)
 
 def test_pauses_between_questions_grow(shop: Shop, org: str) -> None:
     shop.sandbox.settings(task_delay=3600.0)
-    shop.restart(bulk_poll_first=5.0)
+    shop.restart(bulk_poll_initial_seconds=5.0)
     submit(shop, org, raised(shop, org, 5))
     turn(shop, org)
     pause = "SELECT extract(epoch FROM due_at - now())::float8 FROM backmarket.bulk_parts"
@@ -401,7 +401,7 @@ def test_what_waits_is_nudged_when_it_is_due_and_not_before(shop: Shop, org: str
     database = shop.services.database
     assert work.claim_due(database) == [Nudge("bulk", org)]
     shop.sandbox.settings(task_delay=3600.0)
-    shop.restart(bulk_poll_first=60.0)
+    shop.restart(bulk_poll_initial_seconds=60.0)
     turn(shop, org)
     assert work.claim_due(shop.services.database) == []
     assert turn(shop, org).requests == 1
@@ -413,7 +413,7 @@ def test_what_waits_is_nudged_when_it_is_due_and_not_before(shop: Shop, org: str
 def test_hundreds_of_waiting_jobs_cost_a_question_each_now_and_then(shop: Shop, org: str) -> None:
     """30 organizations whose tasks take an hour: a turn of each is a request, holds no thread, and is over at once."""
     shop.sandbox.settings(task_delay=3600.0)
-    shop.restart(bulk_poll_first=60.0)
+    shop.restart(bulk_poll_initial_seconds=60.0)
     others = [f"other-{number}" for number in range(30)]
     for other in others:
         shop.sell(other, orders=0, listings=2)

@@ -50,7 +50,7 @@ ODD = [
 @pytest.fixture(scope="module")
 def shop(stack: Stack, shared_url: str) -> Iterator[Shop]:
     """One seller for all tests: each works on an order, a listing or an organization of its own."""
-    settings = console_settings(stack, shared_url, bulk_poll_first=0.01)
+    settings = console_settings(stack, shared_url, bulk_poll_initial_seconds=0.01)
     with fresh_sandbox(limit=100_000) as server, opened_shop(settings, server.control, ORG) as shop:
         server.control.settings(task_delay=0.0)
         yield shop

@@ -24,7 +24,7 @@ OTHER = Nudge("orders", "another")
 def shop(settings: Settings) -> Iterator[Shop]:
     """One process in which one turn may walk at a time; the small seller is synced, the large one never was."""
     with fresh_sandbox() as sandbox:
-        narrow = {"walking_turns": 1, "task_budget_pages": 2, "fetch_window": 1}
+        narrow = {"max_long_syncs": 1, "task_budget_pages": 2, "fetch_window": 1}
         shop = Shop(settings.model_copy(update=narrow), sandbox.control)
         shop.sell(SMALL, orders=10)
         shop.sync(SMALL)

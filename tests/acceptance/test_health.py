@@ -73,7 +73,7 @@ def ask(what: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str
 @contextmanager
 def watched_fleet(settings: Settings, directory: Path, patience: float = PATIENCE) -> Iterator[Watched]:
     ports = dict(zip(("sync", "beat"), free_ports(2), strict=True))
-    shared = environment(settings) | {"PYTHONPATH": str(HANGING), "BACKMARKET_HEALTH_PATIENCE": str(patience)}
+    shared = environment(settings) | {"PYTHONPATH": str(HANGING), "BACKMARKET_HEALTH_STALL_SECONDS": str(patience)}
     with Fleet(shared, directory=directory, workers=(), beat=False) as fleet:
         fleet.start_worker(("orders",), "sync", environment={"BACKMARKET_HEALTH_PORT": str(ports["sync"])})
         fleet.start_beat(environment={"BACKMARKET_HEALTH_PORT": str(ports["beat"])})

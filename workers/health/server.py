@@ -1,6 +1,6 @@
 """The endpoint of a process: `/livez`, `/readyz` and `/metrics`, each answered in a thread of its own.
 
-/livez      200: the main loop turns; 503: it has stood still for longer than `HEALTH_PATIENCE`
+/livez      200: the main loop turns; 503: it has stood still for more than `HEALTH_STALL_SECONDS`
 /readyz     200: what the process needs can be reached; 503: the body says what can't
 /metrics    the figures of this process, as Prometheus reads them
 """
@@ -38,7 +38,7 @@ class HealthServer(ThreadingHTTPServer):
 
     def __init__(self, settings: Settings, probes: Probes, heartbeat: Heartbeat = HEARTBEAT) -> None:
         self.address_family = socket.AF_INET6 if ":" in settings.health_host else socket.AF_INET
-        self.patience = settings.health_patience
+        self.stall_seconds = settings.health_stall_seconds
         self.probes = probes
         self.heartbeat = heartbeat
         super().__init__((settings.health_host, settings.health_port), _Handler)
@@ -50,7 +50,7 @@ class HealthServer(ThreadingHTTPServer):
     def liveness(self) -> tuple[bool, dict[str, Any]]:
         """Whether the main loop turns, and since when it does not."""
         age = self.heartbeat.age
-        alive = self.heartbeat.ending or age <= self.patience
+        alive = self.heartbeat.ending or age <= self.stall_seconds
         return alive, {"alive": alive, "ending": self.heartbeat.ending, "seconds_since_turn": round(age, 1)}
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:

@@ -17,8 +17,8 @@ import pytest
 
 from backmarket import BackMarket
 from backmarket.changes import announce
-from backmarket.console.live import Live
 from backmarket.console.paths import organization as at
+from backmarket.console.sse import EventStream
 from backmarket.database import Database
 from backmarket.labels.engine import take_turn as take_label_turn
 from backmarket.queries.orders import OrderLineState, OrderState
@@ -579,8 +579,8 @@ class TestTrouble:
 def test_browsers_are_told_what_changes(shop: Shop, shared_url: str) -> None:
     """Changes of several organizations at once are one message to each browser, and the end ends it."""
 
-    async def follow(live: Live) -> list[str]:
-        streams = [live.follow(seconds=60), live.follow(seconds=60)]
+    async def follow(events: EventStream) -> list[str]:
+        streams = [events.follow(seconds=60), events.follow(seconds=60)]
         for stream in streams:
             assert (await anext(stream)).startswith("retry:")
         # the follower of the feed begins with its first reader, and is told of nothing before
@@ -592,20 +592,20 @@ def test_browsers_are_told_what_changes(shop: Shop, shared_url: str) -> None:
                     " VALUES ('told', 'orders', %s, 'created')", (str(number),),
                 )  # fmt: skip
             announce(bm._services.database)
-            if live._readers and all(reader.news.is_set() for reader in live._readers):
+            if events._readers and all(reader.news.is_set() for reader in events._readers):
                 break
             await asyncio.sleep(0.2)
         heard = [await asyncio.wait_for(anext(stream), 30) for stream in streams]
-        live.end()
+        events.end()
         for stream in streams:
             with pytest.raises(StopAsyncIteration):
                 await asyncio.wait_for(anext(stream), 30)
         return heard
 
     with BackMarket(shop.settings) as bm:
-        live = Live(bm)
-        heard = asyncio.run(follow(live))
-        live.wait_ended()
+        events = EventStream(bm)
+        heard = asyncio.run(follow(events))
+        events.wait_ended()
     for each in heard:
         assert each.startswith("event: change\ndata: ")
         assert "told" in json.loads(each.partition("data: ")[2])["organizations"]

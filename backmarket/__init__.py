@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from backmarket.queries.shipments import Delivery, Return, StoredLabel
     from backmarket.status.lag_history import LagSample
     from backmarket.status.overview import Overview
-    from backmarket.status.throttled import Waiting
+    from backmarket.status.throttled import Throttled
     from backmarket.sync.schedule import ScheduleEntry
     from backmarket.writes.handle import WriteHandle, WriteOutcome
     from backmarket.writes.models import Write, WriteState
@@ -67,7 +67,7 @@ _LAZY_EXPORTS = {
     "ScheduleEntry": "sync.schedule",
     "StoredLabel": "queries.shipments",
     "TaskStatus": "bulk.api_tasks",
-    "Waiting": "status.throttled",
+    "Throttled": "status.throttled",
     "Write": "writes.models",
     "WriteHandle": "writes.handle",
     "WriteOutcome": "writes.handle",
@@ -106,7 +106,7 @@ __all__ = [
     "ScheduleEntry",
     "StoredLabel",
     "TaskStatus",
-    "Waiting",
+    "Throttled",
     "Write",
     "WriteHandle",
     "WriteOutcome",

@@ -113,8 +113,8 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         "/bulk": action(bulk.submit, largest=bulk.LARGEST),
         "/bulk/check": action(bulk.check, largest=bulk.LARGEST),
         "/bulk/{job}/cancel": action(bulk.cancel),
-        "/bulk/{job}/parts/{part}": action(bulk.resolve),
-        "/writes/{write}": action(writes.decide),
+        "/bulk/{job}/parts/{part}": action(bulk.settle),
+        "/writes/{write}": action(writes.settle),
     }
     of_one = [Route(f"{_OF_ONE}{path}", page(view)) for path, view in shown.items()]
     of_one += [Route(f"{_OF_ONE}{path}", endpoint, methods=["POST"]) for path, endpoint in done.items()]

@@ -265,7 +265,7 @@ class Writes(FacadePart):
         return manual.retry_write(self._services, organization_id, write_id)
 
     def settle_write(self, organization_id: str, write_id: int, *, arrived: bool) -> Write:
-        """End a write of which nobody knew whether it happened, because somebody has looked.
+        """Settle a write whose outcome is unknown, after a person has looked at Back Market.
 
         Later writes of the same object go on then.
 

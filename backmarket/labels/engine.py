@@ -201,7 +201,7 @@ class _Labels(Tenure):
             raise
         finally:
             self._drain()
-            self._settle()
+            self._report_slots()
 
     def _run(self) -> Turn:
         pause = self._work()
@@ -250,12 +250,12 @@ class _Labels(Tenure):
             self._note(each)
         self.came += came
 
-    def _settle(self) -> None:
-        """Tell the limiter what became of the requests; a little late is as if the answers had been."""
+    def _report_slots(self) -> None:
+        """Tell the limiter which requests were answered, and which never sent; a delay only holds slots longer."""
         answered, unsent = self.answered, self.unsent
         self.answered, self.unsent = [], []
         if answered:
-            self.services.limiter.settle(answered)
+            self.services.limiter.complete(answered)
         if unsent:
             self.services.limiter.give_back(unsent)
 
@@ -291,7 +291,7 @@ class _Labels(Tenure):
         waits = len(self.came) < BATCH and monotonic() - self.held_at < BATCH_SECONDS
         if not self.ageing and (not self.came or waits):
             return
-        self._settle()
+        self._report_slots()
         with self.services.database.transaction() as transaction:
             left = write_down(
                 transaction,

@@ -92,16 +92,14 @@ def report(context: RequestContext) -> Response:
     )
 
 
-def resolve(context: RequestContext) -> Response:
-    """Decide what became of a part whose fate nobody knows."""
+def settle(context: RequestContext) -> Response:
+    """Settle a part whose outcome is unknown."""
     job, outcome = context.number("job"), context.given("outcome")
     try:
         if outcome not in {"arrived", "not_arrived"}:
             raise InvalidArgument("Choose what became of it.")
         arrived = outcome == "arrived"
-        context.bm.resolve_bulk_part(
-            context.organization_id, job, context.number("part"), "arrived" if arrived else "not_arrived"
-        )
+        context.bm.settle_bulk_part(context.organization_id, job, context.number("part"), arrived=arrived)
         context.say("Its lines count as done." if arrived else "It is sent again.")
     except BackMarketError as error:
         context.say(str(error), bad=True)

@@ -30,7 +30,7 @@ def _found(context: RequestContext) -> dict[str, Any]:
         health, found = None, context.bm.get_connection_statuses(search=search, after=after, limit=ROWS + 1)
     statuses = found[:ROWS]
     failing = context.bm.get_status(failing=True, limit=SHOWN + 1)
-    waiting = context.bm.get_waiting(limit=SHOWN + 1)
+    throttled = context.bm.get_throttled(limit=SHOWN + 1)
     last = statuses[-1].connection.organization_id if len(found) > ROWS else None
     return {
         "overview": context.bm.get_overview(),
@@ -38,8 +38,8 @@ def _found(context: RequestContext) -> dict[str, Any]:
         "lags": context.bm.get_lag_history([each.connection.organization_id for each in statuses], hours=HOURS),
         "failing": failing[:SHOWN],
         "more_failing": len(failing) > SHOWN,
-        "waiting": waiting[:SHOWN],
-        "more_waiting": len(waiting) > SHOWN,
+        "throttled": throttled[:SHOWN],
+        "more_throttled": len(throttled) > SHOWN,
         "health": health,
         "search": search,
         "here": paths.with_query("/", {"health": health, "search": search, "after": after}),

@@ -1,4 +1,4 @@
-"""Changes at Back Market that were asked for, and what a person decides about them."""
+"""Changes at Back Market that were asked for, and how a person settles them."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def show_all(context: RequestContext) -> Response:
     )
 
 
-def decide(context: RequestContext) -> Response:
-    """Send a write again, or say what became of it."""
+def settle(context: RequestContext) -> Response:
+    """Send a write again, or settle it."""
     write, what = context.number("write"), context.given("what")
     try:
         if what == "retry":

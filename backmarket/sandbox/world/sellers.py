@@ -134,7 +134,7 @@ class Seller:
         Raises:
             KeyError: there is no such resource.
         """
-        self.tasks.settle(now)
+        self.tasks.finish_due(now)
         if resource == "invoices":
             return (msgspec.json.encode(invoice) for invoice in self.invoices)
         if resource == "writes":

@@ -397,7 +397,7 @@ class TestOrders:
             "UPDATE backmarket.api_writes SET state = 'unknown', due_at = 'infinity', error = 'Its answer was lost.'"
             " WHERE id = %s", write,
         )  # fmt: skip
-        assert "Its answer was lost. A person has to decide." in anna.text(f"{HOME}/writes?state=unknown")
+        assert "Its answer was lost. A person has to settle it." in anna.text(f"{HOME}/writes?state=unknown")
         said = anna.do(f"{HOME}/writes/{write}", page=page, what="not_arrived", back=page)
         assert f"Write {write} is settled" in said
         assert "refused" in said
@@ -507,7 +507,7 @@ class TestBulk:
         assert "Look at it." in anna.text(path)
         assert "Choose what became of it" in anna.do(f"{path}/parts/1", page=path, outcome="perhaps")
         assert "Its lines count as done." in anna.do(f"{path}/parts/1", page=path, outcome="arrived")
-        assert "Nothing is to be decided" in anna.do(f"{path}/parts/1", page=path, outcome="not_arrived")
+        assert "There is nothing to settle" in anna.do(f"{path}/parts/1", page=path, outcome="not_arrived")
         again = self.file(*(f"{sku},6" for sku in skus))
         digest = hashlib.sha256(again["file"][1].getvalue()).hexdigest()
         path = anna.send(f"{HOME}/bulk", partial=True, files=again, checked=f"{digest}:00").headers["hx-redirect"]

@@ -89,7 +89,7 @@ class Sending:
             time.sleep(random.uniform(0, self.transit))
             arrivals.append(time.monotonic())
             time.sleep(random.uniform(0, self.transit))
-            limiter.settle([slot])
+            limiter.complete([slot])
 
     def start(self) -> subprocess.Popen[str]:
         command = [sys.executable, __file__, json.dumps(asdict(self))]
@@ -250,7 +250,7 @@ def test_settled_slots_come_free_a_window_after_the_answer(make: MakeLimiter, ac
     slots = limiter.acquire(account, 3).slots
     time.sleep(0.1)
     answered = time.monotonic()
-    limiter.settle(slots)
+    limiter.complete(slots)
     assert limiter.acquire(account).wait <= 0.51
     until_true(lambda: limiter.acquire(account).slots)
     assert 0.5 <= time.monotonic() - answered < 1.4
@@ -276,7 +276,7 @@ def test_the_sensitive_limit_counts_beside_the_general_one(make: MakeLimiter, ac
     assert len(sensitive.slots) == 1
     assert sensitive.wait > 0
     assert len(limiter.acquire(account, 3).slots) == 2
-    limiter.settle(sensitive.slots)
+    limiter.complete(sensitive.slots)
     state = limiter.peek(account)
     assert (state.used, state.sensitive_used) == (3, 1)
 
@@ -284,7 +284,7 @@ def test_the_sensitive_limit_counts_beside_the_general_one(make: MakeLimiter, ac
 def test_the_address_has_a_limit_of_its_own(make: MakeLimiter) -> None:
     limiter = make(egress_limit=4)
     first, second = uuid4().hex, uuid4().hex
-    limiter.settle(limiter.acquire(first, 3).slots)
+    limiter.complete(limiter.acquire(first, 3).slots)
     assert len(limiter.acquire(second, 3).slots) == 1
     assert limiter.peek(second).egress_used == 4
 
@@ -319,8 +319,8 @@ def test_429s_of_two_accounts_more_than_a_window_apart(make: MakeLimiter) -> Non
 @pytest.mark.parametrize("sensitive", [False, True])
 def test_what_comes_free_is_kept_for_the_urgent(make: MakeLimiter, account: str, sensitive: bool) -> None:
     limiter = make(egress_limit=3)
-    limiter.settle(limiter.acquire(account, 2).slots)
-    limiter.settle(limiter.acquire(account, sensitive=True).slots)
+    limiter.complete(limiter.acquire(account, 2).slots)
+    limiter.complete(limiter.acquire(account, sensitive=True).slots)
     assert limiter.acquire(account, sensitive=sensitive, urgent="one").wait > 0
     assert limiter.acquire(account, sensitive=sensitive, urgent="other").wait > 0
     until_true(lambda: limiter.peek(account).used == 0)
@@ -333,7 +333,7 @@ def test_what_comes_free_is_kept_for_the_urgent(make: MakeLimiter, account: str,
 
 def test_a_reservation_ends_when_its_waiter_was_killed(make: MakeLimiter, account: str) -> None:
     limiter = make()
-    limiter.settle(limiter.acquire(account, 3).slots)
+    limiter.complete(limiter.acquire(account, 3).slots)
     began = time.monotonic()
     assert limiter.acquire(account, urgent="killed").wait > 0
     until_true(lambda: limiter.peek(account).used == 0)
@@ -373,7 +373,7 @@ class Crowd:
     def _take(self) -> None:
         while not self.over.is_set():
             grant = self.limiter.acquire(self.account, 3)
-            self.limiter.settle(grant.slots)
+            self.limiter.complete(grant.slots)
             self.over.wait(max(grant.wait, 0.001))
 
     def waits(self, times: int, *, urgent: bool) -> Iterator[float]:
@@ -382,7 +382,7 @@ class Crowd:
             began = time.monotonic()
             slot = wait_for_slot(self.limiter, self.account, urgent=urgent, timeout=30.0)
             yield time.monotonic() - began
-            self.limiter.settle([slot])
+            self.limiter.complete([slot])
 
 
 def test_an_urgent_waiter_gets_the_next_slot_among_a_crowd(make: MakeLimiter, account: str) -> None:
@@ -438,7 +438,7 @@ def test_slots_can_be_settled_elsewhere_and_among_other_accounts(redis_url: str)
     one, other = shared_on(redis_url, window=60.0), shared_on(redis_url, window=60.0)
     one.assume_idle()
     slots = [slot for account in ("b", "a", "b") for slot in one.acquire(uuid4().hex + account, 2).slots]
-    other.settle(slots)
+    other.complete(slots)
     other.give_back(slots[:1])
     assert [one.peek(slot.account).used for slot in slots[::2]] == [1, 2, 2]
 
@@ -492,7 +492,7 @@ def test_an_answer_counts_although_redis_forgot_its_request(own_valkey: OwnValke
     limiter.assume_idle()
     slots = limiter.acquire(account, sensitive=True).slots
     own_valkey.redis.flushall()
-    limiter.settle(slots)
+    limiter.complete(slots)
     state = limiter.peek(account)
     assert (state.used, state.sensitive_used, state.egress_used) == (1, 1, 1)
 
@@ -510,7 +510,7 @@ def test_a_restarted_redis_counts_as_emptied_even_if_it_kept_its_file(own_valkey
     assert own_valkey.redis.exists(f"{PREFIX}sentinel"), "the file was kept"
     grant = limiter.acquire(account)
     assert (grant.slots, grant.blocked) == ((), True)
-    limiter.settle(slots)
+    limiter.complete(slots)
     until_true(lambda: limiter.acquire(account).slots)
 
 
@@ -520,13 +520,13 @@ def test_a_restarted_redis_counts_as_emptied_even_if_it_kept_its_file(own_valkey
 def call_all(limiter: SharedLimiter, slot: Slot) -> list[str]:
     """Calls what must not raise; returns the events that were logged instead."""
     with capture_logs() as logs:
-        limiter.settle([slot])
+        limiter.complete([slot])
         limiter.give_back([slot])
         limiter.refused(slot.account)
     return [entry["event"] for entry in logs]
 
 
-SWALLOWED = ["limiter.settle_failed", "limiter.give_back_failed", "limiter.refused_failed"]
+SWALLOWED = ["limiter.complete_failed", "limiter.give_back_failed", "limiter.refused_failed"]
 
 
 def test_without_redis_nothing_is_granted_and_answers_are_not_lost(tmp_path: Path) -> None:
@@ -560,7 +560,7 @@ def test_a_cut_connection_is_opened_again_unseen(own_valkey: OwnValkey, account:
     slots = limiter.acquire(account).slots
     own_valkey.redis.client_kill_filter(_type="normal", skipme=True)
     own_valkey.redis.script_flush()
-    limiter.settle(slots)
+    limiter.complete(slots)
     assert limiter.acquire(account).slots
     assert limiter.peek(account).used == 2
 
@@ -571,7 +571,7 @@ def test_a_cut_connection_is_opened_again_unseen(own_valkey: OwnValkey, account:
 def test_idle_accounts_leave_nothing_behind(own_valkey: OwnValkey, account: str) -> None:
     limiter = shared_on(own_valkey.url, window=1.0, egress_limit=9, sensitive_limit=9)
     limiter.assume_idle()
-    limiter.settle(limiter.acquire(account, 2, sensitive=True).slots[:1])
+    limiter.complete(limiter.acquire(account, 2, sensitive=True).slots[:1])
     limiter.acquire(account, 2, sensitive=True, urgent="waiter")
     limiter.refused(account)
     limiter.refused("another")
@@ -586,7 +586,7 @@ def test_idle_accounts_leave_nothing_behind(own_valkey: OwnValkey, account: str)
 def test_a_short_answer_does_not_cut_the_life_of_an_unanswered_slot(own_valkey: OwnValkey, account: str) -> None:
     limiter = shared_on(own_valkey.url, limit=2, deadline=60.0)
     limiter.assume_idle()
-    limiter.settle(limiter.acquire(account, 2).slots[:1])
+    limiter.complete(limiter.acquire(account, 2).slots[:1])
     assert own_valkey.redis.pttl(f"{PREFIX}slots:{account}") > 59_000
 
 

@@ -250,7 +250,7 @@ def test_what_threads_that_fetch_say_names_the_organization(json_lines: Lines) -
     seats = Seats(1)
     with structlog.contextvars.bound_contextvars(organization="org", resource="orders", run="then", task="t"):
         seats.take(1, patience=1)
-        seats.submit(lambda: ours().info("limiter.settle_failed")).result(10)
+        seats.submit(lambda: ours().info("limiter.complete_failed")).result(10)
     seats.take(1, patience=1)
     seats.submit(lambda: ours().info("of nobody")).result(10)
     seats.close()

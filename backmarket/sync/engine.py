@@ -87,7 +87,7 @@ def take_turn(services: Services, organization_id: str, resource_name: str) -> T
         resource_name: such as `orders`.
 
     Raises:
-        DatabaseUnavailable: PostgreSQL is away; the lease runs out, and the sweep sends the next nudge.
+        DatabaseUnavailable: PostgreSQL is away; the lease runs out, and the dispatcher sends the next nudge.
     """
     resource = RESOURCES[resource_name]
     lease = leases.look(services.database, organization_id, resource)

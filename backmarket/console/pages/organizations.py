@@ -38,7 +38,7 @@ def show(
     values = {
         "connection": found.connection,
         "schedule": context.bm.get_schedule(context.organization_id),
-        "waiting": context.bm.get_waiting(organization_id=context.organization_id, limit=20),
+        "throttled": context.bm.get_throttled(organization_id=context.organization_id, limit=20),
         "fault": fault,
         "about": about,
         "sent": context.form if about else FormData(),
@@ -87,7 +87,7 @@ def disable(context: RequestContext) -> Response:
 
     def turn_off() -> str:
         clear = context.given("clear_key") is not None
-        context.bm.disconnect(context.organization_id, clear_api_key=clear)
+        context.bm.disable_connection(context.organization_id, clear_api_key=clear)
         return f"Disabled{', and its key is forgotten' if clear else ''}. What is stored stays."
 
     return _done(context, "disable", turn_off)
@@ -97,7 +97,7 @@ def enable(context: RequestContext) -> Response:
     """Ask it again."""
 
     def turn_on() -> str:
-        context.bm.reconnect(context.organization_id)
+        context.bm.enable_connection(context.organization_id)
         return "Enabled: its syncs are due now."
 
     return _done(context, "enable", turn_on)

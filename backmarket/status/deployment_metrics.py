@@ -48,7 +48,7 @@ class DeploymentMetric:
     """One value.
 
     Attributes:
-        name: of `FIGURES`.
+        name: of `METRICS`.
         value: a count, or as the name says.
         labels: what tells it from others of its name; never an organization.
     """

@@ -55,10 +55,10 @@ def test_one_by_its_id(client: httpx.Client, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_filters(client: httpx.Client, world: World, kind: Any) -> None:
-    rows = {row.id: row for row in world.sellers["s"].shipments(kind).book}
+    rows = {row.id: row for row in world.sellers["s"].shipments(kind).rows}
     picked = sorted((row for row in rows.values() if row.picked_up), key=lambda row: row.picked_up)
     middle, last = picked[len(picked) // 3], picked[len(picked) // 2]
-    orders = world.sellers["s"].orders.book
+    orders = world.sellers["s"].orders.rows
     expectations: list[tuple[dict[str, Any], Any]] = [
         ({"order_id": middle.order_id}, lambda row: row.order_id == middle.order_id),
         ({"start_date": middle.created.isoformat()}, lambda row: row.created >= middle.created),
@@ -142,7 +142,7 @@ def test_a_pickup_leaves_a_shipments_creation(client: httpx.Client, world: World
     shipment = stock.add(world.start, "newest").id
     later = world.start + timedelta(days=40)
     for _ in ("label", "scan", "pickup"):
-        row = stock.book.get(shipment)
+        row = stock.rows.get(shipment)
         assert row is not None
         stock.modify(row, later, {}, silent=False)
     since = (later - timedelta(days=1)).isoformat()

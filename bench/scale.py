@@ -251,8 +251,8 @@ class Dispatcher:
         before = (clock(), self.here.postgres_cpu(), self.here.redis_cpu(), monotonic())
         sent = send()
         after = (clock(), self.here.postgres_cpu(), self.here.redis_cpu(), monotonic())
-        spent = (b - a for a, b in zip(before, after, strict=True))
-        return Cost(sent, *spent, statements=self.here.statements() - statements)
+        ours, postgres, redis, wall = (b - a for a, b in zip(before, after, strict=True))
+        return Cost(sent, ours, postgres, redis, wall, self.here.statements() - statements)
 
     def _send(self) -> int:
         """One tick: each resource's dispatch once."""

@@ -51,7 +51,7 @@ class Held:
             case "bulk":
                 return self.submitting > 0
             case "labels" | "bulk lease":
-                return aim.split()[0] in kinds
+                return aim.split(maxsplit=1)[0] in kinds
             case "sync":
                 return bool(kinds - {"labels", "writes", "bulk"})
         return True
@@ -187,4 +187,4 @@ def held_now(grounds: Grounds) -> Held:
 
 def _is_aim(kind: str, aim: str) -> bool:
     work = {"labels", "writes", "bulk"}
-    return kind == aim.split()[0] if aim.split()[0] in work else kind not in work
+    return kind == aim.split(maxsplit=1)[0] if aim.split(maxsplit=1)[0] in work else kind not in work

@@ -318,7 +318,11 @@ class Bucket:
         return True
 
     def _make(self) -> None:
-        """Make the bucket; somebody else may do so at the same moment."""
+        """Make the bucket; another process may do so at the same moment.
+
+        That process gets an error, or is told that it made the bucket, too: by AWS in us-east-1 always, by SeaweedFS
+        where both requests are under way at once. Nothing is lost by it.
+        """
         try:
             self._client.make_bucket(self.name)
         except S3Error as error:

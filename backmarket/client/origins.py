@@ -190,6 +190,8 @@ def _host(netloc: str, host: str) -> str:
             raise ValueError("its IP address can't be read") from None
         if ip.scope_id:
             raise ValueError("its IP address names a network interface")
+        if ip.ipv4_mapped:  # in one form: Python 3.13 and later write the IPv4 address with dots
+            return "::ffff:{:x}:{:x}".format(*divmod(int(ip.ipv4_mapped), 1 << 16))
         return ip.compressed
     host = host.removesuffix(".")
     if not netloc.isascii() or not HOST_NAME.fullmatch(host):

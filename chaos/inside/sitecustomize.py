@@ -68,7 +68,7 @@ class _NamedPool(database.ConnectionPool[Any]):
         super().__init__(*args, kwargs=kwargs | {"application_name": f"chaos-{os.getpid()}"}, **options)
 
 
-database.ConnectionPool = _NamedPool  # type: ignore[misc]
+database.ConnectionPool = _NamedPool
 
 
 def no_lease_check() -> None:
@@ -94,7 +94,7 @@ def no_sentinel() -> None:
         begin(self, *args, **kwargs)
         self._recovery = 0.0
 
-    shared.SharedLimiter.__init__ = without  # type: ignore[method-assign]
+    shared.SharedLimiter.__init__ = without
 
 
 def no_submitting() -> None:
@@ -138,7 +138,7 @@ def no_outbox() -> None:
                 cursor.executemany(_EVENT, events)
 
     upsert.write = storing.write = write_alone
-    database.Database.transaction = followed  # type: ignore[method-assign]
+    database.Database.transaction = followed
 
 
 _EVENT = (

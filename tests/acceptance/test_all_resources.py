@@ -15,7 +15,8 @@ from backmarket.sandbox.world.fault_rules import FaultKind
 from backmarket.settings import Settings
 from backmarket.standalone.fleet import Fleet
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, environment, wait_until
+from tests.support.sellers import Shop, environment
+from tests.support.waiting import wait_until
 
 ORGANIZATIONS = [f"auth0|{number}" for number in range(20)]
 FAULTS: tuple[FaultKind, ...] = ("status", "reset", "cut", "garbage")
@@ -49,9 +50,7 @@ def test_every_table_comes_to_equal_the_truth(shop: Shop, tmp_path: Path) -> Non
     removed: list[str] = []
     with Fleet(environment(shop.settings), directory=tmp_path) as fleet:
         fleet.wait_ready()
-        wait_until(
-            lambda: shop.one("SELECT count(*) FROM backmarket.listings") > 1000, 30, "the first syncs are under way"
-        )
+        wait_until(lambda: shop.one("SELECT count(*) FROM backmarket.listings") > 1000, "the first syncs are under way")
         for _ in range(60):  # in the midst of it
             organization = dice.choice(ORGANIZATIONS)
             shop.sandbox.change(organization, modify=3, add=1, hide=dice.randrange(2))
@@ -61,7 +60,7 @@ def test_every_table_comes_to_equal_the_truth(shop: Shop, tmp_path: Path) -> Non
                 shop.sandbox.change(organization, resource=resource, modify=3, add=1)
             sleep(0.1)
         for organization in ORGANIZATIONS:
-            wait_until(lambda name=organization: equal(shop, name), 60, f"{organization} equals the truth")  # type: ignore[misc]
+            wait_until(lambda name=organization: equal(shop, name), f"{organization} equals the truth")  # type: ignore[misc]
     marked = {
         key for (key,) in shop.execute("SELECT listing_id::text FROM backmarket.listings WHERE removed_at IS NOT NULL")
     }

@@ -19,7 +19,8 @@ from backmarket.standalone.fleet import Fleet
 from tests.support.bad_messages import broken, unfit
 from tests.support.bulk_files import as_csv
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, environment, wait_until
+from tests.support.sellers import Shop, environment
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
 
@@ -39,6 +40,7 @@ def held(client: redis.Redis) -> dict[str, int]:
     return {name: count for name, count in {**waiting, "unacked": int(client.hlen("unacked"))}.items() if count}
 
 
+@pytest.mark.slow
 def test_what_stands_behind_them_is_done(shop: Shop, tmp_path: Path) -> None:
     with redis.Redis.from_url(shop.settings.need("redis_url")) as client:
         for task, queue in QUEUES.items():
@@ -49,12 +51,14 @@ def test_what_stands_behind_them_is_done(shop: Shop, tmp_path: Path) -> None:
         with Fleet(environment(shop.settings), directory=tmp_path) as fleet, BackMarket(shop.settings) as bm:
             fleet.wait_ready()
             shop.sell(ORG, orders=60, listings=60, deliveries=3, returns=3)
-            wait_until(lambda: labels(shop) == {"stored"}, 90, "all was synced, and the labels are in the bucket")
+            wait_until(lambda: labels(shop) == {"stored"}, "all was synced, and the labels are in the bucket")
             listing = shop.sandbox.truth(ORG, "listings")[0]
-            assert bm.update_listing(ORG, listing["id"], quantity=7).wait(60)
-            assert bm.create_or_update_listings(ORG, as_csv([{"sku": listing["sku"], "quantity": 8}]).decode()).wait(60)
+            assert bm.update_listing(ORG, listing["id"], quantity=7).wait(PATIENCE_SECONDS)
+            assert bm.create_or_update_listings(ORG, as_csv([{"sku": listing["sku"], "quantity": 8}]).decode()).wait(
+                PATIENCE_SECONDS
+            )
             assert fleet.died == []
-            wait_until(lambda: not held(client), 30, "no message is left anywhere")
+            wait_until(lambda: not held(client), "no message is left anywhere")
     assert sent.keys() == set(QUEUES.values())
     shop.assert_equals_truth(ORG)
     for resource in ("deliveries", "returns"):

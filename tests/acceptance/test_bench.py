@@ -22,6 +22,7 @@ def results() -> dict[str, dict[str, Result]]:
     return run([chain], 0.0, ("ours", "bare"), warm=False)
 
 
+@pytest.mark.slow
 def test_a_first_load_asks_for_each_page_and_writes_each_row_once(results: dict[str, dict[str, Result]]) -> None:
     ours, bare = results["first"]["ours"], results["first"]["bare"]
     assert (ours.error, bare.error, ours.complete) == (None, None, 1.0)
@@ -30,6 +31,7 @@ def test_a_first_load_asks_for_each_page_and_writes_each_row_once(results: dict[
     assert ours.rows == pytest.approx(bare.rows, rel=0.1), "orders, their lines and events, and little beside them"
 
 
+@pytest.mark.slow
 def test_twenty_changes_write_twenty_orders(results: dict[str, dict[str, Result]]) -> None:
     changed = results["changed"]["ours"]
     assert changed.complete == 1.0
@@ -43,6 +45,7 @@ def test_everybody_meets_the_same_faults_and_each_kind_of_them() -> None:
     assert [kind for kind, _ in met] == ["status", "reset", "cut", "garbage"] * 2
 
 
+@pytest.mark.slow
 def test_what_an_organization_costs_hangs_on_no_other() -> None:
     few, many = growth.of_organizations([20, 60], rounds=1, syncs=60).values()
     for point in (few, many):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import psycopg
+import pytest
 
 from backmarket import BackMarket
 from backmarket.bucket.keys import label_key
 from backmarket.settings import Settings
 from backmarket.standalone.fleet import Fleet, Pool
 from tests.conftest import Bucket
-from tests.support.sellers import environment, wait_until
+from tests.support.databases import open_connection
+from tests.support.sellers import environment
+from tests.support.waiting import wait_until
 
 STORED = """
 INSERT INTO backmarket.labels (organization_id, resource, shipment_id, url, state, object_key, size, etag)
@@ -20,6 +22,7 @@ VALUES (%s, 'deliveries', %s, '/label.pdf', 'stored', %s, 3, 'x')
 """
 
 
+@pytest.mark.slow
 def test_a_removed_organization_s_labels_are_deleted_and_the_bucket_is_swept(
     settings: Settings, s3: Bucket, tmp_path: Path
 ) -> None:
@@ -30,7 +33,7 @@ def test_a_removed_organization_s_labels_are_deleted_and_the_bucket_is_swept(
 
     workers = (Pool("labels", ("labels",), 2),)
     with (
-        psycopg.connect(settings.need("database_url"), autocommit=True) as connection,
+        open_connection(settings.need("database_url"), autocommit=True) as connection,
         BackMarket(settings) as bm,
         Fleet(environment(settings), directory=tmp_path, workers=workers) as fleet,
     ):
@@ -45,11 +48,11 @@ def test_a_removed_organization_s_labels_are_deleted_and_the_bucket_is_swept(
         assert labels() == 2
         fleet.wait_ready()
         bm.remove_connection("shop")
-        wait_until(lambda: labels() == 0, 90, "the removed organization's labels are gone")
+        wait_until(lambda: labels() == 0, "the removed organization's labels are gone")
         wanted = "SELECT count(*) FROM backmarket.labels WHERE state = 'wanted'"
-        wait_until(lambda: connection.execute(wanted).fetchone() == (1,), 90, "the lost label is wanted again")
+        wait_until(lambda: connection.execute(wanted).fetchone() == (1,), "the lost label is wanted again")
         swept = "SELECT count(*) FROM backmarket.bucket_sweep WHERE finished_at IS NOT NULL"
-        wait_until(lambda: connection.execute(swept.encode()).fetchone() == (1,), 30, "the sweep has ended")
+        wait_until(lambda: connection.execute(swept.encode()).fetchone() == (1,), "the sweep has ended")
     log = (tmp_path / "labels.log").read_text()
     assert "deletions.done" in log
     assert "sweep.done" in log

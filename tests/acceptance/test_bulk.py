@@ -19,7 +19,8 @@ from backmarket.standalone.fleet import Fleet, Pool
 from tests.support.bulk_files import as_csv
 from tests.support.large_file import LIMIT, LINES, REFUSED, LargeFile
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, environment, wait_until
+from tests.support.sellers import Shop, environment
+from tests.support.waiting import wait_until
 
 ORG = "auth0|1"
 MANY = 200
@@ -60,13 +61,14 @@ def test_five_thousand_lines_at_two_thousand_in_a_window(shop: Shop, tmp_path: P
         handle.wait(100)
         took = monotonic() - began
         assert not fleet.died
-        wait_until(lambda: handle.status().reported_at, 5, "the report is in the bucket")
+        wait_until(lambda: handle.status().reported_at, "the report is in the bucket")
     job = file.assert_done_once(shop, ORG, handle)
     sys.stderr.write(f"{LINES} lines in {took:.0f} s, {job.parts} parts; refused: {REFUSED}\n")
     assert took > 2 * SHORT_WINDOW, "the quota was kept"
     assert took < 2 * SHORT_WINDOW + 20, "the quota was used"
 
 
+@pytest.mark.slow
 def test_two_hundred_jobs_that_wait_for_back_market_occupy_nobody(shop: Shop, tmp_path: Path) -> None:
     """One worker, four threads: while 200 tasks go on at Back Market, a job that a message asks for is sent at once."""
     shop.sandbox.settings(task_delay=3600.0)
@@ -85,9 +87,9 @@ def test_two_hundred_jobs_that_wait_for_back_market_occupy_nobody(shop: Shop, tm
         for name in names:
             bm.create_or_update_listings(name, text)
         submitted = "SELECT count(*) FROM backmarket.bulk_parts WHERE state = 'submitted'"
-        wait_until(lambda: shop.one(submitted) == MANY, 60, "all of them were sent")
+        wait_until(lambda: shop.one(submitted) == MANY, "all of them were sent")
         busy = "SELECT count(*) FROM backmarket.work WHERE lease_until IS NOT NULL"
-        wait_until(lambda: shop.one(busy) == 0, 10, "nobody works on any of them")
+        wait_until(lambda: shop.one(busy) == 0, "nobody works on any of them")
         sent = monotonic() - began
         turns = (tmp_path / "bulk.log").read_text().count("bulk.turn")
         shop.sell(ORG, orders=0, listings=5)
@@ -100,7 +102,7 @@ def test_two_hundred_jobs_that_wait_for_back_market_occupy_nobody(shop: Shop, tm
             options = {"max_age": 3600, "idempotency_key": "mine"}
             stranger.send_task("backmarket.submit_bulk", [ORG, "uploads/another.csv"], options, queue="bulk")
         arrived = "SELECT count(*) FROM backmarket.bulk_parts WHERE organization_id = %s AND state = 'submitted'"
-        wait_until(lambda: shop.one(arrived, ORG) == 1, 10, "the job of another was sent")
+        wait_until(lambda: shop.one(arrived, ORG) == 1, "the job of another was sent")
         after = monotonic() - began
         assert [job.file_name for job in bm.get_bulk_jobs(ORG, idempotency_key="mine")] == ["another.csv"]
         assert not fleet.died
@@ -109,6 +111,7 @@ def test_two_hundred_jobs_that_wait_for_back_market_occupy_nobody(shop: Shop, tm
     assert after < 3
 
 
+@pytest.mark.slow
 def test_a_file_that_a_message_names_waits_while_the_bucket_is_away(shop: Shop, stack: Stack, tmp_path: Path) -> None:
     shop.sell(ORG, orders=0, listings=2)
     rows = [{"sku": row["sku"], "quantity": 1} for row in shop.sandbox.truth(ORG, "listings")]
@@ -122,9 +125,9 @@ def test_a_file_that_a_message_names_waits_while_the_bucket_is_away(shop: Shop, 
         fleet.wait_ready()
         stack.s3.stop()
         stranger.send_task("backmarket.submit_bulk", [ORG, "uploads/early.csv"], queue="bulk")
-        wait_until(lambda: "task.failed" in (tmp_path / "bulk.log").read_text(), 60, "the worker puts it off")
+        wait_until(lambda: "task.failed" in (tmp_path / "bulk.log").read_text(), "the worker puts it off")
         assert bm.get_bulk_jobs(ORG).items == []
         stack.s3.start()
-        wait_until(lambda: bm.get_bulk_jobs(ORG).items, 60, "the job is written down")
+        wait_until(lambda: bm.get_bulk_jobs(ORG).items, "the job is written down")
         (job,) = bm.get_bulk_jobs(ORG)
         assert job.file_name == "early.csv"

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from backmarket.standalone.fleet import CHECKOUT
-from tests.support.sellers import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 COMMAND = [sys.executable, "-c", "from backmarket.cli import main; main()", "demo"]
 PROCESSES = {
@@ -47,7 +47,7 @@ class Demo:
         return self.output.read_text()
 
     def wait_for(self, text: str) -> None:
-        wait_until(lambda: self.process.poll() is not None or text in self.said(), 60, text)
+        wait_until(lambda: self.process.poll() is not None or text in self.said(), text)
         assert text in self.said()
         with suppress(psutil.NoSuchProcess):
             self.family |= set(psutil.Process(self.process.pid).children(recursive=True))
@@ -61,7 +61,7 @@ class Demo:
         return found
 
     def assert_nothing_is_left(self) -> None:
-        wait_until(lambda: not self.running(), 10, "all is gone, the watchers too that end with it")
+        wait_until(lambda: not self.running(), "all is gone, the watchers too that end with it")
         assert list(self.temporary.iterdir()) == []
 
 
@@ -71,14 +71,14 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
     yield demo
     if demo.process.poll() is None:
         demo.process.terminate()
-        demo.process.wait(60)
+        demo.process.wait(PATIENCE_SECONDS)
     with suppress(OSError):
         demo.temporary.rmdir()
 
 
 def test_the_whole_job_is_right(demo: Demo) -> None:
     demo.wait_for("Beat, a dispatcher, a sync worker and one for labels run")
-    assert demo.process.wait(90) == 0, demo.said()
+    assert demo.process.wait(PATIENCE_SECONDS) == 0, demo.said()
     said = demo.said()
     assert said.count("✓") == 14
     assert "each once" in said
@@ -87,6 +87,7 @@ def test_the_whole_job_is_right(demo: Demo) -> None:
     demo.assert_nothing_is_left()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment",
     ["Everything starts empty", "an S3 server run", "tables are made", "labels run"],
@@ -94,24 +95,26 @@ def test_the_whole_job_is_right(demo: Demo) -> None:
 def test_ctrl_c_ends_it_cleanly_at_any_moment(demo: Demo, moment: str) -> None:
     demo.wait_for(moment)
     demo.process.send_signal(signal.SIGINT)
-    assert demo.process.wait(30) == 130
+    assert demo.process.wait(PATIENCE_SECONDS) == 130
     assert demo.said().splitlines()[-1] == "Stopped."
     demo.assert_nothing_is_left()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", PROCESSES)
 def test_a_process_that_dies_ends_it_with_a_sentence(demo: Demo, which: str) -> None:
     words, sentence = PROCESSES[which]
     demo.wait_for("for labels run")
     (victim,) = [process for command, process in demo.running().items() if words in command]
     victim.kill()
-    assert demo.process.wait(60) == 1, demo.said()
+    assert demo.process.wait(PATIENCE_SECONDS) == 1, demo.said()
     assert f"The demo failed. {sentence}" in demo.said()
     demo.assert_nothing_is_left()
 
 
+@pytest.mark.slow
 def test_nothing_is_left_when_it_was_killed(demo: Demo) -> None:
     demo.wait_for("for labels run")
     demo.process.kill()
     demo.process.wait()
-    wait_until(lambda: not demo.running() and not list(demo.temporary.iterdir()), 20, "all is gone")
+    wait_until(lambda: not demo.running() and not list(demo.temporary.iterdir()), "all is gone")

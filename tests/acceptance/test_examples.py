@@ -25,9 +25,10 @@ from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
 from backmarket.standalone.fleet import CHECKOUT, Fleet, Pool
-from tests.support.databases import shared_database
+from tests.support.databases import as_superuser, shared_database
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, environment, wait_until
+from tests.support.sellers import Shop, environment
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 EXAMPLES = CHECKOUT / "examples"
 LOGIN = "examples_shop"
@@ -47,11 +48,11 @@ class Town:
     def quiet(self, organization: str) -> None:
         """Wait until an organization that was just connected has everything."""
         done = "SELECT bool_and(last_success_at IS NOT NULL) FROM backmarket.sync_state WHERE organization_id = %s"
-        wait_until(lambda: self.shop.one(done, organization), 30, f"{organization} is synced")
+        wait_until(lambda: self.shop.one(done, organization), f"{organization} is synced")
 
 
 @pytest.fixture(scope="module")
-def town(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def town(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     redis_url = urlsplit(stack.addresses.redis_url)._replace(path="/0").geturl()
     with redis.Redis.from_url(redis_url) as client:
         client.flushdb()
@@ -64,7 +65,7 @@ def town(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tow
             user_agent="BM-Test-Suite;dev@test.example",
             rate_limit=100_000,
             bulk_poll_initial_seconds=0.5,
-            s3_endpoint_url=stack.addresses.s3_endpoint_url,
+            s3_endpoint_url=s3_url,
             s3_access_key=stack.addresses.s3_access_key,
             s3_secret_key=stack.addresses.s3_secret_key,
             s3_bucket="examples",
@@ -76,7 +77,7 @@ def town(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tow
         )
         logs = tmp_path_factory.mktemp("examples")
         try:
-            with psycopg.connect(url, autocommit=True) as connection:
+            with psycopg.connect(as_superuser(url), autocommit=True) as connection:
                 connection.execute(f"CREATE ROLE {LOGIN} LOGIN; GRANT backmarket_reader TO {LOGIN}".encode())
             with Fleet(environment(shop.settings), directory=logs, workers=pools) as fleet:
                 fleet.wait_ready()
@@ -109,7 +110,7 @@ def running(town: Town, *command: str) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.terminate()
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
         sys.stdout.write(output)  # pytest shows it where the test fails
 
 
@@ -121,7 +122,7 @@ def served(town: Town, *command: str) -> Iterator[httpx.Client]:
         running(town, *command, str(port)) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as client,
     ):
-        wait_until(lambda: process.poll() is not None or answers(client), 30, "it answers")
+        wait_until(lambda: process.poll() is not None or answers(client), "it answers")
         yield client
 
 
@@ -138,7 +139,7 @@ def test_a_plain_script_connects_syncs_lists_and_follows(town: Town) -> None:
     with running(town, *command, "0") as script:
         assert script.stdout
         said = script.stdout.readlines()
-        assert script.wait(20) == 0
+        assert script.wait(PATIENCE_SECONDS) == 0
     assert said[0] == "connected: script production fr-fr\n"
     assert re.fullmatch(r"synced: \d+ new, \d+ changed\n", said[1])
     assert said[-1].startswith("followed up to: ")
@@ -151,14 +152,16 @@ def test_a_plain_script_connects_syncs_lists_and_follows(town: Town) -> None:
         assert any(re.match(r"changed: orders \d+ updated ", line) for line in lines)
 
 
+@pytest.mark.slow
 def test_a_plain_script_says_what_to_do_about_an_error(town: Town) -> None:
     command = ("plain_script.py", "script-2", "--base-url", "http://not.allowed.invalid")
     with running(town, *command) as script:
-        assert script.wait(20) == 1
+        assert script.wait(PATIENCE_SECONDS) == 1
         assert script.stdout
         assert "BACKMARKET_ALLOWED_BASE_URLS" in script.stdout.read()
 
 
+@pytest.mark.slow
 def test_an_order_is_shipped_once_however_often_the_script_runs(town: Town) -> None:
     sandbox = town.shop.sandbox
     town.shop.sell("shipper", orders=5)
@@ -184,6 +187,7 @@ def test_an_order_is_shipped_once_however_often_the_script_runs(town: Town) -> N
     assert [one["operation"] for one in sandbox.truth("shipper", "writes")] == ["orders.update"] * 2
 
 
+@pytest.mark.slow
 def test_a_file_of_listings_is_checked_submitted_and_reported(town: Town, tmp_path: Path) -> None:
     town.shop.sell("shop-7", orders=0, listings=5)
     rows = town.shop.sandbox.truth("shop-7", "listings")
@@ -202,6 +206,7 @@ def test_a_file_of_listings_is_checked_submitted_and_reported(town: Town, tmp_pa
     assert process.returncode == 1
 
 
+@pytest.mark.slow
 def test_the_typed_client_shows_and_changes_and_says_when_it_does_not_know(town: Town) -> None:
     sandbox = town.shop.sandbox
     sandbox.add_seller("typed", "token-of-typed", orders=80)
@@ -210,13 +215,13 @@ def test_the_typed_client_shows_and_changes_and_says_when_it_does_not_know(town:
     command = ("typed_client.py", "--base-url", sandbox.url, "--sku", listing["sku"], "--quantity")
     own = Town(town.shop, town.environment | {"SHOP_API_KEY": "token-of-typed"})
     with running(own, *command, "41") as script:
-        said, _ = script.communicate(timeout=20)
+        said, _ = script.communicate(timeout=PATIENCE_SECONDS)
         assert script.returncode == 0
     assert f"to be shipped: {len(worth)} orders" in said
     assert f"on sale: 41 {listing['sku']}\n" in said
     number = sandbox.add_fault("reset", seller="typed", operation="listings.update", applied=True)
     with running(own, *command, "42") as script:
-        said, _ = script.communicate(timeout=20)
+        said, _ = script.communicate(timeout=PATIENCE_SECONDS)
         assert script.returncode == 0
     sandbox.remove_faults(number)
     assert "unknown_outcome: " in said
@@ -260,6 +265,7 @@ def event_of(lines: Iterator[str]) -> dict[str, str]:
     return dict(field.split(": ", 1) for field in fields)
 
 
+@pytest.mark.slow
 def test_fastapi_lets_go_of_a_browser_that_left(town: Town) -> None:
     """A follower holds a connection to PostgreSQL; it must not stay."""
     listening = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'backmarket-listen'"
@@ -267,10 +273,11 @@ def test_fastapi_lets_go_of_a_browser_that_left(town: Town) -> None:
         with client.stream("GET", "/sellers/whoever/changes") as stream:
             lines = stream.iter_lines()  # kept: httpx hangs up with it
             assert next(lines) == ": following"
-            wait_until(lambda: town.shop.one(listening) == 1, 10, "it listens")
-        wait_until(lambda: town.shop.one(listening) == 0, 10, "its connection is gone")
+            wait_until(lambda: town.shop.one(listening) == 1, "it listens")
+        wait_until(lambda: town.shop.one(listening) == 0, "its connection is gone")
 
 
+@pytest.mark.slow
 def test_django_serves_in_forked_children_and_by_sql_of_its_own(town: Town) -> None:
     for name in ("django", "another"):
         town.shop.sell(name, orders=60)
@@ -285,7 +292,7 @@ def test_django_serves_in_forked_children_and_by_sql_of_its_own(town: Town) -> N
         town.shop.sandbox.change("django", add=5)
         asked = client.post("/sellers/django/sync")
         assert (asked.status_code, asked.json()["nudged"]) == (202, True)
-        wait_until(lambda: town.orders("django") > before, 20, "the worker did what was asked for")
+        wait_until(lambda: town.orders("django") > before, "the worker did what was asked for")
         missing = client.post("/sellers/nobody/sync")
         assert (missing.status_code, missing.json()["code"]) == (404, "connection_not_found")
 
@@ -296,8 +303,8 @@ def test_another_celery_application_asks_by_name(town: Town) -> None:
     before = town.orders("by-name")
     town.shop.sandbox.change("by-name", add=5)
     with running(town, "send_task.py", "by-name") as sender:
-        assert sender.wait(20) == 0
-    wait_until(lambda: town.orders("by-name") > before, 20, "the worker did what was asked for")
+        assert sender.wait(PATIENCE_SECONDS) == 0
+    wait_until(lambda: town.orders("by-name") > before, "the worker did what was asked for")
 
 
 def test_asking_by_name_needs_nothing_of_ours() -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from backmarket import connections
+from backmarket.sandbox.world.fault_rules import FaultKind
 from backmarket.settings import Settings
 from backmarket.standalone.fleet import Fleet, Pool
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, environment, wait_until
+from tests.support.sellers import Shop, environment
+from tests.support.waiting import wait_until
 
 DISPATCH = Pool("dispatch", ("dispatch",), 1)
 
@@ -36,11 +38,12 @@ def test_fifty_sellers_of_which_two_are_refused(shop: Shop, tmp_path: Path) -> N
         shop.sell(name, orders=300)
     shop.sandbox.patch_seller(names[0], revoked=True)
     shop.sandbox.add_fault("waf_html", seller=names[1])
-    for kind, share in (("status", 0.02), ("reset", 0.01), ("cut", 0.01), ("garbage", 0.01)):
+    shares: dict[FaultKind, float] = {"status": 0.02, "reset": 0.01, "cut": 0.01, "garbage": 0.01}
+    for kind, share in shares.items():
         shop.sandbox.add_fault(kind, probability=share, status=502)
     with Fleet(environment(shop.settings), directory=tmp_path, workers=(DISPATCH, Pool("sync", ("orders",)))) as fleet:
         fleet.wait_ready()
-        wait_until(lambda: succeeded(shop) == 48, 120, "48 sellers synced")
+        wait_until(lambda: succeeded(shop) == 48, "48 sellers synced")
         assert not fleet.died
     for name in names[2:]:
         shop.assert_equals_truth(name)
@@ -55,6 +58,7 @@ def test_fifty_sellers_of_which_two_are_refused(shop: Shop, tmp_path: Path) -> N
     assert sum(entry.seller == names[1] for entry in shop.sandbox.requests()) <= 2
 
 
+@pytest.mark.slow
 def test_two_organizations_with_one_key_share_its_limit(shop: Shop, tmp_path: Path) -> None:
     """200 requests in 10 s, 150 ms latency, two worker processes: never exceeded, and fully used."""
     shop.sandbox.settings(latency=0.15)
@@ -65,7 +69,7 @@ def test_two_organizations_with_one_key_share_its_limit(shop: Shop, tmp_path: Pa
         fleet.wait_ready()
         for name in ("a", "b"):
             shop.connect(name, "one-token")
-        wait_until(lambda: succeeded(shop) == 2, 60, "both synced")
+        wait_until(lambda: succeeded(shop) == 2, "both synced")
     stats = shop.sandbox.stats()
     assert stats.violations == 0
     arrivals = [entry.arrival for entry in shop.sandbox.requests() if entry.operation == "orders.list"]
@@ -89,13 +93,14 @@ def most_within(arrivals: list[float], window: float) -> int:
     return most
 
 
+@pytest.mark.slow
 def test_the_schedule_goes_on_by_itself_and_two_beats_do_no_harm(shop: Shop, tmp_path: Path) -> None:
     shop.every(2)
     shop.sell("a", orders=60)
     with Fleet(environment(shop.settings), directory=tmp_path) as fleet:
         fleet.start_beat("beat-2")
         fleet.wait_ready()
-        wait_until(lambda: shop.one("SELECT runs FROM backmarket.sync_state") >= 4, 30, "four runs")
+        wait_until(lambda: shop.one("SELECT runs FROM backmarket.sync_state") >= 4, "four runs")
     walks = [entry for entry in shop.sandbox.requests() if entry.operation == "orders.list"]
     first_pages = [entry.arrival for entry in walks if entry.page == 1]
     gaps = [later - earlier for earlier, later in pairwise(first_pages)]

@@ -25,7 +25,8 @@ from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
 from backmarket.standalone.fleet import CHECKOUT, Fleet, FleetError, Pool
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, environment, wait_until
+from tests.support.sellers import Shop, environment
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
 SYNC = Pool("sync", ("orders",))
@@ -67,7 +68,7 @@ class TestLife:
         with Fleet(environment(shop.settings), directory=tmp_path) as fleet:
             fleet.wait_ready()
             shop.sell(ORG, orders=60)
-            wait_until(lambda: synced(shop), 30, "synced")
+            wait_until(lambda: synced(shop), "synced")
             assert fleet.stop() == [], "nothing had to be killed"
         for name in ("dispatch", "sync"):
             found = [event["event"] for event in events(tmp_path / f"{name}.log")]
@@ -77,6 +78,7 @@ class TestLife:
         assert set(os.listdir(CHECKOUT)) == before
         assert {path.suffix for path in tmp_path.iterdir()} == {".log"}
 
+    @pytest.mark.slow
     def test_a_turn_hands_on_when_its_worker_is_told_to_end_and_the_next_worker_goes_on(
         self, shop: Shop, tmp_path: Path
     ) -> None:
@@ -84,31 +86,33 @@ class TestLife:
         with Fleet(environment(shop.settings), directory=tmp_path) as fleet:
             fleet.wait_ready()
             shop.sell(ORG, orders=10_000)
-            wait_until(lambda: walking(shop), 30, "the walk is under way")
+            wait_until(lambda: walking(shop), "the walk is under way")
             fleet.kill("sync", signal.SIGTERM)
-            assert fleet.wait_exit("sync", 20) == 0
+            assert fleet.wait_exit("sync", PATIENCE_SECONDS) == 0
             assert [event["end"] for event in events(tmp_path / "sync.log") if event["event"] == "sync.turn"] == [
                 "handed_on"
             ]
             assert not fleet.died
             fleet.start_worker(("orders",), "next")
-            wait_until(lambda: synced(shop), 45, "the next worker went on, not only when a lost nudge expires")
+            wait_until(lambda: synced(shop), "the next worker went on, not only when a lost nudge expires")
         shop.assert_equals_truth(ORG)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_the_second_signal_ends_a_worker_at_once(self, shop: Shop, tmp_path: Path, number: signal.Signals) -> None:
         shop.sandbox.add_fault("timeout", seconds=60)
         shop.sell(ORG, orders=60)
         with Fleet(environment(shop.settings), directory=tmp_path) as fleet:
             fleet.wait_ready()
-            wait_until(lambda: shop.sandbox.stats().requests, 30, "a request is under way")
+            wait_until(lambda: shop.sandbox.stats().requests, "a request is under way")
             fleet.kill("sync", number)
-            wait_until(lambda: not (tmp_path / "sync.ready").exists(), 10, "the first signal arrived")
+            wait_until(lambda: not (tmp_path / "sync.ready").exists(), "the first signal arrived")
             with pytest.raises(FleetError, match="sync still runs after"):
                 fleet.wait_exit("sync", 0)
             fleet.kill("sync", number)
-            assert fleet.wait_exit("sync", 10) == 128 + number
+            assert fleet.wait_exit("sync", PATIENCE_SECONDS) == 128 + number
 
+    @pytest.mark.slow
     def test_another_applications_celery_settings_change_nothing(
         self, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -118,13 +122,14 @@ class TestLife:
         with Fleet(theirs, directory=tmp_path, workers=(SYNC,)) as fleet:
             fleet.wait_ready()
 
+    @pytest.mark.slow
     def test_one_message_after_another_without_a_pause_between(self, shop: Shop, tmp_path: Path) -> None:
         """With Celery's own pool of threads, 40 messages take a minute where one is worked on at a time."""
         pool = Pool("sync", ("orders",), 1)
         with Fleet(environment(shop.settings), directory=tmp_path, workers=(pool,), beat=False) as fleet:
             fleet.wait_ready()
             assert shop.services.producer.nudge(Nudge("orders", f"nobody-{n}") for n in range(40)) == 40
-            wait_until(lambda: self.turns(tmp_path / "sync.log") == 40, 15, "40 turns")
+            wait_until(lambda: self.turns(tmp_path / "sync.log") == 40, "40 turns")
 
     @staticmethod
     def turns(log: Path) -> int:
@@ -132,6 +137,7 @@ class TestLife:
 
 
 class TestBroker:
+    @pytest.mark.slow
     def test_a_worker_goes_on_by_itself_when_the_broker_was_killed_under_it(
         self, shop: Shop, stack: Stack, tmp_path: Path
     ) -> None:
@@ -140,16 +146,16 @@ class TestBroker:
             fleet.wait_ready()
             pids = fleet.pids
             shop.sell(ORG, orders=10_000)
-            wait_until(lambda: walking(shop), 30, "the walk is under way")
+            wait_until(lambda: walking(shop), "the walk is under way")
             stack.valkey.kill()
-            wait_until(lambda: "Trying again" in (tmp_path / "sync.log").read_text(), 30, "it misses the broker")
+            wait_until(lambda: "Trying again" in (tmp_path / "sync.log").read_text(), "it misses the broker")
             stack.valkey.start()
             shop.services.limiter.assume_idle()
-            wait_until(lambda: synced(shop), 90, "the walk ended")
+            wait_until(lambda: synced(shop), "the walk ended")
             shop.assert_equals_truth(ORG)
             runs = shop.one("SELECT runs FROM backmarket.sync_state")
             shop.execute("UPDATE backmarket.sync_state SET next_due_at = now(), nudged_until = NULL")
-            wait_until(lambda: shop.one("SELECT runs FROM backmarket.sync_state") > runs, 60, "the next turn")
+            wait_until(lambda: shop.one("SELECT runs FROM backmarket.sync_state") > runs, "the next turn")
             assert fleet.pids == pids, "nobody died"
             assert "py.warnings" not in {event["logger"] for event in events(tmp_path / "sync.log")}
             assert fleet.stop() == []
@@ -163,18 +169,20 @@ class TestDeath:
                 fleet.wait_ready()
             assert fleet.died == ["sync"]
 
+    @pytest.mark.slow
     def test_a_process_that_was_killed_starts_again(self, shop: Shop, tmp_path: Path) -> None:
         with Fleet(environment(shop.settings), directory=tmp_path, workers=(SYNC,), beat=False) as fleet:
             fleet.wait_ready()
             first = fleet.pids["sync"]
             os.kill(first, signal.SIGKILL)
-            wait_until(lambda: fleet.died == ["sync"], 10, "its death is seen")
+            wait_until(lambda: fleet.died == ["sync"], "its death is seen")
             with pytest.raises(FleetError, match="sync ended with code -9"):
                 fleet.check()
             fleet.restart("sync")
             fleet.wait_ready()
             assert fleet.pids["sync"] != first
 
+    @pytest.mark.slow
     def test_nothing_outlives_an_owner_that_was_killed(self, shop: Shop, tmp_path: Path) -> None:
         command = [sys.executable, "-c", OWNER, json.dumps(environment(shop.settings)), str(tmp_path)]
         with subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
@@ -183,14 +191,15 @@ class TestDeath:
             assert set(pids) == {"sync", "beat"}
             os.kill(pids["beat"], signal.SIGSTOP)  # not even one that can't hear
             owner.kill()
-            wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids.values()), 10, "all are gone")
+            wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids.values()), "all are gone")
 
+    @pytest.mark.slow
     def test_what_does_not_end_in_time_is_killed_and_named(self, shop: Shop, tmp_path: Path) -> None:
         shop.sandbox.add_fault("timeout", seconds=60)
         shop.sell(ORG, orders=60)
         with Fleet(environment(shop.settings), directory=tmp_path) as fleet:
             fleet.wait_ready()
-            wait_until(lambda: shop.sandbox.stats().requests, 30, "a request is under way")
+            wait_until(lambda: shop.sandbox.stats().requests, "a request is under way")
             pids = fleet.pids
             assert fleet.stop(timeout=3.0) == ["sync"]
             assert not any(psutil.pid_exists(pid) for pid in pids.values())
@@ -216,13 +225,14 @@ class TestFlower:
             assert {ask(port, path)[0] for path in ("/", "/tasks", "/api/tasks", "/api/workers")} == {401}
             assert ask(port, "/api/tasks", "someone:wrong")[0] == 401
             shop.sell(ORG, orders=60)
-            wait_until(lambda: synced(shop), 30, "synced")
-            wait_until(lambda: saw_a_task(shop, port, "/api/tasks"), 30, "it saw the task")
+            wait_until(lambda: synced(shop), "synced")
+            wait_until(lambda: saw_a_task(shop, port, "/api/tasks"), "it saw the task")
             tasks = json.loads(ask(port, "/api/tasks", "someone:secret")[1]).values()
             shown = {task["args"] for task in tasks if task["name"] == "backmarket.sync_orders"}
             assert shown == {f"('{ORG}',)"}
             assert all(address.ip == "127.0.0.1" for address in listening(fleet.pids["flower"]))
 
+    @pytest.mark.slow
     def test_workers_tell_of_their_tasks_only_as_long_as_it_runs(self, shop: Shop, tmp_path: Path) -> None:
         (port,) = free_ports(1)
         shop.every(1)
@@ -235,11 +245,12 @@ class TestFlower:
         ):
             fleet.wait_ready()
             heard.psubscribe("*celeryev*")
-            wait_until(lambda: b"/task." in next_message(heard), 15, "a task is told of")
+            wait_until(lambda: b"/task." in next_message(heard), "a task is told of")
             fleet.kill("flower", signal.SIGTERM)
             assert fleet.wait_exit("flower") == 0
-            wait_until(lambda: syncs_in_silence(shop, heard), 30, "a whole sync of which nothing was told")
+            wait_until(lambda: syncs_in_silence(shop, heard), "a whole sync of which nothing was told")
 
+    @pytest.mark.slow
     def test_it_ends_when_it_is_told_to_though_the_broker_went_first(
         self, shop: Shop, stack: Stack, tmp_path: Path
     ) -> None:
@@ -254,6 +265,7 @@ class TestFlower:
             finally:
                 stack.valkey.start()
 
+    @pytest.mark.slow
     def test_behind_a_prefix_what_it_saw_survives_a_restart(self, shop: Shop, tmp_path: Path) -> None:
         (port,) = free_ports(1)
         settings = environment(shop.settings) | {
@@ -264,7 +276,7 @@ class TestFlower:
         with Fleet(settings, directory=tmp_path, workers=(SYNC,), beat=False, flower_port=port) as fleet:
             fleet.wait_ready()
             told = "/flower/api/tasks"
-            wait_until(lambda: saw_a_task(shop, port, told), 30, "it saw the task")
+            wait_until(lambda: saw_a_task(shop, port, told), "it saw the task")
             assert "flower_events_total{" in ask(port, "/flower/metrics")[1]
             fleet.kill("flower", signal.SIGTERM)
             assert fleet.wait_exit("flower") == 0
@@ -274,6 +286,7 @@ class TestFlower:
             assert "sync_orders" in ask(port, told, "someone:secret")[1]
             assert ask(port, told)[0] == 401
 
+    @pytest.mark.slow
     def test_with_a_login_by_oauth_an_empty_password_opens_nothing(self, shop: Shop, tmp_path: Path) -> None:
         (port,) = free_ports(1)
         settings = environment(shop.settings) | {
@@ -286,6 +299,7 @@ class TestFlower:
             fleet.wait_ready()
             assert {ask(port, "/tasks", login)[0] for login in ("", ":", "someone:")} == {302}
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("empty", [{}, {"FLOWER_BASIC_AUTH": "", "FLOWER_AUTH": ""}])
     def test_without_a_password_it_does_not_start(self, shop: Shop, tmp_path: Path, empty: dict[str, str]) -> None:
         (port,) = free_ports(1)
@@ -313,7 +327,7 @@ def syncs_in_silence(shop: Shop, heard: Any) -> bool:
     """Let two syncs pass; whether no task was told of meanwhile."""
     list(iter(lambda: next_message(heard), b""))
     runs = shop.one("SELECT runs FROM backmarket.sync_state")
-    wait_until(lambda: shop.one("SELECT runs FROM backmarket.sync_state") > runs + 1, 15, "two more syncs")
+    wait_until(lambda: shop.one("SELECT runs FROM backmarket.sync_state") > runs + 1, "two more syncs")
     return not [told for told in iter(lambda: next_message(heard), b"") if b"/task." in told]
 
 

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import redis
 
@@ -24,7 +23,9 @@ from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
 from backmarket.standalone.fleet import CHECKOUT, Fleet, FleetError, Pool
-from tests.support.sellers import environment, wait_until
+from tests.support.databases import open_connection
+from tests.support.sellers import environment
+from tests.support.waiting import wait_until
 
 HANGING = Path(__file__).parent / "hanging"
 PATIENCE = 60.0
@@ -58,7 +59,7 @@ class Watched:
         return ask(what, {"BACKMARKET_HEALTH_PORT": str(self.ports[name])}).returncode
 
     def wait(self, name: str, what: str, code: int, timeout: float = 30.0) -> None:
-        wait_until(lambda: self.check(name, what) == code, timeout, f"{name}: {what} gives {code}")
+        wait_until(lambda: self.check(name, what) == code, f"{name}: {what} gives {code}")
 
     def checks(self, name: str) -> dict[str, str]:
         return dict(self.get(name, "/readyz")[1]["checks"])
@@ -105,7 +106,7 @@ def test_a_process_that_works_is_alive_and_ready_until_something_lacks(
     watched.wait("beat", "live", 0)
     stack.postgres.stop()
     stack.s3.stop()
-    wait_until(lambda: "PostgreSQL can't be reached" in watched.checks("sync")["database"], 30, "PostgreSQL is named")
+    wait_until(lambda: "PostgreSQL can't be reached" in watched.checks("sync")["database"], "PostgreSQL is named")
     checks = watched.checks("sync")
     assert checks["broker"] == "ok"
     assert "S3 server" in checks["bucket"] or "No answer" in checks["bucket"]
@@ -117,18 +118,19 @@ def test_a_process_that_works_is_alive_and_ready_until_something_lacks(
     watched.wait("sync", "ready", 0, 60)
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_away_is_no_reason_to_die(watched: Watched, stack: Stack) -> None:
     """It says nothing, which holds a loop up for the 10 s of a socket's timeout; it is gone; it comes back."""
     stack.valkey.pause()
     for name in watched.ports:
-        wait_until(lambda name=name: watched.age(name) > 4, 20, f"{name} is held up")  # type: ignore[misc]
+        wait_until(lambda name=name: watched.age(name) > 4, f"{name} is held up")  # type: ignore[misc]
         assert watched.check(name, "ready") == 1
     for name in watched.ports:
-        wait_until(lambda name=name: watched.age(name) < 3, 40, f"{name} turns all the same")  # type: ignore[misc]
+        wait_until(lambda name=name: watched.age(name) < 3, f"{name} turns all the same")  # type: ignore[misc]
     stack.valkey.kill()
     for name, says in (("sync", "in 4.00 seconds"), ("beat", '"again_in": 4.0')):
-        wait_until(lambda name=name, says=says: says in watched.log(name), 60, f"{name} tries again")  # type: ignore[misc]
-        wait_until(lambda name=name: watched.age(name) < 1.9, 10, f"{name} turns while it waits")  # type: ignore[misc]
+        wait_until(lambda name=name, says=says: says in watched.log(name), f"{name} tries again")  # type: ignore[misc]
+        wait_until(lambda name=name: watched.age(name) < 1.9, f"{name} turns while it waits")  # type: ignore[misc]
     assert "broker can't be used" in watched.checks("sync")["broker"]
     assert watched.checks("sync")["database"] == "ok"
     assert [watched.check(name, "live") for name in watched.ports] == [0, 0]
@@ -138,19 +140,20 @@ def test_a_broker_that_is_away_is_no_reason_to_die(watched: Watched, stack: Stac
     lost = watched.log("sync").count("Connection to broker lost")
     with redis.Redis.from_url(stack.addresses.redis_url) as client:
         client.config_set("min-replicas-to-write", 1)  # it refuses to write, as with a full disk
-        wait_until(lambda: watched.log("sync").count("Connection to broker lost") > lost, 30, "it is refused")
+        wait_until(lambda: watched.log("sync").count("Connection to broker lost") > lost, "it is refused")
         client.config_set("min-replicas-to-write", 0)
     for name in watched.ports:
         watched.wait(name, "live", 0)
     assert watched.fleet.died == []
 
 
+@pytest.mark.slow
 def test_a_main_loop_that_hangs_is_dead_though_its_threads_go_on(settings: Settings, tmp_path: Path) -> None:
     with watched_fleet(settings, tmp_path, IMPATIENCE) as watched:
         for name in watched.ports:
             watched.fleet.kill(name, signal.SIGXCPU)
         for name in watched.ports:
-            wait_until(lambda name=name: watched.age(name) > 2 * IMPATIENCE, 30, f"{name} hangs")  # type: ignore[misc]
+            wait_until(lambda name=name: watched.age(name) > 2 * IMPATIENCE, f"{name} hangs")  # type: ignore[misc]
             assert watched.check(name, "live") == 1
             assert watched.checks(name)["broker"] == "ok", "its other threads go on"
             watched.fleet.kill(name)
@@ -169,11 +172,11 @@ def test_a_port_that_somebody_has_is_said_and_nothing_starts(settings: Settings,
 def test_a_worker_waits_for_the_tables_that_it_knows(settings: Settings, tmp_path: Path, database_url: str) -> None:
     (port,) = free_ports(1)
     variables = environment(settings) | {"BACKMARKET_HEALTH_PORT": str(port)}
-    with psycopg.connect(database_url, autocommit=True) as connection:
+    with open_connection(database_url, autocommit=True) as connection:
         connection.execute("UPDATE backmarket.schema_version SET version = 1")
         with Fleet(variables, directory=tmp_path, workers=(Pool("sync", ("orders",)),), beat=False) as fleet:
             watched = Watched(fleet, {"sync": port}, tmp_path)
-            wait_until(lambda: "schema.differs" in watched.log("sync"), 30, "it says so")
+            wait_until(lambda: "schema.differs" in watched.log("sync"), "it says so")
             assert "has schema version 1, and this program needs" in watched.log("sync")
             assert "`backmarket db migrate`" in watched.checks("sync")["database"]
             assert [watched.check("sync", what) for what in ("live", "ready")] == [0, 1]

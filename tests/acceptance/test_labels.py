@@ -19,7 +19,8 @@ from backmarket.settings import Settings
 from backmarket.standalone.fleet import Fleet
 from tests.support.gate import Gate, Reply
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, environment, wait_until
+from tests.support.sellers import Shop, environment
+from tests.support.waiting import wait_until
 
 ORG = "auth0|1"
 LARGE = 200_000_000
@@ -155,7 +156,7 @@ def test_all_labels_that_exist_are_stored_once_and_the_rest_have_a_reason(
 
 def until_all_are_stored(bm: BackMarket, truth: Truth) -> None:
     """Those that wait for their next try are asked for, as their pauses are longer than a test may be."""
-    wait_until(lambda: len(labels(bm)) == len(truth.paths), 20, "the syncs have noted all labels")
+    wait_until(lambda: len(labels(bm)) == len(truth.paths), "the syncs have noted all labels")
 
     def all_stored() -> bool:
         waiting = [each for each in labels(bm, LabelState.WANTED).values() if each.tries]
@@ -167,7 +168,7 @@ def until_all_are_stored(bm: BackMarket, truth: Truth) -> None:
             bm.fetch_labels(ORG)
         return set(labels(bm, LabelState.STORED)) == set(truth.pdfs)
 
-    wait_until(all_stored, 40, "all labels that exist are stored")
+    wait_until(all_stored, "all labels that exist are stored")
 
 
 def check(shop: Shop, bm: BackMarket, truth: Truth) -> None:
@@ -178,7 +179,6 @@ def check(shop: Shop, bm: BackMarket, truth: Truth) -> None:
             assert digest(*content.chunks) == label.sha256
     wait_until(
         lambda: {key: each.error_code for key, each in labels(bm).items() if key not in stored} == truth.reasons,
-        20,
         "the rest have their reasons",
     )
     objects = [each.key for each in shop.services.bucket.list("labels/")]

@@ -13,7 +13,8 @@ from pathlib import Path
 from backmarket.settings import Settings
 from tests.support.exporter import NAMES, scrape, telling_fleet, values
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, environment, wait_until
+from tests.support.sellers import Shop, environment
+from tests.support.waiting import wait_until
 
 ORG = "auth0|a-shop-of-somebody"
 ALL = ("orders", "listings", "deliveries", "returns")
@@ -48,14 +49,14 @@ def test_what_was_done_is_told_and_no_seller_is_named(settings: Settings, tmp_pa
             shop.sell(ORG, orders=120, deliveries=3)
             synced = "SELECT count(*) FROM backmarket.sync_state WHERE last_success_at IS NOT NULL"
             stored = "SELECT count(*) FROM backmarket.labels WHERE state = 'stored'"
-            wait_until(lambda: shop.one(synced) == 4 and shop.one(stored) > 0, 60, "synced, with labels")
+            wait_until(lambda: shop.one(synced) == 4 and shop.one(stored) > 0, "synced, with labels")
 
             def done() -> float:
                 return values(scrape(ports["worker"])).get(
                     ("backmarket_tasks_total", "done backmarket.fetch_labels"), 0
                 )
 
-            wait_until(done, 20, "the last task ended")
+            wait_until(done, "the last task ended")
             texts = {name: scrape(ports[name]) for name in NAMES}
         runs = dict(shop.execute("SELECT resource, started_at::text FROM backmarket.sync_runs"))
         shop.services.close()

@@ -15,7 +15,8 @@ from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.settings import Settings
 from backmarket.standalone.fleet import Fleet
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, environment, wait_until
+from tests.support.sellers import Shop, environment
+from tests.support.waiting import wait_until
 
 ORG, TOKEN = "auth0|1", "token-of-the-seller"
 
@@ -285,7 +286,6 @@ def schedule(host: Host) -> None:
         lambda: (
             host.get_connection_status(ORG).resources["returns"].last_success_at > before["returns"].last_success_at
         ),
-        20,
         "the returns were synced again, without a restart",
     )
     assert host.get_connection_status(ORG).resources["orders"].last_success_at == before["orders"].last_success_at

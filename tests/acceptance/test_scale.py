@@ -6,10 +6,13 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from backmarket.messages import SYNC_TASKS
 from backmarket.standalone.fleet import CHECKOUT
 
 
+@pytest.mark.slow
 def test_a_tick_takes_as_many_statements_for_many_as_for_few() -> None:
     sizes = "--fewer 30 --organizations 300 --rounds 1 --turns 0 --idle 0"
     done = subprocess.run(

@@ -24,7 +24,8 @@ from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
 from backmarket.standalone.fleet import POOLS, Fleet
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, environment, wait_until
+from tests.support.sellers import Shop, environment
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 WELL: tuple[FaultKind | None, ...] = (None, "nul_characters", "unknown_fields", "unknown_states", "nulls")
 AILING: tuple[FaultKind, ...] = (
@@ -55,9 +56,9 @@ def test_nothing_personal_and_no_secret_gets_out(shop: Shop, stack: Stack, tmp_p
         fleet.wait_ready()
         for organization, token in tokens.items():
             shop.connect(organization, token)
-        wait_until(lambda: settled(shop) == len(tokens), 90, "every seller was synced or failed")
+        wait_until(lambda: settled(shop) == len(tokens), "every seller was synced or failed")
         asked = write(shop)
-        wait_until(lambda: "sync_orders" in flower(port, login, "/api/tasks"), 15, "Flower knows the tasks")
+        wait_until(lambda: "sync_orders" in flower(port, login, "/api/tasks"), "Flower knows the tasks")
         seen = {f"Flower's {path}": flower(port, login, path) for path in flower_paths(port, login)}
         seen["Redis's content"] = content(settings["BACKMARKET_REDIS_URL"])
     seen["what was sent to Redis"] = "\n".join(heard)
@@ -123,7 +124,7 @@ def write(shop: Shop) -> set[str]:
             shop.sandbox.change(organization, modify=1, ids=[row["order_id"]], fields=fields)
             bm.fetch_order(organization, row["order_id"])
             with suppress(WriteRefused):
-                bm.update_order(organization, row["order_id"], then, **given).wait(60)
+                bm.update_order(organization, row["order_id"], then, **given).wait(PATIENCE_SECONDS)
     shop.sandbox.remove_faults(number)
     return {*told.values(), url}
 
@@ -177,7 +178,7 @@ def flower(port: int, login: str, path: str) -> str:
 
 def flower_paths(port: int, login: str) -> list[str]:
     """Every page of Flower's that tells of workers, tasks and the broker."""
-    wait_until(lambda: len(json.loads(flower(port, login, "/api/workers?refresh=1"))) == len(POOLS), 30, "all answer")
+    wait_until(lambda: len(json.loads(flower(port, login, "/api/workers?refresh=1"))) == len(POOLS), "all answer")
     workers = json.loads(flower(port, login, "/api/workers"))
     tasks = json.loads(flower(port, login, "/api/tasks"))
     syncs = [key for key, task in tasks.items() if task["name"] == "backmarket.sync_orders"]
@@ -215,7 +216,7 @@ def monitored(url: str) -> Iterator[list[str]]:
     with redis.Redis.from_url(url, socket_timeout=60) as client:  # workers take their time to start
         listener = threading.Thread(target=listen, daemon=True)
         listener.start()
-        assert started.wait(10)
+        assert started.wait(PATIENCE_SECONDS)
         yield heard
         client.echo(END)
         listener.join(20)

@@ -24,9 +24,7 @@ import pytest
 
 from backmarket.standalone.fleet import CHECKOUT
 from backmarket.standalone.up.supervisor import LONGEST_PAUSE, Supervised, Supervisor
-from tests.support.sellers import wait_until
-
-SECONDS = 90.0
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 
 class Up:
@@ -62,14 +60,14 @@ class Up:
         return self.output.read_text()
 
     def wait_for(self, text: str) -> None:
-        wait_until(lambda: self.process.poll() is not None or text in self.said(), SECONDS, text)
+        wait_until(lambda: self.process.poll() is not None or text in self.said(), text)
         assert text in self.said(), self.said()
         with suppress(psutil.NoSuchProcess):
             self.family |= set(psutil.Process(self.process.pid).children(recursive=True))
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE_SECONDS)
 
     def left(self) -> list[str]:
         """What of it still runs."""
@@ -77,7 +75,7 @@ class Up:
 
     def assert_gone(self) -> None:
         """Nothing of it runs; the watcher that ends with it has a moment for that."""
-        wait_until(lambda: not self.left(), 10, "all of its processes are gone")
+        wait_until(lambda: not self.left(), "all of its processes are gone")
 
     def one(self, words: str) -> psutil.Process:
         """The process with these words on its command line."""
@@ -117,7 +115,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
     for up in started:
         if up.process.poll() is None:
             up.process.terminate()
-            up.process.wait(60)
+            up.process.wait(PATIENCE_SECONDS)
 
 
 def all_synced(up: Up) -> bool:
@@ -156,9 +154,9 @@ def flower_shows_a_sync(up: Up) -> bool:
 def test_everything_runs_until_it_is_told_to_end_and_is_found_again(start: Callable[..., Up]) -> None:
     up = start()
     up.wait_for("Everything runs")
-    wait_until(lambda: all_synced(up), 30, "the sandbox's sellers are synced")
+    wait_until(lambda: all_synced(up), "the sandbox's sellers are synced")
     assert flower(up.said(), "/api/tasks", with_password=False)[0] == 401
-    wait_until(lambda: flower_shows_a_sync(up), 30, "Flower shows the syncs")
+    wait_until(lambda: flower_shows_a_sync(up), "Flower shows the syncs")
     assert 'href="/o/seller-1"' in console(up.said())
     private = [up.directory / name for name in ("env", "state.json", "logs/sync.log")]
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
@@ -179,10 +177,11 @@ def test_everything_runs_until_it_is_told_to_end_and_is_found_again(start: Calla
     again.assert_gone()
 
 
+@pytest.mark.slow
 def test_what_dies_is_reported_and_started_again(start: Callable[..., Up]) -> None:
     up = start()
     up.wait_for("Everything runs")
-    wait_until(lambda: all_synced(up), 30, "no lease is held that would have to run out")
+    wait_until(lambda: all_synced(up), "no lease is held that would have to run out")
     for words in (
         "celery -A workers.app --quiet beat",
         "-n sync@",
@@ -199,12 +198,13 @@ def test_what_dies_is_reported_and_started_again(start: Callable[..., Up]) -> No
     up.assert_gone()
 
 
+@pytest.mark.slow
 def test_nothing_is_left_when_it_was_killed_and_two_at_once_do_not_meet(start: Callable[..., Up]) -> None:
     up, other = start("--no-sandbox"), start("--no-sandbox", name="other")
     up.wait_for("Everything runs")
     other.wait_for("Everything runs")
     refused = start("--no-sandbox")
-    assert refused.process.wait(30) == 2
+    assert refused.process.wait(PATIENCE_SECONDS) == 2
     assert f"A stack runs in {up.directory} already" in refused.said()
     up.output = refused.output
     up.end(signal.SIGKILL)
@@ -218,6 +218,7 @@ def test_nothing_is_left_when_it_was_killed_and_two_at_once_do_not_meet(start: C
     other.assert_gone()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["Starting PostgreSQL", "Starting a sandbox", "Starting workers"])
 def test_ctrl_c_while_it_starts_leaves_nothing(start: Callable[..., Up], words: str) -> None:
     up = start()
@@ -226,11 +227,12 @@ def test_ctrl_c_while_it_starts_leaves_nothing(start: Callable[..., Up], words: 
     up.assert_gone()
 
 
+@pytest.mark.slow
 def test_a_database_of_the_users_own_takes_its_own_keys_and_no_sandbox(
     start: Callable[..., Up], database_url: str
 ) -> None:
     up = start(BACKMARKET_DATABASE_URL=database_url)
-    assert up.process.wait(60) == 2
+    assert up.process.wait(PATIENCE_SECONDS) == 2
     assert "Set BACKMARKET_SECRET_KEYS" in up.said()
     keys = {"BACKMARKET_SECRET_KEYS": base64.urlsafe_b64encode(bytes(32)).decode(), "BACKMARKET_LIMITER_KEY": "x" * 24}
     up = start(BACKMARKET_DATABASE_URL=database_url, **keys)

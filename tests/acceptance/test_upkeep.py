@@ -8,11 +8,14 @@ from threading import Event
 from time import monotonic
 
 import psycopg
+import pytest
 
 from backmarket import BackMarket
 from backmarket.settings import Settings
 from backmarket.standalone.fleet import Fleet, Pool
-from tests.support.sellers import environment, wait_until
+from tests.support.databases import open_connection
+from tests.support.sellers import environment
+from tests.support.waiting import wait_until
 
 OLD_EVENT = """
 INSERT INTO backmarket.changes (organization_id, resource, external_id, kind, recorded_at)
@@ -20,21 +23,22 @@ VALUES ('shop', 'orders', %s, 'created', now() - make_interval(days => %s))
 """
 
 
+@pytest.mark.slow
 def test_news_are_announced_and_the_upkeep_is_done(settings: Settings, tmp_path: Path) -> None:
     stop = Event()
     workers = (Pool("dispatch", ("dispatch",), 1),)
     with (
-        psycopg.connect(settings.need("database_url"), autocommit=True) as connection,
+        open_connection(settings.need("database_url"), autocommit=True) as connection,
         BackMarket(settings) as bm,
         ThreadPoolExecutor(1) as pool,
         Fleet(environment(settings), directory=tmp_path, workers=workers) as fleet,
     ):
         connection.execute(OLD_EVENT, ("old", 50))
         fleet.wait_ready()
-        wait_until(lambda: fetch(connection, "SELECT count(*) FROM backmarket.changes") == 0, 90, "the old one is gone")
+        wait_until(lambda: fetch(connection, "SELECT count(*) FROM backmarket.changes") == 0, "the old one is gone")
         came = pool.submit(lambda: next(iter(bm.watch(poll=600, stop=stop))))
         listening = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'backmarket-listen'"
-        wait_until(lambda: fetch(connection, listening) == 1, 30, "somebody follows")
+        wait_until(lambda: fetch(connection, listening) == 1, "somebody follows")
         began = monotonic()
         connection.execute(OLD_EVENT, ("new", 0))
         try:

@@ -18,7 +18,8 @@ from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.settings import Settings
 from backmarket.standalone.fleet import Fleet, Pool
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, environment, wait_until
+from tests.support.sellers import Shop, environment
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
 WINDOW = 4.0
@@ -47,11 +48,11 @@ def test_a_write_goes_ahead_of_a_sync_that_uses_the_whole_limit(shop: Shop, bm: 
     bm.fetch_listing(ORG, listing)
     with Fleet(environment(shop.settings), directory=tmp_path, workers=(*BEAT_AND, WRITES)) as fleet:
         fleet.wait_ready()
-        wait_until(lambda: shop.sandbox.stats().count("orders.list") > 20, 40, "the sync uses the whole limit")
+        wait_until(lambda: shop.sandbox.stats().count("orders.list") > 20, "the sync uses the whole limit")
         took = []
         for number in range(2):
             began = monotonic()
-            bm.update_listing(ORG, listing, quantity=number).wait(60)
+            bm.update_listing(ORG, listing, quantity=number).wait(PATIENCE_SECONDS)
             took.append(monotonic() - began)
         running = bm.get_connection_status(ORG).resources["orders"]
         assert running.last_success_at is None, "the sync went on all the while"
@@ -59,6 +60,7 @@ def test_a_write_goes_ahead_of_a_sync_that_uses_the_whole_limit(shop: Shop, bm: 
     assert shop.sandbox.stats().violations == 0
 
 
+@pytest.mark.slow
 def test_a_pending_write_survives_the_loss_of_redis(shop: Shop, bm: BackMarket, tmp_path: Path) -> None:
     order = shop.sandbox.truth(ORG)[0]["order_id"]
     bm.fetch_order(ORG, order)
@@ -75,6 +77,7 @@ def test_a_pending_write_survives_the_loss_of_redis(shop: Shop, bm: BackMarket, 
     assert len(shop.sandbox.truth(ORG, "invoices")) == 1
 
 
+@pytest.mark.slow
 def test_by_the_command(shop: Shop, bm: BackMarket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.execute("UPDATE backmarket.schedule SET enabled = false")
     row = next(one for one in shop.sandbox.truth(ORG) if one["state"] not in {0, 8})

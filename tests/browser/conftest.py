@@ -26,8 +26,10 @@ from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_port
 from backmarket.standalone.fleet import CHECKOUT, Fleet
 from backmarket.standalone.up.console import Console
+from tests.support.databases import shared_database
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import environment, wait_until
+from tests.support.sellers import environment
+from tests.support.waiting import wait_until
 
 ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -112,29 +114,28 @@ class Person:
 
 
 @pytest.fixture(scope="session")
-def place(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """The embedded stack, a sandbox, workers and beat, and the console, each a process of its own."""
     at, logs = stack.addresses, tmp_path_factory.mktemp("logs")
     kept = passwords.hashed(PASSWORD, cost=2**10)
     with ExitStack() as ending:
         sandbox = ending.enter_context(fresh_sandbox(limit=100_000)).control
         settings = Settings(
-            database_url=at.database_url,  # type: ignore[arg-type]
-            redis_url=at.redis_url,  # type: ignore[arg-type]
-            s3_endpoint_url=at.s3_endpoint_url,
-            s3_access_key=at.s3_access_key,  # type: ignore[arg-type]
-            s3_secret_key=at.s3_secret_key,  # type: ignore[arg-type]
+            database_url=ending.enter_context(shared_database(stack, "browser")),
+            redis_url=at.redis_url,
+            s3_endpoint_url=s3_url,
+            s3_access_key=at.s3_access_key,
+            s3_secret_key=at.s3_secret_key,
             s3_bucket="browser",
-            secret_keys=(Fernet.generate_key().decode(),),  # type: ignore[arg-type]
-            limiter_key=secrets.token_hex(16),  # type: ignore[arg-type]
+            secret_keys=(Fernet.generate_key().decode(),),
+            limiter_key=secrets.token_hex(16),
             user_agent="BM-Test-Suite;dev@test.example",
             allowed_base_urls=(sandbox.url,),
             sku_lines_limit=6,
             bulk_poll_initial_seconds=0.2,
-            console_users=(f"anna:act:{kept}", f"otto:look:{kept}"),  # type: ignore[arg-type]
+            console_users=(f"anna:operator:{kept}", f"otto:viewer:{kept}"),
         )
         bm = ending.enter_context(BackMarket(settings))
-        bm.apply_schema()
         services = Services(settings)
         services.bucket.ensure()
         services.limiter.assume_idle()
@@ -192,7 +193,7 @@ def anna(visit: Callable[..., Person]) -> Person:
 def seller(place: Place) -> str:
     """A seller that several tests look at, and each changes other things of."""
     place.sell("shop-1")
-    wait_until(lambda: all(each.state == "ok" for each in place.bm.get_status()), 60, "everything is synced")
+    wait_until(lambda: all(each.state == "ok" for each in place.bm.get_status()), "everything is synced")
     return "shop-1"
 
 

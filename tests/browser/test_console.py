@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from backmarket.sandbox.api.label_files import label_pdf
 from tests.browser.conftest import PATIENCE, Person, Place, csv_file
-from tests.support.sellers import wait_until
+from tests.support.waiting import wait_until
 
 expect.set_options(timeout=PATIENCE)
 
@@ -99,7 +99,7 @@ def test_an_organization_from_its_connection_to_its_end(anna: Person, place: Pla
 
     page.get_by_label("the whole list").check()
     page.get_by_role("button", name="Sync all now").click()
-    wait_until(lambda: len(place.bm.get_orders("shop 2/ü").items) >= 30, 60, "the orders are there")
+    wait_until(lambda: len(place.bm.get_orders("shop 2/ü").items) >= 30, "the orders are there")
     expect(row_of(page, "orders").first).to_contain_text("ok")
     button = page.get_by_role("button", name="Sync listings now")
     button.focus()
@@ -169,7 +169,7 @@ def test_a_line_of_an_order_is_cancelled_once_a_person_is_sure(anna: Person, pla
 
 
 def test_a_label_opens_by_its_link(anna: Person, place: Place, seller: str) -> None:
-    wait_until(lambda: place.bm.get_deliveries(seller).items[0].stored_label, 60, "a label is in the bucket")
+    wait_until(lambda: place.bm.get_deliveries(seller).items[0].stored_label, "a label is in the bucket")
     parcel = place.bm.get_deliveries(seller).items[0]
     page = anna.open(f"/o/{seller}/orders/{parcel.order_id}")
     link = page.get_by_role("link", name=f"Open the label of {parcel.shipment_id}").get_attribute("href")

@@ -12,7 +12,8 @@ import pytest
 from backmarket.settings import Settings
 from backmarket.standalone.fleet import Fleet, Pool
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, environment, wait_until
+from tests.support.sellers import Shop, environment
+from tests.support.waiting import wait_until
 
 ORG = "auth0|1"
 LEASE = 4.0
@@ -35,7 +36,7 @@ def start_walk(shop: Shop, fleet: Fleet) -> None:
     """A walk over 20,000 orders is under way in worker `one`, and worker `two` stands by."""
     fleet.wait_ready()
     shop.sell(ORG, orders=20_000)
-    wait_until(lambda: next_page(shop) > 60, 60, "the walk is under way")
+    wait_until(lambda: next_page(shop) > 60, "the walk is under way")
 
 
 def next_page(shop: Shop) -> int:
@@ -50,10 +51,10 @@ def test_after_sigkill_another_worker_goes_on_from_the_checkpoint(shop: Shop, tm
         before = len(shop.sandbox.requests())
         number = lease_number(shop)
         lease_ends = shop.one("SELECT extract(epoch FROM lease_until)::float8 FROM backmarket.sync_state")
-        wait_until(lambda: lease_number(shop) > number, 40, "the lease is taken over")
+        wait_until(lambda: lease_number(shop) > number, "the lease is taken over")
         taken = shop.one("SELECT extract(epoch FROM last_started_at)::float8 FROM backmarket.sync_state")
         assert lease_ends <= taken <= lease_ends + 5, "not before the lease's end, and within 5 s of it"
-        wait_until(lambda: shop.one("SELECT last_success_at IS NOT NULL FROM backmarket.sync_state"), 60, "all synced")
+        wait_until(lambda: shop.one("SELECT last_success_at IS NOT NULL FROM backmarket.sync_state"), "all synced")
     pages = Counter(entry.page for entry in shop.sandbox.requests() if entry.operation == "orders.list")
     again = sum(times - 1 for times in pages.values())
     assert len(pages) == 400
@@ -66,10 +67,12 @@ def lease_number(shop: Shop) -> int:
     return int(shop.one("SELECT lease_number FROM backmarket.sync_state"))
 
 
+@pytest.mark.slow
 def test_a_worker_that_slept_past_its_lease_writes_nothing(shop: Shop, tmp_path: Path) -> None:
     assert asleep_and_awake(shop, tmp_path) == []
 
 
+@pytest.mark.slow
 def test_without_the_lease_check_the_sleeper_would_write(shop: Shop, tmp_path: Path) -> None:
     """The proof that the test above can fail."""
     assert asleep_and_awake(shop, tmp_path, PYTHONPATH=str(UNFENCED)) != []
@@ -86,13 +89,13 @@ def asleep_and_awake(shop: Shop, directory: Path, **sleeper: str) -> list[str]:
         start_walk(shop, fleet)
         fleet.kill("one", signal.SIGSTOP)
         fleet.start_worker(("orders",), "two")
-        wait_until(lambda: shop.one("SELECT last_success_at IS NOT NULL FROM backmarket.sync_state"), 90, "all synced")
+        wait_until(lambda: shop.one("SELECT last_success_at IS NOT NULL FROM backmarket.sync_state"), "all synced")
         shop.assert_equals_truth(ORG)
         fleet.kill("two", signal.SIGTERM)
         fleet.wait_exit("two")
         before = snapshot(shop)
         fleet.kill("one", signal.SIGCONT)
-        wait_until(lambda: "sync.turn" in (directory / "one.log").read_text(), 60, "the sleeper's turn ended")
+        wait_until(lambda: "sync.turn" in (directory / "one.log").read_text(), "the sleeper's turn ended")
         after = snapshot(shop)
     return [table for table in before if before[table] != after[table]]
 

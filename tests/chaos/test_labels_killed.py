@@ -16,7 +16,8 @@ from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.settings import Settings
 from backmarket.standalone.fleet import Fleet, Pool
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, environment, wait_until
+from tests.support.sellers import Shop, environment
+from tests.support.waiting import wait_until
 
 ORG = "auth0|1"
 LEASE = 3.0
@@ -61,6 +62,7 @@ def assert_all_is_right(shop: Shop) -> None:
             assert (found.etag, found.sha256) == (label.etag, label.sha256)
 
 
+@pytest.mark.slow
 def test_killed_between_the_object_and_its_row(shop: Shop, tmp_path: Path) -> None:
     with Fleet(environment(shop.settings), directory=tmp_path, workers=WORKERS) as fleet:
         fleet.wait_ready()
@@ -69,15 +71,16 @@ def test_killed_between_the_object_and_its_row(shop: Shop, tmp_path: Path) -> No
         with shop.services.database.transaction() as holding:
             holding.execute("SELECT 1 FROM backmarket.labels FOR UPDATE")  # objects may come, rows can't be written
             fleet.kill("one", signal.SIGCONT)
-            wait_until(lambda: len(shop.services.bucket.list("labels/")) == known, 20, "all objects are there")
+            wait_until(lambda: len(shop.services.bucket.list("labels/")) == known, "all objects are there")
             assert stored(shop) == 0
             fleet.kill("one")
         fleet.start_worker(("labels",), "two")
-        wait_until(lambda: stored(shop) == known, 30, "another worker has stored them")
+        wait_until(lambda: stored(shop) == known, "another worker has stored them")
     assert set(fetches(shop).values()) == {2}, "one more fetch for one kill"
     assert_all_is_right(shop)
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(shop: Shop, tmp_path: Path) -> None:
     kills = 2
     shop.sandbox.settings(latency=0.15)
@@ -85,30 +88,31 @@ def test_killed_again_and_again(shop: Shop, tmp_path: Path) -> None:
         fleet.wait_ready()
         known = sell(shop, 300)
         for number in range(1, kills + 1):
-            wait_until(lambda share=number: stored(shop) > share * known / 5, 30, "labels are being stored")  # type: ignore[misc]
+            wait_until(lambda share=number: stored(shop) > share * known / 5, "labels are being stored")  # type: ignore[misc]
             fleet.kill("one")
             fleet.restart("one")
-        wait_until(lambda: stored(shop) == known, 60, "all labels are stored")
+        wait_until(lambda: stored(shop) == known, "all labels are stored")
     again = sum(times - 1 for times in fetches(shop).values())
     assert max(fetches(shop).values()) <= 1 + kills
     assert again <= kills * 48, f"{again} labels were asked for again"
     assert_all_is_right(shop)
 
 
+@pytest.mark.slow
 def test_frozen_beyond_the_lease(shop: Shop, tmp_path: Path) -> None:
     shop.sandbox.settings(latency=0.15)
     with Fleet(environment(shop.settings), directory=tmp_path, workers=WORKERS) as fleet:
         fleet.wait_ready()
         known = sell(shop, 200)
-        wait_until(lambda: stored(shop) > known / 5, 30, "labels are being stored")
+        wait_until(lambda: stored(shop) > known / 5, "labels are being stored")
         fleet.kill("one", signal.SIGSTOP)
         before = stored(shop)
         assert before < known, "it was frozen in the middle"
         fleet.start_worker(("labels",), "two")
-        wait_until(lambda: stored(shop) == known, 60, "another has stored the rest")
+        wait_until(lambda: stored(shop) == known, "another has stored the rest")
         fleet.kill("one", signal.SIGCONT)
-        wait_until(lambda: "labels.lease_lost" in (tmp_path / "one.log").read_text(), 60, "the sleeper found out")
-        wait_until(lambda: shop.one("SELECT due_at = 'infinity' FROM backmarket.work"), 30, "nothing is left to do")
+        wait_until(lambda: "labels.lease_lost" in (tmp_path / "one.log").read_text(), "the sleeper found out")
+        wait_until(lambda: shop.one("SELECT due_at = 'infinity' FROM backmarket.work"), "nothing is left to do")
     assert max(fetches(shop).values()) <= 2
     assert sum(times - 1 for times in fetches(shop).values()) <= 48
     assert_all_is_right(shop)

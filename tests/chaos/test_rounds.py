@@ -15,6 +15,7 @@ SEED = 39
 """A freeze, a kill, PostgreSQL stopped and late messages: what every machine can do, and strikes something."""
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_round_is_green(tmp_path: Path) -> None:
     results = tmp_path / "results.jsonl"

@@ -18,7 +18,8 @@ from backmarket.settings import Settings
 from backmarket.standalone.fleet import Fleet, Pool
 from backmarket.writes.models import WriteState
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, environment, wait_until
+from tests.support.sellers import Shop, environment
+from tests.support.waiting import wait_until
 
 ORG = "auth0|1"
 ORDERS = 40
@@ -130,6 +131,7 @@ class Killer:
         return next((name for name, pid in pids.items() if str(pid) in owner), next(iter(pids)))
 
 
+@pytest.mark.slow
 def test_every_write_takes_place_once_whoever_is_killed(shop: Shop, tmp_path: Path) -> None:
     began = monotonic()
     shop.sell(ORG, orders=60, listings=LISTINGS)
@@ -152,7 +154,7 @@ def test_every_write_takes_place_once_whoever_is_killed(shop: Shop, tmp_path: Pa
             sleep(0.1)  # the killing lasts for as long as the asking
             if number % 5 == 4:
                 killer.look()
-        wait_until(lambda: not still_open(shop), 30, "every write came to its end")
+        wait_until(lambda: not still_open(shop), "every write came to its end")
     lost = sum(fault.struck for fault in shop.sandbox.stats().faults)
     told = f"{killer.kills} kills, {killer.struck} while sending; {lost} answers lost; {states(shop)}"
     sys.stderr.write(f"{told}; {monotonic() - began:.0f} s\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
+from typing import Any
 
 from backmarket.standalone.demo import checks
 from backmarket.standalone.demo.checks import ALIVE, DemoFailed, Shops
@@ -26,15 +27,14 @@ GRACE = 45.0
 def tell(screen: Screen, stack: Project, shops: Shops) -> None:
     """One fault after another, each while a large seller is on its first walk and a bulk job is under way."""
     shops.sandbox.remove_faults()
-    for number, (sentence, fault, service) in enumerate(
-        (
-            ("A worker was killed (SIGKILL)", partial(stack.kill, "worker-sync"), "worker-sync"),
-            ("Redis was killed (SIGKILL)", partial(stack.kill, "redis"), "redis"),
-            ("PostgreSQL was killed (SIGKILL)", partial(stack.kill, "postgres"), "postgres"),
-            ("Redis was restarted", partial(stack.compose, "restart", "redis"), ""),
-            ("PostgreSQL was restarted", partial(stack.compose, "restart", "postgres"), ""),
-        )
-    ):
+    faults: tuple[tuple[str, Callable[[], object], str], ...] = (
+        ("A worker was killed (SIGKILL)", partial(stack.kill, "worker-sync"), "worker-sync"),
+        ("Redis was killed (SIGKILL)", partial(stack.kill, "redis"), "redis"),
+        ("PostgreSQL was killed (SIGKILL)", partial(stack.kill, "postgres"), "postgres"),
+        ("Redis was restarted", partial(stack.compose, "restart", "redis"), ""),
+        ("PostgreSQL was restarted", partial(stack.compose, "restart", "postgres"), ""),
+    )
+    for number, (sentence, fault, service) in enumerate(faults):
         with screen.step(f"{sentence}: all went on by itself, nothing was lost"):
             before = stack.restarts(service) if service else 0
             seconds, synced = under(shops, f"large-{number}", fault)
@@ -115,7 +115,7 @@ def sell(shops: Shops, name: str) -> None:
     shops.market.upsert_connection(name, f"token-of-{name}", base_url="http://sandbox:8765")
 
 
-def listings(shops: Shops, name: str) -> list[dict[str, object]]:
+def listings(shops: Shops, name: str) -> list[dict[str, Any]]:
     """Some listings as they are now."""
     return shops.sandbox.truth(name, "listings")[:BULK_LINES]
 

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from backmarket.standalone.embedded.ports import free_ports
 from backmarket.standalone.fleet import CHECKOUT, Fleet
-from tests.support.sellers import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 NAMES = ("worker", "beat", "metrics")
 QUEUES = ("dispatch", "orders", "listings", "deliveries", "returns", "labels", "writes", "bulk")
@@ -39,17 +39,17 @@ def telling_fleet(variables: dict[str, str], directory: Path) -> Iterator[dict[s
             exporter = subprocess.Popen(command, cwd=CHECKOUT, env=own | variables | health["metrics"], stderr=log)
         try:
             fleet.wait_ready()
-            wait_until(lambda: answers(ports["metrics"]), 30, "the exporter answers")
+            wait_until(lambda: answers(ports["metrics"]), "the exporter answers")
             yield ports
         finally:
             exporter.terminate()
-            assert exporter.wait(20) == 0
+            assert exporter.wait(PATIENCE_SECONDS) == 0
 
 
 def answers(port: int) -> bool:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=5) as answer:
-            return answer.status == 200
+            return bool(answer.status == 200)
     except OSError:
         return False
 
@@ -57,7 +57,7 @@ def answers(port: int) -> bool:
 def scrape(port: int) -> str:
     """The figures of a process, as Prometheus reads them."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
-        return answer.read().decode()
+        return str(answer.read(), "utf-8")
 
 
 def values(text: str) -> dict[tuple[str, str], float]:

@@ -10,8 +10,7 @@ from threading import Condition, Event, Thread
 from types import TracebackType
 from typing import Any
 
-SECONDS = 20.0
-"""Longest wait for something that is about to happen."""
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 class QuietServer(ThreadingHTTPServer):
@@ -64,7 +63,7 @@ class Gate:
     def wait(self, requests: int = 1) -> None:
         """Return when so many requests have come, since the beginning."""
         with self._arrived:
-            assert self._arrived.wait_for(lambda: len(self.paths) >= requests, SECONDS)
+            assert self._arrived.wait_for(lambda: len(self.paths) >= requests, PATIENCE_SECONDS)
 
     def __enter__(self) -> Gate:
         self._thread.start()
@@ -87,7 +86,7 @@ class Gate:
                     gate.keys.append(self.headers.get("Authorization"))
                     gate.paths.append(self.path)
                     gate._arrived.notify_all()
-                gate.open.wait(SECONDS)
+                gate.open.wait(PATIENCE_SECONDS)
                 reply = gate.reply
                 self.send_response(reply.status)
                 for name, value in reply.headers.items():

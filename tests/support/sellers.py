@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from time import monotonic, sleep
 from typing import Any
 
 from pydantic import SecretStr
@@ -21,6 +20,7 @@ from backmarket.sync import leases
 from backmarket.sync.engine import Turn, take_turn
 from backmarket.sync.leases import Lease
 from backmarket.sync.requests import request_sync
+from tests.support.waiting import wait_until
 
 
 @dataclass
@@ -158,9 +158,7 @@ def counted_writes(shop: Shop) -> Iterator[Callable[[], dict[str, int]]]:
 
 def _writes(shop: Shop) -> dict[str, int]:
     others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    wait_until(
-        lambda: shop.one(others) == 0, 20, "the last process's connections ended, and wrote their statistics down"
-    )
+    wait_until(lambda: shop.one(others) == 0, "the last process's connections ended, and wrote their statistics down")
     return dict(
         shop.execute(
             "SELECT COALESCE(inhparent::regclass::text, s.relname), sum(n_tup_ins + n_tup_upd + n_tup_del)::int"
@@ -186,17 +184,3 @@ def _text(value: Any) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     return ",".join(map(_text, value)) if isinstance(value, tuple) else str(value)
-
-
-def wait_until(condition: Callable[[], object], timeout: float, what: str) -> None:
-    """Wait for a condition, asking it 20 times a second.
-
-    Args:
-        condition: true when the wait is over.
-        timeout: seconds until the test fails.
-        what: was waited for.
-    """
-    until = monotonic() + timeout
-    while not condition():
-        assert monotonic() < until, f"not within {timeout:g} s: {what}"
-        sleep(0.05)

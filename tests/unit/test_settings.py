@@ -76,7 +76,7 @@ def test_an_old_name_is_refused_and_the_new_one_named(name: str, monkeypatch: py
     old, new = (f"{ENV_PREFIX}{each.upper()}" for each in (name, RENAMED[name]))
     refusal = rf"^{old} is {new} now\. Set {new} instead\.$"
     with pytest.raises(SettingsError, match=refusal):
-        Settings(**{name: SECRET})
+        Settings.model_validate({name: SECRET})
     monkeypatch.setenv(old, SECRET)
     with pytest.raises(SettingsError, match=refusal):
         load_settings()

@@ -47,7 +47,8 @@ from backmarket.standalone.embedded import Stack
 from backmarket.standalone.fleet import CHECKOUT
 from tests.conftest import Bucket
 from tests.support.bulk_files import as_csv, opened_shop, run, settings_for, turn
-from tests.support.sellers import Shop, environment, wait_until
+from tests.support.sellers import Shop, environment
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -510,7 +511,6 @@ def test_a_person_decides_about_a_part_that_is_unknown(
     assert {each.outcome for each in handle.report()} == {Outcome.DONE}
     assert "There is nothing to settle" in command(2, "settle", org, str(handle.id), "1", "--arrived").stderr
     assert "`backmarket bulk settle` now" in command(2, "resolve", org, str(handle.id), "1", "--arrived").stderr
-    assert "`backmarket bulk settle` now" in command(2, "resolve", org, str(handle.id), "1", "--arrived").stderr
 
 
 def test_a_file_of_another_encoding(shop: Shop, org: str, command: Callable[..., Result], tmp_path: Path) -> None:
@@ -554,10 +554,10 @@ def test_ctrl_c_ends_the_watching_and_not_the_job(shop: Shop, org: str, bm: Back
                 return text in shown
         return text in shown
 
-    wait_until(lambda: shows("3 accepted, 0 done") or process.poll() is not None, 30, "the bar")
+    wait_until(lambda: shows("3 accepted, 0 done") or process.poll() is not None, "the bar")
     assert "3 accepted" in shown, shown
     process.send_signal(signal.SIGINT)
-    wait_until(lambda: shows("goes on by itself") and process.poll() is not None, 30, "it has ended")
+    wait_until(lambda: shows("goes on by itself") and process.poll() is not None, "it has ended")
     os.close(fd)
     assert process.wait() == 130
     (job,) = bm.get_bulk_jobs(org)

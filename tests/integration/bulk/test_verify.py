@@ -25,7 +25,8 @@ from backmarket.services import Services
 from backmarket.work.send_deadline import SEND_WITHIN
 from tests.conftest import Bucket
 from tests.support.bulk_files import hurry, job_of, lines_of, opened_shop, parts_of, run, settings_for, submit, turn
-from tests.support.sellers import Shop, environment, wait_until
+from tests.support.sellers import Shop, environment
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 Row = dict[str, Any]
 LINES = 12
@@ -207,7 +208,7 @@ def test_a_worker_killed_with_its_request_open(shop: Shop, org: str, arrived: bo
     shop.sandbox.add_fault("timeout", operation="listings.bulk", count=1, applied=arrived, seconds=30)
     job_id = submit(shop, org, raised(shop, org))
     with worker(shop, org) as process:
-        wait_until(lambda: requests(shop, org) == 1, 30, "the part is being sent")
+        wait_until(lambda: requests(shop, org) == 1, "the part is being sent")
         assert state(shop) == "submitting"
         process.kill()
         process.wait()
@@ -227,7 +228,7 @@ def test_a_worker_killed_while_it_reads_back_is_followed_by_another(shop: Shop, 
     hurry(shop)
     shop.sandbox.add_fault("timeout", operation="listings.detail", count=1, after=9, seconds=30)
     with worker(shop, org) as process:
-        wait_until(lambda: shop.sandbox.stats().count("listings.detail", org) > 9, 30, "it reads back")
+        wait_until(lambda: shop.sandbox.stats().count("listings.detail", org) > 9, "it reads back")
         process.kill()
         process.wait()
     shop.execute("UPDATE backmarket.work SET lease_until = now()")
@@ -240,16 +241,16 @@ def test_whoever_slept_past_its_lease_writes_nothing(shop: Shop, org: str) -> No
     shop.sandbox.settings(latency=1.5)
     job_id = submit(shop, org, raised(shop, org))
     with worker(shop, org) as process:
-        wait_until(lambda: requests(shop, org) == 1, 30, "the part is being sent")
+        wait_until(lambda: requests(shop, org) == 1, "the part is being sent")
         process.send_signal(signal.SIGSTOP)
         shop.sandbox.settings(latency=0.0)
-        wait_until(lambda: applied(shop, org) == LINES, 30, "it arrived")
+        wait_until(lambda: applied(shop, org) == LINES, "it arrived")
         shop.execute("UPDATE backmarket.work SET lease_until = now()")
         job = run(shop, org, job_id)
         assert (job.state, requests(shop, org)) == (JobState.DONE, 1)
         before = shop.execute("SELECT p::text FROM backmarket.bulk_parts p")
         process.send_signal(signal.SIGCONT)
-        assert process.communicate(timeout=30)[0].split()[-1] == "lease_lost"
+        assert process.communicate(timeout=PATIENCE_SECONDS)[0].split()[-1] == "lease_lost"
         assert shop.execute("SELECT p::text FROM backmarket.bulk_parts p") == before
 
 
@@ -261,7 +262,7 @@ def test_whoever_was_held_up_before_its_request_does_not_send(shop: Shop, org: s
         with shop.services.database.transaction() as transaction:
             transaction.execute("SELECT FROM backmarket.bulk_jobs FOR UPDATE")
             turned = pool.submit(run_turn, shop.services, org)
-            wait_until(lambda: shop.one(waits), 20, "the mark waits")
+            wait_until(lambda: shop.one(waits), "the mark waits")
             shop.services.stopping.set()  # this turn does nothing after it
             sleep(SEND_WITHIN)
         turned.result(20)

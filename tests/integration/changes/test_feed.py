@@ -17,7 +17,6 @@ from threading import Event
 from time import monotonic
 from typing import Any
 
-import psycopg
 import pytest
 
 from backmarket import BackMarket
@@ -27,11 +26,10 @@ from backmarket.database import Database, Transaction
 from backmarket.errors import DatabaseUnavailable, InvalidArgument
 from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.standalone.embedded import Stack
-from tests.support.databases import without_autovacuum
-from tests.support.sellers import wait_until
+from tests.support.databases import open_connection, without_autovacuum
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG, OTHER = "auth0|1", "a/../b é"
-SECONDS = 30.0
 COMMAND = str(Path(sys.executable).with_name("backmarket"))
 
 
@@ -52,7 +50,7 @@ class Writer:
     """A transaction that the test commits when it likes."""
 
     def __init__(self, url: str) -> None:
-        self.connection = psycopg.connect(url)
+        self.connection = open_connection(url)
 
     def write(self, *ids: int | str, organization: str = ORG, resource: str = "orders") -> Writer:
         for external_id in ids:
@@ -109,7 +107,7 @@ def following(database: Database, pool: ThreadPoolExecutor) -> Iterator[Callable
     yield follow
     stop.set()
     for each in running:
-        each.result(SECONDS)
+        each.result(PATIENCE_SECONDS)
 
 
 def ids(found: Any) -> list[str]:
@@ -118,7 +116,7 @@ def ids(found: Any) -> list[str]:
 
 def listeners(url: str) -> list[int]:
     """The backends of those who follow."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    with open_connection(url, autocommit=True) as connection:
         found = connection.execute(
             "SELECT pid FROM pg_stat_activity"
             " WHERE application_name = 'backmarket-listen' AND datname = current_database()"
@@ -232,7 +230,7 @@ class TestOrder:
         writer().write("kept").commit()
         assert get_changes(database).items == []
         undone.close()
-        wait_until(lambda: ids(get_changes(database)) == ["kept"], SECONDS, "the next one is read")
+        wait_until(lambda: ids(get_changes(database)) == ["kept"], "the next one is read")
 
     def test_the_cursor_of_a_quiet_reader_never_names_a_transaction_that_a_crash_may_undo(
         self, database: Database, writer: Callable[[], Writer]
@@ -268,17 +266,17 @@ class TestWatching:
         self, database: Database, database_url: str, writer: Callable[[], Writer], following: Callable[..., list[str]]
     ) -> None:
         came = following(poll=600)
-        wait_until(lambda: listeners(database_url), SECONDS, "it listens")
+        wait_until(lambda: listeners(database_url), "it listens")
         writer().write(1).commit()
         assert announce(database)
-        wait_until(lambda: came == ["1"], SECONDS, "the announcement was heard")
+        wait_until(lambda: came == ["1"], "the announcement was heard")
 
     def test_it_finds_out_by_itself_where_nobody_announces(
         self, writer: Callable[[], Writer], following: Callable[..., list[str]]
     ) -> None:
         came = following(poll=0.1)
         writer().write(1).commit()
-        wait_until(lambda: came == ["1"], SECONDS, "it looked again")
+        wait_until(lambda: came == ["1"], "it looked again")
 
     def test_it_ends_after_so_many_seconds_without_an_event(
         self, database: Database, writer: Callable[[], Writer]
@@ -287,7 +285,7 @@ class TestWatching:
         began = monotonic()
         assert ids(watch(database, None, timeout=0)) == ["1"]
         assert ids(watch(database, timeout=0.3)) == []
-        assert 0.3 <= monotonic() - began < SECONDS
+        assert 0.3 <= monotonic() - began < PATIENCE_SECONDS
 
     def test_closing_it_ends_its_connection(
         self, database: Database, database_url: str, writer: Callable[[], Writer]
@@ -297,14 +295,14 @@ class TestWatching:
         next(events)
         assert len(listeners(database_url)) == 1
         events.close()  # type: ignore[attr-defined]
-        wait_until(lambda: listeners(database_url) == [], SECONDS, "the connection is gone")
+        wait_until(lambda: listeners(database_url) == [], "the connection is gone")
 
     def test_filters(self, writer: Callable[[], Writer], following: Callable[..., list[str]]) -> None:
         came = following(poll=0.1, where=ChangeFilter(OTHER, "listings"))
         everything = following(poll=0.1)
         writer().write(1).write(2, organization=OTHER).write(3, organization=OTHER, resource="listings").commit()
-        wait_until(lambda: everything == ["1", "2", "3"], SECONDS, "all of them came")
-        wait_until(lambda: came == ["3"], SECONDS, "the one came")
+        wait_until(lambda: everything == ["1", "2", "3"], "all of them came")
+        wait_until(lambda: came == ["3"], "the one came")
 
     def test_without_postgresql_it_does_not_begin(self, tmp_path: Path) -> None:
         nowhere = Database(f"postgresql:///none?host={tmp_path}", timeout=0.1)
@@ -322,35 +320,35 @@ class TestLosses:
         for number in range(40):
             source.write(number).commit()
             if number % 8 == 4:
-                wait_until(lambda: listeners(database_url), SECONDS, "it is connected")
+                wait_until(lambda: listeners(database_url), "it is connected")
                 cut(database_url, listeners(database_url))
-        wait_until(lambda: len(came) >= 40, SECONDS, "all of them came")
+        wait_until(lambda: len(came) >= 40, "all of them came")
         assert came == [str(number) for number in range(40)]
 
     def test_a_cut_between_a_held_back_event_and_its_predecessor(
         self, database_url: str, writer: Callable[[], Writer], following: Callable[..., list[str]]
     ) -> None:
         came = following(poll=0.1)
-        wait_until(lambda: listeners(database_url), SECONDS, "it is connected")
+        wait_until(lambda: listeners(database_url), "it is connected")
         first, second = writer().write("first"), writer().write("second")
         second.commit()
         (before,) = listeners(database_url)
         cut(database_url, [before])
-        wait_until(lambda: listeners(database_url) not in ([], [before]), SECONDS, "it is connected again")
+        wait_until(lambda: listeners(database_url) not in ([], [before]), "it is connected again")
         first.commit()
-        wait_until(lambda: came == ["first", "second"], SECONDS, "both came")
+        wait_until(lambda: came == ["first", "second"], "both came")
 
     def test_a_restart_of_postgresql(
         self, stack: Stack, database_url: str, writer: Callable[[], Writer], following: Callable[..., list[str]]
     ) -> None:
         came = following(poll=0.1)
         writer().write("before").commit()
-        wait_until(lambda: came == ["before"], SECONDS, "it follows")
+        wait_until(lambda: came == ["before"], "it follows")
         stack.postgres.stop()
         stack.postgres.start()
         began = monotonic()
         writer().write("after").commit()
-        wait_until(lambda: came == ["before", "after"], SECONDS, "it follows again")
+        wait_until(lambda: came == ["before", "after"], "it follows again")
         assert monotonic() - began < LONGEST_PAUSE + 15
 
     def test_a_crash_of_postgresql(
@@ -358,29 +356,29 @@ class TestLosses:
     ) -> None:
         came = following(poll=0.1)
         writer().write("before").commit()
-        wait_until(lambda: came == ["before"], SECONDS, "it follows")
+        wait_until(lambda: came == ["before"], "it follows")
         for _ in range(5):
             writer().write("undone").close()
         stack.postgres.kill()
         stack.postgres.start()
         for number in range(5):
             writer().write(number).commit()
-        wait_until(lambda: came == ["before", *map(str, range(5))], SECONDS, "it follows again")
+        wait_until(lambda: came == ["before", *map(str, range(5))], "it follows again")
 
     def test_many_writers_one_watcher_each_event_once(
         self, database_url: str, pool: ThreadPoolExecutor, following: Callable[..., list[str]]
     ) -> None:
         came = following(poll=0.05)
         filtered = following(poll=0.05, where=ChangeFilter(ORG))
-        wait_until(lambda: len(listeners(database_url)) == 2, SECONDS, "both listen")
+        wait_until(lambda: len(listeners(database_url)) == 2, "both listen")
         written = [pool.submit(write_many, database_url, number) for number in range(6)]
         cut(database_url, listeners(database_url))
-        expected = [key for each in written for key in each.result(SECONDS)]
-        wait_until(lambda: len(came) >= len(expected), SECONDS, "all of them came")
+        expected = [key for each in written for key in each.result(PATIENCE_SECONDS)]
+        wait_until(lambda: len(came) >= len(expected), "all of them came")
         assert sorted(came) == sorted(expected)
         mine = [key for key in came if key.startswith("0-")]
         assert mine == [key for key in expected if key.startswith("0-")], "in the order of their transactions"
-        wait_until(lambda: filtered == mine, SECONDS, "those of one organization came, too")
+        wait_until(lambda: filtered == mine, "those of one organization came, too")
 
 
 def write_many(url: str, number: int) -> list[str]:
@@ -404,7 +402,7 @@ def write_many(url: str, number: int) -> list[str]:
 
 
 def cut(url: str, backends: list[int]) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
+    with open_connection(url, autocommit=True) as connection:
         connection.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (backends,))
 
 
@@ -417,7 +415,7 @@ class TestAnnouncing:
         writer().write(2).commit()
         assert not announce(database), "nobody could read it"
         held.commit()
-        with psycopg.connect(database_url, autocommit=True) as listener:
+        with open_connection(database_url, autocommit=True) as listener:
             listener.execute(f"LISTEN {CHANNEL}")
             assert announce(database)
             assert not announce(database)
@@ -499,10 +497,10 @@ class TestForAHostApplication:
             assert "orders 1 updated state" in told
             assert f"{OTHER}\\n" in told, "in one line"
             assert json.loads(document)["external_id"] == "1"
-            wait_until(lambda: len(listeners(database_url)) == 2, SECONDS, "they wait")
+            wait_until(lambda: len(listeners(database_url)) == 2, "they wait")
             for each in running:
                 each.send_signal(signal.SIGINT)
-            ends = [(*each.communicate(timeout=SECONDS), each.returncode) for each in running]
+            ends = [(*each.communicate(timeout=PATIENCE_SECONDS), each.returncode) for each in running]
             assert ends[0] == ("", f"What follows: --after {json.loads(document)['cursor']}\n", 130)
             assert ends[1] == ("", "", 130)
         finally:

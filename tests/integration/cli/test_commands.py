@@ -30,13 +30,12 @@ from backmarket.resources import RESOURCES
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import ENV_PREFIX, Settings
 from tests.support.sellers import Shop
+from tests.support.waiting import PATIENCE_SECONDS
 
 ORG = "auth0|1"
 ODD = 'a/../b "[red]" %s \' é'
 KEY = "key-of-nobody-5f1c"
 COMMAND = str(Path(sys.executable).with_name("backmarket"))
-SECONDS = 30.0
-"""Longest wait for something that is about to happen."""
 
 
 @dataclass
@@ -145,7 +144,7 @@ def worker(cli: Cli) -> Iterator[None]:
 
 def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """The real command in a process of its own, with no terminal."""
-    options = {"capture_output": True, "text": True, "timeout": SECONDS, "stdin": subprocess.DEVNULL, **options}
+    options = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "timeout": PATIENCE_SECONDS} | options
     return subprocess.run([COMMAND, *arguments], check=False, **options)
 
 
@@ -166,7 +165,7 @@ class OnTerminal:
 
     def wait_for(self, text: str) -> None:
         """Read until it has shown a text."""
-        until = monotonic() + SECONDS
+        until = monotonic() + PATIENCE_SECONDS
         while text not in self.shown:
             assert monotonic() < until, self.shown
             self._read()
@@ -181,7 +180,7 @@ class OnTerminal:
 
         Once is nearly always enough: a signal that comes between Python's last look and `read` waits for a key.
         """
-        until = monotonic() + SECONDS
+        until = monotonic() + PATIENCE_SECONDS
         while monotonic() < until:
             self._process.send_signal(signal.SIGINT)  # the terminal is not its controlling one
             while select.select([self.fd], [], [], 3)[0]:
@@ -197,7 +196,7 @@ class OnTerminal:
 
     def _ended(self) -> int:
         os.close(self.fd)
-        return self._process.wait(SECONDS)
+        return self._process.wait(PATIENCE_SECONDS)
 
     def _read(self) -> bool:
         try:
@@ -340,7 +339,8 @@ class TestConnections:
 
 class TestOrders:
     def test_pages_hold_every_order_once_newest_first(self, cli: Cli, orders: list[dict[str, Any]]) -> None:
-        found, cursor = [], []
+        found: list[Any] = []
+        cursor: list[str] = []
         while True:
             page = cli.json("orders", "list", ORG, "--limit", "25", *cursor)
             found += page["items"]
@@ -655,7 +655,7 @@ class TestSandbox:
         subprocess.run(connect, shell=True, check=True, env={**os.environ, "PATH": path}, capture_output=True)
         assert "30 orders" in cli.ok("connections", "check", "seller-1").stderr
         sandbox.send_signal(signal.SIGINT)
-        _, said = sandbox.communicate(timeout=SECONDS)
+        _, said = sandbox.communicate(timeout=PATIENCE_SECONDS)
         assert (sandbox.returncode, said) == (0, "")
 
     def test_a_taken_port_is_a_sentence(self, cli: Cli) -> None:

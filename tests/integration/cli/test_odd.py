@@ -78,6 +78,7 @@ def shop(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         shop.services.close()
 
 
+@pytest.mark.slow
 def test_every_command_says_what_is_wrong(shop: Shop) -> None:
     dice = Random(8)
     tried = [line for path in sorted(COMMANDS) for line in lines(path, dice)]

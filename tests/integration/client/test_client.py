@@ -671,6 +671,7 @@ client.create_refund(1)
 """
 
 
+@pytest.mark.slow
 def test_types_reach_the_application(tmp_path: Path) -> None:
     (tmp_path / "application.py").write_text(TYPED)
     command = (sys.executable, "-m", "mypy", "--strict", "--no-error-summary", str(tmp_path / "application.py"))

@@ -39,6 +39,7 @@ from backmarket.errors import (
     TooLarge,
     Unauthorized,
 )
+from tests.support.waiting import PATIENCE_SECONDS
 
 AGENT = "BM-Test-Files;dev@test.example"
 Failure = TypeVar("Failure", bound=BackMarketError)
@@ -693,7 +694,7 @@ def test_a_close_while_a_file_comes_leaves_nothing_open(site: Site) -> None:
 
     site.own.says["/a.pdf"] = slowly
     site.fetch()
-    assert closed.wait(5)
+    assert closed.wait(PATIENCE_SECONDS)
 
 
 def test_the_environment_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

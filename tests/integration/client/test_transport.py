@@ -17,7 +17,7 @@ import pytest
 
 from backmarket.client import Credentials, Transport, check, transport
 from backmarket.errors import BrokenAnswer, NetworkError, RequestRefused
-from tests.support.sellers import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 DEADLINE = 0.3
 SLACK = 1.5
@@ -310,13 +310,13 @@ class Late:
 
     def read(self) -> tuple[int, str]:
         self.over.set()
-        wait_until(lambda: bool(self.ends), 5.0, "the far side reads what there is")
+        wait_until(lambda: bool(self.ends), "the far side reads what there is")
         return self.taken, self.ends[0]
 
     def _meet(self, wire: Wire) -> None:
         wire.connection.recv(1, socket.MSG_PEEK)
         self.begun.set()
-        self.over.wait(60.0)
+        self.over.wait(PATIENCE_SECONDS)
         try:
             while piece := wire.connection.recv(65536):
                 self.taken += len(piece)
@@ -348,7 +348,7 @@ near.send(Credentials(sys.argv[1], "key", "account", "fr-fr"), "POST", "/ws/list
 def test_what_a_killed_process_had_not_sent_never_arrives(far: Far) -> None:
     late = Late(far)
     with Popen([sys.executable, "-c", SENDER, f"http://127.0.0.1:{far.port}"]) as sender:
-        assert late.begun.wait(30.0)
+        assert late.begun.wait(PATIENCE_SECONDS)
         sender.kill()
     taken, end = late.read()
     assert end == "cut"

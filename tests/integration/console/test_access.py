@@ -32,13 +32,15 @@ Open = Callable[..., Visitor]
 
 
 @pytest.fixture
-def opened(stack: Stack, shared_url: str) -> Iterator[Open]:
+def opened(stack: Stack, s3_url: str, shared_url: str) -> Iterator[Open]:
     """Opens consoles over an empty database; of each, the settings may differ."""
     empty(shared_url)
     visitors: list[Visitor] = []
 
     def open_console(*, url: str = "http://127.0.0.1", address: str = "127.0.0.1", **changes: Any) -> Visitor:
-        visitors.append(Visitor(console_settings(stack, shared_url, **changes), url=url, client=(address, 4000)))
+        visitors.append(
+            Visitor(console_settings(stack, shared_url, s3_url, **changes), url=url, client=(address, 4000))
+        )
         return visitors[-1]
 
     yield open_console

@@ -12,7 +12,6 @@ from decimal import Decimal
 from html.parser import HTMLParser
 from typing import Any
 
-import psycopg
 import pytest
 
 from backmarket import BackMarket
@@ -27,8 +26,10 @@ from backmarket.standalone.embedded import Stack
 from backmarket.writes.engine.slice import take_turn as take_write_turn
 from tests.support import bulk_files
 from tests.support.console import Visitor, console_settings, opened_shop, words
+from tests.support.databases import open_connection
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, wait_until
+from tests.support.sellers import Shop
+from tests.support.waiting import wait_until
 
 ORG = "auth0|1"
 HOME = at(ORG)
@@ -48,9 +49,9 @@ ODD = [
 
 
 @pytest.fixture(scope="module")
-def shop(stack: Stack, shared_url: str) -> Iterator[Shop]:
+def shop(stack: Stack, s3_url: str, shared_url: str) -> Iterator[Shop]:
     """One seller for all tests: each works on an order, a listing or an organization of its own."""
-    settings = console_settings(stack, shared_url, bulk_poll_initial_seconds=0.01)
+    settings = console_settings(stack, shared_url, s3_url, bulk_poll_initial_seconds=0.01)
     with fresh_sandbox(limit=100_000) as server, opened_shop(settings, server.control, ORG) as shop:
         server.control.settings(task_delay=0.0)
         yield shop
@@ -198,7 +199,12 @@ class TestOrganization:
     def test_what_is_wrong_with_a_form_is_said_and_the_key_is_not_shown(
         self, anna: Visitor, fields: dict[str, str], fault: str
     ) -> None:
-        form = {"organization": "n-1", "api_key": "k-secret-1", "environment": "production", "region": "EU"} | fields
+        form: dict[str, Any] = {
+            "organization": "n-1",
+            "api_key": "k-secret-1",
+            "environment": "production",
+            "region": "EU",
+        } | fields
         refused = anna.send("/connect", page="/connect", **form)
         assert refused.status_code == 422
         assert fault in words(refused.text)
@@ -221,7 +227,7 @@ class TestOrganization:
     def test_its_market_is_changed_with_the_key_that_it_has(self, shop: Shop, anna: Visitor) -> None:
         shop.sell("market-1", orders=3, token="token-of-market-1")
         shop.sync("market-1")
-        form = {"region": "EU", "base_url": shop.sandbox.url}
+        form: dict[str, Any] = {"region": "EU", "base_url": shop.sandbox.url}
         assert "connection is changed" in anna.do(
             "/o/market-1/market", environment="production", locale="es-es", **form
         )
@@ -427,10 +433,11 @@ class TestListings:
     def test_price_and_quantity_are_changed_in_place(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
         listing = bm.get_listings(ORG, publication_state=1).items[0]
         path = f"{HOME}/listings/{listing.listing_id}"
-        shown = {"price_shown": str(listing.price), "quantity_shown": str(listing.quantity)}
+        shown: dict[str, Any] = {"price_shown": str(listing.price), "quantity_shown": str(listing.quantity)}
         same = anna.send(path, partial=True, price=f"{listing.price}", quantity=f"{listing.quantity}", **shown)
         assert (same.status_code, "Nothing is changed" in same.text) == (422, True)
-        for field in ({"price": "cheap"}, {"price": "-1"}, {"quantity": "many"}, {"price": "NaN"}):
+        wrong_ones: list[dict[str, Any]] = [{"price": "cheap"}, {"price": "-1"}, {"quantity": "many"}, {"price": "NaN"}]
+        for field in wrong_ones:
             wrong = anna.send(path, partial=True, **shown, **field)
             assert wrong.status_code == 422, field
             assert f'value="{next(iter(field.values()))}"' in wrong.text
@@ -488,7 +495,7 @@ class TestBulk:
         assert anna.get(f"{path}/report").status_code == 422
         job_id = int(path.rpartition("/")[2])
         bulk_files.run(shop, ORG, job_id)
-        wait_until(lambda: bulk_files.turn(shop, ORG) and bm.get_bulk_jobs(ORG).items[0].reported_at, 30, "its report")
+        wait_until(lambda: bulk_files.turn(shop, ORG) and bm.get_bulk_jobs(ORG).items[0].reported_at, "its report")
         assert "2 of 2 lines" in anna.text(path)
         assert "hx-trigger" not in anna.get(path, **{"HX-Request": "true"}).text
         assert "X-Amz-Signature=" in anna.get(f"{path}/report").headers["location"]
@@ -518,7 +525,7 @@ class TestBulk:
 class TestHostileData:
     @pytest.mark.parametrize("odd", ODD)
     def test_an_organization_may_be_called_anything(self, anna: Visitor, odd: str) -> None:
-        form = {"environment": "production", "region": "EU", "api_key": "key"}
+        form: dict[str, Any] = {"environment": "production", "region": "EU", "api_key": "key"}
         made = anna.send("/connect", page="/connect", organization=odd, **form)
         home = made.headers["location"]
         assert re.fullmatch(r"/o/[\w~-][\w.~-]*", home), home
@@ -585,13 +592,13 @@ def test_browsers_are_told_what_changes(shop: Shop, shared_url: str) -> None:
             assert (await anext(stream)).startswith("retry:")
         # the follower of the feed begins with its first reader, and is told of nothing before
         for number in range(100):
-            with psycopg.connect(shared_url, autocommit=True) as connection:
+            with open_connection(shared_url, autocommit=True) as connection:
                 connection.execute("SET backmarket.worker = 'on'")
                 connection.execute(
                     "INSERT INTO backmarket.changes (organization_id, resource, external_id, kind)"
                     " VALUES ('told', 'orders', %s, 'created')", (str(number),),
                 )  # fmt: skip
-            announce(bm._services.database)
+            announce(market._services.database)
             if events._readers and all(reader.news.is_set() for reader in events._readers):
                 break
             await asyncio.sleep(0.2)
@@ -602,8 +609,8 @@ def test_browsers_are_told_what_changes(shop: Shop, shared_url: str) -> None:
                 await asyncio.wait_for(anext(stream), 30)
         return heard
 
-    with BackMarket(shop.settings) as bm:
-        events = EventStream(bm)
+    with BackMarket(shop.settings) as market:
+        events = EventStream(market)
         heard = asyncio.run(follow(events))
         events.wait_ended()
     for each in heard:

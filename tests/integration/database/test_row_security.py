@@ -34,7 +34,8 @@ from backmarket.sync.requests import claim_due
 from backmarket.sync.upsert import compare, store
 from backmarket.writes.engine.slice import take_turn as send_writes
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, wait_until
+from tests.support.sellers import Shop
+from tests.support.waiting import wait_until
 
 OWNER, APPLICATION, STRANGER = "ordinary_owner", "host_application", "stranger"
 TEMPLATE = "owned_template"
@@ -389,7 +390,7 @@ class TestOwner:
         assert seen(transaction, "orders") == [], "the same connection, as the next one behind a pooler gets it"
 
     def test_an_error_undoes_what_was_done_and_ends_the_mark(self, filled: Database) -> None:
-        open_ones = []
+        open_ones: list[Transaction] = []
         with pytest.raises(ZeroDivisionError):
             self.delete_and_fail(filled, open_ones)
         assert seen(open_ones[0], "orders") == []
@@ -549,7 +550,10 @@ class TestPlans:
             ask(bm)
             read = [node for plan in plans for node in nodes(plan) if node["Node Type"] in SCANS]
             scans[question] = [
-                (node["Node Type"].replace(" Only", ""), node.get("Index Name", node.get("Relation Name")))
+                (
+                    node["Node Type"].replace(" Only", ""),
+                    node["Index Name"] if "Index Name" in node else node["Relation Name"],
+                )
                 for node in read
             ]
         bm.close()
@@ -642,7 +646,7 @@ class TestRole:
         ):
             third.execute("CREATE ROLE backmarket_reader NOLOGIN")
             waiting = [threads.submit(apply_as, url) for url in (one, two)]
-            wait_until(lambda: self.blocked(watching) == 2, 20, "both wait for the third")
+            wait_until(lambda: self.blocked(watching) == 2, "both wait for the third")
             third.commit()
             for each in waiting:
                 each.result()

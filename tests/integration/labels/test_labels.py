@@ -35,7 +35,8 @@ from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from tests.support.gate import Gate, Reply
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, wait_until
+from tests.support.sellers import Shop
+from tests.support.waiting import wait_until
 
 ORG = "auth0|1"
 PDF = label_pdf(1, 500)
@@ -472,7 +473,7 @@ class TestRaces:
             with shop.services.database.transaction() as syncing:
                 syncing.execute("SELECT 1 FROM backmarket.labels FOR UPDATE")
                 fetching = pool.submit(take_turn, shop.services, ORG)
-                wait_until(lambda: shop.one(waits), 20, "the turn waits for the label's row")
+                wait_until(lambda: shop.one(waits), "the turn waits for the label's row")
                 work.want(syncing, ORG, "labels")
             assert fetching.result(20).stored == 1
 

@@ -463,6 +463,7 @@ def test_an_emptied_redis_does_not_exceed_the_limit(own_valkey: OwnValkey, accou
     assert violations(arrivals) == 0
 
 
+@pytest.mark.slow
 def test_without_its_sentinel_an_emptied_redis_would(own_valkey: OwnValkey, account: str) -> None:
     arrivals = send_while_emptying(own_valkey, account, sentinel=False)
     assert violations(arrivals) > 0, "the test above would prove nothing"

@@ -18,7 +18,7 @@ from backmarket.limits import sku_quota
 from backmarket.limits.sku_quota import Free, Reserved
 from backmarket.standalone.embedded import Stack
 from tests.support.databases import shared_database
-from tests.support.sellers import wait_until
+from tests.support.waiting import wait_until
 
 LIMIT, WINDOW = 20, 60.0
 
@@ -156,7 +156,7 @@ def test_after_a_refusal_the_ledger_goes_on(database: Database, account: str) ->
     with database.transaction() as transaction:
         sku_quota.refused(transaction, account, 0.3)
     assert reserve(database, account, 5).granted == 0
-    wait_until(lambda: reserve(database, account, 5).granted == 5, 5.0, "the end of the refusal")
+    wait_until(lambda: reserve(database, account, 5).granted == 5, "the end of the refusal")
     assert reserve(database, account, 1).granted == 0
 
 
@@ -164,7 +164,7 @@ def test_lines_come_free_after_the_window_and_the_deadline(database: Database, a
     began = time.monotonic()
     reserved = reserve(database, account, LIMIT, window=0.3, deadline=0.3)
     assert reserve(database, account).wait_seconds <= 0.61
-    wait_until(lambda: reserve(database, account).granted, 5.0, "a free line")
+    wait_until(lambda: reserve(database, account).granted, "a free line")
     assert 0.6 <= time.monotonic() - began < 2.0
     with database.transaction() as transaction:
         sku_quota.give_back(transaction, reserved)
@@ -178,9 +178,9 @@ def test_rows_are_few_and_go_when_they_are_free(database: Database, account: str
     assert 1 <= rows(database) - before < LIMIT, "the lines of two seconds share a row"
     other = uuid4().hex
     reserve(database, other, LIMIT, window=0.1)
-    wait_until(lambda: reserve(database, other, LIMIT, window=0.1).granted, 5.0, "the next window")
+    wait_until(lambda: reserve(database, other, LIMIT, window=0.1).granted, "the next window")
     reserve(database, other, LIMIT, window=0.1)
-    wait_until(lambda: free(database, other).lines, 5.0, "a free line")
+    wait_until(lambda: free(database, other).lines, "a free line")
     assert sku_quota.drop_free(database) >= 1
     assert free(database, account).lines == 0
 

@@ -11,7 +11,6 @@ from threading import Barrier, Event
 from time import monotonic
 from typing import Any
 
-import psycopg
 import pytest
 from psycopg import sql
 
@@ -34,9 +33,10 @@ from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
 from backmarket.settings import Settings
 from backmarket.sync.engine import Turn, take_turn
-from tests.support.databases import empty
-from tests.support.gate import SECONDS, Gate, Reply, listed
+from tests.support.databases import empty, open_connection
+from tests.support.gate import Gate, Reply, listed
 from tests.support.sellers import Shop
+from tests.support.waiting import PATIENCE_SECONDS
 
 KEY = "bm-key-3f9a17c2"
 _numbers = itertools.count(1)
@@ -51,10 +51,10 @@ def database_url(shared_url: str) -> str:
 @pytest.fixture
 def settings(database_url: str, redis_url: str) -> Settings:
     return Settings(
-        database_url=database_url,  # type: ignore[arg-type]
-        redis_url=redis_url,  # type: ignore[arg-type]
-        secret_keys=(Vault.generate(),),  # type: ignore[arg-type]
-        limiter_key="any long random text",  # type: ignore[arg-type]
+        database_url=database_url,
+        redis_url=redis_url,
+        secret_keys=(Vault.generate(),),
+        limiter_key="any long random text",
         user_agent="BM-Test-Suite;dev@test.example",
     )
 
@@ -91,7 +91,7 @@ Query = Callable[..., list[tuple[Any, ...]]]
 
 @pytest.fixture
 def query(database_url: str) -> Iterator[Query]:
-    with psycopg.connect(database_url, autocommit=True) as connection:
+    with open_connection(database_url, autocommit=True) as connection:
 
         def query(statement: str, *values: Any) -> list[tuple[Any, ...]]:
             cursor = connection.execute(statement.encode(), values or None)
@@ -128,7 +128,7 @@ def key_of(services: Services, organization: str, **options: Any) -> str:
 
 def until(query: Query, condition: str) -> None:
     """Return when a condition holds in PostgreSQL."""
-    query(f"SET statement_timeout = '{int(SECONDS)}s'")
+    query(f"SET statement_timeout = '{int(PATIENCE_SECONDS)}s'")
     query(
         f"DO $$ BEGIN WHILE NOT ({condition}) LOOP PERFORM pg_stat_clear_snapshot(), pg_sleep(0.005); END LOOP; END $$"
     )
@@ -318,7 +318,7 @@ class TestWhereATokenGoes:
         assert [each.base_url for each in bm.get_connections()] == [None]
 
     def test_an_allowed_origin_is_kept_in_its_normal_form(self) -> None:
-        settings = Settings(allowed_base_urls="http://Sandbox.example:80, https://x.example/")  # type: ignore[arg-type]
+        settings = Settings(allowed_base_urls="http://Sandbox.example:80, https://x.example/")
         for url, kept in (
             ("http://SANDBOX.example", "http://sandbox.example"),
             ("https://x.example:443", "https://x.example"),
@@ -445,7 +445,7 @@ class TestGenerations:
         else:
             gated.bm.remove_connection(gated.organization)
         gate.open.set()
-        assert turn.result(SECONDS).end == "lease_lost"
+        assert turn.result(PATIENCE_SECONDS).end == "lease_lost"
         assert query("SELECT count(*) FROM backmarket.orders") == [(0,)]
         assert query("SELECT count(*) FROM backmarket.sync_state WHERE served > 0") == [(0,)]
         if act == "removed":
@@ -461,8 +461,8 @@ class TestGenerations:
         new = pool.submit(gated.turn)
         gate.wait(requests=2)
         gate.open.set()
-        assert old.result(SECONDS).end == "lease_lost"
-        assert new.result(SECONDS).end == "done"
+        assert old.result(PATIENCE_SECONDS).end == "lease_lost"
+        assert new.result(PATIENCE_SECONDS).end == "done"
 
     @pytest.mark.parametrize("act", ["new key", "removed and connected again"])
     def test_a_late_refusal_does_not_disable_the_new_key(
@@ -475,8 +475,8 @@ class TestGenerations:
             gated.bm.remove_connection(gated.organization)
         gated.connect("another")
         gate.open.set()
-        assert turn.result(SECONDS).end == "lease_lost"
-        assert not check.result(SECONDS).ok
+        assert turn.result(PATIENCE_SECONDS).end == "lease_lost"
+        assert not check.result(PATIENCE_SECONDS).ok
         connection = gated.bm.get_connection_status(gated.organization).connection
         assert (connection.health, connection.last_error) == ("ok", None)
 
@@ -608,14 +608,14 @@ class TestRemoval:
         self, gated: Gated, gate: Gate, pool: ThreadPoolExecutor, query: Query, database_url: str
     ) -> None:
         gate.open.set()
-        with psycopg.connect(database_url) as holder:
+        with open_connection(database_url) as holder:
             holder.execute("LOCK TABLE backmarket.orders IN ACCESS EXCLUSIVE MODE")
             turn = pool.submit(gated.turn)
             until(query, "EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'backmarket.orders'::regclass)")
             removal = pool.submit(gated.bm.remove_connection, gated.organization)
             until(query, "(SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock') = 2")
-        assert turn.result(SECONDS).end == "done"
-        assert removal.result(SECONDS) == 2
+        assert turn.result(PATIENCE_SECONDS).end == "done"
+        assert removal.result(PATIENCE_SECONDS) == 2
         assert left_over(query, gated.organization) == {}
 
     def test_a_turn_that_comes_to_write_during_a_removal_writes_nothing(
@@ -623,14 +623,14 @@ class TestRemoval:
     ) -> None:
         turn = pool.submit(gated.turn)
         gate.wait()
-        with psycopg.connect(database_url) as holder:
+        with open_connection(database_url) as holder:
             holder.execute("LOCK TABLE backmarket.orders IN ACCESS EXCLUSIVE MODE")
             removal = pool.submit(gated.bm.remove_connection, gated.organization)
             until(query, "EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'backmarket.orders'::regclass)")
             gate.open.set()
             until(query, "(SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock') = 2")
-        assert removal.result(SECONDS) == 0
-        assert turn.result(SECONDS).end == "lease_lost"
+        assert removal.result(PATIENCE_SECONDS) == 0
+        assert turn.result(PATIENCE_SECONDS).end == "lease_lost"
         assert left_over(query, gated.organization) == {}
 
     def test_turns_and_changes_of_the_connection_never_wait_for_each_other_in_a_circle(
@@ -644,7 +644,7 @@ class TestRemoval:
         worked, ends, wanted = Event(), Counter[str](), ("done", "failed", "lease_lost")
 
         def work() -> None:
-            until = monotonic() + SECONDS
+            until = monotonic() + PATIENCE_SECONDS
             try:
                 while min(ends[end] for end in wanted) < 20 and monotonic() < until:
                     with suppress(ConnectionNotFound, ConnectionDisabled):
@@ -677,7 +677,7 @@ class TestSeveralAtOnce:
         together = Barrier(6)
 
         def connect(number: int) -> int:
-            together.wait(SECONDS)
+            together.wait(PATIENCE_SECONDS)
             return bm.upsert_connection("shop", f"key-{number % 3}").generation
 
         for _ in range(5):
@@ -694,7 +694,7 @@ class TestSeveralAtOnce:
         together = Barrier(2)
 
         def remove(_: int) -> str:
-            together.wait(SECONDS)
+            together.wait(PATIENCE_SECONDS)
             try:
                 bm.remove_connection("shop")
             except ConnectionNotFound:
@@ -711,7 +711,7 @@ class TestCheck:
         with BackMarket(shop.settings) as bm:
             check = bm.check_connection(org)
         assert (check.ok, check.orders, check.error) == (True, 123, None)
-        assert 0 < check.seconds < SECONDS
+        assert 0 < check.seconds < PATIENCE_SECONDS
 
     def test_a_refused_key_is_marked_and_used_again_once_it_is_accepted(self, shop: Shop, org: str) -> None:
         shop.sell(org, orders=10)
@@ -778,7 +778,7 @@ class TestCheck:
         else:
             gated.bm.disconnect(gated.organization, clear_api_key=act == "cleared")
         gate.open.set()
-        assert check.result(SECONDS).ok
+        assert check.result(PATIENCE_SECONDS).ok
         assert query("SELECT count(*) FROM backmarket.connections WHERE enabled") == [(0,)]
 
     def test_a_late_acceptance_of_the_old_key_does_not_vouch_for_the_new_one(
@@ -789,7 +789,7 @@ class TestCheck:
         gated.connect("another")
         query("UPDATE backmarket.connections SET unauthorized_at = now()")
         gate.open.set()
-        assert check.result(SECONDS).ok
+        assert check.result(PATIENCE_SECONDS).ok
         assert gated.bm.get_connection_status(gated.organization).connection.health == "unauthorized"
 
 

@@ -30,7 +30,7 @@ class Books:
 
     def __init__(self, url: str) -> None:
         self.database = Database(url)
-        self.bm = BackMarket(Settings(database_url=url))  # type: ignore[arg-type]
+        self.bm = BackMarket(Settings(database_url=url))
 
     def keep(self, *orders: dict[str, Any], organization: str = ORG) -> None:
         """Store orders as the API shows them."""
@@ -119,7 +119,7 @@ class TestFilters:
         tokyo = timezone(timedelta(hours=9))
         assert books.found(created_after=(FIRST + 4 * DAY).astimezone(tokyo)) == [4]
         elsewhere = f"{database_url}&options=-c%20timezone%3DAsia/Tokyo"
-        with BackMarket(Settings(database_url=elsewhere)) as bm:  # type: ignore[arg-type]
+        with BackMarket(Settings(database_url=elsewhere)) as bm:
             found = bm.get_orders(ORG, created_before=(FIRST + 4 * DAY).replace(tzinfo=None, hour=13), limit=1).items
         assert [each.order_id for each in found] == [4]
         assert found[0].date_creation == FIRST + 4 * DAY

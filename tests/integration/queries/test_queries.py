@@ -33,7 +33,7 @@ class Books:
 
     def __init__(self, url: str) -> None:
         self.database = Database(url)
-        self.bm = BackMarket(Settings(database_url=url))  # type: ignore[arg-type]
+        self.bm = BackMarket(Settings(database_url=url))
 
     def keep(self, resource: str, *rows: dict[str, Any], organization: str = ORG) -> None:
         """Store rows as the API shows them."""

@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from backmarket.sandbox import SandboxControl, SandboxServer, SellerSpec
+from tests.support.waiting import PATIENCE_SECONDS
 
 HEADERS = {"authorization": "Basic token", "user-agent": "BM-Test-Integration;test@example.com"}
 
@@ -197,6 +198,7 @@ with SandboxServer() as server:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_it_ends_with_its_parent_however_that_ends(number: signal.Signals) -> None:
     parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -204,7 +206,7 @@ def test_it_ends_with_its_parent_however_that_ends(number: signal.Signals) -> No
     url = parent.stdout.readline().decode().strip()
     assert not refuses(url)
     parent.send_signal(number)
-    parent.wait(20)
+    parent.wait(PATIENCE_SECONDS)
     parent.stdout.close()
     assert eventually(lambda: refuses(url))
 
@@ -226,7 +228,7 @@ def test_the_command_serves_until_it_is_stopped_and_shows_no_token(tmp_path: Pat
         answer = httpx.get(url + "/ws/orders", headers=HEADERS | {"authorization": f"Basic {token}"})
         assert answer.json()["count"] == 12
     process.send_signal(number)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert (out, err) == (b"", b"")
     assert not any(token.encode() in line for token in tokens.values())
 
@@ -260,7 +262,7 @@ def test_a_caller_that_goes_away_while(tmp_path: Path, request_: str) -> None:
     assert eventually(lambda: control.stats().in_flight == 0)
     control.close()
     process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=20) == (b"", b"")
+    assert process.communicate(timeout=PATIENCE_SECONDS) == (b"", b"")
 
 
 def test_a_port_that_is_taken_is_said_so(server: SandboxServer) -> None:

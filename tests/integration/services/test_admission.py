@@ -14,7 +14,8 @@ from backmarket.messages import Nudge
 from backmarket.settings import Settings
 from backmarket.sync import leases
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, wait_until
+from tests.support.sellers import Shop
+from tests.support.waiting import wait_until
 
 LARGE, SMALL = "large", "small"
 OTHER = Nudge("orders", "another")
@@ -94,7 +95,7 @@ def test_who_found_no_room_has_the_place_that_becomes_free_at_once(shop: Shop, s
     shop.sandbox.add_fault("slow", seller=SMALL, seconds=1.0)
     walking = Thread(target=shop.turn, args=(SMALL,), kwargs={"full": True})
     walking.start()
-    wait_until(lambda: shop.sandbox.stats().in_flight, 10, "the walk has begun")
+    wait_until(lambda: shop.sandbox.stats().in_flight, "the walk has begun")
     assert (shop.turn(LARGE).end, shop.sandbox.stats().count("orders.list")) == ("handed_on", 1)
     assert pause(shop) > 0, "it comes again by itself, if the place is never given up"
     walking.join()

@@ -29,9 +29,9 @@ def bm(shared_url: str) -> Iterator[BackMarket]:
     from cryptography.fernet import Fernet
 
     settings = Settings(
-        database_url=shared_url,  # type: ignore[arg-type]
-        secret_keys=(Fernet.generate_key().decode(),),  # type: ignore[arg-type]
-        limiter_key="limiter",  # type: ignore[arg-type]
+        database_url=shared_url,
+        secret_keys=(Fernet.generate_key().decode(),),
+        limiter_key="limiter",
         allowed_base_urls=("http://127.0.0.1:1",),
     )
     with BackMarket(settings) as bm:
@@ -310,7 +310,7 @@ def test_each_is_answered_by_an_index(shared_url: str) -> None:
     fill(shared_url, organizations=3000, orders=20_000, runs=6)
     faults = {}
     with explained(shared_url) as (database, plans):
-        bm = BackMarket(Settings(database_url=shared_url))  # type: ignore[arg-type]
+        bm = BackMarket(Settings(database_url=shared_url))
         bm._services.__dict__["database"] = database
         for name, (ask, index, most) in ASKED.items():
             ask(bm)
@@ -322,7 +322,7 @@ def test_the_overview_is_two_statements(shared_url: str) -> None:
     empty(shared_url)
     fill(shared_url, organizations=50, orders=100)
     with explained(shared_url) as (database, plans):
-        bm = BackMarket(Settings(database_url=shared_url))  # type: ignore[arg-type]
+        bm = BackMarket(Settings(database_url=shared_url))
         bm._services.__dict__["database"] = database
         assert bm.get_overview().total == 50
         assert len(plans.seen) == 2

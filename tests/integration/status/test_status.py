@@ -8,7 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 from pydantic import SecretStr
 
@@ -29,9 +28,10 @@ from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from backmarket.sync.engine import Turn, take_turn
 from backmarket.sync.handle import SyncHandle, SyncOutcome
-from tests.support.databases import empty
-from tests.support.gate import SECONDS, Gate, Reply, listed
+from tests.support.databases import empty, open_connection
+from tests.support.gate import Gate, Reply, listed
 from tests.support.sellers import Shop
+from tests.support.waiting import PATIENCE_SECONDS
 
 KEY = "bm-key-3f9a17c2"
 _numbers = itertools.count(1)
@@ -43,10 +43,10 @@ Submit = Callable[[Callable[[], Any]], "Future[Any]"]
 def settings(shared_url: str, redis_url: str) -> Settings:
     empty(shared_url)
     return Settings(
-        database_url=shared_url,  # type: ignore[arg-type]
-        redis_url=redis_url,  # type: ignore[arg-type]
-        secret_keys=(Vault.generate(),),  # type: ignore[arg-type]
-        limiter_key="any long random text",  # type: ignore[arg-type]
+        database_url=shared_url,
+        redis_url=redis_url,
+        secret_keys=(Vault.generate(),),
+        limiter_key="any long random text",
         user_agent="BM-Test-Suite;dev@test.example",
         rate_limit=100_000,
     )
@@ -164,7 +164,7 @@ class TestWaiting:
         gate.wait()
         handle = gated.ask()
         gate.open.set()
-        assert turn.result(SECONDS).end == "done"
+        assert turn.result(PATIENCE_SECONDS).end == "done"
         assert before.wait(1).rows_created == 1
         assert handle.done() is None
         assert gated.turn().end == "done", "it is due at once"
@@ -177,8 +177,8 @@ class TestWaiting:
         gate.wait()
         assert not waiter.done()
         gate.open.set()
-        assert waiter.result(SECONDS) == SyncOutcome(rows_created=1, requests=1)
-        assert turn.result(SECONDS).end == "done"
+        assert waiter.result(PATIENCE_SECONDS) == SyncOutcome(rows_created=1, requests=1)
+        assert turn.result(PATIENCE_SECONDS).end == "done"
 
     def test_one_connection_to_postgresql_is_enough(self, settings: Settings, org: str) -> None:
         with BackMarket(settings.model_copy(update={"database_pool_size": 1})) as bm:
@@ -251,14 +251,14 @@ class TestFailures:
         waiter = submit(gated.ask().wait)
         gated.bm.disconnect(gated.organization)
         with pytest.raises(ConnectionDisabled, match="connections enable"):
-            waiter.result(SECONDS)
+            waiter.result(PATIENCE_SECONDS)
 
     def test_who_removes_the_connection_ends_the_waiting(self, gated: Gated, submit: Submit) -> None:
         handle = gated.ask()
         waiter = submit(handle.wait)
         gated.bm.remove_connection(gated.organization)
         with pytest.raises(ConnectionNotFound):
-            waiter.result(SECONDS)
+            waiter.result(PATIENCE_SECONDS)
         gated.shop.connect(gated.organization, KEY)
         with pytest.raises(ConnectionNotFound, match="ask again"):
             handle.done()
@@ -281,7 +281,7 @@ class TestTimeouts:
         with pytest.raises(WaitTimeout, match="is running, and has not ended within 0 s; it goes on by itself"):
             handle.wait(0)
         gate.open.set()
-        turn.result(SECONDS)
+        turn.result(PATIENCE_SECONDS)
 
     def test_it_is_running_and_has_come_so_far(
         self, shop: Shop, bm: BackMarket, org: str, shared_url: str, submit: Submit
@@ -296,13 +296,13 @@ class TestTimeouts:
         assert 200 <= done < 600
         with pytest.raises(WaitTimeout, match=f"waits for its next turn, {done} of 600 rows"):
             handle.wait(0)
-        with psycopg.connect(shared_url) as holder:
+        with open_connection(shared_url) as holder:
             holder.execute("LOCK TABLE backmarket.orders IN ACCESS EXCLUSIVE MODE")
             turn = submit(lambda: shop.turn(org, ask=False))
             running(bm, org)
             with pytest.raises(WaitTimeout, match=f"is running, {done} of 600 rows"):
                 handle.wait(0)
-        turn.result(SECONDS)
+        turn.result(PATIENCE_SECONDS)
 
     def test_it_fails_again_and_again(self, gated: Gated, gate: Gate) -> None:
         gate.reply = Reply(400)
@@ -314,7 +314,7 @@ class TestTimeouts:
 
 def running(bm: BackMarket, organization: str) -> None:
     """Return when a worker holds the lease."""
-    until = datetime.now(UTC) + timedelta(seconds=SECONDS)
+    until = datetime.now(UTC) + timedelta(seconds=PATIENCE_SECONDS)
     while bm.get_connection_status(organization).resources["orders"].state != "running":
         assert datetime.now(UTC) < until
 
@@ -329,7 +329,7 @@ class TestStates:
         assert status.running_since is not None
         assert status.owner
         gate.open.set()
-        turn.result(SECONDS)
+        turn.result(PATIENCE_SECONDS)
         (status,) = gated.bm.get_status()
         assert (status.state, status.running_since, status.owner) == ("ok", None, None)
         assert status.last_success_at is not None
@@ -370,7 +370,7 @@ class TestStates:
         gated.shop.execute("UPDATE backmarket.sync_state SET last_success_at = last_success_at - interval '1 hour'")
         lag = gated.bm.get_status()[0].lag
         assert lag is not None
-        assert 3600 <= lag < 3600 + SECONDS
+        assert 3600 <= lag < 3600 + PATIENCE_SECONDS
 
     def test_nothing_shows_personal_data_or_secrets(self, shop: Shop, bm: BackMarket, org: str) -> None:
         shop.sell(org, orders=30)
@@ -386,7 +386,7 @@ class TestStates:
 
 class TestLists:
     def test_what_fails_is_told_apart(self, bm: BackMarket, settings: Settings) -> None:
-        with psycopg.connect(settings.need("database_url"), autocommit=True) as connection:
+        with open_connection(settings.need("database_url"), autocommit=True) as connection:
             for name in ("fails", "refused", "well", "fails, but is disabled"):
                 bm.upsert_connection(name, KEY)
             connection.execute(

@@ -34,7 +34,8 @@ from backmarket.errors import (
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from tests.support.databases import empty
-from tests.support.sellers import Shop, wait_until
+from tests.support.sellers import Shop
+from tests.support.waiting import wait_until
 
 ORG = "auth0|1"
 WAITING = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -46,10 +47,10 @@ def shop(shared_url: str, redis_url: str, sandbox: SandboxControl, request: pyte
     """One organization with a seller of this test's own; nothing is synced."""
     empty(shared_url)
     settings = Settings(
-        database_url=shared_url,  # type: ignore[arg-type]
-        redis_url=redis_url,  # type: ignore[arg-type]
-        secret_keys=(Fernet.generate_key().decode(),),  # type: ignore[arg-type]
-        limiter_key=secrets.token_hex(16),  # type: ignore[arg-type]
+        database_url=shared_url,
+        redis_url=redis_url,
+        secret_keys=(Fernet.generate_key().decode(),),
+        limiter_key=secrets.token_hex(16),
         user_agent="BM-Test-Suite;dev@test.example",
         rate_limit=100_000,
     )
@@ -265,7 +266,7 @@ class TestAnswers:
             with shop.services.database.transaction() as transaction:
                 transaction.execute("SELECT FROM backmarket.sync_state FOR UPDATE")
                 fetching = pool.submit(bm.fetch_order, ORG, number)
-                wait_until(lambda: shop.one(WAITING), 20, "it has the answer, and waits its turn to write")
+                wait_until(lambda: shop.one(WAITING), "it has the answer, and waits its turn to write")
                 transaction.execute(f"UPDATE backmarket.connections SET {change}".encode())
             with pytest.raises(LeaseLost, match="nothing was stored"):
                 fetching.result(20)

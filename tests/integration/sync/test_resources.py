@@ -11,7 +11,8 @@ import pytest
 from backmarket.settings import Settings
 from backmarket.sync import requests
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, counted_writes, wait_until
+from tests.support.sellers import Shop, counted_writes
+from tests.support.waiting import wait_until
 
 ORG = "auth0|1"
 SHIPMENTS = ("deliveries", "returns")
@@ -303,7 +304,7 @@ class TestFullWalks:
         with ThreadPoolExecutor(1) as pool:
             shop.sandbox.settings(latency=0.5)
             turn = pool.submit(shop.turn, ORG)
-            wait_until(lambda: state(shop, "orders", "lease_until IS NOT NULL"), 20, "the turn runs")
+            wait_until(lambda: state(shop, "orders", "lease_until IS NOT NULL"), "the turn runs")
             shop.execute(f"UPDATE backmarket.{whose} SET interval_seconds = 60, full_interval_seconds = 600")
             assert turn.result(20).end == "done"
         assert state(shop, "orders", "next_due_at < now() + interval '61 s'")

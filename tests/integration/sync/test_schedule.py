@@ -13,7 +13,6 @@ from statistics import mean
 from threading import Barrier
 from typing import Any
 
-import psycopg
 import pytest
 import redis
 
@@ -29,9 +28,11 @@ from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
 from backmarket.sync.engine import take_turn
 from backmarket.sync.requests import CLAIM, claim_due, request_sync
-from tests.support.databases import empty
-from tests.support.gate import SECONDS, Gate, Reply, listed
+from tests.support.databases import empty, open_connection
+from tests.support.gate import Gate, Reply, listed
+from tests.support.plans import explained
 from tests.support.sellers import Shop
+from tests.support.waiting import PATIENCE_SECONDS
 
 Query = Callable[..., list[tuple[Any, ...]]]
 
@@ -40,7 +41,7 @@ Query = Callable[..., list[tuple[Any, ...]]]
 def query(shared_url: str) -> Iterator[Query]:
     """Runs a statement in a database without rows."""
     empty(shared_url)
-    with psycopg.connect(shared_url, autocommit=True) as connection:
+    with open_connection(shared_url, autocommit=True) as connection:
 
         def query(statement: str, *values: Any) -> list[tuple[Any, ...]]:
             cursor = connection.execute(statement.encode(), values or None)
@@ -59,10 +60,10 @@ def database(shared_url: str, query: Query) -> Iterator[Database]:
 @pytest.fixture
 def settings(shared_url: str, redis_url: str, query: Query) -> Settings:
     return Settings(
-        database_url=shared_url,  # type: ignore[arg-type]
-        redis_url=redis_url,  # type: ignore[arg-type]
-        secret_keys=(Vault.generate(),),  # type: ignore[arg-type]
-        limiter_key="any long random text",  # type: ignore[arg-type]
+        database_url=shared_url,
+        redis_url=redis_url,
+        secret_keys=(Vault.generate(),),
+        limiter_key="any long random text",
         user_agent="BM-Test-Suite;dev@test.example",
     )
 
@@ -130,7 +131,7 @@ class TestClaims:
         connect(query, 1)
         assert ids(claim_due(database, "orders")) == ["org 1"]
         ((left,),) = query("SELECT extract(epoch FROM nudged_until - now())::float8 FROM backmarket.sync_state")
-        assert NUDGE_SECONDS - SECONDS < left <= NUDGE_SECONDS
+        assert NUDGE_SECONDS - PATIENCE_SECONDS < left <= NUDGE_SECONDS
         assert claim_due(database, "orders") == []
         query(f"UPDATE backmarket.sync_state SET nudged_until = nudged_until - interval '{NUDGE_SECONDS - 1} s'")
         assert claim_due(database, "orders") == []
@@ -142,7 +143,7 @@ class TestClaims:
         together = Barrier(6)
 
         def dispatch(_: int) -> list[str]:
-            together.wait(SECONDS)
+            together.wait(PATIENCE_SECONDS)
             claimed: list[str] = []
             while found := ids(claim_due(database, "orders", limit=50)):
                 claimed += found
@@ -195,29 +196,11 @@ class TestClaims:
 
 def claim_explained(url: str) -> tuple[int, list[dict[str, Any]]]:
     """How many rows were claimed, and how PostgreSQL read tables for it."""
-    plans: list[dict[str, Any]] = []
-    database = Database(url, size=1)
-    with database.transaction() as transaction:
-        transaction.add_notice_handler(lambda notice: plans.append(plan_of(notice.message_primary or "")))
-        transaction.execute(
-            "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_format = json;"
-            " SET auto_explain.log_level = notice; SET client_min_messages = notice"
-        )
-    claimed = claim_due(database, "orders")
-    database.close()
-    (plan,) = plans
-    return len(claimed), [node for node in nodes(plan) if "Scan" in node["Node Type"] and "Relation Name" in node]
-
-
-def plan_of(notice: str) -> dict[str, Any]:
-    plan: dict[str, Any] = json.loads(notice[notice.index("{") :])["Plan"]
-    return plan
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for inner in plan.get("Plans", ()):
-        yield from nodes(inner)
+    with explained(url) as (database, plans):
+        claimed = claim_due(database, "orders")
+        assert len(plans.seen) == 1
+        nodes = plans.nodes()
+    return len(claimed), [node for node in nodes if "Scan" in node["Node Type"] and "Relation Name" in node]
 
 
 class TestPhases:
@@ -287,7 +270,7 @@ class TestRequests:
             request_sync(shop.services.database, "shop", "orders")
             assert claim_due(shop.services.database, "orders") == [], "the turn is not over"
             gate.open.set()
-            assert turn.result(SECONDS).end == end
+            assert turn.result(PATIENCE_SECONDS).end == end
             if end == "failed":
                 query("UPDATE backmarket.sync_state SET next_due_at = now()")  # the back-off is over
             assert ids(claim_due(shop.services.database, "orders")) == ["shop"]
@@ -298,7 +281,7 @@ class TestRequests:
     ) -> None:
         connect(query, 1)
         with ThreadPoolExecutor(1) as pool:
-            with psycopg.connect(shared_url) as holder:
+            with open_connection(shared_url) as holder:
                 holder.execute("DELETE FROM backmarket.connections")
                 asked = pool.submit(request_sync, database, "org 1", "orders")
                 query("SET statement_timeout = '20 s'")
@@ -307,7 +290,7 @@ class TestRequests:
                     " LOOP PERFORM pg_stat_clear_snapshot(), pg_sleep(0.005); END LOOP; END $$"
                 )
                 connect(lambda statement, count: holder.execute(statement.encode(), (count,)), 1)
-            assert asked.result(SECONDS).number == 1
+            assert asked.result(PATIENCE_SECONDS).number == 1
 
     def test_one_for_a_resource_that_is_not_synced_says_so(self, database: Database, query: Query) -> None:
         connect(query, 1)

@@ -27,9 +27,9 @@ def bm(shared_url: str) -> Iterator[BackMarket]:
     """Two organizations, whose next syncs are due in a while."""
     empty(shared_url)
     settings = Settings(
-        database_url=shared_url,  # type: ignore[arg-type]
-        secret_keys=(Fernet.generate_key().decode(),),  # type: ignore[arg-type]
-        limiter_key=secrets.token_hex(16),  # type: ignore[arg-type]
+        database_url=shared_url,
+        secret_keys=(Fernet.generate_key().decode(),),
+        limiter_key=secrets.token_hex(16),
     )
     with BackMarket(settings) as bm:
         for organization in (ORG, OTHER):

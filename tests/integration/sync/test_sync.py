@@ -22,7 +22,8 @@ from backmarket.sync import leases
 from backmarket.sync.requests import claim_due, request_sync
 from backmarket.sync.upsert import store
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, counted_writes, take_lease, wait_until
+from tests.support.sellers import Shop, counted_writes, take_lease
+from tests.support.waiting import wait_until
 
 ORG = "auth0|1"
 
@@ -527,9 +528,9 @@ class TestLeases:
         with ThreadPoolExecutor(1) as pool:
             turn = pool.submit(shop.turn, ORG, full=True)
             with shop.services.database.transaction() as transaction:
-                wait_until(lambda: state(shop, "lease_until IS NOT NULL"), 20, "the turn asks")
+                wait_until(lambda: state(shop, "lease_until IS NOT NULL"), "the turn asks")
                 transaction.execute("SELECT FROM backmarket.sync_state FOR UPDATE")  # as whoever stores does
-                wait_until(lambda: shop.one(waits), 20, "the page came, and waits for the lock")
+                wait_until(lambda: shop.one(waits), "the page came, and waits for the lock")
                 store(transaction, ORDERS, ORG, [row])
             assert turn.result(20).end == "done"
         assert shop.one("SELECT raw->>'date_modification' FROM backmarket.orders WHERE order_id = %s", key) == (

@@ -17,6 +17,7 @@ from backmarket.database import Database, Transaction, savepoint
 from backmarket.errors import BackMarketError, InvalidArgument
 from backmarket.resources import ORDERS, Row, parse_page
 from backmarket.sync.upsert import Written, compare, store, write
+from tests.support.databases import open_connection
 
 ORG = "auth0|1"
 OTHER = "auth0|2"
@@ -261,12 +262,13 @@ class TestExactness:
     def test_a_time_without_an_offset_is_utc_whatever_the_servers_zone(
         self, database_url: str, stored: Stored, zone: str
     ) -> None:
-        with psycopg.connect(database_url, autocommit=True) as connection:
+        with open_connection(database_url, autocommit=True) as connection:
             name = connection.info.dbname
-            connection.execute(f"ALTER DATABASE {name} SET timezone = '{zone}'".encode())
+            connection.execute(f"ALTER ROLE CURRENT_USER IN DATABASE {name} SET timezone = '{zone}'".encode())
+        with psycopg.connect(database_url) as unpinned:
+            assert unpinned.execute("SHOW timezone").fetchone() == (zone,)
         created, paid = "2026-05-01T10:00:00.123456", "2026-05-01T12:00:00+02:00"
         stored.store(order(1, date_creation=created, date_payment=paid, orderlines=[line(11, date_creation=created)]))
-        assert stored.execute("SHOW timezone") == [(zone,)]
         assert stored.order(1, "date_creation") == datetime(2026, 5, 1, 10, 0, 0, 123456, UTC)
         assert stored.order(1, "date_payment") == datetime(2026, 5, 1, 10, tzinfo=UTC)
         assert stored.execute("SELECT date_creation = '2026-05-01T10:00:00.123456Z' FROM backmarket.orderlines") == [

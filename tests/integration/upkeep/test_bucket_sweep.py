@@ -23,10 +23,9 @@ from backmarket.upkeep import bucket_deletions, bucket_reconcile, bucket_sweep, 
 from backmarket.upkeep.bucket_deletions import Deleted
 from backmarket.upkeep.bucket_reconcile import ManyGarbage
 from backmarket.upkeep.bucket_sweep import Swept
-from tests.support.sellers import wait_until
+from tests.support.waiting import wait_until
 
 PDF = b"%PDF-1.7 a label"
-SECONDS = 60.0
 NEIGHBOURS = ("a", "a-b", "a.b", "a/b", "A", "..", "a" * 190)
 """Organizations whose keys come in another order by bytes than by directories."""
 
@@ -146,7 +145,7 @@ def killed_when(act: Callable[[], object], condition: Callable[[], bool]) -> boo
             code = 0
         finally:
             os._exit(code)
-    wait_until(condition, SECONDS, "the other process is in the middle of it")
+    wait_until(condition, "the other process is in the middle of it")
     os.kill(child, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert status in {0, -signal.SIGKILL}
@@ -248,6 +247,7 @@ class TestSweep:
         assert bucket_sweep.sweep(house.services).lost == 0
         assert house.states() == {("shop", 1): "stored"}
 
+    @pytest.mark.slow
     def test_many_in_turns_by_a_process_that_is_killed_and_two_at_once_in_flat_memory(self, house: House) -> None:
         house.connect("shop", "other")
         house.keep("shop", *range(2000))
@@ -436,6 +436,7 @@ class TestDeletions:
         assert house.execute("SELECT DISTINCT tries, error FROM backmarket.bucket_deletions") == [(0, None)]
         away.close()
 
+    @pytest.mark.slow
     def test_many_in_turns_by_a_process_that_is_killed(self, house: House) -> None:
         house.connect("shop", "other")
         house.store("shop", 0)

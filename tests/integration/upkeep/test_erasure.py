@@ -36,10 +36,10 @@ from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.sync.upsert import Written, store
 from backmarket.upkeep.erasure import Erased, ErasedOld, OrderNotStored, erase_old, erase_order
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, wait_until
+from tests.support.sellers import Shop
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG, OTHER = "auth0|1", "auth0|2"
-SECONDS = 30.0
 MARK = "PERSONAL"
 """In every text of these rows that must not survive."""
 
@@ -116,7 +116,7 @@ class Stored:
 def stored(database_url: str) -> Iterator[Stored]:
     """An organization with an order, its parcels, and another order beside it."""
     stored = Stored(database_url)
-    settings = Settings(limiter_key="any long random text", secret_keys=(Vault.generate(),))  # type: ignore[arg-type]
+    settings = Settings(limiter_key="any long random text", secret_keys=(Vault.generate(),))
     for organization in (ORG, OTHER):
         lifecycle.upsert(stored.database, Vault.from_settings(settings), settings, Account(organization, "key"))
     stored.store(ORDERS, order(1))
@@ -282,9 +282,9 @@ class TestAtTheSameTime:
                     (ORG,),
                 )
                 erasing = pool.submit(erase_order, stored.database, ORG, 1)
-                wait_until(lambda: waiting(stored), SECONDS, "the erasing waits")
+                wait_until(lambda: waiting(stored), "the erasing waits")
                 store(transaction, ORDERS, ORG, changed)
-            assert erasing.result(SECONDS).orders == 1
+            assert erasing.result(PATIENCE_SECONDS).orders == 1
         assert stored.one("SELECT state, shipping_address FROM backmarket.orders") == (3, None)
         assert rows_with(stored, MARK) == {}
 

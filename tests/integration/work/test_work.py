@@ -13,7 +13,8 @@ from backmarket.organizations import lifecycle
 from backmarket.settings import Settings
 from backmarket.work import WorkLease
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop, wait_until
+from tests.support.sellers import Shop
+from tests.support.waiting import wait_until
 
 ORG = "shop-1"
 
@@ -111,7 +112,7 @@ def test_what_is_written_down_while_a_turn_ends_is_not_forgotten(shop: Shop) -> 
         with database.transaction() as transaction:
             work.want(transaction, ORG, "labels")
             ending = pool.submit(finish, shop, lease)
-            wait_until(lambda: shop.one(waits), 20, "the turn that ends waits")
+            wait_until(lambda: shop.one(waits), "the turn that ends waits")
         ending.result(20)
 
 

@@ -38,7 +38,8 @@ from backmarket.writes.handle import WriteHandle, WriteOutcome
 from backmarket.writes.models import Write, WriteState
 from backmarket.writes.request.faults import InvalidWrite
 from tests.support.databases import empty
-from tests.support.sellers import Shop, wait_until
+from tests.support.sellers import Shop
+from tests.support.waiting import wait_until
 
 ORG = "auth0|1"
 ALL = ("orders", "listings", "deliveries", "returns")
@@ -58,10 +59,10 @@ def shop(shared_url: str, redis_url: str, sandbox: SandboxControl, seller: str) 
     """One organization with a seller of this test's own, everything synced."""
     empty(shared_url)
     settings = Settings(
-        database_url=shared_url,  # type: ignore[arg-type]
-        redis_url=redis_url,  # type: ignore[arg-type]
-        secret_keys=(Fernet.generate_key().decode(),),  # type: ignore[arg-type]
-        limiter_key=secrets.token_hex(16),  # type: ignore[arg-type]
+        database_url=shared_url,
+        redis_url=redis_url,
+        secret_keys=(Fernet.generate_key().decode(),),
+        limiter_key=secrets.token_hex(16),
         user_agent="BM-Test-Suite;dev@test.example",
         rate_limit=100_000,
         request_deadline=0.9,
@@ -629,7 +630,7 @@ def test_what_a_killed_worker_left_sending_is_read_back_by_another(scene: Scene,
         Jsonb({"price": "1.00", "quantity": 1, "currency": "EUR"} if arrived else scene.listing()),
     )
     assert scene.turn().succeeded == 0
-    wait_until(lambda: scene.shop.one("SELECT min(settle_at) < now() FROM backmarket.api_writes"), 5, "settled")
+    wait_until(lambda: scene.shop.one("SELECT min(settle_at) < now() FROM backmarket.api_writes"), "settled")
     assert scene.turn(later=True).succeeded == 1
     assert handle.wait(0).confirmed_by == ("reading_back" if arrived else "answer")
     assert len(scene.applied()) == 1
@@ -693,7 +694,7 @@ def test_who_lost_the_lease_while_the_api_answered_writes_nothing(
     scene.fault("slow", operation, count=1, seconds=0.6)
     with ThreadPoolExecutor(1) as pool:
         turn = pool.submit(scene.turn)
-        wait_until(scene.applied, 5, "it took place")
+        wait_until(scene.applied, "it took place")
         scene.shop.execute("UPDATE backmarket.work SET lease_number = lease_number + 1 WHERE kind = 'writes'")
         assert turn.result().end == "lease_lost"
     assert scene.write(handle).state is WriteState.SENDING

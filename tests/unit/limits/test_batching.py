@@ -58,7 +58,12 @@ def test_a_fault_is_its_finders_and_stops_nobody_after_it() -> None:
 def test_nothing_is_lost_among_many() -> None:
     said: list[int] = []
     together = Together[int](said.extend)
-    threads = [threading.Thread(target=lambda n=n: [together.bring([n, -n]) for _ in range(200)]) for n in range(1, 9)]
+
+    def bring(number: int) -> None:
+        for _ in range(200):
+            together.bring([number, -number])
+
+    threads = [threading.Thread(target=bring, args=(number,)) for number in range(1, 9)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -300,8 +300,10 @@ def test_a_report_has_one_of_several_shapes(client: httpx.Client, world: World, 
     answer = bulk(client, "sku\nA\nB\n")
     clock.forward(1)
     result = task(client, answer)["result"]
-    rows = {"dict": lambda: [{"sku": sku, **entry} for sku, entry in result.items()], "list": lambda: result}
-    told = [json.loads(line) for line in result.split("\n")] if shape == "text" else rows[shape]()
+    if shape == "dict":
+        told = [{"sku": sku, **entry} for sku, entry in result.items()]
+    else:
+        told = result if shape == "list" else [json.loads(line) for line in result.split("\n")]
     assert [(row["sku"], row["status"]) for row in told] == [("A", "error"), ("B", "error")]
 
 

@@ -55,7 +55,8 @@ class Server:
         if found or number == 1:
             page = Page(found, self.count(len(self.rows)), last=number * self.size >= len(self.rows))
         self.answers += 1
-        self.changes.get(self.answers, lambda _: None)(self)
+        if self.answers in self.changes:
+            self.changes[self.answers](self)
         self.now += timedelta(seconds=0.4)
         return page
 

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from backmarket.queries.orders import NEXT_STATES
 from backmarket.sandbox import InProcessTransport, Settings, World
 from backmarket.writes.engine.verification import REACHED, Verdict, compare, seen
 from backmarket.writes.request.http import http_request
 from backmarket.writes.request.models import WriteRequest
 from backmarket.writes.request.validation import (
-    NEXT_STATES,
     may_move,
     update_listing,
     update_order,

@@ -249,7 +249,7 @@ def settle(
 @app.command("resolve", hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def renamed_to_settle() -> None:
     """Say that this command has another name now."""
-    raise UsageError("`backmarket bulk settle` is `backmarket bulk settle` now.")
+    raise UsageError("`backmarket bulk resolve` is `backmarket bulk settle` now.")
 
 
 def _opened_file(name: str) -> Path | BinaryIO:

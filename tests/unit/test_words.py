@@ -43,7 +43,7 @@ REPLACED: Mapping[str, str] = {
     r"dice|Book": "seeded_random, SortedRows",
     r"Waiting\(|get_waiting": "Throttled, get_throttled",
     r"Figure|FIGURES": "DeploymentMetric, METRICS",
-    r"settle_bulk_part|jobs\.resolve|bulk settle": "settle_bulk_part, bulk settle",
+    r"resolve_bulk_part|jobs\.resolve|bulk resolve": "settle_bulk_part, bulk settle",
     r"limiter\.settle|settle\.lua|limiter\.settle_failed": "limiter.complete",
     r"SETTLE_SECONDS": "QUIET_SECONDS",
 }
@@ -93,7 +93,7 @@ ENFORCE_PROSE = False
 
 REFUSED = "the old name is refused with the new one"
 MAY_STAY: Mapping[tuple[str, str], str] = {
-    ("backmarket/cli/bulk.py", "bulk settle"): REFUSED,
+    ("backmarket/cli/bulk.py", "bulk resolve"): REFUSED,
     ("backmarket/settings.py", "bulk_poll_first"): REFUSED,
     ("backmarket/settings.py", "bulk_poll_late"): REFUSED,
     ("backmarket/settings.py", "bulk_poll_longest"): REFUSED,

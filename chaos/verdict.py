@@ -280,7 +280,7 @@ def crashes(round_: Round) -> Iterator[str]:
         if event.get("event", "").endswith(".crashed") or "Traceback" in line:
             yield line.strip()[:300]
     yield from round_.flows.errors
-    yield from (round_.grounds.fleet.obituary(name)[:300] for name in round_.grounds.fleet.died)
+    yield from (round_.grounds.fleet.exit_report(name)[:300] for name in round_.grounds.fleet.died)
 
 
 def _event(line: str) -> dict[str, Any]:

@@ -38,14 +38,14 @@ def with_slot(limiter: Limiter, slot: Slot, request: Callable[[], Answer]) -> An
             case "never":
                 limiter.give_back([slot])
             case "past":
-                limiter.settle([slot])
+                limiter.complete([slot])
             case "open":
                 pass  # the slot is held until the request can't arrive any more
         raise
     except BrokenAnswer:
-        limiter.settle([slot])
+        limiter.complete([slot])
         raise
-    limiter.settle([slot])
+    limiter.complete([slot])
     if answer.status == 429:
         limiter.refused(slot.account, retry_after(answer))
     return answer

@@ -83,8 +83,8 @@ class _Member:
     flower_port: int | None = None
     process: subprocess.Popen[bytes] | None = None
     log_start: int = 0
-    let_go: bool = field(default=False)
-    """It was told to end."""
+    stop_requested: bool = field(default=False)
+    """It was told to stop."""
 
     @property
     def running(self) -> bool:
@@ -155,7 +155,7 @@ class Fleet:
     @property
     def died(self) -> list[str]:
         """The processes that ended without having been told to."""
-        return [name for name, one in self._members.items() if not one.running and not one.let_go]
+        return [name for name, one in self._members.items() if not one.running and not one.stop_requested]
 
     def start(self) -> None:
         """Start everything, without waiting for it; see `wait_ready`.
@@ -220,7 +220,7 @@ class Fleet:
         member = self._members[name]
         if member.process is None:
             return
-        member.let_go = member.let_go or number in _ENDING
+        member.stop_requested = member.stop_requested or number in _ENDING
         member.process.send_signal(number)
         if number == signal.SIGKILL:
             member.process.wait()
@@ -256,7 +256,7 @@ class Fleet:
             FleetError: one died, or is not ready in time.
         """
         deadline = time.monotonic() + timeout
-        while waiting := [name for name, one in self._members.items() if not one.let_go and not one.ready()]:
+        while waiting := [name for name, one in self._members.items() if not one.stop_requested and not one.ready()]:
             self.check()
             if time.monotonic() > deadline:
                 raise FleetError(f"{waiting[0]} is not ready after {timeout:g} s. {self._log_of(waiting[0])}")
@@ -270,10 +270,10 @@ class Fleet:
             FleetError: a process ended without having been told to.
         """
         for name in self.died:
-            raise FleetError(self.obituary(name))
+            raise FleetError(self.exit_report(name))
 
-    def obituary(self, name: str) -> str:
-        """What is known of a process that ended: its exit code and the end of its log."""
+    def exit_report(self, name: str) -> str:
+        """Exit code of a process that ended, and the end of its log."""
         process = self._members[name].process
         return f"{name} ended with code {process.returncode if process else None}. {self._log_of(name)}"
 
@@ -347,7 +347,7 @@ class Fleet:
                 )
             except OSError as error:
                 raise FleetError(f"{member.arguments[0]} can't be started: {error}") from error
-        member.let_go = False
+        member.stop_requested = False
 
     def _group(self) -> int:
         """The process group; it exists as long as its first process, the watcher, was not waited for."""

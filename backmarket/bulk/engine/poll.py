@@ -127,8 +127,8 @@ def _said(desk: Desk, part: Part, said: Said, body: bytes, pause: float) -> None
     if odd and _seconds_since(part.odd_since) > desk.settings.bulk_unexplained_after:
         unknown = UnknownOutcome(
             f"Its task has had the status {said.status} for {desk.settings.bulk_unexplained_after:g} s, which Back"
-            " Market does not explain: ask its support what became of it, look at the listings, then decide it with"
-            " `backmarket bulk resolve`."
+            " Market does not explain: ask its support what became of it, look at the listings, then settle it with"
+            " `backmarket bulk settle`."
         )
         fate = Fate(state=PartState.UNKNOWN, error=unknown)
         desk.write(partial(transitions.settle, part=part, fate=fate, status=said.status))

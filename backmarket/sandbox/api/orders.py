@@ -43,7 +43,7 @@ async def list_orders(call: Call) -> Answer:
 
     order, descending = _SORTS[assumed.list_order]
     key = (assumed.list_order, assumed.unpaid_orders, exclusive, created, modified, state, country_code)
-    rows = call.seller.orders.book.listed(key, order=order, descending=descending, where=asked_for)
+    rows = call.seller.orders.rows.listed(key, order=order, descending=descending, where=asked_for)
     return pagination.page_of(rows, page, size, call, "/ws/orders")
 
 
@@ -58,7 +58,7 @@ def order_of(call: Call) -> OrderRow:
     Raises:
         Refused: 404, there is none.
     """
-    row = call.seller.orders.book.get(call.path_number("order_id"))
+    row = call.seller.orders.rows.get(call.path_number("order_id"))
     if row is None:
         raise Refused(refusal(404, "Order not found.", code="order-not-found"))
     return row

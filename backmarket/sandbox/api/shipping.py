@@ -26,7 +26,7 @@ def list_shipments(kind: Kind) -> Handler:
     async def handler(call: Call) -> Answer:
         wanted = Wanted.of(call)
         descending = call.world.settings.assumptions.list_order.endswith("_desc")
-        rows = _stock(call, kind).book.listed(
+        rows = _stock(call, kind).rows.listed(
             (wanted, descending), order=by_creation, descending=descending, where=wanted.admits
         )
         if wanted.order_state is not None:
@@ -42,7 +42,7 @@ def get_shipment(kind: Kind) -> Handler:
     """`GetDelivery` or `GetReturn`, by the shipment's id."""
 
     async def handler(call: Call) -> Answer:
-        row = _stock(call, kind).book.get(call.path_number("id"))
+        row = _stock(call, kind).rows.get(call.path_number("id"))
         if row is None:
             raise Refused(refusal(404, "Not found.", code="not-found"))
         return _here(call, Answer(200, row.body))
@@ -90,7 +90,7 @@ def _page(query: dict[str, str]) -> int:
 
 
 def _order_state(call: Call, row: ShipmentRow) -> int | None:
-    order = call.seller.orders.book.get(row.order_id)
+    order = call.seller.orders.rows.get(row.order_id)
     return order.state if order else None
 
 

@@ -104,8 +104,8 @@ def make_temporary() -> Home:
     return Home(path, lock)
 
 
-def sweep() -> None:
-    """Put in order, and so remove, the temporary directories whose owners and watchers were both killed."""
+def remove_abandoned() -> None:
+    """Remove the temporary directories whose owners and watchers were both killed."""
     for place in places():
         for path in place.glob(f"{PREFIX}*"):
             if _is_ours(path) and (path / _TEMPORARY).exists() and (lock := _try_lock(path)) is not None:

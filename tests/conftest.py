@@ -24,6 +24,7 @@ from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.processes import Server
 from tests.support import sandboxes
+from tests.support.databases import own_redis
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
 TEMPLATE = "backmarket_template"
@@ -94,11 +95,10 @@ def database_url(stack: Stack, _template_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def redis_url(stack: Stack) -> Iterator[str]:
-    """An empty Valkey database; the 16 there are take turns, so a straggler of the last test meets nobody."""
+    """A Valkey database of this test alone."""
     _revive(stack.valkey)
-    url = _with_path(stack.addresses.redis_url, str(next(_numbers) % 16))
+    url = own_redis(stack)
     with redis.Redis.from_url(url) as client:
-        client.flushdb()
         yield url
         _revive(stack.valkey)
         client.flushdb()

@@ -26,6 +26,7 @@ from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_port
 from backmarket.standalone.fleet import CHECKOUT, Fleet
 from backmarket.standalone.up.console import Console
+from tests.support.databases import own_redis
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import environment
 from tests.support.waiting import wait_until
@@ -121,7 +122,7 @@ def place(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pl
         sandbox = ending.enter_context(fresh_sandbox(limit=100_000)).control
         settings = Settings(
             database_url=at.database_url,  # type: ignore[arg-type]
-            redis_url=at.redis_url,  # type: ignore[arg-type]
+            redis_url=own_redis(stack),  # type: ignore[arg-type]
             s3_endpoint_url=at.s3_endpoint_url,
             s3_access_key=at.s3_access_key,  # type: ignore[arg-type]
             s3_secret_key=at.s3_secret_key,  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ from backmarket.console.app import create_app
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
+from tests.support.databases import own_redis
 from tests.support.sellers import Shop
 
 PASSWORD = "correct horse battery"
@@ -34,7 +35,7 @@ def console_settings(stack: Stack, database_url: str, **changes: Any) -> Setting
     values: dict[str, Any] = {"console_users": (ACTS, LOOKS), "rate_limit": 100_000, "request_deadline": 5.0} | changes
     return Settings(
         database_url=database_url,  # type: ignore[arg-type]
-        redis_url=at.redis_url,  # type: ignore[arg-type]
+        redis_url=own_redis(stack),  # type: ignore[arg-type]
         s3_endpoint_url=at.s3_endpoint_url,
         s3_access_key=at.s3_access_key,  # type: ignore[arg-type]
         s3_secret_key=at.s3_secret_key,  # type: ignore[arg-type]

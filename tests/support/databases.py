@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -13,6 +14,17 @@ from backmarket.database import Database
 from backmarket.database.schema import apply_schema
 from backmarket.standalone.embedded import Stack
 from tests.support.waiting import wait_until
+
+_redis_numbers = itertools.count(1)
+
+
+def own_redis(stack: Stack) -> str:
+    """The URL of a Valkey database that nobody had before and nobody gets again: no straggler's message lies in it.
+
+    Args:
+        stack: where.
+    """
+    return urlsplit(stack.addresses.redis_url)._replace(path=f"/{next(_redis_numbers)}").geturl()
 
 
 @contextmanager

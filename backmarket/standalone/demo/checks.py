@@ -26,8 +26,8 @@ FOR_ALL = ("orders", "listings")
 """What a seller without BackShip has, too."""
 BULK_LINES = 300
 """Of the file that is submitted."""
-WAIT = 30.0
-"""Seconds for a sync that was asked for; it takes less than one."""
+WAIT = 180.0
+"""Seconds for a sync that was asked for; it takes less than one where nothing else is done."""
 
 T = TypeVar("T")
 

@@ -40,6 +40,8 @@ RENAMED = {
     "bulk_poll_first": "bulk_poll_initial_seconds",
     "bulk_poll_late": "bulk_poll_max_late_seconds",
     "bulk_poll_longest": "bulk_poll_max_seconds",
+    "console_proxy_act_group": "console_proxy_operator_group",
+    "health_patience": "health_stall_seconds",
     "walking_turns": "max_long_syncs",
 }
 """Settings that have another name now: the old name is refused, in the environment and as a keyword."""
@@ -153,17 +155,17 @@ class Settings(BaseSettings):
     """Days after its last change that a closed order keeps its personal data; 0: for ever."""
 
     health_host: str = "127.0.0.1"
-    """Where workers and beat tell of their health and their figures."""
+    """Address on which workers and beat serve their health and metrics."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """The port for that; 0: nowhere."""
-    health_patience: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 60.0
-    """Seconds that a process's main loop may stand still before it counts as hung."""
+    """Port for health and metrics; 0: they are not served."""
+    health_stall_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 60.0
+    """Seconds without a heartbeat of the main loop before the process counts as hung."""
     traces_endpoint: str | None = None
     """Where a worker's traces go, by OTLP over HTTP; None: there are none."""
     console_users: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Who may log in to the console, with which role and password: as `backmarket console password` prints it."""
     console_password: SecretStr | None = None
-    """Of the user `admin`, who may act; None: there is no such user."""
+    """Password of the user `admin`, an `operator`; None: there is no such user."""
     console_url: str | None = None
     """The origin at which people reach the console; None: this machine alone does."""
     console_session_key: SecretStr | None = None
@@ -173,11 +175,11 @@ class Settings(BaseSettings):
     console_proxy_addresses: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses or networks of the proxies before the console, whose headers are believed."""
     console_proxy_user_header: Annotated[str, Field(pattern=HEADER_NAME)] = ""
-    """In which such a proxy says who the person is that it let through; empty: it lets everybody through."""
+    """Header in which the proxy passes the authenticated user. Empty: proxy login is off."""
     console_proxy_groups_header: Annotated[str, Field(pattern=HEADER_NAME)] = "X-Forwarded-Groups"
-    """In which it names that person's groups, separated by commas."""
-    console_proxy_act_group: str = "backmarket-act"
-    """Of which group a person has to be for the role `act`; all others look only."""
+    """Header in which the proxy passes the user's groups, separated by commas."""
+    console_proxy_operator_group: str = "backmarket-operator"
+    """Group whose members have the role `operator`; everybody else is a `viewer`."""
 
     log_format: Annotated[str, Field(pattern="^(auto|json|console)$")] = "auto"
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"

@@ -29,7 +29,7 @@ def run_bulk(organization_id: str, nudge: bool = False) -> None:
         if not nudge:
             jobs.retry_now(current.database, organization_id)
         result = run_slice(current, organization_id)
-        telemetry.tell("slice", work="bulk", end=result.end)
+        telemetry.emit("slice", work="bulk", end=result.end)
         log.info("bulk.slice", end=result.end, requests=result.requests)
 
 

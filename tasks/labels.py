@@ -27,5 +27,5 @@ def fetch_labels(organization_id: str, nudge: bool = False) -> None:
         if not nudge:
             queue_all(current.database, organization_id)
         result = run_slice(current, organization_id)
-        telemetry.tell("slice", work="labels", end=result.end)
+        telemetry.emit("slice", work="labels", end=result.end)
         log.info("labels.slice", end=result.end, stored=result.stored, failed=result.failed)

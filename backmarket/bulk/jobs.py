@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Literal, get_args
 
 from backmarket import work
 from backmarket.bucket.keys import bulk_job_prefix
@@ -34,23 +33,19 @@ __all__ = [
     "Outcome",
     "Part",
     "PartState",
-    "Resolution",
     "Submission",
     "cancel",
     "get",
     "new_id",
     "parts",
     "parts_in",
-    "resolve",
     "retry_now",
+    "settle_part",
     "submit",
 ]  # fmt: skip
 
 PARTS_AT_ONCE = 100
 """Parts that are read at once."""
-
-Resolution = Literal["arrived", "not_arrived"]
-"""What a person found out about a part whose outcome is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,8 +181,8 @@ def cancel(services: Services, organization_id: str, job_id: int) -> Job:
     return get(services.database, organization_id, job_id)
 
 
-def resolve(services: Services, organization_id: str, job_id: int, number: int, outcome: Resolution) -> Job:
-    """Decide what became of a part whose outcome is unknown, after having looked at Back Market.
+def settle_part(services: Services, organization_id: str, job_id: int, number: int, *, arrived: bool) -> Job:
+    """Settle a part whose outcome is unknown, after a person has looked at Back Market.
 
     Also of one whose task has not come to an end for `bulk_unexplained_after`.
 
@@ -196,19 +191,17 @@ def resolve(services: Services, organization_id: str, job_id: int, number: int, 
         organization_id: whose.
         job_id: which job.
         number: which of its parts.
-        outcome: `arrived`: its lines count as done. `not_arrived`: it is sent again, and the job goes on.
+        arrived: True: its lines count as done. False: it is sent again, and the job goes on.
 
     Raises:
         BulkJobNotFound: there is no such job or part.
         InvalidArgument: its outcome is known, or it is still being read back; or it can't be sent any more, as the
             connection has left its market.
     """
-    if outcome not in get_args(Resolution):
-        raise InvalidArgument(f"The outcome is one of {', '.join(get_args(Resolution))}, not {outcome!r}.")
     with services.database.transaction() as transaction:
         work.make_due(transaction, organization_id, "bulk")
         part = _undecided(services.settings, transaction, organization_id, job_id, number)
-        if outcome == "arrived":
+        if arrived:
             failed = {each.line: each for each in part.line_outcomes() if each.outcome is Outcome.FAILED}
             transitions.settle(transaction, part, Transition(state=PartState.DONE, outcomes=failed, arrived=True))
             completion.end_anew(transaction, organization_id, job_id)
@@ -283,7 +276,7 @@ def _undecided(settings: Settings, transaction: Transaction, organization_id: st
     if not hangs and (part.state is not PartState.UNKNOWN or part.due_at is not None):
         waits = part.state in {PartState.SUBMITTING, PartState.UNKNOWN}
         why = "it is read back by itself first" if waits else f"it is {part.state}"
-        raise InvalidArgument(f"Nothing is to be decided about part {number} of bulk job {job_id}: {why}.")
+        raise InvalidArgument(f"There is nothing to settle about part {number} of bulk job {job_id}: {why}.")
     return part
 
 

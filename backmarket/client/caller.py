@@ -88,7 +88,7 @@ class Caller:
             held.failed(error)
             raise
         except BrokenAnswer:
-            held.settle()
+            held.complete()
             raise
         held.answered(answer)
         return read(operation, check(answer))

@@ -46,7 +46,7 @@ class Held:
 
     def answered(self, answer: Answer) -> None:
         """An answer came, whatever it says."""
-        self.settle()
+        self.complete()
         if answer.status == 429:
             limiter, slot = self.slots[-1]  # the account's
             limiter.block(slot.account, retry_after(answer))
@@ -54,14 +54,14 @@ class Held:
     def failed(self, error: NetworkError) -> None:
         """No answer came: what is known of the request decides."""
         if error.delivery == "finished":
-            self.settle()
+            self.complete()
         elif error.delivery == "not_sent":
             self.release()
 
-    def settle(self) -> None:
+    def complete(self) -> None:
         """The request is over: its slots come free a window from now."""
         for limiter, slot in self.slots:
-            limiter.settle([slot])
+            limiter.complete([slot])
 
     def release(self) -> None:
         """The request was never sent."""

@@ -38,14 +38,14 @@ def with_slot(limiter: Limiter, slot: Slot, request: Callable[[], Answer]) -> An
             case "not_sent":
                 limiter.release([slot])
             case "finished":
-                limiter.settle([slot])
+                limiter.complete([slot])
             case "in_doubt":
                 pass  # the slot is held until the request can't arrive any more
         raise
     except BrokenAnswer:
-        limiter.settle([slot])
+        limiter.complete([slot])
         raise
-    limiter.settle([slot])
+    limiter.complete([slot])
     if answer.status == 429:
         limiter.block(slot.account, retry_after(answer))
     return answer

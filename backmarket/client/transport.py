@@ -110,7 +110,7 @@ class Transport:
         )
         with telemetry.span("api_request", method=method) as span:
             answer = self._send(request)
-            span.facts["status"] = answer.status
+            span.attributes["status"] = answer.status
             return answer
 
     def close(self) -> None:

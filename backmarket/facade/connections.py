@@ -6,7 +6,7 @@ from typing import TypedDict, Unpack
 
 from backmarket import connections, status
 from backmarket.connections import Account, Connection
-from backmarket.facade.noun import Noun
+from backmarket.facade.part import FacadePart
 from backmarket.organizations import check, lifecycle
 from backmarket.organizations.check import ConnectionCheck
 from backmarket.status import ConnectionStatus, overview
@@ -21,7 +21,7 @@ class ConnectionChanges(TypedDict, total=False):
     base_url: str | None
 
 
-class Connections(Noun):
+class Connections(FacadePart):
     """What `BackMarket` does with connections."""
 
     def upsert_connection(
@@ -120,19 +120,19 @@ class Connections(Noun):
         """
         return check.check_connection(self._services, organization_id)
 
-    def disconnect(self, organization_id: str, *, clear_api_key: bool = False) -> Connection:
+    def disable_connection(self, organization_id: str, *, clear_api_key: bool = False) -> Connection:
         """Ask this account nothing any more; its rows stay.
 
         Args:
             organization_id: whose.
-            clear_api_key: forget the key, too; reconnecting then takes a new one.
+            clear_api_key: delete the key, too; enabling then needs a new one.
 
         Raises:
             ConnectionNotFound: there is none.
         """
         return lifecycle.disable(self._services.database, organization_id, clear_api_key=clear_api_key)
 
-    def reconnect(self, organization_id: str) -> Connection:
+    def enable_connection(self, organization_id: str) -> Connection:
         """Ask this account again, at once.
 
         Raises:
@@ -140,6 +140,11 @@ class Connections(Noun):
             ApiKeyMissing: its key was cleared.
         """
         return lifecycle.enable(self._services.database, organization_id)
+
+    disconnect = disable_connection
+    """Name of `disable_connection` in the component that this package replaces."""
+    reconnect = enable_connection
+    """Name of `enable_connection` in the component that this package replaces."""
 
     def remove_connection(self, organization_id: str) -> int:
         """Remove an organization with everything that is stored for it.

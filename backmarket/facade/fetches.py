@@ -6,7 +6,7 @@ from uuid import UUID
 
 from backmarket.bulk import api_tasks
 from backmarket.bulk.api_tasks import TaskStatus
-from backmarket.facade.noun import Noun
+from backmarket.facade.part import FacadePart
 from backmarket.queries.listings import Listing
 from backmarket.queries.orders import Order
 from backmarket.queries.shipments import Delivery, Return
@@ -15,7 +15,7 @@ from backmarket.sync.fetch_one import FetchScope
 from backmarket.sync.label_register import InitialLabelState
 
 
-class Fetches(Noun):
+class Fetches(FacadePart):
     """What `BackMarket` asks the API for by itself."""
 
     def fetch_order(

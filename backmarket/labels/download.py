@@ -14,7 +14,7 @@ from backmarket.client.origins import own_place, place_of
 from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS
 from backmarket.errors import BackMarketError, Crashed, NetworkError, RequestDelivery
 from backmarket.limits import Limiter, Slot, wait_for_slot
-from backmarket.observability.logs import place
+from backmarket.observability.logs import error_location
 
 if TYPE_CHECKING:
     from backmarket.bucket import Bucket  # 0.2 s that only some processes need
@@ -169,7 +169,7 @@ class LabelUploader:
         except BackMarketError as error:
             failed = error
         except Exception as error:  # noqa: BLE001 - one label's fault is its own; the row says so, and it backs off
-            log.error("labels.crashed", **place(error))
+            log.error("labels.crashed", **error_location(error))
             failed = Crashed(f"A fault of ours, {type(error).__name__}: the worker's log says where.")
         slots.over()
         return DownloadResult(label, stored, failed, slots)

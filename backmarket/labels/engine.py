@@ -203,7 +203,7 @@ class _Labels(LeaseHolder):
             raise
         finally:
             self._drain()
-            self._settle()
+            self._report_slots()
 
     def _run(self) -> SliceResult:
         pause = self._work()
@@ -252,12 +252,12 @@ class _Labels(LeaseHolder):
             self._note(each)
         self.results += results
 
-    def _settle(self) -> None:
-        """Tell the limiter what became of the requests; a little late is as if the answers had been."""
+    def _report_slots(self) -> None:
+        """Tell the limiter which requests were answered, and which never sent; a delay only holds slots longer."""
         answered, unsent = self.answered, self.unsent
         self.answered, self.unsent = [], []
         if answered:
-            self.services.limiter.settle(answered)
+            self.services.limiter.complete(answered)
         if unsent:
             self.services.limiter.release(unsent)
 
@@ -293,7 +293,7 @@ class _Labels(LeaseHolder):
         waits = len(self.results) < BATCH_LABELS and monotonic() - self.held_at < BATCH_SECONDS
         if not self.needs_renewal and (not self.results or waits):
             return
-        self._settle()
+        self._report_slots()
         with self.services.database.transaction() as transaction:
             left = write_down(
                 transaction,

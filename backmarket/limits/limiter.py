@@ -80,7 +80,7 @@ class Limiter(Protocol):
     """Grants slots so that no window of the server's sees more requests than its limit.
 
     A slot is taken before a request is sent, and is the caller's duty from then on: exactly one of
-    `settle` (an answer came, whatever its status) or `release` (it was never sent). Where neither is
+    `complete` (an answer came, whatever its status) or `release` (it was never sent). Where neither is
     known (no answer came, or the process died), nothing is called, and the slot is held until the
     request's deadline and one window more have passed.
 
@@ -104,7 +104,7 @@ class Limiter(Protocol):
         """
         ...
 
-    def settle(self, slots: Sequence[Slot]) -> None:
+    def complete(self, slots: Sequence[Slot]) -> None:
         """The answers arrived: each slot comes free one window from now. Never raises for Redis."""
         ...
 
@@ -166,7 +166,7 @@ def wait_for_slot(
     while True:
         grant = limiter.acquire(account, sensitive=sensitive, urgent=waiter)
         if grant.slots:
-            telemetry.tell("limiter_wait", seconds=time.monotonic() - begun)
+            telemetry.emit("limiter_wait", seconds=time.monotonic() - begun)
             return grant.slots[0]
         pause = max(grant.wait, MIN_PAUSE_SECONDS)
         if time.monotonic() + pause > until:

@@ -106,8 +106,8 @@ class LocalLimiter(Limiter):
         wait = max(window.next_free(now, self._window, urgent) for window in windows) if short else 0.0
         return Grant(slots, wait, blocked=False)
 
-    def settle(self, slots: Sequence[Slot]) -> None:
-        """The answers arrived; see `Limiter.settle`."""
+    def complete(self, slots: Sequence[Slot]) -> None:
+        """The answers arrived; see `Limiter.complete`."""
         with self._lock:
             free_at = self._clock() + self._window
             for slot in slots:

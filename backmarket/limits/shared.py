@@ -54,8 +54,8 @@ class SharedLimiter(Limiter):
     - Redis evicts nothing by itself (`maxmemory-policy noeviction`), and its clock is not set forward.
       Set back, it delays by as much.
 
-    When Redis can't be asked, `acquire` raises. `settle`, `release` and `block` log and go on: the
-    answer in the caller's hand is worth more, and a slot not settled is held longer, not shorter. A block
+    When Redis can't be asked, `acquire` raises. `complete`, `release` and `block` log and go on: the
+    answer in the caller's hand is worth more, and a slot not completed is held longer, not shorter. A block
     not told is one more 429 at worst.
 
     Safe to share between threads and to use after a fork.
@@ -92,7 +92,7 @@ class SharedLimiter(Limiter):
         self._egress_id = egress_id
         self._window, self._hold, self._recovery = window, deadline + window, transit + window
         self._acquire = self._script("acquire")
-        self._settle = self._script("settle")
+        self._complete = self._script("complete")
         self._settling = Batcher(self._settle_all)
         self._block = self._script("block")
         self._peek = self._script("peek")
@@ -110,19 +110,19 @@ class SharedLimiter(Limiter):
         with _or_unavailable():
             granted, wait, blocked = self._acquire(keys, [token, want, *times, *limits, *waiting])
         if granted < want:
-            telemetry.tell("limiter_denied", by="block" if blocked else "window")
+            telemetry.emit("limiter_denied", by="block" if blocked else "window")
         slots = tuple(Slot(account, f"{token}:{i}", sensitive) for i in range(1, granted + 1))
         return Grant(slots, wait / MICRO, bool(blocked))
 
-    def settle(self, slots: Sequence[Slot]) -> None:
-        """The answers arrived; see `Limiter.settle`. Threads that settle at the same time share a question."""
+    def complete(self, slots: Sequence[Slot]) -> None:
+        """The answers arrived; see `Limiter.complete`. Threads that complete at the same time share a question."""
         self._settling.add(slots)
 
     def _settle_all(self, slots: Sequence[Slot]) -> None:
         for account, group in groupby(slots, key=lambda slot: slot.account):
             pairs = [value for slot in group for value in (slot.id, int(slot.sensitive))]
-            with _or_log("limiter.settle_failed", account):
-                self._settle(self._window_keys(account), [_us(self._window), int(self._egress_limit > 0), *pairs])
+            with _or_log("limiter.complete_failed", account):
+                self._complete(self._window_keys(account), [_us(self._window), int(self._egress_limit > 0), *pairs])
 
     def release(self, slots: Sequence[Slot]) -> None:
         """The requests were never sent; see `Limiter.release`."""
@@ -135,7 +135,7 @@ class SharedLimiter(Limiter):
 
     def block(self, account: str, retry_after: float | None = None) -> None:
         """A 429 was answered; see `Limiter.block`."""
-        telemetry.tell("limiter_block")
+        telemetry.emit("limiter_block")
         keys = [_key("blocked", account), *self._egress_keys("egress-blocked", "egress-refusals")]
         block = max(self._window, retry_after or 0.0)
         with _or_log("limiter.block_failed", account):

@@ -188,7 +188,7 @@ class Storing:
         with telemetry.span("store", resource=name, rows=len(compared.differing)):
             written = write(transaction, self._resource, self.lease.organization_id, compared, labels=self._labels)
         for outcome in ("created", "updated", "rejected"):
-            telemetry.tell("rows", resource=name, outcome=outcome, count=getattr(written, outcome))
+            telemetry.emit("rows", resource=name, outcome=outcome, count=getattr(written, outcome))
         self._progress.written += written
         self._progress.rejected += written.rejected
 

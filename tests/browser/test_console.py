@@ -245,7 +245,7 @@ def test_who_looks_only_sees_all_and_can_do_nothing(visit: Visit, seller: str) -
     otto = visit()
     otto.log_in("otto")
     page = otto.page
-    expect(page.get_by_text("looks only")).to_be_visible()
+    expect(page.get_by_text("viewer")).to_be_visible()
     for path in ("", "/orders", "/listings", "/bulk", "/writes"):
         otto.open(f"/o/{seller}{path}")
         expect(page.get_by_role("heading", level=1)).to_contain_text(seller)

@@ -16,7 +16,7 @@ from backmarket.bulk import completion, reports
 from backmarket.bulk.engine import poll, send, verify
 from backmarket.bulk.engine.context import SliceContext
 from backmarket.errors import BackMarketError, DatabaseUnavailable, LeaseLost, SettingsError, UsageError
-from backmarket.observability.logs import place
+from backmarket.observability.logs import error_location
 from backmarket.services import Services
 from backmarket.work.slice import take_lease
 
@@ -72,7 +72,7 @@ def run_slice(services: Services, organization_id: str) -> SliceResult:
     except (SettingsError, UsageError) as error:  # another worker may have the key, or the bucket
         log.error("bulk.gave_up", code=error.code, error=error.message)
     except Exception as error:  # noqa: BLE001 - it is due later, or it would come back for ever
-        log.error("bulk.crashed", **place(error))
+        log.error("bulk.crashed", **error_location(error))
     context.end(GAVE_UP)
     return SliceResult("failed", context.api.requests)
 

@@ -21,7 +21,7 @@ from backmarket.standalone.embedded import postgres_user, shared_memory
 from backmarket.standalone.embedded.processes import StackError, end_recorded, is_alive
 
 PREFIX = "backmarket-stack-"
-TAKE_OVER_SECONDS = 45.0
+TAKE_OVER_SECONDS = 120.0
 """How long the watcher of a killed owner may take to put things in order."""
 MAX_DIRECTORY_BYTES = 60
 """Maximum length: that of a socket's path (104 on macOS, 108 on Linux), less our own names below it."""
@@ -104,8 +104,8 @@ def make_temporary() -> Home:
     return Home(path, lock)
 
 
-def sweep() -> None:
-    """Put in order, and so remove, the temporary directories whose owners and watchers were both killed."""
+def remove_abandoned() -> None:
+    """Remove the temporary directories whose owners and watchers were both killed."""
     for place in places():
         for path in place.glob(f"{PREFIX}*"):
             if _is_ours(path) and (path / _TEMPORARY).exists() and (lock := _try_lock(path)) is not None:

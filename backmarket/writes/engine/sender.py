@@ -19,7 +19,7 @@ from backmarket.client import Answer, Credentials, Transport, check
 from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS, with_slot
 from backmarket.errors import BackMarketError, BrokenAnswer, Crashed, RateLimited
 from backmarket.limits import Limiter, Slot, wait_for_slot
-from backmarket.observability.logs import place
+from backmarket.observability.logs import error_location
 from backmarket.resources import Row, parse_object
 from backmarket.work.send_deadline import SEND_WITHIN, Stopwatch
 from backmarket.writes.models import Write
@@ -184,7 +184,7 @@ class WriteSender:
 
 def crashed(write: Write, error: Exception) -> Crashed:
     """A fault of ours; the log has its place, never its text."""
-    log.error("writes.crashed", write=write.id, **place(error))
+    log.error("writes.crashed", write=write.id, **error_location(error))
     return Crashed(f"A fault of ours, {type(error).__name__}: the worker's log says where.")
 
 

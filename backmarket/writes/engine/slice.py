@@ -17,7 +17,7 @@ from backmarket import work
 from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError, DatabaseUnavailable, LeaseLost, SettingsError
 from backmarket.messages import Nudge
-from backmarket.observability.logs import place
+from backmarket.observability.logs import error_location
 from backmarket.services import Services
 from backmarket.work import WorkLease
 from backmarket.work.send_deadline import Stopwatch
@@ -85,7 +85,7 @@ def run_slice(services: Services, organization_id: str) -> SliceResult:
     except DatabaseUnavailable:
         raise
     except Exception as error:  # noqa: BLE001 - the row says when somebody looks again
-        log.error("writes.crashed", **place(error))
+        log.error("writes.crashed", **error_location(error))
         return _give_up(services, lease, CRASH_SECONDS)
 
 

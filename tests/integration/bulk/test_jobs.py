@@ -212,11 +212,11 @@ def test_an_unexplained_status_is_neither_until_its_time_is_over(shop: Shop, org
     shop.execute("UPDATE backmarket.bulk_parts SET unexplained_since = now() - interval '25 hours'")
     job = run(shop, org, job_id)
     assert (job.state, job.lines_unknown) == (JobState.DONE_WITH_ERRORS, 10)
-    assert "bulk resolve" in (job.error or "")
-    resolved = jobs.resolve(shop.services, org, job_id, 1, "arrived")
+    assert "bulk settle" in (job.error or "")
+    resolved = jobs.settle_part(shop.services, org, job_id, 1, arrived=True)
     assert (resolved.state, resolved.lines_done, resolved.lines_unknown) == (JobState.DONE, 10, 0)
     with pytest.raises(InvalidArgument, match="it is done"):
-        jobs.resolve(shop.services, org, job_id, 1, "arrived")
+        jobs.settle_part(shop.services, org, job_id, 1, arrived=True)
 
 
 def test_a_person_may_have_a_part_sent_again(shop: Shop, org: str) -> None:
@@ -226,7 +226,7 @@ def test_a_person_may_have_a_part_sent_again(shop: Shop, org: str) -> None:
     one_slice(shop, org)
     shop.execute("UPDATE backmarket.bulk_parts SET unexplained_since = now() - interval '25 hours'")
     run(shop, org, job_id)
-    reopened = jobs.resolve(shop.services, org, job_id, 1, "not_arrived")
+    reopened = jobs.settle_part(shop.services, org, job_id, 1, arrived=False)
     assert (reopened.state, reopened.lines_pending, reopened.ended_at) == (JobState.RUNNING, 10, None)
     assert run(shop, org, job_id).state is JobState.DONE
     assert bulk_requests(shop, org) == 2
@@ -292,9 +292,9 @@ def test_a_task_that_hangs_is_a_persons_in_the_end(shop: Shop, org: str) -> None
     job_id = submit(shop, org, raised(shop, org, 10))
     one_slice(shop, org)
     with pytest.raises(InvalidArgument, match="it is submitted"):
-        jobs.resolve(shop.services, org, job_id, 1, "not_arrived")
+        jobs.settle_part(shop.services, org, job_id, 1, arrived=False)
     shop.execute("UPDATE backmarket.bulk_parts SET submitted_at = now() - interval '25 hours'")
-    jobs.resolve(shop.services, org, job_id, 1, "not_arrived")
+    jobs.settle_part(shop.services, org, job_id, 1, arrived=False)
     assert run(shop, org, job_id).state is JobState.DONE
 
 
@@ -347,7 +347,7 @@ def test_an_account_that_changes_its_market_cancels_what_is_open(shop: Shop, org
     assert (job.state, job.lines_not_sent, job.lines_unknown) == (JobState.CANCELLED, 10, 10)
     assert job.error_code == "market_left"
     with pytest.raises(InvalidArgument, match="another region"):
-        jobs.resolve(shop.services, org, job_id, 1, "not_arrived")
+        jobs.settle_part(shop.services, org, job_id, 1, arrived=False)
     one_slice(shop, org)
     assert job_of(shop, org, job_id).reported_at is not None
 
@@ -385,7 +385,7 @@ def test_jobs_are_dropped_with_their_files_long_after_their_end(shop: Shop, org:
         job_of(shop, org, old)
 
 
-def test_the_stocktaking_leaves_the_files_of_jobs_alone(shop: Shop, org: str) -> None:
+def test_the_reconciliation_leaves_the_files_of_jobs_alone(shop: Shop, org: str) -> None:
     submit(shop, org, raised(shop, org, 5))
     kept = files(shop)
     assert delete_garbage(shop.services.database, shop.services.bucket, [*kept, "bulk/nobody/1/original"]).deleted == 1

@@ -112,7 +112,7 @@ class Sending:
             if arrived - limiter.asked.at < TRANSIT:
                 arrivals.append(arrived)
             time.sleep(random.uniform(0, self.transit))
-            limiter.settle([slot])
+            limiter.complete([slot])
 
     def start(self) -> subprocess.Popen[str]:
         command = [sys.executable, __file__, json.dumps(asdict(self))]
@@ -274,7 +274,7 @@ def test_settled_slots_come_free_a_window_after_the_answer(make: MakeLimiter, ac
     slots = limiter.acquire(account, 3).slots
     time.sleep(0.1)
     answered = time.monotonic()
-    limiter.settle(slots)
+    limiter.complete(slots)
     assert limiter.acquire(account).wait <= 0.51
     until_true(lambda: limiter.acquire(account).slots)
     assert 0.5 <= time.monotonic() - answered < LONG, "not only after the deadline"
@@ -300,7 +300,7 @@ def test_the_sensitive_limit_counts_beside_the_general_one(make: MakeLimiter, ac
     assert len(sensitive.slots) == 1
     assert sensitive.wait > 0
     assert len(limiter.acquire(account, 3).slots) == 2
-    limiter.settle(sensitive.slots)
+    limiter.complete(sensitive.slots)
     state = limiter.peek(account)
     assert (state.used, state.sensitive_used) == (3, 1)
 
@@ -308,7 +308,7 @@ def test_the_sensitive_limit_counts_beside_the_general_one(make: MakeLimiter, ac
 def test_the_address_has_a_limit_of_its_own(make: MakeLimiter) -> None:
     limiter = make(egress_limit=4)
     first, second = uuid4().hex, uuid4().hex
-    limiter.settle(limiter.acquire(first, 3).slots)
+    limiter.complete(limiter.acquire(first, 3).slots)
     assert len(limiter.acquire(second, 3).slots) == 1
     assert limiter.peek(second).egress_used == 4
 
@@ -361,7 +361,7 @@ def test_what_comes_free_is_kept_for_the_urgent(make: MakeLimiter, account: str,
     slots = [*limiter.acquire(account, 2).slots, *limiter.acquire(account, sensitive=True).slots]
     assert limiter.acquire(account, sensitive=sensitive, urgent="one").wait > 0
     assert limiter.acquire(account, sensitive=sensitive, urgent="other").wait > 0
-    limiter.settle(slots)
+    limiter.complete(slots)
     until_true(lambda: limiter.peek(account).used == 0)
     assert not limiter.acquire(account, sensitive=True).slots or not sensitive
     assert len(limiter.acquire(account, 3).slots) == (1 if sensitive else 0)
@@ -375,7 +375,7 @@ def test_a_reservation_ends_when_its_waiter_was_killed(make: MakeLimiter, accoun
     slots = limiter.acquire(account, 3).slots
     began = time.monotonic()
     assert limiter.acquire(account, urgent="killed").wait > 0
-    limiter.settle(slots)
+    limiter.complete(slots)
     until_true(lambda: all_given_back(limiter, account) >= 2)
     until_true(lambda: all_given_back(limiter, account) == 3)
     assert time.monotonic() - began >= 1.5, "a window and the grace"
@@ -411,7 +411,7 @@ class Crowd:
     def _take(self) -> None:
         while not self.over.is_set():
             grant = self.limiter.acquire(self.account, 3)
-            self.limiter.settle(grant.slots)
+            self.limiter.complete(grant.slots)
             self.over.wait(max(grant.wait, 0.001))
 
     def denials(self, times: int, *, urgent: bool) -> Iterator[int]:
@@ -425,7 +425,7 @@ class Crowd:
 
             slot = wait_for_slot(self.limiter, self.account, urgent=urgent, timeout=PATIENCE_SECONDS, sleep=sleep)
             yield len(pauses)
-            self.limiter.settle([slot])
+            self.limiter.complete([slot])
 
 
 @pytest.mark.usefixtures("long_grace")
@@ -482,7 +482,7 @@ def test_slots_can_be_settled_elsewhere_and_among_other_accounts(redis_url: str)
     one, other = shared_on(redis_url, window=60.0), shared_on(redis_url, window=60.0)
     one.skip_recovery()
     slots = [slot for account in ("b", "a", "b") for slot in one.acquire(uuid4().hex + account, 2).slots]
-    other.settle(slots)
+    other.complete(slots)
     other.release(slots[:1])
     assert [one.peek(slot.account).used for slot in slots[::2]] == [1, 2, 2]
 
@@ -536,7 +536,7 @@ def test_an_answer_counts_although_redis_forgot_its_request(own_valkey: OwnValke
     limiter.skip_recovery()
     slots = limiter.acquire(account, sensitive=True).slots
     own_valkey.redis.flushall()
-    limiter.settle(slots)
+    limiter.complete(slots)
     state = limiter.peek(account)
     assert (state.used, state.sensitive_used, state.egress_used) == (1, 1, 1)
 
@@ -554,7 +554,7 @@ def test_a_restarted_redis_counts_as_emptied_even_if_it_kept_its_file(own_valkey
     assert own_valkey.redis.exists(f"{PREFIX}sentinel"), "the file was kept"
     grant = limiter.acquire(account)
     assert (grant.slots, grant.blocked) == ((), True)
-    limiter.settle(slots)
+    limiter.complete(slots)
     until_true(lambda: limiter.acquire(account).slots)
 
 
@@ -564,13 +564,13 @@ def test_a_restarted_redis_counts_as_emptied_even_if_it_kept_its_file(own_valkey
 def call_all(limiter: SharedLimiter, slot: Slot) -> list[str]:
     """Calls what must not raise; returns the events that were logged instead."""
     with capture_logs() as logs:
-        limiter.settle([slot])
+        limiter.complete([slot])
         limiter.release([slot])
         limiter.block(slot.account)
     return [entry["event"] for entry in logs]
 
 
-SWALLOWED = ["limiter.settle_failed", "limiter.release_failed", "limiter.block_failed"]
+SWALLOWED = ["limiter.complete_failed", "limiter.release_failed", "limiter.block_failed"]
 
 
 def test_without_redis_nothing_is_granted_and_answers_are_not_lost(tmp_path: Path) -> None:
@@ -608,7 +608,7 @@ def test_a_cut_connection_is_opened_again_unseen(own_valkey: OwnValkey, account:
     slots = limiter.acquire(account).slots
     own_valkey.redis.client_kill_filter(_type="normal", skipme=True)
     own_valkey.redis.script_flush()
-    limiter.settle(slots)
+    limiter.complete(slots)
     assert limiter.acquire(account).slots
     assert limiter.peek(account).used == 2
 
@@ -619,7 +619,7 @@ def test_a_cut_connection_is_opened_again_unseen(own_valkey: OwnValkey, account:
 def test_idle_accounts_leave_nothing_behind(own_valkey: OwnValkey, account: str) -> None:
     limiter = shared_on(own_valkey.url, window=LONG, egress_limit=9, sensitive_limit=9)
     limiter.skip_recovery()
-    limiter.settle(limiter.acquire(account, 2, sensitive=True).slots[:1])
+    limiter.complete(limiter.acquire(account, 2, sensitive=True).slots[:1])
     limiter.acquire(account, 2, sensitive=True, urgent="waiter")
     limiter.block(account)
     limiter.block("another")
@@ -634,7 +634,7 @@ def test_idle_accounts_leave_nothing_behind(own_valkey: OwnValkey, account: str)
 def test_a_short_answer_does_not_cut_the_life_of_an_unanswered_slot(own_valkey: OwnValkey, account: str) -> None:
     limiter = shared_on(own_valkey.url, limit=2, deadline=60.0)
     limiter.skip_recovery()
-    limiter.settle(limiter.acquire(account, 2).slots[:1])
+    limiter.complete(limiter.acquire(account, 2).slots[:1])
     assert own_valkey.redis.pttl(f"{PREFIX}slots:{account}") > 30_000
 
 

@@ -334,7 +334,7 @@ class TestMessages:
             assert handle.done() is None
         database = Database(settings.need("database_url"))
         query("UPDATE backmarket.sync_state SET nudged_until = nudged_until - interval '60 s'")
-        assert ids(claim_due(database, "orders")) == ["shop"], "the request is nudged by the sweep"
+        assert ids(claim_due(database, "orders")) == ["shop"], "the dispatcher nudges the request"
         database.close()
 
     def test_a_broker_that_goes_and_comes_back_is_used_again(self, redis_url: str, stack: Stack) -> None:

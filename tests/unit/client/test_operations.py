@@ -561,7 +561,7 @@ def test_the_limits_of_an_operation_are_kept_each_by_its_own() -> None:
     operation = replace(GET_COMPETITORS, name="test", limits=(Limit(3, 60.0), Limit(2, 86_400.0)))
     account = credentials()
     for _ in range(2):
-        limits.take(operation, account).settle()
+        limits.take(operation, account).complete()
     with pytest.raises(RateLimited, match=r"test are used up for now \(2 in 86400 s") as caught:
         limits.take(operation, account)
     assert caught.value.retry_after == pytest.approx(86_400, abs=60)
@@ -588,7 +588,7 @@ def test_a_limit_for_each_market_counts_them_apart() -> None:
     french = credentials()
     german = replace(french, locale="de-de")
     for account in (french, french, german, german):
-        limits.take(operation, account).settle()
+        limits.take(operation, account).complete()
     for account in (french, german):
         with pytest.raises(RateLimited) as caught:
             limits.take(operation, account)

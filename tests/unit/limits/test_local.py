@@ -41,7 +41,7 @@ def test_grants_as_many_as_fit_and_says_when_more_may(clock: Clock) -> None:
     limiter = limiter_at(clock)
     first = limiter.acquire("a", 2)
     assert (len(first.slots), first.wait, first.blocked) == (2, 0.0, False)
-    limiter.settle(first.slots)
+    limiter.complete(first.slots)
     clock.now += 4
     second = limiter.acquire("a", 2)
     assert (len(second.slots), second.wait, second.blocked) == (1, 6.0, False)
@@ -58,7 +58,7 @@ def test_a_settled_slot_is_free_one_window_after_its_answer(clock: Clock) -> Non
     limiter = limiter_at(clock, limit=1)
     grant = limiter.acquire("a")
     clock.now += 5
-    limiter.settle(grant.slots)
+    limiter.complete(grant.slots)
     clock.now += WINDOW
     assert not limiter.acquire("a").slots, "the window is closed at both ends"
     clock.now += 0.001
@@ -84,7 +84,7 @@ def test_a_late_answer_counts_although_its_slot_had_expired(clock: Clock) -> Non
     limiter = limiter_at(clock, limit=1)
     grant = limiter.acquire("a")
     clock.now += 2 * (DEADLINE + WINDOW)
-    limiter.settle(grant.slots)
+    limiter.complete(grant.slots)
     assert not limiter.acquire("a").slots
 
 
@@ -92,9 +92,9 @@ def test_overfull_by_a_late_answer_waits_for_enough_to_come_free(clock: Clock) -
     limiter = limiter_at(clock, limit=1)
     late = limiter.acquire("a").slots
     clock.now += DEADLINE + WINDOW + 1
-    limiter.settle(limiter.acquire("a").slots)
+    limiter.complete(limiter.acquire("a").slots)
     clock.now += 3
-    limiter.settle(late)
+    limiter.complete(late)
     clock.now += 1
     assert limiter.acquire("a").wait == 9.0
 
@@ -150,7 +150,7 @@ def test_429s_on_two_accounts_further_apart_do_not(clock: Clock) -> None:
 
 def test_the_urgent_is_left_what_it_was_denied(clock: Clock) -> None:
     limiter = limiter_at(clock)
-    limiter.settle(limiter.acquire("a", 3).slots)
+    limiter.complete(limiter.acquire("a", 3).slots)
     clock.now += 4
     assert limiter.acquire("a", urgent="one").wait == 6.0
     assert limiter.acquire("a", urgent="other").wait == 6.0
@@ -172,7 +172,7 @@ def test_a_reservation_is_taken_away_by_its_grant(clock: Clock) -> None:
 
 def test_an_urgent_one_that_got_a_part_reserves_the_rest(clock: Clock) -> None:
     limiter = limiter_at(clock)
-    limiter.settle(limiter.acquire("a").slots)
+    limiter.complete(limiter.acquire("a").slots)
     assert len(limiter.acquire("a", 3, urgent="one").slots) == 2
     clock.now += WINDOW + 0.001
     assert not limiter.acquire("a").slots
@@ -181,7 +181,7 @@ def test_an_urgent_one_that_got_a_part_reserves_the_rest(clock: Clock) -> None:
 
 def test_a_reservation_ends_a_second_after_its_waiter_should_have_come(clock: Clock) -> None:
     limiter = limiter_at(clock, limit=1)
-    limiter.settle(limiter.acquire("a").slots)
+    limiter.complete(limiter.acquire("a").slots)
     limiter.acquire("a", urgent="killed")
     clock.now += WINDOW + 0.5
     assert limiter.acquire("a").wait == 0.5
@@ -209,7 +209,7 @@ def test_a_long_block_keeps_no_reservation(clock: Clock) -> None:
 
 def test_waiting_urgently_goes_before_who_asks_in_between(clock: Clock) -> None:
     limiter = limiter_at(clock, limit=1)
-    limiter.settle(limiter.acquire("a").slots)
+    limiter.complete(limiter.acquire("a").slots)
     others: list[bool] = []
 
     def sleep(seconds: float) -> None:
@@ -236,7 +236,7 @@ def test_want_below_one_is_a_mistake(clock: Clock) -> None:
 
 def test_waiting_sleeps_as_long_as_the_limiter_says(clock: Clock) -> None:
     limiter = limiter_at(clock, limit=1)
-    limiter.settle(limiter.acquire("a").slots)
+    limiter.complete(limiter.acquire("a").slots)
     pauses: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -249,7 +249,7 @@ def test_waiting_sleeps_as_long_as_the_limiter_says(clock: Clock) -> None:
 
 def test_waiting_ends_at_once_when_the_timeout_cannot_be_met(clock: Clock) -> None:
     limiter = limiter_at(clock, limit=1)
-    limiter.settle(limiter.acquire("a").slots)
+    limiter.complete(limiter.acquire("a").slots)
     with pytest.raises(RateLimited) as raised:
         wait_for_slot(limiter, "a", timeout=2.0, sleep=lambda _: pytest.fail("slept"))
     assert raised.value.retry_after == 10.0
@@ -264,7 +264,7 @@ def test_the_window_holds_among_threads() -> None:
         while len(arrivals) < 5 * limit:
             slot = wait_for_slot(limiter, "a", timeout=PATIENCE_SECONDS)
             arrivals.append(time.monotonic())
-            limiter.settle([slot])
+            limiter.complete([slot])
 
     threads = [threading.Thread(target=send) for _ in range(16)]
     for thread in threads:

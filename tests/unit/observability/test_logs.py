@@ -155,7 +155,7 @@ def test_an_exception_is_its_class_and_place(lines: Lines, crashing: Callable[[]
         kind = type(error).__name__
         ours().exception("sync.crashed")
         ours().error("sync.crashed", exc_info=error)
-        ours().error("sync.crashed", **logs.place(error))
+        ours().error("sync.crashed", **logs.error_location(error))
         logging.getLogger("foreign").exception("stopped")
         logging.getLogger("foreign").exception("stopped by %s", error)
         logging.getLogger("foreign").error("stopped by %s", error)
@@ -250,7 +250,7 @@ def test_what_threads_that_fetch_say_names_the_organization(json_lines: Lines) -
     request_threads = RequestThreads(1)
     with structlog.contextvars.bound_contextvars(organization="org", resource="orders", run="then", task="t"):
         request_threads.reserve(1, patience=1)
-        request_threads.submit(lambda: ours().info("limiter.settle_failed")).result(10)
+        request_threads.submit(lambda: ours().info("limiter.complete_failed")).result(10)
     request_threads.reserve(1, patience=1)
     request_threads.submit(lambda: ours().info("of nobody")).result(10)
     request_threads.close()

@@ -154,7 +154,7 @@ SERVED: dict[str, Callable[[Api], Any]] = {
     ],
     "GET /ws/orders": lambda api: api.pages("/ws/orders"),
     "GET /ws/orders/{order_id}": lambda api: [
-        api.client.get(f"/ws/orders/{row.id}") for row in api.world.sellers["s"].orders.book
+        api.client.get(f"/ws/orders/{row.id}") for row in api.world.sellers["s"].orders.rows
     ],
     "GET /ws/shipping/v1/deliveries": lambda api: api.pages("/ws/shipping/v1/deliveries"),
     "GET /ws/shipping/v1/deliveries/{id}": lambda api: [

@@ -11,8 +11,8 @@ DECLARE
 BEGIN
     IF to_regclass('backmarket.schema_version') IS NOT NULL THEN
         SELECT max(version) INTO found FROM backmarket.schema_version;
-        IF found <> 5 THEN
-            RAISE EXCEPTION 'The database has schema version %, and this file makes version 5: run `backmarket db migrate`.',
+        IF found <> 4 THEN
+            RAISE EXCEPTION 'The database has schema version %, and this file makes version 4: run `backmarket db migrate`.',
                 found;
         END IF;
     END IF;
@@ -919,4 +919,4 @@ BEGIN
 END
 $$;
 
-INSERT INTO backmarket.schema_version (version) VALUES (5) ON CONFLICT DO NOTHING;
+INSERT INTO backmarket.schema_version (version) VALUES (4) ON CONFLICT DO NOTHING;

@@ -101,6 +101,17 @@ def due_parts(transaction: Transaction, organization_id: str, states: Sequence[P
         return cursor.execute(statement.encode(), (organization_id, [*states], limit)).fetchall()
 
 
+def listing_ids(transaction: Transaction, organization_id: str, skus: Sequence[str]) -> dict[str, str]:
+    """The stored listings of some SKUs: the SKU of each UUID and older id."""
+    found = transaction.execute(
+        "SELECT l.listing_id::text, l.legacy_listing_id::text, wanted.sku"
+        " FROM unnest(%s::text[]) AS wanted (sku) JOIN backmarket.listings l"
+        " ON l.organization_id = %s AND l.sku_key = lower(left(wanted.sku, 200)) AND lower(l.sku) = lower(wanted.sku)",
+        ([*skus], organization_id),
+    ).fetchall()
+    return {name: sku for *names, sku in found for name in names if name}
+
+
 def stored_listings(transaction: Transaction, organization_id: str, skus: Sequence[str]) -> StoredListings | None:
     """The listings of some SKUs; None: they were never synced to the end."""
     row = transaction.execute(

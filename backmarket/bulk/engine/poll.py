@@ -154,7 +154,9 @@ def _over(context: SliceContext, part: Part, said: Said, body: bytes) -> None:
         context.write(partial(transitions.settle, part=part, transition=transition, status=said.status))
         return
     _keep(context, part, body)
-    verdicts = task_report.read(said.result, (line.row["sku"] for line in lines))
+    skus = [line.row["sku"] for line in lines]
+    ids = context.read(partial(rows.listing_ids, organization_id=context.organization_id, skus=skus))
+    verdicts = task_report.read(said.result, skus, ids)
     outcomes, silent = {}, []
     for line in lines:
         reasons = verdicts.get(sku_key(line.row["sku"]))

@@ -19,3 +19,5 @@ CREATE INDEX returns_newest ON backmarket.returns (
 -- The object of a label whose URL changed stays until the new one is there.
 ALTER TABLE backmarket.labels DROP CONSTRAINT labels_check;
 ALTER TABLE backmarket.labels ADD CONSTRAINT labels_stored_has_object CHECK (state <> 'stored' OR object_key IS NOT NULL);
+-- Since when a task has had a status that is not explained.
+ALTER TABLE backmarket.bulk_parts RENAME COLUMN odd_since TO unexplained_since;

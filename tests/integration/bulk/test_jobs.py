@@ -99,7 +99,7 @@ def test_when_a_job_ends_its_listings_are_synced_and_the_feed_tells_it(shop: Sho
     shop.assert_rows_equal_truth(org, "listings")
 
 
-@pytest.mark.parametrize("shape", ["dict", "list", "text", "errors", "nothing"])
+@pytest.mark.parametrize("shape", ["recorded", "dict", "list", "text", "errors", "nothing"])
 def test_lines_that_the_api_refuses_are_told_by_their_numbers(shop: Shop, org: str, shape: str) -> None:
     """Whatever the shape of its report; where it is silent, the listings are read back."""
     shop.sandbox.settings(assumptions={"task_result": shape})

@@ -11,8 +11,8 @@ DECLARE
 BEGIN
     IF to_regclass('backmarket.schema_version') IS NOT NULL THEN
         SELECT max(version) INTO found FROM backmarket.schema_version;
-        IF found <> 3 THEN
-            RAISE EXCEPTION 'The database has schema version %, and this file makes version 3: run `backmarket db migrate`.',
+        IF found <> 4 THEN
+            RAISE EXCEPTION 'The database has schema version %, and this file makes version 4: run `backmarket db migrate`.',
                 found;
         END IF;
     END IF;
@@ -69,7 +69,7 @@ CREATE INDEX IF NOT EXISTS connections_account ON backmarket.connections (accoun
 
 ------------------------------------------------------------------------------
 -- The schedule: how often each resource is synced. An organization may have its
--- own in `sync_state`. Read at every turn, so a change needs no restart.
+-- own in `sync_state`. Read at every slice, so a change needs no restart.
 ------------------------------------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS backmarket.schedule (
@@ -97,7 +97,7 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_state (
     full_interval_seconds double precision CHECK (full_interval_seconds > 0),
     -- whether the labels of its shipments are wanted in the bucket
     download_labels boolean NOT NULL DEFAULT true,
-    -- from when the next turn may be taken
+    -- from when the next slice may be taken
     next_due_at timestamptz NOT NULL DEFAULT now(),
     -- a message was sent; until then no other is sent
     nudged_until timestamptz,
@@ -121,7 +121,7 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_state (
     last_started_at timestamptz,
     last_success_at timestamptz,
     last_full_walk_at timestamptz,
-    -- the failure that goes on now; null: the last turn went well
+    -- the failure that goes on now; null: the last slice went well
     failing_since timestamptz,
     failures integer NOT NULL DEFAULT 0,
     error_code text,
@@ -193,7 +193,7 @@ CREATE TABLE IF NOT EXISTS backmarket.walks (
     PRIMARY KEY (organization_id, resource, kind),
     FOREIGN KEY (organization_id, resource) REFERENCES backmarket.sync_state ON DELETE CASCADE
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE backmarket.walks IS 'The checkpoint of each walk that is not finished; a walk that fits into one turn never has a row here';
+COMMENT ON TABLE backmarket.walks IS 'The checkpoint of each walk that is not finished; a walk that fits into one slice never has a row here';
 
 CREATE TABLE IF NOT EXISTS backmarket.walk_seen (
     organization_id text NOT NULL,
@@ -277,16 +277,20 @@ CREATE TABLE IF NOT EXISTS backmarket.orders (
     PRIMARY KEY (organization_id, order_id)
 );
 COMMENT ON TABLE backmarket.orders IS 'Orders, as the API last showed them';
+-- CASE, as behind a row policy no index answers a comparison with COALESCE
 CREATE INDEX IF NOT EXISTS orders_newest ON backmarket.orders (
-    organization_id, COALESCE(date_creation, '-infinity') DESC, order_id DESC);
+    organization_id, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, order_id DESC);
 -- the newest of one state (nearly all are 9: those of it are found as any), of one country; and by a tracking number
 CREATE INDEX IF NOT EXISTS orders_state ON backmarket.orders (
-    organization_id, state, COALESCE(date_creation, '-infinity') DESC, order_id DESC) WHERE state <> 9;
+    organization_id, state, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, order_id DESC)
+WHERE state <> 9;
 CREATE INDEX IF NOT EXISTS orders_country ON backmarket.orders (
-    organization_id, country_code, COALESCE(date_creation, '-infinity') DESC, order_id DESC);
+    organization_id, country_code, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC,
+    order_id DESC);
 CREATE INDEX IF NOT EXISTS orders_tracking ON backmarket.orders (organization_id, tracking_number);
 -- whose personal data may be old enough to be erased
-CREATE INDEX IF NOT EXISTS orders_erasable ON backmarket.orders (COALESCE(date_creation, '-infinity'))
+CREATE INDEX IF NOT EXISTS orders_erasable ON backmarket.orders (
+    (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END))
 WHERE erased_at IS NULL;
 
 CREATE TABLE IF NOT EXISTS backmarket.orderlines (
@@ -390,7 +394,7 @@ CREATE TABLE IF NOT EXISTS backmarket.deliveries (
 );
 COMMENT ON TABLE backmarket.deliveries IS 'BackShip parcels to customers, as the API last showed them';
 CREATE INDEX IF NOT EXISTS deliveries_newest ON backmarket.deliveries (
-    organization_id, COALESCE(date_creation, '-infinity') DESC, shipment_id DESC);
+    organization_id, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, shipment_id DESC);
 CREATE INDEX IF NOT EXISTS deliveries_order ON backmarket.deliveries (organization_id, order_id);
 -- those that can still change: how far a sync has to reach back
 CREATE INDEX IF NOT EXISTS deliveries_open ON backmarket.deliveries (organization_id, date_creation)
@@ -424,7 +428,7 @@ CREATE TABLE IF NOT EXISTS backmarket.returns (
 );
 COMMENT ON TABLE backmarket.returns IS 'BackShip parcels from customers, as the API last showed them';
 CREATE INDEX IF NOT EXISTS returns_newest ON backmarket.returns (
-    organization_id, COALESCE(date_creation, '-infinity') DESC, shipment_id DESC);
+    organization_id, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, shipment_id DESC);
 CREATE INDEX IF NOT EXISTS returns_order ON backmarket.returns (organization_id, order_id);
 CREATE INDEX IF NOT EXISTS returns_orderline ON backmarket.returns (organization_id, orderline_id);
 CREATE INDEX IF NOT EXISTS returns_open ON backmarket.returns (organization_id, date_creation)
@@ -899,4 +903,4 @@ BEGIN
 END
 $$;
 
-INSERT INTO backmarket.schema_version (version) VALUES (3) ON CONFLICT DO NOTHING;
+INSERT INTO backmarket.schema_version (version) VALUES (4) ON CONFLICT DO NOTHING;

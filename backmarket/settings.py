@@ -106,11 +106,11 @@ class Settings(BaseSettings):
     bulk_unexplained_after: Annotated[float, Field(ge=0, le=YEAR)] = 86400.0
     """Seconds that a task may have a status that is not explained, before a person is to decide."""
     bulk_poll_initial_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 5.0
-    """Seconds until a task is asked about for the first time; from then on the pauses grow."""
+    """Seconds until a task is polled for the first time; the pauses grow from then on."""
     bulk_poll_max_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 60.0
-    """Seconds between two questions about a task, at most, in its first half hour."""
+    """Maximum seconds between two polls of a task in its first half hour."""
     bulk_poll_max_late_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 600.0
-    """Seconds between two questions about a task, at most, from then on."""
+    """Maximum seconds between two polls of a task after its first half hour."""
     egress_id: str = "default"
     """Names the address that this process's requests leave from."""
     egress_rate_limit: Annotated[int, Field(ge=0, le=LARGEST)] = 0
@@ -126,15 +126,15 @@ class Settings(BaseSettings):
     lease_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 60.0
     """How long a claimed sync stays claimed without a sign of life."""
     task_budget_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 20.0
-    """Seconds after which a sync hands the rest on to its next turn."""
+    """Seconds after which a sync hands the rest on to its next slice."""
     task_budget_pages: Annotated[int, Field(ge=1, le=LARGEST)] = 200
-    """Pages after which a sync hands the rest on to its next turn."""
+    """Pages after which a sync hands the rest on to its next slice."""
     fetch_window: Annotated[int, Field(ge=1, le=32)] = 16
     """Pages of one walk that may be in flight at once."""
     fetch_threads: Annotated[int, Field(ge=1, le=256)] = 32
     """Threads of one worker process that fetch pages, for all of its syncs together."""
     max_long_syncs: Annotated[int, Field(ge=1, le=256)] = 6
-    """Syncs of one worker process that may walk through pages at once; its other threads are for short ones."""
+    """Maximum number of long syncs (more than one page) at once in a worker process; other threads serve short ones."""
     label_window: Annotated[int, Field(ge=1, le=32)] = 8
     """Labels of one organization that may be in flight at once."""
     label_give_up_days: Annotated[int, Field(ge=1, le=36500)] = 14

@@ -66,7 +66,7 @@ QUICK: Final[dict[str, Any]] = {
     "bulk_poll_max_seconds": 1.0,
     "bulk_poll_max_late_seconds": 1.0,
 }
-"""The product's settings, made short: a turn is taken over after 2.5 s, a window is over after 2."""
+"""The product's settings, made short: a slice is taken over after 2.5 s, a window is over after 2."""
 
 
 class Grounds:
@@ -167,7 +167,7 @@ class Grounds:
         )
         names = ", ".join([*(table for (table,) in tables), "backmarket.sku_quota", "backmarket.bucket_deletions"])
         self.ask("UPDATE backmarket.connections SET enabled = false")
-        while True:  # turns that were going on end now, as nobody may write any more
+        while True:  # slices that were going on end now, as nobody may write any more
             try:
                 self.ask(f"TRUNCATE {names} RESTART IDENTITY")
             except psycopg.errors.DeadlockDetected:

@@ -19,7 +19,7 @@ PATIENCE = 1.0
 """Seconds that a fault waits for its aim."""
 
 HARMLESS = frozenset({"second_beat", "clock_jump", "late_messages", "kill_beat"})
-"""Faults that end no turn and cut no request, whatever goes on meanwhile."""
+"""Faults that end no slice and cut no request, whatever goes on meanwhile."""
 
 log = structlog.get_logger(__name__)
 

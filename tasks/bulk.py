@@ -9,7 +9,7 @@ from celery import shared_task
 
 from backmarket import messages, services
 from backmarket.bulk import jobs, submit
-from backmarket.bulk.engine.slice import run_turn
+from backmarket.bulk.engine.slice import run_slice
 from backmarket.observability import telemetry
 from tasks.base import BackMarketTask, OnlyMessageTask
 
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 @shared_task(name=messages.RUN_BULK, base=BackMarketTask)
 def run_bulk(organization_id: str, nudge: bool = False) -> None:
-    """Do what is due of the bulk jobs of one organization, as far as one turn goes.
+    """Do what is due of the bulk jobs of one organization, as far as one slice goes.
 
     Args:
         organization_id: whose.
@@ -28,9 +28,9 @@ def run_bulk(organization_id: str, nudge: bool = False) -> None:
         current = services.current()
         if not nudge:
             jobs.hasten(current.database, organization_id)
-        turn = run_turn(current, organization_id)
-        telemetry.emit("turn", work="bulk", end=turn.end)
-        log.info("bulk.turn", end=turn.end, requests=turn.requests)
+        result = run_slice(current, organization_id)
+        telemetry.emit("slice", work="bulk", end=result.end)
+        log.info("bulk.slice", end=result.end, requests=result.requests)
 
 
 @shared_task(name=messages.SUBMIT_BULK, base=OnlyMessageTask)

@@ -1,4 +1,4 @@
-"""How a process begins and ends: logs, services, turns that hand on when it was asked to stop, and a second request."""
+"""How a process starts and stops: logs, services, running slices that hand on, and a second request to stop."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def _name_events(sender: Any, **_: Any) -> None:
 
 
 def _shutting_down(**_: Any) -> None:
-    """Running turns hand on; whoever asks again waits no longer: leases bring back what is lost."""
+    """Running slices hand on; whoever asks again waits no longer: leases bring back what is lost."""
     HEARTBEAT.ending = True
     services.current().stopping.set()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):

@@ -2,7 +2,7 @@
 
 The files of a job are in the bucket before its rows are written: `original`, and `lines.csv`, whose first line is the
 header and of which every part is a range (`backmarket.bucket.keys.bulk_key`). From then on the rows are the truth, and
-a turn (`engine.slice.run_turn`) does what is due of them.
+a slice (`engine.slice.run_slice`) does what is due of them.
 """
 
 from __future__ import annotations

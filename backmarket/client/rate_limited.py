@@ -9,8 +9,8 @@ from backmarket.client import Answer, Credentials, Transport, retry_after
 from backmarket.errors import BrokenAnswer, NetworkError
 from backmarket.limits import Limiter, Slot
 
-PATIENCE = 2.0
-"""Seconds that a turn waits for the limiter; a longer wait is spent outside, with the turn handed on."""
+MAX_LIMITER_WAIT_SECONDS = 2.0
+"""Seconds that a slice waits for the limiter; a longer wait is spent outside, with the slice handed on."""
 
 
 def send(

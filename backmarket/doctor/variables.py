@@ -54,5 +54,5 @@ def _weak(settings: Settings) -> Iterator[Finding]:
             "lease",
             f"BACKMARKET_LEASE_SECONDS ({settings.lease_seconds:g}) is not longer than a request may take"
             f" ({settings.request_longest:g}).",
-            "Turns lose their leases while they wait for an answer: make it twice BACKMARKET_REQUEST_DEADLINE.",
+            "Slices lose their leases while they wait for an answer: make it twice BACKMARKET_REQUEST_DEADLINE.",
         )

@@ -12,7 +12,7 @@ from backmarket.status.broker import Broker
 from backmarket.status.deployment_metrics import DeploymentMetric, measure
 
 OVERDUE = 60.0
-"""Seconds for which a due turn may wait for a worker; it takes one or two."""
+"""Seconds for which a due slice may wait for a worker; it takes one or two."""
 UPKEEP_OVERDUE = 7200.0
 
 

@@ -11,7 +11,7 @@ import structlog
 from backmarket.bucket.keys import label_key
 from backmarket.client import Credentials, Downloads, Origins
 from backmarket.client.origins import own_place, place_of
-from backmarket.client.rate_limited import PATIENCE
+from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS
 from backmarket.errors import BackMarketError, Crashed, NetworkError
 from backmarket.limits import Limiter, Slot, wait_for_slot
 from backmarket.observability.logs import error_location
@@ -94,7 +94,7 @@ class Permits:
             LimiterUnavailable: Redis is away.
         """
         self.end("past")
-        self._last = self.granted or wait_for_slot(self.limiter, self.account, timeout=PATIENCE)
+        self._last = self.granted or wait_for_slot(self.limiter, self.account, timeout=MAX_LIMITER_WAIT_SECONDS)
         self.granted = None
 
     def end(self, arrival: Literal["never", "past", "open"]) -> None:
@@ -112,7 +112,7 @@ class Permits:
 
 
 @dataclass(frozen=True, slots=True)
-class Came:
+class DownloadResult:
     """A label that is in the bucket, or why it is not."""
 
     label: Wanted
@@ -151,7 +151,7 @@ class Carrier:
         except ValueError:
             return False
 
-    def bring(self, label: Wanted, slot: Slot | None) -> Came:
+    def bring(self, label: Wanted, slot: Slot | None) -> DownloadResult:
         """Fetch a label and put it into the bucket.
 
         Args:
@@ -172,7 +172,7 @@ class Carrier:
             log.error("labels.crashed", **error_location(error))
             failed = Crashed(f"A fault of ours, {type(error).__name__}: the worker's log says where.")
         permits.over()
-        return Came(label, kept, failed, permits)
+        return DownloadResult(label, kept, failed, permits)
 
     def _bring(self, label: Wanted, permits: Permits) -> Kept:
         with SpooledTemporaryFile(IN_MEMORY) as spooled:

@@ -13,7 +13,7 @@ from typing import Any
 from backmarket import work
 from backmarket.database import Database, Transaction
 from backmarket.errors import RateLimited
-from backmarket.labels.download import PDF, Came, Wanted
+from backmarket.labels.download import PDF, DownloadResult, Wanted
 from backmarket.labels.retry_policy import FEWEST_TRIES, Again, Never, fate_of
 
 
@@ -30,20 +30,22 @@ def due(database: Database, organization_id: str, limit: int) -> list[Wanted]:
     return [Wanted(*row) for row in rows]
 
 
-def write_down(transaction: Transaction, organization_id: str, came: Sequence[Came], *, give_up_days: int) -> int:
+def write_down(
+    transaction: Transaction, organization_id: str, results: Sequence[DownloadResult], *, give_up_days: int
+) -> int:
     """Write down what became of labels. One that has another URL by now, or is gone, is left alone.
 
     Args:
         transaction: which then makes sure that it holds the lease.
         organization_id: whose.
-        came: the labels.
+        results: of the labels.
         give_up_days: after which a label that does not come is given up.
 
     Returns:
         How many of those that are in the bucket were left alone: they are due again, if they are wanted still.
     """
-    stored = [_stored_row(each) for each in came if each.kept]
-    failed = [_failed_row(each) for each in came if each.error and not isinstance(each.error, RateLimited)]
+    stored = [_stored_row(each) for each in results if each.kept]
+    failed = [_failed_row(each) for each in results if each.error and not isinstance(each.error, RateLimited)]
     values = {"organization": organization_id, "days": give_up_days, "fewest": FEWEST_TRIES, "type": PDF}
     left = len(stored)
     if stored:
@@ -59,18 +61,18 @@ def next_due(transaction: Transaction, organization_id: str) -> datetime | None:
     return row[0] if row else None
 
 
-def mend(database: Database, organization_id: str, came: Iterable[Came]) -> int:
+def mend(database: Database, organization_id: str, results: Iterable[DownloadResult]) -> int:
     """Objects were put under a lease that was lost: where another's content was replaced, the label is wanted again.
 
     Args:
         database: where.
         organization_id: whose.
-        came: the labels whose rows were not written.
+        results: those whose rows were not written.
 
     Returns:
         How many are wanted again.
     """
-    put = [_stored_row(each) for each in came if each.kept]
+    put = [_stored_row(each) for each in results if each.kept]
     if not put:
         return 0
     with database.transaction() as transaction:
@@ -80,14 +82,14 @@ def mend(database: Database, organization_id: str, came: Iterable[Came]) -> int:
     return again
 
 
-def _stored_row(came: Came) -> tuple[Any, ...]:
-    label, kept = came.label, came.kept
+def _stored_row(result: DownloadResult) -> tuple[Any, ...]:
+    label, kept = result.label, result.kept
     assert kept is not None  # noqa: S101 - the callers ask for it
     return label.resource, label.shipment_id, label.url, kept.object_key, kept.size, kept.sha256, kept.etag
 
 
-def _failed_row(came: Came) -> tuple[Any, ...]:
-    label, error = came.label, came.error
+def _failed_row(result: DownloadResult) -> tuple[Any, ...]:
+    label, error = result.label, result.error
     assert error is not None  # noqa: S101 - the caller asks for it
     fate = fate_of(error)
     pause = fate.pause(label.tries) if isinstance(fate, Again) else None

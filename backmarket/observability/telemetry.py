@@ -69,7 +69,7 @@ def unsubscribe(subscriber: Subscriber) -> None:
 
 
 def emit(name: str, **attributes: AttributeValue) -> None:
-    """Report an event: `turn`, `limiter_wait`, `limiter_denied`, `limiter_block`, `rows`."""
+    """Report an event: `slice`, `limiter_wait`, `limiter_denied`, `limiter_block`, `rows`."""
     for subscriber in _subscribers:
         subscriber.on_event(name, attributes)
 

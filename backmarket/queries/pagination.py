@@ -158,8 +158,11 @@ class Stored(Generic[T]):
 
 
 def created(table: str) -> str:
-    """When a row was created, as the index of the newest has it; a row without a date is older than all others."""
-    return f"COALESCE({table}.date_creation, '-infinity')"
+    """When a row was created, as the index of the newest has it; a row without a date is older than all others.
+
+    No COALESCE: behind a row policy no index answers a comparison with it (docs/decisions/0009).
+    """
+    return f"CASE WHEN {table}.date_creation IS NULL THEN '-infinity' ELSE {table}.date_creation END"
 
 
 def created_within(table: str) -> dict[str, str]:

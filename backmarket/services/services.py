@@ -17,9 +17,9 @@ from backmarket.database import Database
 from backmarket.database.encryption import Vault
 from backmarket.limits import Limiter, shared_limiter
 from backmarket.producer import Producer
-from backmarket.services.admission import Walkers
+from backmarket.services.admission import AdmissionControl
 from backmarket.services.circuit_breaker import Outage
-from backmarket.services.request_threads import Seats
+from backmarket.services.request_threads import RequestThreads
 from backmarket.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ class Services:
         return Producer(self.settings.broker)
 
     @locked_cached_property
-    def seats(self) -> Seats:
-        """Threads that fetch pages, for all syncs of this process together."""
-        return Seats(self.settings.fetch_threads)
+    def request_threads(self) -> RequestThreads:
+        """Threads that send requests, shared by all slices of this process."""
+        return RequestThreads(self.settings.fetch_threads)
 
     def close(self) -> None:
         """Close what was opened; the next use opens it again."""
@@ -113,9 +113,9 @@ class Services:
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self.stopping = threading.Event()
-        """Set when the process was asked to end: turns hand on what they have."""
-        self.walkers = Walkers(self.settings.max_long_syncs)
-        """The turns that walk through pages."""
+        """Set when the process was asked to end: slices hand on what they have."""
+        self.admission = AdmissionControl(self.settings.max_long_syncs)
+        """Limits the long syncs."""
         self.bucket_outage = Outage()
         """Whether the S3 server was away when labels were put there last."""
 
@@ -125,7 +125,7 @@ class Services:
         self._begin()
 
 
-_CLOSED = ("seats", "transport", "downloads", "bucket", "producer", "database")
+_CLOSED = ("request_threads", "transport", "downloads", "bucket", "producer", "database")
 """What holds connections or threads, in the order in which it is closed."""
 
 _all: WeakSet[Services] = WeakSet()

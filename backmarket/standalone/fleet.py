@@ -27,7 +27,7 @@ READY_FILE = f"{ENV_PREFIX}READY_FILE"
 """Names the file that a worker or beat makes once it works; see `workers.lifecycle`."""
 READY_SECONDS = 60.0
 STOP_SECONDS = 30.0
-"""How long a warm shutdown may take; a turn hands on within a request's deadline, mostly within a second."""
+"""How long a warm shutdown may take; a slice hands on within a request's deadline, mostly within a second."""
 LOG_TAIL_BYTES = 2000
 
 _ENDING = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})

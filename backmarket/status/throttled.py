@@ -54,7 +54,7 @@ def get_throttled(database: Database, organization_id: str | None = None, *, lim
 
 
 # A sync that is overdue, or in the midst of a walk, and fails nowhere, is put off by the limiter; one that never began
-# is due in its turn.
+# is due in its slice.
 _THROTTLED = """
 SELECT * FROM (
     SELECT s.organization_id, 'sync' AS what, s.resource, NULL::bigint AS job_id, s.next_due_at AS until,

@@ -107,7 +107,7 @@ def ask(services: Services, resource: Resource, question: Question, key: object)
         environment=question.environment,
         locale=question.locale,
     )
-    fetcher = Fetcher(services.transport, services.limiter, credentials, resource, services.seats)
+    fetcher = Fetcher(services.transport, services.limiter, credentials, resource, services.request_threads)
     try:
         row = fetcher.one(str(key))
     except TerminalError as error:

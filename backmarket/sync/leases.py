@@ -175,12 +175,12 @@ def postpone(transaction: Transaction, lease: Lease, *, pause: float) -> None:
     )
 
 
-def recall(database: Database, turn: Nudge, *, within: float) -> bool:
+def recall(database: Database, nudge: Nudge, *, within: float) -> bool:
     """Let what was postponed be due now.
 
     Args:
         database: where.
-        turn: whose.
+        nudge: whose sync.
         within: seconds in which it is due, as long as nobody else has done it.
 
     Returns:
@@ -191,7 +191,7 @@ def recall(database: Database, turn: Nudge, *, within: float) -> bool:
             "UPDATE backmarket.sync_state SET next_due_at = now(), nudged_until = now() + make_interval(secs => %s)"
             " WHERE organization_id = %s AND resource = %s AND next_due_at <= now() + make_interval(secs => %s)"
             " AND nudged_until IS NULL AND lease_until IS NULL",
-            (NUDGE_SECONDS, turn.organization_id, turn.name, within),
+            (NUDGE_SECONDS, nudge.organization_id, nudge.name, within),
         )
     return cursor.rowcount == 1
 
@@ -208,7 +208,7 @@ def finish(
 ) -> None:
     """Let the lease go, taken or only looked at, with the walk complete.
 
-    The watermark moves, the next turn is due in its phase.
+    The watermark moves, the next slice is due in its phase.
 
     Args:
         transaction: the last rows are written in the same one.
@@ -303,7 +303,7 @@ _WALK_COLUMNS = (
     "expected", "highest",
 )  # fmt: skip
 
-# While a full walk is unfinished, the syncs that fall due go before its next turn.
+# While a full walk is unfinished, the syncs that fall due go before its next slice.
 # `IS TRUE` keeps the index of what is due out of it: while statistics say that nothing is due, that index looks as
 # cheap as the key, and after an outage each look would read all that is due (10,000 rows: 4 ms instead of 0.2).
 _LOOK = f"""
@@ -342,7 +342,7 @@ WHERE organization_id = %(organization)s AND resource = %(resource)s AND lease_n
 RETURNING lease_number
 """
 
-# The number grows at the end of a turn, too: whoever looked before has seen another walk, and finds nothing to take.
+# The number grows at the end of a slice, too: whoever looked before has seen another walk, and finds nothing to take.
 _OVER = "lease_number = lease_number + 1, lease_until = NULL, lease_owner = NULL"
 
 # A sync that goes before an unfinished full walk answers no request for a full one; and it leaves that walk due. The

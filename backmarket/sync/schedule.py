@@ -1,6 +1,6 @@
 """The schedule as data: whether and how often each resource is synced, for everybody and for each organization.
 
-Dispatchers and turns read it whenever they run, so a change needs no restart.
+Dispatchers and slices read it whenever they run, so a change needs no restart.
 """
 
 from __future__ import annotations

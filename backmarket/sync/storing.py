@@ -1,4 +1,4 @@
-"""What a turn writes: rows that differ, how far the walk is, and how it ended; each transaction checks the lease.
+"""What a slice writes: rows that differ, how far the walk is, and how it ended; each transaction checks the lease.
 
 `upsert.py` stores rows, `removed_rows.py` says which are gone, `checkpoints.py` and `leases.py` write down the rest.
 Nothing here asks the API.
@@ -33,14 +33,14 @@ log = structlog.get_logger(__name__)
 
 
 class Storing:
-    """Stores what one turn's walk brings.
+    """Stores what one slice's walk brings.
 
     Args:
         services: of this process.
         resource: whose rows.
-        lease: under which all is written; the turn may claim a newer one.
+        lease: under which all is written; the slice may claim a newer one.
         walk: says which pages can be written, and when it is over.
-        requests: how many this turn has sent so far.
+        requests: how many this slice has sent so far.
     """
 
     def __init__(
@@ -73,10 +73,10 @@ class Storing:
                 return
             receive()
             self._progress.written.unchanged += compared.unchanged
-            self._walk.take()
-            self._walk.settle()
+            self._walk.pop_ready()
+            self._walk.finish_pass()
             found = self._missing(transaction)
-            if self._walk.over and not found.keys:
+            if self._walk.complete and not found.keys:
                 self._finish(transaction, found.alarm)
 
     def store(self) -> bool:
@@ -89,12 +89,12 @@ class Storing:
         """
         with self._database.transaction() as transaction:
             leases.hold(transaction, self.lease)
-            compared = self._compare(transaction, self._walk.take())
+            compared = self._compare(transaction, self._walk.pop_ready())
             incomplete = self._settle()
             self._write(transaction, compared)
-            if not compared.differing and not self._walk.over and incomplete is None and self._saved_lately():
+            if not compared.differing and not self._walk.complete and incomplete is None and self._saved_lately():
                 return False
-            if self._walk.over:
+            if self._walk.complete:
                 found = self._missing(transaction)
                 if not found.keys:
                     self._finish(transaction, found.alarm)
@@ -138,7 +138,7 @@ class Storing:
             self._checkpoint(transaction)
 
     def hand_on(self, pause: float) -> None:
-        """Store what came, and let the next turn go on after `pause` seconds."""
+        """Store what came, and let the next slice go on after `pause` seconds."""
         with self._database.transaction() as transaction:
             self._store_what_came(transaction)
             leases.hand_on(transaction, self.lease, pause=pause)
@@ -161,7 +161,7 @@ class Storing:
 
     def _store_what_came(self, transaction: Transaction) -> None:
         leases.hold(transaction, self.lease)
-        self._write(transaction, self._compare(transaction, self._walk.take()))
+        self._write(transaction, self._compare(transaction, self._walk.pop_ready()))
         if self._walk.began_at is not None:
             self._checkpoint(transaction)
 
@@ -171,7 +171,7 @@ class Storing:
     def _settle(self) -> IncompleteWalk | None:
         """Let the walk decide whether it is over; why it can't be, only once its rows are committed."""
         try:
-            self._walk.settle()
+            self._walk.finish_pass()
         except IncompleteWalk as error:
             return error
         return None

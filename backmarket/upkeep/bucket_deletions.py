@@ -42,7 +42,7 @@ class Deleted:
 
     Attributes:
         objects: that were deleted; of single keys also those that were not there.
-        more: the time was over; the next turn goes on.
+        more: the time was over; the next slice goes on.
     """
 
     objects: int = 0

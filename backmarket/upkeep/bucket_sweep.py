@@ -1,4 +1,4 @@
-"""The sweep: the daily reconciliation of the whole bucket, in turns that end after some seconds."""
+"""The sweep: the daily reconciliation of the whole bucket, in slices that end after some seconds."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Swept:
         objects: that it compared.
         deleted: of them, since nothing referred to them.
         lost: labels that are wanted again: they were not in the bucket, or not as they had been stored.
-        more: it was not the end; the next turn goes on.
+        more: it was not the end; the next slice goes on.
     """
 
     objects: int = 0

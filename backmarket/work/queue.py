@@ -44,7 +44,7 @@ class WorkLease:
 
 
 def want(transaction: Transaction, organization_id: str, kind: Work) -> None:
-    """Let somebody look at an organization's work now. The row waits for, and holds up, whoever ends a turn of it.
+    """Let somebody look at an organization's work now. The row waits for, and holds up, whoever ends a slice of it.
 
     Args:
         transaction: the one that writes down what is to be done.
@@ -145,7 +145,7 @@ def owner_name(host: str) -> str:
     return f"{host}:{os.getpid()}:{threading.get_ident()}"
 
 
-# A nudge that was sent is enough, unless a turn is running: it may have looked already.
+# A nudge that was sent is enough, unless a slice is running: it may have looked already.
 _WANT = """
 INSERT INTO backmarket.work AS w (organization_id, kind, due_at) VALUES (%s, %s, now())
 ON CONFLICT (organization_id, kind) DO UPDATE SET due_at = now(),

@@ -44,9 +44,9 @@ from backmarket import work  # noqa: E402
 from backmarket.bucket import client as bucket  # noqa: E402
 from backmarket.bulk import transitions  # noqa: E402
 from backmarket.bulk.engine import requests, verify  # noqa: E402
-from backmarket.bulk.engine import slice as bulk_turns  # noqa: E402
+from backmarket.bulk.engine import slice as bulk_slice  # noqa: E402
 from backmarket.database import connection as database  # noqa: E402
-from backmarket.labels import engine as labels_turn  # noqa: E402
+from backmarket.labels import engine as labels_engine  # noqa: E402
 from backmarket.labels import retry_policy as labels_policy  # noqa: E402
 from backmarket.limits import shared  # noqa: E402
 from backmarket.sync import engine, leases, storing, upsert  # noqa: E402
@@ -54,10 +54,10 @@ from backmarket.work import queue  # noqa: E402
 
 engine._back_off = _short(engine._back_off)
 labels_policy.Again.pause = _short(labels_policy.Again.pause)
-labels_turn._pause_after = _short(labels_turn._pause_after)
+labels_engine._pause_after = _short(labels_engine._pause_after)
 requests.LIMITER_AWAY = 1.0
 verify.AFTER_FAILURE = 1.0
-bulk_turns.GAVE_UP = 1.0
+bulk_slice.GAVE_UP = 1.0
 bucket.READ_SECONDS = 3.0
 
 

@@ -91,7 +91,7 @@ def test_two_hundred_jobs_that_wait_for_back_market_occupy_nobody(shop: Shop, tm
         busy = "SELECT count(*) FROM backmarket.work WHERE lease_until IS NOT NULL"
         wait_until(lambda: shop.one(busy) == 0, "nobody works on any of them")
         sent = monotonic() - began
-        turns = (tmp_path / "bulk.log").read_text().count("bulk.turn")
+        slices = (tmp_path / "bulk.log").read_text().count("bulk.slice")
         shop.sell(ORG, orders=0, listings=5)
         shop.execute("UPDATE backmarket.schedule SET enabled = false")
         began = monotonic()
@@ -106,8 +106,8 @@ def test_two_hundred_jobs_that_wait_for_back_market_occupy_nobody(shop: Shop, tm
         after = monotonic() - began
         assert [job.file_name for job in bm.get_bulk_jobs(ORG, idempotency_key="mine")] == ["another.csv"]
         assert not fleet.died
-    sys.stderr.write(f"{MANY} jobs sent in {sent:.1f} s, {turns} turns; then another in {after:.2f} s\n")
-    assert turns < 2 * MANY, "no turn comes back before the next look at its task"
+    sys.stderr.write(f"{MANY} jobs sent in {sent:.1f} s, {slices} slices; then another in {after:.2f} s\n")
+    assert slices < 2 * MANY, "no slice comes back before the next look at its task"
     assert after < 3
 
 

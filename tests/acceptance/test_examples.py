@@ -148,7 +148,7 @@ def test_a_plain_script_connects_syncs_lists_and_follows(town: Town) -> None:
         lines = iter(script.stdout.readline, "")
         assert "following\n" in lines
         town.shop.sandbox.change("script", modify=1)
-        town.shop.turn("script")
+        town.shop.run_slice("script")
         assert any(re.match(r"changed: orders \d+ updated ", line) for line in lines)
 
 
@@ -169,7 +169,7 @@ def test_an_order_is_shipped_once_however_often_the_script_runs(town: Town) -> N
     row = next(one for one in sandbox.truth("shipper") if one["state"] not in {0, 8})
     line = row["orderlines"][0] | {"state": 1, "quantity": 1, "imei": None, "serial_number": ""}
     sandbox.change("shipper", modify=1, ids=[row["order_id"]], fields={"state": 1, "orderlines": [line]})
-    town.shop.turn("shipper")
+    town.shop.run_slice("shipper")
     command = (
         "ship_order.py",
         "shipper",
@@ -249,7 +249,7 @@ def test_fastapi_serves_status_orders_syncs_and_changes(town: Town) -> None:
         assert event["event"] == "updated"
         assert '"resource": "orders"' in event["data"]
         town.shop.sandbox.change("fast|api", modify=1)
-        town.shop.turn("fast|api")
+        town.shop.run_slice("fast|api")
         with client.stream("GET", "/sellers/fast|api/changes", headers={"last-event-id": event["id"]}) as stream:
             events = stream.iter_lines()
             assert next(events) == ": following"

@@ -126,11 +126,11 @@ def test_a_broker_that_is_away_is_no_reason_to_die(watched: Watched, stack: Stac
         wait_until(lambda name=name: watched.age(name) > 4, f"{name} is held up")  # type: ignore[misc]
         assert watched.check(name, "ready") == 1
     for name in watched.ports:
-        wait_until(lambda name=name: watched.age(name) < 3, f"{name} turns all the same")  # type: ignore[misc]
+        wait_until(lambda name=name: watched.age(name) < 3, f"{name} slices all the same")  # type: ignore[misc]
     stack.valkey.kill()
     for name, says in (("sync", "in 4.00 seconds"), ("beat", '"again_in": 4.0')):
         wait_until(lambda name=name, says=says: says in watched.log(name), f"{name} tries again")  # type: ignore[misc]
-        wait_until(lambda name=name: watched.age(name) < 1.9, f"{name} turns while it waits")  # type: ignore[misc]
+        wait_until(lambda name=name: watched.age(name) < 1.9, f"{name} slices while it waits")  # type: ignore[misc]
     assert "broker can't be used" in watched.checks("sync")["broker"]
     assert watched.checks("sync")["database"] == "ok"
     assert [watched.check(name, "live") for name in watched.ports] == [0, 0]

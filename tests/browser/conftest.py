@@ -133,7 +133,7 @@ def place(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) -
             allowed_base_urls=(sandbox.url,),
             sku_lines_limit=6,
             bulk_poll_initial_seconds=0.2,
-            console_users=(f"anna:operator:{kept}", f"otto:viewer:{kept}"),
+            console_users=(f"anna:act:{kept}", f"otto:look:{kept}"),
         )
         bm = ending.enter_context(BackMarket(settings))
         services = Services(settings)

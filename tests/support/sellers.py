@@ -17,7 +17,7 @@ from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
 from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.sync import leases
-from backmarket.sync.engine import Turn, take_turn
+from backmarket.sync.engine import SliceResult, run_slice
 from backmarket.sync.leases import Lease
 from backmarket.sync.requests import request_sync
 from tests.support.waiting import wait_until
@@ -62,26 +62,26 @@ class Shop:
         lifecycle.upsert(self.services.database, self.services.vault, self.settings, account)
         self.execute("DELETE FROM backmarket.sync_state WHERE NOT resource = ANY(%s)", list(self.resources))
 
-    def turn(
+    def run_slice(
         self, organization: str, resource: str = "orders", *, full: bool = False, ask: bool = True, **asked: Any
-    ) -> Turn:
-        """One turn; asked for, so that it is due."""
+    ) -> SliceResult:
+        """One slice; asked for, so that it is due."""
         if ask:
             request_sync(self.services.database, organization, resource, full=full, **asked)
-        return take_turn(self.services, organization, resource)
+        return run_slice(self.services, organization, resource)
 
-    def sync(self, organization: str, resource: str = "orders", *, full: bool = False, **asked: Any) -> Turn:
-        """Turns until the walk ends, as the dispatcher would give them."""
-        turn = self.turn(organization, resource, full=full, **asked)
-        requests = turn.requests
-        while turn.end == "handed_on":
+    def sync(self, organization: str, resource: str = "orders", *, full: bool = False, **asked: Any) -> SliceResult:
+        """Slices until the walk ends, as the dispatcher would give them."""
+        slice_ = self.run_slice(organization, resource, full=full, **asked)
+        requests = slice_.requests
+        while slice_.end == "handed_on":
             self.make_due(organization, resource)
-            turn = self.turn(organization, resource, ask=False)
-            requests += turn.requests
-        return Turn(turn.end, requests)
+            slice_ = self.run_slice(organization, resource, ask=False)
+            requests += slice_.requests
+        return SliceResult(slice_.end, requests)
 
     def make_due(self, organization: str, resource: str = "orders") -> None:
-        """Let what the next turn waits for be over."""
+        """Let what the next slice waits for be over."""
         self.execute(
             "UPDATE backmarket.sync_state SET next_due_at = now() WHERE organization_id = %s AND resource = %s",
             organization,

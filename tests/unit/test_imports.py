@@ -44,6 +44,7 @@ LONGER = {
     "backmarket/bucket/client.py": "all that is asked of S3; to be cut",
     "backmarket/bulk/submit.py": "from a file to a job; to be cut",
     "backmarket/cli/bulk.py": "the commands for bulk files, each with its help; to be cut",
+    "backmarket/settings.py": "a table: a field for each setting",
     "backmarket/standalone/fleet.py": "processes and their ends; to be cut",
     "backmarket/sync/leases.py": "each statement that moves a lease; to be cut",
     "backmarket/sync/upsert.py": "set-wise writing: the statements, with why they are as they are; to be cut",

@@ -106,7 +106,7 @@ def test_what_a_process_does_is_counted() -> None:
                 raise ServerError("out of order")
         except ServerError:
             pass
-        telemetry.emit("turn", work="orders", end="done")
+        telemetry.emit("slice", work="orders", end="done")
         telemetry.emit("limiter_wait", seconds=0.25)
         telemetry.emit("limiter_denied", by="window")
         telemetry.emit("limiter_block")
@@ -123,7 +123,7 @@ def test_what_a_process_does_is_counted() -> None:
     assert value("task_seconds_count", task="backmarket.upkeep") == 1
     assert value("api_requests_total", method="GET", status="429") == 1
     assert value("api_requests_total", method="GET", status="server_error") == 1
-    assert value("turns_total", work="orders", end="done") == 1
+    assert value("slices_total", work="orders", end="done") == 1
     assert value("limiter_wait_seconds_sum") == 0.25
     assert value("limiter_denied_total", by="window") == 1
     assert value("limiter_blocks_total") == 1

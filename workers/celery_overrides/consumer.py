@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 class HeartbeatConsumer(Consumer):  # type: ignore[misc]
     """Beats once a second, while it consumes and while it waits for a broker that is away.
 
-    Celery has no sign of life to ask for (celery/celery#4079). It turns in two places: in its event loop, whose timers
+    Celery has no sign of life to ask for (celery/celery#4079). It slices in two places: in its event loop, whose timers
     it forgets with every lost connection; and, until there is a connection again, in kombu's retries, which call back
     once a second.
     """

@@ -32,9 +32,9 @@ class ProcessMetrics:
         self._task_seconds = Histogram(
             name("task_seconds"), "How long tasks took", ["task"], buckets=_TASK_BUCKETS, registry=registry
         )
-        self._turns = Counter(
-            name("turns"),
-            "Turns of syncs, labels, writes and bulk jobs, by their end",
+        self._slices = Counter(
+            name("slices"),
+            "Slices of syncs, labels, writes and bulk jobs, by their end",
             ["work", "end"],
             registry=registry,
         )
@@ -98,8 +98,8 @@ class ProcessMetrics:
     def on_event(self, name: str, attributes: dict[str, AttributeValue]) -> None:
         """Something happened."""
         match name, attributes:
-            case "turn", {"work": work, "end": end}:
-                self._turns.labels(str(work), str(end)).inc()
+            case "slice", {"work": work, "end": end}:
+                self._slices.labels(str(work), str(end)).inc()
             case "limiter_wait", {"seconds": int() | float() as seconds}:
                 self._waits.observe(seconds)
             case "limiter_denied", {"by": by}:

@@ -1,4 +1,4 @@
-"""What the steps of one turn over an organization's bulk jobs share: its lease, its requests, its time."""
+"""What the steps of one slice over an organization's bulk jobs share: its lease, its requests, its time."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from backmarket.database import Transaction
 from backmarket.errors import LeaseLost
 from backmarket.services import Services
 from backmarket.work import WorkLease
-from backmarket.work.slice import Tenure
+from backmarket.work.slice import LeaseHolder
 
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
 
-class Desk(Tenure):
-    """What the steps of one turn share.
+class Desk(LeaseHolder):
+    """What the steps of one slice share.
 
     Args:
         services: of the process.
@@ -37,7 +37,7 @@ class Desk(Tenure):
 
     @property
     def over(self) -> bool:
-        """Whether this turn is to end, whatever is left."""
+        """Whether this slice is to end, whatever is left."""
         return self.asker.stopped or monotonic() > self.until
 
     def read(self, question: Callable[[Transaction], T]) -> T:

@@ -1,4 +1,4 @@
-"""Requests of a turn: a few at once, within the limits, and what stops the turn."""
+"""Requests of a slice: a few at once, within the limits, and what stops the slice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from backmarket.client import Answer, Credentials, check
-from backmarket.client.rate_limited import PATIENCE, with_slot
+from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS, with_slot
 from backmarket.connections.credentials import SealedCredentials
 from backmarket.errors import (
     BackMarketError,
@@ -21,10 +21,10 @@ from backmarket.services import Services
 from backmarket.work.backoff import FIREWALL_SECONDS, growing
 
 WINDOW = 8
-"""Questions of one turn that are under way at once."""
+"""Questions of one slice that are under way at once."""
 
 LIMITER_AWAY = 5.0
-"""Seconds until another turn tries, while Redis is away."""
+"""Seconds until another slice tries, while Redis is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Question:
 
 @dataclass
 class Asker:
-    """Sends the requests of one turn.
+    """Sends the requests of one slice.
 
     Args:
         services: of the process.
@@ -55,7 +55,7 @@ class Asker:
     sealed: SealedCredentials
     requests: int = 0
     pause: float | None = None
-    """Seconds that this turn must not ask any more; None: it may."""
+    """Seconds that this slice must not ask any more; None: it may."""
     refused: Unauthorized | None = None
     """The API does not accept the key."""
     _credentials: dict[str | None, Credentials] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Asker:
 
     @property
     def stopped(self) -> bool:
-        """Whether this turn may ask nothing any more."""
+        """Whether this slice may ask nothing any more."""
         return self.pause is not None or self.refused is not None or self.services.stopping.is_set()
 
     def ask(self, questions: Sequence[Question]) -> list[Answer | BackMarketError]:
@@ -80,10 +80,10 @@ class Asker:
         """
         slots = self._slots(len(questions[:WINDOW]))
         asked = list(zip(questions, slots, strict=False))
-        seats = self.services.seats.take(len(asked) - 1, patience=0.2) if len(asked) > 1 else 0
-        given_up = asked[seats + 1 :]
+        reserved = self.services.request_threads.reserve(len(asked) - 1, patience=0.2) if len(asked) > 1 else 0
+        given_up = asked[reserved + 1 :]
         self.services.limiter.give_back([slot for _, slot in given_up])
-        futures = [self.services.seats.submit(partial(self._get, *each)) for each in asked[1 : seats + 1]]
+        futures = [self.services.request_threads.submit(partial(self._get, *each)) for each in asked[1 : reserved + 1]]
         answers = [self._get(*each) for each in asked[:1]] + [future.result() for future in futures]
         self.requests += len(answers)
         for answer in answers:
@@ -93,9 +93,9 @@ class Asker:
     def slot(self) -> Slot | None:
         """The right to send one request; None: not now."""
         try:
-            return wait_for_slot(self.services.limiter, self.sealed.account, timeout=PATIENCE)
+            return wait_for_slot(self.services.limiter, self.sealed.account, timeout=MAX_LIMITER_WAIT_SECONDS)
         except RateLimited as error:
-            self.pause = error.retry_after or PATIENCE
+            self.pause = error.retry_after or MAX_LIMITER_WAIT_SECONDS
         except LimiterUnavailable:
             self.pause = LIMITER_AWAY
         return None
@@ -111,7 +111,7 @@ class Asker:
         return check(with_slot(self.services.limiter, slot, send))
 
     def heed(self, answer: Answer | BackMarketError, tries: int = 0) -> None:
-        """Stop the turn where an answer says so.
+        """Stop the slice where an answer says so.
 
         Args:
             answer: or the error that it means.

@@ -1,7 +1,7 @@
-"""A turn over an organization's bulk jobs: what is due is settled, asked about and sent; then it is due again, or not.
+"""A slice over an organization's bulk jobs: what is due is settled, asked about and sent; then it is due again, or not.
 
-A turn never waits for Back Market's tasks: when each is asked about next, a row knows. Whoever holds the lease does the
-turn; every transaction that writes a result checks it.
+A slice never waits for Back Market's tasks: a row says when each is polled next. Only the holder of the lease runs a
+slice, and every transaction that writes a result checks the lease.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ REPORTED_A_SECOND = 2000
 
 log = structlog.get_logger(__name__)
 
-TurnEnd = Literal["nothing_to_do", "done", "failed", "lease_lost"]
+SliceEnd = Literal["nothing_to_do", "done", "failed", "lease_lost"]
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """What a turn did.
+class SliceResult:
+    """What a slice did.
 
     Attributes:
         end: how it ended.
         requests: sent to the API.
     """
 
-    end: TurnEnd
+    end: SliceEnd
     requests: int = 0
 
 
-def run_turn(services: Services, organization_id: str) -> Turn:
-    """Do what is due of an organization's bulk jobs, for as long as a turn may take.
+def run_slice(services: Services, organization_id: str) -> SliceResult:
+    """Do what is due of an organization's bulk jobs, for as long as a slice may take.
 
     Safe to run twice, at the same time, and to be killed anywhere.
 
@@ -59,22 +59,22 @@ def run_turn(services: Services, organization_id: str) -> Turn:
     completion.end_jobs(services.database, organization_id)
     lease = take_lease(services, organization_id, "bulk")
     if lease is None:
-        return Turn("nothing_to_do")
+        return SliceResult("nothing_to_do")
     desk = Desk(services, lease)
     try:
         _work(desk)
-        return Turn("done", desk.asker.requests)
+        return SliceResult("done", desk.asker.requests)
     except DatabaseUnavailable:
         raise
     except LeaseLost as error:
         log.info("bulk.lease_lost", lease=lease.number, why=error.code)
-        return Turn("lease_lost", desk.asker.requests)
+        return SliceResult("lease_lost", desk.asker.requests)
     except (SettingsError, UsageError) as error:  # another worker may have the key, or the bucket
         log.error("bulk.gave_up", code=error.code, error=error.message)
     except Exception as error:  # noqa: BLE001 - it is due later, or it would come back for ever
         log.error("bulk.crashed", **error_location(error))
     desk.end(GAVE_UP)
-    return Turn("failed", desk.asker.requests)
+    return SliceResult("failed", desk.asker.requests)
 
 
 def _work(desk: Desk) -> None:

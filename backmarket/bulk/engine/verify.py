@@ -78,7 +78,7 @@ def settle(desk: Desk) -> bool:
 
 
 def _read(desk: Desk, part: Part, lines: list[Line]) -> dict[int, Reading]:
-    """What the listings of some lines are; only of the first few, where the turn has to end or the API fails."""
+    """What the listings of some lines are; only of the first few, where the slice has to end or the API fails."""
     locale = desk.read(lambda transaction: rows.locale_of(transaction, part))
     desk.asker.credentials(locale)
     found: dict[int, Reading] = {}
@@ -87,7 +87,7 @@ def _read(desk: Desk, part: Part, lines: list[Line]) -> dict[int, Reading]:
         batch = left[:WINDOW]
         questions = [Question("/ws/listings/detail", (("sku", line.row["sku"]),), locale) for line in batch]
         answers = desk.asker.ask(questions)
-        desk.stay()
+        desk.renew_if_old()
         readings = [_reading(part, line, answer) for line, answer in zip(batch, answers, strict=False)]
         found |= {line.number: each for line, each in zip(batch, readings, strict=False) if each is not None}
         if len(readings) < len(batch) or None in readings:

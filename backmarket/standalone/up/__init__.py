@@ -122,7 +122,7 @@ class _Up:
 
     def _stop_fleet(self, fleet: Fleet) -> None:
         if self.running:
-            say("\nStopping: beat, then the workers, whose turns hand on, then the servers. Ctrl-C again: at once.")
+            say("\nStopping: beat, then the workers, whose slices hand on, then the servers. Ctrl-C again: at once.")
         for name in fleet.stop():
             say(f"{name} did not end in time and was killed.")
 

@@ -1,4 +1,4 @@
-"""What is written down of a turn: what became of a write, and the rows of what it changed.
+"""What is written down of a slice: what became of a write, and the rows of what it changed.
 
 Whoever writes locks in the order of a fetch or a sync, so that nobody waits in a circle: the state of the resource's
 sync, the connection, the row of the organization's work, the write.

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import structlog
 
 from backmarket.client import Answer, Credentials, Transport, check
-from backmarket.client.rate_limited import PATIENCE, with_slot
+from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS, with_slot
 from backmarket.errors import BackMarketError, BrokenAnswer, Crashed, RateLimited
 from backmarket.limits import Limiter, Slot, wait_for_slot
 from backmarket.observability.logs import error_location
@@ -75,7 +75,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Messenger:
-    """Sends the requests of one turn; safe to use in many threads.
+    """Sends the requests of one slice; safe to use in many threads.
 
     Args:
         transport: sends.
@@ -164,7 +164,7 @@ class Messenger:
     def _ask_again(self, subject: Subject) -> Row | None:
         """An object in the connection's locale; None: it can't be had now, and the next sync brings it."""
         try:
-            slot = wait_for_slot(self.limiter, self.credentials.account, urgent=True, timeout=PATIENCE)
+            slot = wait_for_slot(self.limiter, self.credentials.account, urgent=True, timeout=MAX_LIMITER_WAIT_SECONDS)
             return self._get(subject, self.credentials.locale, slot)
         except BackMarketError as error:
             log.info("writes.not_refreshed", code=error.code, error=error.message)

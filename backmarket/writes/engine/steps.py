@@ -1,4 +1,4 @@
-"""The steps of a write within a turn: which comes next, and what a thread does for it."""
+"""The steps of a write within a slice: which comes next, and what a thread does for it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class StepResult:
     """What a step came to.
 
     Attributes:
@@ -87,8 +87,8 @@ def is_foreign(write: Write, locale: str) -> bool:
     return write.kind == "update_listing" and write.locale != locale
 
 
-def do(messenger: Messenger, step: Step, slot: Slot | None, began: Moment, line: Reserved | None) -> Landed:
-    """Do a step. Runs in a thread of the pool: no database here, and nothing of the turn's state.
+def do(messenger: Messenger, step: Step, slot: Slot | None, began: Moment, line: Reserved | None) -> StepResult:
+    """Do a step. Runs in a thread of the pool: no database here, and nothing of the slice's state.
 
     Args:
         messenger: sends.
@@ -99,10 +99,10 @@ def do(messenger: Messenger, step: Step, slot: Slot | None, began: Moment, line:
     """
     try:
         outcome = _outcome(messenger, step, slot, began)
-    except Exception as error:  # noqa: BLE001 - the turn waits for it, and a write may have been sent
+    except Exception as error:  # noqa: BLE001 - the slice waits for it, and a write may have been sent
         kind = {"send": Sent, "load": Loaded}.get(step.action, Read)
         outcome = kind(crashed(step.write, error))
-    return Landed(step, outcome, line)
+    return StepResult(step, outcome, line)
 
 
 def _outcome(messenger: Messenger, step: Step, slot: Slot | None, began: Moment) -> Sent | Read | Loaded:

@@ -479,7 +479,7 @@ class TestFailures:
             with closing(Bucket(settings, hasty=True)) as bucket, pytest.raises(BucketUnavailable, match="ReadTimeout"):
                 bucket.exists()
             silent.settimeout(0.1)
-            silent.accept()
+            silent.accept()[0].close()
             with pytest.raises(TimeoutError):
                 silent.accept()
 

@@ -46,7 +46,7 @@ from backmarket.sandbox.control.client import SandboxControl
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.fleet import CHECKOUT
 from tests.conftest import Bucket
-from tests.support.bulk_files import as_csv, opened_shop, run, settings_for, turn
+from tests.support.bulk_files import as_csv, one_slice, opened_shop, run, settings_for
 from tests.support.sellers import Shop, environment
 from tests.support.waiting import wait_until
 
@@ -262,11 +262,11 @@ def test_whoever_waits_is_told_what_for(shop: Shop, bm: BackMarket, org: str) ->
         bm.create_or_update_listings(org, file_of(lines(shop, org, 3)))
     lifecycle.enable(shop.services.database, org)
     shop.sandbox.settings(task_delay=3600.0)
-    turn(shop, org)
+    one_slice(shop, org)
     assert "Back Market works on 3 lines" in first.waits_for()
     shop.restart(sku_lines_limit=3)
     third = bm.create_or_update_listings(org, file_of(lines(shop, org, 3)))
-    turn(shop, org)
+    one_slice(shop, org)
     assert third.status().state is JobState.WAITING_FOR_QUOTA
     assert "for lines of the quota to come free; 3 lines are to be sent" in third.waits_for()
 
@@ -328,7 +328,7 @@ def test_an_uploaded_file_that_is_refused_is_a_failed_job(shop: Shop, bm: BackMa
     upload(shop, "uploads/none.csv", "what;is;this\n")
     headless = submit.submit_object(shop.services, org, "uploads/none.csv")
     assert [(each.line, each.outcome) for each in bm.get_bulk_handle(org, headless).report()] == [(1, Outcome.BAD)]
-    turn(shop, org)
+    one_slice(shop, org)
     assert bm.get_bulk_job(org, job_id).reported_at is not None  # type: ignore[union-attr]
     assert org not in shop.sandbox.stats().sellers, "it was asked nothing"
 
@@ -499,7 +499,7 @@ def test_a_person_decides_about_a_part_that_is_unknown(
     shop.restart(bulk_settle_after=0.0)
     shop.sandbox.add_fault("close", operation="listings.bulk", seller=org)
     handle = bm.create_or_update_listings(org, file_of(lines(shop, org, 3)))
-    turn(shop, org)
+    one_slice(shop, org)
     assert "Of 3 lines it is not known whether they arrived" in handle.waits_for()
     job = run(shop, org, handle.id)
     assert (job.state, job.lines_unknown) == (JobState.DONE_WITH_ERRORS, 3)

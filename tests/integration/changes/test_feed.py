@@ -387,8 +387,8 @@ def write_many(url: str, number: int) -> list[str]:
     written = []
     organization = ORG if number == 0 else f"{OTHER}{number}"
     writer = Writer(url)
-    for turn in range(25):
-        keys = [f"{number}-{turn}-{part}" for part in range(dice.randrange(1, 4))]
+    for slice_ in range(25):
+        keys = [f"{number}-{slice_}-{part}" for part in range(dice.randrange(1, 4))]
         for key in keys:
             writer.write(key, organization=organization)
             writer.connection.execute("SELECT pg_sleep(%s)", (dice.random() / 100,))

@@ -19,11 +19,11 @@ from backmarket.changes import announce
 from backmarket.console.paths import organization as at
 from backmarket.console.sse import EventStream
 from backmarket.database import Database
-from backmarket.labels.engine import take_turn as take_label_turn
+from backmarket.labels.engine import run_slice as run_label_slice
 from backmarket.queries.orders import OrderLineState, OrderState
 from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.standalone.embedded import Stack
-from backmarket.writes.engine.slice import take_turn as take_write_turn
+from backmarket.writes.engine.slice import run_slice as run_write_slice
 from tests.support import bulk_files
 from tests.support.console import Visitor, console_settings, opened_shop, words
 from tests.support.databases import open_connection
@@ -316,7 +316,7 @@ class TestOrders:
         assert len(bm.get_writes(ORG, order_id=number).items) == 1
         assert 'hx-trigger="every 1s' in anna.get(f"{page}/history").text
         assert "hx-refresh" not in anna.get(f"{page}/history?waits=1").headers
-        take_write_turn(shop.services, ORG)
+        run_write_slice(shop.services, ORG)
         assert anna.get(f"{page}/history?waits=1").headers["hx-refresh"] == "true", (
             "the page shows what can be done now"
         )
@@ -326,7 +326,7 @@ class TestOrders:
         assert "tracking_number" in faulty.text
         assert 'value="DHL &lt;b&gt;"' in faulty.text
         anna.do(f"{page}/state", page=page, state="3", tracking_number="PARCEL-1", shipper="DHL")
-        take_write_turn(shop.services, ORG)
+        run_write_slice(shop.services, ORG)
         text = anna.text(page)
         assert "ship, parcel PARCEL-1 succeeded" in text
         assert "Refund after shipping" in text
@@ -338,7 +338,7 @@ class TestOrders:
         page = f"{HOME}/orders/{number}"
         assert "<option>SKU-1</option>" in anna.get(page).text
         anna.do(f"{page}/state", page=page, state="4", sku="SKU-1", return_reason="0", return_message="Sorry")
-        take_write_turn(shop.services, ORG)
+        run_write_slice(shop.services, ORG)
         states = {each.listing: each.state for each in bm.get_orderlines(ORG, order_id=number)}
         assert states == {"SKU-0": OrderLineState.PAID, "SKU-1": OrderLineState.CANCELLED}
         refused = anna.send(f"{page}/state", page=page, state="9")
@@ -355,7 +355,7 @@ class TestOrders:
         wrong = anna.send(f"{page}/lines/{line}", page=page, imei="123")
         assert (wrong.status_code, "imei" in wrong.text) == (422, True)
         anna.do(f"{page}/lines/{line}", page=page, imei="490154203237518")
-        take_write_turn(shop.services, ORG)
+        run_write_slice(shop.services, ORG)
         assert "490154203237518" in anna.text(page)
 
     def test_an_invoice_is_uploaded_if_it_is_a_pdf(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
@@ -369,7 +369,7 @@ class TestOrders:
             f"{page}/invoice", page=page, files={"invoice": ("inv 1.pdf", label_pdf(1, 900), "application/pdf")}
         )
         assert sent.status_code == 303
-        take_write_turn(shop.services, ORG)
+        run_write_slice(shop.services, ORG)
         assert "upload the invoice inv 1.pdf succeeded" in anna.text(page)
 
     def test_its_labels_open_by_a_link_that_is_signed(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
@@ -379,7 +379,7 @@ class TestOrders:
         assert (missing.status_code, "Not now" in missing.text) == (503, True)
         assert "wanted" in anna.text(page)
         assert "Fetch now" in anna.text(page)
-        take_label_turn(shop.services, ORG)
+        run_label_slice(shop.services, ORG)
         assert "Open label" in anna.text(page)
         link = anna.get(f"{HOME}/labels/deliveries/{parcel.shipment_id}").headers["location"]
         assert "X-Amz-Signature=" in link
@@ -411,7 +411,7 @@ class TestOrders:
         assert "Choose what became of it" in anna.do(f"{HOME}/writes/{write}", page=page, what="", back=page)
         assert "No write is like that" in anna.text(f"{HOME}/writes?state=unknown")
         assert "There is no state" in anna.text(f"{HOME}/writes?state=nonsense")
-        take_write_turn(shop.services, ORG)
+        run_write_slice(shop.services, ORG)
 
 
 class TestListings:
@@ -445,7 +445,7 @@ class TestListings:
         polled = re.search(r'hx-get="([^"]+)"', row)
         assert polled
         assert "pending" in row
-        take_write_turn(shop.services, ORG)
+        run_write_slice(shop.services, ORG)
         after = words(anna.get(polled[1]).text)
         assert "succeeded Back Market says so" in after
         changed = bm.get_listing_by_id(ORG, listing.listing_id)
@@ -495,7 +495,7 @@ class TestBulk:
         assert anna.get(f"{path}/report").status_code == 422
         job_id = int(path.rpartition("/")[2])
         bulk_files.run(shop, ORG, job_id)
-        wait_until(lambda: bulk_files.turn(shop, ORG) and bm.get_bulk_jobs(ORG).items[0].reported_at, "its report")
+        wait_until(lambda: bulk_files.one_slice(shop, ORG) and bm.get_bulk_jobs(ORG).items[0].reported_at, "its report")
         assert "2 of 2 lines" in anna.text(path)
         assert "hx-trigger" not in anna.get(path, **{"HX-Request": "true"}).text
         assert "X-Amz-Signature=" in anna.get(f"{path}/report").headers["location"]

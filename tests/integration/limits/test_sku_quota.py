@@ -18,9 +18,10 @@ from backmarket.limits import sku_quota
 from backmarket.limits.sku_quota import Free, Reserved
 from backmarket.standalone.embedded import Stack
 from tests.support.databases import shared_database
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
-LIMIT, WINDOW = 20, 60.0
+LIMIT, WINDOW = 20, 3600.0
+STEP = WINDOW / sku_quota.STEPS
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,11 @@ def free(database: Database, account: str, lines: int = 1) -> Free:
         return sku_quota.free(transaction, account, limit=LIMIT, lines=lines)
 
 
+def about(seconds: float, at_most: float) -> bool:
+    """Whether it is that wait, of which a slow test used up some; what it is compared with is far from it."""
+    return at_most - PATIENCE_SECONDS < seconds <= at_most + STEP
+
+
 def rows(database: Database) -> int:
     with database.transaction() as transaction:
         (count,) = transaction.execute("SELECT count(*) FROM backmarket.sku_quota").fetchone() or (0,)
@@ -72,7 +78,7 @@ def test_all_or_nothing_is_granted_until_the_limit_is_reached(database: Database
     assert (first.account, first.granted, first.wait_seconds) == (account, 15, 0.0)
     denied = reserve(database, account, 6)
     assert denied.granted == 0
-    assert WINDOW - 2 < denied.wait_seconds <= WINDOW + 1
+    assert about(denied.wait_seconds, WINDOW)
     assert reserve(database, account, 5).granted == 5
     assert reserve(database, account).granted == 0
     assert reserve(database, uuid4().hex, LIMIT).granted == LIMIT, "another account has its own"
@@ -83,26 +89,26 @@ def test_a_part_is_granted_if_it_is_large_enough(database: Database, account: st
     assert reserve(database, account, 50, at_least=6).granted == 0
     part = reserve(database, account, 50, at_least=5)
     assert part.granted == 5
-    assert WINDOW - 2 < part.wait_seconds <= WINDOW + 1
+    assert about(part.wait_seconds, WINDOW)
     assert reserve(database, account, 50, at_least=1).granted == 0
 
 
 def test_the_whole_limit_at_once_and_the_next_in_the_same_moment(database: Database, account: str) -> None:
     part = reserve(database, account, 50, at_least=1)
     assert part.granted == LIMIT
-    assert WINDOW - 2 < part.wait_seconds <= WINDOW + 1
+    assert about(part.wait_seconds, WINDOW)
 
 
 def test_the_wait_is_for_as_many_lines_as_are_wanted(database: Database, account: str) -> None:
-    reserve(database, account, 10, window=30)
-    reserve(database, account, 10, window=60)
+    reserve(database, account, 10, window=WINDOW / 2)
+    reserve(database, account, 10)
     one, eleven = (reserve(database, account, lines).wait_seconds for lines in (1, 11))
-    assert 28 < one <= 31
-    assert 58 < eleven <= 61
+    assert about(one, WINDOW / 2)
+    assert about(eleven, WINDOW)
     assert free(database, account).lines == 0
-    assert 28 < free(database, account, 10).wait_seconds <= 31
-    assert 58 < free(database, account, 11).wait_seconds <= 61
-    assert free(database, account, 999).wait_seconds == pytest.approx(free(database, account, 20).wait_seconds, abs=1)
+    assert about(free(database, account, 10).wait_seconds, WINDOW / 2)
+    assert about(free(database, account, 11).wait_seconds, WINDOW)
+    assert about(free(database, account, 999).wait_seconds, free(database, account, 20).wait_seconds)
 
 
 def test_what_is_free_can_be_asked_without_taking_it(database: Database, account: str) -> None:
@@ -139,24 +145,29 @@ def test_what_was_rolled_back_was_never_reserved(database: Database, account: st
 
 def test_a_refusal_closes_the_quota_for_its_time(database: Database, account: str) -> None:
     reserve(database, account, 15)
-    for seconds in (40.0, 10.0):
+    for seconds in (WINDOW / 2, 10.0):
         with database.transaction() as transaction:
             sku_quota.refused(transaction, account, seconds)
     denied = reserve(database, account, 1)
     assert denied.granted == 0
-    assert 38 < denied.wait_seconds <= 40
+    assert about(denied.wait_seconds, WINDOW / 2)
     left = free(database, account, 1)
     assert (left.lines, left.closed) == (0, True)
-    assert 38 < left.wait_seconds <= 40
-    assert free(database, account, 6).wait_seconds > 57, "then the lines themselves are in the way"
+    assert about(left.wait_seconds, WINDOW / 2)
+    assert about(free(database, account, 6).wait_seconds, WINDOW), "then the lines themselves are in the way"
 
 
 def test_after_a_refusal_the_ledger_goes_on(database: Database, account: str) -> None:
     reserve(database, account, 15)
     with database.transaction() as transaction:
-        sku_quota.refused(transaction, account, 0.3)
+        sku_quota.refused(transaction, account, WINDOW / 2)
     assert reserve(database, account, 5).granted == 0
-    wait_until(lambda: reserve(database, account, 5).granted == 5, "the end of the refusal")
+    with database.transaction() as transaction:  # its time passes
+        transaction.execute(
+            "UPDATE backmarket.sku_quota SET free_at = clock_timestamp() WHERE account = %s AND lines IS NULL",
+            (account,),
+        )
+    assert reserve(database, account, 5).granted == 5
     assert reserve(database, account, 1).granted == 0
 
 
@@ -165,7 +176,7 @@ def test_lines_come_free_after_the_window_and_the_deadline(database: Database, a
     reserved = reserve(database, account, LIMIT, window=0.3, deadline=0.3)
     assert reserve(database, account).wait_seconds <= 0.61
     wait_until(lambda: reserve(database, account).granted, "a free line")
-    assert 0.6 <= time.monotonic() - began < 2.0
+    assert time.monotonic() - began >= 0.6
     with database.transaction() as transaction:
         sku_quota.give_back(transaction, reserved)
     assert free(database, account).lines == LIMIT - 1
@@ -194,10 +205,9 @@ def test_callers_at_once_never_take_more_than_there_is(database: Database, accou
 
 def test_no_window_sees_more_than_the_limit(database: Database, account: str) -> None:
     window, deadline, arrivals, lock = 0.5, 0.2, list[float](), threading.Lock()
-    until = time.monotonic() + 3.0
 
     def send(_: object) -> None:
-        while time.monotonic() < until:
+        while len(arrivals) < 4 * LIMIT:
             asked = time.monotonic()
             reserved = reserve(database, account, 4, at_least=1, window=window, deadline=deadline)
             time.sleep(random.uniform(0, 0.1))
@@ -209,5 +219,4 @@ def test_no_window_sees_more_than_the_limit(database: Database, account: str) ->
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(send, range(8)))
     arrivals.sort()
-    assert len(arrivals) >= 3 * LIMIT
     assert all(later - first > window for first, later in zip(arrivals, arrivals[LIMIT:], strict=False))

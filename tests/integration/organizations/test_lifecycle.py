@@ -32,7 +32,7 @@ from backmarket.organizations import lifecycle
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
 from backmarket.settings import Settings
-from backmarket.sync.engine import Turn, take_turn
+from backmarket.sync.engine import SliceResult, run_slice
 from tests.support.databases import empty, open_connection
 from tests.support.gate import Gate, Reply, listed
 from tests.support.sellers import Shop
@@ -331,7 +331,7 @@ class TestWhereATokenGoes:
             here.open.set()
             elsewhere.open.set()
             shop = Gated(settings, here, org)
-            assert shop.turn().end == "failed"
+            assert shop.run_slice().end == "failed"
             assert shop.bm.check_connection(org).ok is False
             shop.close()
         assert here.keys == [f"Basic {KEY}"] * 2
@@ -366,7 +366,7 @@ class TestWhereATokenGoes:
 
 
 class Gated:
-    """An organization whose API answers when the test says so, and a worker's turn beside it."""
+    """An organization whose API answers when the test says so, and a worker's slice beside it."""
 
     def __init__(self, settings: Settings, gate: Gate, organization: str) -> None:
         self.settings = settings.model_copy(update={"allowed_base_urls": (gate.url,)})
@@ -380,8 +380,8 @@ class Gated:
     def connect(self, key: str = KEY, **parts: Any) -> connections.Connection:
         return self.bm.upsert_connection(self.organization, key, base_url=self.url, **parts)
 
-    def turn(self) -> Turn:
-        return take_turn(self.services, self.organization, "orders")
+    def run_slice(self) -> SliceResult:
+        return run_slice(self.services, self.organization, "orders")
 
     def close(self) -> None:
         self.bm.close()
@@ -431,12 +431,12 @@ class TestGenerations:
         if walk != "first":
             gate.open.set()
             gate.reply = listed()
-            assert gated.turn().end == "done"
+            assert gated.run_slice().end == "done"
             gate.open.clear()
             gated.bm.sync_orders(gated.organization)
         if walk == "later with news":
             gate.reply = listed({"order_id": 7})
-        turn = pool.submit(gated.turn)
+        slice_ = pool.submit(gated.run_slice)
         gate.wait(requests=1 if walk == "first" else 2)
         if act == "new key":
             gated.connect("another")
@@ -445,7 +445,7 @@ class TestGenerations:
         else:
             gated.bm.remove_connection(gated.organization)
         gate.open.set()
-        assert turn.result(PATIENCE_SECONDS).end == "lease_lost"
+        assert slice_.result(PATIENCE_SECONDS).end == "lease_lost"
         assert query("SELECT count(*) FROM backmarket.orders") == [(0,)]
         assert query("SELECT count(*) FROM backmarket.sync_state WHERE served > 0") == [(0,)]
         if act == "removed":
@@ -454,11 +454,11 @@ class TestGenerations:
     def test_what_ran_before_a_removal_is_void_in_the_connection_made_anew(
         self, gated: Gated, gate: Gate, pool: ThreadPoolExecutor
     ) -> None:
-        old = pool.submit(gated.turn)
+        old = pool.submit(gated.run_slice)
         gate.wait()
         gated.bm.remove_connection(gated.organization)
         gated.connect("another")
-        new = pool.submit(gated.turn)
+        new = pool.submit(gated.run_slice)
         gate.wait(requests=2)
         gate.open.set()
         assert old.result(PATIENCE_SECONDS).end == "lease_lost"
@@ -469,13 +469,13 @@ class TestGenerations:
         self, gated: Gated, gate: Gate, pool: ThreadPoolExecutor, act: str
     ) -> None:
         gate.reply = Reply(401)
-        turn, check = pool.submit(gated.turn), pool.submit(gated.bm.check_connection, gated.organization)
+        slice_, check = pool.submit(gated.run_slice), pool.submit(gated.bm.check_connection, gated.organization)
         gate.wait(requests=2)
         if act != "new key":
             gated.bm.remove_connection(gated.organization)
         gated.connect("another")
         gate.open.set()
-        assert turn.result(PATIENCE_SECONDS).end == "lease_lost"
+        assert slice_.result(PATIENCE_SECONDS).end == "lease_lost"
         assert not check.result(PATIENCE_SECONDS).ok
         connection = gated.bm.get_connection_status(gated.organization).connection
         assert (connection.health, connection.last_error) == ("ok", None)
@@ -485,7 +485,7 @@ class TestGenerations:
     ) -> None:
         gate.reply = Reply(401)
         gate.open.set()
-        assert gated.turn().end == "failed"
+        assert gated.run_slice().end == "failed"
         assert gated.connect().health == "unauthorized"
         with pytest.raises(ConnectionUnauthorized, match="connections add"):
             gated.bm.sync_orders(gated.organization)
@@ -493,24 +493,24 @@ class TestGenerations:
         status = gated.bm.get_connection_status(gated.organization).resources["orders"]
         assert (status.state, status.error) == ("never", None)
         gate.reply = listed()
-        assert gated.turn().end == "done", "it was due at once, back-off or not"
+        assert gated.run_slice().end == "done", "it was due at once, back-off or not"
 
     def test_a_new_key_begins_with_a_full_walk(self, gated: Gated, gate: Gate, query: Query) -> None:
         gate.open.set()
-        assert gated.turn().end == "done"
+        assert gated.run_slice().end == "done"
         gated.connect("another")
-        assert gated.turn().end == "done"
+        assert gated.run_slice().end == "done"
         assert "date_modification" not in gate.paths[-1]
         gated.bm.sync_orders(gated.organization)
-        assert gated.turn().end == "done"
+        assert gated.run_slice().end == "done"
         assert "date_modification" in gate.paths[-1], "and goes on with what changed"
 
     def test_connecting_again_makes_a_sync_due_at_once(self, gated: Gated, gate: Gate) -> None:
         gate.open.set()
-        assert gated.turn().end == "done"
-        assert gated.turn().end == "nothing_to_do"
+        assert gated.run_slice().end == "done"
+        assert gated.run_slice().end == "nothing_to_do"
         gated.connect()
-        assert gated.turn().end == "done"
+        assert gated.run_slice().end == "done"
 
 
 class TestMarkets:
@@ -519,7 +519,7 @@ class TestMarkets:
         self, gated: Gated, gate: Gate, query: Query, market: dict[str, str]
     ) -> None:
         gate.open.set()
-        assert gated.turn().end == "done"
+        assert gated.run_slice().end == "done"
         before = left_over(query, gated.organization)
         with pytest.raises(InvalidArgument, match=r"discard_rows=True.*--discard-rows"):
             gated.connect(**market)
@@ -532,13 +532,13 @@ class TestMarkets:
         assert feed == [("created",), ("removed",)], "a reader of the feed hears that they are gone"
         status = gated.bm.get_connection_status(gated.organization).resources["orders"]
         assert (status.state, status.last_success_at, status.watermark) == ("never", None, None)
-        assert gated.turn().end == "done"
+        assert gated.run_slice().end == "done"
         assert query("SELECT count(*) FROM backmarket.orders") == [(1,)]
 
     def test_discarding_takes_unfinished_walks_along(self, shop: Shop, org: str, query: Query) -> None:
         shop.restart(task_budget_pages=4, fetch_window=2)
         shop.sell(org, orders=600)
-        assert shop.turn(org).end == "handed_on"
+        assert shop.run_slice(org).end == "handed_on"
         assert {"walks", "walk_seen", "orders", "orderlines"} <= set(left_over(query, org))
         account = Account(org, "another", environment="sandbox")
         lifecycle.upsert(shop.services.database, shop.services.vault, shop.settings, account, discard_rows=True)
@@ -555,10 +555,10 @@ class TestDisabling:
         assert gated.bm.disconnect(gated.organization).health == "disabled"
         with pytest.raises(ConnectionDisabled, match="connections enable"):
             gated.bm.sync_orders(gated.organization)
-        assert gated.turn().end == "nothing_to_do"
+        assert gated.run_slice().end == "nothing_to_do"
         assert gate.keys == []
         assert gated.bm.reconnect(gated.organization).health == "ok"
-        assert gated.turn().end == "done"
+        assert gated.run_slice().end == "done"
         assert gate.keys == [f"Basic {KEY}"]
 
     def test_a_cleared_key_is_gone_and_only_a_new_one_helps(self, gated: Gated, gate: Gate, query: Query) -> None:
@@ -570,17 +570,17 @@ class TestDisabling:
                 act(gated.organization)
         gate.open.set()
         assert gated.connect().health == "ok"
-        assert gated.turn().end == "done"
+        assert gated.run_slice().end == "done"
 
     def test_enabling_forgives_failures(self, gated: Gated, gate: Gate) -> None:
         gate.reply = Reply(400)
         gate.open.set()
-        assert gated.turn().end == "failed"
+        assert gated.run_slice().end == "failed"
         assert gated.bm.get_connection_status(gated.organization).connection.health == "failing"
         gated.bm.reconnect(gated.organization)
         status = gated.bm.get_connection_status(gated.organization)
         assert (status.connection.health, status.resources["orders"].state) == ("ok", "never")
-        assert gated.turn().end == "failed", "it was due at once"
+        assert gated.run_slice().end == "failed", "it was due at once"
 
 
 class TestRemoval:
@@ -589,7 +589,7 @@ class TestRemoval:
         assert shop.sync(org).end == "done"
         shop.restart(task_budget_pages=1, fetch_window=1)
         shop.sandbox.change(org, modify=100)
-        assert shop.turn(org, full=True).end == "handed_on"
+        assert shop.run_slice(org, full=True).end == "handed_on"
         shop.sandbox.add_seller(f"{org}/2", f"token-of-{org}/2", orders=60)
         shop.connect(f"{org}/2", f"token-of-{org}/2")
         assert shop.sync(f"{org}/2").end == "done"
@@ -604,24 +604,24 @@ class TestRemoval:
         with pytest.raises(ConnectionNotFound):
             lifecycle.remove(shop.services.database, org)
 
-    def test_a_removal_waits_for_a_turn_that_is_writing_and_then_takes_its_rows_along(
+    def test_a_removal_waits_for_a_slice_that_is_writing_and_then_takes_its_rows_along(
         self, gated: Gated, gate: Gate, pool: ThreadPoolExecutor, query: Query, database_url: str
     ) -> None:
         gate.open.set()
         with open_connection(database_url) as holder:
             holder.execute("LOCK TABLE backmarket.orders IN ACCESS EXCLUSIVE MODE")
-            turn = pool.submit(gated.turn)
+            slice_ = pool.submit(gated.run_slice)
             until(query, "EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'backmarket.orders'::regclass)")
             removal = pool.submit(gated.bm.remove_connection, gated.organization)
             until(query, "(SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock') = 2")
-        assert turn.result(PATIENCE_SECONDS).end == "done"
+        assert slice_.result(PATIENCE_SECONDS).end == "done"
         assert removal.result(PATIENCE_SECONDS) == 2
         assert left_over(query, gated.organization) == {}
 
-    def test_a_turn_that_comes_to_write_during_a_removal_writes_nothing(
+    def test_a_slice_that_comes_to_write_during_a_removal_writes_nothing(
         self, gated: Gated, gate: Gate, pool: ThreadPoolExecutor, query: Query, database_url: str
     ) -> None:
-        turn = pool.submit(gated.turn)
+        slice_ = pool.submit(gated.run_slice)
         gate.wait()
         with open_connection(database_url) as holder:
             holder.execute("LOCK TABLE backmarket.orders IN ACCESS EXCLUSIVE MODE")
@@ -630,16 +630,16 @@ class TestRemoval:
             gate.open.set()
             until(query, "(SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock') = 2")
         assert removal.result(PATIENCE_SECONDS) == 0
-        assert turn.result(PATIENCE_SECONDS).end == "lease_lost"
+        assert slice_.result(PATIENCE_SECONDS).end == "lease_lost"
         assert left_over(query, gated.organization) == {}
 
-    def test_turns_and_changes_of_the_connection_never_wait_for_each_other_in_a_circle(
+    def test_slices_and_changes_of_the_connection_never_wait_for_each_other_in_a_circle(
         self, shop: Shop, org: str, query: Query
     ) -> None:
         """Everything that locks, again and again against everything else; PostgreSQL would name a deadlock."""
         database, vault = shop.services.database, shop.services.vault
         shop.sandbox.add_seller(org, f"token-of-{org}", orders=5)
-        shop.sandbox.add_fault("status", seller=org, status=400, probability=0.5)  # a turn then writes why, too
+        shop.sandbox.add_fault("status", seller=org, status=400, probability=0.5)  # a slice then writes why, too
         account = Account(org, f"token-of-{org}", base_url=shop.sandbox.url)
         worked, ends, wanted = Event(), Counter[str](), ("done", "failed", "lease_lost")
 
@@ -648,7 +648,7 @@ class TestRemoval:
             try:
                 while min(ends[end] for end in wanted) < 20 and monotonic() < until:
                     with suppress(ConnectionNotFound, ConnectionDisabled):
-                        ends[shop.turn(org).end] += 1
+                        ends[shop.run_slice(org).end] += 1
             finally:
                 worked.set()
 
@@ -725,7 +725,7 @@ class TestCheck:
             shop.sandbox.patch_seller(org, revoked=False)
             assert bm.check_connection(org).ok
             assert bm.get_connection_status(org).connection.health == "ok"
-        assert shop.turn(org, ask=False).end == "done", "it is due at once"
+        assert shop.run_slice(org, ask=False).end == "done", "it is due at once"
 
     @pytest.mark.parametrize(
         ("fault", "code"),

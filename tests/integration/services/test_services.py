@@ -20,7 +20,7 @@ from tests.support.databases import open_connection
 from tests.support.waiting import PATIENCE_SECONDS
 
 T = TypeVar("T")
-NAMES = ("database", "vault", "limiter", "transport", "producer", "seats")
+NAMES = ("database", "vault", "limiter", "transport", "producer", "request_threads")
 
 
 @pytest.fixture

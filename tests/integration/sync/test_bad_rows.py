@@ -19,7 +19,7 @@ from backmarket.sandbox import World
 from backmarket.services import Services
 from backmarket.settings import Settings
 from backmarket.sync import requests
-from backmarket.sync.engine import take_turn
+from backmarket.sync.engine import run_slice
 from tests.support.gate import QuietServer
 
 ROWS = 50
@@ -79,7 +79,7 @@ class Reader:
     def sync(self, organization: str, resource: str) -> tuple[str, int]:
         """A sync of an organization; how it ended, and how many rows were rejected."""
         requests.request_sync(self.services.database, organization, resource)
-        end = take_turn(self.services, organization, resource).end
+        end = run_slice(self.services, organization, resource).end
         return end, self.one(
             "SELECT COALESCE(sum(rows_rejected), 0)::int FROM backmarket.sync_runs WHERE organization_id = %s",
             organization,

@@ -26,7 +26,7 @@ from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
-from backmarket.sync.engine import take_turn
+from backmarket.sync.engine import run_slice
 from backmarket.sync.requests import CLAIM, claim_due, request_sync
 from tests.support.databases import empty, open_connection
 from tests.support.gate import Gate, Reply, listed
@@ -224,7 +224,7 @@ class TestPhases:
             shop = gate_shop(settings, gate)
             phase, phases = "SELECT round(extract(epoch FROM {})::numeric % 300, 3)", set[tuple[Any, ...]]()
             for _ in range(4):
-                assert shop.turn("shop").end == "done"
+                assert shop.run_slice("shop").end == "done"
                 phases |= set(query(phase.format("next_due_at") + " FROM backmarket.sync_state"))
             shop.services.close()
         assert phases == set(query(phase.format("backmarket.next_in_phase('shop/orders', 300)")))
@@ -244,11 +244,11 @@ class TestRequests:
         with Gate(Reply(400)) as gate:
             gate.open.set()
             shop = gate_shop(settings, gate)
-            assert shop.turn("shop").end == "failed"
-            assert take_turn(shop.services, "shop", "orders").end == "nothing_to_do"
+            assert shop.run_slice("shop").end == "failed"
+            assert run_slice(shop.services, "shop", "orders").end == "nothing_to_do"
             first = request_sync(shop.services.database, "shop", "orders")
             gate.reply = listed()
-            assert take_turn(shop.services, "shop", "orders").end == "done"
+            assert run_slice(shop.services, "shop", "orders").end == "done"
             second = request_sync(shop.services.database, "shop", "orders", full=True)
             assert second.number == first.number + 1
             assert query("SELECT full_requested, served FROM backmarket.sync_state") == [(True, first.number)]
@@ -260,17 +260,17 @@ class TestRequests:
         assert claim_due(database, "orders") == []
 
     @pytest.mark.parametrize(("status", "end"), [(200, "done"), (400, "failed")])
-    def test_one_that_comes_during_a_turn_is_nudged_as_soon_as_it_is_due_again(
+    def test_one_that_comes_during_a_slice_is_nudged_as_soon_as_it_is_due_again(
         self, settings: Settings, query: Query, status: int, end: str
     ) -> None:
         with Gate(Reply(status, listed().body)) as gate, ThreadPoolExecutor(1) as pool:
             shop = gate_shop(settings, gate)
-            turn = pool.submit(take_turn, shop.services, "shop", "orders")
+            slice_ = pool.submit(run_slice, shop.services, "shop", "orders")
             gate.wait()
             request_sync(shop.services.database, "shop", "orders")
-            assert claim_due(shop.services.database, "orders") == [], "the turn is not over"
+            assert claim_due(shop.services.database, "orders") == [], "the slice is not over"
             gate.open.set()
-            assert turn.result(PATIENCE_SECONDS).end == end
+            assert slice_.result(PATIENCE_SECONDS).end == end
             if end == "failed":
                 query("UPDATE backmarket.sync_state SET next_due_at = now()")  # the back-off is over
             assert ids(claim_due(shop.services.database, "orders")) == ["shop"]

@@ -54,7 +54,7 @@ def put_off(bm: BackMarket) -> None:
 
 
 def due_in(bm: BackMarket, organization: str, resource: str) -> tuple[float, float, float]:
-    """Seconds until the next turn, sync and full walk."""
+    """Seconds until the next slice, sync and full walk."""
     (row,) = execute(
         bm,
         "SELECT next_due_at, sync_due_at, full_walk_due_at FROM backmarket.sync_state"

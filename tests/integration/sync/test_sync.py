@@ -64,15 +64,15 @@ class TestCost:
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
         with counted_writes(shop) as writes:
             assert [nudge.organization_id for nudge in claim_due(shop.services.database, "orders")] == [ORG]
-            assert shop.turn(ORG, ask=False).end == "done"
+            assert shop.run_slice(ORG, ask=False).end == "done"
             assert requests(shop) == 1
             written = writes()
-        assert written.pop("sync_state") == 2, "the dispatcher's nudge, and the end of the turn"
+        assert written.pop("sync_state") == 2, "the dispatcher's nudge, and the end of the slice"
         assert written == {}
 
         changed = shop.sandbox.change(ORG, modify=20).modified
         with counted_writes(shop) as writes:
-            assert shop.turn(ORG).end == "done"
+            assert shop.run_slice(ORG).end == "done"
             assert requests(shop) == 1
             assert writes()["orders"] == 20
         shop.assert_equals_truth(ORG)
@@ -89,7 +89,7 @@ class TestCost:
 
     def test_an_empty_shop_costs_one_request(self, shop: Shop) -> None:
         shop.sell(ORG, orders=0)
-        assert shop.sync(ORG) == type(shop.turn(ORG, ask=False))("done", 1)
+        assert shop.sync(ORG) == type(shop.run_slice(ORG, ask=False))("done", 1)
         assert state(shop, "watermark") is not None
 
 
@@ -292,13 +292,13 @@ class TestRefusals:
     def test_a_refused_key_is_not_asked_again_until_it_changes(self, shop: Shop) -> None:
         shop.sell(ORG, orders=60)
         shop.sandbox.patch_seller(ORG, revoked=True)
-        assert shop.turn(ORG).end == "failed"
+        assert shop.run_slice(ORG).end == "failed"
         connection = connections.get(shop.services.database, ORG)
         assert (connection.health, connection.last_error_code) == ("unauthorized", "unauthorized")
         assert connection.last_error_request_id
         requests(shop)
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
-        assert shop.turn(ORG, ask=False).end == "nothing_to_do"
+        assert shop.run_slice(ORG, ask=False).end == "nothing_to_do"
         assert requests(shop) == 0
         shop.sandbox.patch_seller(ORG, revoked=False, token="another")
         shop.connect(ORG, "another")
@@ -309,7 +309,7 @@ class TestRefusals:
     def test_the_firewall_is_no_bad_token(self, shop: Shop, kind: Any) -> None:
         shop.sell(ORG, orders=60)
         fault = shop.sandbox.add_fault(kind)
-        assert shop.turn(ORG).end == "failed"
+        assert shop.run_slice(ORG).end == "failed"
         connection = connections.get(shop.services.database, ORG)
         assert (connection.health, connection.last_error_code) == ("failing", "firewall_blocked")
         assert connection.last_error_cf_ray
@@ -321,7 +321,7 @@ class TestRefusals:
     def test_a_resource_that_the_account_may_not_use_is_tried_again_daily(self, shop: Shop) -> None:
         shop.sell(ORG, orders=60)
         shop.sandbox.add_fault("forbidden")
-        assert shop.turn(ORG).end == "failed"
+        assert shop.run_slice(ORG).end == "failed"
         assert state(shop, "availability") == "not_available"
         assert state(shop, "extract(epoch FROM next_due_at - now()) / 3600") > 23
         assert connections.get(shop.services.database, ORG).health == "ok"
@@ -330,11 +330,11 @@ class TestRefusals:
         shop.sell(ORG, orders=2000)
         shop.restart(fetch_window=4)
         shop.sandbox.add_fault("status", page=25, status=502)
-        assert shop.turn(ORG).end == "failed"
+        assert shop.run_slice(ORG).end == "failed"
         assert state(shop, "error_code") == "server_error"
         first = state(shop, "extract(epoch FROM next_due_at - now())::float8")
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
-        assert shop.turn(ORG, ask=False).end == "failed"
+        assert shop.run_slice(ORG, ask=False).end == "failed"
         assert state(shop, "extract(epoch FROM next_due_at - now())::float8") > first * 1.1
         assert state(shop, "failures") == 2
         stored = shop.one("SELECT count(*) FROM backmarket.orders")
@@ -349,7 +349,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         "kind", ["status", "reset", "close", "cut", "garbage", "empty", "early_404", "rate_limited"]
     )
-    def test_a_fault_that_passes_is_retried_within_the_turn(self, shop: Shop, kind: Any) -> None:
+    def test_a_fault_that_passes_is_retried_within_the_slice(self, shop: Shop, kind: Any) -> None:
         shop.restart(rate_window=0.2)
         shop.sandbox.settings(block=0.1)
         shop.sandbox.add_fault(kind, probability=0.2, count=3)
@@ -373,7 +373,7 @@ class TestFaultsOfOurs:
 
         shop.sell(ORG, orders=60)
         shop.services.__dict__["limiter"] = Broken()
-        assert shop.turn(ORG).end == "failed"
+        assert shop.run_slice(ORG).end == "failed"
         code, text, due = shop.execute(
             "SELECT error_code, error, next_due_at > now() + interval '5 s' FROM backmarket.sync_state"
         )[0]
@@ -387,7 +387,7 @@ class TestFaultsOfOurs:
         shop.sell(ORG, orders=60)
         right = shop.settings.secret_keys
         shop.restart(secret_keys=(SecretStr(Vault.generate()),))
-        assert shop.turn(ORG).end == "failed"
+        assert shop.run_slice(ORG).end == "failed"
         assert state(shop, "error_code") == "settings"
         shop.restart(secret_keys=right)
         assert shop.sync(ORG).end == "done"
@@ -398,10 +398,10 @@ class TestShorterLists:
         shop.sandbox.settings(assumptions={"past_the_end": "400"})
         shop.sell(ORG, orders=1000)
         shop.restart(task_budget_pages=18, fetch_window=2)
-        assert shop.turn(ORG).end == "handed_on"
+        assert shop.run_slice(ORG).end == "handed_on"
         shop.sandbox.change(ORG, remove=300)
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
-        assert shop.turn(ORG, ask=False).end == "failed"
+        assert shop.run_slice(ORG, ask=False).end == "failed"
         shop.restart(task_budget_pages=200)
         assert shop.sync(ORG).end == "done"
         assert shop.sync(ORG, full=True).end == "done"
@@ -419,7 +419,7 @@ class TestShorterLists:
         requests(shop)
         allowed = shop.settings.allowed_base_urls
         shop.restart(allowed_base_urls=())
-        assert shop.turn(ORG).end == "failed"
+        assert shop.run_slice(ORG).end == "failed"
         assert requests(shop) == 0
         assert "ALLOWED_BASE_URLS" in state(shop, "error")
         shop.restart(allowed_base_urls=allowed)
@@ -437,7 +437,7 @@ class TestLimits:
         for name in ("a", "b"):
             shop.sell(name, orders=700)
         with ThreadPoolExecutor(2) as pool:
-            assert [turn.end for turn in pool.map(shop.sync, ("a", "b"))] == ["done", "done"]
+            assert [slice_.end for slice_ in pool.map(shop.sync, ("a", "b"))] == ["done", "done"]
         stats = shop.sandbox.stats()
         assert stats.violations == 0
         assert scope == "account" or sum(stats.address_violations.values()) == 0
@@ -451,42 +451,42 @@ class TestLimits:
         for name in ("a", "b"):
             shop.sell(name, orders=700)
         with ThreadPoolExecutor(2) as pool:
-            assert [turn.end for turn in pool.map(shop.sync, ("a", "b"))] == ["done", "done"]
+            assert [slice_.end for slice_ in pool.map(shop.sync, ("a", "b"))] == ["done", "done"]
         shop.assert_equals_truth("a")
         shop.assert_equals_truth("b")
 
 
 class TestLeases:
-    def test_one_of_two_turns_finds_nothing_to_do(self, shop: Shop) -> None:
+    def test_one_of_two_slices_finds_nothing_to_do(self, shop: Shop) -> None:
         shop.sell(ORG, orders=60)
         lease = take_lease(shop.services.database, ORG, owner="another", seconds=60)
         assert lease is not None
-        assert shop.turn(ORG).end == "nothing_to_do"
+        assert shop.run_slice(ORG).end == "nothing_to_do"
 
-    def test_of_many_turns_at_once_over_an_unchanged_list_one_ends_it(self, shop: Shop) -> None:
+    def test_of_many_slices_at_once_over_an_unchanged_list_one_ends_it(self, shop: Shop) -> None:
         shop.sell(ORG, orders=60)
         shop.sync(ORG)
         shop.sandbox.settings(latency=0.2)
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
         runs = state(shop, "runs")
         with ThreadPoolExecutor(4) as pool:
-            ends = [turn.end for turn in pool.map(lambda _: shop.turn(ORG, ask=False), range(4))]
+            ends = [slice_.end for slice_ in pool.map(lambda _: shop.run_slice(ORG, ask=False), range(4))]
         assert sorted(ends) == ["done", "lease_lost", "lease_lost", "lease_lost"]
         assert state(shop, "runs") == runs + 1
 
-    def test_of_many_turns_at_once_over_a_changed_list_one_writes(self, shop: Shop) -> None:
+    def test_of_many_slices_at_once_over_a_changed_list_one_writes(self, shop: Shop) -> None:
         shop.sell(ORG, orders=60)
         shop.sync(ORG)
         shop.sandbox.change(ORG, modify=5)
         shop.sandbox.settings(latency=0.2)
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
         with ThreadPoolExecutor(4) as pool:
-            ends = [turn.end for turn in pool.map(lambda _: shop.turn(ORG, ask=False), range(4))]
+            ends = [slice_.end for slice_ in pool.map(lambda _: shop.run_slice(ORG, ask=False), range(4))]
         assert sorted(ends) == ["done", "lease_lost", "lease_lost", "lease_lost"]
         assert shop.one("SELECT count(*) FROM backmarket.changes WHERE kind = 'updated'") == 5
 
     @pytest.mark.parametrize("end", ["handed on", "failed"])
-    def test_who_looked_while_somebody_slept_past_a_lease_takes_nothing_once_that_turn_has_ended(
+    def test_who_looked_while_somebody_slept_past_a_lease_takes_nothing_once_that_slice_has_ended(
         self, shop: Shop, end: str
     ) -> None:
         """It has seen another walk than there is now: its own would end, and the other one stay unfinished."""
@@ -504,11 +504,11 @@ class TestLeases:
         assert leases.claim(shop.services.database, seen, owner="late", seconds=60) is None
         assert take_lease(shop.services.database, ORG) is not None
 
-    def test_a_turn_that_was_overtaken_writes_nothing(self, shop: Shop) -> None:
+    def test_a_slice_that_was_overtaken_writes_nothing(self, shop: Shop) -> None:
         shop.sell(ORG, orders=60)
         sleeper = take_lease(shop.services.database, ORG, owner="sleeper", seconds=0)
         assert sleeper is not None
-        assert shop.turn(ORG).end == "done"
+        assert shop.run_slice(ORG).end == "done"
         for act in (leases.hold, lambda t, lease: leases.renew(t, lease, seconds=9)):
             with pytest.raises(LeaseLost), shop.services.database.transaction() as transaction:
                 act(transaction, sleeper)
@@ -526,21 +526,21 @@ class TestLeases:
         shop.sandbox.settings(latency=1)
         waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         with ThreadPoolExecutor(1) as pool:
-            turn = pool.submit(shop.turn, ORG, full=True)
+            slice_ = pool.submit(shop.run_slice, ORG, full=True)
             with shop.services.database.transaction() as transaction:
-                wait_until(lambda: state(shop, "lease_until IS NOT NULL"), "the turn asks")
+                wait_until(lambda: state(shop, "lease_until IS NOT NULL"), "the slice asks")
                 transaction.execute("SELECT FROM backmarket.sync_state FOR UPDATE")  # as whoever stores does
                 wait_until(lambda: shop.one(waits), "the page came, and waits for the lock")
                 store(transaction, ORDERS, ORG, [row])
-            assert turn.result(20).end == "done"
+            assert slice_.result(20).end == "done"
         assert shop.one("SELECT raw->>'date_modification' FROM backmarket.orders WHERE order_id = %s", key) == (
             "2099-01-01T00:00:00Z"
         )
 
-    def test_a_turn_hands_on_within_its_budget_and_the_next_one_goes_on(self, shop: Shop) -> None:
+    def test_a_slice_hands_on_within_its_budget_and_the_next_one_goes_on(self, shop: Shop) -> None:
         shop.restart(task_budget_pages=10, fetch_window=4)
         shop.sell(ORG, orders=2000)
-        assert shop.turn(ORG).end == "handed_on"
+        assert shop.run_slice(ORG).end == "handed_on"
         assert 10 <= requests(shop) <= 14
         assert shop.sync(ORG).end == "done"
         shop.assert_equals_truth(ORG)
@@ -551,12 +551,12 @@ class TestLeases:
     def test_a_process_that_stops_hands_on_to_whoever_the_dispatcher_finds(self, shop: Shop) -> None:
         shop.sell(ORG, orders=2000)
         shop.services.stopping.set()
-        assert shop.turn(ORG).end == "handed_on"
+        assert shop.run_slice(ORG).end == "handed_on"
         assert state(shop, "lease_until IS NULL AND nudged_until IS NULL AND next_due_at < now() + interval '1 s'")
         shop.restart()
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
         assert len(claim_due(shop.services.database, "orders")) == 1
-        assert shop.turn(ORG, ask=False).end == "done"
+        assert shop.run_slice(ORG, ask=False).end == "done"
 
     @pytest.mark.parametrize("act", ["new key", "disabled", "removed"])
     def test_a_connection_that_changes_voids_what_runs(self, shop: Shop, act: str) -> None:

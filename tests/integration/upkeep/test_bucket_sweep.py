@@ -259,13 +259,13 @@ class TestSweep:
         killed_when(lambda: bucket_sweep.sweep(house.services), lambda: house.execute(place) == [(True,)])
         tracemalloc.start()
         try:
-            turns = 0
+            slices = 0
             while bucket_sweep.sweep(house.services, seconds=0).more:
-                turns += 1
+                slices += 1
             assert tracemalloc.get_traced_memory()[1] < 12 * 2**20
         finally:
             tracemalloc.stop()
-        assert 1 <= turns < 10, "each goes on where the one before ended"
+        assert 1 <= slices < 10, "each goes on where the one before ended"
         lost = {at for at, state in house.states().items() if state == "wanted"}
         assert lost == {("shop", shipment) for shipment in range(0, 2000, 8)}
         assert len(house.keys()) == 2300 - len(gone)
@@ -446,10 +446,10 @@ class TestDeletions:
         place = "SELECT max(position) <> '' FROM backmarket.bucket_deletions"
         killed_when(lambda: bucket_deletions.work_off(house.services), lambda: house.execute(place) == [(True,)])
         house.execute("UPDATE backmarket.bucket_deletions SET due_at = now()")
-        turns = 0
+        slices = 0
         while bucket_deletions.work_off(house.services, seconds=0).more:
-            turns += 1
-        assert 1 <= turns < 12
+            slices += 1
+        assert 1 <= slices < 12
         assert house.keys() == kept
 
     def test_a_label_that_is_stored_while_its_key_is_deleted_is_fetched_again(

@@ -91,7 +91,7 @@ def test_whoever_slept_past_its_lease_writes_nothing(shop: Shop) -> None:
         work.finish(transaction, sleeper, None)
 
 
-def test_what_is_wanted_while_a_turn_runs_is_nudged_when_it_ends(shop: Shop) -> None:
+def test_what_is_wanted_while_a_slice_runs_is_nudged_when_it_ends(shop: Shop) -> None:
     want(shop)
     lease = taken(shop)
     want(shop)
@@ -102,8 +102,8 @@ def test_what_is_wanted_while_a_turn_runs_is_nudged_when_it_ends(shop: Shop) -> 
     assert work.claim_due(shop.services.database) == [Nudge("labels", ORG)]
 
 
-def test_what_is_written_down_while_a_turn_ends_is_not_forgotten(shop: Shop) -> None:
-    """The row is locked from `want` to the commit: an ending turn waits for it, and then sees what was written."""
+def test_what_is_written_down_while_a_slice_ends_is_not_forgotten(shop: Shop) -> None:
+    """The row is locked from `want` to the commit: an ending slice waits for it, and then sees what was written."""
     want(shop)
     database = shop.services.database
     waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -112,7 +112,7 @@ def test_what_is_written_down_while_a_turn_ends_is_not_forgotten(shop: Shop) -> 
         with database.transaction() as transaction:
             work.want(transaction, ORG, "labels")
             ending = pool.submit(finish, shop, lease)
-            wait_until(lambda: shop.one(waits), "the turn that ends waits")
+            wait_until(lambda: shop.one(waits), "the slice that ends waits")
         ending.result(20)
 
 

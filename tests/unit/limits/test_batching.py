@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from backmarket.limits.batching import Together
-
-SECONDS = 10.0
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 def test_who_is_alone_hands_on_at_once() -> None:
@@ -25,17 +24,17 @@ def test_others_leave_theirs_with_who_is_at_it_and_do_not_wait() -> None:
     def slowly(items: Sequence[int]) -> None:
         said.append([*items])
         begun.set()
-        assert go_on.wait(SECONDS)
+        assert go_on.wait(PATIENCE_SECONDS)
 
     together = Together[int](slowly)
     first = threading.Thread(target=together.bring, args=([1],))
     first.start()
-    assert begun.wait(SECONDS)
+    assert begun.wait(PATIENCE_SECONDS)
     together.bring([2])  # would block here if it waited
     together.bring([3])
     assert said == [[1]]
     go_on.set()
-    first.join(SECONDS)
+    first.join(PATIENCE_SECONDS)
     assert said == [[1], [2, 3]]
 
 
@@ -67,5 +66,5 @@ def test_nothing_is_lost_among_many() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(SECONDS)
+        thread.join(PATIENCE_SECONDS)
     assert sorted(said) == sorted([*(n for n in range(1, 9)), *(-n for n in range(1, 9))] * 200)

@@ -13,7 +13,7 @@ from opentelemetry.trace import StatusCode
 
 from backmarket.errors import ServerError
 from backmarket.observability import telemetry
-from backmarket.services.request_threads import Seats
+from backmarket.services.request_threads import RequestThreads
 from workers import tracing
 
 CHECKOUT = Path(__file__).parents[3]
@@ -41,13 +41,13 @@ def ask() -> None:
 
 
 def test_what_a_task_does_is_within_it_in_threads_that_fetch_too(exported: InMemorySpanExporter) -> None:
-    seats = Seats(1)
+    request_threads = RequestThreads(1)
     with telemetry.span("task", task="backmarket.sync_orders"):
-        seats.take(1, patience=1)
-        seats.submit(ask).result(10)
+        request_threads.reserve(1, patience=1)
+        request_threads.submit(ask).result(10)
         with telemetry.span("store", resource="orders", rows=50):
             pass
-    seats.close()
+    request_threads.close()
     found = by_name(exported)
     task = found["task"]
     assert task.parent is None

@@ -49,7 +49,7 @@ class Label:
         tries: in vain until now.
         error_code: of the last try, if it was in vain.
         error: its text.
-        object_key: its name in the bucket, if it is stored; so are those below.
+        object_key: its name in the bucket, if it is stored, or was until its URL changed; so are those below.
         size: bytes.
         sha256: hexadecimal.
         etag: the store's name for this content.
@@ -154,7 +154,7 @@ def need_stored(label: Label) -> str:
         LabelNotStored: it is not there yet; the text says when it is tried next.
         LabelUnavailable: it was given up; the text says why.
     """
-    if label.object_key is not None:
+    if label.object_key is not None and label.state is not LabelState.UNAVAILABLE:
         return label.object_key
     name = f"The label of {label.resource} {label.shipment_id}"
     why = f" The last try: {label.error}" if label.error else ""

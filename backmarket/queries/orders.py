@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import Any
 
 from backmarket.queries.pagination import Stored, created_within, known
+from backmarket.resources.signed_links import expires_at
 
 
 class OrderState(IntEnum):
@@ -75,6 +76,11 @@ class Order:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", known(OrderState, self.state))
+
+    @property
+    def delivery_note_expires_at(self) -> datetime | None:
+        """When the link to the delivery note ends; None: it does not say. `fetch_order` brings a fresh one."""
+        return expires_at(self.delivery_note)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from xxhash import xxh3_64_intdigest
 from backmarket.errors import BrokenAnswer
 from backmarket.resources.columns import lenient, read_time
 from backmarket.resources.resource import Lines, Resource
+from backmarket.resources.signed_links import without_signatures
 
 LONGEST_NUMBER = 1000
 """Digits of a number, or places before or after its point, that are kept where an answer is read leniently."""
@@ -37,7 +38,7 @@ class Row:
         key: its id.
         values: the sent columns, key first.
         raw: the API's object, as JSON text.
-        content: a hash of it.
+        content: a hash of it, without the signatures of its links.
         created: when it appeared, where that is known.
         modified: when it last changed, where that is known.
         lines: values and raw text of each row inside of it.
@@ -194,7 +195,7 @@ def _row(
     encoded: bytes,
     lines: list[tuple[tuple[Any, ...], str]],
 ) -> Row:
-    content = xxh3_64_intdigest(encoded) - 2**63  # as PostgreSQL's bigint
+    content = xxh3_64_intdigest(without_signatures(encoded)) - 2**63  # as PostgreSQL's bigint
     at = resource.positions
     return Row(
         values[0],

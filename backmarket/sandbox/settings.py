@@ -34,6 +34,7 @@ class Assumptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     task_result: Literal["dict", "list", "text", "errors", "nothing"] = "dict"
     file_lines: Literal["rows", "with_header"] = "rows"
     labels: Literal["token", "open"] = "token"
+    signed_links: Literal["notes", "notes_and_labels", "none"] = "notes"
     naive_times: Literal["utc", "local"] = "utc"
     address_email: Literal["present", "absent"] = "present"
 

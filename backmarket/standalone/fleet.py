@@ -25,8 +25,9 @@ from backmarket.settings import ENV_PREFIX
 CHECKOUT = Path(__file__).resolve().parents[2]
 READY_FILE = f"{ENV_PREFIX}READY_FILE"
 """Names the file that a worker or beat makes once it works; see `workers.lifecycle`."""
-READY_SECONDS = 60.0
-STOP_SECONDS = 30.0
+READY_SECONDS = 180.0
+"""How long a start may take; on an idle machine it is 2 to 3."""
+STOP_SECONDS = 60.0
 """How long a warm shutdown may take; a slice hands on within a request's deadline, mostly within a second."""
 LOG_TAIL_BYTES = 2000
 

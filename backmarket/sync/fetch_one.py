@@ -170,7 +170,7 @@ def _keep(
             raise LeaseLost("The connection was changed while the API was asked: nothing was stored. Ask again.")
         if found[0] != answered.locale:
             return _typed(transaction, stored, resource, organization_id, answered.row)
-        store(transaction, resource, organization_id, [answered.row], labels=labels)
+        store(transaction, resource, organization_id, [answered.row], labels=labels, links=True)
         if resource.label and labels == "wanted":  # also that of a row that has not changed
             want_skipped(transaction, resource, organization_id, answered.row.key)
         kept = stored.select(transaction, organization_id, answered.row.key)

@@ -127,7 +127,7 @@ def flower(said: str, path: str, *, with_password: bool = True) -> tuple[int, st
     """Ask Flower where and as `up` says it."""
     shown = re.search(r"Flower +http://127\.0\.0\.1:(\d+)   user (\S+), password (\S+)", said)
     assert shown
-    connection = http.client.HTTPConnection("127.0.0.1", int(shown[1]), timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", int(shown[1]), timeout=PATIENCE_SECONDS)
     login = base64.b64encode(f"{shown[2]}:{shown[3]}".encode()).decode()
     connection.request("GET", path, headers={"Authorization": f"Basic {login}"} if with_password else {})
     answer = connection.getresponse()
@@ -140,7 +140,7 @@ def console(said: str) -> str:
     """The console's first page, for whom `up` says may log in."""
     shown = re.search(r"Console +(http://127\.0\.0\.1:\d+)   user (\S+), password (\S+)", said)
     assert shown
-    with httpx.Client(base_url=shown[1], timeout=30, follow_redirects=True) as client:
+    with httpx.Client(base_url=shown[1], timeout=PATIENCE_SECONDS, follow_redirects=True) as client:
         token = client.get("/").text.partition('name="csrf" value="')[2].partition('"')[0]
         return client.post("/login", data={"csrf": token, "name": shown[2], "password": shown[3]}).text
 

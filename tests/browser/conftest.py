@@ -26,7 +26,7 @@ from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_port
 from backmarket.standalone.fleet import CHECKOUT, Fleet
 from backmarket.standalone.up.console import Console
-from tests.support.databases import shared_database
+from tests.support.databases import own_redis, shared_database
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import environment
 from tests.support.waiting import wait_until
@@ -122,7 +122,7 @@ def place(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) -
         sandbox = ending.enter_context(fresh_sandbox(limit=100_000)).control
         settings = Settings(
             database_url=ending.enter_context(shared_database(stack, "browser")),
-            redis_url=at.redis_url,
+            redis_url=own_redis(stack),
             s3_endpoint_url=s3_url,
             s3_access_key=at.s3_access_key,
             s3_secret_key=at.s3_secret_key,
@@ -133,7 +133,7 @@ def place(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) -
             allowed_base_urls=(sandbox.url,),
             sku_lines_limit=6,
             bulk_poll_initial_seconds=0.2,
-            console_users=(f"anna:act:{kept}", f"otto:look:{kept}"),
+            console_users=(f"anna:operator:{kept}", f"otto:viewer:{kept}"),
         )
         bm = ending.enter_context(BackMarket(settings))
         services = Services(settings)

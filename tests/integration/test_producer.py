@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from backmarket.messages import NUDGE_SECONDS, QUEUES, SYNC_TASKS, Nudge
 from backmarket.producer import BATCH, Producer, celery_settings
 from backmarket.standalone.embedded import Stack
+from tests.support.databases import own_redis
 
 PASSWORD = "p@ss/word:of the tests"
 QUOTED = "p%40ss%2Fword%3Aof%20the%20tests"
@@ -41,12 +42,12 @@ def producer_of(url: str) -> Iterator[Producer]:
 
 @contextmanager
 def user(stack: Stack, *rules: str) -> Iterator[str]:
-    """A user of Valkey with a password; a URL of database 3 for it."""
-    at = urlsplit(stack.addresses.redis_url)
-    with redis.Redis.from_url(stack.addresses.redis_url, db=3) as valkey:
+    """A user of Valkey with a password; a URL of a database for it."""
+    at = urlsplit(own_redis(stack))
+    with redis.Redis.from_url(at.geturl()) as valkey:
         valkey.execute_command("ACL", "SETUSER", "tester", "on", f">{PASSWORD}", *rules)
         try:
-            yield at._replace(netloc=f"tester:{QUOTED}@{at.hostname}:{at.port}", path="/3").geturl()
+            yield at._replace(netloc=f"tester:{QUOTED}@{at.hostname}:{at.port}").geturl()
         finally:
             valkey.execute_command("ACL", "DELUSER", "tester")
             valkey.flushdb()

@@ -19,6 +19,7 @@ from backmarket.console.app import create_app
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
+from tests.support.databases import own_redis
 from tests.support.sellers import Shop
 
 PASSWORD = "correct horse battery"
@@ -38,7 +39,7 @@ def console_settings(stack: Stack, database_url: str, s3_url: str, **changes: An
     } | changes
     return Settings(
         database_url=database_url,
-        redis_url=at.redis_url,
+        redis_url=own_redis(stack),
         s3_endpoint_url=s3_url,
         s3_access_key=at.s3_access_key,
         s3_secret_key=at.s3_secret_key,

@@ -23,8 +23,8 @@ from backmarket.standalone.up.environment import settings_of
 from backmarket.standalone.up.interrupts import Interrupted, interruptible
 from backmarket.standalone.up.supervisor import Supervised, members_of, servers_of
 
-PATIENCE = 60.0
-"""Seconds until the first syncs must be done; they take 2 to 5."""
+PATIENCE = 300.0
+"""Seconds until the first syncs must be done; they take 2 to 5 where nothing else is done."""
 GRACE = 1.0
 """Seconds from what a death causes until the system tells us of it."""
 SELDOM = 30 * 86400.0

@@ -21,7 +21,7 @@ from backmarket.standalone.embedded import postgres_user, shared_memory
 from backmarket.standalone.embedded.processes import StackError, end_recorded, is_alive
 
 PREFIX = "backmarket-stack-"
-TAKE_OVER_SECONDS = 45.0
+TAKE_OVER_SECONDS = 120.0
 """How long the watcher of a killed owner may take to put things in order."""
 LONGEST_PLACE = 60
 """Bytes; what a socket's path may have (104 on macOS, 108 on Linux), less our own names below it."""

@@ -109,6 +109,10 @@ class Wire(StreamRequestHandler):
             else:
                 self.write(says)
 
+    def finish(self) -> None:
+        super().finish()
+        self.request.close()  # the server closes only what TLS was put around
+
     def _line(self) -> bytes:
         try:
             line = self.rfile.readline()

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from backmarket.observability import logs
 from backmarket.services.request_threads import RequestThreads
 from backmarket.settings import Settings
+from tests.support.waiting import PATIENCE_SECONDS
 
 MAIL, PHONE, TOKEN = "victor.hugo@example.com", "+33 6 12 34 56 78", "dG9rZW4tdGhhdC1ub2JvZHktbWF5LXNlZQ" * 2
 NAME = "Victor Hugo, 6 place des Vosges"
@@ -219,7 +220,9 @@ task = Celery("test", broker="memory://").register_task(Crashing())
 outcome = task.apply(({NAME!r},)).result
 print(type(outcome).__name__, outcome)
 """
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS
+    )
     shown = ran.stdout + ran.stderr
     assert "task.crashed" in shown
     assert "Crashed A fault of ours, ValueError" in shown

@@ -16,3 +16,8 @@ CREATE INDEX deliveries_newest ON backmarket.deliveries (
     organization_id, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, shipment_id DESC);
 CREATE INDEX returns_newest ON backmarket.returns (
     organization_id, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, shipment_id DESC);
+-- The object of a label whose URL changed stays until the new one is there.
+ALTER TABLE backmarket.labels DROP CONSTRAINT labels_check;
+ALTER TABLE backmarket.labels ADD CONSTRAINT labels_stored_has_object CHECK (state <> 'stored' OR object_key IS NOT NULL);
+-- Since when a task has had a status that is not explained.
+ALTER TABLE backmarket.bulk_parts RENAME COLUMN odd_since TO unexplained_since;

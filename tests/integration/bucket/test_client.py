@@ -48,7 +48,7 @@ from backmarket.services import Services
 from backmarket.settings import Settings
 from tests.conftest import Bucket as Given
 from tests.support.gate import QuietServer
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 PDF = b"%PDF-1.7 a label"
 SECRET = "the-secret-of-the-bucket"
@@ -100,7 +100,7 @@ class TestObjects:
         found = bucket.stat(key)
         assert (found.key, found.size, found.etag, found.content_type) == (key, len(PDF), etag, "application/pdf")
         assert found.sha256 == hashlib.sha256(PDF).hexdigest()
-        assert abs((found.modified - datetime.datetime.now(datetime.UTC)).total_seconds()) < 60
+        assert abs((found.modified - datetime.datetime.now(datetime.UTC)).total_seconds()) < PATIENCE_SECONDS
         with bucket.get(key) as content:
             assert content.stored == found
             assert b"".join(content.chunks) == PDF
@@ -184,7 +184,8 @@ class TestMaking:
         try:
             with capture_logs() as logs, ThreadPoolExecutor(8) as pool:
                 list(pool.map(lambda number: put(buckets[number % 4], f"labels/{number}"), range(16)))
-            assert [each["event"] for each in logs if each["event"] == "bucket.made"] == ["bucket.made"]
+            made = sum(each["event"] == "bucket.made" for each in logs)
+            assert 1 <= made <= len(buckets), "a server may tell several who ask in the same moment that they made it"
             assert len(keys(buckets[0], "labels/")) == 16
             for path in ("", "/labels/1"):
                 with pytest.raises(urllib.error.HTTPError, match="403"):
@@ -473,8 +474,8 @@ class TestFailures:
             settings = Settings(s3_endpoint_url=url, s3_access_key=ACCESS, s3_secret_key=SECRET)  # type: ignore[arg-type]
             with closing(Bucket(settings, hasty=True)) as bucket, pytest.raises(BucketUnavailable, match="ReadTimeout"):
                 bucket.exists()
-            silent.settimeout(0.1)
             silent.accept()
+            silent.settimeout(0.1)
             with pytest.raises(TimeoutError):
                 silent.accept()
 

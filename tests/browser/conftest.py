@@ -29,13 +29,13 @@ from backmarket.standalone.up.console import Console
 from tests.support.databases import own_redis, shared_database
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import environment
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
-TIMEOUT_MILLISECONDS = 30_000
+TIMEOUT_MILLISECONDS = 300_000
 """Milliseconds that a page may take, on a machine with much to do."""
 PASSWORD = "a long password"
 
@@ -61,7 +61,7 @@ class Place:
         self.add(organization, **spec)
         self.bm.upsert_connection(organization, f"token-of-{organization}", base_url=self.sandbox.url)
         for handle in [self.bm.sync(organization, each, full=True) for each in RESOURCES]:
-            handle.wait(60)
+            handle.wait(PATIENCE_SECONDS)
 
     def add(self, organization: str, **spec: Any) -> None:
         """A seller account of the sandbox, which nobody is connected to yet."""
@@ -157,7 +157,7 @@ def browser() -> Iterator[Browser]:
         ).stdout.strip()
     )
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=ARGUMENTS, timeout=90_000)
+        browser = playwright.chromium.launch(executable_path=path, headless=True, args=ARGUMENTS, timeout=PATIENCE_SECONDS * 1000)
         yield browser
         browser.close()
 

@@ -35,7 +35,9 @@ def test_an_odd_value_is_refused_by_name_or_can_be_used(name: str, monkeypatch: 
         check(name, odd, monkeypatch)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.sampled_from(sorted(Settings.model_fields)), st.text(st.characters(exclude_characters="\0"), max_size=30))
 @example("rate_window", "\u0661")
 def test_any_text(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:

@@ -18,6 +18,7 @@ from backmarket.facade import BackMarket
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from tests.support.databases import new_database, open_connection
+from tests.support.waiting import PATIENCE_SECONDS
 
 OLDER = Path(__file__).parents[2] / "schemas"
 ORG = "auth0|1"
@@ -119,7 +120,7 @@ def test_two_at_once_take_turns(url: str) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
     assert sorted(passed) == list(range(2, SCHEMA_VERSION + 1))
 
 

@@ -673,7 +673,7 @@ class TestRemoval:
         ]
         with ThreadPoolExecutor(1 + len(acts)) as threads:
             for done in [threads.submit(work), *(threads.submit(often, act) for act in acts)]:
-                done.result(60)
+                done.result(2 * PATIENCE_SECONDS)
         assert min(ends[end] for end in wanted) >= 20
         query("SELECT pg_stat_force_next_flush()")
         ((deadlocks,),) = query("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")

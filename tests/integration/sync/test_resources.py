@@ -12,7 +12,7 @@ from backmarket.settings import Settings
 from backmarket.sync import requests
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, counted_writes
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
 SHIPMENTS = ("deliveries", "returns")
@@ -306,7 +306,7 @@ class TestFullWalks:
             slice_ = pool.submit(shop.run_slice, ORG)
             wait_until(lambda: state(shop, "orders", "lease_until IS NOT NULL"), "the slice runs")
             shop.execute(f"UPDATE backmarket.{whose} SET interval_seconds = 60, full_interval_seconds = 600")
-            assert slice_.result(20).end == "done"
+            assert slice_.result(PATIENCE_SECONDS).end == "done"
         assert state(shop, "orders", "next_due_at < now() + interval '61 s'")
         assert state(shop, "orders", "full_walk_due_at < now() + interval '901 s'")
 

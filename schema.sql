@@ -789,6 +789,14 @@ CREATE TABLE IF NOT EXISTS backmarket.feed_marks (
 );
 COMMENT ON TABLE backmarket.feed_marks IS 'Positions in the change feed';
 
+CREATE TABLE IF NOT EXISTS backmarket.clocks (
+    process text PRIMARY KEY,
+    ahead_seconds double precision NOT NULL,
+    reported_at timestamptz NOT NULL
+);
+COMMENT ON TABLE backmarket.clocks IS
+    'How far the clock of each worker''s host is ahead of PostgreSQL''s, as the worker reports each minute';
+
 ------------------------------------------------------------------------------
 -- Upkeep: what grows without end lies in partitions of a week (by UTC, from Monday), and old ones are dropped
 -- (docs/decisions/0010)

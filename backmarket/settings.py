@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from backmarket import redis_urls
 from backmarket.errors import SettingsError
 
 ENV_PREFIX = "BACKMARKET_"
@@ -30,11 +31,7 @@ MAX_INTEGER = 2**31 - 1
 MAX_SECONDS = 31_622_400.0
 """Maximum of a time setting, a year: dates can be calculated with it."""
 
-_REDIS = {
-    "redis_url": ("redis://", "rediss://", "unix://"),
-    "broker_url": ("redis://", "rediss://", "redis+socket://"),
-}
-"""How redis-py and kombu name a Redis."""
+_REDIS = {"redis_url": redis_urls.LIMITER_SCHEMES, "broker_url": redis_urls.BROKER_SCHEMES}
 
 RENAMED = {
     "bulk_poll_first": "bulk_poll_initial_seconds",
@@ -232,9 +229,8 @@ class Settings(BaseSettings):
     @field_validator("redis_url", "broker_url")
     @classmethod
     def _redis_only(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        schemes = _REDIS[str(info.field_name)]
-        if value and not _is_url(value.get_secret_value(), schemes):
-            raise ValueError(f"must be a Redis or Valkey, such as redis://host:6379/0: {', '.join(schemes)}")
+        if value:
+            redis_urls.check(value.get_secret_value(), _REDIS[str(info.field_name)])
         return value
 
     @field_validator("user_agent")
@@ -291,13 +287,6 @@ _WHY = {
 def _renamed(name: str) -> str:
     new = f"{ENV_PREFIX}{RENAMED[name].upper()}"
     return f"{ENV_PREFIX}{name.upper()} is {new} now. Set {new} instead."
-
-
-def _is_url(url: str, schemes: tuple[str, ...]) -> bool:
-    try:
-        return url.isprintable() and url.startswith(schemes) and urlsplit(url).port != 0
-    except ValueError:  # a port or a host that is none
-        return False
 
 
 def user_agent_of(text: str) -> str:

@@ -19,8 +19,8 @@ def fetch_labels(organization_id: str, nudge: bool = False) -> None:
     """Fetch the labels of one organization that are due, as far as one slice goes.
 
     Args:
-        organization_id: whose.
-        nudge: only what is due; without it also what waits for its next try, and what was given up.
+        organization_id: the organization whose labels are fetched.
+        nudge: fetch only labels that are due; without it, labels that wait for a retry or were given up, too.
     """
     with structlog.contextvars.bound_contextvars(organization=organization_id):
         current = services.current()

@@ -35,17 +35,17 @@ def watch(
     behind the last event that it gave.
 
     Args:
-        database: where.
+        database: of the deployment.
         after: a cursor; `now`: from here on; None: from the oldest event that is kept.
-        where: which of them.
+        where: a filter; None: all events.
         timeout: seconds without an event after which it ends; None: never.
         poll: seconds between two looks, where no announcement is heard.
         stop: ends it within half a second when set, for the thread that another one runs it in.
 
     Raises:
-        InvalidArgument: a cursor or a figure that can't be; at the call.
-        ChangesMissed: events after the cursor were dropped.
-        DatabaseUnavailable: PostgreSQL is away, at the call; later it is waited for.
+        InvalidArgument: if the cursor or a figure is invalid; at the call.
+        ChangesMissed: if events after the cursor were dropped, or may have been lost in a failover.
+        DatabaseUnavailable: if PostgreSQL is away at the call; later it is waited for.
     """
     if poll <= 0 or (timeout is not None and timeout < 0):
         raise InvalidArgument("poll must be more than 0 seconds, and timeout 0 or more.")

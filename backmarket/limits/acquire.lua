@@ -26,9 +26,8 @@ local token, want = ARGV[1], tonumber(ARGV[2])
 local window, hold, recovery = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local urgent, grace = ARGV[9], tonumber(ARGV[10])
 
--- The run_id tells a restart or a failover, after which the last writes may be missing.
 local function recovering_for()
-  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+  local run = run_id()
   local sentinel = redis.call('HMGET', KEYS[1], 'since', 'run')
   local since = tonumber(sentinel[1] or nil)
   if not since or sentinel[2] ~= run or since > now then

@@ -16,6 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from backmarket import redis_urls
 from backmarket.errors import LimiterUnavailable, SettingsError
 from backmarket.limits.batching import Batcher
 from backmarket.limits.limiter import RESERVATION_GRACE, Grant, Limiter, LimiterState, Slot
@@ -165,7 +166,8 @@ class SharedLimiter(Limiter):
 
     def _script(self, name: str) -> _Script:
         """A script of this package; redis-py sends it again when the server has forgotten it."""
-        text = files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+        parts = (files(__package__).joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("server", name))
+        text = "".join(parts)
         return cast(_Script, self._redis.register_script(text))
 
     def _six_keys(self, account: str) -> list[str]:
@@ -209,13 +211,13 @@ def _connect(url: str) -> Redis:
     network: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_keepalive": True}
     try:
         return Redis.from_url(
-            url,
+            redis_urls.check(url, redis_urls.LIMITER_SCHEMES),
             socket_timeout=ANSWER_TIMEOUT,
             retry=retry,
             **({} if url.startswith("unix:") else network),
         )
-    except ValueError:
-        raise SettingsError("Set BACKMARKET_REDIS_URL to a redis://, rediss:// or unix:// URL.") from None
+    except ValueError as error:
+        raise SettingsError(f"BACKMARKET_REDIS_URL {error}.") from None
 
 
 @contextmanager
@@ -223,7 +225,8 @@ def _or_unavailable() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        raise LimiterUnavailable("Redis can't be asked for a slot, so nothing is sent.") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise LimiterUnavailable(f"Redis can't be asked for a slot, so nothing is sent: {reason}") from error
 
 
 @contextmanager
@@ -231,7 +234,7 @@ def _or_log(event: str, account: str) -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        log.warning(event, account=account, error=type(error).__name__)
+        log.warning(event, account=account, error=" ".join(str(error).split()) or type(error).__name__)
 
 
 def _key(kind: str, name: str = "") -> str:

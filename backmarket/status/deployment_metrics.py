@@ -35,6 +35,7 @@ METRICS = {
     "bucket_deletions": "Objects and prefixes that are to be deleted from the bucket",
     "upkeep_overdue_seconds": "Seconds for which the hourly upkeep has been due",
     "database_bytes": "Size of the database",
+    "clock_ahead_seconds": "Seconds by which the clock of a worker's host is ahead of PostgreSQL's",
     "queue_messages": "Messages that wait in a queue of the broker",
     "messages_unacknowledged": "Messages that workers have taken and not finished",
     "broker_memory_bytes": "Memory that the broker uses",
@@ -88,10 +89,11 @@ def _of_broker(broker: Broker) -> list[DeploymentMetric]:
     return [
         *(DeploymentMetric("queue_messages", length, {"queue": queue}) for queue, length in lengths.items()),
         DeploymentMetric("messages_unacknowledged", unacknowledged),
-        DeploymentMetric("broker_memory_bytes", info.get("used_memory", 0)),
-        DeploymentMetric("broker_memory_limit_bytes", info.get("maxmemory", 0)),
+        *(DeploymentMetric(name, info[field]) for name, field in _OF_INFO.items() if field in info),
     ]
 
+
+_OF_INFO = {"broker_memory_bytes": "used_memory", "broker_memory_limit_bytes": "maxmemory"}
 
 # One pass over each table, or over a partial index of what is open. A sync counts as one that is to be done under the
 # same conditions as in `sync/requests.py`; a lag begins with the connection where there was no success yet.
@@ -160,6 +162,7 @@ SELECT name, labels, value::float8 FROM (
     UNION ALL SELECT 'bucket_deletions', '{}'::jsonb, count(*) FROM backmarket.bucket_deletions
     UNION ALL SELECT 'upkeep_overdue_seconds', '{}'::jsonb,
         greatest(0, COALESCE(extract(epoch FROM now() - (SELECT due_at FROM backmarket.upkeep)), 0))
+    UNION ALL SELECT 'clock_ahead_seconds', jsonb_build_object('process', process), ahead_seconds FROM backmarket.clocks
     UNION ALL SELECT 'database_bytes', '{}'::jsonb, pg_database_size(current_database())
 ) AS metrics
 """

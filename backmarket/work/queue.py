@@ -19,6 +19,7 @@ from backmarket.errors import LeaseLost
 from backmarket.messages import NUDGE_SECONDS, Nudge
 
 Work = Literal["labels", "writes", "bulk"]
+KINDS: tuple[Work, ...] = ("labels", "writes", "bulk")
 
 CLAIM = 500
 """Rows claimed in one statement; the next tick, a second later, claims the next ones."""
@@ -54,15 +55,20 @@ def make_due(transaction: Transaction, organization_id: str, kind: Work) -> None
     transaction.execute(_MAKE_DUE, (organization_id, kind))
 
 
-def claim_due(database: Database, *, limit: int = CLAIM) -> list[Nudge]:
-    """Find the work that is due, and note that each of it is being nudged.
+def claim_due(database: Database, *, kinds: Sequence[Work] = KINDS, limit: int = CLAIM) -> list[Nudge]:
+    """Claim rows that are due and not nudged, so that no other dispatcher nudges them, too.
 
     Args:
-        database: where.
-        limit: rows at the most, those that are due longest.
+        database: of the deployment.
+        kinds: the kinds of work whose queues have room.
+        limit: maximum number of rows.
+
+    Returns:
+        A nudge for each row, the longest due first.
     """
+    values = {"kinds": list(kinds), "limit": limit, "seconds": NUDGE_SECONDS}
     with database.transaction() as transaction:
-        rows = transaction.execute(_CLAIM_DUE, {"limit": limit, "seconds": NUDGE_SECONDS}).fetchall()
+        rows = transaction.execute(_CLAIM_DUE, values).fetchall()
     return [Nudge(kind, organization_id) for kind, organization_id in rows]
 
 
@@ -131,7 +137,7 @@ def finish(transaction: Transaction, lease: WorkLease, due_at: datetime | None) 
         raise LeaseLost("The lease was taken over, or the connection was changed: nothing more is written.")
 
 
-def void(transaction: Transaction, organization_id: str, kinds: Sequence[Work] = ("labels", "writes", "bulk")) -> None:
+def void(transaction: Transaction, organization_id: str, kinds: Sequence[Work] = KINDS) -> None:
     """Let what runs for an organization write nothing more, and somebody look again: its connection was changed."""
     transaction.execute(
         "UPDATE backmarket.work SET lease_number = lease_number + 1, lease_until = NULL, lease_owner = NULL,"
@@ -159,7 +165,7 @@ _CLAIM_DUE = f"""
 WITH due AS (
     SELECT w.organization_id, w.kind
     FROM backmarket.work w JOIN backmarket.connections c USING (organization_id)
-    WHERE w.due_at <= now() AND (w.nudged_until IS NULL OR w.nudged_until < now())
+    WHERE w.due_at <= now() AND w.kind = ANY(%(kinds)s) AND (w.nudged_until IS NULL OR w.nudged_until < now())
       AND (w.lease_until IS NULL OR w.lease_until < now()) AND {_ASKABLE}
     ORDER BY w.due_at LIMIT %(limit)s FOR UPDATE OF w SKIP LOCKED
 ), claimed AS (

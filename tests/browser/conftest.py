@@ -157,7 +157,9 @@ def browser() -> Iterator[Browser]:
         ).stdout.strip()
     )
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=ARGUMENTS, timeout=PATIENCE_SECONDS * 1000)
+        browser = playwright.chromium.launch(
+            executable_path=path, headless=True, args=ARGUMENTS, timeout=PATIENCE_SECONDS * 1000
+        )
         yield browser
         browser.close()
 

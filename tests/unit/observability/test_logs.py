@@ -225,7 +225,7 @@ print(type(outcome).__name__, outcome)
     )
     shown = ran.stdout + ran.stderr
     assert "task.crashed" in shown
-    assert "Crashed A fault of ours, ValueError" in shown
+    assert "Crashed Internal error, ValueError" in shown
     assert "Hugo" not in shown
     assert "<string>:12 run" in shown
 

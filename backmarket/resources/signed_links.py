@@ -96,5 +96,6 @@ def _unsigned(query: re.Match[bytes]) -> bytes:
     names = [part.partition(b"=")[0].decode(errors="replace").lower() for part in parts]
     for signature, parameters in SCHEMES:
         if signature in names:
-            return b"?" + b"&".join(part for part, name in zip(parts, names, strict=True) if name not in parameters)
+            kept = [part for part, name in zip(parts, names, strict=True) if name not in parameters]
+            return b"?" + b"&".join(kept) if kept else b""
     return query[0]

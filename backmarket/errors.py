@@ -17,6 +17,7 @@ BackMarketError
 ├── TerminalError               trying again changes nothing until somebody acts
 │   ├── Unauthorized            401: the API refuses the key
 │   ├── NotAvailable            403: this account may not use this resource
+│   ├── Forbidden               403: as NotAvailable, but this resource has worked before, or must work
 │   ├── NotFound                404
 │   ├── OriginRefused           a file's address, or where it leads, may not be asked; a setting can allow it
 │   ├── HostRefused             a host that is not the API's refused to give a file; it never saw the key
@@ -217,6 +218,12 @@ class NotAvailable(TerminalError):
     """The API answered 403 without the firewall's marks: not for this account."""
 
     code = "not_available"
+
+
+class Forbidden(TerminalError):
+    """The API answered 403 without the firewall's marks for a resource that has worked before, or for orders."""
+
+    code = "forbidden"
 
 
 class NotFound(TerminalError):

@@ -55,11 +55,19 @@ class Compared:
     unchanged: int
 
 
-def compare(transaction: Transaction, resource: Resource, organization_id: str, rows: Iterable[Row]) -> Compared:
+def compare(
+    transaction: Transaction,
+    resource: Resource,
+    organization_id: str,
+    rows: Iterable[Row],
+    *,
+    asked_at: datetime | None = None,
+) -> Compared:
     """Tell which rows differ from what is stored; one question.
 
-    A row that comes twice counts once, the later version wins; a version older (by its modification date) than the
-    stored one is passed over. One that is gone differs.
+    A row that comes twice counts once, the later version wins. A row that was stored after `asked_at` may come from
+    a newer answer: then the version with the later modification date wins. A row that was stored before is replaced
+    whatever its date says. One that is gone differs.
 
     Args:
         transaction: an open one; where the rows are written afterwards, it holds the lease already, so that nobody
@@ -67,10 +75,11 @@ def compare(transaction: Transaction, resource: Resource, organization_id: str, 
         resource: whose rows they are.
         organization_id: whose rows they would become.
         rows: as they came.
+        asked_at: by PostgreSQL's clock, when the oldest of these answers was asked for; None: not known.
     """
     newest = _newest(rows)
     known = _known(transaction, resource, organization_id, newest)
-    differing = [row for row in newest.values() if _differs(row, known.get(row.key, _UNKNOWN))]
+    differing = [row for row in newest.values() if _differs(resource, row, known.get(row.key), asked_at)]
     erased = {key for key, stored in known.items() if stored.erased}
     return Compared(differing, known, erased, len(newest) - len(differing))
 
@@ -163,10 +172,9 @@ class _Stored(NamedTuple):
 
     content: int | None
     modified: datetime | None
+    state: int | None
+    stored_at: datetime
     erased: bool
-
-
-_UNKNOWN = _Stored(None, None, False)
 
 
 def _known(
@@ -179,10 +187,16 @@ def _known(
     return {key: _Stored(*stored) for key, *stored in found}
 
 
-def _differs(row: Row, stored: _Stored) -> bool:
-    """Whether a row is to be sent: another content, and not older than the stored version."""
-    if stored.content == row.content:
+def _differs(resource: Resource, row: Row, stored: _Stored | None, asked_at: datetime | None) -> bool:
+    """Whether a row is to be sent: it is not stored as it came, and does not come from an older answer."""
+    if stored is None or stored.content is None:
+        return True
+    at = resource.positions.get("state")
+    state = None if at is None else row.values[at]
+    if (stored.content, stored.modified, stored.state) == (row.content, row.modified, state):
         return False
+    if asked_at is not None and stored.stored_at < asked_at:
+        return True
     return stored.modified is None or row.modified is None or row.modified >= stored.modified
 
 
@@ -256,6 +270,7 @@ def _statements(resource: Resource) -> _Statements:
         "key": sql.Identifier(key),
         "kind": sql.SQL(resource.key.kind),
         **_upsert_parts(resource, "raw, content"),
+        "state": sql.Identifier("state") if "state" in resource.positions else sql.SQL("NULL::integer"),
         "erased": sql.SQL("erased_at IS NOT NULL" if resource.personal else "false"),
         "modified": sql.Identifier(resource.modified) if resource.modified else sql.SQL("NULL::timestamptz"),
     }
@@ -310,7 +325,8 @@ CREATE TEMPORARY TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS; DELETE FROM 
 """
 
 _KNOWN = """
-SELECT {key}, CASE WHEN removed_at IS NULL THEN content END, CASE WHEN removed_at IS NULL THEN {modified} END, {erased}
+SELECT {key}, CASE WHEN removed_at IS NULL THEN content END, CASE WHEN removed_at IS NULL THEN {modified} END, {state},
+    last_synced_at, {erased}
 FROM {table} WHERE organization_id = %s AND {key} = ANY(%s)
 """
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+from backmarket.errors import BackMarketError, FirewallBlocked, Forbidden, NotAvailable
+
 SHORTEST, LONGEST = 2.0, 3600.0
 """Seconds until what failed is tried again: growing from try to try, and jittered."""
 
@@ -11,6 +13,30 @@ FIREWALL_SECONDS = 60.0
 """The shortest pause of an organization's writes after the firewall in front of the API refused one."""
 
 
+SYNC_SECONDS = 15.0
+"""The shortest pause of a sync that failed."""
+
+FORBIDDEN_SECONDS = 60.0
+"""The shortest pause after a 403 for a resource that has worked before."""
+
+DAY_SECONDS, WEEK_SECONDS = 86400.0, 7 * 86400.0
+
+
 def growing(tries: int, shortest: float = SHORTEST) -> float:
     """A pause that doubles with each try in a row that was in vain."""
     return float(min(LONGEST, shortest * 2 ** min(tries, 12)) * random.uniform(0.75, 1.25))  # noqa: S311
+
+
+def of_sync(error: BackMarketError, failures: int, *, failing_for: float = 0.0) -> float:
+    """Seconds until a failed sync is tried again.
+
+    Args:
+        error: why it failed.
+        failures: failed runs in a row before this one.
+        failing_for: seconds since the first of them.
+    """
+    if isinstance(error, NotAvailable):
+        return DAY_SECONDS
+    if isinstance(error, Forbidden):
+        return DAY_SECONDS if failing_for >= WEEK_SECONDS else growing(failures, FORBIDDEN_SECONDS)
+    return growing(failures, FIREWALL_SECONDS if isinstance(error, FirewallBlocked) else SYNC_SECONDS)

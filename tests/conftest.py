@@ -25,7 +25,7 @@ from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.processes import Server
 from tests.support import sandboxes
-from tests.support.databases import as_superuser, make_roles, new_database
+from tests.support.databases import as_superuser, make_roles, new_database, own_redis
 from tests.support.strict_s3 import StrictS3
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
@@ -105,11 +105,10 @@ def admin_url(database_url: str) -> str:
 
 @pytest.fixture
 def redis_url(stack: Stack) -> Iterator[str]:
-    """An empty Valkey database; the 16 there are take turns, so a straggler of the last test meets nobody."""
+    """A Valkey database of this test alone."""
     _revive(stack.valkey)
-    url = _with_path(stack.addresses.redis_url, str(next(_numbers) % 16))
+    url = own_redis(stack)
     with redis.Redis.from_url(url) as client:
-        client.flushdb()
         yield url
         _revive(stack.valkey)
         client.flushdb()

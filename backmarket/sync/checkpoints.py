@@ -8,7 +8,7 @@ from backmarket.database import Transaction
 from backmarket.errors import BackMarketError, IncompleteWalk, LeaseLost, RequestRefused
 from backmarket.sync.leases import Lease
 from backmarket.sync.page_walk import Walk
-from backmarket.sync.upsert import Written
+from backmarket.sync.upsert import UpsertCounts
 
 REFUSED_RUNS = 3
 """Failed runs in a row after which a walk whose next page the API refuses starts over."""
@@ -20,13 +20,13 @@ class Progress:
 
     Attributes:
         requests: answered or not.
-        written: rows by fate.
+        written: rows by outcome.
         removed: rows that turned out to be gone.
         rejected: rows without a usable id.
     """
 
     requests: int = 0
-    written: Written = field(default_factory=Written)
+    written: UpsertCounts = field(default_factory=UpsertCounts)
     removed: int = 0
     rejected: int = 0
 

@@ -35,7 +35,7 @@ from backmarket.errors import (
 )
 from backmarket.messages import Nudge
 from backmarket.observability import telemetry
-from backmarket.observability.logs import place
+from backmarket.observability.logs import error_location
 from backmarket.resources import RESOURCES, Resource
 from backmarket.services import Services
 from backmarket.services.admission import RETRY_WHEN_FULL_SECONDS
@@ -87,14 +87,14 @@ def run_slice(services: Services, organization_id: str, resource_name: str) -> S
         resource_name: such as `orders`.
 
     Raises:
-        DatabaseUnavailable: PostgreSQL is away; the lease runs out, and the sweep sends the next nudge.
+        DatabaseUnavailable: PostgreSQL is away; the lease runs out, and the dispatcher sends the next nudge.
     """
     resource = RESOURCES[resource_name]
-    lease = leases.look(services.database, organization_id, resource)
+    lease = leases.probe(services.database, organization_id, resource)
     if lease is None:
         return SliceResult("nothing_to_do")
     try:
-        credentials = lease.sealed.unseal(services.vault, services.settings)
+        credentials = lease.encrypted.decrypt(services.key_cipher, services.settings)
         walk = lease.walk or new_walk(services.database, resource, lease, overlap=services.settings.watermark_overlap)
         run = walk.started_at.isoformat()
         with structlog.contextvars.bound_contextvars(run=run):
@@ -155,7 +155,7 @@ class _Sync:
         except BackMarketError as error:
             end = self._fail(error)
         except Exception as error:  # noqa: BLE001 - the row says so and backs off, or it would come back for ever
-            log.error("sync.crashed", **place(error))
+            log.error("sync.crashed", **error_location(error))
             crashed = Crashed(f"A fault of ours, {type(error).__name__}: the worker's log says where.")
             end = _give_up(self.services, self.lease, crashed)
         return SliceResult(end, self.fetcher.requests)
@@ -217,7 +217,7 @@ class _Sync:
             seconds=self.settings.lease_seconds,
         )
         if claimed is None:
-            raise LeaseLost("Another took the lease in the meantime.")
+            raise LeaseLost
         self.storing.lease = claimed
         if first is not None and self.walk.began_at is None:
             self._receive(first)
@@ -246,7 +246,7 @@ class _Sync:
         pause = self.fetcher.pause()
         if pause > MAX_LIMITER_WAIT_SECONDS:
             # due a little early: what the next slice waits for is then less than a tick of beat
-            telemetry.tell("limiter_wait", seconds=pause)
+            telemetry.emit("limiter_wait", seconds=pause)
             return max(0.1, pause - MAX_LIMITER_WAIT_SECONDS / 2)
         if self.services.stopping.is_set():
             return 0.1  # the dispatcher finds it: this process sends no nudge any more

@@ -204,7 +204,7 @@ class Fetcher:
     def _slots(self, want: int) -> list[Slot]:
         grant = self.limiter.acquire(self.credentials.account, want)
         if grant.slots:
-            telemetry.tell("limiter_wait", seconds=monotonic() - self._denied_at if self._denied_at else 0.0)
+            telemetry.emit("limiter_wait", seconds=monotonic() - self._denied_at if self._denied_at else 0.0)
             self._denied_at = 0.0
         if len(grant.slots) < want:
             self.paused_until = monotonic() + grant.wait

@@ -20,7 +20,7 @@ from backmarket.resources import Page, Resource, Row
 from backmarket.services import Services
 from backmarket.sync import checkpoints, leases, removed_rows
 from backmarket.sync.checkpoints import Progress
-from backmarket.sync.label_register import NotedAs, want_skipped
+from backmarket.sync.label_register import InitialLabelState, requeue_skipped
 from backmarket.sync.leases import Lease
 from backmarket.sync.page_walk import Walk
 from backmarket.sync.removed_rows import Missing
@@ -57,7 +57,7 @@ class Storing:
         self._counted = 0
         self._progress = Progress()
         self._since = (walk.pass_, walk.next_page)
-        self._labels: NotedAs = "wanted" if lease.labels else "skipped"
+        self._labels: InitialLabelState = "wanted" if lease.labels else "skipped"
         self._saved_at = monotonic()
 
     def end_if_quiet(self, page: Page, receive: Callable[[], None]) -> None:
@@ -187,8 +187,8 @@ class Storing:
         name = self._resource.name
         with telemetry.span("store", resource=name, rows=len(compared.differing)):
             written = write(transaction, self._resource, self.lease.organization_id, compared, labels=self._labels)
-        for fate in ("created", "updated", "rejected"):
-            telemetry.tell("rows", resource=name, fate=fate, count=getattr(written, fate))
+        for outcome in ("created", "updated", "rejected"):
+            telemetry.emit("rows", resource=name, outcome=outcome, count=getattr(written, outcome))
         self._progress.written += written
         self._progress.rejected += written.rejected
 
@@ -228,8 +228,8 @@ class Storing:
             rejected=run.rejected,
         )
         if self._resource.label and self.lease.labels:
-            want_skipped(transaction, self._resource, self.lease.organization_id)
-        if self.lease.blemished:  # what another sync notes meanwhile, that sync clears
+            requeue_skipped(transaction, self._resource, self.lease.organization_id)
+        if self.lease.has_error:  # what another sync notes meanwhile, that sync clears
             connections.clear_error(transaction, self.lease.organization_id)
         self.ended = True
 

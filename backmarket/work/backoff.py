@@ -6,12 +6,11 @@ import random
 
 from backmarket.errors import BackMarketError, FirewallBlocked, Forbidden, NotAvailable
 
-SHORTEST, LONGEST = 2.0, 3600.0
-"""Seconds until what failed is tried again: growing from try to try, and jittered."""
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 2.0, 3600.0
+"""Shortest and longest pause before a retry; pauses grow from try to try, and are jittered."""
 
 FIREWALL_SECONDS = 60.0
 """The shortest pause of an organization's writes after the firewall in front of the API refused one."""
-
 
 SYNC_SECONDS = 15.0
 """The shortest pause of a sync that failed."""
@@ -20,11 +19,12 @@ FORBIDDEN_SECONDS = 60.0
 """The shortest pause after a 403 for a resource that has worked before."""
 
 DAY_SECONDS, WEEK_SECONDS = 86400.0, 7 * 86400.0
+"""A resource that is not available is retried daily; so is one that has been forbidden for a week."""
 
 
-def growing(tries: int, shortest: float = SHORTEST) -> float:
-    """A pause that doubles with each try in a row that was in vain."""
-    return float(min(LONGEST, shortest * 2 ** min(tries, 12)) * random.uniform(0.75, 1.25))  # noqa: S311
+def growing(tries: int, minimum: float = MIN_PAUSE_SECONDS) -> float:
+    """Seconds before the next try, doubled with each failed try in a row."""
+    return float(min(MAX_PAUSE_SECONDS, minimum * 2 ** min(tries, 12)) * random.uniform(0.75, 1.25))  # noqa: S311
 
 
 def of_sync(error: BackMarketError, failures: int, *, failing_for: float = 0.0) -> float:

@@ -24,3 +24,8 @@ UPDATE backmarket.sync_state SET rows_missing = 1 WHERE error_code = 'many_missi
 UPDATE backmarket.sync_state SET error_code = NULL, error = NULL WHERE error_code = 'many_missing';
 -- A failover that lost a checkpoint is noticed.
 ALTER TABLE backmarket.walks ADD saves bigint NOT NULL DEFAULT 1;
+-- The object of a label whose URL changed stays until the new one is there.
+ALTER TABLE backmarket.labels DROP CONSTRAINT labels_check;
+ALTER TABLE backmarket.labels ADD CONSTRAINT labels_stored_has_object CHECK (state <> 'stored' OR object_key IS NOT NULL);
+-- Since when a task has had a status that is not explained.
+ALTER TABLE backmarket.bulk_parts RENAME COLUMN odd_since TO unexplained_since;

@@ -1,4 +1,4 @@
-"""Bulk jobs: sent in parts as the quota allows, asked about without anybody waiting, ended with each line's fate."""
+"""Bulk jobs: sent in parts as the quota allows, asked about without anybody waiting, ended with each line's outcome."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_when_a_job_ends_its_listings_are_synced_and_the_feed_tells_it(shop: Sho
     shop.assert_rows_equal_truth(org, "listings")
 
 
-@pytest.mark.parametrize("shape", ["dict", "list", "text", "errors", "nothing"])
+@pytest.mark.parametrize("shape", ["recorded", "dict", "list", "text", "errors", "nothing"])
 def test_lines_that_the_api_refuses_are_told_by_their_numbers(shop: Shop, org: str, shape: str) -> None:
     """Whatever the shape of its report; where it is silent, the listings are read back."""
     shop.sandbox.settings(assumptions={"task_result": shape})
@@ -158,7 +158,7 @@ def test_a_429_is_believed_and_costs_no_line(shop: Shop, org: str) -> None:
     assert bulk_requests(shop, org) == 1, "nothing is sent while the quota is closed"
     shop.sandbox.settings(sku_lines_limit=2000)
     shop.execute("DELETE FROM backmarket.sku_quota")
-    shop.services.limiter.assume_idle()
+    shop.services.limiter.skip_recovery()
     shop.restart(limiter_key="f" * 32)  # another name of the account: its block of a window is over
     shop.execute("UPDATE backmarket.connections SET account = %s", "another name")
     assert run(shop, org, job_id).state is JobState.DONE
@@ -208,15 +208,15 @@ def test_an_unexplained_status_is_neither_until_its_time_is_over(shop: Shop, org
         one_slice(shop, org)
     (part,) = parts_of(shop, org, job_id)
     assert (part.state, part.task_status) == (PartState.SUBMITTED, 7)
-    assert part.odd_since is not None
-    shop.execute("UPDATE backmarket.bulk_parts SET odd_since = now() - interval '25 hours'")
+    assert part.unexplained_since is not None
+    shop.execute("UPDATE backmarket.bulk_parts SET unexplained_since = now() - interval '25 hours'")
     job = run(shop, org, job_id)
     assert (job.state, job.lines_unknown) == (JobState.DONE_WITH_ERRORS, 10)
-    assert "bulk resolve" in (job.error or "")
-    resolved = jobs.resolve(shop.services, org, job_id, 1, "arrived")
+    assert "bulk settle" in (job.error or "")
+    resolved = jobs.settle_part(shop.services, org, job_id, 1, arrived=True)
     assert (resolved.state, resolved.lines_done, resolved.lines_unknown) == (JobState.DONE, 10, 0)
     with pytest.raises(InvalidArgument, match="it is done"):
-        jobs.resolve(shop.services, org, job_id, 1, "arrived")
+        jobs.settle_part(shop.services, org, job_id, 1, arrived=True)
 
 
 def test_a_person_may_have_a_part_sent_again(shop: Shop, org: str) -> None:
@@ -224,9 +224,9 @@ def test_a_person_may_have_a_part_sent_again(shop: Shop, org: str) -> None:
     job_id = submit(shop, org, raised(shop, org, 10))
     one_slice(shop, org)
     one_slice(shop, org)
-    shop.execute("UPDATE backmarket.bulk_parts SET odd_since = now() - interval '25 hours'")
+    shop.execute("UPDATE backmarket.bulk_parts SET unexplained_since = now() - interval '25 hours'")
     run(shop, org, job_id)
-    reopened = jobs.resolve(shop.services, org, job_id, 1, "not_arrived")
+    reopened = jobs.settle_part(shop.services, org, job_id, 1, arrived=False)
     assert (reopened.state, reopened.lines_pending, reopened.ended_at) == (JobState.RUNNING, 10, None)
     assert run(shop, org, job_id).state is JobState.DONE
     assert bulk_requests(shop, org) == 2
@@ -292,9 +292,9 @@ def test_a_task_that_hangs_is_a_persons_in_the_end(shop: Shop, org: str) -> None
     job_id = submit(shop, org, raised(shop, org, 10))
     one_slice(shop, org)
     with pytest.raises(InvalidArgument, match="it is submitted"):
-        jobs.resolve(shop.services, org, job_id, 1, "not_arrived")
+        jobs.settle_part(shop.services, org, job_id, 1, arrived=False)
     shop.execute("UPDATE backmarket.bulk_parts SET submitted_at = now() - interval '25 hours'")
-    jobs.resolve(shop.services, org, job_id, 1, "not_arrived")
+    jobs.settle_part(shop.services, org, job_id, 1, arrived=False)
     assert run(shop, org, job_id).state is JobState.DONE
 
 
@@ -342,12 +342,12 @@ def test_an_account_that_changes_its_market_cancels_what_is_open(shop: Shop, org
     one_slice(shop, org)
     account = connections.Account(org, "another-key", environment="sandbox", base_url=shop.sandbox.url)
     services = shop.services
-    lifecycle.upsert(services.database, services.vault, shop.settings, account, discard_rows=True)
+    lifecycle.upsert(services.database, services.key_cipher, shop.settings, account, discard_rows=True)
     job = job_of(shop, org, job_id)
     assert (job.state, job.lines_not_sent, job.lines_unknown) == (JobState.CANCELLED, 10, 10)
     assert job.error_code == "market_left"
     with pytest.raises(InvalidArgument, match="another region"):
-        jobs.resolve(shop.services, org, job_id, 1, "not_arrived")
+        jobs.settle_part(shop.services, org, job_id, 1, arrived=False)
     one_slice(shop, org)
     assert job_of(shop, org, job_id).reported_at is not None
 
@@ -385,7 +385,7 @@ def test_jobs_are_dropped_with_their_files_long_after_their_end(shop: Shop, org:
         job_of(shop, org, old)
 
 
-def test_the_stocktaking_leaves_the_files_of_jobs_alone(shop: Shop, org: str) -> None:
+def test_the_reconciliation_leaves_the_files_of_jobs_alone(shop: Shop, org: str) -> None:
     submit(shop, org, raised(shop, org, 5))
     kept = files(shop)
     assert delete_garbage(shop.services.database, shop.services.bucket, [*kept, "bulk/nobody/1/original"]).deleted == 1
@@ -449,5 +449,5 @@ def test_an_emptied_redis_loses_no_job(shop: Shop, org: str, stack: Stack) -> No
     with redis.Redis.from_url(shop.settings.need("redis_url")) as client:
         client.flushdb()
     assert work.claim_due(shop.services.database) == [Nudge("bulk", org)]
-    shop.services.limiter.assume_idle()
+    shop.services.limiter.skip_recovery()
     assert run(shop, org, job_id).state is JobState.DONE

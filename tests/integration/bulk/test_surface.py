@@ -480,11 +480,11 @@ def test_a_command_that_can_t_be_meant_says_so(shop: Shop, org: str, command: Ca
     assert "bulk list" in command(3, "show", org, "99").stderr
     assert command(3, "list", "nobody").stdout == ""
     assert command(3, "cancel", org, "99").stdout == ""
-    assert "--arrived or --not-arrived" in command(2, "resolve", org, "1", "1").stderr
+    assert "--arrived or --not-arrived" in command(2, "settle", org, "1", "1").stderr
     assert "No such file" in command(2, "submit", org, "/nowhere/listings.csv").stderr
     handle = command(0, "submit", org, "-", "--json", input=file_of(lines(shop, org, 1)))
     number = str(json.loads(handle.stdout)["id"])
-    assert "it is pending" in command(2, "resolve", org, number, "1", "--arrived").stderr
+    assert "it is pending" in command(2, "settle", org, number, "1", "--arrived").stderr
     shop.execute("UPDATE backmarket.work SET due_at = now() - interval '1 minute'")
     late = command(6, "submit", org, "-", "--watch", "--timeout", "0", input=file_of(lines(shop, org, 1)))
     assert "has not ended, and goes on by itself" in late.stderr
@@ -503,13 +503,14 @@ def test_a_person_decides_about_a_part_that_is_unknown(
     assert "Of 3 lines it is not known whether they arrived" in handle.waits_for()
     job = run(shop, org, handle.id)
     assert (job.state, job.lines_unknown) == (JobState.DONE_WITH_ERRORS, 3)
-    assert "bulk resolve" in command(0, "show", org, str(handle.id)).stdout
+    assert "bulk settle" in command(0, "show", org, str(handle.id)).stdout
     assert command(0, "report", org, str(handle.id)).stdout.count("unknown") == 3
     shop.sandbox.remove_faults()
-    assert "0 done. " in command(0, "resolve", org, str(handle.id), "1", "--not-arrived").stdout
+    assert "0 done. " in command(0, "settle", org, str(handle.id), "1", "--not-arrived").stdout
     assert run(shop, org, handle.id).state is JobState.DONE
     assert {each.outcome for each in handle.report()} == {Outcome.DONE}
-    assert "Nothing is to be decided" in command(2, "resolve", org, str(handle.id), "1", "--arrived").stderr
+    assert "There is nothing to settle" in command(2, "settle", org, str(handle.id), "1", "--arrived").stderr
+    assert "`backmarket bulk settle` now" in command(2, "resolve", org, str(handle.id), "1", "--arrived").stderr
 
 
 def test_a_file_of_another_encoding(shop: Shop, org: str, command: Callable[..., Result], tmp_path: Path) -> None:

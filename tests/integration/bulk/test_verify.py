@@ -143,10 +143,10 @@ def test_what_never_arrives_is_sent_twice_and_then_a_persons(shop: Shop, org: st
     job = run(shop, org, job_id)
     assert (job.state, job.lines_unknown, requests(shop, org)) == (JobState.DONE_WITH_ERRORS, LINES, 2)
     assert "sent 2 times" in (job.error or "")
-    assert "bulk resolve" in (job.error or "")
+    assert "bulk settle" in (job.error or "")
     assert one_slice(shop, org).requests == 0
     shop.sandbox.remove_faults()
-    jobs.resolve(shop.services, org, job_id, 1, "not_arrived")
+    jobs.settle_part(shop.services, org, job_id, 1, arrived=False)
     assert run(shop, org, job_id).state is JobState.DONE
     assert applied(shop, org) == LINES
 
@@ -159,11 +159,11 @@ def test_what_something_else_changed_is_a_persons(shop: Shop, org: str) -> None:
     listing = next(row for row in listed(shop, org) if row["sku"] == rows[0]["sku"])
     shop.sandbox.change(org, resource="listings", modify=1, ids=[listing["id"]], fields={"quantity": 77})
     with pytest.raises(InvalidArgument, match="read back"):
-        jobs.resolve(shop.services, org, job_id, 1, "arrived")
+        jobs.settle_part(shop.services, org, job_id, 1, arrived=True)
     job = run(shop, org, job_id)
     assert (job.state, job.lines_unknown, requests(shop, org)) == (JobState.DONE_WITH_ERRORS, LINES, 1)
     assert "Something else" in lines_of(shop, org, job_id)[2].message
-    resolved = jobs.resolve(shop.services, org, job_id, 1, "arrived")
+    resolved = jobs.settle_part(shop.services, org, job_id, 1, arrived=True)
     assert (resolved.state, resolved.lines_done) == (JobState.DONE, LINES)
 
 

@@ -230,7 +230,7 @@ class TestConnections:
             found = cli.shop.one(
                 "SELECT api_key FROM backmarket.connections WHERE organization_id = %s", f"by-{organization}"
             )
-            assert cli.shop.services.vault.decrypt(found) == f"{KEY}-{organization}"
+            assert cli.shop.services.key_cipher.decrypt(found) == f"{KEY}-{organization}"
 
     def test_without_a_key_and_a_terminal_it_says_how(self, cli: Cli, tmp_path: Path) -> None:
         assert "--api-key-stdin" in cli.fails(2, "connections", "add", "x")

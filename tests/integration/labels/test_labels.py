@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from backmarket import BackMarket, LabelState, work
 from backmarket.bucket.keys import label_key
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.errors import (
     ConnectionDisabled,
     InvalidArgument,
@@ -28,7 +28,7 @@ from backmarket.errors import (
 )
 from backmarket.labels.engine import SliceResult, run_slice
 from backmarket.labels.queries import Label
-from backmarket.labels.requests import want_all
+from backmarket.labels.requests import queue_all
 from backmarket.organizations import lifecycle
 from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.settings import Settings
@@ -74,7 +74,7 @@ def paths(shop: Shop) -> dict[int, str]:
 def one_slice(shop: Shop, *, force: bool = True) -> SliceResult:
     """One slice over all labels that wait, whatever they wait for."""
     if force:
-        want_all(shop.services.database, ORG)
+        queue_all(shop.services.database, ORG)
     return run_slice(shop.services, ORG)
 
 
@@ -108,7 +108,7 @@ def note(shop: Shop, url: str, number: int = 7) -> None:
         url,
     )
     with shop.services.database.transaction() as transaction:
-        work.want(transaction, ORG, "labels")
+        work.make_due(transaction, ORG, "labels")
 
 
 class TestStoring:
@@ -370,19 +370,19 @@ class TestBucketAway:
         sell(shop, deliveries=3, returns=0)
         stack.s3.kill()
         assert one_slice(shop).end == "handed_on"
-        assert shop.services.bucket_outage.may_ask(), "another asks now"
+        assert shop.services.bucket_breaker.allow_probe(), "another asks now"
         asked = fetches(shop)
         stack.s3.start()
         assert (one_slice(shop).end, fetches(shop)) == ("handed_on", asked)
-        shop.services.bucket_outage.over()
+        shop.services.bucket_breaker.record_success()
         assert one_slice(shop).end == "done"
 
     def test_who_can_not_read_its_key_asks_for_nobody(self, shop: Shop) -> None:
         sell(shop, deliveries=1, returns=0)
-        shop.restart(secret_keys=(SecretStr(Vault.generate()),))
-        shop.services.bucket_outage.failed()
+        shop.restart(secret_keys=(SecretStr(KeyCipher.generate()),))
+        shop.services.bucket_breaker.record_failure()
         assert one_slice(shop).end == "handed_on"
-        assert shop.services.bucket_outage.may_ask()
+        assert shop.services.bucket_breaker.allow_probe()
 
     def test_without_a_bucket_in_the_settings_labels_wait(self, shop: Shop, bm: BackMarket) -> None:
         sell(shop, deliveries=5, returns=0)
@@ -474,7 +474,7 @@ class TestRaces:
                 syncing.execute("SELECT 1 FROM backmarket.labels FOR UPDATE")
                 fetching = pool.submit(run_slice, shop.services, ORG)
                 wait_until(lambda: shop.one(waits), "the slice waits for the label's row")
-                work.want(syncing, ORG, "labels")
+                work.make_due(syncing, ORG, "labels")
             assert fetching.result(20).stored == 1
 
 
@@ -590,15 +590,15 @@ class TestDownloading:
         with pytest.raises(ConnectionDisabled):
             bm.fetch_labels(ORG)
 
-    @pytest.mark.parametrize("fate", ["lost", "replaced"])
-    def test_what_the_bucket_has_lost_is_fetched_again(self, shop: Shop, bm: BackMarket, fate: str) -> None:
+    @pytest.mark.parametrize("damage", ["lost", "replaced"])
+    def test_what_the_bucket_has_lost_is_fetched_again(self, shop: Shop, bm: BackMarket, damage: str) -> None:
         known = sell(shop, deliveries=6, returns=0)
         one_slice(shop)
         key = min(known)
         at = label_key(ORG, "deliveries", key)
         bucket = shop.services.bucket
         bucket.delete([at])
-        if fate == "replaced":
+        if damage == "replaced":
             digest = hashlib.sha256(PDF).hexdigest()
             bucket.put(at, io.BytesIO(PDF), size=len(PDF), content_type="application/pdf", sha256=digest)
         with worker(shop):

@@ -66,7 +66,7 @@ def test_a_blocked_account_ends_the_look_for_missing_rows_with_the_limiters_paus
     def block_then_find(*values: Any, **options: Any) -> Any:
         calls["find"] += 1
         if calls["find"] == 1:
-            limiter.refused(account, 600)
+            limiter.block(account, 600)
         return find(*values, **options)
 
     monkeypatch.setattr(limiter, "acquire", counted_acquire)

@@ -18,7 +18,7 @@ import redis
 
 from backmarket import BackMarket
 from backmarket.database import Database
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.errors import InvalidArgument
 from backmarket.messages import NUDGE_SECONDS, SYNC_ORDERS, Nudge
 from backmarket.producer import Producer
@@ -62,7 +62,7 @@ def settings(shared_url: str, redis_url: str, query: Query) -> Settings:
     return Settings(
         database_url=shared_url,
         redis_url=redis_url,
-        secret_keys=(Vault.generate(),),
+        secret_keys=(KeyCipher.generate(),),
         limiter_key="any long random text",
         user_agent="BM-Test-Suite;dev@test.example",
     )
@@ -334,7 +334,7 @@ class TestMessages:
             assert handle.done() is None
         database = Database(settings.need("database_url"))
         query("UPDATE backmarket.sync_state SET nudged_until = nudged_until - interval '60 s'")
-        assert ids(claim_due(database, "orders")) == ["shop"], "the request is nudged by the sweep"
+        assert ids(claim_due(database, "orders")) == ["shop"], "the dispatcher nudges the request"
         database.close()
 
     def test_a_broker_that_goes_and_comes_back_is_used_again(self, redis_url: str, stack: Stack) -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from backmarket.observability import logs
 from backmarket.services.request_threads import RequestThreads
 from backmarket.settings import Settings
+from tests.support.waiting import PATIENCE_SECONDS
 
 MAIL, PHONE, TOKEN = "victor.hugo@example.com", "+33 6 12 34 56 78", "dG9rZW4tdGhhdC1ub2JvZHktbWF5LXNlZQ" * 2
 NAME = "Victor Hugo, 6 place des Vosges"
@@ -155,7 +156,7 @@ def test_an_exception_is_its_class_and_place(lines: Lines, crashing: Callable[[]
         kind = type(error).__name__
         ours().exception("sync.crashed")
         ours().error("sync.crashed", exc_info=error)
-        ours().error("sync.crashed", **logs.place(error))
+        ours().error("sync.crashed", **logs.error_location(error))
         logging.getLogger("foreign").exception("stopped")
         logging.getLogger("foreign").exception("stopped by %s", error)
         logging.getLogger("foreign").error("stopped by %s", error)
@@ -219,7 +220,9 @@ task = Celery("test", broker="memory://").register_task(Crashing())
 outcome = task.apply(({NAME!r},)).result
 print(type(outcome).__name__, outcome)
 """
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS
+    )
     shown = ran.stdout + ran.stderr
     assert "task.crashed" in shown
     assert "Crashed A fault of ours, ValueError" in shown
@@ -250,7 +253,7 @@ def test_what_threads_that_fetch_say_names_the_organization(json_lines: Lines) -
     request_threads = RequestThreads(1)
     with structlog.contextvars.bound_contextvars(organization="org", resource="orders", run="then", task="t"):
         request_threads.reserve(1, patience=1)
-        request_threads.submit(lambda: ours().info("limiter.settle_failed")).result(10)
+        request_threads.submit(lambda: ours().info("limiter.complete_failed")).result(10)
     request_threads.reserve(1, patience=1)
     request_threads.submit(lambda: ours().info("of nobody")).result(10)
     request_threads.close()

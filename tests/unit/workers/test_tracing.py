@@ -22,11 +22,11 @@ CHECKOUT = Path(__file__).parents[3]
 @pytest.fixture
 def exported() -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
-    before = telemetry._watchers
+    before = telemetry._subscribers
     provider = tracing.trace_to(SimpleSpanProcessor(exporter))
     yield exporter
-    for watcher in set(telemetry._watchers) - set(before):
-        telemetry.ignore(watcher)
+    for subscriber in set(telemetry._subscribers) - set(before):
+        telemetry.unsubscribe(subscriber)
     provider.shutdown()
 
 
@@ -36,8 +36,8 @@ def by_name(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
 
 def ask() -> None:
     with telemetry.span("api_request", method="GET") as span:
-        telemetry.tell("limiter_wait", seconds=0.5)
-        span.facts["status"] = 200
+        telemetry.emit("limiter_wait", seconds=0.5)
+        span.attributes["status"] = 200
 
 
 def test_what_a_task_does_is_within_it_in_threads_that_fetch_too(exported: InMemorySpanExporter) -> None:

@@ -24,10 +24,8 @@ from backmarket.errors import (
     BackMarketError,
     Crashed,
     DatabaseUnavailable,
-    Forbidden,
     LeaseLost,
     LimiterUnavailable,
-    NotAvailable,
     NotFound,
     RateLimited,
     SettingsError,
@@ -39,7 +37,7 @@ from backmarket.observability.logs import error_location
 from backmarket.resources import RESOURCES, Resource
 from backmarket.services import Services
 from backmarket.services.admission import RETRY_WHEN_FULL_SECONDS
-from backmarket.sync import leases
+from backmarket.sync import leases, refusals
 from backmarket.sync.leases import Lease
 from backmarket.sync.lookback import new_walk
 from backmarket.sync.page_fetcher import Fetched, Fetcher
@@ -328,8 +326,7 @@ class _Sync:
     def _fail(self, error: BackMarketError) -> SliceEnd:
         """Store what came, say why the rest did not, and back off."""
         self._drain()
-        if isinstance(error, NotAvailable) and (self.resource.required or self.lease.worked or self.walk.began_at):
-            error = _forbidden(self.resource, error)
+        error = refusals.classify(error, self.resource, self.lease, self.walk)
         log.warning(
             "sync.failed", code=error.code, status=error.status, request_id=error.request_id, cf_ray=error.cf_ray
         )
@@ -350,12 +347,3 @@ def _is_short(first: Fetched) -> bool:
     """Whether no page follows the first one; where it did not come, neither does another."""
     page = first.page
     return page is None or (page.count is not None and page.size >= page.count)
-
-
-def _forbidden(resource: Resource, error: NotAvailable) -> Forbidden:
-    return Forbidden(
-        f"{error.message} Ask Back Market why this account may not read its {resource.name}.",
-        status=error.status,
-        request_id=error.request_id,
-        cf_ray=error.cf_ray,
-    )

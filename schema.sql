@@ -135,6 +135,10 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_state (
     -- finished walks in all, and those of them that found nothing new
     runs bigint NOT NULL DEFAULT 0,
     quiet_runs bigint NOT NULL DEFAULT 0,
+    -- stored rows that the last full walk did not show, too many to be asked for; 0: not so many
+    rows_missing bigint NOT NULL DEFAULT 0,
+    -- rows that the last full walk, or an incremental one since, could not store
+    rows_rejected bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (organization_id, resource)
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE backmarket.sync_state IS 'One row for each organization and resource: when it is due, its lease, its watermark, how it fares';
@@ -206,6 +210,8 @@ CREATE TABLE IF NOT EXISTS backmarket.walks (
     rows_unchanged bigint NOT NULL DEFAULT 0,
     rows_removed bigint NOT NULL DEFAULT 0,
     rows_rejected bigint NOT NULL DEFAULT 0,
+    -- how often this row was written: a slice that counted otherwise runs on a server that lost a commit
+    saves bigint NOT NULL DEFAULT 1,
     PRIMARY KEY (organization_id, resource, kind),
     FOREIGN KEY (organization_id, resource) REFERENCES backmarket.sync_state ON DELETE CASCADE
 ) WITH (fillfactor = 50);

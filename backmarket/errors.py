@@ -17,6 +17,7 @@ BackMarketError
 ├── TerminalError               trying again changes nothing until somebody acts
 │   ├── Unauthorized            401: the API refuses the key
 │   ├── NotAvailable            403: this account may not use this resource
+│   ├── Forbidden               403: as NotAvailable, but this resource has worked before, or must work
 │   ├── NotFound                404
 │   ├── OriginRefused           a file's address, or where it leads, may not be asked; a setting can allow it
 │   ├── HostRefused             a host that is not the API's refused to give a file; it never saw the key
@@ -223,6 +224,12 @@ class NotAvailable(TerminalError):
     code = "not_available"
 
 
+class Forbidden(TerminalError):
+    """The API answered 403 without the firewall's marks for a resource that has worked before, or for orders."""
+
+    code = "forbidden"
+
+
 class NotFound(TerminalError):
     """The API answered 404."""
 
@@ -326,6 +333,11 @@ class LeaseLost(BackMarketError):
     """The lease was taken over, or the connection changed; what was fetched is void."""
 
     code = "lease_lost"
+
+    def __init__(
+        self, message: str = "The lease was taken over, or the connection was changed: nothing more is written."
+    ) -> None:
+        super().__init__(message)
 
 
 class Crashed(BackMarketError):

@@ -72,6 +72,7 @@ class Resource(Lines):
         hidden: an SQL condition on stored rows that the list leaves out by its own rules; they are not missed.
         lines: rows that come inside of its rows.
         label: the column that names a shipping label, where there is one.
+        required: every account has this resource; where the API refuses it, the sync fails.
         beside: what the answer for one row has beside the row's own fields.
     """
 
@@ -85,6 +86,7 @@ class Resource(Lines):
     hidden: str = "false"
     lines: Lines | None = None
     label: str = ""
+    required: bool = False
     beside: tuple[str, ...] = ()
 
     @cached_property
@@ -94,6 +96,11 @@ class Resource(Lines):
         if self.lines is not None:
             fields.append((self.lines.field, list[msgspec.Raw] | None, None))
         return msgspec.json.Decoder(msgspec.defstruct(self.name, fields, gc=False))
+
+    @property
+    def hides(self) -> bool:
+        """Whether the list leaves out rows that exist."""
+        return self.hidden != "false"
 
     @cached_property
     def positions(self) -> dict[str, int]:

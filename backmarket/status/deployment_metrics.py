@@ -23,6 +23,8 @@ METRICS = {
     "sync_overdue_seconds": "Seconds for which the longest due slice has not been taken up",
     "sync_running": "Slices that hold a lease now",
     "sync_failing_organizations": "Organizations whose last slice failed, by the code of the error",
+    "sync_missing_rows": "Stored rows that full walks did not show, too many at once to be marked as gone",
+    "sync_rejected_rows": "Rows of the API that could not be stored",
     "labels_wanted": "Labels that are to be fetched, tried in vain or not yet",
     "labels_oldest_seconds": "Seconds since the oldest of these became known",
     "bulk_jobs": "Bulk jobs that have not ended",
@@ -100,6 +102,7 @@ _OF_INFO = {"broker_memory_bytes": "used_memory", "broker_memory_limit_bytes": "
 _METRICS = """
 WITH sync AS MATERIALIZED (
     SELECT s.resource, s.lease_until > now() AS running, s.next_due_at, s.nudged_until, s.lease_until,
+        s.rows_missing, s.rows_rejected,
         CASE WHEN s.failing_since IS NOT NULL THEN s.error_code END AS failing,
         extract(epoch FROM now() - COALESCE(s.last_success_at, c.created_at))::float8 AS lag,
         COALESCE(s.interval_seconds, d.interval_seconds) AS interval,
@@ -115,7 +118,9 @@ WITH sync AS MATERIALIZED (
         COALESCE(max(lag) FILTER (WHERE wanted), 0) AS oldest,
         COALESCE(extract(epoch FROM now() - min(next_due_at) FILTER (
             WHERE wanted AND next_due_at <= now() AND running IS NOT TRUE)), 0)::float8 AS overdue,
-        count(*) FILTER (WHERE running) AS running
+        count(*) FILTER (WHERE running) AS running,
+        COALESCE(sum(rows_missing) FILTER (WHERE wanted), 0) AS missing,
+        COALESCE(sum(rows_rejected) FILTER (WHERE wanted), 0) AS rejected
     FROM backmarket.schedule d LEFT JOIN sync USING (resource) GROUP BY d.resource
 ), labels AS (
     SELECT count(*) AS wanted, COALESCE(extract(epoch FROM now() - min(noted_at)), 0)::float8 AS oldest
@@ -139,7 +144,8 @@ SELECT name, labels, value::float8 FROM (
             FROM backmarket.connections) c ON c.state = s.state GROUP BY s.state
     UNION ALL SELECT f.name, jsonb_build_object('resource', resource), f.value FROM of_resource, LATERAL (VALUES
         ('sync_organizations', organizations::float8), ('sync_lagging_organizations', lagging),
-        ('sync_oldest_seconds', oldest), ('sync_overdue_seconds', overdue), ('sync_running', running)
+        ('sync_oldest_seconds', oldest), ('sync_overdue_seconds', overdue), ('sync_running', running),
+        ('sync_missing_rows', missing), ('sync_rejected_rows', rejected)
     ) AS f (name, value)
     UNION ALL SELECT 'sync_failing_organizations', jsonb_build_object('resource', resource, 'code', failing), count(*)
         FROM sync WHERE wanted AND failing IS NOT NULL GROUP BY resource, failing

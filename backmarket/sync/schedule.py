@@ -179,6 +179,7 @@ _SOONER = """
 )
 """
 
+# The rows are locked by organization id, as erasure locks them: in another order the two would deadlock.
 _UPDATE_EVERYBODYS = f"""
 WITH changed AS (
     UPDATE backmarket.schedule SET enabled = COALESCE(%(enabled)s, enabled),
@@ -190,6 +191,7 @@ WITH changed AS (
         CASE WHEN interval_seconds IS NULL THEN %(interval)s::float8 END AS interval,
         CASE WHEN full_interval_seconds IS NULL THEN %(full_interval)s::float8 END AS full_interval
     FROM backmarket.sync_state JOIN changed USING (resource)
+    ORDER BY organization_id FOR UPDATE OF sync_state
 )
 UPDATE backmarket.sync_state AS s SET {_SOONER} FROM states AS changed
 WHERE s.organization_id = changed.organization_id AND s.resource = changed.resource

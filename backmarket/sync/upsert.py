@@ -57,12 +57,19 @@ class Compared:
 
 
 def compare(
-    transaction: Transaction, resource: Resource, organization_id: str, rows: Iterable[Row], *, links: bool = False
+    transaction: Transaction,
+    resource: Resource,
+    organization_id: str,
+    rows: Iterable[Row],
+    *,
+    asked_at: datetime | None = None,
+    links: bool = False,
 ) -> Compared:
     """Tell which rows differ from what is stored; one question.
 
-    A row that comes twice counts once, the later version wins; a version older (by its modification date) than the
-    stored one is passed over. One that is gone differs.
+    A row that comes twice counts once, the later version wins. A row that was stored after `asked_at` may come from
+    a newer answer: then the version with the later modification date wins. A row that was stored before is replaced
+    whatever its date says. One that is gone differs.
 
     Args:
         transaction: an open one; where the rows are written afterwards, it holds the lease already, so that nobody
@@ -70,11 +77,14 @@ def compare(
         resource: whose rows they are.
         organization_id: whose rows they would become.
         rows: as they came.
+        asked_at: by PostgreSQL's clock, when the oldest of these answers was asked for; None: not known.
         links: a row with signed links differs, too: the caller wants links that live long.
     """
     newest = _newest(rows)
     known = _known(transaction, resource, organization_id, newest)
-    differing = [row for row in newest.values() if _differs(row, known.get(row.key, _UNKNOWN), resource, links=links)]
+    differing = [
+        row for row in newest.values() if _differs(resource, row, known.get(row.key), asked_at=asked_at, links=links)
+    ]
     erased = {key for key, stored in known.items() if stored.erased}
     return Compared(differing, known, erased, len(newest) - len(differing))
 
@@ -168,12 +178,11 @@ class _Stored(NamedTuple):
 
     content: int | None
     modified: datetime | None
+    state: int | None
+    stored_at: datetime
     erased: bool
     link: str | None
     """Of its label, if that is wanted."""
-
-
-_UNKNOWN = _Stored(None, None, False, None)
 
 
 def _known(
@@ -187,15 +196,21 @@ def _known(
     return {key: _Stored(*stored) for key, *stored in found}
 
 
-def _differs(row: Row, stored: _Stored, resource: Resource, *, links: bool) -> bool:
-    """Whether a row is to be sent: another content, and not older than the stored version; or a link that lives longer.
+def _differs(resource: Resource, row: Row, stored: _Stored | None, *, asked_at: datetime | None, links: bool) -> bool:
+    """Whether a row is to be sent: it is not stored as it came, and does not come from an older answer.
 
     The link of a label that is still to be fetched is kept fresh; other links only where the caller asks for it.
     """
-    if stored.content == row.content:
+    if stored is None or stored.content is None:
+        return True
+    at = resource.positions.get("state")
+    state = None if at is None else row.values[at]
+    if (stored.content, stored.modified, stored.state) == (row.content, row.modified, state):
         if links:
             return without_signatures(row.raw.encode()) != row.raw.encode()
         return stored.link is not None and stored.link != row.values[resource.positions[resource.label]]
+    if asked_at is not None and stored.stored_at < asked_at:
+        return True
     return stored.modified is None or row.modified is None or row.modified >= stored.modified
 
 
@@ -269,6 +284,7 @@ def _statements(resource: Resource) -> _Statements:
         "key": sql.Identifier(key),
         "kind": sql.SQL(resource.key.kind),
         **_upsert_parts(resource, "raw, content"),
+        "state": sql.Identifier("state") if "state" in resource.positions else sql.SQL("NULL::integer"),
         "erased": sql.SQL("erased_at IS NOT NULL" if resource.personal else "false"),
         "link": sql.SQL(_WANTED_LINK).format(sql.Identifier(resource.table, key))
         if resource.label
@@ -331,8 +347,8 @@ _WANTED_LINK = """
 """
 
 _KNOWN = """
-SELECT {key}, CASE WHEN removed_at IS NULL THEN content END, CASE WHEN removed_at IS NULL THEN {modified} END, {erased},
-    {link}
+SELECT {key}, CASE WHEN removed_at IS NULL THEN content END, CASE WHEN removed_at IS NULL THEN {modified} END, {state},
+    last_synced_at, {erased}, {link}
 FROM {table} WHERE organization_id = %(organization)s AND {key} = ANY(%(keys)s)
 """
 

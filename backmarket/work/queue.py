@@ -111,7 +111,7 @@ def hold(transaction: Transaction, lease: WorkLease, *, seconds: float | None = 
         (seconds, lease.organization_id, lease.kind, lease.number),
     )
     if row.rowcount != 1:
-        raise LeaseLost("The lease was taken over, or the connection was changed: nothing more is written.")
+        raise LeaseLost
 
 
 def finish(transaction: Transaction, lease: WorkLease, due_at: datetime | None) -> None:
@@ -134,7 +134,7 @@ def finish(transaction: Transaction, lease: WorkLease, due_at: datetime | None) 
         (due_at, lease.organization_id, lease.kind, lease.number),
     )
     if row.rowcount != 1:
-        raise LeaseLost("The lease was taken over, or the connection was changed: nothing more is written.")
+        raise LeaseLost
 
 
 def void(transaction: Transaction, organization_id: str, kinds: Sequence[Work] = KINDS) -> None:

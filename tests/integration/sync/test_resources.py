@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from backmarket.settings import Settings
+from backmarket.status import get_sync_status
 from backmarket.sync import requests
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, counted_writes
@@ -137,11 +138,12 @@ class TestListings:
         shop.sandbox.change(ORG, resource="listings", remove=100)
         assert shop.sync(ORG, "listings").end == "done"
         assert shop.one("SELECT count(*) FROM backmarket.listings WHERE removed_at IS NOT NULL") == 0
-        assert state(shop, "listings", "error_code") == "many_missing"
-        assert "--accept-missing" in state(shop, "listings", "error")
+        status = get_sync_status(shop.services.database, ORG)["listings"]
+        assert (status.state, status.error_code, status.rows_missing) == ("incomplete", "many_missing", 100)
+        assert "--accept-missing" in str(status.error)
         shop.sync(ORG, "listings", accept_missing=True)
         shop.assert_rows_equal_truth(ORG, "listings")
-        assert state(shop, "listings", "error_code") is None
+        assert state(shop, "listings", "rows_missing") == 0
         assert state(shop, "listings", "accept_missing") is False, "said once, it holds once"
 
     def test_the_prices_of_the_connections_own_market_are_stored(self, shop: Shop) -> None:

@@ -256,6 +256,8 @@ class TestTruth:
         shop.assert_equals_truth(ORG)
         requests(shop)
         assert shop.sync(ORG, full=True).end == "done"
+        assert requests(shop) == 8, "the removed ones are asked for once more"
+        assert shop.sync(ORG, full=True).end == "done"
         assert requests(shop) == 6, "what is known to be unpaid or gone is not asked for again"
 
     def test_when_very_many_are_missing_none_is_marked_and_an_alarm_is_raised(self, shop: Shop) -> None:
@@ -355,14 +357,6 @@ class TestRefusals:
         assert began.waits(state(shop, "extract(epoch FROM next_due_at - now())::float8"), 40, 80)
         shop.sandbox.remove_faults(fault)
         assert shop.sync(ORG).end == "done"
-        assert connections.get(shop.services.database, ORG).health == "ok"
-
-    def test_a_resource_that_the_account_may_not_use_is_tried_again_daily(self, shop: Shop) -> None:
-        shop.sell(ORG, orders=60)
-        shop.sandbox.add_fault("forbidden")
-        assert shop.run_slice(ORG).end == "failed"
-        assert state(shop, "availability") == "not_available"
-        assert state(shop, "extract(epoch FROM next_due_at - now()) / 3600") > 23
         assert connections.get(shop.services.database, ORG).health == "ok"
 
     def test_a_failing_organization_backs_off_and_goes_on_from_its_checkpoint(self, shop: Shop) -> None:

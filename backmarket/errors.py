@@ -430,6 +430,18 @@ class FileFault(Protocol):
         """Its name, as the file has it; None: it is the line's as a whole."""
 
     @property
+    def letter(self) -> str | None:
+        """The column as Excel names it, such as C; None: not known."""
+
+    @property
+    def row(self) -> int | None:
+        """The row as Excel numbers it; None: that of `line`."""
+
+    @property
+    def place_in_row(self) -> str:
+        """The column, as Excel shows it: `column C (price)`; empty: the whole row."""
+
+    @property
     def value(self) -> str | None:
         """What stands there, cut; None where it may be personal."""
 

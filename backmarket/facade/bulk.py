@@ -26,6 +26,9 @@ class FileOptions(TypedDict, total=False):
     delimiter: str | None
     quotechar: str | None
     encoding: str | None
+    decimal: str | None
+    thousands: str | None
+    skus_as_they_are: bool
     locale: str | None
     skip_bad_lines: bool
     skip_unchanged: bool
@@ -38,11 +41,13 @@ class FileOptions(TypedDict, total=False):
 class Bulk(FacadePart):
     """What `BackMarket` does with files of listings.
 
-    A file is a `Path`, a file that is open for reading bytes, or the CSV text itself. Its first line names the
-    columns; one is `sku`. The options are
+    A file is a `Path`, a file that is open for reading bytes, or the CSV text itself. It is CSV or an Excel workbook
+    (.xlsx), known by its first bytes. Its first row names the columns; one is `sku`. The options are
 
     - `delimiter`, `quotechar`, `encoding`: how it is written. Found by its header if not given; the encoding is UTF-8
       unless a byte order mark says otherwise.
+    - `decimal` (`.` or `,`), `thousands` (`.`, `,`, a space or `'`): how amounts are written; never guessed.
+    - `skus_as_they_are`: send SKUs that look as if Excel had damaged them, such as `3.53E+14`.
     - `locale`: the market that prices and texts belong to, if not the connection's.
     - `skip_bad_lines`: send the other lines. Without it one bad line refuses the file, and nothing is sent.
     - `skip_unchanged`: leave out lines that change nothing by the latest sync of the listings.

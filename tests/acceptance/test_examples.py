@@ -194,7 +194,7 @@ def test_a_file_of_listings_is_checked_submitted_and_reported(town: Town, tmp_pa
     file.write_text("\n".join([*lines, "NEW;many"]))
     with running(town, "bulk_job.py", "shop-7", str(file)) as process:
         told, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    assert 'fault: line 7, quantity: "many"' in told
+    assert 'fault: row 7, column B (quantity): "many"' in told
     assert process.returncode == 1
     file.write_text("\n".join([*lines, "NEW;7"]))
     with running(town, "bulk_job.py", "shop-7", str(file)) as process:

@@ -71,6 +71,7 @@ ROOMS = {
     "jinja2": ("backmarket.console",),
     "markupsafe": ("backmarket.console",),
     "itsdangerous": (),
+    "python_calamine": ("backmarket.bulk.csv_file.workbook",),
     "playwright": (),
     "typer": ("backmarket.cli",),
     "rich": ("backmarket.cli", "backmarket.standalone.demo"),

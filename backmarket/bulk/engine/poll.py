@@ -16,7 +16,7 @@ import structlog
 from backmarket.bucket.keys import bulk_key
 from backmarket.bulk import rows, transitions
 from backmarket.bulk.api_tasks import ActionStatus
-from backmarket.bulk.csv_file.comparison import sku_key
+from backmarket.bulk.csv_file.skus import sku_key
 from backmarket.bulk.engine import task_report
 from backmarket.bulk.engine.context import SliceContext
 from backmarket.bulk.engine.part_files import part_lines

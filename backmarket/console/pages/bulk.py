@@ -115,10 +115,14 @@ def _prepared(context: RequestContext) -> Iterator[tuple[PreparedFile, str]]:
     """
     file = context.file("file")
     if file is None:
-        raise InvalidArgument("Choose a CSV file, or drop one here.")
+        raise InvalidArgument("Choose a CSV or Excel file, or drop one here.")
     digest = _digest(file.file)
-    choices = {name: context.given(name) is not None for name in ("skip_bad_lines", "skip_unchanged")}
-    told = f"{digest}:{choices['skip_bad_lines']:d}{choices['skip_unchanged']:d}"
+    choices = {
+        name: context.given(name) is not None for name in ("skip_bad_lines", "skip_unchanged", "skus_as_they_are")
+    }
+    signs = {name: context.given(name) or None for name in ("decimal", "thousands", "encoding")}
+    thousands = " " if signs["thousands"] == "space" else signs["thousands"]
+    told = hashlib.sha256(repr((digest, choices, signs)).encode()).hexdigest()
     once = context.given("once")
     with context.bm.prepare_listings_file(
         context.organization_id,
@@ -126,6 +130,10 @@ def _prepared(context: RequestContext) -> Iterator[tuple[PreparedFile, str]]:
         file_name=file.filename,
         skip_bad_lines=choices["skip_bad_lines"],
         skip_unchanged=choices["skip_unchanged"],
+        skus_as_they_are=choices["skus_as_they_are"],
+        decimal=signs["decimal"],
+        thousands=thousands,
+        encoding=signs["encoding"],
         idempotency_key=f"console/{once[:64]}/{digest}" if once else None,
     ) as prepared:
         yield prepared, told

@@ -131,7 +131,7 @@ def test_a_file_with_a_bad_line_is_refused_and_nothing_is_stored(shop: Shop, bm:
         (4, "comment"),
         (5, "sku"),
     ]
-    assert 'line 3, price: "1,5" is not' in str(caught.value.faults[1])
+    assert 'row 3, column B (price): "1,5" has a decimal comma' in str(caught.value.faults[1])
     assert "xxx" not in str(caught.value.faults[2]), "a comment may be personal"
     assert (rows_of(shop), objects(shop, org)) == (0, [])
 

@@ -7,19 +7,20 @@ ARG BASE_IMAGE=python:3.13.14-slim-trixie
 FROM ${BASE_IMAGE} AS build
 ARG EXTRAS="worker console"
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PYTHONDONTWRITEBYTECODE=1
+ENV UV_NO_CACHE=1 UV_CONSTRAINT=requirements.lock UV_BUILD_CONSTRAINT=requirements.lock UV_PYTHON=/opt/backmarket/bin/python
 WORKDIR /build
 RUN python3 -m venv tools && python3 -m venv --without-pip /opt/backmarket
 # the packages change seldom, the code often: each has layers of its own
-COPY scripts/locked scripts/
+COPY scripts/uv scripts/
 COPY pyproject.toml requirements.lock ./
-RUN python3 scripts/locked build >build.lock && tools/bin/pip install --quiet --require-hashes -r build.lock
-RUN python3 scripts/locked ${EXTRAS} >locked && \
-    tools/bin/pip --python /opt/backmarket/bin/python install --quiet --no-compile --require-hashes -r locked
+RUN awk '/^[^ #]/ { on = /^uv==/ } on' requirements.lock >uv.lock && \
+    tools/bin/pip install --quiet --require-hashes -r uv.lock
+# what pyproject.toml names, as requirements.lock pins it, and only with its hashes
+RUN scripts/uv tools/bin pip install --quiet --require-hashes --requirement pyproject.toml $(printf -- '--extra %s ' ${EXTRAS})
 COPY backmarket backmarket
 COPY schema.sql README.md LICENSE CHANGELOG.md ./
-RUN tools/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir wheels . && \
-    tools/bin/pip --python /opt/backmarket/bin/python install --quiet --no-compile --no-deps wheels/*.whl && \
-    tools/bin/pip --python /opt/backmarket/bin/python check && \
+RUN scripts/uv tools/bin pip install --quiet --no-deps . && \
+    scripts/uv tools/bin pip check --quiet && \
     python3 -m compileall -q /opt/backmarket/lib
 
 FROM ${BASE_IMAGE}
@@ -35,7 +36,7 @@ COPY workers workers
 COPY deploy/alive deploy/bucket.py deploy/
 # by number, so that Kubernetes can see that it is not root
 USER 10001:10001
-# SIGTERM: no new task, running turns write what they have and hand on (docs/operations.md, Stopping)
+# SIGTERM: no new task, running slices write what they have and hand on (docs/operations.md, Stopping)
 STOPSIGNAL SIGTERM
 # a process that neither serves nor ticks any more is dead; one whose broker is away for a minute is not
 HEALTHCHECK --interval=10s --timeout=8s --start-period=60s --retries=3 CMD ["deploy/alive"]

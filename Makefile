@@ -1,4 +1,4 @@
-# `make` lists what can be done. Everything happens in this checkout; pip's cache is the only place outside it.
+# `make` lists what can be done. Everything happens in this checkout; the caches of pip and uv are the only places outside it.
 .DEFAULT_GOAL := help
 .PHONY: help demo up test test-all test-browser test-compose test-monitoring bench chaos chaos-proofs check lint lock contract-facts clean setup
 
@@ -50,9 +50,7 @@ check: setup ## Run the linters, changing nothing
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@$(BIN)/mypy examples
-	@$(BIN)/mypy --scripts-are-modules .ci/left-running .ci/outcome scripts/busy scripts/lock scripts/locked scripts/contract-facts deploy/bucket.py
-	@for script in scripts/setup scripts/chromium deploy/alive deploy/secrets deploy/postgres/backmarket.sh; do sh -n $$script || exit; done
+	@for script in scripts/setup scripts/uv scripts/coverage scripts/chromium deploy/alive deploy/secrets deploy/postgres/backmarket.sh; do sh -n $$script || exit; done
 	@bash -n .ci/run && bash -n scripts/engine
 
 lint: setup ## Mend and format what the linters can
@@ -60,7 +58,8 @@ lint: setup ## Mend and format what the linters can
 	@$(BIN)/ruff format
 
 lock: setup ## Write requirements.lock anew (ARGS=--upgrade takes newer versions)
-	@$(BIN)/python scripts/lock $(ARGS)
+	@UV_FIND_LINKS= scripts/uv $(BIN) pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
+	  --custom-compile-command "make lock" --output-file requirements.lock $(ARGS) pyproject.toml
 
 contract-facts: setup ## Write tests/contract/facts.json anew from the OpenAPI file (ARGS=FILE)
 	@$(BIN)/python scripts/contract-facts $(ARGS)

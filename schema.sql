@@ -1,7 +1,7 @@
 -- The whole database of backmarket, in the schema `backmarket`.
 --
 -- Idempotent: running it again changes nothing. `backmarket db init` runs it; tables of an older version are for
--- `backmarket db migrate`, which runs the files of `backmarket/migrations` before it.
+-- `backmarket db migrate`, which runs the files of `backmarket/database/migrations` before it.
 -- PostgreSQL 14 or newer. Every key begins with the organization, so that no
 -- statement of one organization can touch another's rows.
 
@@ -11,8 +11,8 @@ DECLARE
 BEGIN
     IF to_regclass('backmarket.schema_version') IS NOT NULL THEN
         SELECT max(version) INTO found FROM backmarket.schema_version;
-        IF found <> 3 THEN
-            RAISE EXCEPTION 'The database has schema version %, and this file makes version 3: run `backmarket db migrate`.',
+        IF found <> 4 THEN
+            RAISE EXCEPTION 'The database has schema version %, and this file makes version 4: run `backmarket db migrate`.',
                 found;
         END IF;
     END IF;
@@ -69,7 +69,7 @@ CREATE INDEX IF NOT EXISTS connections_account ON backmarket.connections (accoun
 
 ------------------------------------------------------------------------------
 -- The schedule: how often each resource is synced. An organization may have its
--- own in `sync_state`. Read at every turn, so a change needs no restart.
+-- own in `sync_state`. Read at every slice, so a change needs no restart.
 ------------------------------------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS backmarket.schedule (
@@ -97,7 +97,7 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_state (
     full_interval_seconds double precision CHECK (full_interval_seconds > 0),
     -- whether the labels of its shipments are wanted in the bucket
     download_labels boolean NOT NULL DEFAULT true,
-    -- from when the next turn may be taken
+    -- from when the next slice may be taken
     next_due_at timestamptz NOT NULL DEFAULT now(),
     -- a message was sent; until then no other is sent
     nudged_until timestamptz,
@@ -121,7 +121,7 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_state (
     last_started_at timestamptz,
     last_success_at timestamptz,
     last_full_walk_at timestamptz,
-    -- the failure that goes on now; null: the last turn went well
+    -- the failure that goes on now; null: the last slice went well
     failing_since timestamptz,
     failures integer NOT NULL DEFAULT 0,
     error_code text,
@@ -161,6 +161,22 @@ LANGUAGE sql STABLE AS $$
     FROM (SELECT (hashtextextended(name, 0) & 1048575) / 1048576.0 * seconds AS phase) AS p
 $$;
 
+-- A text without the signatures of its links, which the API makes new in every answer: what is left is the content
+-- (`backmarket/resources/signed_links.py` has the same rule for what comes).
+CREATE OR REPLACE FUNCTION backmarket.without_signatures(text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN $1 !~* '[?&](x-(amz|goog)-)?signature=' THEN $1 ELSE (
+        SELECT string_agg(CASE
+            WHEN piece !~* '[?&](x-(amz|goog)-)?signature=' THEN piece
+            ELSE regexp_replace(regexp_replace(piece,
+                '([?&])((awsaccesskeyid|googleaccessid|key-pair-id|policy|expires|signature|x-amz-security-token'
+                || '|x-(amz|goog)-(algorithm|credential|date|expires|signedheaders|signature))=[^&"<>[:space:]]*&?)+',
+                '\1', 'gi'), '[?&]+(?=["<>[:space:]]|$)', '', 'g')
+        END, '' ORDER BY at)
+        FROM regexp_split_to_table($1, '(?=["<>[:space:]])') WITH ORDINALITY AS pieces (piece, at)
+    ) END
+$$;
+
 CREATE TABLE IF NOT EXISTS backmarket.walks (
     organization_id text NOT NULL,
     resource text NOT NULL,
@@ -193,7 +209,7 @@ CREATE TABLE IF NOT EXISTS backmarket.walks (
     PRIMARY KEY (organization_id, resource, kind),
     FOREIGN KEY (organization_id, resource) REFERENCES backmarket.sync_state ON DELETE CASCADE
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE backmarket.walks IS 'The checkpoint of each walk that is not finished; a walk that fits into one turn never has a row here';
+COMMENT ON TABLE backmarket.walks IS 'The checkpoint of each walk that is not finished; a walk that fits into one slice never has a row here';
 
 CREATE TABLE IF NOT EXISTS backmarket.walk_seen (
     organization_id text NOT NULL,
@@ -277,16 +293,20 @@ CREATE TABLE IF NOT EXISTS backmarket.orders (
     PRIMARY KEY (organization_id, order_id)
 );
 COMMENT ON TABLE backmarket.orders IS 'Orders, as the API last showed them';
+-- CASE, as behind a row policy no index answers a comparison with COALESCE
 CREATE INDEX IF NOT EXISTS orders_newest ON backmarket.orders (
-    organization_id, COALESCE(date_creation, '-infinity') DESC, order_id DESC);
+    organization_id, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, order_id DESC);
 -- the newest of one state (nearly all are 9: those of it are found as any), of one country; and by a tracking number
 CREATE INDEX IF NOT EXISTS orders_state ON backmarket.orders (
-    organization_id, state, COALESCE(date_creation, '-infinity') DESC, order_id DESC) WHERE state <> 9;
+    organization_id, state, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, order_id DESC)
+WHERE state <> 9;
 CREATE INDEX IF NOT EXISTS orders_country ON backmarket.orders (
-    organization_id, country_code, COALESCE(date_creation, '-infinity') DESC, order_id DESC);
+    organization_id, country_code, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC,
+    order_id DESC);
 CREATE INDEX IF NOT EXISTS orders_tracking ON backmarket.orders (organization_id, tracking_number);
 -- whose personal data may be old enough to be erased
-CREATE INDEX IF NOT EXISTS orders_erasable ON backmarket.orders (COALESCE(date_creation, '-infinity'))
+CREATE INDEX IF NOT EXISTS orders_erasable ON backmarket.orders (
+    (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END))
 WHERE erased_at IS NULL;
 
 CREATE TABLE IF NOT EXISTS backmarket.orderlines (
@@ -390,7 +410,7 @@ CREATE TABLE IF NOT EXISTS backmarket.deliveries (
 );
 COMMENT ON TABLE backmarket.deliveries IS 'BackShip parcels to customers, as the API last showed them';
 CREATE INDEX IF NOT EXISTS deliveries_newest ON backmarket.deliveries (
-    organization_id, COALESCE(date_creation, '-infinity') DESC, shipment_id DESC);
+    organization_id, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, shipment_id DESC);
 CREATE INDEX IF NOT EXISTS deliveries_order ON backmarket.deliveries (organization_id, order_id);
 -- those that can still change: how far a sync has to reach back
 CREATE INDEX IF NOT EXISTS deliveries_open ON backmarket.deliveries (organization_id, date_creation)
@@ -424,7 +444,7 @@ CREATE TABLE IF NOT EXISTS backmarket.returns (
 );
 COMMENT ON TABLE backmarket.returns IS 'BackShip parcels from customers, as the API last showed them';
 CREATE INDEX IF NOT EXISTS returns_newest ON backmarket.returns (
-    organization_id, COALESCE(date_creation, '-infinity') DESC, shipment_id DESC);
+    organization_id, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, shipment_id DESC);
 CREATE INDEX IF NOT EXISTS returns_order ON backmarket.returns (organization_id, order_id);
 CREATE INDEX IF NOT EXISTS returns_orderline ON backmarket.returns (organization_id, orderline_id);
 CREATE INDEX IF NOT EXISTS returns_open ON backmarket.returns (organization_id, date_creation)
@@ -471,14 +491,14 @@ CREATE TABLE IF NOT EXISTS backmarket.labels (
         'stored',           -- it is in the bucket
         'unavailable'       -- it was tried for long enough, or must not be fetched: `error` says why
     )),
-    -- since when this label is known; a label with another URL is another label
+    -- since when this label is known; a label with another URL, signatures apart, is another label
     noted_at timestamptz NOT NULL DEFAULT now(),
     -- of one that is wanted: when it is tried next, how often it was in vain, and why
     due_at timestamptz NOT NULL DEFAULT now(),
     tries integer NOT NULL DEFAULT 0,
     error_code text,
     error text,
-    -- of one that is stored
+    -- of one that is stored, or was until its URL changed: the object stays until the new one is there
     object_key text COLLATE "C",
     size bigint,                    -- bytes
     sha256 text,                    -- hexadecimal
@@ -486,7 +506,7 @@ CREATE TABLE IF NOT EXISTS backmarket.labels (
     content_type text,
     stored_at timestamptz,
     PRIMARY KEY (organization_id, resource, shipment_id),
-    CHECK ((state = 'stored') = (object_key IS NOT NULL))
+    CONSTRAINT labels_stored_has_object CHECK (state <> 'stored' OR object_key IS NOT NULL)
 );
 CREATE INDEX IF NOT EXISTS labels_skipped ON backmarket.labels (organization_id, resource) WHERE state = 'skipped';
 CREATE INDEX IF NOT EXISTS labels_wanted ON backmarket.labels (organization_id, due_at) WHERE state = 'wanted';
@@ -665,9 +685,9 @@ CREATE TABLE IF NOT EXISTS backmarket.bulk_parts (
     arrived boolean NOT NULL DEFAULT false,
     task_id text,
     submitted_at timestamptz,
-    -- the task's status (action_status) when it was last asked about, and since when that is none that is explained
+    -- the task's status (action_status) when it was last polled, and since when that status is not explained
     task_status integer,
-    odd_since timestamptz,
+    unexplained_since timestamptz,
     -- since when the API does not know the task
     missing_since timestamptz,
     -- what its listings were before it was sent, by the line's number: the members that the line sets; null: not there
@@ -899,4 +919,4 @@ BEGIN
 END
 $$;
 
-INSERT INTO backmarket.schema_version (version) VALUES (3) ON CONFLICT DO NOTHING;
+INSERT INTO backmarket.schema_version (version) VALUES (4) ON CONFLICT DO NOTHING;

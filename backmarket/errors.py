@@ -110,20 +110,24 @@ class TransientError(BackMarketError):
     code = "transient"
 
 
+RequestDelivery = Literal["not_sent", "finished", "in_doubt"]
+"""Whether a request without an answer reached the API: it was not sent; the connection was cut, so that it arrived
+before or never will; or its deadline passed, and it may still arrive."""
+
+
 class NetworkError(TransientError):
     """No whole answer came.
 
     Args:
         message: one sentence for a person.
-        arrival: what is known of the request: `never` (it was not sent), `past` (the connection was cut: it
-            arrived before, or never will), `open` (the deadline passed: it may arrive yet).
+        delivery: what is known of the request; see `RequestDelivery`.
     """
 
     code = "network"
 
-    def __init__(self, message: str, *, arrival: Literal["never", "past", "open"] = "open", **marks: Any) -> None:
+    def __init__(self, message: str, *, delivery: RequestDelivery = "in_doubt", **marks: Any) -> None:
         super().__init__(message, **marks)
-        self.arrival = arrival
+        self.delivery = delivery
 
 
 class ServerError(TransientError):

@@ -1,6 +1,6 @@
 """What sends the messages; light to import, for applications and for our own tasks alike.
 
-A message is only a nudge: the row that it points at is written before, and a sweep nudges again what was lost.
+A message is only a nudge: the row that it points at is written before, and the dispatcher repeats a lost nudge.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PERSISTENT = 2
 """AMQP's delivery mode, which Celery writes into every message."""
 
 RETRY = {"max_retries": 1, "interval_start": 0, "interval_max": 0}
-"""Once more, for a connection that Redis closed meanwhile; what is not sent then is nudged by the sweep."""
+"""Once more, for a connection that Redis closed meanwhile; what is not sent then, the dispatcher nudges."""
 
 
 def celery_settings(broker_url: str) -> dict[str, Any]:

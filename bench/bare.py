@@ -57,7 +57,8 @@ Line = msgspec.defstruct("Line", [(name, Any, None) for name in LINE])
 Listing = msgspec.defstruct(
     "Listing", [*((name, Any, None) for name in LISTING), ("shippings", msgspec.Raw, msgspec.Raw(b"null"))]
 )
-ENVELOPE, ORDERS, LINES, LISTINGS = (msgspec.json.Decoder(kind) for kind in (Envelope, Order, Line, Listing))
+ENVELOPE = msgspec.json.Decoder(Envelope)
+ORDERS, LINES, LISTINGS = (msgspec.json.Decoder[Any](kind) for kind in (Order, Line, Listing))
 local = threading.local()
 
 Page = tuple[str, Envelope]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from time import sleep
+from typing import Any
 
 from backmarket.resources import RESOURCES
 from backmarket.sandbox.control.client import SandboxControl
@@ -169,7 +170,7 @@ def run(
     """
     print(f"Measured on {machine()}; PostgreSQL, Valkey and the sandbox share it. {latency * 1000:g} ms an answer.")
     sellers = {
-        name: SellerSpec(name=name, token=token, **{"orders": 0, chain[0].resource: chain[0].rows})
+        name: SellerSpec(name=name, token=token, **dict[str, Any]({"orders": 0, chain[0].resource: chain[0].rows}))
         for chain in chosen
         for contestant in contestants
         for name, token in chain[0].tokens(contestant).items()

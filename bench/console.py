@@ -58,11 +58,11 @@ def main() -> int:
     with Stack() as stack:
         url = stack.addresses.database_url
         settings = Settings(
-            database_url=url,  # type: ignore[arg-type]
-            redis_url=stack.addresses.redis_url,  # type: ignore[arg-type]
-            secret_keys=(Fernet.generate_key().decode(),),  # type: ignore[arg-type]
-            limiter_key=secrets.token_hex(16),  # type: ignore[arg-type]
-            console_users=(f"anna:act:{passwords.hashed('a long password', cost=2**10)}",),  # type: ignore[arg-type]
+            database_url=url,
+            redis_url=stack.addresses.redis_url,
+            secret_keys=(Fernet.generate_key().decode(),),
+            limiter_key=secrets.token_hex(16),
+            console_users=(f"anna:operator:{passwords.hashed('a long password', cost=2**10)}",),
         )
         with BackMarket(settings) as bm:
             bm.apply_schema()

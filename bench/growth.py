@@ -4,7 +4,7 @@
 
 An organization's cost is that of a sync with nothing new, from its nudge to its end; an order's that of its first load.
 CPU is that of our processes and of PostgreSQL; PostgreSQL counts statements, the sandbox requests, the worker's log
-turns, of which each took a message. The sizes take turns, and the median of the rounds counts.
+slices, of which each took a message. The sizes take turns, and the median of the rounds counts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RESULTS = CHECKOUT / ".tmp" / "bench" / "growth.json"
 NO_LIMIT = 1_000_000
 SYNCS = 1_000
 """Of a round; where there are fewer organizations, several of each."""
-PATIENCE = 300.0
+TIMEOUT_SECONDS = 300.0
 """Seconds that a round may take."""
 
 
@@ -43,14 +43,14 @@ class Point:
         postgres: its CPU, in milliseconds.
         statements: that our worker had PostgreSQL run.
         requests: to the API.
-        turns: of the worker, each of which took a message.
+        slices: of the worker, each of which took a message.
     """
 
     ours: float
     postgres: float
     statements: float
     requests: float
-    turns: float
+    slices: float
 
 
 Line = dict[int, Point]
@@ -171,7 +171,7 @@ def orders(here: Setting, number: int) -> Point:
             asked += 1
             return bool(here.execute(_LOADED)[0][0])
 
-        wait_until(loaded, PATIENCE, f"{number} orders are stored")
+        wait_until(loaded, TIMEOUT_SECONDS, f"{number} orders are stored")
         counted.statements += asked
         return counted.each(number)
 
@@ -189,7 +189,7 @@ class Counted:
         self.ours = 0.0
         self.statements = 0
         here.sandbox.control.reset()
-        self._turns = turns_in(log)
+        self._slices = slices_in(log)
         self._before = self._now()
 
     def each(self, count: int) -> Point:
@@ -200,16 +200,16 @@ class Counted:
             postgres=1000 * postgres / count,
             statements=(statements - self.statements) / count,
             requests=self.here.sandbox.control.stats().requests / count,
-            turns=(turns_in(self.log) - self._turns) / count,
+            slices=(slices_in(self.log) - self._slices) / count,
         )
 
     def _now(self) -> tuple[float, float, int]:
         return cpu_seconds(self.fleet), self.here.postgres_cpu(), self.here.statements()
 
 
-def turns_in(log: Path) -> int:
-    """Turns that a worker has noted."""
-    return log.read_text().count('"event": "sync.turn"')
+def slices_in(log: Path) -> int:
+    """Slices that a worker has noted."""
+    return log.read_text().count('"event": "sync.slice"')
 
 
 @contextmanager
@@ -230,7 +230,7 @@ def told(what: str, points: Mapping[int, Sequence[Point]]) -> Line:
     for size, point in line.items():
         print(
             f"{size:>7} {what} | each {point.ours:.3f} ms, PostgreSQL {point.postgres:.3f} ms,"
-            f" {point.statements:.4f} statements, {point.requests:.4f} requests, {point.turns:.5f} turns",
+            f" {point.statements:.4f} statements, {point.requests:.4f} requests, {point.slices:.5f} slices",
             flush=True,
         )
     return line

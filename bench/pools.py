@@ -79,16 +79,16 @@ def main() -> None:
 def measure(here: Setting, kind: Kind, names: list[str]) -> tuple[float, float, float]:
     """Syncs a second, CPU seconds of a sync, and MiB of the process with its children, shared pages counted once."""
     with worker(here, kind) as process, closing(Producer(here.settings.broker)) as producer:
-        turn(here, producer, names[:50])  # what is made at the first use is made
+        sync_all(here, producer, names[:50])  # what is made at the first use is made
         began, cpu = monotonic(), tree_cpu(process)
-        turn(here, producer, names)
+        sync_all(here, producer, names)
         seconds = monotonic() - began
         members = [psutil.Process(process), *psutil.Process(process).children(recursive=True)]
         memory = sum(member.memory_full_info().pss for member in members) / 2**20
         return len(names) / seconds, (tree_cpu(process) - cpu) / len(names), memory
 
 
-def turn(here: Setting, producer: Producer, names: list[str]) -> None:
+def sync_all(here: Setting, producer: Producer, names: list[str]) -> None:
     """Make them due, nudge, and wait until all were synced."""
     here.execute(_DUE, names)
     producer.nudge(Nudge("orders", name) for name in names)

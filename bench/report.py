@@ -96,10 +96,10 @@ def grown(lines: Figures) -> str:
     """A table for each line."""
     parts = [f"{machine()}."]
     for name, word in (("organizations", "a sync of each of"), ("orders", "each order of")):
-        head = [word, "ours", "PostgreSQL", "statements", "requests", "turns"]
+        head = [word, "ours", "PostgreSQL", "statements", "requests", "slices"]
         rows = [
             [f"{int(size):,} {name}", f"{p['ours']:.3f} ms", f"{p['postgres']:.3f} ms"]
-            + [f"{p[each]:.4g}" for each in ("statements", "requests", "turns")]
+            + [f"{p[each]:.4g}" for each in ("statements", "requests", "slices")]
             for size, p in lines[name].items()
         ]
         parts.append(table(head, rows))

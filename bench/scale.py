@@ -1,6 +1,6 @@
 """The fan-out at the size of 10,000 organizations: what a tick, an interval's messages and a quiet sync cost.
 
-    python -m bench.scale [--organizations 10000] [--fewer 1000] [--turns 4000] [--tasks 50000]
+    python -m bench.scale [--organizations 10000] [--fewer 1000] [--slices 4000] [--tasks 50000]
 
 CPU is user and system time: of this process, which dispatches as the dispatcher's task does, of PostgreSQL with all its
 processes, and of one real worker. Each organization has a seller account of its own in the sandbox, so the limiter is
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--organizations", type=int, default=10_000, help="connected organizations")
     parser.add_argument("--fewer", type=int, default=1_000, help="organizations to compare them with")
     parser.add_argument("--rounds", type=int, default=3, help="times that both are measured, in turns")
-    parser.add_argument("--turns", type=int, default=4_000, help="quiet syncs that a worker does; 0: no worker")
+    parser.add_argument("--slices", type=int, default=4_000, help="quiet syncs that a worker does; 0: no worker")
     parser.add_argument("--listings", type=int, default=2_000, help="of a seller with a catalogue")
     parser.add_argument("--tasks", type=int, default=50_000, help="tasks after which its memory is compared; 0: not")
     parser.add_argument(
@@ -82,16 +82,16 @@ def main() -> None:
     print(f"Measured on {machine()}; PostgreSQL, Valkey, the sandbox and all of ours share it.")
     with setting(SandboxServer(sellers, limit=NO_LIMIT), rate_limit=NO_LIMIT) as here:
         here.count_statements()
-        compare(here, few, many, options.rounds, options.turns)
+        compare(here, few, many, options.rounds, options.slices)
         one_interval(here, many, options.idle)
-        if options.turns:
-            each_resource(here, few, options.turns // 2)
-            long_walks(here, large, options.listings, options.turns // 20)
-        if options.turns and options.tasks:
+        if options.slices:
+            each_resource(here, few, options.slices // 2)
+            long_walks(here, large, options.listings, options.slices // 20)
+        if options.slices and options.tasks:
             memory(here, many, options.tasks // 5, options.tasks)
 
 
-def compare(here: Setting, few: Tokens, many: Tokens, rounds: int, turns: int) -> None:
+def compare(here: Setting, few: Tokens, many: Tokens, rounds: int, slices: int) -> None:
     """A tick and a quiet sync with few and with many organizations, by turns: the machine is never quiet for long."""
     costs: dict[int, list[list[Cost]]] = {len(few): [], len(many): []}
     for _ in range(rounds):
@@ -100,11 +100,11 @@ def compare(here: Setting, few: Tokens, many: Tokens, rounds: int, turns: int) -
                 tick = dispatcher.tick()
                 say(len(tokens), f"a tick that finds {tick.count:g} due pairs", seconds(tick))
                 costs[len(tokens)].append([tick])
-                if turns:
+                if slices:
                     with dispatcher.worker() as worker:
-                        turn = dispatcher.turns(worker, "orders", turns)
-                    say(len(tokens), "a quiet sync of orders", rate(turn))
-                    costs[len(tokens)][-1].append(turn)
+                        slice_ = dispatcher.slices(worker, "orders", slices)
+                    say(len(tokens), "a quiet sync of orders", rate(slice_))
+                    costs[len(tokens)][-1].append(slice_)
     each = [
         median(sum((cost.ours + cost.postgres) / cost.count for cost in one) for one in rounds_of)
         for rounds_of in costs.values()
@@ -129,19 +129,19 @@ def one_interval(here: Setting, tokens: Tokens, seconds_idle: float) -> None:
         say(len(tokens), f"dispatcher and beat with nothing due, {idle.count:g} s of it", seconds(idle))
 
 
-def each_resource(here: Setting, tokens: Tokens, turns: int) -> None:
+def each_resource(here: Setting, tokens: Tokens, slices: int) -> None:
     """A quiet sync of each resource: one page, with rows that are all known where the API can't be asked for less."""
     with connected(here, tokens) as dispatcher, dispatcher.worker() as worker:
         for resource in SYNC_TASKS:
-            turn = dispatcher.turns(worker, resource, turns)
-            say(len(tokens), f"a quiet sync of {resource}", rate(turn))
+            slice_ = dispatcher.slices(worker, resource, slices)
+            say(len(tokens), f"a quiet sync of {resource}", rate(slice_))
 
 
 def long_walks(here: Setting, tokens: Tokens, listings: int, walks: int) -> None:
     """A full walk over listings that are all known, for each of its pages: what most requests of large sellers are."""
     pages = -(-listings // PAGE)
     with connected(here, tokens) as dispatcher, dispatcher.worker() as worker:
-        walk = dispatcher.turns(worker, "listings", walks)
+        walk = dispatcher.slices(worker, "listings", walks)
     page = replace(walk, count=walk.count * pages)
     say(len(tokens), f"a page of a walk over {listings} known listings ({pages} pages)", rate(page))
 
@@ -219,7 +219,7 @@ class Dispatcher:
         with workers(self.here.environment, "sync", dispatcher=False) as fleet:
             yield psutil.Process(fleet.pids["sync"])
 
-    def turns(self, worker: psutil.Process, resource: str, count: int) -> Cost:
+    def slices(self, worker: psutil.Process, resource: str, count: int) -> Cost:
         """So many quiet syncs by a worker, after some that warm it up."""
         self._keep_due(resource)
         # what is not walked yet is walked before it counts
@@ -251,8 +251,8 @@ class Dispatcher:
         before = (clock(), self.here.postgres_cpu(), self.here.redis_cpu(), monotonic())
         sent = send()
         after = (clock(), self.here.postgres_cpu(), self.here.redis_cpu(), monotonic())
-        spent = (b - a for a, b in zip(before, after, strict=True))
-        return Cost(sent, *spent, statements=self.here.statements() - statements)
+        ours, postgres, redis, wall = (b - a for a, b in zip(before, after, strict=True))
+        return Cost(sent, ours, postgres, redis, wall, self.here.statements() - statements)
 
     def _send(self) -> int:
         """One tick: each resource's dispatch once."""

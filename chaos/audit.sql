@@ -1,5 +1,5 @@
 -- What a round watches inside PostgreSQL, beside the product's own tables: writes by a process without the lease, and
--- leases that were taken over from somebody who did not end his turn.
+-- leases that were taken over from somebody who did not end their slice.
 
 CREATE SCHEMA chaos;
 
@@ -17,7 +17,7 @@ CREATE TABLE chaos.takeovers (
     organization_id text NOT NULL,
     kind text NOT NULL
 );
-COMMENT ON TABLE chaos.takeovers IS 'Leases that ran out, each as it was taken by another: the turn under it was struck';
+COMMENT ON TABLE chaos.takeovers IS 'Leases that ran out, each as it was taken by another: the slice under it was struck';
 
 -- The worker's connections are called `chaos-<pid>`, its leases `<host>:<pid>:<thread>`.
 CREATE FUNCTION chaos.check_lease() RETURNS trigger LANGUAGE plpgsql AS $$

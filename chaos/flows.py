@@ -13,7 +13,7 @@ from typing import Any
 from backmarket import BackMarket
 from backmarket.errors import BackMarketError, ConnectionUnauthorized, TransientError
 from backmarket.sandbox import SandboxControl
-from backmarket.sync.engine import take_turn
+from backmarket.sync.engine import run_slice
 from backmarket.sync.requests import request_sync
 from chaos.schedule import SECONDS
 from chaos.sellers import BULK, COUNT, LIED_TO, WRITES, Sellers
@@ -75,9 +75,9 @@ class Flows:
         for name in self.sellers.group(range(BULK.start, WRITES.stop)):
             for resource in ("orders", "listings"):
                 request_sync(self.market._services.database, name, resource)
-                turn = take_turn(self.market._services, name, resource)
-                if turn.end != "done":
-                    raise RuntimeError(f"{resource} of {name} could not be synced: {turn.end}")
+                result = run_slice(self.market._services, name, resource)
+                if result.end != "done":
+                    raise RuntimeError(f"{resource} of {name} could not be synced: {result.end}")
         self.wishes.asks.sort(key=lambda ask: ask[0])
 
     def begin(self) -> None:

@@ -19,7 +19,7 @@ from minio import Minio
 from pydantic import SecretStr
 
 from backmarket import BackMarket
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.database.schema import schema_text
 from backmarket.messages import QUEUES
 from backmarket.sandbox import SandboxControl
@@ -62,11 +62,11 @@ QUICK: Final[dict[str, Any]] = {
     "bulk_part_lines": 20,
     "bulk_settle_after": 1.0,
     "bulk_unexplained_after": 2.0,
-    "bulk_poll_first": 0.3,
-    "bulk_poll_longest": 1.0,
-    "bulk_poll_late": 1.0,
+    "bulk_poll_initial_seconds": 0.3,
+    "bulk_poll_max_seconds": 1.0,
+    "bulk_poll_max_late_seconds": 1.0,
 }
-"""The product's settings, made short: a turn is taken over after 2.5 s, a window is over after 2."""
+"""The product's settings, made short: a slice is taken over after 2.5 s, a window is over after 2."""
 
 
 class Grounds:
@@ -167,7 +167,7 @@ class Grounds:
         )
         names = ", ".join([*(table for (table,) in tables), "backmarket.sku_quota", "backmarket.bucket_deletions"])
         self.ask("UPDATE backmarket.connections SET enabled = false")
-        while True:  # turns that were going on end now, as nobody may write any more
+        while True:  # slices that were going on end now, as nobody may write any more
             try:
                 self.ask(f"TRUNCATE {names} RESTART IDENTITY")
             except psycopg.errors.DeadlockDetected:
@@ -175,7 +175,7 @@ class Grounds:
             break
         with self.redis() as client:
             client.flushdb()
-        self.market._services.limiter.assume_idle()  # the sellers of a round are new
+        self.market._services.limiter.skip_recovery()  # the sellers of a round are new
         self.sandbox.remove_faults()
         self.sandbox.reset()
 
@@ -190,7 +190,7 @@ class Grounds:
                 "s3_access_key": at.s3_access_key,
                 "s3_secret_key": at.s3_secret_key,
                 "s3_bucket": "chaos",
-                "secret_keys": (Vault.generate(),),
+                "secret_keys": (KeyCipher.generate(),),
                 "limiter_key": secrets.token_hex(16),
                 "user_agent": "BM-Chaos-Rounds;dev@test.example",
                 "allowed_base_urls": (self.sandbox_server.url,),

@@ -91,7 +91,7 @@ class Wire:
         self.heard = [*self.heard, *found][-_KEPT:]
         if self.repeats:
             for queue, message in found:
-                own.execute_command("LPUSH", queue, message)
+                own.lpush(queue, message)
                 self.repeated += 1
 
 

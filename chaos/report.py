@@ -87,7 +87,7 @@ def plots(rounds: Sequence[Line]) -> dict[str, str]:
         "strikes": bars(
             "Faults of processes, servers and messages",
             struck,
-            ("struck something", "nothing, or is no blow to a turn"),
+            ("struck something", "nothing, or is no blow to a slice"),
         ),
         "seconds": histogram("Seconds that a round took", [line["took"] for line in rounds], 5.0, unit=" s"),
         "api": bars(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, Literal
 
+from backmarket.sandbox.world.fault_rules import FaultKind
+
 Aim = Literal["sync", "labels", "writes", "bulk", "bulk lease", "request", "nothing"]
 """What a fault waits for, so that it strikes something: a held lease, a write or a part that is being sent, a request
 without an answer."""
@@ -113,7 +115,7 @@ _OF_A_WRITE: Final[tuple[dict[str, Any], ...]] = (
 )
 """A write may have taken place (`applied`) though its answer is lost."""
 
-_OF_A_TASK: Final = ("task_fails", "task_hangs", "task_odd")
+_OF_A_TASK: Final[tuple[FaultKind, ...]] = ("task_fails", "task_hangs", "task_odd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ class Plan:
     seed: int
     strikes: tuple[Strike, ...]
     api_faults: tuple[dict[str, Any], ...]
-    task_fault: str | None
+    task_fault: FaultKind | None
     assumptions: dict[str, str]
     duplicates: bool
 

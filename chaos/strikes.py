@@ -15,11 +15,11 @@ from chaos.grounds import Grounds
 from chaos.messages import Wire
 from chaos.schedule import OUTAGE, Plan, Strike
 
-PATIENCE = 1.0
+TIMEOUT_SECONDS = 1.0
 """Seconds that a fault waits for its aim."""
 
 HARMLESS = frozenset({"second_beat", "clock_jump", "late_messages", "kill_beat"})
-"""Faults that end no turn and cut no request, whatever goes on meanwhile."""
+"""Faults that end no slice and cut no request, whatever goes on meanwhile."""
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +51,7 @@ class Held:
             case "bulk":
                 return self.submitting > 0
             case "labels" | "bulk lease":
-                return aim.split()[0] in kinds
+                return aim.split(maxsplit=1)[0] in kinds
             case "sync":
                 return bool(kinds - {"labels", "writes", "bulk"})
         return True
@@ -143,7 +143,7 @@ class Strikes:
 
     def _aim(self, strike: Strike) -> Held:
         """Wait for what a fault is to strike."""
-        until = monotonic() + PATIENCE
+        until = monotonic() + TIMEOUT_SECONDS
         while True:
             held = held_now(self.grounds)
             if held.has(strike.aim) or monotonic() > until:
@@ -187,4 +187,4 @@ def held_now(grounds: Grounds) -> Held:
 
 def _is_aim(kind: str, aim: str) -> bool:
     work = {"labels", "writes", "bulk"}
-    return kind == aim.split()[0] if aim.split()[0] in work else kind not in work
+    return kind == aim.split(maxsplit=1)[0] if aim.split(maxsplit=1)[0] in work else kind not in work

@@ -11,6 +11,7 @@ from typing import Any
 
 from backmarket.bucket.keys import label_key
 from backmarket.resources import RESOURCES
+from backmarket.resources.signed_links import unsigned
 from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.sandbox.world.traffic import Entry
 from chaos.flows import LINES, Flows
@@ -82,7 +83,9 @@ def rows_differ(round_: Round) -> Iterator[str]:
             ours = stored[seller]
             yield from _told(f"{name} of {seller} missing", listed - ours.keys())
             yield from _told(f"{name} of {seller} that are gone", ours.keys() - truth.keys())
-            differing = {number for number in ours.keys() & truth.keys() if ours[number] != truth[number]}
+            differing = {
+                number for number in ours.keys() & truth.keys() if unsigned(ours[number]) != unsigned(truth[number])
+            }
             yield from _told(f"{name} of {seller} not the same", differing)
 
 
@@ -156,15 +159,15 @@ def files_wrong(round_: Round) -> Iterator[str]:
     """Lines of parts whose answer was lost, of the seller one of whose tasks did not apply its lines."""
     for seller, file, state, sent, task, numbers, outcomes in round_.ask(_PARTS):
         skus = list(round_.flows.wishes.lines[seller])[int(file.split()[-1]) * LINES :]
-        lines = [skus[number - 2] for number in numbers]
+        sent_lines = [skus[number - 2] for number in numbers]
         if round_.task_fault and seller == round_.sellers.names[BULK.stop - 1] and sent > 1:
-            failed |= {(seller, sku) for sku in lines}
+            failed |= {(seller, sku) for sku in sent_lines}
         if state == "unknown" and task != 7 and sent < PART_MOST_SENT:
             yield f"a part of {seller} was handed to a person after it was sent {sent} times"
         if state not in {"done", "failed", "unknown", "submitted"} or (state == "failed" and task != 8):
             yield f"a part of {seller} is {state}"
         told = {number: outcomes.get(str(number), [state])[0] for number in numbers}
-        ends |= {(seller, sku): told[number] for sku, number in zip(lines, numbers, strict=True)}
+        ends |= {(seller, sku): told[number] for sku, number in zip(sent_lines, numbers, strict=True)}
     for seller, lines in round_.flows.wishes.lines.items():
         times = Counter(
             one["object"] for one in _truth(round_, seller, "writes") if one["operation"] == "listings.bulk"
@@ -280,7 +283,7 @@ def crashes(round_: Round) -> Iterator[str]:
         if event.get("event", "").endswith(".crashed") or "Traceback" in line:
             yield line.strip()[:300]
     yield from round_.flows.errors
-    yield from (round_.grounds.fleet.obituary(name)[:300] for name in round_.grounds.fleet.died)
+    yield from (round_.grounds.fleet.exit_report(name)[:300] for name in round_.grounds.fleet.died)
 
 
 def _event(line: str) -> dict[str, Any]:

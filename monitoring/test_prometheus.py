@@ -22,7 +22,8 @@ from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import Settings
 from backmarket.standalone.embedded.ports import free_ports
 from tests.support.exporter import telling_fleet
-from tests.support.sellers import Shop, environment, wait_until
+from tests.support.sellers import Shop, environment
+from tests.support.waiting import wait_until
 
 HERE = Path(__file__).parent
 NOTHING_TOLD = ("Failing organizations", "Denied slots", "Labels fetched")
@@ -85,7 +86,7 @@ def prometheus(ports: dict[str, int], directory: Path) -> Iterator[Prometheus]:
         server = subprocess.Popen(command, cwd=directory, stdout=log, stderr=log)
     try:
         running = Prometheus(port)
-        wait_until(running.up, 60, "all three are scraped")
+        wait_until(running.up, "all three are scraped")
         yield running
     finally:
         server.terminate()
@@ -98,10 +99,10 @@ def test_a_real_prometheus_answers_every_query_of_the_dashboard(settings: Settin
         shop.every(1)
         shop.sell("shop-1", orders=300)
         with telling_fleet(environment(shop.settings), tmp_path) as ports, prometheus(ports, tmp_path) as server:
-            created = 'backmarket_rows_total{resource="orders",fate="created"}'
-            wait_until(lambda: server.query(f"{created} > 0"), 60, "rows were stored")
+            created = 'backmarket_rows_total{resource="orders",outcome="created"}'
+            wait_until(lambda: server.query(f"{created} > 0"), "rows were stored")
             shop.sell("shop-2", orders=300)  # between two scrapes a rate is seen
-            wait_until(lambda: server.query(f"rate({created}[20s]) > 0"), 60, "more rows were stored")
+            wait_until(lambda: server.query(f"rate({created}[20s]) > 0"), "more rows were stored")
             panels = [
                 panel for panel in json.loads((HERE / "dashboard.json").read_text())["panels"] if "targets" in panel
             ]
@@ -113,7 +114,6 @@ def test_a_real_prometheus_answers_every_query_of_the_dashboard(settings: Settin
             assert len(rules) == len(yaml.safe_load((HERE / "alerts.yml").read_text())["groups"][0]["rules"])
             wait_until(
                 lambda: {rule["health"] for rule in server.ask("rules")["groups"][0]["rules"]} == {"ok"},
-                30,
                 "every rule was evaluated",
             )
             firing = [rule["name"] for rule in rules if rule["state"] == "firing"]

@@ -9,7 +9,7 @@ from celery import shared_task
 
 from backmarket import messages, services
 from backmarket.bulk import jobs, submit
-from backmarket.bulk.engine.slice import run_turn
+from backmarket.bulk.engine.slice import run_slice
 from backmarket.observability import telemetry
 from tasks.base import BackMarketTask, OnlyMessageTask
 
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 @shared_task(name=messages.RUN_BULK, base=BackMarketTask)
 def run_bulk(organization_id: str, nudge: bool = False) -> None:
-    """Do what is due of the bulk jobs of one organization, as far as one turn goes.
+    """Do what is due of the bulk jobs of one organization, as far as one slice goes.
 
     Args:
         organization_id: whose.
@@ -27,10 +27,10 @@ def run_bulk(organization_id: str, nudge: bool = False) -> None:
     with structlog.contextvars.bound_contextvars(organization=organization_id):
         current = services.current()
         if not nudge:
-            jobs.hasten(current.database, organization_id)
-        turn = run_turn(current, organization_id)
-        telemetry.tell("turn", work="bulk", end=turn.end)
-        log.info("bulk.turn", end=turn.end, requests=turn.requests)
+            jobs.retry_now(current.database, organization_id)
+        result = run_slice(current, organization_id)
+        telemetry.emit("slice", work="bulk", end=result.end)
+        log.info("bulk.slice", end=result.end, requests=result.requests)
 
 
 @shared_task(name=messages.SUBMIT_BULK, base=OnlyMessageTask)
@@ -42,7 +42,7 @@ def submit_bulk(organization_id: str, object_key: str, **options: Any) -> None:
     Args:
         organization_id: whose.
         object_key: of the file, under `uploads/`.
-        **options: of `submitting.submit_object`.
+        **options: of `submit.submit_object`.
     """
     with structlog.contextvars.bound_contextvars(organization=organization_id):
         submit.submit_object(services.current(), organization_id, object_key, **options)

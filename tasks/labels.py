@@ -6,8 +6,8 @@ import structlog
 from celery import shared_task
 
 from backmarket import messages, services
-from backmarket.labels.engine import take_turn
-from backmarket.labels.requests import want_all
+from backmarket.labels.engine import run_slice
+from backmarket.labels.requests import queue_all
 from backmarket.observability import telemetry
 from tasks.base import BackMarketTask
 
@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 @shared_task(name=messages.FETCH_LABELS, base=BackMarketTask)
 def fetch_labels(organization_id: str, nudge: bool = False) -> None:
-    """Fetch the labels of one organization that are due, as far as one turn goes.
+    """Fetch the labels of one organization that are due, as far as one slice goes.
 
     Args:
         organization_id: whose.
@@ -25,7 +25,7 @@ def fetch_labels(organization_id: str, nudge: bool = False) -> None:
     with structlog.contextvars.bound_contextvars(organization=organization_id):
         current = services.current()
         if not nudge:
-            want_all(current.database, organization_id)
-        turn = take_turn(current, organization_id)
-        telemetry.tell("turn", work="labels", end=turn.end)
-        log.info("labels.turn", end=turn.end, stored=turn.stored, failed=turn.failed)
+            queue_all(current.database, organization_id)
+        result = run_slice(current, organization_id)
+        telemetry.emit("slice", work="labels", end=result.end)
+        log.info("labels.slice", end=result.end, stored=result.stored, failed=result.failed)

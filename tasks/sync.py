@@ -8,7 +8,7 @@ from celery import shared_task
 from backmarket import messages, services
 from backmarket.errors import UsageError
 from backmarket.observability import telemetry
-from backmarket.sync.engine import take_turn
+from backmarket.sync.engine import run_slice
 from backmarket.sync.requests import request_sync
 from tasks.base import BackMarketTask
 
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 @shared_task(name=messages.SYNC_ORDERS, base=BackMarketTask)
 def sync_orders(organization_id: str, nudge: bool = False) -> None:
-    """Sync the orders of one organization, as far as one turn goes.
+    """Sync the orders of one organization, as far as one slice goes.
 
     Args:
         organization_id: whose.
@@ -53,6 +53,6 @@ def _sync(organization_id: str, resource: str, nudge: bool) -> None:
             except UsageError as error:
                 log.warning("sync.request_refused", code=error.code, error=error.message)
                 return
-        turn = take_turn(current, organization_id, resource)
-        telemetry.tell("turn", work=resource, end=turn.end)
-        log.info("sync.turn", run=turn.run, end=turn.end, requests=turn.requests)
+        result = run_slice(current, organization_id, resource)
+        telemetry.emit("slice", work=resource, end=result.end)
+        log.info("sync.slice", run=result.run, end=result.end, requests=result.requests)

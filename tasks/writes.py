@@ -7,7 +7,7 @@ from celery import shared_task
 
 from backmarket import messages, services
 from backmarket.observability import telemetry
-from backmarket.writes.engine.slice import send_now, take_turn
+from backmarket.writes.engine.slice import run_slice, send_now
 from tasks.base import BackMarketTask
 
 log = structlog.get_logger(__name__)
@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 @shared_task(name=messages.SEND_WRITES, base=BackMarketTask)
 def send_writes(organization_id: str, nudge: bool = False) -> None:
-    """Send the writes of one organization that are due, as far as one turn goes.
+    """Send the writes of one organization that are due, as far as one slice goes.
 
     Args:
         organization_id: whose.
@@ -25,13 +25,13 @@ def send_writes(organization_id: str, nudge: bool = False) -> None:
         current = services.current()
         if not nudge:
             send_now(current.database, organization_id)
-        turn = take_turn(current, organization_id)
-        telemetry.tell("turn", work="writes", end=turn.end)
+        result = run_slice(current, organization_id)
+        telemetry.emit("slice", work="writes", end=result.end)
         log.info(
-            "writes.turn",
-            end=turn.end,
-            succeeded=turn.succeeded,
-            refused=turn.refused,
-            unknown=turn.unknown,
-            requests=turn.requests,
+            "writes.slice",
+            end=result.end,
+            succeeded=result.succeeded,
+            refused=result.refused,
+            unknown=result.unknown,
+            requests=result.requests,
         )

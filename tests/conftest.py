@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,8 @@ from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.processes import Server
 from tests.support import sandboxes
-from tests.support.databases import own_redis
+from tests.support.databases import as_superuser, make_roles, new_database, own_redis
+from tests.support.strict_s3 import StrictS3
 
 # how long an example takes says something of the machine only
 hypothesis.settings.register_profile(
@@ -55,6 +57,13 @@ class Bucket:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_is_heard() -> None:
+    """A shell lets what it runs with `&` ignore SIGINT, and every process that is started there inherits that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _no_settings_from_outside() -> Iterator[None]:
     """A developer's own settings neither change a test nor lead it to a real database."""
     with pytest.MonkeyPatch.context() as patch:
@@ -73,31 +82,32 @@ def _no_sandbox_left() -> Iterator[None]:
 def stack() -> Iterator[Stack]:
     """PostgreSQL, Valkey and S3, started when the first test asks; for tests that stop and kill them, too."""
     with Stack() as running:
+        make_roles(running)
         yield running
 
 
 @pytest.fixture(scope="session")
-def _template_url(stack: Stack) -> str:
-    """The database that every test's own is a copy of: the schema, and nothing else."""
-    url = stack.addresses.database_url
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {TEMPLATE}")
-    with psycopg.connect(_with_path(url, TEMPLATE), autocommit=True) as connection:
-        connection.execute(SCHEMA.read_bytes())
-    return url
+def _template(stack: Stack) -> Iterator[str]:
+    """The database that every test's own is a copy of: the schema, as its file makes it alone, and nothing else."""
+    with new_database(stack, TEMPLATE) as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(SCHEMA.read_bytes())
+        yield TEMPLATE
 
 
 @pytest.fixture
-def database_url(stack: Stack, _template_url: str) -> Iterator[str]:
-    """A database of this test alone, with the schema."""
+def database_url(stack: Stack, _template: str) -> Iterator[str]:
+    """A database of this test alone, with the schema; its role is an ordinary one, of odd settings."""
     _revive(stack.postgres)
-    name = f"test_{next(_numbers)}"
-    with psycopg.connect(_template_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    yield _with_path(_template_url, name)
-    _revive(stack.postgres)
-    with psycopg.connect(_template_url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(stack, f"test_{next(_numbers)}", template=_template) as url:
+        yield url
+        _revive(stack.postgres)
+
+
+@pytest.fixture
+def admin_url(database_url: str) -> str:
+    """The same database for a superuser: for roles, settings of the server, and what its own role may not see."""
+    return as_superuser(database_url)
 
 
 @pytest.fixture
@@ -111,11 +121,18 @@ def redis_url(stack: Stack) -> Iterator[str]:
         client.flushdb()
 
 
+@pytest.fixture(scope="session")
+def s3_url(stack: Stack) -> Iterator[str]:
+    """The embedded S3 server, seen through a proxy that refuses what MinIO and AWS refuse."""
+    with StrictS3(stack.addresses.s3_endpoint_url) as strict:
+        yield strict.url
+
+
 @pytest.fixture
-def s3(stack: Stack) -> Iterator[Bucket]:
+def s3(stack: Stack, s3_url: str) -> Iterator[Bucket]:
     """A bucket of this test alone, on the embedded server or on the one that `TEST_S3_*` names (CONTRIBUTING)."""
     _revive(stack.s3)
-    bucket = _bucket_elsewhere() or _bucket_of(stack)
+    bucket = _bucket_elsewhere() or _bucket_of(stack, s3_url)
     client = bucket.client()
     client.make_bucket(bucket.name)
     yield bucket
@@ -143,9 +160,9 @@ def settings(database_url: str, redis_url: str, s3: Bucket) -> Settings:
     )
 
 
-def _bucket_of(stack: Stack) -> Bucket:
+def _bucket_of(stack: Stack, url: str) -> Bucket:
     at = stack.addresses
-    return Bucket(at.s3_endpoint_url, at.s3_access_key, at.s3_secret_key, f"test-{next(_numbers)}")
+    return Bucket(url, at.s3_access_key, at.s3_secret_key, f"test-{next(_numbers)}")
 
 
 def _bucket_elsewhere() -> Bucket | None:

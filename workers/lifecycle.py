@@ -1,4 +1,4 @@
-"""How a process begins and ends: logs, services, turns that hand on when it was asked to stop, and a second request."""
+"""How a process starts and stops: logs, services, running slices that hand on, and a second request to stop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from backmarket.database import schema
 from backmarket.errors import BackMarketError, SchemaDiffers, SchemaMissing, SettingsError
 from backmarket.observability import logs
 from workers.health import probes
-from workers.health.heart import HEART
+from workers.health.heartbeat import HEARTBEAT
 from workers.health.server import serve
 from workers.metrics.process import count_from_now_on
 
@@ -66,7 +66,7 @@ def _check_settings(**_: Any) -> None:
     try:
         for name in ("database_url", "redis_url", "limiter_key", "user_agent"):
             current.settings.need(name)
-        current.vault  # noqa: B018 - made now, it reads the keys
+        current.key_cipher  # noqa: B018 - made now, it reads the keys
     except SettingsError as error:
         sys.exit(error.message)
 
@@ -97,7 +97,7 @@ def _wait_for_schema(**_: Any) -> None:
         if fault != told:
             log.error("schema.differs", error=fault)
         told = fault
-        HEART.beat()
+        HEARTBEAT.beat()
         time.sleep(SCHEMA_SECONDS)
 
 
@@ -147,8 +147,8 @@ def _name_events(sender: Any, **_: Any) -> None:
 
 
 def _shutting_down(**_: Any) -> None:
-    """Running turns hand on; whoever asks again waits no longer: leases bring back what is lost."""
-    HEART.ending = True
+    """Running slices hand on; whoever asks again waits no longer: leases bring back what is lost."""
+    HEARTBEAT.ending = True
     services.current().stopping.set()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, _end_now)

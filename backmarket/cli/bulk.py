@@ -21,7 +21,7 @@ from backmarket.cli.parameters import AsJson, Cursor, Limit, Organization, examp
 from backmarket.cli.rows import Rows
 from backmarket.cli.session import opened
 from backmarket.cli.times import ago, duration, seconds
-from backmarket.errors import BulkFileRefused, BulkJobNotFound, InvalidArgument
+from backmarket.errors import BulkFileRefused, BulkJobNotFound, InvalidArgument, UsageError
 
 if TYPE_CHECKING:
     from backmarket.bulk.reports import ReportLine
@@ -228,8 +228,8 @@ def report(
             _print_report(line for line in lines if line.outcome != "done")
 
 
-@app.command(epilog=examples("bulk resolve shop-1 12 3 --arrived", "bulk resolve shop-1 12 3 --not-arrived"))
-def resolve(
+@app.command(epilog=examples("bulk settle shop-1 12 3 --arrived", "bulk settle shop-1 12 3 --not-arrived"))
+def settle(
     organization: Organization,
     job_id: JobId,
     part: Annotated[int, typer.Argument(metavar="PART")],
@@ -238,12 +238,18 @@ def resolve(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decide what became of a part whose fate is unknown, after having looked at Back Market."""
+    """Settle a part whose outcome is unknown, once you have looked at Back Market."""
     if arrived is None:
         raise typer.BadParameter("Say what you found: --arrived or --not-arrived.", param_hint="--arrived")
     with opened() as bm:
-        job = bm.resolve_bulk_part(organization, job_id, part, "arrived" if arrived else "not_arrived")
+        job = bm.settle_bulk_part(organization, job_id, part, arrived=arrived)
         _print_job(bm, job, as_json=as_json)
+
+
+@app.command("resolve", hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def renamed_to_settle() -> None:
+    """Say that this command has another name now."""
+    raise UsageError("`backmarket bulk resolve` is `backmarket bulk settle` now.")
 
 
 def _opened_file(name: str) -> Path | BinaryIO:
@@ -313,7 +319,7 @@ def _needs_a_look(part: Part) -> bool:
 
 def _next(part: Part) -> str | None:
     if part.state == "unknown" and part.due_at is None:
-        return "you: bulk resolve"
+        return "you: bulk settle"
     return (
         ago(part.due_at) if part.due_at is not None and part.state in {"submitting", "submitted", "unknown"} else None
     )

@@ -23,7 +23,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequest
 
 from backmarket.errors import BackMarketError, DatabaseUnavailable, InvalidArgument, SchemaMissing, SettingsError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """The version that `schema.sql` writes into `schema_version`."""
 
 Transaction = psycopg.Connection[TupleRow]
@@ -68,7 +68,7 @@ class Database:
             ) from None
         self.url = url
         self._timeout = timeout
-        self._admitted = False
+        self._role_checked = False
         self._pool = ConnectionPool(
             url,
             min_size=0,
@@ -85,6 +85,7 @@ class Database:
                 "autocommit": True,  # transactions are opened by `_BEGIN`
                 # statements prepared by name break behind a transaction pooler
                 "prepare_threshold": None,
+                "client_encoding": "utf8",  # whatever the role, the database or PGCLIENTENCODING sets
                 "connect_timeout": 5,
                 "keepalives_idle": 30,
             },
@@ -102,7 +103,7 @@ class Database:
             InvalidArgument: a value does not fit its type, such as a NUL in a text.
             DatabaseError: anything else.
         """
-        with _border():
+        with _translate_errors():
             self._pool.open()
             try:
                 taken = self._pool.getconn()
@@ -110,7 +111,7 @@ class Database:
                 raise DatabaseUnavailable(f"PostgreSQL can't be reached: {self._why_not()}") from None
             try:
                 with _marked(taken):
-                    self._admitted = self._admitted or _admitted(taken)
+                    self._role_checked = self._role_checked or _check_role(taken)
                     yield taken
             finally:
                 self._pool.putconn(taken)
@@ -133,12 +134,13 @@ class Database:
         Raises:
             DatabaseUnavailable: it can't be had.
         """
-        with _border():
+        with _translate_errors():
             connection = psycopg.connect(
                 self.url,
                 autocommit=True,
                 application_name="backmarket-listen",
                 prepare_threshold=None,
+                client_encoding="utf8",
                 connect_timeout=5,
                 keepalives_idle=30,
             )
@@ -166,7 +168,7 @@ class Listener:
         Raises:
             BackMarketError: as for `Database.transaction`.
         """
-        with _border(), _marked(self._connection):
+        with _translate_errors(), _marked(self._connection):
             yield self._connection
 
     def wait(self, timeout: float) -> bool:
@@ -181,7 +183,7 @@ class Listener:
         Raises:
             DatabaseUnavailable: the connection was cut.
         """
-        with _border():
+        with _translate_errors():
             return any(True for _ in self._connection.notifies(timeout=timeout, stop_after=1))
 
     def close(self) -> None:
@@ -205,13 +207,13 @@ def _marked(connection: Transaction) -> Iterator[None]:
         connection.commit()
 
 
-def _admitted(transaction: Transaction) -> bool:
+def _check_role(transaction: Transaction) -> bool:
     """Whether our role is one that the tables' policies know; False: there are no tables yet.
 
     Raises:
         SettingsError: it is not: it would see no rows, and no error either.
     """
-    row = transaction.execute(_ADMITTED).fetchone()
+    row = transaction.execute(_ROLE).fetchone()
     if row is None:
         return False
     if not row[0]:
@@ -222,7 +224,7 @@ def _admitted(transaction: Transaction) -> bool:
     return True
 
 
-_ADMITTED = """
+_ROLE = """
 SELECT pg_has_role(relowner, 'USAGE') OR NOT row_security_active(oid), pg_get_userbyid(relowner), current_user
 FROM pg_class WHERE relname = 'connections'
   AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'backmarket')
@@ -237,7 +239,7 @@ def savepoint(transaction: Transaction) -> Iterator[None]:
         InvalidArgument: a value does not fit its type.
         BackMarketError: as for `Database.transaction`; the transaction can't go on.
     """
-    with _border(), transaction.transaction():
+    with _translate_errors(), transaction.transaction():
         yield
 
 
@@ -264,14 +266,14 @@ def _check(connection: Transaction) -> None:
     Without this, each connection that the pool held through a restart of PostgreSQL cost a task more, whose
     organization then waited for the end of its nudge, a minute each.
     """
-    ears = select.poll()
-    ears.register(connection.fileno(), select.POLLIN)
-    if ears.poll(0):
+    poller = select.poll()
+    poller.register(connection.fileno(), select.POLLIN)
+    if poller.poll(0):
         ConnectionPool.check_connection(connection)
 
 
 @contextmanager
-def _border() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except UnicodeEncodeError:

@@ -9,10 +9,10 @@ from backmarket.doctor.finding import Finding, fault, ok, skipped, warning
 from backmarket.errors import BackMarketError
 from backmarket.services import Services
 from backmarket.status.broker import Broker
-from backmarket.status.deployment_metrics import Figure, measure
+from backmarket.status.deployment_metrics import DeploymentMetric, measure
 
 OVERDUE = 60.0
-"""Seconds for which a due turn may wait for a worker; it takes one or two."""
+"""Seconds for which a due slice may wait for a worker; it takes one or two."""
 UPKEEP_OVERDUE = 7200.0
 
 
@@ -22,7 +22,7 @@ def look(services: Services) -> Iterator[Finding]:
         yield skipped("work", "BACKMARKET_DATABASE_URL is not set.")
         return
     try:
-        lost, total = unreadable_keys(services.database, services.vault)
+        lost, total = unreadable_keys(services.database, services.key_cipher)
         asked = Broker(services.settings.broker)
         found = measure(services.database, asked)
         asked.close()
@@ -45,7 +45,7 @@ def _keys(lost: int, total: int) -> Finding:
     )
 
 
-def _taken_up(found: list[Figure]) -> Finding:
+def _taken_up(found: list[DeploymentMetric]) -> Finding:
     overdue = {each.labels["resource"]: each.value for each in found if each.name == "sync_overdue_seconds"}
     late = {resource: seconds for resource, seconds in overdue.items() if seconds > OVERDUE}
     if not late:
@@ -61,7 +61,7 @@ def _taken_up(found: list[Figure]) -> Finding:
     return fault("workers", f"{longest} that are due have not been taken up for {late[longest]:.0f} s.", advice)
 
 
-def _waiting(found: list[Figure]) -> Iterator[Finding]:
+def _waiting(found: list[DeploymentMetric]) -> Iterator[Finding]:
     def total(name: str, **labels: str) -> float:
         return sum(each.value for each in found if each.name == name and labels.items() <= each.labels.items())
 

@@ -1,4 +1,4 @@
-"""A turn: fetch what is due of one organization's labels, several at once, for as long as one task may take.
+"""A slice: fetch what is due of one organization's labels, several at once, for as long as one task may take.
 
 Safe to run twice and to be killed anywhere: whoever holds the organization's lease writes, an object is put before its
 row is written, and a label that was put in vain is fetched once more.
@@ -26,19 +26,19 @@ from backmarket.errors import (
     SettingsError,
     Unauthorized,
 )
-from backmarket.labels.download import Came, Carrier, Wanted
-from backmarket.labels.retry_policy import Rest, fate_of
+from backmarket.labels.download import DownloadResult, LabelUploader, Wanted
+from backmarket.labels.retry_policy import PauseAll, retry_decision
 from backmarket.labels.rows import due, mend, next_due, write_down
 from backmarket.limits import Slot
 from backmarket.messages import Nudge
 from backmarket.services import Services
 from backmarket.work import WorkLease
-from backmarket.work.slice import Flight, Ready, Tenure, TurnEnd, take_lease
+from backmarket.work.slice import LeaseHolder, Ready, RequestWindow, SliceEnd, take_lease
 
-AHEAD = 64
-"""Labels that are read from the table at once."""
+READ_AHEAD_LABELS = 64
+"""Due labels that one query reads ahead."""
 
-BATCH = 16
+BATCH_LABELS = 16
 """Labels whose rows are written in one transaction, where they come fast."""
 
 BATCH_SECONDS = 0.5
@@ -48,8 +48,8 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """What a turn did.
+class SliceResult:
+    """What a slice did.
 
     Attributes:
         end: how it ended.
@@ -58,46 +58,46 @@ class Turn:
         pause: seconds until somebody looks again, where it was handed on.
     """
 
-    end: TurnEnd
+    end: SliceEnd
     stored: int = 0
     failed: int = 0
     pause: float = 0.0
 
 
-def take_turn(services: Services, organization_id: str) -> Turn:
-    """Fetch the labels of one organization that are due, as far as one turn goes.
+def run_slice(services: Services, organization_id: str) -> SliceResult:
+    """Fetch the labels of one organization that are due, as far as one slice goes.
 
     Args:
         services: of this process.
         organization_id: whose.
 
     Raises:
-        DatabaseUnavailable: PostgreSQL is away; the lease runs out, and another turn begins.
+        DatabaseUnavailable: PostgreSQL is away; the lease runs out, and another slice begins.
     """
     lease = take_lease(services, organization_id, "labels")
     if lease is None:
-        return Turn("nothing_to_do")
+        return SliceResult("nothing_to_do")
     try:
-        carrier = _carrier(services, lease)
+        uploader = _uploader(services, lease)
         if not _bucket_is_there(services):
-            return _rest(services, lease, services.bucket_outage.wait())
+            return _pause_all(services, lease, services.bucket_breaker.wait())
     except (SettingsError, BucketUnavailable) as error:
         pause = _pause_after(services, error)
-        if services.bucket_outage.worth_telling():
-            log.error("labels.rest", code=error.code, error=error.message, seconds=round(pause))
-        return _rest(services, lease, pause)
+        if services.bucket_breaker.should_log():
+            log.error("labels.paused", code=error.code, error=error.message, seconds=round(pause))
+        return _pause_all(services, lease, pause)
     try:
-        return _Labels(services, lease, carrier).run()
+        return _Labels(services, lease, uploader).run()
     except LeaseLost as error:
         log.info("labels.lease_lost", lease=lease.number, why=error.code)
-        return Turn("lease_lost")
+        return SliceResult("lease_lost")
 
 
-def _carrier(services: Services, lease: WorkLease) -> Carrier:
-    """What brings the labels."""
+def _uploader(services: Services, lease: WorkLease) -> LabelUploader:
+    """The uploader for the labels of the organization."""
     settings = services.settings
-    credentials = lease.sealed.unseal(services.vault, settings)
-    return Carrier(
+    credentials = lease.encrypted.decrypt(services.key_cipher, settings)
+    return LabelUploader(
         lease.organization_id,
         credentials,
         services.downloads,
@@ -115,47 +115,49 @@ def _bucket_is_there(services: Services) -> bool:
     Raises:
         BucketUnavailable: it was asked, and is away still.
     """
-    outage = services.bucket_outage
-    if outage.ongoing:
-        if not outage.may_ask():
+    breaker = services.bucket_breaker
+    if breaker.is_open:
+        if not breaker.allow_probe():
             return False
         with suppress(BucketRefused):  # it answers: what it refuses is each label's to hear
             services.bucket.list(LABELS, limit=1)
-        outage.over()
+        breaker.record_success()
     return True
 
 
-def _rest(services: Services, lease: WorkLease, pause: float) -> Turn:
+def _pause_all(services: Services, lease: WorkLease, pause: float) -> SliceResult:
     """Nothing can be fetched now: look again later."""
     try:
         _finish(services, lease, (), pause)
     except LeaseLost:
-        return Turn("lease_lost")
-    return Turn("handed_on", pause=pause)
+        return SliceResult("lease_lost")
+    return SliceResult("handed_on", pause=pause)
 
 
 def _pause_after(services: Services, error: BackMarketError) -> float:
     """Seconds that the labels of an organization rest after an error that is not a label's."""
     if isinstance(error, BucketUnavailable):
-        return services.bucket_outage.failed()
-    fate = fate_of(error)
-    return (fate.seconds or 0.0) if isinstance(fate, Rest) else 0.0
+        return services.bucket_breaker.record_failure()
+    decision = retry_decision(error)
+    return (decision.seconds or 0.0) if isinstance(decision, PauseAll) else 0.0
 
 
-def _finish(services: Services, lease: WorkLease, came: Sequence[Came], pause: float | None) -> int:
+def _finish(services: Services, lease: WorkLease, results: Sequence[DownloadResult], pause: float | None) -> int:
     """Write down what came, and let the lease go.
 
     Args:
         services: of this process.
         lease: which.
-        came: what was not written yet.
+        results: those not written yet.
         pause: seconds until somebody looks again; None: when the next label is due.
 
     Returns:
         As `write_down`.
     """
     with services.database.transaction() as transaction:
-        left = write_down(transaction, lease.organization_id, came, give_up_days=services.settings.label_give_up_days)
+        left = write_down(
+            transaction, lease.organization_id, results, give_up_days=services.settings.label_give_up_days
+        )
         work.hold(transaction, lease)
         at = next_due(transaction, lease.organization_id)
         if pause and at is not None:
@@ -165,29 +167,29 @@ def _finish(services: Services, lease: WorkLease, came: Sequence[Came], pause: f
     return left
 
 
-class _Labels(Tenure):
-    def __init__(self, services: Services, lease: WorkLease, carrier: Carrier) -> None:
+class _Labels(LeaseHolder):
+    def __init__(self, services: Services, lease: WorkLease, uploader: LabelUploader) -> None:
         super().__init__(services, lease)
-        self.carrier = carrier
-        self.flight: Flight[Wanted, Came] = Flight(
+        self.uploader = uploader
+        self.window: RequestWindow[Wanted, DownloadResult] = RequestWindow(
             services,
-            carrier.credentials.account,
-            window=self.settings.label_window,
-            needs_slot=carrier.needs_slot,
+            uploader.credentials.account,
+            size=self.settings.label_window,
+            needs_slot=uploader.needs_slot,
             halt=self._halt,
         )
         self.busy: set[tuple[str, int]] = set()
         """Labels that are in the queue, in flight, or came and are not written down: the table has them as due."""
         self.exhausted = False
         """The table had no further label that is due."""
-        self.came: list[Came] = []
+        self.results: list[DownloadResult] = []
         self.answered: list[Slot] = []
         self.unsent: list[Slot] = []
         self.stored = 0
         self.failed = 0
 
-    def run(self) -> Turn:
-        """The whole turn.
+    def run(self) -> SliceResult:
+        """The whole slice.
 
         Raises:
             LeaseLost: what was put into the bucket since then harms nobody.
@@ -196,118 +198,118 @@ class _Labels(Tenure):
             return self._run()
         except LeaseLost:
             self._drain()
-            again = mend(self.services.database, self.organization_id, self.came)
+            again = mend(self.services.database, self.organization_id, self.results)
             log.info("labels.mended", again=again)
             raise
         finally:
             self._drain()
-            self._settle()
+            self._report_slots()
 
-    def _run(self) -> Turn:
+    def _run(self) -> SliceResult:
         pause = self._work()
         self._drain(renew=True)
-        rest = self.flight.rest
+        rest = self.window.pause_all
         if rest is not None:
             pause = rest
-        left = _finish(self.services, self.lease, self.came, pause)
-        self.came = []
+        left = _finish(self.services, self.lease, self.results, pause)
+        self.results = []
         if left and pause is None:  # another URL came meanwhile
             pause = 0.0
         if pause == 0.0 and rest is None:
             self.services.producer.nudge([Nudge("labels", self.organization_id)])
-        return Turn("done" if pause is None else "handed_on", self.stored, self.failed, pause or 0.0)
+        return SliceResult("done" if pause is None else "handed_on", self.stored, self.failed, pause or 0.0)
 
     def _work(self) -> float | None:
-        """Fetch until nothing is left (None), or until the turn must end: the pause before the next one."""
+        """Fetch until nothing is left (None), or until the slice must end: the pause before the next one."""
         while True:
-            pause = self.flight.must_end()
+            pause = self.window.must_end()
             if pause is not None:
                 return pause
-            self.flight.start(self._begin)
+            self.window.start(self._begin)
             self._load()  # it and what comes next take their time while requests are in flight
             self._write()
-            if self.flight.over:
+            if self.window.over:
                 return None
-            self._land()
+            self._collect()
 
     def _load(self) -> None:
         """Read what is due next, before the queue runs dry."""
-        if self.exhausted or not self.flight.wants_more:
+        if self.exhausted or not self.window.wants_more:
             return
-        limit = AHEAD + len(self.busy)
+        limit = READ_AHEAD_LABELS + len(self.busy)
         found = due(self.services.database, self.organization_id, limit)
         fresh = [label for label in found if label.key not in self.busy]
-        self.flight.queue.extend(fresh)
+        self.window.queue.extend(fresh)
         self.busy.update(label.key for label in fresh)
         self.exhausted = len(found) < limit
 
-    def _begin(self, ready: Ready[Wanted]) -> list[Callable[[], Came]]:
-        return [partial(self.carrier.bring, label, slot) for label, slot in ready]
+    def _begin(self, ready: Ready[Wanted]) -> list[Callable[[], DownloadResult]]:
+        return [partial(self.uploader.upload, label, slot) for label, slot in ready]
 
-    def _land(self) -> None:
-        came = self.flight.land()
-        for each in came:
+    def _collect(self) -> None:
+        results = self.window.collect()
+        for each in results:
             self._note(each)
-        self.came += came
+        self.results += results
 
-    def _settle(self) -> None:
-        """Tell the limiter what became of the requests; a little late is as if the answers had been."""
+    def _report_slots(self) -> None:
+        """Tell the limiter which requests were answered, and which never sent; a delay only holds slots longer."""
         answered, unsent = self.answered, self.unsent
         self.answered, self.unsent = [], []
         if answered:
-            self.services.limiter.settle(answered)
+            self.services.limiter.complete(answered)
         if unsent:
-            self.services.limiter.give_back(unsent)
+            self.services.limiter.release(unsent)
 
-    def _note(self, came: Came) -> None:
-        self.answered += came.permits.answered
-        self.unsent += came.permits.unsent
-        if came.error is None:
+    def _note(self, result: DownloadResult) -> None:
+        self.answered += result.slots.answered
+        self.unsent += result.slots.unsent
+        if result.error is None:
             self.stored += 1
-            self.services.bucket_outage.over()
+            self.services.bucket_breaker.record_success()
             return
         self.failed += 1
-        if isinstance(came.error, RateLimited):
-            if came.error.status is not None:  # by the API; else the limiter said it
-                self.services.limiter.refused(self.carrier.credentials.account, came.error.retry_after)
-            self.flight.rest_for(came.error.retry_after or self.settings.rate_window)
-        elif isinstance(fate_of(came.error), Rest):
-            self._halt(came.error)
+        if isinstance(result.error, RateLimited):
+            if result.error.status is not None:  # by the API; else the limiter said it
+                self.services.limiter.block(self.uploader.credentials.account, result.error.retry_after)
+            self.window.pause_all_for(result.error.retry_after or self.settings.rate_window)
+        elif isinstance(retry_decision(result.error), PauseAll):
+            self._halt(result.error)
 
     def _halt(self, error: BackMarketError) -> None:
         """All labels of the organization rest; what is in flight is waited for."""
-        if self.flight.rest is None:
-            log.warning("labels.rest", code=error.code, error=error.message)
+        if self.window.pause_all is None:
+            log.warning("labels.paused", code=error.code, error=error.message)
             if isinstance(error, Unauthorized):
                 self.mark_unauthorized(error)
-        self.flight.rest_for(_pause_after(self.services, error))
+        self.window.pause_all_for(_pause_after(self.services, error))
 
     def _write(self) -> None:
-        """Write down what came, once it is enough or has waited; and that this turn lives.
+        """Write down what came, once it is enough or has waited; and that this slice lives.
 
         Raises:
             LeaseLost: another took over; nothing was written.
         """
-        waits = len(self.came) < BATCH and monotonic() - self.held_at < BATCH_SECONDS
-        if not self.ageing and (not self.came or waits):
+        waits = len(self.results) < BATCH_LABELS and monotonic() - self.held_at < BATCH_SECONDS
+        if not self.needs_renewal and (not self.results or waits):
             return
-        self._settle()
+        self._report_slots()
         with self.services.database.transaction() as transaction:
             left = write_down(
                 transaction,
                 self.organization_id,
-                self.came,
+                self.results,
                 give_up_days=self.settings.label_give_up_days,
             )
             work.hold(transaction, self.lease, seconds=self.settings.lease_seconds)
         self.exhausted = self.exhausted and not left
-        self.busy.difference_update(each.label.key for each in self.came)
-        self.came = []
+        self.busy.difference_update(each.label.key for each in self.results)
+        self.results = []
         self.held_at = monotonic()
 
     def _drain(self, *, renew: bool = False) -> None:
         """Wait for what is in flight: it was paid for."""
-        while self.flight.flying:
-            self._land()
+        while self.window.in_flight:
+            self._collect()
             if renew:
                 self._write()

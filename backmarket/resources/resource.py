@@ -42,7 +42,7 @@ class Lines:
 
 
 @dataclass(frozen=True)
-class Revisit:
+class Lookback:
     """Which rows are asked for again though the API can't be asked for what changed in them.
 
     Args:
@@ -64,9 +64,9 @@ class Resource(Lines):
         name: as messages, `sync_state` and the CLI have it.
         path: the list's path at the API; one row stands at `path/{id}`.
         paging: the parameters that choose the size of a page, where the API lets it be chosen.
-        since: the parameter that asks for what was modified or, where there are revisits, created at or after a
+        since: the parameter that asks for what was modified or, where there are lookbacks, created at or after a
             time; empty: there is none, and every sync is a full walk.
-        revisits: how what changes after creation is found, where `since` means creation.
+        lookbacks: how what changes after creation is found, where `since` means creation.
         created: the column that says when a row appeared.
         modified: the column that says when a row last changed.
         hidden: an SQL condition on stored rows that the list leaves out by its own rules; they are not missed.
@@ -79,7 +79,7 @@ class Resource(Lines):
     path: str = ""
     paging: tuple[tuple[str, str], ...] = ()
     since: str = ""
-    revisits: tuple[Revisit, ...] = ()
+    lookbacks: tuple[Lookback, ...] = ()
     created: str = ""
     modified: str = ""
     hidden: str = "false"

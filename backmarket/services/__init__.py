@@ -1,4 +1,4 @@
-"""What one process shares: its services, the threads that ask, who may walk, and when to leave a server alone."""
+"""What one process shares: its services, request threads, admission control and circuit breaker."""
 
 from backmarket.services.services import Services, current
 

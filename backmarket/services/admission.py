@@ -1,4 +1,4 @@
-"""How many turns of one process may walk through pages at once: short turns always find a thread of the worker."""
+"""Admission control: limits the long syncs of one process, so that short ones always find a thread of the worker."""
 
 from __future__ import annotations
 
@@ -8,61 +8,61 @@ from time import monotonic
 from backmarket.messages import Nudge
 
 AWAITED_SECONDS = 5.0
-"""How long a turn that was refused counts as waiting; it comes again sooner."""
+"""How long a rejected sync counts as waiting. It retries sooner than that."""
 
-COME_AGAIN = (0.5, 1.5)
-"""Seconds after which a turn that was refused comes again, if no place becomes free for it before: from, to."""
+RETRY_WHEN_FULL_SECONDS = (0.5, 1.5)
+"""Seconds after which a rejected sync retries, unless it is given a free place before: minimum, maximum."""
 
 
-class Walkers:
-    """The turns of this process that go beyond their first page. Safe to share between threads.
+class AdmissionControl:
+    """Admits the slices of this process that go beyond their first page. Safe to share between threads.
 
     Args:
-        most: of them at a time.
+        limit: slices admitted at a time.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, limit: int) -> None:
         self._lock = threading.Lock()
-        self._free = most
+        self._free = limit
         self._waiting: dict[Nudge, float] = {}
-        """Who was refused and has not come back, the first one first; and when it was refused last."""
+        """Rejected syncs that have not retried, oldest first; and when each was last rejected."""
 
-    def enter(self, turn: Nudge) -> bool:
-        """Whether there is room for one more; who has entered leaves.
+    def enter(self, nudge: Nudge) -> bool:
+        """Admit a sync if there is room. A caller that gets True must call `leave`.
 
         Args:
-            turn: whose.
+            nudge: of the sync.
         """
         with self._lock:
             if self._free == 0:
-                self._waiting[turn] = monotonic()
+                self._waiting[nudge] = monotonic()
                 return False
             self._free -= 1
-            self._waiting.pop(turn, None)
+            self._waiting.pop(nudge, None)
             return True
 
     def leave(self) -> Nudge | None:
-        """Make room.
+        """Free a place.
 
         Returns:
-            Whose turn may have it: who has waited longest; None: nobody waits. It is told of one place only.
+            The sync that has waited longest, which may have the place and is forgotten here; None: none waits.
         """
         with self._lock:
             self._free += 1
             self._forget()
-            turn = next(iter(self._waiting), None)
-            if turn is not None:
-                del self._waiting[turn]
-            return turn
+            nudge = next(iter(self._waiting), None)
+            if nudge is not None:
+                del self._waiting[nudge]
+            return nudge
 
     @property
     def awaited(self) -> bool:
-        """Whether another was refused lately, and should come first."""
+        """Whether another sync was rejected lately, and should come first."""
         with self._lock:
             self._forget()
             return bool(self._waiting)
 
     def _forget(self) -> None:
-        """Who was refused long ago has found room elsewhere."""
+        """Forget waiters that have not retried recently; another worker has taken them."""
         now = monotonic()
-        self._waiting = {turn: at for turn, at in self._waiting.items() if now - at < AWAITED_SECONDS}
+        self._waiting = {nudge: at for nudge, at in self._waiting.items() if now - at < AWAITED_SECONDS}

@@ -1,4 +1,4 @@
-"""The threads in which a process sends its requests, shared by all turns."""
+"""The threads in which a process sends its requests, shared by all slices."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Seats:
-    """The threads that fetch, and who may use them: a request is sent at once when its slot is taken.
+class RequestThreads:
+    """A pool of threads that are reserved before use: a request is sent as soon as its slot is taken.
 
     Args:
-        threads: how many.
+        threads: size of the pool.
     """
 
     def __init__(self, threads: int) -> None:
@@ -23,7 +23,7 @@ class Seats:
         self._free = threads
         self._changed = threading.Condition()
 
-    def take(self, want: int, *, patience: float) -> int:
+    def reserve(self, want: int, *, patience: float) -> int:
         """Reserve up to `want` threads.
 
         Args:
@@ -31,7 +31,7 @@ class Seats:
             patience: seconds to wait for the first one.
 
         Returns:
-            How many were free; each is ended with `submit` or `leave`.
+            The number reserved; the caller passes each to `submit` or `release`.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._free > 0, timeout=patience)
@@ -39,8 +39,8 @@ class Seats:
             self._free -= taken
             return taken
 
-    def leave(self, count: int) -> None:
-        """Give reserved threads back."""
+    def release(self, count: int) -> None:
+        """Return reserved threads that are not used."""
         with self._changed:
             self._free += count
             self._changed.notify(count)
@@ -48,7 +48,7 @@ class Seats:
     def submit(self, fetch: Callable[[], T]) -> Future[T]:
         """Run something on a reserved thread, which is free again afterwards."""
         future = self._pool.submit(copy_context().run, fetch)  # log lines there name the organization, too
-        future.add_done_callback(lambda _: self.leave(1))
+        future.add_done_callback(lambda _: self.release(1))
         return future
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The figures of a whole deployment: how far behind it is, what waits, what needs a person.
+"""The metrics of a whole deployment: how far behind it is, what waits, what needs a person.
 
 They are facts in PostgreSQL and in the broker, so they are asked there, once for all processes: one statement and one
 round trip, however many organizations there are. None names an organization.
@@ -13,25 +13,25 @@ from backmarket.database import SCHEMA_VERSION, Database
 from backmarket.errors import BackMarketError
 from backmarket.status.broker import Broker
 
-FIGURES = {
+METRICS = {
     "reachable": "Whether the service can be reached (1) or not (0)",
     "schema_version": "Version of the database's schema, and of the one that this program needs",
     "connections": "Connected organizations, by what keeps them from being asked (ok: nothing)",
     "sync_organizations": "Organizations that are to be synced",
     "sync_lagging_organizations": "Of these, those without a successful sync for more than two intervals",
     "sync_oldest_seconds": "Seconds since the last success of the organization that has waited longest",
-    "sync_overdue_seconds": "Seconds for which the longest due turn has not been taken up",
-    "sync_running": "Turns that hold a lease now",
-    "sync_failing_organizations": "Organizations whose last turn failed, by the code of the error",
+    "sync_overdue_seconds": "Seconds for which the longest due slice has not been taken up",
+    "sync_running": "Slices that hold a lease now",
+    "sync_failing_organizations": "Organizations whose last slice failed, by the code of the error",
     "labels_wanted": "Labels that are to be fetched, tried in vain or not yet",
     "labels_oldest_seconds": "Seconds since the oldest of these became known",
     "bulk_jobs": "Bulk jobs that have not ended",
     "bulk_lines_waiting": "Lines of their parts that have not been sent",
     "bulk_oldest_seconds": "Seconds since the oldest of these jobs was submitted",
-    "bulk_parts_undecided": "Parts of bulk jobs whose outcome a person has to decide",
+    "bulk_parts_undecided": "Parts of bulk jobs that a person has to settle",
     "writes": "Writes to Back Market that have not ended",
     "writes_oldest_seconds": "Seconds since the oldest of these was asked for",
-    "writes_undecided": "Writes whose outcome a person has to decide",
+    "writes_undecided": "Writes that a person has to settle",
     "bucket_deletions": "Objects and prefixes that are to be deleted from the bucket",
     "upkeep_overdue_seconds": "Seconds for which the hourly upkeep has been due",
     "database_bytes": "Size of the database",
@@ -44,11 +44,11 @@ FIGURES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class DeploymentMetric:
     """One value.
 
     Attributes:
-        name: of `FIGURES`.
+        name: of `METRICS`.
         value: a count, or as the name says.
         labels: what tells it from others of its name; never an organization.
     """
@@ -58,44 +58,44 @@ class Figure:
     labels: dict[str, str] = field(default_factory=dict)
 
 
-def measure(database: Database, broker: Broker) -> list[Figure]:
-    """The figures as they are now; those of a service that can't be reached are missing, and `reachable` says so."""
-    found: list[Figure] = []
+def measure(database: Database, broker: Broker) -> list[DeploymentMetric]:
+    """The metrics as they are now; those of a service that can't be reached are missing, and `reachable` says so."""
+    found: list[DeploymentMetric] = []
     for service, ask in (("database", lambda: _of_database(database)), ("broker", lambda: _of_broker(broker))):
         answer = _asked(ask)
-        found.append(Figure("reachable", float(answer is not None), {"service": service}))
+        found.append(DeploymentMetric("reachable", float(answer is not None), {"service": service}))
         found += answer or ()
     return found
 
 
-def _asked(ask: Callable[[], list[Figure]]) -> list[Figure] | None:
+def _asked(ask: Callable[[], list[DeploymentMetric]]) -> list[DeploymentMetric] | None:
     try:
         return ask()
     except BackMarketError:
         return None
 
 
-def _of_database(database: Database) -> list[Figure]:
+def _of_database(database: Database) -> list[DeploymentMetric]:
     with database.transaction() as transaction:
-        rows: Iterable[tuple[str, dict[str, str], float]] = transaction.execute(_FIGURES.encode()).fetchall()
-    needed = Figure("schema_version", SCHEMA_VERSION, {"of": "program"})
-    return [needed, *(Figure(name, value, labels) for name, labels, value in rows)]
+        rows: Iterable[tuple[str, dict[str, str], float]] = transaction.execute(_METRICS.encode()).fetchall()
+    needed = DeploymentMetric("schema_version", SCHEMA_VERSION, {"of": "program"})
+    return [needed, *(DeploymentMetric(name, value, labels) for name, labels, value in rows)]
 
 
-def _of_broker(broker: Broker) -> list[Figure]:
+def _of_broker(broker: Broker) -> list[DeploymentMetric]:
     lengths, info = broker.lengths(), broker.info()
     unacknowledged = lengths.pop("unacked")
     return [
-        *(Figure("queue_messages", length, {"queue": queue}) for queue, length in lengths.items()),
-        Figure("messages_unacknowledged", unacknowledged),
-        Figure("broker_memory_bytes", info.get("used_memory", 0)),
-        Figure("broker_memory_limit_bytes", info.get("maxmemory", 0)),
+        *(DeploymentMetric("queue_messages", length, {"queue": queue}) for queue, length in lengths.items()),
+        DeploymentMetric("messages_unacknowledged", unacknowledged),
+        DeploymentMetric("broker_memory_bytes", info.get("used_memory", 0)),
+        DeploymentMetric("broker_memory_limit_bytes", info.get("maxmemory", 0)),
     ]
 
 
 # One pass over each table, or over a partial index of what is open. A sync counts as one that is to be done under the
 # same conditions as in `sync/requests.py`; a lag begins with the connection where there was no success yet.
-_FIGURES = """
+_METRICS = """
 WITH sync AS MATERIALIZED (
     SELECT s.resource, s.lease_until > now() AS running, s.next_due_at, s.nudged_until, s.lease_until,
         CASE WHEN s.failing_since IS NOT NULL THEN s.error_code END AS failing,
@@ -161,5 +161,5 @@ SELECT name, labels, value::float8 FROM (
     UNION ALL SELECT 'upkeep_overdue_seconds', '{}'::jsonb,
         greatest(0, COALESCE(extract(epoch FROM now() - (SELECT due_at FROM backmarket.upkeep)), 0))
     UNION ALL SELECT 'database_bytes', '{}'::jsonb, pg_database_size(current_database())
-) AS figures
+) AS metrics
 """

@@ -23,7 +23,7 @@ class SyncStatus:
             connection's `disabled`, `no_key` or `unauthorized`, or the schedule's `off`.
         last_success_at: when a walk last ended well; None: never.
         lag: seconds since then; None: never.
-        next_due_at: when the next turn may be taken.
+        next_due_at: when the next slice may be taken.
         running_since: since when a worker holds the lease; None: none does.
         owner: which worker.
         failing_since: since when it fails; None: it does not.

@@ -8,7 +8,7 @@ from backmarket.database import Transaction
 from backmarket.errors import BackMarketError, IncompleteWalk, RequestRefused
 from backmarket.sync.leases import Lease
 from backmarket.sync.page_walk import Walk
-from backmarket.sync.upsert import Written
+from backmarket.sync.upsert import UpsertCounts
 
 
 @dataclass
@@ -17,13 +17,13 @@ class Progress:
 
     Attributes:
         requests: answered or not.
-        written: rows by fate.
+        written: rows by outcome.
         removed: rows that turned out to be gone.
         rejected: rows without a usable id.
     """
 
     requests: int = 0
-    written: Written = field(default_factory=Written)
+    written: UpsertCounts = field(default_factory=UpsertCounts)
     removed: int = 0
     rejected: int = 0
 

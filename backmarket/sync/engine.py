@@ -1,4 +1,4 @@
-"""The one sync algorithm: a turn takes the lease, walks on from the checkpoint, stores what differs, hands on or ends.
+"""The one sync algorithm: a slice takes the lease, walks on from the checkpoint, stores what differs, hands on or ends.
 
 Fetching, storing and deciding are apart: `page_walk.py` knows which page comes next and when all was seen,
 `page_fetcher.py` keeps pages in flight, `storing.py` writes what came and how far it is. Here they are joined.
@@ -19,7 +19,7 @@ import structlog
 
 from backmarket import connections
 from backmarket.client import Credentials
-from backmarket.client.rate_limited import PATIENCE
+from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS
 from backmarket.errors import (
     BackMarketError,
     Crashed,
@@ -35,10 +35,10 @@ from backmarket.errors import (
 )
 from backmarket.messages import Nudge
 from backmarket.observability import telemetry
-from backmarket.observability.logs import place
+from backmarket.observability.logs import error_location
 from backmarket.resources import RESOURCES, Resource
 from backmarket.services import Services
-from backmarket.services.admission import COME_AGAIN
+from backmarket.services.admission import RETRY_WHEN_FULL_SECONDS
 from backmarket.sync import leases
 from backmarket.sync.leases import Lease
 from backmarket.sync.lookback import new_walk
@@ -50,20 +50,20 @@ from backmarket.work import queue
 BATCH_PAGES = 16
 """Pages stored in one transaction: a checkpoint at least every 800 orders."""
 
-AFTER_OTHERS = 2.0
-"""Seconds that a walk pauses between two turns while another waits for its place among the walking turns."""
+YIELD_SECONDS = 2.0
+"""Seconds that a long sync pauses between two slices while another waits to be admitted."""
 
-AHEAD = 2
-"""Windows of pages that may be asked for or answered and not stored: what a killed worker's successor asks again."""
+PREFETCH_WINDOWS = 2
+"""Windows of pages that may be requested ahead of what is stored; a killed worker's successor requests them again."""
 
 log = structlog.get_logger(__name__)
 
-TurnEnd = Literal["nothing_to_do", "done", "handed_on", "failed", "lease_lost"]
+SliceEnd = Literal["nothing_to_do", "done", "handed_on", "failed", "lease_lost"]
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """What a turn did.
+class SliceResult:
+    """What a slice did.
 
     Attributes:
         end: how it ended.
@@ -71,13 +71,13 @@ class Turn:
         run: names the run in the log, as `sync_runs.started_at` has it; None: there was none.
     """
 
-    end: TurnEnd
+    end: SliceEnd
     requests: int = 0
     run: str | None = field(default=None, compare=False)
 
 
-def take_turn(services: Services, organization_id: str, resource_name: str) -> Turn:
-    """Sync one resource of one organization as far as one turn goes.
+def run_slice(services: Services, organization_id: str, resource_name: str) -> SliceResult:
+    """Sync one resource of one organization as far as one slice goes.
 
     Safe to run twice, at the same time, and to be killed anywhere: the lease decides who writes.
 
@@ -87,27 +87,27 @@ def take_turn(services: Services, organization_id: str, resource_name: str) -> T
         resource_name: such as `orders`.
 
     Raises:
-        DatabaseUnavailable: PostgreSQL is away; the lease runs out, and the sweep sends the next nudge.
+        DatabaseUnavailable: PostgreSQL is away; the lease runs out, and the dispatcher sends the next nudge.
     """
     resource = RESOURCES[resource_name]
-    lease = leases.look(services.database, organization_id, resource)
+    lease = leases.probe(services.database, organization_id, resource)
     if lease is None:
-        return Turn("nothing_to_do")
+        return SliceResult("nothing_to_do")
     try:
-        credentials = lease.sealed.unseal(services.vault, services.settings)
+        credentials = lease.encrypted.decrypt(services.key_cipher, services.settings)
         walk = lease.walk or new_walk(services.database, resource, lease, overlap=services.settings.watermark_overlap)
         run = walk.started_at.isoformat()
         with structlog.contextvars.bound_contextvars(run=run):
             return replace(_Sync(services, resource, lease, walk, credentials).run(), run=run)
     except SettingsError as error:  # this worker can't decrypt the key: another may
-        return Turn(_give_up(services, lease, error))
+        return SliceResult(_give_up(services, lease, error))
     except (LeaseLost, UsageError) as error:  # taken over; disabled, removed or unauthorized since
         log.info("sync.lease_lost", lease=lease.number, why=error.code)
-        return Turn("lease_lost")
+        return SliceResult("lease_lost")
 
 
-def _give_up(services: Services, lease: Lease, error: BackMarketError) -> TurnEnd:
-    """End a turn that could not do its work, through no fault of the API's."""
+def _give_up(services: Services, lease: Lease, error: BackMarketError) -> SliceEnd:
+    """End a slice that could not do its work, through no fault of the API's."""
     log.error("sync.gave_up", code=error.code, error=error.message)
     try:
         with services.database.transaction() as transaction:
@@ -126,14 +126,14 @@ class _Sync:
         self.settings = services.settings
         self.resource = resource
         self.walk = walk
-        self.looked_at = monotonic()
-        self.until = self.looked_at + self.settings.task_budget_seconds
+        self.probed_at = monotonic()
+        self.until = self.probed_at + self.settings.task_budget_seconds
         self.fetcher = Fetcher(
             services.transport,
             services.limiter,
             credentials,
             resource,
-            services.seats,
+            services.request_threads,
             since=walk.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if walk.since else None,
         )
         self.storing = Storing(services, resource, lease, walk, lambda: self.fetcher.requests)
@@ -142,9 +142,9 @@ class _Sync:
     def lease(self) -> Lease:
         return self.storing.lease
 
-    def run(self) -> Turn:
+    def run(self) -> SliceResult:
         try:
-            end = self._turn()
+            end = self._slice()
         except (LeaseLost, UsageError, DatabaseUnavailable):
             raise
         except LimiterUnavailable as error:
@@ -153,45 +153,45 @@ class _Sync:
         except BackMarketError as error:
             end = self._fail(error)
         except Exception as error:  # noqa: BLE001 - the row says so and backs off, or it would come back for ever
-            log.error("sync.crashed", **place(error))
+            log.error("sync.crashed", **error_location(error))
             crashed = Crashed(f"A fault of ours, {type(error).__name__}: the worker's log says where.")
             end = _give_up(self.services, self.lease, crashed)
-        return Turn(end, self.fetcher.requests)
+        return SliceResult(end, self.fetcher.requests)
 
-    def _turn(self) -> TurnEnd:
-        """A sync whose first page is the only one is short, and always has room. Others have it among the walking turns
-        of this process, or come again a little later; a full walk is taken for a long one before anything is asked.
+    def _slice(self) -> SliceEnd:
+        """A sync whose first page is the only one is short, and is always admitted. A long sync needs a place among
+        those of this process, or retries a little later. A full walk counts as long before any request.
         """
         long = self.walk.kind == "full" or self.walk.began_at is not None
-        first = None if long else self._glance()
+        first = None if long else self._probe_first_page()
         if self.storing.ended:
             return "done"
         if first is not None and _is_short(first):
             return self._with_lease(first)
-        if not self.services.walkers.enter(Nudge(self.resource.name, self.lease.organization_id)):
+        if not self.services.admission.enter(Nudge(self.resource.name, self.lease.organization_id)):
             with self.services.database.transaction() as transaction:
-                leases.postpone(transaction, self.lease, pause=random.uniform(*COME_AGAIN))  # noqa: S311
+                leases.postpone(transaction, self.lease, pause=random.uniform(*RETRY_WHEN_FULL_SECONDS))  # noqa: S311
             return "handed_on"
         try:
             if long:
-                first = self._glance()
+                first = self._probe_first_page()
             return "done" if self.storing.ended else self._with_lease(first)
         finally:
             self._make_room()
 
     def _make_room(self) -> None:
-        """Leave the walking turns, and let who waits for a place have it at once, not when it would come again."""
-        waiting = self.services.walkers.leave()
+        """Free the place of this long sync, and nudge the sync that has waited longest for one."""
+        waiting = self.services.admission.leave()
         if waiting is None or self.services.stopping.is_set():
             return
         with suppress(DatabaseUnavailable):  # then it comes by itself
-            if leases.recall(self.services.database, waiting, within=COME_AGAIN[1]):
+            if leases.recall(self.services.database, waiting, within=RETRY_WHEN_FULL_SECONDS[1]):
                 self.services.producer.nudge([waiting])
 
-    def _glance(self) -> Fetched | None:
+    def _probe_first_page(self) -> Fetched | None:
         """Ask for the first page of any walk but the very first; if it is the only one and has no news, end here.
 
-        This is what nearly all turns are, and it costs one row write. There is no lease: whoever does the same at
+        This is what nearly all slices are, and it costs one row write. There is no lease: whoever does the same at
         the same time asks once too often, and only one of them writes.
         """
         if self.walk.began_at is not None or self.lease.watermark is None:
@@ -199,14 +199,14 @@ class _Sync:
         try:
             first = self.fetcher.first(1)
         except LimiterUnavailable:
-            return None  # handed on as any turn
+            return None  # handed on as any slice
         page = first.page if first else None
         if first is None or page is None or page.rejected or not _is_short(first):
             return first
         self.storing.end_if_quiet(page, partial(self._receive, first))
         return first
 
-    def _with_lease(self, first: Fetched | None) -> TurnEnd:
+    def _with_lease(self, first: Fetched | None) -> SliceEnd:
         """Claim the lease, and go on with the page that came, if one came."""
         claimed = leases.claim(
             self.services.database,
@@ -222,53 +222,53 @@ class _Sync:
         return self._walk()
 
     def _receive(self, first: Fetched) -> None:
-        self.walk.ask(1)
-        self._land(first)
+        self.walk.next_pages(1)
+        self._accept(first)
 
-    def _walk(self) -> TurnEnd:
-        self.walk.settle()  # a walk may have been handed on just before its end
-        while not self.walk.over:
+    def _walk(self) -> SliceEnd:
+        self.walk.finish_pass()  # a walk may have been handed on just before its end
+        while not self.walk.complete:
             pause = self._must_end()
             if pause is not None:
                 return self._hand_on(pause)
             more = self.walk.page_size == 0  # after the first page, the next ones are on their way before it is stored
             for fetched in self._fetch():
-                self._land(fetched)
-            enough = self.walk.ready >= BATCH_PAGES or (self.walk.ready and not self.fetcher.in_flight and not more)
+                self._accept(fetched)
+            enough = self.walk.ready >= BATCH_PAGES or (self.walk.ready and not self.fetcher.unfinished and not more)
             if enough and self.storing.store():
                 return "done"
         return self._end()
 
     def _must_end(self) -> float | None:
-        """The pause after which another turn goes on, if this one is to end; None: go on."""
+        """The pause after which another slice goes on, if this one is to end; None: go on."""
         pause = self.fetcher.pause()
-        if pause > PATIENCE:
-            # due a little early: what the next turn waits for is then less than a tick of beat
-            telemetry.tell("limiter_wait", seconds=pause)
-            return max(0.1, pause - PATIENCE / 2)
+        if pause > MAX_LIMITER_WAIT_SECONDS:
+            # due a little early: what the next slice waits for is then less than a tick of beat
+            telemetry.emit("limiter_wait", seconds=pause)
+            return max(0.1, pause - MAX_LIMITER_WAIT_SECONDS / 2)
         if self.services.stopping.is_set():
             return 0.1  # the dispatcher finds it: this process sends no nudge any more
         if self.fetcher.requests < self.settings.task_budget_pages and monotonic() <= self.until:
             return None
-        return AFTER_OTHERS if self.services.walkers.awaited else 0.0
+        return YIELD_SECONDS if self.services.admission.awaited else 0.0
 
     def _fetch(self) -> Iterable[Fetched]:
-        if not self.walk.page_size and not self.fetcher.in_flight:
-            for number in self.walk.ask(1):
+        if not self.walk.page_size and not self.fetcher.unfinished:
+            for number in self.walk.next_pages(1):
                 fetched = self.fetcher.first(number)
                 if fetched is not None:
                     return [fetched]
                 self.walk.failed(number)
         else:
             window = self.settings.fetch_window
-            ahead = AHEAD * window - self.walk.outstanding
-            self.fetcher.fill(lambda room: self.walk.ask(min(room, ahead)), window)
-        landed = self.fetcher.landed(PATIENCE)
-        if not landed and not self.fetcher.flying and (self.fetcher.in_flight or not self.walk.ready):
-            sleep(min(max(self.fetcher.idle_for(), 0.01), PATIENCE))
-        return landed
+            ahead = PREFETCH_WINDOWS * window - self.walk.outstanding
+            self.fetcher.fill(lambda room: self.walk.next_pages(min(room, ahead)), window)
+        pages = self.fetcher.collect(MAX_LIMITER_WAIT_SECONDS)
+        if not pages and not self.fetcher.in_flight and (self.fetcher.unfinished or not self.walk.ready):
+            sleep(min(max(self.fetcher.idle_for(), 0.01), MAX_LIMITER_WAIT_SECONDS))
+        return pages
 
-    def _land(self, fetched: Fetched) -> None:
+    def _accept(self, fetched: Fetched) -> None:
         if fetched.page is not None:
             self.walk.received(fetched.number, fetched.page, self._answered_at(fetched))
         elif fetched.error is not None and not self.fetcher.try_later(fetched):
@@ -279,11 +279,11 @@ class _Sync:
 
         Ours is PostgreSQL's, and the time since it was read: this machine's own may be set at any moment.
         """
-        ours = self.lease.taken_at + timedelta(seconds=monotonic() - self.looked_at)
+        ours = self.lease.taken_at + timedelta(seconds=monotonic() - self.probed_at)
         theirs = fetched.answer.date if fetched.answer else None
         return min(theirs, ours) if theirs else ours
 
-    def _end(self) -> TurnEnd:
+    def _end(self) -> SliceEnd:
         """The walk is over: look for the rows that it did not show, one by one, and finish."""
         while missing := self.storing.end():
             for key in missing:
@@ -303,15 +303,15 @@ class _Sync:
             return  # the limiter knows; the row is asked for when it lets us
         self.storing.settle_missing(key, row)
 
-    def _hand_on(self, pause: float) -> TurnEnd:
-        """Store what came, and let the next turn go on after `pause` seconds."""
+    def _hand_on(self, pause: float) -> SliceEnd:
+        """Store what came, and let the next slice go on after `pause` seconds."""
         self._drain()
         self.storing.hand_on(pause)
         if pause == 0.0:
             self.services.producer.nudge([Nudge(self.resource.name, self.lease.organization_id)])
         return "handed_on"
 
-    def _fail(self, error: BackMarketError) -> TurnEnd:
+    def _fail(self, error: BackMarketError) -> SliceEnd:
         """Store what came, say why the rest did not, and back off."""
         self._drain()
         log.warning(
@@ -323,10 +323,10 @@ class _Sync:
     def _drain(self) -> None:
         """Wait for what is in flight: it was paid for."""
         self.fetcher.drop_retries()
-        while self.fetcher.flying:
-            for fetched in self.fetcher.landed(PATIENCE):
+        while self.fetcher.in_flight:
+            for fetched in self.fetcher.collect(MAX_LIMITER_WAIT_SECONDS):
                 if fetched.page is not None:
-                    self._land(fetched)
+                    self._accept(fetched)
 
 
 def _is_short(first: Fetched) -> bool:

@@ -67,7 +67,7 @@ class SyncHandle:
             "organization": self.organization_id,
             "resource": self.resource,
             "number": self.request.number,
-            "turns": self.request.turns,
+            "slices": self.request.slices,
             "failures": self.request.failures,
         }
         with self._database.transaction() as transaction, transaction.cursor(row_factory=dict_row) as cursor:
@@ -120,18 +120,18 @@ def _why_not_done(status: SyncStatus, timeout: float) -> str:
             f" It is tried again after {status.next_due_at:%Y-%m-%d %H:%M:%S %Z}."
         )
     if progress:
-        return f"The sync waits for its next turn{progress}, and has not ended within {timeout:g} s."
+        return f"The sync waits for its next slice{progress}, and has not ended within {timeout:g} s."
     return (
         f"No worker has taken the sync up within {timeout:g} s: is a worker with the queue {status.resource!r} running,"
         " and does it use the same broker? The request is kept."
     )
 
 
-# Failed: the last turn did, and ended after the request. A turn that runs holds the lease; one that hands on, or ends
+# Failed: the last slice did, and ended after the request. A slice that runs holds the lease; one that hands on, or ends
 # well, sets the failures to 0.
 _STATE = """
 SELECT served >= %(number)s AS answered, requested >= %(number)s AS known,
-    lease_until IS NULL AND failures > 0 AND (lease_number > %(turns)s OR failures > %(failures)s) AS failed,
+    lease_until IS NULL AND failures > 0 AND (lease_number > %(slices)s OR failures > %(failures)s) AS failed,
     error_code, error, error_request_id, error_cf_ray
 FROM backmarket.sync_state WHERE organization_id = %(organization)s AND resource = %(resource)s
 """

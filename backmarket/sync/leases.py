@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from psycopg.rows import dict_row
 
-from backmarket.connections import SEALED, SealedCredentials
+from backmarket.connections import ENCRYPTED_COLUMNS, EncryptedCredentials
 from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError, LeaseLost, NotAvailable
 from backmarket.messages import NUDGE_SECONDS, Nudge
@@ -36,8 +36,8 @@ class Lease:
         failures: runs that failed in a row.
         labels: the labels of shipments are wanted.
         accept_missing: a person has seen that many rows are missing.
-        blemished: an error is noted on the connection.
-        sealed: what the API is asked with.
+        has_error: an error is noted on the connection.
+        encrypted: the connection's credentials, as they are stored.
         walk: the walk that was handed on or killed; None: a new one begins.
     """
 
@@ -52,13 +52,13 @@ class Lease:
     failures: int
     labels: bool
     accept_missing: bool
-    blemished: bool
-    sealed: SealedCredentials
+    has_error: bool
+    encrypted: EncryptedCredentials
     walk: Walk | None
 
 
-def look(database: Database, organization_id: str, resource: Resource) -> Lease | None:
-    """The state of a sync, if there is something to do and nobody does it. Takes nothing and writes nothing.
+def probe(database: Database, organization_id: str, resource: Resource) -> Lease | None:
+    """The state of a sync that is due and that no other worker holds. Takes no lease and writes nothing.
 
     Args:
         database: where.
@@ -71,21 +71,21 @@ def look(database: Database, organization_id: str, resource: Resource) -> Lease 
     """
     values = {"organization": organization_id, "resource": resource.name, "incremental": bool(resource.since)}
     with database.transaction() as transaction, transaction.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(_LOOK, values).fetchone()
+        row = cursor.execute(_PROBE, values).fetchone()
         if row is None:
             return None
         walk = _walk(transaction, organization_id, resource.name, row) if row["began_at"] else None
-    sealed = SealedCredentials(**{name: row[name] for name in _SEALED_COLUMNS})
+    encrypted = EncryptedCredentials(**{name: row[name] for name in _CREDENTIAL_COLUMNS})
     known = {name: row[name] for name in _LEASE_COLUMNS}
-    return Lease(organization_id, resource.name, **known, sealed=sealed, walk=walk)
+    return Lease(organization_id, resource.name, **known, encrypted=encrypted, walk=walk)
 
 
 def claim(database: Database, seen: Lease, *, owner: str, seconds: float) -> Lease | None:
-    """Take the lease, if nothing has happened since somebody looked.
+    """Take the lease, if nothing has happened since the probe.
 
     Args:
         database: where.
-        seen: what `look` gave.
+        seen: what `probe` returned.
         owner: names the process and thread to a person; see `owner_name`.
         seconds: how long it counts without a sign of life.
 
@@ -175,12 +175,12 @@ def postpone(transaction: Transaction, lease: Lease, *, pause: float) -> None:
     )
 
 
-def recall(database: Database, turn: Nudge, *, within: float) -> bool:
+def recall(database: Database, nudge: Nudge, *, within: float) -> bool:
     """Let what was postponed be due now.
 
     Args:
         database: where.
-        turn: whose.
+        nudge: whose sync.
         within: seconds in which it is due, as long as nobody else has done it.
 
     Returns:
@@ -191,7 +191,7 @@ def recall(database: Database, turn: Nudge, *, within: float) -> bool:
             "UPDATE backmarket.sync_state SET next_due_at = now(), nudged_until = now() + make_interval(secs => %s)"
             " WHERE organization_id = %s AND resource = %s AND next_due_at <= now() + make_interval(secs => %s)"
             " AND nudged_until IS NULL AND lease_until IS NULL",
-            (NUDGE_SECONDS, turn.organization_id, turn.name, within),
+            (NUDGE_SECONDS, nudge.organization_id, nudge.name, within),
         )
     return cursor.rowcount == 1
 
@@ -206,9 +206,9 @@ def finish(
     quiet: bool,
     alarm: BackMarketError | None = None,
 ) -> None:
-    """Let the lease go, taken or only looked at, with the walk complete.
+    """Let the lease go, claimed or only probed, with the walk complete.
 
-    The watermark moves, the next turn is due in its phase.
+    The watermark moves, the next slice is due in its phase.
 
     Args:
         transaction: the last rows are written in the same one.
@@ -295,22 +295,22 @@ def _walk(transaction: Transaction, organization_id: str, resource: str, row: di
 _LOST = "The lease was taken over, or the connection was changed: nothing more is written."
 _LEASE_COLUMNS = (
     "number", "generation", "taken_at", "requested", "kind", "watermark", "failures", "labels",
-    "accept_missing", "blemished",
+    "accept_missing", "has_error",
 )  # fmt: skip
-_SEALED_COLUMNS = ("api_key", "account", "environment", "region", "locale", "base_url")
+_CREDENTIAL_COLUMNS = ("api_key", "account", "environment", "region", "locale", "base_url")
 _WALK_COLUMNS = (
     "since", "started_at", "began_at", "serving", "pass_", "pass_began_at", "next_page", "page_size",
     "expected", "highest",
 )  # fmt: skip
 
-# While a full walk is unfinished, the syncs that fall due go before its next turn.
+# While a full walk is unfinished, the syncs that fall due go before its next slice.
 # `IS TRUE` keeps the index of what is due out of it: while statistics say that nothing is due, that index looks as
-# cheap as the key, and after an outage each look would read all that is due (10,000 rows: 4 ms instead of 0.2).
-_LOOK = f"""
+# cheap as the key, and after an outage each probe would read all that is due (10,000 rows: 4 ms instead of 0.2).
+_PROBE = f"""
 SELECT s.lease_number AS number, c.generation, now() AS taken_at, s.requested, p.kind, s.watermark, s.failures,
-    s.download_labels AND NOT s.without_labels AS labels, s.accept_missing, c.last_error_at IS NOT NULL AS blemished,
+    s.download_labels AND NOT s.without_labels AS labels, s.accept_missing, c.last_error_at IS NOT NULL AS has_error,
     w.since, w.started_at, w.began_at, w.serving, w.pass AS pass_, w.pass_began_at, w.next_page, w.page_size,
-    w.expected, w.highest, {SEALED}
+    w.expected, w.highest, {ENCRYPTED_COLUMNS}
 FROM backmarket.sync_state s
 JOIN backmarket.connections c USING (organization_id)
 JOIN backmarket.schedule d USING (resource)
@@ -342,7 +342,7 @@ WHERE organization_id = %(organization)s AND resource = %(resource)s AND lease_n
 RETURNING lease_number
 """
 
-# The number grows at the end of a turn, too: whoever looked before has seen another walk, and finds nothing to take.
+# The number grows at the end of a slice, too: that invalidates earlier probes, which have seen another walk.
 _OVER = "lease_number = lease_number + 1, lease_until = NULL, lease_owner = NULL"
 
 # A sync that goes before an unfinished full walk answers no request for a full one; and it leaves that walk due. The

@@ -11,15 +11,15 @@ from time import monotonic, sleep
 from urllib.parse import quote
 
 from backmarket.client import Answer, Credentials, Transport, check
-from backmarket.client.rate_limited import PATIENCE, send
+from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS, send
 from backmarket.errors import BackMarketError, NotFound, RateLimited, TransientError
 from backmarket.limits import Limiter, Slot, wait_for_slot
 from backmarket.observability import telemetry
 from backmarket.resources import Page, Resource, Row, parse_object, parse_page
-from backmarket.services.request_threads import Seats
+from backmarket.services.request_threads import RequestThreads
 
 TRIES = 4
-"""Times that one page is asked for in one turn, before the run fails and backs off."""
+"""Times that one page is asked for in one slice, before the run fails and backs off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Fetched:
 
 @dataclass
 class Fetcher:
-    """The requests of one turn.
+    """The requests of one slice.
 
     The slots are taken here, in the order of the pages, before a request goes to a thread: so the limiter's
     refusal leaves no gap between the pages that were asked.
@@ -44,7 +44,7 @@ class Fetcher:
         limiter: says when.
         credentials: of the connection.
         resource: whose list.
-        seats: threads that fetch and parse.
+        request_threads: fetch and parse.
         since: only what was modified at or after, as the API wants it written; None: everything.
     """
 
@@ -52,24 +52,24 @@ class Fetcher:
     limiter: Limiter
     credentials: Credentials
     resource: Resource
-    seats: Seats
+    request_threads: RequestThreads
     since: str | None = None
     requests: int = 0
     paused_until: float = 0.0
-    _flying: dict[Future[Fetched], int] = field(default_factory=dict)
+    _in_flight: dict[Future[Fetched], int] = field(default_factory=dict)
     _tries: dict[int, int] = field(default_factory=dict)
     _later: dict[int, float] = field(default_factory=dict)
     _denied_at: float = 0.0
 
     @property
-    def flying(self) -> int:
+    def in_flight(self) -> int:
         """Requests without an answer."""
-        return len(self._flying)
+        return len(self._in_flight)
 
     @property
-    def in_flight(self) -> int:
+    def unfinished(self) -> int:
         """Requests without an answer, and pages that wait for their next try."""
-        return len(self._flying) + len(self._later)
+        return len(self._in_flight) + len(self._later)
 
     def idle_for(self) -> float:
         """Seconds until something can be sent again, when nothing is in flight."""
@@ -103,7 +103,7 @@ class Fetcher:
             BackMarketError: it could not be had.
         """
         for attempt in range(1, TRIES + 1):
-            slot = wait_for_slot(self.limiter, self.credentials.account, timeout=PATIENCE)
+            slot = wait_for_slot(self.limiter, self.credentials.account, timeout=MAX_LIMITER_WAIT_SECONDS)
             self.requests += 1
             try:
                 answer = self._send(f"{self.resource.path}/{quote(key, safe='')}", (), slot)
@@ -126,38 +126,38 @@ class Fetcher:
         Raises:
             LimiterUnavailable: Redis is away.
         """
-        free = window - len(self._flying)
+        free = window - len(self._in_flight)
         if free <= 0 or self.pause():
             return
         now = monotonic()
         due = [number for number, at in sorted(self._later.items()) if at <= now][:free]
-        seats = self.seats.take(free, patience=0.0 if self._flying else 0.2)
+        reserved = self.request_threads.reserve(free, patience=0.0 if self._in_flight else 0.2)
         slots: list[Slot] = []
         try:
-            numbers = due[:seats] + pages(seats - len(due[:seats]))
+            numbers = due[:reserved] + pages(reserved - len(due[:reserved]))
             slots = self._slots(len(numbers)) if numbers else []
         finally:
-            self.seats.leave(seats - len(slots))
+            self.request_threads.release(reserved - len(slots))
         for number in numbers[len(slots) :]:
             self._refused(number)
         for number, slot in zip(numbers, slots, strict=False):
             self._later.pop(number, None)
             self.requests += 1
-            self._flying[self.seats.submit(partial(self._fetch, number, slot))] = number
+            self._in_flight[self.request_threads.submit(partial(self._fetch, number, slot))] = number
 
-    def landed(self, timeout: float) -> list[Fetched]:
+    def collect(self, timeout: float) -> list[Fetched]:
         """What came, waiting up to `timeout` seconds for the first of it."""
         if self._later:
             timeout = min(timeout, max(0.0, min(self._later.values()) - monotonic()))
-        if not self._flying:
+        if not self._in_flight:
             return []
-        done, _ = wait(self._flying, timeout=timeout, return_when=FIRST_COMPLETED)
+        done, _ = wait(self._in_flight, timeout=timeout, return_when=FIRST_COMPLETED)
         for future in done:
-            del self._flying[future]
+            del self._in_flight[future]
         return [future.result() for future in done]
 
     def try_later(self, fetched: Fetched) -> bool:
-        """Whether a failed page may be tried again in this turn; if so, it will be, after a jittered pause.
+        """Whether a failed page may be tried again in this slice; if so, it will be, after a jittered pause.
 
         A 429 costs no try: the limiter stops everybody, and the page goes when it lets it.
         """
@@ -178,13 +178,13 @@ class Fetcher:
         self._later.setdefault(number, self.paused_until)
 
     def drop_retries(self) -> None:
-        """Forget the failed pages that wait for another try: the turn ends."""
+        """Forget the failed pages that wait for another try: the slice ends."""
         self._later.clear()
 
     def _slots(self, want: int) -> list[Slot]:
         grant = self.limiter.acquire(self.credentials.account, want)
         if grant.slots:
-            telemetry.tell("limiter_wait", seconds=monotonic() - self._denied_at if self._denied_at else 0.0)
+            telemetry.emit("limiter_wait", seconds=monotonic() - self._denied_at if self._denied_at else 0.0)
             self._denied_at = 0.0
         if len(grant.slots) < want:
             self.paused_until = monotonic() + grant.wait
@@ -192,7 +192,7 @@ class Fetcher:
         return list(grant.slots)
 
     def _fetch(self, number: int, slot: Slot) -> Fetched:
-        """Runs in a thread of the pool: no database here, and nothing of the turn's state."""
+        """Runs in a thread of the pool: no database here, and nothing of the slice's state."""
         parameters = [("page", str(number)), *self.resource.paging]
         if self.since is not None:
             parameters.append((self.resource.since, self.since))

@@ -23,7 +23,7 @@ WalkKind = Literal["full", "incremental"]
 PASSES = 3
 """Passes over a list whose rows shift, before the walk fails and is tried again later."""
 
-BARREN_PAGES = 20
+MAX_PAGES_WITHOUT_NEW_IDS = 20
 """Pages in a row without one new id, after which a pass ends: the server repeats itself."""
 
 
@@ -46,7 +46,7 @@ class Walk:
         seen: ids seen in this pass that were there when it began.
         newcomers: ids seen in this pass that appeared since it began.
         before: ids seen in earlier passes.
-        over: every page was stored, and the list was seen completely.
+        complete: every page was stored, and the list was seen completely.
         checkpointed: `walks` has a row for it.
     """
 
@@ -64,24 +64,24 @@ class Walk:
     seen: set[str] = field(default_factory=set)
     newcomers: set[str] = field(default_factory=set)
     before: set[str] = field(default_factory=set)
-    over: bool = False
+    complete: bool = False
     checkpointed: bool = False
 
     _waiting: dict[int, Page] = field(default_factory=dict)
     _asked: set[int] = field(default_factory=set)
     _end: int | None = None
     """The last page of this pass, once an answer has shown it."""
-    _barren: int = 0
+    _pages_without_new_ids: int = 0
     """Pages stored in a row without one new id."""
     _fresh: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))
 
-    def ask(self, room: int) -> list[int]:
+    def next_pages(self, room: int) -> list[int]:
         """The next pages to ask for, lowest first; each is given out once.
 
         Args:
             room: how many at the most.
         """
-        if self.over or room <= 0:
+        if self.complete or room <= 0:
             return []
         if not self.page_size or self.expected is None:  # the first page of a pass tells how many there are
             last = self.next_page
@@ -136,7 +136,7 @@ class Walk:
         """Pages asked for or answered, and not stored."""
         return len(self._asked) + len(self._waiting)
 
-    def take(self) -> list[Page]:
+    def pop_ready(self) -> list[Page]:
         """The pages that can be stored now, in order; what they show counts as seen."""
         pages = []
         while (page := self._waiting.pop(self.next_page, None)) is not None:
@@ -145,7 +145,7 @@ class Walk:
             self.next_page += 1
         return pages
 
-    def settle(self) -> None:
+    def finish_pass(self) -> None:
         """Decide, when everything asked for is stored, whether the pass is over, and the walk with it.
 
         A new pass begins if the list was not seen completely.
@@ -153,10 +153,10 @@ class Walk:
         Raises:
             IncompleteWalk: the last pass too saw fewer rows than the API counted.
         """
-        if self.over or self._asked or self._waiting or not self.page_size or self._pages_left():
+        if self.complete or self._asked or self._waiting or not self.page_size or self._pages_left():
             return
-        if self._complete():
-            self.over = True
+        if self._saw_all():
+            self.complete = True
             return
         if self.pass_ == PASSES:
             raise IncompleteWalk(
@@ -165,8 +165,8 @@ class Walk:
             )
         self._begin_pass()
 
-    def void(self) -> None:
-        """Forget every page that is not stored: its turn is over."""
+    def discard_pending(self) -> None:
+        """Forget every page that is not stored: its slice is over."""
         self._asked.clear()
         self._waiting.clear()
 
@@ -192,7 +192,7 @@ class Walk:
             return self._end is None
         return self.next_page <= -(-self.highest // self.page_size)
 
-    def _complete(self) -> bool:
+    def _saw_all(self) -> bool:
         if self.expected is None:
             return True
         if self.next_page == 2:  # one answer shows one moment
@@ -205,18 +205,18 @@ class Walk:
         self.seen, self.newcomers = set(), set()
         self.pass_began_at = None
         self.next_page, self.page_size, self.expected, self.highest = 1, 0, None, 0
-        self._end, self._barren = None, 0
+        self._end, self._pages_without_new_ids = None, 0
 
     def _see(self, number: int, page: Page) -> None:
         seen, newcomers = self._sorted(page.rows)
-        barren = self.seen.issuperset(seen) and self.newcomers.issuperset(newcomers)
-        self._barren = self._barren + 1 if barren else 0
+        nothing_new = self.seen.issuperset(seen) and self.newcomers.issuperset(newcomers)
+        self._pages_without_new_ids = self._pages_without_new_ids + 1 if nothing_new else 0
         # the API counts what has no usable id, too
         seen.extend(f"?{number}.{index}" for index in range(page.rejected))
         for all_, fresh, ids in zip((self.seen, self.newcomers), self._fresh, (seen, newcomers), strict=True):
             fresh.update(ids)
             all_.update(ids)
-        if self._barren == BARREN_PAGES:
+        if self._pages_without_new_ids == MAX_PAGES_WITHOUT_NEW_IDS:
             self._end = number
 
     def _sorted(self, rows: Iterable[Row]) -> tuple[list[str], list[str]]:
@@ -249,7 +249,7 @@ def restore(values: dict[str, Any], seen: Iterable[tuple[int, list[str], list[st
             walk.newcomers.update(newcomers)
         else:
             walk.before.update(ids, newcomers)
-    # a server that repeats itself is found out even by turns that are shorter than BARREN_PAGES
+    # a server that repeats itself is found out even by slices that are shorter than MAX_PAGES_WITHOUT_NEW_IDS
     surplus = walk.next_page - 1 - -(-len(walk.seen | walk.newcomers) // max(1, walk.page_size))
-    walk._barren = max(0, min(surplus, BARREN_PAGES - 1))
+    walk._pages_without_new_ids = max(0, min(surplus, MAX_PAGES_WITHOUT_NEW_IDS - 1))
     return walk

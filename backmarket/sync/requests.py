@@ -39,12 +39,12 @@ class SyncRequest:
 
     Attributes:
         number: of the request; it is answered when `sync_state.served` reaches it.
-        turns: the lease number of the last turn that was over when it was asked for.
+        slices: the lease number of the last slice that was over when it was asked for.
         failures: in a row, when it was asked for.
     """
 
     number: int
-    turns: int
+    slices: int
     failures: int
 
 
@@ -116,8 +116,8 @@ WITH due AS (
 SELECT organization_id FROM claimed ORDER BY next_due_at
 """
 
-# The nudge of a request that comes while a turn holds the lease finds nothing to do. So it counts as not sent: the
-# dispatcher sends one as soon as that turn is over.
+# The nudge of a request that comes while a slice holds the lease finds nothing to do. So it counts as not sent: the
+# dispatcher sends one as soon as that slice is over.
 _REQUEST = """
 UPDATE backmarket.sync_state SET requested = requested + 1, next_due_at = now(), sync_due_at = now(),
     full_requested = full_requested OR %(full)s,

@@ -1,6 +1,6 @@
 """The schedule as data: whether and how often each resource is synced, for everybody and for each organization.
 
-Dispatchers and turns read it whenever they run, so a change needs no restart.
+Dispatchers and slices read it whenever they run, so a change needs no restart.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from backmarket.database import Database
 from backmarket.errors import InvalidArgument
 from backmarket.resources import RESOURCES
 
-SHORTEST, LONGEST = 1.0, 366 * 86400.0
-"""Seconds that an interval may have."""
+MIN_INTERVAL_SECONDS, MAX_INTERVAL_SECONDS = 1.0, 366 * 86400.0
+"""Shortest and longest interval of the schedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +120,8 @@ def _check(resource: str, organization_id: str | None, values: dict[str, Any], *
     if not inherit and all(value is None for value in values.values()):
         raise InvalidArgument(f"Say what to change: one of {', '.join(values)}, or inherit.")
     for name in ("interval", "full_interval"):
-        if values[name] is not None and not SHORTEST <= values[name] <= LONGEST:
-            raise InvalidArgument(f"{name} must be 1 second to 366 days ({LONGEST:.0f}), in seconds.")
+        if values[name] is not None and not MIN_INTERVAL_SECONDS <= values[name] <= MAX_INTERVAL_SECONDS:
+            raise InvalidArgument(f"{name} must be 1 second to 366 days ({MAX_INTERVAL_SECONDS:.0f}), in seconds.")
     if values["full_interval"] is not None and not RESOURCES[resource].since:
         raise InvalidArgument(f"Every sync of {resource} is a full walk: set its interval instead.")
     if values["download_labels"] is not None and not RESOURCES[resource].label:

@@ -1,4 +1,4 @@
-"""What a turn writes: rows that differ, how far the walk is, and how it ended; each transaction checks the lease.
+"""What a slice writes: rows that differ, how far the walk is, and how it ended; each transaction checks the lease.
 
 `upsert.py` stores rows, `removed_rows.py` says which are gone, `checkpoints.py` and `leases.py` write down the rest.
 Nothing here asks the API.
@@ -20,7 +20,7 @@ from backmarket.resources import Page, Resource, Row
 from backmarket.services import Services
 from backmarket.sync import checkpoints, leases, removed_rows
 from backmarket.sync.checkpoints import Progress
-from backmarket.sync.label_register import NotedAs, want_skipped
+from backmarket.sync.label_register import InitialLabelState, requeue_skipped
 from backmarket.sync.leases import Lease
 from backmarket.sync.page_walk import Walk
 from backmarket.sync.removed_rows import Missing
@@ -33,14 +33,14 @@ log = structlog.get_logger(__name__)
 
 
 class Storing:
-    """Stores what one turn's walk brings.
+    """Stores what one slice's walk brings.
 
     Args:
         services: of this process.
         resource: whose rows.
-        lease: under which all is written; the turn may claim a newer one.
+        lease: under which all is written; the slice may claim a newer one.
         walk: says which pages can be written, and when it is over.
-        requests: how many this turn has sent so far.
+        requests: how many this slice has sent so far.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Storing:
         self._counted = 0
         self._progress = Progress()
         self._since = (walk.pass_, walk.next_page)
-        self._labels: NotedAs = "wanted" if lease.labels else "skipped"
+        self._labels: InitialLabelState = "wanted" if lease.labels else "skipped"
         self._saved_at = monotonic()
 
     def end_if_quiet(self, page: Page, receive: Callable[[], None]) -> None:
@@ -73,10 +73,10 @@ class Storing:
                 return
             receive()
             self._progress.written.unchanged += compared.unchanged
-            self._walk.take()
-            self._walk.settle()
+            self._walk.pop_ready()
+            self._walk.finish_pass()
             found = self._missing(transaction)
-            if self._walk.over and not found.keys:
+            if self._walk.complete and not found.keys:
                 self._finish(transaction, found.alarm)
 
     def store(self) -> bool:
@@ -89,12 +89,12 @@ class Storing:
         """
         with self._database.transaction() as transaction:
             leases.hold(transaction, self.lease)
-            compared = self._compare(transaction, self._walk.take())
+            compared = self._compare(transaction, self._walk.pop_ready())
             incomplete = self._settle()
             self._write(transaction, compared)
-            if not compared.differing and not self._walk.over and incomplete is None and self._saved_lately():
+            if not compared.differing and not self._walk.complete and incomplete is None and self._saved_lately():
                 return False
-            if self._walk.over:
+            if self._walk.complete:
                 found = self._missing(transaction)
                 if not found.keys:
                     self._finish(transaction, found.alarm)
@@ -138,7 +138,7 @@ class Storing:
             self._checkpoint(transaction)
 
     def hand_on(self, pause: float) -> None:
-        """Store what came, and let the next turn go on after `pause` seconds."""
+        """Store what came, and let the next slice go on after `pause` seconds."""
         with self._database.transaction() as transaction:
             self._store_what_came(transaction)
             leases.hand_on(transaction, self.lease, pause=pause)
@@ -161,7 +161,7 @@ class Storing:
 
     def _store_what_came(self, transaction: Transaction) -> None:
         leases.hold(transaction, self.lease)
-        self._write(transaction, self._compare(transaction, self._walk.take()))
+        self._write(transaction, self._compare(transaction, self._walk.pop_ready()))
         if self._walk.began_at is not None:
             self._checkpoint(transaction)
 
@@ -171,7 +171,7 @@ class Storing:
     def _settle(self) -> IncompleteWalk | None:
         """Let the walk decide whether it is over; why it can't be, only once its rows are committed."""
         try:
-            self._walk.settle()
+            self._walk.finish_pass()
         except IncompleteWalk as error:
             return error
         return None
@@ -187,8 +187,8 @@ class Storing:
         name = self._resource.name
         with telemetry.span("store", resource=name, rows=len(compared.differing)):
             written = write(transaction, self._resource, self.lease.organization_id, compared, labels=self._labels)
-        for fate in ("created", "updated", "rejected"):
-            telemetry.tell("rows", resource=name, fate=fate, count=getattr(written, fate))
+        for outcome in ("created", "updated", "rejected"):
+            telemetry.emit("rows", resource=name, outcome=outcome, count=getattr(written, outcome))
         self._progress.written += written
         self._progress.rejected += written.rejected
 
@@ -225,8 +225,8 @@ class Storing:
             alarm=alarm,
         )
         if self._resource.label and self.lease.labels:
-            want_skipped(transaction, self._resource, self.lease.organization_id)
-        if self.lease.blemished:  # what another sync notes meanwhile, that sync clears
+            requeue_skipped(transaction, self._resource, self.lease.organization_id)
+        if self.lease.has_error:  # what another sync notes meanwhile, that sync clears
             connections.clear_error(transaction, self.lease.organization_id)
         self.ended = True
 

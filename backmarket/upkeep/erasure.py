@@ -191,7 +191,7 @@ SELECT %s, organization_id, external_id, 'updated', ARRAY(SELECT jsonb_array_ele
 FROM unnest(%s::text[], %s::text[], %s::text[]) AS news (organization_id, external_id, fields)
 """
 
-_CREATED = "COALESCE(o.date_creation, '-infinity')"
+_CREATED = "CASE WHEN o.date_creation IS NULL THEN '-infinity' ELSE o.date_creation END"  # as the index has it
 
 _OLD = f"""
 SELECT o.organization_id, o.order_id FROM backmarket.orders o

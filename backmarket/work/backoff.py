@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 
-SHORTEST, LONGEST = 2.0, 3600.0
-"""Seconds until what failed is tried again: growing from try to try, and jittered."""
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 2.0, 3600.0
+"""Shortest and longest pause before a retry; pauses grow from try to try, and are jittered."""
 
 FIREWALL_SECONDS = 60.0
 """The shortest pause of an organization's writes after the firewall in front of the API refused one."""
 
 
-def growing(tries: int, shortest: float = SHORTEST) -> float:
-    """A pause that doubles with each try in a row that was in vain."""
-    return float(min(LONGEST, shortest * 2 ** min(tries, 12)) * random.uniform(0.75, 1.25))  # noqa: S311
+def growing(tries: int, minimum: float = MIN_PAUSE_SECONDS) -> float:
+    """Seconds before the next try, doubled with each failed try in a row."""
+    return float(min(MAX_PAUSE_SECONDS, minimum * 2 ** min(tries, 12)) * random.uniform(0.75, 1.25))  # noqa: S311

@@ -1,6 +1,6 @@
-"""What the turns over an organization's work share, whatever the work is: the lease, the requests in flight, the end.
+"""What the slices over an organization's work share, whatever the work is: the lease, the requests in flight, the end.
 
-One thread does a turn and has its state to itself; the threads of the pool only ask, and put down what came.
+One thread does a slice and has its state to itself; the threads of the pool only ask, and put down what came.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from time import monotonic, sleep
 from typing import Generic, Literal, TypeVar
 
 from backmarket import connections
-from backmarket.client.rate_limited import PATIENCE
+from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS
 from backmarket.database import Transaction
 from backmarket.errors import LimiterUnavailable, Unauthorized
 from backmarket.limits import Slot
@@ -21,12 +21,12 @@ from backmarket.services import Services
 from backmarket.work import queue
 from backmarket.work.queue import Work, WorkLease, owner_name
 
-TurnEnd = Literal["nothing_to_do", "done", "handed_on", "lease_lost"]
-"""How a turn ended that has requests in flight."""
+SliceEnd = Literal["nothing_to_do", "done", "handed_on", "lease_lost"]
+"""How a slice ended that has requests in flight."""
 
 T = TypeVar("T")
 Step = TypeVar("Step")
-Came = TypeVar("Came")
+Result = TypeVar("Result")
 
 Ready = Sequence[tuple[Step, Slot | None]]
 """Steps that may be begun, with the slots that they need."""
@@ -48,8 +48,8 @@ def take_lease(services: Services, organization_id: str, kind: Work) -> WorkLeas
     return queue.take(services.database, organization_id, kind, owner=owner, seconds=settings.lease_seconds)
 
 
-class Tenure:
-    """The lease of a turn while the turn goes on: it counts anew with whatever is written under it.
+class LeaseHolder:
+    """The lease of a slice while the slice goes on: it counts anew with whatever is written under it.
 
     Args:
         services: of this process.
@@ -65,7 +65,7 @@ class Tenure:
         """When the lease counted anew."""
 
     @property
-    def ageing(self) -> bool:
+    def needs_renewal(self) -> bool:
         """Whether a good part of the lease's time is over."""
         return monotonic() - self.held_at > self.settings.lease_seconds / 4
 
@@ -85,13 +85,13 @@ class Tenure:
         self.held_at = monotonic()
         return changed
 
-    def stay(self) -> None:
+    def renew_if_old(self) -> None:
         """Let the lease count anew, if a good part of it is over.
 
         Raises:
             LeaseLost: see `write`.
         """
-        if self.ageing:
+        if self.needs_renewal:
             self.write(lambda _: None)
 
     def mark_unauthorized(self, error: Unauthorized) -> None:
@@ -101,13 +101,13 @@ class Tenure:
                 connections.mark_error(transaction, self.organization_id, error)
 
 
-class Flight(Generic[Step, Came]):
-    """The requests of a turn: several at once, as the limiter allows; and when the turn must end.
+class RequestWindow(Generic[Step, Result]):
+    """The requests of a slice: a window of them in flight, as the limiter allows; and when the slice must end.
 
     Args:
         services: of this process.
         account: whose limit counts.
-        window: requests in flight at once.
+        size: requests in flight at once.
         needs_slot: whether a step needs a slot of the limiter.
         halt: hears that the limiter is away.
         urgent: as `Limiter.acquire` wants it.
@@ -118,7 +118,7 @@ class Flight(Generic[Step, Came]):
         services: Services,
         account: str,
         *,
-        window: int,
+        size: int,
         needs_slot: Callable[[Step], bool],
         halt: Callable[[LimiterUnavailable], None],
         urgent: str | None = None,
@@ -126,81 +126,81 @@ class Flight(Generic[Step, Came]):
         self.services = services
         self.queue: deque[Step] = deque()
         """What goes next."""
-        self.flying = 0
-        self.rest: float | None = None
-        """Seconds until somebody looks again, where something is wrong for all of the organization's work."""
+        self.in_flight = 0
+        self.pause_all: float | None = None
+        """Seconds before the next slice, where an error concerns all of the organization's work."""
         self._account = account
-        self._window = window
+        self._size = size
         self._needs_slot = needs_slot
         self._halt = halt
         self._urgent = urgent
-        self._landed: SimpleQueue[Came] = SimpleQueue()
-        self._patience = min(PATIENCE, services.settings.lease_seconds / 4)
+        self._finished: SimpleQueue[Result] = SimpleQueue()
+        self._patience = min(MAX_LIMITER_WAIT_SECONDS, services.settings.lease_seconds / 4)
         self._paused_until = 0.0
         self._until = monotonic() + services.settings.task_budget_seconds
 
     @property
     def wants_more(self) -> bool:
         """Whether the queue may run dry."""
-        return len(self.queue) < self._window
+        return len(self.queue) < self._size
 
     @property
     def over(self) -> bool:
         """Whether nothing is in flight, and nothing goes next."""
-        return not self.queue and not self.flying
+        return not self.queue and not self.in_flight
 
-    def rest_for(self, seconds: float) -> None:
-        """Let the turn end, and nobody look again for so long at the least; what is in flight lands."""
-        self.rest = max(self.rest or 0.0, seconds)
+    def pause_all_for(self, seconds: float) -> None:
+        """End the slice, and run no other for at least this long; requests in flight are still collected."""
+        self.pause_all = max(self.pause_all or 0.0, seconds)
 
     def must_end(self) -> float | None:
-        """Seconds until the next turn, where this one must end; None: it may go on."""
-        if self.rest is not None:
-            return self.rest
+        """Seconds until the next slice, where this one must end; None: it may go on."""
+        if self.pause_all is not None:
+            return self.pause_all
         wait = self._pause()
-        if wait > PATIENCE:
-            return max(0.1, wait - PATIENCE / 2)  # a little early, as a tick of beat comes on top
+        if wait > MAX_LIMITER_WAIT_SECONDS:
+            return max(0.1, wait - MAX_LIMITER_WAIT_SECONDS / 2)  # a little early, as a tick of beat comes on top
         if self.services.stopping.is_set():
             return 0.1  # the dispatcher finds it: this process sends no nudge any more
         return 0.0 if monotonic() > self._until else None
 
-    def start(self, begin: Callable[[Ready[Step]], Iterable[Callable[[], Came]]]) -> None:
+    def start(self, begin: Callable[[Ready[Step]], Iterable[Callable[[], Result]]]) -> None:
         """Begin what goes next, as far as the window, the threads and the limiter allow.
 
         Args:
-            begin: gives what the threads do: no database there, and nothing of the turn's state.
+            begin: gives what the threads do: no database there, and nothing of the slice's state.
         """
-        room = min(self._window - self.flying, len(self.queue))
+        room = min(self._size - self.in_flight, len(self.queue))
         if room <= 0 or self._pause():
             return
-        seats = self.services.seats.take(room, patience=0.0 if self.flying else 0.2)
+        reserved = self.services.request_threads.reserve(room, patience=0.0 if self.in_flight else 0.2)
         begun = 0
         try:
-            ready = self._with_slots([self.queue.popleft() for _ in range(seats)])
+            ready = self._with_slots([self.queue.popleft() for _ in range(reserved)])
             for ask in begin(ready):
                 begun += 1
-                self.flying += 1
-                self.services.seats.submit(partial(self._fly, ask))
+                self.in_flight += 1
+                self.services.request_threads.submit(partial(self._run, ask))
         finally:
-            self.services.seats.leave(seats - begun)
+            self.services.request_threads.release(reserved - begun)
 
-    def land(self) -> list[Came]:
+    def collect(self) -> list[Result]:
         """Take what came, waiting a little for the first of it; where nothing is in flight, for the limiter."""
-        if not self.flying:
+        if not self.in_flight:
             sleep(min(self._pause(), self._patience))
             return []
-        came: list[Came] = []
+        results: list[Result] = []
         try:
-            came.append(self._landed.get(timeout=self._patience))
+            results.append(self._finished.get(timeout=self._patience))
             while True:
-                came.append(self._landed.get_nowait())
+                results.append(self._finished.get_nowait())
         except Empty:
             pass
-        self.flying -= len(came)
-        return came
+        self.in_flight -= len(results)
+        return results
 
-    def _fly(self, ask: Callable[[], Came]) -> None:
-        self._landed.put(ask())
+    def _run(self, ask: Callable[[], Result]) -> None:
+        self._finished.put(ask())
 
     def _pause(self) -> float:
         """Seconds until the limiter may grant something; 0: now."""

@@ -65,7 +65,7 @@ def drop_settled(database: Database, days: int, *, seconds: float | None = None)
     return Dropped(total)
 
 
-# In the order in which a turn locks them: whoever sends begins its writes by their numbers, too.
+# In the order in which a slice locks them: whoever sends begins its writes by their numbers, too.
 _OF_ORDERS = """
 SELECT id, object_key FROM backmarket.api_writes
 WHERE (organization_id, lane) IN (SELECT * FROM unnest(%(organizations)s::text[], %(lanes)s::text[]))

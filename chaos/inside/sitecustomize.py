@@ -17,11 +17,11 @@ from typing import Any
 from backmarket import messages
 from backmarket.services import circuit_breaker
 
-SHORTEST, LONGEST = 0.2, 1.5
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.2, 1.5
 """Seconds that what failed waits, whatever the product's own pauses are."""
 
 messages.NUDGE_SECONDS = 6
-circuit_breaker.FIRST, circuit_breaker.LONGEST = 0.5, 1.5
+circuit_breaker.INITIAL_PAUSE_SECONDS, circuit_breaker.MAX_PAUSE_SECONDS = 0.5, 1.5
 
 from backmarket.work import backoff  # noqa: E402
 from backmarket.writes.engine import retry_policy as writes_policy  # noqa: E402
@@ -32,32 +32,32 @@ def _short(pause: Callable[..., float | None]) -> Callable[..., Any]:
 
     def shorter(*args: Any, **kwargs: Any) -> float | None:
         seconds = pause(*args, **kwargs)
-        return seconds and min(max(seconds / 30, SHORTEST), LONGEST)
+        return seconds and min(max(seconds / 30, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS)
 
     return shorter
 
 
 backoff.growing = writes_policy.growing = _short(backoff.growing)
-writes_policy.rest_after = _short(writes_policy.rest_after)
+writes_policy.pause_all_after = _short(writes_policy.pause_all_after)
 
 from backmarket import work  # noqa: E402
 from backmarket.bucket import client as bucket  # noqa: E402
 from backmarket.bulk import transitions  # noqa: E402
 from backmarket.bulk.engine import requests, verify  # noqa: E402
-from backmarket.bulk.engine import slice as bulk_turns  # noqa: E402
+from backmarket.bulk.engine import slice as bulk_slice  # noqa: E402
 from backmarket.database import connection as database  # noqa: E402
-from backmarket.labels import engine as labels_turn  # noqa: E402
+from backmarket.labels import engine as labels_engine  # noqa: E402
 from backmarket.labels import retry_policy as labels_policy  # noqa: E402
 from backmarket.limits import shared  # noqa: E402
 from backmarket.sync import engine, leases, storing, upsert  # noqa: E402
 from backmarket.work import queue  # noqa: E402
 
 engine._back_off = _short(engine._back_off)
-labels_policy.Again.pause = _short(labels_policy.Again.pause)
-labels_turn._pause_after = _short(labels_turn._pause_after)
+labels_policy.Retry.pause = _short(labels_policy.Retry.pause)
+labels_engine._pause_after = _short(labels_engine._pause_after)
 requests.LIMITER_AWAY = 1.0
 verify.AFTER_FAILURE = 1.0
-bulk_turns.GAVE_UP = 1.0
+bulk_slice.GAVE_UP = 1.0
 bucket.READ_SECONDS = 3.0
 
 
@@ -68,7 +68,7 @@ class _NamedPool(database.ConnectionPool[Any]):
         super().__init__(*args, kwargs=kwargs | {"application_name": f"chaos-{os.getpid()}"}, **options)
 
 
-database.ConnectionPool = _NamedPool  # type: ignore[misc]
+database.ConnectionPool = _NamedPool
 
 
 def no_lease_check() -> None:
@@ -94,7 +94,7 @@ def no_sentinel() -> None:
         begin(self, *args, **kwargs)
         self._recovery = 0.0
 
-    shared.SharedLimiter.__init__ = without  # type: ignore[method-assign]
+    shared.SharedLimiter.__init__ = without
 
 
 def no_submitting() -> None:
@@ -138,7 +138,7 @@ def no_outbox() -> None:
                 cursor.executemany(_EVENT, events)
 
     upsert.write = storing.write = write_alone
-    database.Database.transaction = followed  # type: ignore[method-assign]
+    database.Database.transaction = followed
 
 
 _EVENT = (

@@ -28,7 +28,7 @@ ORG = "auth0|1"
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
     with fresh_sandbox(limit=100_000) as sandbox:
-        quick = {"rate_limit": 100_000, "bulk_poll_first": 0.5, "bulk_poll_longest": 1.0}
+        quick = {"rate_limit": 100_000, "bulk_poll_initial_seconds": 0.5, "bulk_poll_max_seconds": 1.0}
         shop = Shop(settings.model_copy(update=quick), sandbox.control, tuple(RESOURCES))
         yield shop
         shop.services.close()

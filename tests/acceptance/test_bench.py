@@ -49,14 +49,14 @@ def test_everybody_meets_the_same_faults_and_each_kind_of_them() -> None:
 def test_what_an_organization_costs_hangs_on_no_other() -> None:
     few, many = growth.of_organizations([20, 60], rounds=1, syncs=60).values()
     for point in (few, many):
-        assert (point.statements, point.requests, point.turns) == pytest.approx((2, 1, 1), abs=0.2)
+        assert (point.statements, point.requests, point.slices) == pytest.approx((2, 1, 1), abs=0.2)
 
 
 def test_the_report_is_well_formed() -> None:
     one = {"wall": 1.0, "cpu": 0.5, "memory": 2**20, "requests": 3, "span": 0.1, "rows": 9, "complete": 1.0}
     found = {"first": {"ours": one | {"violations": 0, "error": None}, "dlt": one | {"violations": 1, "error": "x"}}}
     assert "| 20,000 orders at first | failed | failed | failed |" in report.comparison(found)
-    point = {"ours": 1.0, "postgres": 2.0, "statements": 2, "requests": 1, "turns": 1}
+    point = {"ours": 1.0, "postgres": 2.0, "statements": 2, "requests": 1, "slices": 1}
     assert "| 1,000 orders | 1.000 ms | 2.000 ms | 2 | 1 | 1 |" in report.grown(
         {"organizations": {"100": point}, "orders": {"1000": point}}
     )

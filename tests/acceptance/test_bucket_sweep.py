@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from backmarket import BackMarket
@@ -13,6 +12,7 @@ from backmarket.bucket.keys import label_key
 from backmarket.settings import Settings
 from backmarket.standalone.fleet import Fleet, Pool
 from tests.conftest import Bucket
+from tests.support.databases import open_connection
 from tests.support.sellers import environment
 from tests.support.waiting import wait_until
 
@@ -33,7 +33,7 @@ def test_a_removed_organization_s_labels_are_deleted_and_the_bucket_is_swept(
 
     workers = (Pool("labels", ("labels",), 2),)
     with (
-        psycopg.connect(settings.need("database_url"), autocommit=True) as connection,
+        open_connection(settings.need("database_url"), autocommit=True) as connection,
         BackMarket(settings) as bm,
         Fleet(environment(settings), directory=tmp_path, workers=workers) as fleet,
     ):

@@ -24,7 +24,7 @@ from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
 from backmarket.standalone.fleet import CHECKOUT, Fleet, Pool
-from tests.support.databases import own_redis, shared_database
+from tests.support.databases import as_superuser, own_redis, shared_database
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
@@ -51,7 +51,7 @@ class Town:
 
 
 @pytest.fixture(scope="module")
-def town(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def town(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     redis_url = own_redis(stack)
     with shared_database(stack, "examples") as url, fresh_sandbox(limit=100_000) as sandbox:
         settings = Settings(
@@ -61,8 +61,8 @@ def town(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tow
             limiter_key=secrets.token_hex(16),
             user_agent="BM-Test-Suite;dev@test.example",
             rate_limit=100_000,
-            bulk_poll_first=0.5,
-            s3_endpoint_url=stack.addresses.s3_endpoint_url,
+            bulk_poll_initial_seconds=0.5,
+            s3_endpoint_url=s3_url,
             s3_access_key=stack.addresses.s3_access_key,
             s3_secret_key=stack.addresses.s3_secret_key,
             s3_bucket="examples",
@@ -75,7 +75,7 @@ def town(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tow
         )
         logs = tmp_path_factory.mktemp("examples")
         try:
-            with psycopg.connect(url, autocommit=True) as connection:
+            with psycopg.connect(as_superuser(url), autocommit=True) as connection:
                 connection.execute(f"CREATE ROLE {LOGIN} LOGIN; GRANT backmarket_reader TO {LOGIN}".encode())
             with Fleet(environment(shop.settings), directory=logs, workers=pools) as fleet:
                 fleet.wait_ready()
@@ -146,7 +146,7 @@ def test_a_plain_script_connects_syncs_lists_and_follows(town: Town) -> None:
         lines = iter(script.stdout.readline, "")
         assert "following\n" in lines
         town.shop.sandbox.change("script", modify=1)
-        town.shop.turn("script")
+        town.shop.run_slice("script")
         assert any(re.match(r"changed: orders \d+ updated ", line) for line in lines)
 
 
@@ -167,7 +167,7 @@ def test_an_order_is_shipped_once_however_often_the_script_runs(town: Town) -> N
     row = next(one for one in sandbox.truth("shipper") if one["state"] not in {0, 8})
     line = row["orderlines"][0] | {"state": 1, "quantity": 1, "imei": None, "serial_number": ""}
     sandbox.change("shipper", modify=1, ids=[row["order_id"]], fields={"state": 1, "orderlines": [line]})
-    town.shop.turn("shipper")
+    town.shop.run_slice("shipper")
     command = (
         "ship_order.py",
         "shipper",
@@ -247,7 +247,7 @@ def test_fastapi_serves_status_orders_syncs_and_changes(town: Town) -> None:
         assert event["event"] == "updated"
         assert '"resource": "orders"' in event["data"]
         town.shop.sandbox.change("fast|api", modify=1)
-        town.shop.turn("fast|api")
+        town.shop.run_slice("fast|api")
         with client.stream("GET", "/sellers/fast|api/changes", headers={"last-event-id": event["id"]}) as stream:
             events = stream.iter_lines()
             assert next(events) == ": following"

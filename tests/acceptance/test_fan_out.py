@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from backmarket import connections
+from backmarket.sandbox.world.fault_rules import FaultKind
 from backmarket.settings import Settings
 from backmarket.standalone.fleet import Fleet, Pool
 from tests.support.sandboxes import fresh_sandbox
@@ -36,7 +37,8 @@ def test_fifty_sellers_of_which_two_are_refused(shop: Shop, tmp_path: Path) -> N
         shop.sell(name, orders=300)
     shop.sandbox.patch_seller(names[0], revoked=True)
     shop.sandbox.add_fault("waf_html", seller=names[1])
-    for kind, share in (("status", 0.02), ("reset", 0.01), ("cut", 0.01), ("garbage", 0.01)):
+    shares: dict[FaultKind, float] = {"status": 0.02, "reset": 0.01, "cut": 0.01, "garbage": 0.01}
+    for kind, share in shares.items():
         shop.sandbox.add_fault(kind, probability=share, status=502)
     with Fleet(environment(shop.settings), directory=tmp_path, workers=(DISPATCH, Pool("sync", ("orders",)))) as fleet:
         fleet.wait_ready()

@@ -80,7 +80,7 @@ class TestLife:
         assert {path.suffix for path in tmp_path.iterdir()} == {".log"}
 
     @pytest.mark.slow
-    def test_a_turn_hands_on_when_its_worker_is_told_to_end_and_the_next_worker_goes_on(
+    def test_a_slice_hands_on_when_its_worker_is_told_to_end_and_the_next_worker_goes_on(
         self, shop: Shop, tmp_path: Path
     ) -> None:
         shop.sandbox.settings(latency=0.1)
@@ -90,7 +90,7 @@ class TestLife:
             wait_until(lambda: walking(shop), "the walk is under way")
             fleet.kill("sync", signal.SIGTERM)
             assert fleet.wait_exit("sync", PATIENCE_SECONDS) == 0
-            assert [event["end"] for event in events(tmp_path / "sync.log") if event["event"] == "sync.turn"] == [
+            assert [event["end"] for event in events(tmp_path / "sync.log") if event["event"] == "sync.slice"] == [
                 "handed_on"
             ]
             assert not fleet.died
@@ -130,11 +130,11 @@ class TestLife:
         with Fleet(environment(shop.settings), directory=tmp_path, workers=(pool,), beat=False) as fleet:
             fleet.wait_ready()
             assert shop.services.producer.nudge(Nudge("orders", f"nobody-{n}") for n in range(40)) == 40
-            wait_until(lambda: self.turns(tmp_path / "sync.log") == 40, "40 turns")
+            wait_until(lambda: self.slices(tmp_path / "sync.log") == 40, "40 slices")
 
     @staticmethod
-    def turns(log: Path) -> int:
-        return sum(event["event"] == "sync.turn" for event in events(log))
+    def slices(log: Path) -> int:
+        return sum(event["event"] == "sync.slice" for event in events(log))
 
 
 class TestBroker:
@@ -151,12 +151,12 @@ class TestBroker:
             stack.valkey.kill()
             wait_until(lambda: "Trying again" in (tmp_path / "sync.log").read_text(), "it misses the broker")
             stack.valkey.start()
-            shop.services.limiter.assume_idle()
+            shop.services.limiter.skip_recovery()
             wait_until(lambda: synced(shop), "the walk ended")
             shop.assert_equals_truth(ORG)
             runs = shop.one("SELECT runs FROM backmarket.sync_state")
             shop.execute("UPDATE backmarket.sync_state SET next_due_at = now(), nudged_until = NULL")
-            wait_until(lambda: shop.one("SELECT runs FROM backmarket.sync_state") > runs, "the next turn")
+            wait_until(lambda: shop.one("SELECT runs FROM backmarket.sync_state") > runs, "the next slice")
             assert fleet.pids == pids, "nobody died"
             assert "py.warnings" not in {event["logger"] for event in events(tmp_path / "sync.log")}
             assert fleet.stop() == []

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import redis
 
@@ -24,12 +23,13 @@ from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
 from backmarket.standalone.fleet import CHECKOUT, Fleet, FleetError, Pool
+from tests.support.databases import open_connection
 from tests.support.sellers import environment
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 HANGING = Path(__file__).parent / "hanging"
-PATIENCE = 60.0
-IMPATIENCE = 1.0
+STALL_SECONDS = 60.0
+SHORT_STALL_SECONDS = 1.0
 
 
 class Watched:
@@ -49,7 +49,7 @@ class Watched:
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
 
-    def silence(self, name: str) -> float:
+    def age(self, name: str) -> float:
         """Seconds since its main loop turned."""
         return float(self.get(name, "/livez")[1]["seconds_since_turn"])
 
@@ -74,9 +74,9 @@ def ask(what: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str
 
 
 @contextmanager
-def watched_fleet(settings: Settings, directory: Path, patience: float = PATIENCE) -> Iterator[Watched]:
+def watched_fleet(settings: Settings, directory: Path, patience: float = STALL_SECONDS) -> Iterator[Watched]:
     ports = dict(zip(("sync", "beat"), free_ports(2), strict=True))
-    shared = environment(settings) | {"PYTHONPATH": str(HANGING), "BACKMARKET_HEALTH_PATIENCE": str(patience)}
+    shared = environment(settings) | {"PYTHONPATH": str(HANGING), "BACKMARKET_HEALTH_STALL_SECONDS": str(patience)}
     with Fleet(shared, directory=directory, workers=(), beat=False) as fleet:
         fleet.start_worker(("orders",), "sync", environment={"BACKMARKET_HEALTH_PORT": str(ports["sync"])})
         fleet.start_beat(environment={"BACKMARKET_HEALTH_PORT": str(ports["beat"])})
@@ -123,14 +123,14 @@ def test_a_broker_that_is_away_is_no_reason_to_die(watched: Watched, stack: Stac
     """It says nothing, which holds a loop up for the 10 s of a socket's timeout; it is gone; it comes back."""
     stack.valkey.pause()
     for name in watched.ports:
-        wait_until(lambda name=name: watched.silence(name) > 4, f"{name} is held up")  # type: ignore[misc]
+        wait_until(lambda name=name: watched.age(name) > 4, f"{name} is held up")  # type: ignore[misc]
         assert watched.check(name, "ready") == 1
     for name in watched.ports:
-        wait_until(lambda name=name: watched.silence(name) < 3, f"{name} turns all the same")  # type: ignore[misc]
+        wait_until(lambda name=name: watched.age(name) < 3, f"{name} slices all the same")  # type: ignore[misc]
     stack.valkey.kill()
     for name, says in (("sync", "in 4.00 seconds"), ("beat", '"again_in": 4.0')):
         wait_until(lambda name=name, says=says: says in watched.log(name), f"{name} tries again")  # type: ignore[misc]
-        wait_until(lambda name=name: watched.silence(name) < 1.9, f"{name} turns while it waits")  # type: ignore[misc]
+        wait_until(lambda name=name: watched.age(name) < 1.9, f"{name} slices while it waits")  # type: ignore[misc]
     assert "broker can't be used" in watched.checks("sync")["broker"]
     wait_until(lambda: watched.checks("sync")["database"] == "ok", "the database answers")
     for name in watched.ports:
@@ -150,11 +150,11 @@ def test_a_broker_that_is_away_is_no_reason_to_die(watched: Watched, stack: Stac
 
 @pytest.mark.slow
 def test_a_main_loop_that_hangs_is_dead_though_its_threads_go_on(settings: Settings, tmp_path: Path) -> None:
-    with watched_fleet(settings, tmp_path, IMPATIENCE) as watched:
+    with watched_fleet(settings, tmp_path, SHORT_STALL_SECONDS) as watched:
         for name in watched.ports:
             watched.fleet.kill(name, signal.SIGXCPU)
         for name in watched.ports:
-            wait_until(lambda name=name: watched.silence(name) > 2 * IMPATIENCE, f"{name} hangs")  # type: ignore[misc]
+            wait_until(lambda name=name: watched.age(name) > 2 * SHORT_STALL_SECONDS, f"{name} hangs")  # type: ignore[misc]
             assert watched.check(name, "live") == 1
             wait_until(lambda name=name: watched.checks(name)["broker"] == "ok", "its other threads go on")  # type: ignore[misc]
             watched.fleet.kill(name)
@@ -173,7 +173,7 @@ def test_a_port_that_somebody_has_is_said_and_nothing_starts(settings: Settings,
 def test_a_worker_waits_for_the_tables_that_it_knows(settings: Settings, tmp_path: Path, database_url: str) -> None:
     (port,) = free_ports(1)
     variables = environment(settings) | {"BACKMARKET_HEALTH_PORT": str(port)}
-    with psycopg.connect(database_url, autocommit=True) as connection:
+    with open_connection(database_url, autocommit=True) as connection:
         connection.execute("UPDATE backmarket.schema_version SET version = 1")
         with Fleet(variables, directory=tmp_path, workers=(Pool("sync", ("orders",)),), beat=False) as fleet:
             watched = Watched(fleet, {"sync": port}, tmp_path)

@@ -63,7 +63,7 @@ def test_what_was_done_is_told_and_no_seller_is_named(settings: Settings, tmp_pa
     assert_lines_are_bound((tmp_path / "worker.log").read_text(), set(runs))
     worker, deployment = values(texts["worker"]), values(texts["metrics"])
     assert worker["backmarket_rows_total", "created orders"] == 120
-    assert worker["backmarket_turns_total", "done orders"] >= 1
+    assert worker["backmarket_slices_total", "done orders"] >= 1
     assert worker["backmarket_api_requests_total", "GET 200"] >= 4
     assert worker["backmarket_limiter_wait_seconds_count", ""] >= 4
     assert worker["backmarket_downloads_total", "done"] >= 1
@@ -71,7 +71,7 @@ def test_what_was_done_is_told_and_no_seller_is_named(settings: Settings, tmp_pa
     assert deployment["backmarket_sync_organizations", "orders"] == 1
     assert deployment["backmarket_sync_lagging_organizations", "orders"] == 0
     assert deployment["backmarket_reachable", "database"] == 1
-    assert values(texts["beat"])["backmarket_loop_silence_seconds", ""] < 60
+    assert values(texts["beat"])["backmarket_heartbeat_age_seconds", ""] < 60
     texts["traces"] = b"".join(traces).decode(errors="replace")
     for name in ("backmarket.sync_orders", "api_request", "download", "store"):
         assert name in texts["traces"]
@@ -84,9 +84,9 @@ def test_what_was_done_is_told_and_no_seller_is_named(settings: Settings, tmp_pa
 def assert_lines_are_bound(log: str, resources: set[str]) -> None:
     """Each line of a sync is JSON with organization, resource, run and task."""
     lines = [json.loads(line) for line in log.splitlines()]
-    turns = [line for line in lines if line["event"] == "sync.turn" and line["end"] == "done"]
-    assert {line["resource"] for line in turns} >= resources
-    for line in turns:
+    slices = [line for line in lines if line["event"] == "sync.slice" and line["end"] == "done"]
+    assert {line["resource"] for line in slices} >= resources
+    for line in slices:
         assert line["organization"] == ORG
         assert line["task"] == f"backmarket.sync_{line['resource']}"
         assert line["task_id"]

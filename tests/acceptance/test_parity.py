@@ -84,7 +84,9 @@ class Host:
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
     with fresh_sandbox(limit=100_000) as sandbox:
-        shop = Shop(settings.model_copy(update={"rate_limit": 100_000, "bulk_poll_first": 0.5}), sandbox.control)
+        shop = Shop(
+            settings.model_copy(update={"rate_limit": 100_000, "bulk_poll_initial_seconds": 0.5}), sandbox.control
+        )
         yield shop
         shop.services.close()
 

@@ -14,7 +14,7 @@ from backmarket.standalone.fleet import CHECKOUT
 
 @pytest.mark.slow
 def test_a_tick_takes_as_many_statements_for_many_as_for_few() -> None:
-    sizes = "--fewer 30 --organizations 300 --rounds 1 --turns 0 --idle 0"
+    sizes = "--fewer 30 --organizations 300 --rounds 1 --slices 0 --idle 0"
     done = subprocess.run(
         [sys.executable, "-m", "bench.scale", *sizes.split()],
         cwd=CHECKOUT, capture_output=True, text=True, check=False,

@@ -12,6 +12,7 @@ import pytest
 from backmarket import BackMarket
 from backmarket.settings import Settings
 from backmarket.standalone.fleet import Fleet, Pool
+from tests.support.databases import open_connection
 from tests.support.sellers import environment
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
@@ -26,7 +27,7 @@ def test_news_are_announced_and_the_upkeep_is_done(settings: Settings, tmp_path:
     stop = Event()
     workers = (Pool("dispatch", ("dispatch",), 1),)
     with (
-        psycopg.connect(settings.need("database_url"), autocommit=True) as connection,
+        open_connection(settings.need("database_url"), autocommit=True) as connection,
         BackMarket(settings) as bm,
         ThreadPoolExecutor(1) as pool,
         Fleet(environment(settings), directory=tmp_path, workers=workers) as fleet,

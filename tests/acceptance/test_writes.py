@@ -69,7 +69,7 @@ def test_a_pending_write_survives_the_loss_of_redis(shop: Shop, bm: BackMarket, 
         client.flushdb()
     shop.execute("UPDATE backmarket.schedule SET enabled = false")
     shop.execute("UPDATE backmarket.work SET nudged_until = now() - interval '1 s'")
-    shop.services.limiter.assume_idle()
+    shop.services.limiter.skip_recovery()
     with Fleet(environment(shop.settings), directory=tmp_path, workers=(BEAT_AND[0], WRITES)) as fleet:
         fleet.wait_ready()
         assert handle.wait(PATIENCE_SECONDS).requests == 1

@@ -26,7 +26,7 @@ from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_port
 from backmarket.standalone.fleet import CHECKOUT, Fleet
 from backmarket.standalone.up.console import Console
-from tests.support.databases import own_redis
+from tests.support.databases import own_redis, shared_database
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import environment
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
@@ -35,7 +35,7 @@ ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
-PATIENCE = 300_000
+TIMEOUT_MILLISECONDS = 30_000
 """Milliseconds that a page may take, on a machine with much to do."""
 PASSWORD = "a long password"
 
@@ -114,32 +114,31 @@ class Person:
 
 
 @pytest.fixture(scope="session")
-def place(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """The embedded stack, a sandbox, workers and beat, and the console, each a process of its own."""
     at, logs = stack.addresses, tmp_path_factory.mktemp("logs")
     kept = passwords.hashed(PASSWORD, cost=2**10)
     with ExitStack() as ending:
         sandbox = ending.enter_context(fresh_sandbox(limit=100_000)).control
         settings = Settings(
-            database_url=at.database_url,  # type: ignore[arg-type]
-            redis_url=own_redis(stack),  # type: ignore[arg-type]
-            s3_endpoint_url=at.s3_endpoint_url,
-            s3_access_key=at.s3_access_key,  # type: ignore[arg-type]
-            s3_secret_key=at.s3_secret_key,  # type: ignore[arg-type]
+            database_url=ending.enter_context(shared_database(stack, "browser")),
+            redis_url=own_redis(stack),
+            s3_endpoint_url=s3_url,
+            s3_access_key=at.s3_access_key,
+            s3_secret_key=at.s3_secret_key,
             s3_bucket="browser",
-            secret_keys=(Fernet.generate_key().decode(),),  # type: ignore[arg-type]
-            limiter_key=secrets.token_hex(16),  # type: ignore[arg-type]
+            secret_keys=(Fernet.generate_key().decode(),),
+            limiter_key=secrets.token_hex(16),
             user_agent="BM-Test-Suite;dev@test.example",
             allowed_base_urls=(sandbox.url,),
             sku_lines_limit=6,
-            bulk_poll_first=0.2,
-            console_users=(f"anna:act:{kept}", f"otto:look:{kept}"),  # type: ignore[arg-type]
+            bulk_poll_initial_seconds=0.2,
+            console_users=(f"anna:operator:{kept}", f"otto:viewer:{kept}"),
         )
         bm = ending.enter_context(BackMarket(settings))
-        bm.apply_schema()
         services = Services(settings)
         services.bucket.ensure()
-        services.limiter.assume_idle()
+        services.limiter.skip_recovery()
         services.close()
         fleet = ending.enter_context(Fleet(environment(settings), directory=logs))
         console = ending.enter_context(Console(environment(settings), "", free_port(0), logs))
@@ -170,7 +169,7 @@ def visit(place: Place, browser: Browser) -> Iterator[Callable[..., Person]]:
 
     def open_browser(**options: Any) -> Person:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
-        context.set_default_timeout(PATIENCE)
+        context.set_default_timeout(TIMEOUT_MILLISECONDS)
         person = Person(context.new_page(), place)
         _note_faults(person)
         opened.append((context, person))

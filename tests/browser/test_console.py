@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from backmarket.sandbox.api.label_files import label_pdf
-from tests.browser.conftest import PATIENCE, Person, Place, csv_file
+from tests.browser.conftest import TIMEOUT_MILLISECONDS, Person, Place, csv_file
 from tests.support.waiting import wait_until
 
-expect.set_options(timeout=PATIENCE)
+expect.set_options(timeout=TIMEOUT_MILLISECONDS)
 
 Visit = Callable[..., Person]
 
@@ -245,7 +245,7 @@ def test_who_looks_only_sees_all_and_can_do_nothing(visit: Visit, seller: str) -
     otto = visit()
     otto.log_in("otto")
     page = otto.page
-    expect(page.get_by_text("looks only")).to_be_visible()
+    expect(page.get_by_text("viewer")).to_be_visible()
     for path in ("", "/orders", "/listings", "/bulk", "/writes"):
         otto.open(f"/o/{seller}{path}")
         expect(page.get_by_role("heading", level=1)).to_contain_text(seller)

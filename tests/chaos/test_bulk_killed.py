@@ -37,8 +37,8 @@ def shop(settings: Settings) -> Iterator[Shop]:
             "request_deadline": 5.0,
             "lease_seconds": 5.0,
             "bulk_settle_after": 1.0,
-            "bulk_poll_first": 0.5,
-            "bulk_poll_longest": 1.0,
+            "bulk_poll_initial_seconds": 0.5,
+            "bulk_poll_max_seconds": 1.0,
             "sku_lines_limit": LIMIT,
             "sku_lines_window": WINDOW,
         }

@@ -104,7 +104,7 @@ def asleep_and_awake(shop: Shop, directory: Path, **sleeper: str) -> list[str]:
         fleet.wait_exit("two", PATIENCE_SECONDS)
         before = snapshot(shop)
         fleet.kill("one", signal.SIGCONT)
-        wait_until(lambda: "sync.turn" in (directory / "one.log").read_text(), "the sleeper's turn ended")
+        wait_until(lambda: "sync.slice" in (directory / "one.log").read_text(), "the sleeper's slice ended")
         after = snapshot(shop)
     return [table for table in before if before[table] != after[table]]
 

@@ -48,7 +48,7 @@ def engine() -> Iterator[None]:
     try:
         log = directory / "start.log"  # a pipe would be held open by the engine
         with log.open("w") as output:
-            command = ["scripts/engine", "start", directory]
+            command: list[str | Path] = ["scripts/engine", "start", directory]
             subprocess.run(command, check=False, cwd=CHECKOUT, stdout=output, stderr=output)
         os.environ["DOCKER_HOST"] = address = log.read_text().strip()
         if not address.startswith("unix://"):

@@ -73,7 +73,7 @@ def unfit(task: str) -> Iterator[bytes]:
         yield _text(message(task, args, kwargs))
     for name in ("backmarket.nothing", "os.system", "celery.chord", "celery.map", "celery.backend_cleanup"):
         yield _text(message(name, ["nobody"]))
-    first_protocol = {"task": task, "id": None, "args": 5, "kwargs": []}
+    first_protocol: dict[str, object] = {"task": task, "id": None, "args": 5, "kwargs": []}
     yield _text(message(task, body=json.dumps(first_protocol).encode()) | {"headers": {}})
 
 

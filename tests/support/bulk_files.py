@@ -1,4 +1,4 @@
-"""Bulk jobs in tests: submitted as files are, and driven by turns in this process."""
+"""Bulk jobs in tests: submitted as files are, and driven by slices in this process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from backmarket.bulk.csv_file.parts import Part as Cut
 from backmarket.bulk.csv_file.parts import cut
 from backmarket.bulk.csv_file.reader import open_source
 from backmarket.bulk.csv_file.validation import check
-from backmarket.bulk.engine.slice import Turn, run_turn
+from backmarket.bulk.engine.slice import SliceResult, run_slice
 from backmarket.bulk.jobs import Job, LineOutcome, Part, Submission
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
@@ -33,7 +33,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 def settings_for(database_url: str, redis_url: str, s3: Bucket, **changes: Any) -> Settings:
     """Settings for jobs whose tasks are asked about at once."""
-    values: dict[str, Any] = {"bulk_poll_first": 0.01, "request_deadline": 60.0} | changes
+    values: dict[str, Any] = {"bulk_poll_initial_seconds": 0.01, "request_deadline": 5.0} | changes
     return Settings(
         database_url=database_url,
         redis_url=redis_url,
@@ -118,17 +118,17 @@ def hurry(shop: Shop) -> None:
     shop.execute("UPDATE backmarket.work SET due_at = now(), nudged_until = NULL WHERE kind = 'bulk'")
 
 
-def turn(shop: Shop, organization: str) -> Turn:
-    """One turn, with everything due."""
+def one_slice(shop: Shop, organization: str) -> SliceResult:
+    """One slice, with everything due."""
     hurry(shop)
-    return run_turn(shop.services, organization)
+    return run_slice(shop.services, organization)
 
 
-def run(shop: Shop, organization: str, job_id: int) -> Job:
-    """Turns until a job has ended, as the dispatcher would give them, but without the waits."""
-    until = monotonic() + PATIENCE_SECONDS
+def run(shop: Shop, organization: str, job_id: int, timeout: float = 30.0) -> Job:
+    """Slices until a job has ended, as the dispatcher would give them, but without the waits."""
+    until = monotonic() + timeout
     while True:
-        turn(shop, organization)
+        one_slice(shop, organization)
         job = job_of(shop, organization, job_id)
         if job.ended_at is not None:
             return job

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from backmarket import BackMarket
 from backmarket.console.access import passwords
-from backmarket.console.access.people import Role
+from backmarket.console.access.users import Role
 from backmarket.console.app import create_app
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
@@ -24,24 +24,28 @@ from tests.support.sellers import Shop
 
 PASSWORD = "correct horse battery"
 _HASH = passwords.hashed(PASSWORD, cost=2**10)
-ACTS, LOOKS = f"anna:{Role.ACT}:{_HASH}", f"otto:{Role.LOOK}:{_HASH}"
+OPERATOR, VIEWER = f"anna:{Role.OPERATOR}:{_HASH}", f"otto:{Role.VIEWER}:{_HASH}"
 HOST = "http://127.0.0.1"
 ALL = ("orders", "listings", "deliveries", "returns")
 
 
-def console_settings(stack: Stack, database_url: str, **changes: Any) -> Settings:
+def console_settings(stack: Stack, database_url: str, s3_url: str, **changes: Any) -> Settings:
     """Settings of a console with two users, and a bucket of its own."""
     at = stack.addresses
-    values: dict[str, Any] = {"console_users": (ACTS, LOOKS), "rate_limit": 100_000} | changes
+    values: dict[str, Any] = {
+        "console_users": (OPERATOR, VIEWER),
+        "rate_limit": 100_000,
+        "request_deadline": 5.0,
+    } | changes
     return Settings(
-        database_url=database_url,  # type: ignore[arg-type]
-        redis_url=own_redis(stack),  # type: ignore[arg-type]
-        s3_endpoint_url=at.s3_endpoint_url,
-        s3_access_key=at.s3_access_key,  # type: ignore[arg-type]
-        s3_secret_key=at.s3_secret_key,  # type: ignore[arg-type]
+        database_url=database_url,
+        redis_url=own_redis(stack),
+        s3_endpoint_url=s3_url,
+        s3_access_key=at.s3_access_key,
+        s3_secret_key=at.s3_secret_key,
         s3_bucket=f"console-{secrets.token_hex(4)}",
-        secret_keys=(Fernet.generate_key().decode(),),  # type: ignore[arg-type]
-        limiter_key=secrets.token_hex(16),  # type: ignore[arg-type]
+        secret_keys=(Fernet.generate_key().decode(),),
+        limiter_key=secrets.token_hex(16),
         user_agent="BM-Test-Suite;dev@test.example",
         **values,
     )
@@ -79,7 +83,7 @@ class Visitor:
         self.http.__exit__(None, None, None)
         self.bm.close()
 
-    def log_in(self, name: str = "anna", password: str = PASSWORD, **fields: str) -> Any:
+    def log_in(self, name: str = "anna", password: str = PASSWORD, **fields: Any) -> Any:
         """Send the login's form."""
         return self.send("/login", page="/login", name=name, password=password, **fields)
 
@@ -112,7 +116,7 @@ class Visitor:
         headers = {"HX-Request": "true"} if partial else {}
         return self.http.post(path, data={"csrf": self.token(page), **fields}, files=files, headers=headers)
 
-    def do(self, path: str, *, page: str = "/", **fields: str) -> str:
+    def do(self, path: str, *, page: str = "/", **fields: Any) -> str:
         """Send a form that does what it says; what the next page says."""
         sent = self.send(path, page=page, **fields)
         assert sent.status_code == 303, (sent.status_code, words(sent.text))

@@ -1,10 +1,14 @@
-"""A database that the tests of one module share, emptied for each: many small tests, and one `CREATE DATABASE`."""
+"""Databases for tests, on a server that is set up as badly as PostgreSQL allows, and owned by an ordinary role.
+
+What a server, a database or a role may set otherwise than we expect, the role of the tests does set otherwise.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -13,9 +17,80 @@ from psycopg import sql
 from backmarket.database import Database
 from backmarket.database.schema import apply_schema
 from backmarket.standalone.embedded import Stack
+from backmarket.standalone.embedded.postgres import ROLE as SUPERUSER
 from tests.support.waiting import wait_until
 
+OWNER = "ordinary"
+"""The role that owns the tests' databases and connects to them; it can make neither roles nor databases."""
+READER = "backmarket_reader"
+"""What an administrator makes before `backmarket db init`, as OWNER may not."""
+HOSTILE = {
+    "timezone": "Pacific/Chatham",  # 12:45 or 13:45 ahead of UTC
+    "datestyle": "German, DMY",
+    "intervalstyle": "sql_standard",
+    "bytea_output": "escape",
+    "default_transaction_isolation": "serializable",
+    "client_encoding": "LATIN1",
+    "search_path": "nowhere",
+    "extra_float_digits": 0,
+    "transform_null_equals": "on",
+}
+"""The settings of OWNER's sessions."""
+_PINNED = {
+    "timezone": "UTC",
+    "datestyle": "ISO,MDY",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "client_encoding": "UTF8",
+    "default_transaction_isolation": r"read\ committed",
+    "backmarket.worker": "on",
+}
+
 _redis_numbers = itertools.count(1)
+
+
+def make_roles(stack: Stack) -> None:
+    """Make the roles that all tests' databases need; once for a stack."""
+    with psycopg.connect(stack.addresses.database_url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {OWNER} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE".encode())
+        connection.execute(f"CREATE ROLE {READER} NOLOGIN".encode())
+        for name, value in HOSTILE.items():
+            connection.execute(sql.SQL("ALTER ROLE {} SET {} = {}").format(sql.Identifier(OWNER), sql.SQL(name), value))
+
+
+def open_connection(url: str, *, autocommit: bool = False, **options: Any) -> psycopg.Connection[Any]:
+    """A connection of the test itself: it sees every organization, and its settings are the usual ones."""
+    pinned = " ".join(f"-c {name}={value}" for name, value in _PINNED.items())
+    return psycopg.connect(url, autocommit=autocommit, options=pinned, **options)
+
+
+def as_role(url: str, role: str) -> str:
+    """The same database for another role."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{role}@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+def as_superuser(url: str) -> str:
+    """The same database for the superuser of the embedded server, whose sessions are set up as usual."""
+    return as_role(url, SUPERUSER)
+
+
+@contextmanager
+def new_database(stack: Stack, name: str, *, template: str = "template1") -> Iterator[str]:
+    """A database of OWNER, for as long as the `with` block.
+
+    Yields:
+        Its URL for OWNER.
+    """
+    url = stack.addresses.database_url
+    with psycopg.connect(url, autocommit=True) as connection:
+        create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}")
+        connection.execute(create.format(*map(sql.Identifier, (name, template, OWNER))))
+    yield as_role(urlsplit(url)._replace(path=f"/{name}").geturl(), OWNER)
+    if stack.postgres.pid is None:
+        stack.postgres.start()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def own_redis(stack: Stack) -> str:
@@ -29,26 +104,22 @@ def own_redis(stack: Stack) -> str:
 
 @contextmanager
 def shared_database(stack: Stack, name: str) -> Iterator[str]:
-    """A database with the schema, for as long as the `with` block.
+    """A database with the schema, which the tests of one module share: many small tests, and one `CREATE DATABASE`.
 
     Args:
         stack: where.
         name: of the module.
     """
-    url = stack.addresses.database_url
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        shared = urlsplit(url)._replace(path=f"/{name}").geturl()
-        database = Database(shared)
+    with new_database(stack, name) as url:
+        database = Database(url)
         apply_schema(database)
         database.close()
-        yield shared
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        yield url
 
 
 def empty(url: str) -> None:
     """Remove what belongs to organizations, and give the schedule its first values."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    with open_connection(url, autocommit=True) as connection:
         tables = connection.execute(
             "SELECT table_name FROM information_schema.columns"
             " WHERE table_schema = 'backmarket' AND column_name = 'organization_id'"

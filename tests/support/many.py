@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import psycopg
+from tests.support.databases import open_connection
 
 LARGE = "large"
 """The organization that has half of all orders."""
@@ -18,7 +18,7 @@ def fill(url: str, *, organizations: int, orders: int, runs: int = 48) -> None:
         runs: of each sync, one in half an hour.
     """
     values = {"organizations": organizations, "orders": orders, "large": LARGE, "runs": runs}
-    with psycopg.connect(url, autocommit=True) as connection:
+    with open_connection(url, autocommit=True) as connection:
         connection.execute("SET backmarket.worker = 'on'; SET synchronous_commit = off")
         for statement in _FILL.split(";"):
             if statement.strip():

@@ -9,8 +9,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from backmarket.database import Database
+from tests.support.databases import as_superuser
+
+_TOLD = {
+    "session_preload_libraries": "auto_explain",
+    "auto_explain.log_min_duration": 0,
+    "auto_explain.log_analyze": "on",
+    "auto_explain.log_format": "json",
+    "auto_explain.log_level": "notice",
+    "client_min_messages": "notice",
+}
 
 
 @dataclass
@@ -32,9 +43,10 @@ class Plans:
 
 @contextmanager
 def explained(url: str) -> Iterator[tuple[Database, Plans]]:
-    """A database whose only connection tells the plan of each statement that reads or writes our tables."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("ANALYZE")
+    """A database whose only connection tells the plan of each statement that reads or writes our tables.
+
+    The plans are those of the role of the URL, which the row policies bind; the superuser only has them told.
+    """
     database, plans = Database(url, size=1), Plans()
 
     def heard(notice: psycopg.errors.Diagnostic) -> None:
@@ -43,15 +55,18 @@ def explained(url: str) -> Iterator[tuple[Database, Plans]]:
         if "backmarket." in told["Query Text"]:
             plans.seen.append(told["Plan"])
 
-    with database.transaction() as transaction:
-        transaction.add_notice_handler(heard)
-        transaction.execute(
-            "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_analyze = on;"
-            " SET auto_explain.log_format = json; SET auto_explain.log_level = notice; SET client_min_messages = notice"
-        )
-    plans.seen.clear()
-    yield database, plans
-    database.close()
+    with psycopg.connect(as_superuser(url), autocommit=True) as connection:
+        connection.execute("ANALYZE; LOAD 'auto_explain'")
+        here = sql.SQL("ALTER DATABASE {} ").format(sql.Identifier(connection.info.dbname))
+        for name, value in _TOLD.items():
+            connection.execute(here + sql.SQL("SET {} = {}").format(sql.SQL(name), value))
+        try:
+            with database.transaction() as transaction:
+                transaction.add_notice_handler(heard)
+            yield database, plans
+        finally:
+            database.close()
+            connection.execute(here + sql.SQL("RESET ALL"))
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

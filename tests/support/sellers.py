@@ -13,11 +13,12 @@ from backmarket.connections import Account
 from backmarket.database import Database
 from backmarket.organizations import lifecycle
 from backmarket.resources import ORDERS, RESOURCES
+from backmarket.resources.signed_links import unsigned
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
 from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.sync import leases
-from backmarket.sync.engine import Turn, take_turn
+from backmarket.sync.engine import SliceResult, run_slice
 from backmarket.sync.leases import Lease
 from backmarket.sync.requests import request_sync
 from tests.support.waiting import wait_until
@@ -42,7 +43,7 @@ class Shop:
     def __post_init__(self) -> None:
         self.settings = self.settings.model_copy(update={"allowed_base_urls": (self.sandbox.url,)})
         self.services = Services(self.settings)
-        self.services.limiter.assume_idle()
+        self.services.limiter.skip_recovery()
 
     def restart(self, **changes: Any) -> None:
         """Another process, with other settings perhaps; PostgreSQL's statistics of the last one are written down."""
@@ -59,29 +60,29 @@ class Shop:
     def connect(self, organization: str, token: str, **parts: Any) -> None:
         """Connect an organization with a token."""
         account = Account(organization, token, base_url=self.sandbox.url, **parts)
-        lifecycle.upsert(self.services.database, self.services.vault, self.settings, account)
+        lifecycle.upsert(self.services.database, self.services.key_cipher, self.settings, account)
         self.execute("DELETE FROM backmarket.sync_state WHERE NOT resource = ANY(%s)", list(self.resources))
 
-    def turn(
+    def run_slice(
         self, organization: str, resource: str = "orders", *, full: bool = False, ask: bool = True, **asked: Any
-    ) -> Turn:
-        """One turn; asked for, so that it is due."""
+    ) -> SliceResult:
+        """One slice; asked for, so that it is due."""
         if ask:
             request_sync(self.services.database, organization, resource, full=full, **asked)
-        return take_turn(self.services, organization, resource)
+        return run_slice(self.services, organization, resource)
 
-    def sync(self, organization: str, resource: str = "orders", *, full: bool = False, **asked: Any) -> Turn:
-        """Turns until the walk ends, as the dispatcher would give them."""
-        turn = self.turn(organization, resource, full=full, **asked)
-        requests = turn.requests
-        while turn.end == "handed_on":
+    def sync(self, organization: str, resource: str = "orders", *, full: bool = False, **asked: Any) -> SliceResult:
+        """Slices until the walk ends, as the dispatcher would give them."""
+        slice_ = self.run_slice(organization, resource, full=full, **asked)
+        requests = slice_.requests
+        while slice_.end == "handed_on":
             self.make_due(organization, resource)
-            turn = self.turn(organization, resource, ask=False)
-            requests += turn.requests
-        return Turn(turn.end, requests)
+            slice_ = self.run_slice(organization, resource, ask=False)
+            requests += slice_.requests
+        return SliceResult(slice_.end, requests)
 
     def make_due(self, organization: str, resource: str = "orders") -> None:
-        """Let what the next turn waits for be over."""
+        """Let what the next slice waits for be over."""
         self.execute(
             "UPDATE backmarket.sync_state SET next_due_at = now() WHERE organization_id = %s AND resource = %s",
             organization,
@@ -114,7 +115,7 @@ class Shop:
         )
         assert listed - set(stored) == set(), "orders are missing"
         assert set(stored) - set(truth) == set(), "orders are stored that are gone"
-        assert {key for key in stored if stored[key] != truth[key]} == set(), "orders differ"
+        assert {key for key in stored if unsigned(stored[key]) != unsigned(truth[key])} == set(), "orders differ"
         lines = {line["id"]: (key, line) for key in stored for line in truth[key]["orderlines"]}
         stored_lines = {
             key: (order, raw)
@@ -139,7 +140,7 @@ class Shop:
         )
         assert set(truth) - set(stored) == set(), f"{name} are missing"
         assert set(stored) - set(truth) == set(), f"{name} are stored that are gone"
-        assert {one for one in stored if stored[one] != truth[one]} == set(), f"{name} differ"
+        assert {one for one in stored if unsigned(stored[one]) != unsigned(truth[one])} == set(), f"{name} differ"
 
 
 @contextmanager
@@ -170,7 +171,7 @@ def _writes(shop: Shop) -> dict[str, int]:
 
 def take_lease(database: Database, organization: str, *, owner: str = "another", seconds: float = 60) -> Lease | None:
     """The lease of an organization's orders, as a worker takes it; None: there is nothing to do, or another has it."""
-    seen = leases.look(database, organization, ORDERS)
+    seen = leases.probe(database, organization, ORDERS)
     return leases.claim(database, seen, owner=owner, seconds=seconds) if seen else None
 
 

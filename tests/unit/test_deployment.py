@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import subprocess
@@ -13,9 +14,9 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.messages import QUEUES
-from backmarket.settings import ENV_PREFIX, user_agent_of
+from backmarket.settings import ENV_PREFIX, RENAMED, user_agent_of
 from tests.unit.test_house import CHECKOUT, LOCK, wanted_of
 
 AGENT = "BM-Company-My Integration;contact@company.example"
@@ -39,13 +40,14 @@ def queues_of(service: dict[str, Any]) -> list[str]:
 
 
 def environment_of(service: dict[str, Any]) -> dict[str, str]:
-    return service.get("environment", {})
+    return dict(service.get("environment", {}))
 
 
 class TestCompose:
-    def test_it_hands_on_every_setting(self) -> None:
+    def test_it_hands_on_every_setting_and_old_names_to_be_refused(self) -> None:
         example = dotenv_values(CHECKOUT / ".env.example", interpolate=False)
-        assert {name for name in COMPOSE["x-settings"] if name.startswith(ENV_PREFIX)} == set(example)
+        old = {f"{ENV_PREFIX}{name.upper()}" for name in RENAMED}
+        assert {name for name in COMPOSE["x-settings"] if name.startswith(ENV_PREFIX)} == set(example) | old
 
     def test_each_queue_has_one_pool(self) -> None:
         queues = [queue for service in SERVICES.values() for queue in queues_of(service)]
@@ -152,8 +154,8 @@ class TestSecrets:
         assert set(written) == set(REQUIRED.findall((CHECKOUT / "docker-compose.yml").read_text()))
         assert all(written.values())
         assert user_agent_of(written["BACKMARKET_USER_AGENT"] or "") == AGENT
-        vault = Vault([written["BACKMARKET_SECRET_KEYS"] or ""])
-        assert vault.decrypt(vault.encrypt("a token")) == "a token"
+        cipher = KeyCipher((written["BACKMARKET_SECRET_KEYS"] or "",))
+        assert cipher.decrypt(cipher.encrypt("a token")) == "a token"
         assert stat.S_IMODE((checkout / ".env").stat().st_mode) == 0o600
         secrets = [value for name, value in written.items() if name != "BACKMARKET_USER_AGENT"]
         assert len(set(secrets)) == len(secrets)
@@ -172,27 +174,51 @@ class TestSecrets:
         assert not (checkout / ".env").exists()
 
 
-class TestLocked:
+class TestInstall:
     @pytest.mark.parametrize("extras", [["worker"], ["worker", "console"], ["worker", "sandbox"], ["embedded"]])
     def test_an_image_gets_what_its_extras_need_and_not_the_developers_tools(self, extras: list[str]) -> None:
         needed = wanted_of(extras)
-        locked = {line.split("==")[0] for line in self.run(*extras).stdout.splitlines() if "==" in line}
-        assert needed - locked == set()
-        assert locked & {"pytest", "mypy", "django", "ruff", "hypothesis"} == set()
-        assert ("uvicorn" in locked) == (extras != ["worker"])
+        assert needed & {"pytest", "mypy", "django", "ruff", "hypothesis", "uv"} == set()
+        assert ("uvicorn" in needed) == (extras != ["worker"])
 
-    def test_every_pin_keeps_its_hashes(self) -> None:
-        part = self.run("worker").stdout
-        assert part
-        assert all(block in LOCK for block in re.split(r"(?m)^(?=\w)", part))
-        assert len(re.findall(r"(?m)== *[\w.]+ \\\n    --hash=sha256:", part)) == part.count("==")
+    def test_the_image_takes_only_what_the_lock_has_hashes_for(self) -> None:
+        dockerfile = (CHECKOUT / "Dockerfile").read_text()
+        assert "UV_CONSTRAINT=requirements.lock UV_BUILD_CONSTRAINT=requirements.lock" in dockerfile
+        installs = [line for line in dockerfile.splitlines() if re.search(r"pip install(?! .*--no-deps \.)", line)]
+        assert len(installs) == 2
+        assert all("--require-hashes" in line for line in installs)
 
-    def test_an_extra_that_is_not_there_is_named(self) -> None:
-        result = self.run("nothing")
-        assert (result.returncode, result.stderr) == (2, "pyproject.toml has no extra called nothing.\n")
+    def test_uv_is_in_the_lock_as_setup_and_the_image_look_for_it(self) -> None:
+        command = "awk '/^[^ #]/ { on = /^uv==/ } on' requirements.lock >"
+        assert all(command in (CHECKOUT / name).read_text() for name in ("scripts/setup", "Dockerfile"))
+        assert re.search(r"(?m)^uv==[\d.]+ \\\n    --hash=sha256:", LOCK)
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return run(sys.executable, CHECKOUT / "scripts" / "locked", *arguments)
+    @pytest.fixture
+    def environment(self, tmp_path: Path) -> Path:
+        """An environment whose uv tells what it was given."""
+        (tmp_path / "python").symlink_to(sys.executable)
+        (tmp_path / "uv").write_text('#!/bin/sh\nenv\nprintf "arguments: %s\\n" "$*"\n')
+        (tmp_path / "uv").chmod(0o755)
+        return tmp_path
+
+    def test_uv_uses_what_pip_is_configured_with(self, environment: Path) -> None:
+        configuration = environment / "pip.conf"
+        configuration.write_text(
+            "[global]\nindex-url = http://general.test/simple\ntrusted-host = one.test\n  two.test\n"
+            "cert = /certificates.pem\n[install]\nindex-url = http://install.test/simple\ntimeout = 30\n"
+        )
+        command = (CHECKOUT / "scripts" / "uv", environment, "pip", "list")
+        told = run(*command, env={"PATH": os.defpath, "PIP_CONFIG_FILE": str(configuration)}).stdout.splitlines()
+        assert {
+            "UV_DEFAULT_INDEX=http://install.test/simple",
+            "UV_INSECURE_HOST=one.test two.test",
+            "SSL_CERT_FILE=/certificates.pem",
+            "UV_HTTP_TIMEOUT=30",
+            "arguments: pip list",
+        } <= set(told)
+        mine = {"PATH": os.defpath, "PIP_CONFIG_FILE": str(configuration), "PIP_INDEX_URL": "http://pip.test/simple"}
+        told = run(*command, env={**mine, "UV_HTTP_TIMEOUT": ""}).stdout.splitlines()
+        assert {"UV_DEFAULT_INDEX=http://pip.test/simple", "UV_HTTP_TIMEOUT="} <= set(told)
 
 
 class TestBucket:

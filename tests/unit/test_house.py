@@ -100,8 +100,8 @@ def test_the_lock_lacks_nothing(python: str, machine: str) -> None:
 def test_the_lock_is_hashed_and_names_no_address() -> None:
     pins = re.findall(r"(?m)^[a-z0-9]\S*.*$", LOCK)
     assert pins
-    assert all(re.fullmatch(r"[\w.-]+==[\w.]+ \\", pin) for pin in pins)
-    assert len(re.findall(r"(?m)== *[\w.]+ \\\n    --hash=sha256:", LOCK)) == len(pins)
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+( ; [\w .'<!=]+)? \\", pin) for pin in pins)
+    assert len(re.findall(r"(?m)^[a-z0-9]\S*.* \\\n    --hash=sha256:", LOCK)) == len(pins)
     assert not re.search(r"://|@|--index|--extra-index|--find-links|--trusted-host", LOCK)
 
 
@@ -150,10 +150,26 @@ def test_make_lists_every_target() -> None:
     assert set(phony[1].split()) == targets
 
 
+def test_there_is_one_version() -> None:
+    """`pyproject.toml` has it; the command and the wheel read it from there, the others follow."""
+    version = PYPROJECT["project"]["version"]
+    latest = re.search(r"(?m)^## (\S+) - ", (CHECKOUT / "CHANGELOG.md").read_text())
+    tag = re.search(r"newTag: (\S+)", (CHECKOUT / "deploy" / "kubernetes" / "kustomization.yaml").read_text())
+    assert latest
+    assert tag
+    assert (importlib.metadata.version("backmarket"), latest[1], tag[1]) == (version, version, version)
+    literal = re.compile(rf"(?<![\d.]){re.escape(version)}(?![\d.])")
+    named = {str(name) for name in tracked() if name.suffix in {".py", ".toml", ".yaml", ".yml", ".sh"}}
+    assert {name for name in named if literal.search((CHECKOUT / name).read_text())} == {
+        "pyproject.toml",
+        "deploy/kubernetes/kustomization.yaml",
+    }
+
+
 def test_the_changelog_keeps_its_form() -> None:
     text = (CHECKOUT / "CHANGELOG.md").read_text()
     releases = re.findall(r"(?m)^## (.*)$", text)
     kinds = set(re.findall(r"(?m)^### (.*)$", text))
-    assert releases[0] == "[Unreleased]"
-    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", release) for release in releases[1:])
+    assert re.fullmatch(r"\d+\.\d+\.\d+ - (unreleased|\d{4}-\d\d-\d\d)", releases[0])
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+ - \d{4}-\d\d-\d\d", release) for release in releases[1:])
     assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}

@@ -35,15 +35,16 @@ The empty name is `backmarket/__init__.py`.
 MOST_ENTRIES = 30
 """In `backmarket/`: what a person takes in at a glance."""
 
-LONGEST = 350
+MAX_LINES = 350
 """Lines of a file."""
 
-LONGER = {
+LONGER_FILES = {
     "backmarket/client/operations.py": "a table: a row for each operation of the API",
     "backmarket/errors.py": "a tree, drawn at its top and whole in one file",
     "backmarket/bucket/client.py": "all that is asked of S3; to be cut",
     "backmarket/bulk/submit.py": "from a file to a job; to be cut",
     "backmarket/cli/bulk.py": "the commands for bulk files, each with its help; to be cut",
+    "backmarket/settings.py": "a table: a field for each setting",
     "backmarket/standalone/fleet.py": "processes and their ends; to be cut",
     "backmarket/sync/leases.py": "each statement that moves a lease; to be cut",
     "backmarket/sync/upsert.py": "set-wise writing: the statements, with why they are as they are; to be cut",
@@ -282,7 +283,7 @@ def test_no_file_is_too_long_without_a_reason() -> None:
         for layer in LAYERS
         for path in (CHECKOUT / layer).rglob("*.py")
     }
-    assert {name for name, lines in lengths.items() if lines > LONGEST} == set(LONGER)
+    assert {name for name, lines in lengths.items() if lines > MAX_LINES} == set(LONGER_FILES)
 
 
 def test_the_producer_is_light_to_import() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from backmarket.errors import SettingsError
-from backmarket.settings import ENV_PREFIX, Settings, load_settings, origin_of
+from backmarket.settings import ENV_PREFIX, RENAMED, Settings, load_settings, origin_of
 
 SECRET = "a-password-that-nobody-may-see"
 
@@ -69,6 +69,22 @@ def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(f"{ENV_PREFIX}{name}", "0")
     with pytest.raises(SettingsError, match=r"RATE_LIMIT: .*; .*LEASE_SECONDS: "):
         load_settings()
+
+
+@pytest.mark.parametrize("name", RENAMED)
+def test_an_old_name_is_refused_and_the_new_one_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = (f"{ENV_PREFIX}{each.upper()}" for each in (name, RENAMED[name]))
+    refusal = rf"^{old} is {new} now\. Set {new} instead\.$"
+    with pytest.raises(SettingsError, match=refusal):
+        Settings.model_validate({name: SECRET})
+    monkeypatch.setenv(old, SECRET)
+    with pytest.raises(SettingsError, match=refusal):
+        load_settings()
+
+
+def test_a_setting_is_renamed_to_one_that_is_there() -> None:
+    assert set(RENAMED.values()) <= set(Settings.model_fields)
+    assert not RENAMED.keys() & Settings.model_fields.keys()
 
 
 @pytest.mark.parametrize("name", ["database_url", "redis_url", "user_agent", "limiter_key", "s3_endpoint_url"])

@@ -1,4 +1,4 @@
-"""The consumer of a worker: it beats the heart of the process, and refuses for good what can't be read."""
+"""The consumer of a worker: it beats for the process, and rejects messages that can't be read."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 import structlog
 from celery.worker.consumer import Consumer
 
-from backmarket.observability.logs import place
-from workers.health.heart import HEART
+from backmarket.observability.logs import error_location
+from workers.health.heartbeat import HEARTBEAT
 
 BEAT_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
 
-class BeatingConsumer(Consumer):  # type: ignore[misc]
+class HeartbeatConsumer(Consumer):  # type: ignore[misc]
     """Beats once a second, while it consumes and while it waits for a broker that is away.
 
-    Celery has no sign of life to ask for (celery/celery#4079). It turns in two places: in its event loop, whose timers
+    Celery has no sign of life to ask for (celery/celery#4079). It slices in two places: in its event loop, whose timers
     it forgets with every lost connection; and, until there is a connection again, in kombu's retries, which call back
     once a second.
     """
 
     def register_with_event_loop(self, hub: Any) -> None:
         """Called at the start, and whenever the connection was made anew."""
-        hub.call_repeatedly(BEAT_SECONDS, HEART.beat)
+        hub.call_repeatedly(BEAT_SECONDS, HEARTBEAT.beat)
         super().register_with_event_loop(hub)
 
     def ensure_connected(self, conn: Any) -> Any:
@@ -40,7 +40,7 @@ class BeatingConsumer(Consumer):  # type: ignore[misc]
         return super().ensure_connected(conn)
 
 
-class RefusingConsumer(BeatingConsumer):
+class RejectingConsumer(HeartbeatConsumer):
     """The workers' consumer, which logs nothing of what it refuses but where that was noticed, and goes on.
 
     A queue is open to whoever reaches the broker. Celery ends the worker over most messages that are not as it makes
@@ -58,28 +58,28 @@ class RefusingConsumer(BeatingConsumer):
             except self.connection_errors:
                 raise
             except Exception as error:  # noqa: BLE001 - anything can be in a message
-                self._refuse(message, error)
+                self._reject(message, error)
 
         return handle
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """It names no task."""
-        self._refuse(message, KeyError())
+        self._reject(message, KeyError())
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
         """It names a task that is not ours."""
-        self._refuse(message, exc)
+        self._reject(message, exc)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Its arguments have another form than a task's."""
-        self._refuse(message, exc)
+        self._reject(message, exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Its body can't be decoded."""
-        self._refuse(message, exc)
+        self._reject(message, exc)
 
-    def _refuse(self, message: Any, error: Exception) -> None:
-        log.error("message.refused", queue=queue_of(message), **place(error))
+    def _reject(self, message: Any, error: Exception) -> None:
+        log.error("message.refused", queue=queue_of(message), **error_location(error))
         if not message.acknowledged:
             message.reject_log_error(log, self.connection_errors)
 
@@ -93,7 +93,7 @@ def queue_of(message: Any) -> str | None:
 
 def _beating(callback: Callable[[], Any]) -> Callable[[], None]:
     def beat() -> None:
-        HEART.beat()
+        HEARTBEAT.beat()
         callback()
 
     return beat

@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 from celery.beat import Scheduler, SchedulingError
 
-from workers.health.heart import HEART
+from workers.health.heartbeat import HEARTBEAT
 
 log = structlog.get_logger(__name__)
 
@@ -17,14 +17,14 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]
 
     Celery's default writes a file, which keeps beat from starting once it is broken (celery/celery#8008).
 
-    Each tick beats the heart of the process, whether its message could be sent or not, and so does each second of
+    Each tick is a heartbeat of the process, whether its message could be sent or not, and so does each second of
     waiting for the broker at the start.
     """
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due; the seconds until the next tick."""
         seconds = float(super().tick(*args, **kwargs))
-        HEART.beat()
+        HEARTBEAT.beat()
         return seconds
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
@@ -35,7 +35,7 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]
             log.warning("beat.not_sent", task=entry.task, error=str(error))
 
     def _ensure_connected(self) -> Any:
-        return self.connection.ensure_connection(_tell, callback=HEART.beat)
+        return self.connection.ensure_connection(_tell, callback=HEARTBEAT.beat)
 
 
 def _tell(error: Exception, seconds: float) -> None:

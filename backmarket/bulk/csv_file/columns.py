@@ -16,12 +16,12 @@ from functools import lru_cache
 from backmarket.bulk.csv_file.dialect import QUOTES
 from backmarket.client import field_rules
 from backmarket.client.endpoints import LOCALES
-from backmarket.client.listing_rules import LEAST_WARRANTY, LONGEST_COMMENT, listing_rules
+from backmarket.client.listing_rules import MAX_COMMENT_CHARS, MIN_WARRANTY_MONTHS, listing_rules
 from backmarket.errors import InvalidArgument
 from backmarket.queries.listings import Grade
 
-LONGEST_SKU = 255
-"""Characters. The document gives no limit; what is longer is a text in the wrong column."""
+MAX_SKU_CHARS = 255
+"""The document gives no limit; a longer text is in the wrong column."""
 
 ASSUMED_CURRENCIES = frozenset({"EUR", "USD"})
 """Those that a price is taken to have where none is given."""
@@ -132,7 +132,7 @@ def _passes(rule: field_rules.Rule) -> Callable[[str], bool]:
 def _passes_prose(rule: field_rules.Rule) -> Callable[[str], bool]:
     """The same for a text of many characters, which the rule looks at one by one: most need no such look."""
     accepts = _passes(rule)
-    return lambda cell: (len(cell) <= LONGEST_COMMENT and cell.isprintable() and not cell.isspace()) or accepts(cell)
+    return lambda cell: (len(cell) <= MAX_COMMENT_CHARS and cell.isprintable() and not cell.isspace()) or accepts(cell)
 
 
 def _words(field: str, locale: str, currency: str) -> tuple[str, str]:
@@ -148,9 +148,12 @@ def _words(field: str, locale: str, currency: str) -> tuple[str, str]:
         "shipping_delay": ("is not a number of hours", "a whole number from 0, in digits only, like 48"),
         "warranty_delay": (
             "is not a number of months",
-            f"a whole number from {LEAST_WARRANTY}, in digits only, like 24",
+            f"a whole number from {MIN_WARRANTY_MONTHS}, in digits only, like 24",
         ),
-        "comment": (f"is blank, or has more than {LONGEST_COMMENT} characters", f"1 to {LONGEST_COMMENT} characters"),
+        "comment": (
+            f"is blank, or has more than {MAX_COMMENT_CHARS} characters",
+            f"1 to {MAX_COMMENT_CHARS} characters",
+        ),
         "shipper": ("is not a carrier of the API's document", "one of those, like DHL Express or Other"),
         "shipper_display": ("is not a text of at most 200 characters", "one line, without spaces around it"),
     }[field]
@@ -164,7 +167,7 @@ _IN_CENTS = "write it like 1234.50: digits, a point, no separator of thousands"
 
 def _is_sku(text: str) -> bool:
     quoted = len(text) > 1 and text[0] == text[-1] and text[0] in QUOTES
-    return len(text) <= LONGEST_SKU and text.isprintable() and text.strip() == text and not quoted
+    return len(text) <= MAX_SKU_CHARS and text.isprintable() and text.strip() == text and not quoted
 
 
 def _one_of(values: tuple[str, ...], problem: str) -> Column:
@@ -178,7 +181,7 @@ def _matches(pattern: str) -> Callable[[str], object]:
 _OF_A_PRODUCT = {
     "sku": Column(
         _is_sku,
-        f"has more than {LONGEST_SKU} characters, spaces or quotes around it, or a character that can't be seen",
+        f"has more than {MAX_SKU_CHARS} characters, spaces or quotes around it, or a character that can't be seen",
         "write the SKU alone, and say which quote the file has if it isn't the one that was found",
     ),
     "product_id": Column(_matches(r"[0-9A-Za-z-]{1,64}"), "is not a product's id", "a UUID, or the older number"),

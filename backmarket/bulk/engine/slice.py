@@ -1,7 +1,7 @@
-"""A turn over an organization's bulk jobs: what is due is settled, asked about and sent; then it is due again, or not.
+"""A slice over an organization's bulk jobs: what is due is settled, asked about and sent; then it is due again, or not.
 
-A turn never waits for Back Market's tasks: when each is asked about next, a row knows. Whoever holds the lease does the
-turn; every transaction that writes a result checks it.
+A slice never waits for Back Market's tasks: a row says when each is polled next. Only the holder of the lease runs a
+slice, and every transaction that writes a result checks the lease.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import structlog
 
 from backmarket.bulk import completion, reports
 from backmarket.bulk.engine import poll, send, verify
-from backmarket.bulk.engine.context import Desk
+from backmarket.bulk.engine.context import SliceContext
 from backmarket.errors import BackMarketError, DatabaseUnavailable, LeaseLost, SettingsError, UsageError
-from backmarket.observability.logs import place
+from backmarket.observability.logs import error_location
 from backmarket.services import Services
 from backmarket.work.slice import take_lease
 
@@ -28,24 +28,24 @@ REPORTED_A_SECOND = 2000
 
 log = structlog.get_logger(__name__)
 
-TurnEnd = Literal["nothing_to_do", "done", "failed", "lease_lost"]
+SliceEnd = Literal["nothing_to_do", "done", "failed", "lease_lost"]
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """What a turn did.
+class SliceResult:
+    """What a slice did.
 
     Attributes:
         end: how it ended.
         requests: sent to the API.
     """
 
-    end: TurnEnd
+    end: SliceEnd
     requests: int = 0
 
 
-def run_turn(services: Services, organization_id: str) -> Turn:
-    """Do what is due of an organization's bulk jobs, for as long as a turn may take.
+def run_slice(services: Services, organization_id: str) -> SliceResult:
+    """Do what is due of an organization's bulk jobs, for as long as a slice may take.
 
     Safe to run twice, at the same time, and to be killed anywhere.
 
@@ -59,50 +59,50 @@ def run_turn(services: Services, organization_id: str) -> Turn:
     completion.end_jobs(services.database, organization_id)
     lease = take_lease(services, organization_id, "bulk")
     if lease is None:
-        return Turn("nothing_to_do")
-    desk = Desk(services, lease)
+        return SliceResult("nothing_to_do")
+    context = SliceContext(services, lease)
     try:
-        _work(desk)
-        return Turn("done", desk.asker.requests)
+        _work(context)
+        return SliceResult("done", context.api.requests)
     except DatabaseUnavailable:
         raise
     except LeaseLost as error:
         log.info("bulk.lease_lost", lease=lease.number, why=error.code)
-        return Turn("lease_lost", desk.asker.requests)
+        return SliceResult("lease_lost", context.api.requests)
     except (SettingsError, UsageError) as error:  # another worker may have the key, or the bucket
         log.error("bulk.gave_up", code=error.code, error=error.message)
     except Exception as error:  # noqa: BLE001 - it is due later, or it would come back for ever
-        log.error("bulk.crashed", **place(error))
-    desk.end(GAVE_UP)
-    return Turn("failed", desk.asker.requests)
+        log.error("bulk.crashed", **error_location(error))
+    context.end(GAVE_UP)
+    return SliceResult("failed", context.api.requests)
 
 
-def _work(desk: Desk) -> None:
-    desk.asker.credentials()  # a key that can't be read is found out before anything is marked
-    send.hold_back(desk)
-    while not desk.over:
-        busy = [poll.poll(desk), verify.settle(desk), send.send_next(desk)]
+def _work(context: SliceContext) -> None:
+    context.api.credentials()  # a key that can't be read is found out before anything is marked
+    send.hold_back(context)
+    while not context.over:
+        busy = [poll.poll(context), verify.settle(context), send.send_next(context)]
         if not any(busy):
             break
-    desk.note_refused_key()
-    completion.end_jobs(desk.services.database, desk.organization_id)
-    _write_reports(desk)
-    desk.end(desk.asker.pause)
+    context.note_refused_key()
+    completion.end_jobs(context.services.database, context.organization_id)
+    _write_reports(context)
+    context.end(context.api.pause)
 
 
-def _write_reports(desk: Desk) -> None:
+def _write_reports(context: SliceContext) -> None:
     """Write the reports of jobs that ended: each is due until it is in the bucket, whoever was killed meanwhile."""
-    while not desk.services.stopping.is_set():
-        job = desk.read(lambda transaction: completion.due_report(transaction, desk.organization_id))
+    while not context.services.stopping.is_set():
+        job = context.read(lambda transaction: completion.due_report(transaction, context.organization_id))
         if job is None:
             return
-        desk.write(lambda _: None, seconds=job.lines / REPORTED_A_SECOND)
+        context.write(lambda _: None, seconds=job.lines / REPORTED_A_SECOND)
         try:
-            reports.write(desk.services, job)
+            reports.write(context.services, job)
         except DatabaseUnavailable:
             raise
         except BackMarketError as error:
             log.warning("bulk.report_failed", job=job.id, code=error.code, error=error.message)
-            desk.write(partial(completion.report_failed, job=job))
+            context.write(partial(completion.report_failed, job=job))
             return
-        desk.write(partial(completion.reported, job=job))
+        context.write(partial(completion.reported, job=job))

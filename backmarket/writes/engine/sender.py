@@ -16,12 +16,12 @@ from urllib.parse import quote
 import structlog
 
 from backmarket.client import Answer, Credentials, Transport, check
-from backmarket.client.rate_limited import PATIENCE, with_slot
+from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS, with_slot
 from backmarket.errors import BackMarketError, BrokenAnswer, Crashed, RateLimited
 from backmarket.limits import Limiter, Slot, wait_for_slot
-from backmarket.observability.logs import place
+from backmarket.observability.logs import error_location
 from backmarket.resources import Row, parse_object
-from backmarket.work.send_deadline import SEND_WITHIN, Moment
+from backmarket.work.send_deadline import SEND_WITHIN, Stopwatch
 from backmarket.writes.models import Write
 from backmarket.writes.request.http import Request
 from backmarket.writes.targets import Subject, subject_of
@@ -74,8 +74,8 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Messenger:
-    """Sends the requests of one turn; safe to use in many threads.
+class WriteSender:
+    """Sends the requests of one slice; safe to use in many threads.
 
     Args:
         transport: sends.
@@ -89,7 +89,7 @@ class Messenger:
     credentials: Credentials
     bucket: Callable[[], Bucket]
 
-    def send(self, write: Write, request: Request, slot: Slot, began: Moment) -> Sent:
+    def send(self, write: Write, request: Request, slot: Slot, began: Stopwatch) -> Sent:
         """Send a write, unless it was held up, and find out how the object is now.
 
         Args:
@@ -98,8 +98,8 @@ class Messenger:
             slot: of the limiter.
             began: when the transaction began that says so.
         """
-        if began.passed() > SEND_WITHIN:
-            self.limiter.give_back([slot])
+        if began.elapsed() > SEND_WITHIN:
+            self.limiter.release([slot])
             return Sent(late=True)
         try:
             answer = with_slot(
@@ -164,7 +164,7 @@ class Messenger:
     def _ask_again(self, subject: Subject) -> Row | None:
         """An object in the connection's locale; None: it can't be had now, and the next sync brings it."""
         try:
-            slot = wait_for_slot(self.limiter, self.credentials.account, urgent=True, timeout=PATIENCE)
+            slot = wait_for_slot(self.limiter, self.credentials.account, urgent=True, timeout=MAX_LIMITER_WAIT_SECONDS)
             return self._get(subject, self.credentials.locale, slot)
         except BackMarketError as error:
             log.info("writes.not_refreshed", code=error.code, error=error.message)
@@ -184,7 +184,7 @@ class Messenger:
 
 def crashed(write: Write, error: Exception) -> Crashed:
     """A fault of ours; the log has its place, never its text."""
-    log.error("writes.crashed", write=write.id, **place(error))
+    log.error("writes.crashed", write=write.id, **error_location(error))
     return Crashed(f"A fault of ours, {type(error).__name__}: the worker's log says where.")
 
 

@@ -105,7 +105,10 @@ class TestObjects:
             assert content.stored == found
             assert b"".join(content.chunks) == PDF
         (listed,) = bucket.list("labels/")
-        assert (listed.key, listed.size, listed.etag, listed.modified) == (key, len(PDF), etag, found.modified)
+        assert (listed.key, listed.size, listed.etag) == (key, len(PDF), etag)
+        assert listed.modified.replace(microsecond=0) == found.modified, (
+            "MinIO lists milliseconds, and its headers do not"
+        )
         assert urllib.request.urlopen(bucket.presigned_url(key, expires=60)).read() == PDF
         bucket.delete([key])
         assert keys(bucket, "labels/") == []
@@ -178,14 +181,14 @@ class TestObjects:
 
 
 class TestMaking:
-    def test_it_is_made_once_and_for_nobody_else(self, s3: Given) -> None:
+    def test_processes_that_make_it_at_once_share_it_and_strangers_may_not_read_it(self, s3: Given) -> None:
+        """SeaweedFS may tell several that they made it, as AWS does in us-east-1; then each says so, once."""
         name = f"{s3.name}-new"
         buckets = [Bucket(settings_of(s3, s3_bucket=name)) for _ in range(4)]
         try:
             with capture_logs() as logs, ThreadPoolExecutor(8) as pool:
                 list(pool.map(lambda number: put(buckets[number % 4], f"labels/{number}"), range(16)))
-            made = sum(each["event"] == "bucket.made" for each in logs)
-            assert 1 <= made <= len(buckets), "a server may tell several who ask in the same moment that they made it"
+            assert 1 <= [each["event"] for each in logs].count("bucket.made") <= len(buckets)
             assert len(keys(buckets[0], "labels/")) == 16
             for path in ("", "/labels/1"):
                 with pytest.raises(urllib.error.HTTPError, match="403"):
@@ -210,7 +213,7 @@ class TestMaking:
         [
             ("*", {}, True),
             ({"AWS": ["*"]}, {}, True),
-            ("*", {"Effect": "Deny", "Action": ["s3:DeleteBucket"]}, False),
+            ("*", {"Effect": "Deny", "Action": ["s3:DeleteBucket"], "Resource": ["arn:aws:s3:::BUCKET"]}, False),
             ("*", {"Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}}, False),
         ],
     )
@@ -218,8 +221,9 @@ class TestMaking:
         self, s3: Given, principal: object, more: dict[str, Any], public: bool
     ) -> None:
         statement = {"Effect": "Allow", "Principal": principal, "Action": ["s3:GetObject"]}
-        statement |= {"Resource": [f"arn:aws:s3:::{s3.name}/*"], **more}
-        s3.client().set_bucket_policy(s3.name, json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+        statement |= {"Resource": ["arn:aws:s3:::BUCKET/*"], **more}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]}).replace("BUCKET", s3.name)
+        s3.client().set_bucket_policy(s3.name, policy)
         with capture_logs() as logs:
             Bucket(settings_of(s3)).ensure()
         s3.client().delete_bucket_policy(s3.name)
@@ -286,7 +290,7 @@ class TestLinks:
             bucket.presigned_url("labels/a.pdf", expires=seconds)
 
     def test_the_server_is_not_asked(self) -> None:
-        away = Settings(s3_endpoint_url="http://127.0.0.1:1", s3_access_key=ACCESS, s3_secret_key=SECRET)  # type: ignore[arg-type]
+        away = Settings(s3_endpoint_url="http://127.0.0.1:1", s3_access_key=ACCESS, s3_secret_key=SECRET)
         link = Bucket(away).presigned_url("labels/a.pdf", expires=604_800)
         assert "X-Amz-Expires=604800" in link
         assert SECRET not in link
@@ -295,7 +299,7 @@ class TestLinks:
 class TestSettings:
     @pytest.mark.parametrize("name", ["s3_endpoint_url", "s3_access_key", "s3_secret_key"])
     def test_one_that_is_missing_is_named(self, name: str) -> None:
-        complete = Settings(s3_endpoint_url="http://127.0.0.1:1", s3_access_key=ACCESS, s3_secret_key=SECRET)  # type: ignore[arg-type]
+        complete = Settings(s3_endpoint_url="http://127.0.0.1:1", s3_access_key=ACCESS, s3_secret_key=SECRET)
         services = Services(complete.model_copy(update={name: None}))
         with pytest.raises(SettingsError, match=f"Set BACKMARKET_{name.upper()}"):
             services.bucket.ensure()
@@ -365,7 +369,7 @@ class Far:
     @property
     def settings(self) -> Settings:
         url = f"{self.scheme}://127.0.0.1:{self.server.server_address[1]}"
-        return Settings(s3_endpoint_url=url, s3_access_key=ACCESS, s3_secret_key=SECRET)  # type: ignore[arg-type]
+        return Settings(s3_endpoint_url=url, s3_access_key=ACCESS, s3_secret_key=SECRET)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         far = self
@@ -471,11 +475,11 @@ class TestFailures:
         monkeypatch.setattr(module, "HASTY_SECONDS", 0.3)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-            settings = Settings(s3_endpoint_url=url, s3_access_key=ACCESS, s3_secret_key=SECRET)  # type: ignore[arg-type]
+            settings = Settings(s3_endpoint_url=url, s3_access_key=ACCESS, s3_secret_key=SECRET)
             with closing(Bucket(settings, hasty=True)) as bucket, pytest.raises(BucketUnavailable, match="ReadTimeout"):
                 bucket.exists()
-            silent.accept()
             silent.settimeout(0.1)
+            silent.accept()[0].close()
             with pytest.raises(TimeoutError):
                 silent.accept()
 

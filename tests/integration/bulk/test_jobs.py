@@ -1,4 +1,4 @@
-"""Bulk jobs: sent in parts as the quota allows, asked about without anybody waiting, ended with each line's fate."""
+"""Bulk jobs: sent in parts as the quota allows, asked about without anybody waiting, ended with each line's outcome."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from backmarket import connections, work
 from backmarket.bulk import jobs
-from backmarket.bulk.engine.slice import run_turn
+from backmarket.bulk.engine.slice import run_slice
 from backmarket.bulk.jobs import JobState, Outcome, PartState
 from backmarket.bulk.retention import drop_ended
 from backmarket.errors import BulkJobNotFound, EnvironmentMismatch, InvalidArgument, RequestRefused
@@ -24,7 +24,17 @@ from backmarket.standalone.embedded import Stack
 from backmarket.upkeep import bucket_deletions
 from backmarket.upkeep.bucket_reconcile import delete_garbage
 from tests.conftest import Bucket
-from tests.support.bulk_files import hurry, job_of, lines_of, opened_shop, parts_of, run, settings_for, submit, turn
+from tests.support.bulk_files import (
+    hurry,
+    job_of,
+    lines_of,
+    one_slice,
+    opened_shop,
+    parts_of,
+    run,
+    settings_for,
+    submit,
+)
 from tests.support.sellers import Shop
 from tests.support.waiting import Moment
 
@@ -83,13 +93,13 @@ def test_when_a_job_ends_its_listings_are_synced_and_the_feed_tells_it(shop: Sho
         "SELECT external_id, kind FROM backmarket.changes WHERE organization_id = %s AND resource = 'bulk_jobs'", org
     )
     assert events == [(str(job_id), "updated")]
-    turn(shop, org)
+    one_slice(shop, org)
     assert job_of(shop, org, job_id).reported_at is not None
     shop.sync(org, "listings")
     shop.assert_rows_equal_truth(org, "listings")
 
 
-@pytest.mark.parametrize("shape", ["dict", "list", "text", "errors", "nothing"])
+@pytest.mark.parametrize("shape", ["recorded", "dict", "list", "text", "errors", "nothing"])
 def test_lines_that_the_api_refuses_are_told_by_their_numbers(shop: Shop, org: str, shape: str) -> None:
     """Whatever the shape of its report; where it is silent, the listings are read back."""
     shop.sandbox.settings(assumptions={"task_result": shape})
@@ -110,7 +120,7 @@ def test_the_quota_is_used_fully_and_never_exceeded(shop: Shop, org: str) -> Non
     shop.sandbox.settings(sku_lines_limit=20, sku_lines_window=4.0)
     shop.restart(sku_lines_limit=20, sku_lines_window=4.0, request_deadline=3.0)
     job_id = submit(shop, org, raised(shop, org, 30), part_lines=10)
-    turn(shop, org)
+    one_slice(shop, org)
     waiting = job_of(shop, org, job_id)
     assert (waiting.state, waiting.lines_pending) == (JobState.WAITING_FOR_QUOTA, 10)
     assert waiting.waits_until is not None
@@ -125,8 +135,8 @@ def test_organizations_with_one_key_share_the_quota(shop: Shop, org: str) -> Non
     shop.connect("another", f"token-of-{org}")
     first = submit(shop, org, raised(shop, org, 20))
     second = submit(shop, "another", raised(shop, org, 20))
-    turn(shop, org)
-    turn(shop, "another")
+    one_slice(shop, org)
+    one_slice(shop, "another")
     assert job_of(shop, org, first).started_at is not None
     assert job_of(shop, "another", second).state is JobState.WAITING_FOR_QUOTA
 
@@ -134,7 +144,7 @@ def test_organizations_with_one_key_share_the_quota(shop: Shop, org: str) -> Non
 def test_a_429_is_believed_and_costs_no_line(shop: Shop, org: str) -> None:
     shop.sandbox.settings(sku_lines_limit=5)
     job_id = submit(shop, org, raised(shop, org, 10))
-    turn(shop, org)
+    one_slice(shop, org)
     job = job_of(shop, org, job_id)
     assert (job.state, job.lines_pending, job.error_code) == (JobState.WAITING_FOR_QUOTA, 10, "rate_limited")
     assert bulk_requests(shop, org) == 1
@@ -144,11 +154,11 @@ def test_a_429_is_believed_and_costs_no_line(shop: Shop, org: str) -> None:
         left = sku_quota.free(transaction, account[0], limit=2000)
         held = transaction.execute("SELECT sum(lines) FROM backmarket.sku_quota").fetchone()
     assert (left.closed, held) == (True, (0,))
-    turn(shop, org)
+    one_slice(shop, org)
     assert bulk_requests(shop, org) == 1, "nothing is sent while the quota is closed"
     shop.sandbox.settings(sku_lines_limit=2000)
     shop.execute("DELETE FROM backmarket.sku_quota")
-    shop.services.limiter.assume_idle()
+    shop.services.limiter.skip_recovery()
     shop.restart(limiter_key="f" * 32)  # another name of the account: its block of a window is over
     shop.execute("UPDATE backmarket.connections SET account = %s", "another name")
     assert run(shop, org, job_id).state is JobState.DONE
@@ -170,13 +180,13 @@ def test_a_file_that_the_api_refuses_is_not_sent_further(shop: Shop, org: str) -
 def test_what_certainly_did_not_arrive_is_sent_again(shop: Shop, org: str, kind: Any) -> None:
     shop.sandbox.add_fault(kind, operation="listings.bulk", count=1)
     job_id = submit(shop, org, raised(shop, org, 10))
-    turn(shop, org)
+    one_slice(shop, org)
     (part,) = parts_of(shop, org, job_id)
     assert (part.state, part.tries) == (PartState.PENDING, 1)
     assert job_of(shop, org, job_id).error is not None
     assert shop.one("SELECT COALESCE(sum(lines), 0)::int FROM backmarket.sku_quota") == 0
     if kind == "unauthorized":
-        assert turn(shop, org).end == "nothing_to_do"
+        assert one_slice(shop, org).end == "nothing_to_do"
         lifecycle.enable(shop.services.database, org)
     job = run(shop, org, job_id)
     assert (job.state, job.error, sent_lines(shop, org)) == (JobState.DONE, None, 10)
@@ -195,28 +205,28 @@ def test_an_unexplained_status_is_neither_until_its_time_is_over(shop: Shop, org
     shop.sandbox.add_fault("task_odd", operation="listings.bulk")
     job_id = submit(shop, org, raised(shop, org, 10))
     for _ in range(4):
-        turn(shop, org)
+        one_slice(shop, org)
     (part,) = parts_of(shop, org, job_id)
     assert (part.state, part.task_status) == (PartState.SUBMITTED, 7)
-    assert part.odd_since is not None
-    shop.execute("UPDATE backmarket.bulk_parts SET odd_since = now() - interval '25 hours'")
+    assert part.unexplained_since is not None
+    shop.execute("UPDATE backmarket.bulk_parts SET unexplained_since = now() - interval '25 hours'")
     job = run(shop, org, job_id)
     assert (job.state, job.lines_unknown) == (JobState.DONE_WITH_ERRORS, 10)
-    assert "bulk resolve" in (job.error or "")
-    resolved = jobs.resolve(shop.services, org, job_id, 1, "arrived")
+    assert "bulk settle" in (job.error or "")
+    resolved = jobs.settle_part(shop.services, org, job_id, 1, arrived=True)
     assert (resolved.state, resolved.lines_done, resolved.lines_unknown) == (JobState.DONE, 10, 0)
     with pytest.raises(InvalidArgument, match="it is done"):
-        jobs.resolve(shop.services, org, job_id, 1, "arrived")
+        jobs.settle_part(shop.services, org, job_id, 1, arrived=True)
 
 
 def test_a_person_may_have_a_part_sent_again(shop: Shop, org: str) -> None:
     shop.sandbox.add_fault("task_odd", operation="listings.bulk", count=1)
     job_id = submit(shop, org, raised(shop, org, 10))
-    turn(shop, org)
-    turn(shop, org)
-    shop.execute("UPDATE backmarket.bulk_parts SET odd_since = now() - interval '25 hours'")
+    one_slice(shop, org)
+    one_slice(shop, org)
+    shop.execute("UPDATE backmarket.bulk_parts SET unexplained_since = now() - interval '25 hours'")
     run(shop, org, job_id)
-    reopened = jobs.resolve(shop.services, org, job_id, 1, "not_arrived")
+    reopened = jobs.settle_part(shop.services, org, job_id, 1, arrived=False)
     assert (reopened.state, reopened.lines_pending, reopened.ended_at) == (JobState.RUNNING, 10, None)
     assert run(shop, org, job_id).state is JobState.DONE
     assert bulk_requests(shop, org) == 2
@@ -225,8 +235,8 @@ def test_a_person_may_have_a_part_sent_again(shop: Shop, org: str) -> None:
 def test_a_task_that_vanished_is_a_failure_and_its_lines_are_read_back(shop: Shop, org: str) -> None:
     shop.sandbox.add_fault("early_404", operation="tasks.get")
     job_id = submit(shop, org, raised(shop, org, 10))
-    turn(shop, org)
-    turn(shop, org)
+    one_slice(shop, org)
+    one_slice(shop, org)
     assert parts_of(shop, org, job_id)[0].state is PartState.SUBMITTED, "a 404 may be maintenance"
     shop.execute("UPDATE backmarket.bulk_parts SET missing_since = now() - interval '61 s'")
     job = run(shop, org, job_id)
@@ -236,7 +246,7 @@ def test_a_task_that_vanished_is_a_failure_and_its_lines_are_read_back(shop: Sho
 def test_what_is_too_old_is_held_back(shop: Shop, org: str) -> None:
     shop.restart(sku_lines_limit=10)
     job_id = submit(shop, org, raised(shop, org, 20), part_lines=10, max_age=timedelta(hours=2))
-    turn(shop, org)
+    one_slice(shop, org)
     assert job_of(shop, org, job_id).state is JobState.WAITING_FOR_QUOTA
     shop.execute("UPDATE backmarket.bulk_jobs SET expires_at = now()")
     job = run(shop, org, job_id)
@@ -248,7 +258,7 @@ def test_cancelling_stops_what_is_not_sent(shop: Shop, org: str) -> None:
     shop.sandbox.settings(task_delay=3600.0)
     shop.restart(sku_lines_limit=10)
     job_id = submit(shop, org, raised(shop, org, 20), part_lines=10)
-    turn(shop, org)
+    one_slice(shop, org)
     cancelled = jobs.cancel(shop.services, org, job_id)
     assert (cancelled.lines_not_sent, cancelled.lines_submitted, cancelled.ended_at) == (10, 10, None)
     assert cancelled.state is JobState.RUNNING, "it waits for no quota any more"
@@ -263,7 +273,7 @@ def test_a_job_that_nothing_of_was_sent_is_cancelled_at_once(shop: Shop, org: st
     job_id = submit(shop, org, raised(shop, org, 20), part_lines=10)
     job = jobs.cancel(shop.services, org, job_id)
     assert (job.state, job.lines_not_sent, job.error_code) == (JobState.CANCELLED, 20, "cancelled")
-    turn(shop, org)
+    one_slice(shop, org)
     assert bulk_requests(shop, org) == 0
     assert job_of(shop, org, job_id).reported_at is not None
 
@@ -271,7 +281,7 @@ def test_a_job_that_nothing_of_was_sent_is_cancelled_at_once(shop: Shop, org: st
 def test_a_cancelled_job_is_not_sent_once_more(shop: Shop, org: str) -> None:
     shop.sandbox.add_fault("reset", operation="listings.bulk", count=1)
     job_id = submit(shop, org, raised(shop, org, 10))
-    run_turn(shop.services, org)
+    run_slice(shop.services, org)
     assert jobs.cancel(shop.services, org, job_id).ended_at is None, "whether it arrived is read back first"
     job = run(shop, org, job_id)
     assert (job.state, job.lines_not_sent, bulk_requests(shop, org)) == (JobState.CANCELLED, 10, 1)
@@ -280,11 +290,11 @@ def test_a_cancelled_job_is_not_sent_once_more(shop: Shop, org: str) -> None:
 def test_a_task_that_hangs_is_a_persons_in_the_end(shop: Shop, org: str) -> None:
     shop.sandbox.add_fault("task_hangs", operation="listings.bulk", count=1)
     job_id = submit(shop, org, raised(shop, org, 10))
-    turn(shop, org)
+    one_slice(shop, org)
     with pytest.raises(InvalidArgument, match="it is submitted"):
-        jobs.resolve(shop.services, org, job_id, 1, "not_arrived")
+        jobs.settle_part(shop.services, org, job_id, 1, arrived=False)
     shop.execute("UPDATE backmarket.bulk_parts SET submitted_at = now() - interval '25 hours'")
-    jobs.resolve(shop.services, org, job_id, 1, "not_arrived")
+    jobs.settle_part(shop.services, org, job_id, 1, arrived=False)
     assert run(shop, org, job_id).state is JobState.DONE
 
 
@@ -292,7 +302,7 @@ def test_jobs_go_one_after_the_other(shop: Shop, org: str) -> None:
     shop.sandbox.add_fault("status", operation="listings.bulk", status=502, count=1)
     first = submit(shop, org, [{**row, "quantity": 1} for row in raised(shop, org, 10)])
     second = submit(shop, org, [{**row, "quantity": 2} for row in raised(shop, org, 10)])
-    turn(shop, org)
+    one_slice(shop, org)
     assert job_of(shop, org, second).state is JobState.PENDING, "the first one may have to be sent again"
     run(shop, org, first)
     run(shop, org, second)
@@ -315,7 +325,7 @@ def test_a_refused_file_is_a_job_that_failed(shop: Shop, org: str) -> None:
     job_id = submit(shop, org, [], refused=InvalidArgument("No header with sku was found."))
     job = job_of(shop, org, job_id)
     assert (job.state, job.error) == (JobState.FAILED, "No header with sku was found.")
-    turn(shop, org)
+    one_slice(shop, org)
     assert job_of(shop, org, job_id).reported_at is not None
 
 
@@ -329,16 +339,16 @@ def test_an_account_that_changes_its_market_cancels_what_is_open(shop: Shop, org
     shop.sandbox.settings(task_delay=3600.0)
     shop.restart(sku_lines_limit=10)
     job_id = submit(shop, org, raised(shop, org, 20), part_lines=10)
-    turn(shop, org)
+    one_slice(shop, org)
     account = connections.Account(org, "another-key", environment="sandbox", base_url=shop.sandbox.url)
     services = shop.services
-    lifecycle.upsert(services.database, services.vault, shop.settings, account, discard_rows=True)
+    lifecycle.upsert(services.database, services.key_cipher, shop.settings, account, discard_rows=True)
     job = job_of(shop, org, job_id)
     assert (job.state, job.lines_not_sent, job.lines_unknown) == (JobState.CANCELLED, 10, 10)
     assert job.error_code == "market_left"
     with pytest.raises(InvalidArgument, match="another region"):
-        jobs.resolve(shop.services, org, job_id, 1, "not_arrived")
-    turn(shop, org)
+        jobs.settle_part(shop.services, org, job_id, 1, arrived=False)
+    one_slice(shop, org)
     assert job_of(shop, org, job_id).reported_at is not None
 
 
@@ -375,7 +385,7 @@ def test_jobs_are_dropped_with_their_files_long_after_their_end(shop: Shop, org:
         job_of(shop, org, old)
 
 
-def test_the_stocktaking_leaves_the_files_of_jobs_alone(shop: Shop, org: str) -> None:
+def test_the_reconciliation_leaves_the_files_of_jobs_alone(shop: Shop, org: str) -> None:
     submit(shop, org, raised(shop, org, 5))
     kept = files(shop)
     assert delete_garbage(shop.services.database, shop.services.bucket, [*kept, "bulk/nobody/1/original"]).deleted == 1
@@ -384,17 +394,15 @@ def test_the_stocktaking_leaves_the_files_of_jobs_alone(shop: Shop, org: str) ->
 
 def test_pauses_between_questions_grow(shop: Shop, org: str) -> None:
     shop.sandbox.settings(task_delay=3600.0)
-    shop.restart(bulk_poll_first=5.0)
+    shop.restart(bulk_poll_initial_seconds=5.0)
     submit(shop, org, raised(shop, org, 5))
-    began = Moment()
-    turn(shop, org)
+    one_slice(shop, org)
     pause = "SELECT extract(epoch FROM due_at - now())::float8 FROM backmarket.bulk_parts"
     assert began.waits(shop.one(pause), 3, 5)
     for age, least, most in ((20, 9, 11), (1000, 58, 60), (86400, 598, 600)):
         shop.execute("UPDATE backmarket.bulk_parts SET submitted_at = now() - make_interval(secs => %s)", age)
-        began = Moment()
-        turn(shop, org)
-        assert began.waits(shop.one(pause), least, most)
+        one_slice(shop, org)
+        assert least < shop.one(pause) <= most
     assert shop.one("SELECT due_at = (SELECT min(due_at) FROM backmarket.bulk_parts) FROM backmarket.work") is True
 
 
@@ -403,31 +411,34 @@ def test_what_waits_is_nudged_when_it_is_due_and_not_before(shop: Shop, org: str
     database = shop.services.database
     assert work.claim_due(database) == [Nudge("bulk", org)]
     shop.sandbox.settings(task_delay=3600.0)
-    shop.restart(bulk_poll_first=3600.0, bulk_poll_longest=3600.0)
-    turn(shop, org)
+    shop.restart(bulk_poll_initial_seconds=60.0)
+    one_slice(shop, org)
     assert work.claim_due(shop.services.database) == []
-    assert turn(shop, org).requests == 1
+    assert one_slice(shop, org).requests == 1
     hurry(shop)
     assert work.claim_due(shop.services.database) == [Nudge("bulk", org)]
     assert job_of(shop, org, job_id).lines_submitted == 5
 
 
 def test_hundreds_of_waiting_jobs_cost_a_question_each_now_and_then(shop: Shop, org: str) -> None:
-    """30 organizations whose tasks take an hour: a turn of each is a request, holds no thread, and is over at once."""
+    """30 organizations whose tasks take an hour: a slice of each is a request, holds no thread, and is over at once."""
     shop.sandbox.settings(task_delay=3600.0)
-    shop.restart(bulk_poll_first=3600.0, bulk_poll_longest=3600.0)
+    shop.restart(bulk_poll_initial_seconds=60.0)
     others = [f"other-{number}" for number in range(30)]
     for other in others:
         shop.sell(other, orders=0, listings=2)
         submit(shop, other, raised(shop, other, 2))
-        assert turn(shop, other).end == "done"
+        assert one_slice(shop, other).end == "done"
+    began = monotonic()
     hurry(shop)
-    turns = [run_turn(shop.services, other) for other in others]
-    assert Counter((each.end, each.requests) for each in turns) == {("done", 1): 30}
+    slices = [run_slice(shop.services, other) for other in others]
+    took = monotonic() - began
+    assert Counter((each.end, each.requests) for each in slices) == {("done", 1): 30}
+    assert took < 15, f"30 slices took {took:g} s"
     assert work.claim_due(shop.services.database) == []
     job_id = submit(shop, org, raised(shop, org, 5))
     assert work.claim_due(shop.services.database) == [Nudge("bulk", org)]
-    assert turn(shop, org).requests >= 1
+    assert one_slice(shop, org).requests >= 1
     assert job_of(shop, org, job_id).lines_submitted == 5
 
 
@@ -438,5 +449,5 @@ def test_an_emptied_redis_loses_no_job(shop: Shop, org: str, stack: Stack) -> No
     with redis.Redis.from_url(shop.settings.need("redis_url")) as client:
         client.flushdb()
     assert work.claim_due(shop.services.database) == [Nudge("bulk", org)]
-    shop.services.limiter.assume_idle()
+    shop.services.limiter.skip_recovery()
     assert run(shop, org, job_id).state is JobState.DONE

@@ -46,7 +46,7 @@ from backmarket.sandbox.control.client import SandboxControl
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.fleet import CHECKOUT
 from tests.conftest import Bucket
-from tests.support.bulk_files import as_csv, opened_shop, run, settings_for, turn
+from tests.support.bulk_files import as_csv, one_slice, opened_shop, run, settings_for
 from tests.support.sellers import Shop, environment
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
@@ -262,11 +262,11 @@ def test_whoever_waits_is_told_what_for(shop: Shop, bm: BackMarket, org: str) ->
         bm.create_or_update_listings(org, file_of(lines(shop, org, 3)))
     lifecycle.enable(shop.services.database, org)
     shop.sandbox.settings(task_delay=3600.0)
-    turn(shop, org)
+    one_slice(shop, org)
     assert "Back Market works on 3 lines" in first.waits_for()
     shop.restart(sku_lines_limit=3)
     third = bm.create_or_update_listings(org, file_of(lines(shop, org, 3)))
-    turn(shop, org)
+    one_slice(shop, org)
     assert third.status().state is JobState.WAITING_FOR_QUOTA
     assert "for lines of the quota to come free; 3 lines are to be sent" in third.waits_for()
 
@@ -328,7 +328,7 @@ def test_an_uploaded_file_that_is_refused_is_a_failed_job(shop: Shop, bm: BackMa
     upload(shop, "uploads/none.csv", "what;is;this\n")
     headless = submit.submit_object(shop.services, org, "uploads/none.csv")
     assert [(each.line, each.outcome) for each in bm.get_bulk_handle(org, headless).report()] == [(1, Outcome.BAD)]
-    turn(shop, org)
+    one_slice(shop, org)
     assert bm.get_bulk_job(org, job_id).reported_at is not None  # type: ignore[union-attr]
     assert org not in shop.sandbox.stats().sellers, "it was asked nothing"
 
@@ -480,11 +480,11 @@ def test_a_command_that_can_t_be_meant_says_so(shop: Shop, org: str, command: Ca
     assert "bulk list" in command(3, "show", org, "99").stderr
     assert command(3, "list", "nobody").stdout == ""
     assert command(3, "cancel", org, "99").stdout == ""
-    assert "--arrived or --not-arrived" in command(2, "resolve", org, "1", "1").stderr
+    assert "--arrived or --not-arrived" in command(2, "settle", org, "1", "1").stderr
     assert "No such file" in command(2, "submit", org, "/nowhere/listings.csv").stderr
     handle = command(0, "submit", org, "-", "--json", input=file_of(lines(shop, org, 1)))
     number = str(json.loads(handle.stdout)["id"])
-    assert "it is pending" in command(2, "resolve", org, number, "1", "--arrived").stderr
+    assert "it is pending" in command(2, "settle", org, number, "1", "--arrived").stderr
     shop.execute("UPDATE backmarket.work SET due_at = now() - interval '1 minute'")
     late = command(6, "submit", org, "-", "--watch", "--timeout", "0", input=file_of(lines(shop, org, 1)))
     assert "has not ended, and goes on by itself" in late.stderr
@@ -499,17 +499,18 @@ def test_a_person_decides_about_a_part_that_is_unknown(
     shop.restart(bulk_settle_after=0.0)
     shop.sandbox.add_fault("close", operation="listings.bulk", seller=org)
     handle = bm.create_or_update_listings(org, file_of(lines(shop, org, 3)))
-    turn(shop, org)
+    one_slice(shop, org)
     assert "Of 3 lines it is not known whether they arrived" in handle.waits_for()
     job = run(shop, org, handle.id)
     assert (job.state, job.lines_unknown) == (JobState.DONE_WITH_ERRORS, 3)
-    assert "bulk resolve" in command(0, "show", org, str(handle.id)).stdout
+    assert "bulk settle" in command(0, "show", org, str(handle.id)).stdout
     assert command(0, "report", org, str(handle.id)).stdout.count("unknown") == 3
     shop.sandbox.remove_faults()
-    assert "0 done. " in command(0, "resolve", org, str(handle.id), "1", "--not-arrived").stdout
+    assert "0 done. " in command(0, "settle", org, str(handle.id), "1", "--not-arrived").stdout
     assert run(shop, org, handle.id).state is JobState.DONE
     assert {each.outcome for each in handle.report()} == {Outcome.DONE}
-    assert "Nothing is to be decided" in command(2, "resolve", org, str(handle.id), "1", "--arrived").stderr
+    assert "There is nothing to settle" in command(2, "settle", org, str(handle.id), "1", "--arrived").stderr
+    assert "`backmarket bulk settle` now" in command(2, "resolve", org, str(handle.id), "1", "--arrived").stderr
 
 
 def test_a_file_of_another_encoding(shop: Shop, org: str, command: Callable[..., Result], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from backmarket.bulk import jobs
-from backmarket.bulk.engine.slice import run_turn
+from backmarket.bulk.engine.slice import run_slice
 from backmarket.bulk.jobs import JobState, Outcome, PartState
 from backmarket.database import Database, Transaction
 from backmarket.errors import InvalidArgument
@@ -24,14 +24,24 @@ from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
 from backmarket.work.send_deadline import SEND_WITHIN
 from tests.conftest import Bucket
-from tests.support.bulk_files import hurry, job_of, lines_of, opened_shop, parts_of, run, settings_for, submit, turn
+from tests.support.bulk_files import (
+    hurry,
+    job_of,
+    lines_of,
+    one_slice,
+    opened_shop,
+    parts_of,
+    run,
+    settings_for,
+    submit,
+)
 from tests.support.sellers import Shop, environment
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 Row = dict[str, Any]
 LINES = 12
-TURN = "import sys; from backmarket import services; from backmarket.bulk.engine.slice import run_turn;"
-PROGRAM = f"{TURN} print(run_turn(services.current(), sys.argv[1]).end)"
+SLICE = "import sys; from backmarket import services; from backmarket.bulk.engine.slice import run_slice;"
+PROGRAM = f"{SLICE} print(run_slice(services.current(), sys.argv[1]).end)"
 
 
 @pytest.fixture
@@ -69,19 +79,18 @@ def state(shop: Shop) -> str:
 
 @contextmanager
 def worker(shop: Shop, org: str) -> Iterator[subprocess.Popen[str]]:
-    """A turn in a process of its own."""
-    process = subprocess.Popen(
+    """A slice in a process of its own."""
+    with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, org],
         cwd=Path(__file__).parents[3],
         env={**os.environ, **environment(shop.settings)},
         stdout=subprocess.PIPE,
         text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("kind", ["status", "reset", "close", "garbage", "cut"])
@@ -93,7 +102,7 @@ def test_a_lost_answer_is_read_back_and_nothing_is_applied_twice(
         arrived = True  # half of the API's own answer is cut off, which proves it
     shop.sandbox.add_fault(kind, operation="listings.bulk", status=502, count=1, applied=arrived)
     job_id = submit(shop, org, raised(shop, org))
-    run_turn(shop.services, org)
+    run_slice(shop.services, org)
     (part,) = parts_of(shop, org, job_id)
     assert (part.state, part.arrived) == (PartState.UNKNOWN, False)
     assert shop.one("SELECT due_at > now() + interval '300 s' FROM backmarket.bulk_parts") is True
@@ -105,7 +114,7 @@ def test_a_lost_answer_is_read_back_and_nothing_is_applied_twice(
 
 
 def turn_without_hurry(shop: Shop, org: str) -> str:
-    return run_turn(shop.services, org).end
+    return run_slice(shop.services, org).end
 
 
 def test_what_arrived_and_was_not_applied_is_told_line_by_line(shop: Shop, org: str) -> None:
@@ -134,10 +143,10 @@ def test_what_never_arrives_is_sent_twice_and_then_a_persons(shop: Shop, org: st
     job = run(shop, org, job_id)
     assert (job.state, job.lines_unknown, requests(shop, org)) == (JobState.DONE_WITH_ERRORS, LINES, 2)
     assert "sent 2 times" in (job.error or "")
-    assert "bulk resolve" in (job.error or "")
-    assert turn(shop, org).requests == 0
+    assert "bulk settle" in (job.error or "")
+    assert one_slice(shop, org).requests == 0
     shop.sandbox.remove_faults()
-    jobs.resolve(shop.services, org, job_id, 1, "not_arrived")
+    jobs.settle_part(shop.services, org, job_id, 1, arrived=False)
     assert run(shop, org, job_id).state is JobState.DONE
     assert applied(shop, org) == LINES
 
@@ -146,15 +155,15 @@ def test_what_something_else_changed_is_a_persons(shop: Shop, org: str) -> None:
     rows = raised(shop, org)
     shop.sandbox.add_fault("reset", operation="listings.bulk", count=1)
     job_id = submit(shop, org, rows)
-    run_turn(shop.services, org)
+    run_slice(shop.services, org)
     listing = next(row for row in listed(shop, org) if row["sku"] == rows[0]["sku"])
     shop.sandbox.change(org, resource="listings", modify=1, ids=[listing["id"]], fields={"quantity": 77})
     with pytest.raises(InvalidArgument, match="read back"):
-        jobs.resolve(shop.services, org, job_id, 1, "arrived")
+        jobs.settle_part(shop.services, org, job_id, 1, arrived=True)
     job = run(shop, org, job_id)
     assert (job.state, job.lines_unknown, requests(shop, org)) == (JobState.DONE_WITH_ERRORS, LINES, 1)
     assert "Something else" in lines_of(shop, org, job_id)[2].message
-    resolved = jobs.resolve(shop.services, org, job_id, 1, "arrived")
+    resolved = jobs.settle_part(shop.services, org, job_id, 1, arrived=True)
     assert (resolved.state, resolved.lines_done) == (JobState.DONE, LINES)
 
 
@@ -162,7 +171,7 @@ def test_a_sale_after_its_arrival_is_told_and_nothing_is_sent_again(shop: Shop, 
     rows = raised(shop, org)
     shop.sandbox.add_fault("reset", operation="listings.bulk", count=1, applied=True)
     job_id = submit(shop, org, rows)
-    run_turn(shop.services, org)
+    run_slice(shop.services, org)
     shop.sync(org, "listings")  # the sandbox does the work of its tasks when it is asked for something
     sold = next(row for row in listed(shop, org) if row["sku"] == rows[0]["sku"])
     shop.sandbox.change(org, resource="listings", modify=1, ids=[sold["id"]])
@@ -177,10 +186,10 @@ def test_a_listing_that_is_gone_is_a_persons(shop: Shop, org: str) -> None:
     rows = raised(shop, org)
     shop.sandbox.add_fault("reset", operation="listings.bulk", count=1)
     job_id = submit(shop, org, rows)
-    run_turn(shop.services, org)
+    run_slice(shop.services, org)
     gone = next(row for row in listed(shop, org) if row["sku"] == rows[0]["sku"])
     shop.sandbox.change(org, resource="listings", remove=1, ids=[gone["id"]])
-    turn(shop, org)
+    one_slice(shop, org)
     assert shop.one("SELECT tries < 3 AND due_at < 'infinity' FROM backmarket.bulk_parts") is True
     job = run(shop, org, job_id)
     assert (job.state, job.lines_unknown, requests(shop, org)) == (JobState.DONE_WITH_ERRORS, LINES, 1)
@@ -214,7 +223,7 @@ def test_a_worker_killed_with_its_request_open(shop: Shop, org: str, arrived: bo
         process.wait()
     assert turn_without_hurry(shop, org) == "nothing_to_do", "the lease is held yet"
     shop.execute("UPDATE backmarket.work SET lease_until = now()")
-    run_turn(shop.services, org)
+    run_slice(shop.services, org)
     assert (state(shop), requests(shop, org)) == ("submitting", 1), "its deadline is not over"
     job = run(shop, org, job_id)
     assert (job.state, job.lines_done) == (JobState.DONE, LINES)
@@ -224,7 +233,7 @@ def test_a_worker_killed_with_its_request_open(shop: Shop, org: str, arrived: bo
 def test_a_worker_killed_while_it_reads_back_is_followed_by_another(shop: Shop, org: str) -> None:
     shop.sandbox.add_fault("reset", operation="listings.bulk", count=1, applied=True)
     job_id = submit(shop, org, raised(shop, org, 20))
-    run_turn(shop.services, org)
+    run_slice(shop.services, org)
     hurry(shop)
     shop.sandbox.add_fault("timeout", operation="listings.detail", count=1, after=9, seconds=PATIENCE_SECONDS)
     with worker(shop, org) as process:
@@ -260,9 +269,9 @@ def test_whoever_was_held_up_before_its_request_does_not_send(shop: Shop, org: s
     with ThreadPoolExecutor(1) as pool:
         with shop.services.database.transaction() as transaction:
             transaction.execute("SELECT FROM backmarket.bulk_jobs FOR UPDATE")
-            turned = pool.submit(run_turn, shop.services, org)
+            turned = pool.submit(run_slice, shop.services, org)
             wait_until(lambda: shop.one(waits), "the mark waits")
-            shop.services.stopping.set()  # this turn does nothing after it
+            shop.services.stopping.set()  # this slice does nothing after it
             sleep(SEND_WITHIN)
         turned.result(PATIENCE_SECONDS)
     shop.services.stopping.clear()
@@ -296,12 +305,12 @@ class DyingDatabase(Database):
 
 
 def killed(shop: Shop, org: str, at: int, when: str) -> bool:
-    """Turns in a process that ends at one of its transactions; False: nothing was due any more before that."""
+    """Slices in a process that ends at one of its transactions; False: nothing was due any more before that."""
     services = Services(shop.settings)
     dying = DyingDatabase(shop.settings.need("database_url"), at, when)
     services.__dict__["database"] = dying
     try:
-        while run_turn(services, org).end != "nothing_to_do":
+        while run_slice(services, org).end != "nothing_to_do":
             hurry(shop)
             if shop.one("SELECT count(*) FROM backmarket.bulk_jobs WHERE ended_at IS NULL OR reported_at IS NULL") == 0:
                 return False
@@ -321,7 +330,7 @@ def test_killed_at_any_transaction_nothing_is_lost_or_applied_twice(shop: Shop, 
         struck = killed(shop, org, at, when)
         shop.execute("UPDATE backmarket.work SET lease_until = NULL")
         job = run(shop, org, job_id)
-        turn(shop, org)
+        one_slice(shop, org)
         assert (at, job.state, job.lines_done) == (at, JobState.DONE, 6)
         assert (at, applied(shop, org) - before) == (at, 6)
         assert job_of(shop, org, job_id).reported_at is not None
@@ -329,15 +338,15 @@ def test_killed_at_any_transaction_nothing_is_lost_or_applied_twice(shop: Shop, 
         if not struck:
             break
         strikes += 1
-    assert strikes > 6, "the turns have twice as many transactions"
+    assert strikes > 6, "the slices have twice as many transactions"
 
 
 def test_a_report_that_could_not_be_written_is_made_good(shop: Shop, org: str) -> None:
     job_id = submit(shop, org, raised(shop, org))
-    run_turn(shop.services, org)
-    turn(shop, org)
+    run_slice(shop.services, org)
+    one_slice(shop, org)
     shop.execute("UPDATE backmarket.bulk_jobs SET report_due_at = now(), reported_at = NULL")
     shop.execute("UPDATE backmarket.work SET due_at = now()")
     assert job_of(shop, org, job_id).reported_at is None
-    run_turn(shop.services, org)
+    run_slice(shop.services, org)
     assert job_of(shop, org, job_id).reported_at is not None

@@ -17,16 +17,16 @@ from threading import Event
 from time import monotonic
 from typing import Any
 
-import psycopg
 import pytest
 
 from backmarket import BackMarket
 from backmarket.changes import CHANNEL, Change, ChangeFilter, ChangesMissed, announce, get_changes, get_cursor, watch
+from backmarket.changes.follow import MAX_RECONNECT_PAUSE_SECONDS
 from backmarket.database import Database, Transaction
 from backmarket.errors import DatabaseUnavailable, InvalidArgument
 from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.standalone.embedded import Stack
-from tests.support.databases import without_autovacuum
+from tests.support.databases import open_connection, without_autovacuum
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG, OTHER = "auth0|1", "a/../b é"
@@ -50,7 +50,7 @@ class Writer:
     """A transaction that the test commits when it likes."""
 
     def __init__(self, url: str) -> None:
-        self.connection = psycopg.connect(url)
+        self.connection = open_connection(url)
 
     def write(self, *ids: int | str, organization: str = ORG, resource: str = "orders") -> Writer:
         for external_id in ids:
@@ -116,7 +116,7 @@ def ids(found: Any) -> list[str]:
 
 def listeners(url: str) -> list[int]:
     """The backends of those who follow."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    with open_connection(url, autocommit=True) as connection:
         found = connection.execute(
             "SELECT pid FROM pg_stat_activity"
             " WHERE application_name = 'backmarket-listen' AND datname = current_database()"
@@ -348,6 +348,7 @@ class TestLosses:
         stack.postgres.start()
         writer().write("after").commit()
         wait_until(lambda: came == ["before", "after"], "it follows again")
+        assert monotonic() - began < MAX_RECONNECT_PAUSE_SECONDS + 15
 
     def test_a_crash_of_postgresql(
         self, stack: Stack, writer: Callable[[], Writer], following: Callable[..., list[str]]
@@ -385,8 +386,8 @@ def write_many(url: str, number: int) -> list[str]:
     written = []
     organization = ORG if number == 0 else f"{OTHER}{number}"
     writer = Writer(url)
-    for turn in range(25):
-        keys = [f"{number}-{turn}-{part}" for part in range(dice.randrange(1, 4))]
+    for slice_ in range(25):
+        keys = [f"{number}-{slice_}-{part}" for part in range(dice.randrange(1, 4))]
         for key in keys:
             writer.write(key, organization=organization)
             writer.connection.execute("SELECT pg_sleep(%s)", (dice.random() / 100,))
@@ -400,7 +401,7 @@ def write_many(url: str, number: int) -> list[str]:
 
 
 def cut(url: str, backends: list[int]) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
+    with open_connection(url, autocommit=True) as connection:
         connection.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (backends,))
 
 
@@ -413,7 +414,7 @@ class TestAnnouncing:
         writer().write(2).commit()
         assert not announce(database), "nobody could read it"
         held.commit()
-        with psycopg.connect(database_url, autocommit=True) as listener:
+        with open_connection(database_url, autocommit=True) as listener:
             listener.execute(f"LISTEN {CHANNEL}")
             assert announce(database)
             assert not announce(database)

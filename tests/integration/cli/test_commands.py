@@ -126,13 +126,13 @@ def at(cli: Cli) -> tuple[str, str]:
 
 @contextmanager
 def worker(cli: Cli) -> Iterator[None]:
-    """Takes the turns that are asked for, as a worker would."""
+    """Takes the slices that are asked for, as a worker would."""
     ended = Event()
 
     def work() -> None:
         while not ended.wait(0.05):
             for (resource,) in cli.shop.execute("SELECT resource FROM backmarket.sync_state WHERE requested > served"):
-                cli.shop.turn(ORG, resource, ask=False)
+                cli.shop.run_slice(ORG, resource, ask=False)
 
     thread = Thread(target=work)
     thread.start()
@@ -236,7 +236,7 @@ class TestConnections:
             found = cli.shop.one(
                 "SELECT api_key FROM backmarket.connections WHERE organization_id = %s", f"by-{organization}"
             )
-            assert cli.shop.services.vault.decrypt(found) == f"{KEY}-{organization}"
+            assert cli.shop.services.key_cipher.decrypt(found) == f"{KEY}-{organization}"
 
     def test_without_a_key_and_a_terminal_it_says_how(self, cli: Cli, tmp_path: Path) -> None:
         assert "--api-key-stdin" in cli.fails(2, "connections", "add", "x")
@@ -345,7 +345,8 @@ class TestConnections:
 
 class TestOrders:
     def test_pages_hold_every_order_once_newest_first(self, cli: Cli, orders: list[dict[str, Any]]) -> None:
-        found, cursor = [], []
+        found: list[Any] = []
+        cursor: list[str] = []
         while True:
             page = cli.json("orders", "list", ORG, "--limit", "25", *cursor)
             found += page["items"]
@@ -574,7 +575,7 @@ class TestSync:
         terminal.wait_for("waiting for a worker")
         assert terminal.interrupt() == 130
         assert "goes on by itself" in terminal.shown
-        assert cli.shop.turn(ORG, ask=False).end == "done"
+        assert cli.shop.run_slice(ORG, ask=False).end == "done"
 
     def test_status_tells_how_it_fares(self, cli: Cli) -> None:
         seller = sell(cli, "faring", ORG, orders=5)
@@ -584,7 +585,7 @@ class TestSync:
         (item,) = [each for each in cli.json("status", ORG)["items"] if each["resource"] == "orders"]
         assert (item["state"], item["error"]) == ("ok", None)
         cli.shop.sandbox.add_fault("status", seller=seller, status=503)
-        cli.shop.turn(ORG)
+        cli.shop.run_slice(ORG)
         cli.shop.sandbox.remove_faults()
         (item,) = cli.json("status", "--failing")["items"]
         assert (item["state"], item["error_code"]) == ("failing", "server_error")
@@ -689,4 +690,4 @@ class TestSandbox:
         yield start
         for process in processes:
             process.kill()
-            process.wait()
+            process.communicate()

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from backmarket.cli.app import app
-from backmarket.labels.engine import take_turn
+from backmarket.labels.engine import run_slice
 from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.settings import Settings
 from tests.support.sandboxes import fresh_sandbox
@@ -29,7 +29,7 @@ def shop(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         shop.sell(ORG, orders=30, deliveries=12)
         shop.sync(ORG, "deliveries")
         sandbox.control.add_fault("early_404", operation="deliveries.label", count=1)
-        take_turn(shop.services, ORG)
+        run_slice(shop.services, ORG)
         for name, value in environment(shop.settings).items():
             monkeypatch.setenv(name, value)
         monkeypatch.chdir(tmp_path)
@@ -114,7 +114,7 @@ def test_a_delivery_is_shown_with_its_label(shop: Shop) -> None:
 
 def test_fetching_what_waits(shop: Shop) -> None:
     assert document("fetch", ORG) == {"due": 1}
-    take_turn(shop.services, ORG)
+    run_slice(shop.services, ORG)
     assert "No label is missing" in run("fetch", ORG).stdout
 
 

@@ -29,12 +29,12 @@ from backmarket.client.arguments import (
     Choice,
     Files,
     Flag,
-    Moment,
     Money,
     NamedContents,
     Prices,
     Text,
     Texts,
+    Timestamp,
     Uuid,
     UuidOrWhole,
     Whole,
@@ -171,7 +171,7 @@ SAMPLES: dict[type, Callable[[Any], Any]] = {
     Text: lambda kind: SAMPLES_OF_FORM.get(kind.form) or "x" * max(kind.shortest, 1),
     Choice: lambda kind: kind.values[0],
     Flag: lambda _: True,
-    Moment: lambda _: datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC),
+    Timestamp: lambda _: datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC),
     Money: lambda _: Decimal("12.50"),
     Uuid: lambda _: UUID(SOME_ID),
     UuidOrWhole: lambda _: SOME_ID,
@@ -403,7 +403,7 @@ def test_no_one_listens(connect: Connect, quick: None) -> None:
     for call in (lambda: client.get_order_by_id(1), lambda: client.update_listing(SOME_ID, quantity=1)):
         with pytest.raises(NetworkError) as caught:
             call()
-        assert caught.value.arrival == "never"
+        assert caught.value.delivery == "not_sent"
 
 
 # --- against the sandbox, whose answers go wrong

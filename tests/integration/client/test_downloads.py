@@ -109,6 +109,10 @@ class Wire(StreamRequestHandler):
             else:
                 self.write(says)
 
+    def finish(self) -> None:
+        super().finish()
+        self.request.close()  # the server closes only what TLS was put around
+
     def _line(self) -> bytes:
         try:
             line = self.rfile.readline()
@@ -206,7 +210,7 @@ class Site:
     def fetch(
         self,
         url: str = "/a.pdf",
-        largest: int = 100_000,
+        max_bytes: int = 100_000,
         into: BinaryIO | None = None,
         before: Callable[[], object] | None = None,
     ) -> Downloaded:
@@ -215,14 +219,14 @@ class Site:
             url,
             into or self.into,
             origins=self.origins,
-            largest=largest,
+            max_bytes=max_bytes,
             credentials=self.credentials,
             before=before,
         )
 
-    def failure(self, kind: type[Failure], url: str = "/a.pdf", largest: int = 100_000) -> Failure:
+    def failure(self, kind: type[Failure], url: str = "/a.pdf", max_bytes: int = 100_000) -> Failure:
         with pytest.raises(kind) as caught:
-            self.fetch(url, largest)
+            self.fetch(url, max_bytes)
         assert type(caught.value) is kind
         return caught.value
 
@@ -486,7 +490,7 @@ def test_an_authority_that_is_not_known_is_not_trusted(site: Site, serve: Serve,
     site.api_url = f"https://api.example:{secure.port}"
     site.credentials = Credentials(site.api_url, KEY, "account", "fr-fr")
     site.private = {site.api_url}
-    assert site.failure(NetworkError).arrival == "never"
+    assert site.failure(NetworkError).delivery == "not_sent"
     assert secure.heads == []
 
 
@@ -513,8 +517,8 @@ def test_an_undeclared_size_is_stopped_at_the_cap(site: Site) -> None:
 
 def test_exactly_the_largest_size_is_allowed(site: Site) -> None:
     site.own.says["/a.pdf"] = answer()
-    assert site.fetch(largest=len(PDF)).size == len(PDF)
-    site.failure(TooLarge, largest=len(PDF) - 1)
+    assert site.fetch(max_bytes=len(PDF)).size == len(PDF)
+    site.failure(TooLarge, max_bytes=len(PDF) - 1)
 
 
 def test_a_packed_file_is_refused(site: Site) -> None:
@@ -562,7 +566,7 @@ def test_what_ends_too_early_never_counts(site: Site, beginning: bytes) -> None:
         wire.cut()
 
     site.own.says["/a.pdf"] = begin_and_cut
-    assert site.failure(NetworkError).arrival == "past"
+    assert site.failure(NetworkError).delivery == "finished"
     site.own.says["/a.pdf"] = answer()
     site.fetch()
 
@@ -580,7 +584,7 @@ def test_the_deadline_is_for_the_whole(site: Site, silence: Callable[[Wire], Non
     site.impatient()
     site.own.says["/a.pdf"] = silence
     began = monotonic()
-    assert site.failure(NetworkError).arrival == "open"
+    assert site.failure(NetworkError).delivery == "in_doubt"
     assert DEADLINE * 0.9 <= monotonic() - began < DEADLINE + SLACK
 
 
@@ -599,12 +603,12 @@ def test_what_is_known_of_the_request_to_the_own_origin(site: Site) -> None:
     site.impatient()
     site.cdn.says["/silent"] = Wire.fall_silent
     site.own.says["/a.pdf"] = redirect(f"{site.cdn_url}/silent")
-    assert site.failure(NetworkError).arrival == "past"
-    assert site.failure(NetworkError, f"{site.cdn_url}/silent").arrival == "never"
+    assert site.failure(NetworkError).delivery == "finished"
+    assert site.failure(NetworkError, f"{site.cdn_url}/silent").delivery == "not_sent"
     site.own.says["/a.pdf"] = redirect("http://gone.example/a.pdf")
     site.allowed.add("http://gone.example")
-    assert site.failure(NetworkError).arrival == "past"
-    assert site.failure(NetworkError, "http://gone.example/a.pdf").arrival == "never"
+    assert site.failure(NetworkError).delivery == "finished"
+    assert site.failure(NetworkError, "http://gone.example/a.pdf").delivery == "not_sent"
 
 
 def test_the_next_address_is_tried(site: Site) -> None:
@@ -745,7 +749,7 @@ def test_memory_stays_flat(site: Site) -> None:
     site.own.says["/a.pdf"] = long
     tracemalloc.start()
     try:
-        assert site.fetch(largest=size, into=cast(BinaryIO, Nowhere())).size == size
+        assert site.fetch(max_bytes=size, into=cast(BinaryIO, Nowhere())).size == size
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

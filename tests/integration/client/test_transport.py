@@ -226,7 +226,7 @@ def test_a_cut_answer_is_past(far: Far, patient: Transport, beginning: bytes) ->
         wire.cut()
 
     far.act = begin_and_cut
-    assert failure(patient, far.port).arrival == "past"
+    assert failure(patient, far.port).delivery == "finished"
 
 
 def test_after_a_cut_the_next_request_is_answered(far: Far, patient: Transport) -> None:
@@ -237,7 +237,7 @@ def test_after_a_cut_the_next_request_is_answered(far: Far, patient: Transport) 
 
 
 def test_a_refused_connection_never_sent(near: Transport, closed_port: int) -> None:
-    assert failure(near, closed_port).arrival == "never"
+    assert failure(near, closed_port).delivery == "not_sent"
 
 
 @pytest.mark.parametrize("beginning", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])
@@ -248,7 +248,7 @@ def test_a_server_that_falls_silent_leaves_it_open(far: Far, near: Transport, be
 
     far.act = begin_and_wait
     began = monotonic()
-    assert failure(near, far.port).arrival == "open"
+    assert failure(near, far.port).delivery == "in_doubt"
     assert monotonic() - began < DEADLINE + SLACK
 
 
@@ -266,14 +266,14 @@ def test_a_dripping_body_is_stopped_at_the_deadline(far: Far, near: Transport) -
 
     far.act = drip
     with in_time():
-        assert failure(near, far.port).arrival == "open"
+        assert failure(near, far.port).delivery == "in_doubt"
 
 
 @pytest.mark.parametrize("before", [b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 3])
 def test_dripping_headers_are_stopped_at_the_deadline(far: Far, near: Transport, before: bytes) -> None:
     far.act = lambda wire: wire.drip(before + answer(b"{}", "X-Long: " + "x" * 30_000))
     with in_time():
-        assert failure(near, far.port).arrival == "open"
+        assert failure(near, far.port).delivery == "in_doubt"
 
 
 def test_a_deadline_holds_on_a_connection_that_was_kept(far: Far) -> None:
@@ -281,7 +281,7 @@ def test_a_deadline_holds_on_a_connection_that_was_kept(far: Far) -> None:
     assert near.get(credentials(far.port), "/ws/orders").status == 200
     far.act = lambda wire: wire.drip(answer(b"{}", "X-Long: " + "x" * 30_000))
     with in_time():
-        assert failure(near, far.port).arrival == "open"
+        assert failure(near, far.port).delivery == "in_doubt"
     far.act = lambda wire: wire.write(answer())
     assert near.get(credentials(far.port), "/ws/orders").status == 200, "the deadline begins anew"
     assert (far.connections, len(far.heads)) == (2, 3), "the connection that was late is not used again"
@@ -294,7 +294,7 @@ def test_a_dripping_tls_handshake_is_stopped_at_the_deadline(far: Far) -> None:
     secure = Credentials(f"https://127.0.0.1:{far.port}", KEY, "account", "fr-fr")
     with in_time(), pytest.raises(NetworkError) as caught:
         near.send(secure, "POST", "/ws/listings", body=b"{}")
-    assert caught.value.arrival == "never"
+    assert caught.value.delivery == "not_sent"
     near.close()
 
 
@@ -331,7 +331,7 @@ def test_a_body_that_nobody_takes_is_stopped_and_never_arrives(far: Far, near: T
     late = Late(far)
     with in_time(), pytest.raises(NetworkError) as caught:
         near.send(credentials(far.port), "POST", "/ws/listings", body=b"x" * size)
-    assert caught.value.arrival == "open"
+    assert caught.value.delivery == "in_doubt"
     taken, end = late.read()
     assert end == "cut"
     assert taken < size / 2
@@ -365,7 +365,7 @@ def test_a_body_that_is_taken_slowly_is_stopped_at_the_deadline(far: Far, near: 
     far.meet = sip
     with pytest.raises(NetworkError) as caught:
         near.send(credentials(far.port), "POST", "/ws/listings", body=b"x" * 64_000_000)
-    assert caught.value.arrival == "open"
+    assert caught.value.delivery == "in_doubt"
     assert 0 < taken[0] < 32_000_000, "ten seconds would be needed for all of it"
 
 
@@ -377,7 +377,7 @@ def test_every_address_of_a_name_has_what_is_left(
     named = Credentials(f"http://api.example:{silent_port}", KEY, "account", "fr-fr")
     with in_time(), pytest.raises(NetworkError) as caught:
         near.get(named, "/ws/orders")
-    assert caught.value.arrival == "never"
+    assert caught.value.delivery == "not_sent"
 
 
 def test_the_next_address_of_a_name_is_tried(far: Far, patient: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -394,14 +394,14 @@ def test_a_name_without_an_address_never_sent(patient: Transport, monkeypatch: p
     monkeypatch.setattr(transport, "resolve", unknown)
     with pytest.raises(NetworkError) as caught:
         patient.get(Credentials("http://nobody.invalid", KEY, "account", "fr-fr"), "/ws/orders")
-    assert caught.value.arrival == "never"
+    assert caught.value.delivery == "not_sent"
 
 
 @pytest.mark.parametrize(("encoding", "pack"), [("identity", bytes), ("gzip", gzip.compress)])
 def test_a_body_has_a_largest_size(
     far: Far, patient: Transport, monkeypatch: pytest.MonkeyPatch, encoding: str, pack: Callable[[bytes], bytes]
 ) -> None:
-    monkeypatch.setattr(transport, "LARGEST_BODY", 1000)
+    monkeypatch.setattr(transport, "MAX_BODY_BYTES", 1000)
     far.bytes_ = answer(pack(b"1" * 1000), f"Content-Encoding: {encoding}")
     assert len(patient.get(credentials(far.port), "/ws/orders").body) == 1000
     far.bytes_ = answer(pack(b"1" * 1001), f"Content-Encoding: {encoding}")
@@ -410,7 +410,7 @@ def test_a_body_has_a_largest_size(
 
 
 def test_a_largest_size_counts_every_chunk(far: Far, patient: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "LARGEST_BODY", 15)
+    monkeypatch.setattr(transport, "MAX_BODY_BYTES", 15)
     far.bytes_ = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"8\r\n12345678\r\n" * 2 + b"0\r\n\r\n"
     with pytest.raises(BrokenAnswer):
         patient.get(credentials(far.port), "/ws/orders")

@@ -43,8 +43,8 @@ EXPECTED = {200, 303, 307, 400, 403, 404, 405, 422, 502, 503}
 
 
 @pytest.fixture(scope="module")
-def shop(stack: Stack, shared_url: str, sandbox: SandboxControl) -> Iterator[Shop]:
-    with opened_shop(console_settings(stack, shared_url), sandbox, ORG) as shop:
+def shop(stack: Stack, s3_url: str, shared_url: str, sandbox: SandboxControl) -> Iterator[Shop]:
+    with opened_shop(console_settings(stack, shared_url, s3_url), sandbox, ORG) as shop:
         yield shop
 
 

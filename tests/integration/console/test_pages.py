@@ -12,21 +12,21 @@ from decimal import Decimal
 from html.parser import HTMLParser
 from typing import Any
 
-import psycopg
 import pytest
 
 from backmarket import BackMarket
 from backmarket.changes import announce
-from backmarket.console.live import Live
 from backmarket.console.paths import organization as at
+from backmarket.console.sse import EventStream
 from backmarket.database import Database
-from backmarket.labels.engine import take_turn as take_label_turn
+from backmarket.labels.engine import run_slice as run_label_slice
 from backmarket.queries.orders import OrderLineState, OrderState
 from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.standalone.embedded import Stack
-from backmarket.writes.engine.slice import take_turn as take_write_turn
+from backmarket.writes.engine.slice import run_slice as run_write_slice
 from tests.support import bulk_files
 from tests.support.console import Visitor, console_settings, opened_shop, words
+from tests.support.databases import open_connection
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
@@ -49,9 +49,9 @@ ODD = [
 
 
 @pytest.fixture(scope="module")
-def shop(stack: Stack, shared_url: str) -> Iterator[Shop]:
+def shop(stack: Stack, s3_url: str, shared_url: str) -> Iterator[Shop]:
     """One seller for all tests: each works on an order, a listing or an organization of its own."""
-    settings = console_settings(stack, shared_url, bulk_poll_first=0.01)
+    settings = console_settings(stack, shared_url, s3_url, bulk_poll_initial_seconds=0.01)
     with fresh_sandbox(limit=100_000) as server, opened_shop(settings, server.control, ORG) as shop:
         server.control.settings(task_delay=0.0)
         yield shop
@@ -199,7 +199,12 @@ class TestOrganization:
     def test_what_is_wrong_with_a_form_is_said_and_the_key_is_not_shown(
         self, anna: Visitor, fields: dict[str, str], fault: str
     ) -> None:
-        form = {"organization": "n-1", "api_key": "k-secret-1", "environment": "production", "region": "EU"} | fields
+        form: dict[str, Any] = {
+            "organization": "n-1",
+            "api_key": "k-secret-1",
+            "environment": "production",
+            "region": "EU",
+        } | fields
         refused = anna.send("/connect", page="/connect", **form)
         assert refused.status_code == 422
         assert fault in words(refused.text)
@@ -222,7 +227,7 @@ class TestOrganization:
     def test_its_market_is_changed_with_the_key_that_it_has(self, shop: Shop, anna: Visitor) -> None:
         shop.sell("market-1", orders=3, token="token-of-market-1")
         shop.sync("market-1")
-        form = {"region": "EU", "base_url": shop.sandbox.url}
+        form: dict[str, Any] = {"region": "EU", "base_url": shop.sandbox.url}
         assert "connection is changed" in anna.do(
             "/o/market-1/market", environment="production", locale="es-es", **form
         )
@@ -311,7 +316,7 @@ class TestOrders:
         assert len(bm.get_writes(ORG, order_id=number).items) == 1
         assert 'hx-trigger="every 1s' in anna.get(f"{page}/history").text
         assert "hx-refresh" not in anna.get(f"{page}/history?waits=1").headers
-        take_write_turn(shop.services, ORG)
+        run_write_slice(shop.services, ORG)
         assert anna.get(f"{page}/history?waits=1").headers["hx-refresh"] == "true", (
             "the page shows what can be done now"
         )
@@ -321,7 +326,7 @@ class TestOrders:
         assert "tracking_number" in faulty.text
         assert 'value="DHL &lt;b&gt;"' in faulty.text
         anna.do(f"{page}/state", page=page, state="3", tracking_number="PARCEL-1", shipper="DHL")
-        take_write_turn(shop.services, ORG)
+        run_write_slice(shop.services, ORG)
         text = anna.text(page)
         assert "ship, parcel PARCEL-1 succeeded" in text
         assert "Refund after shipping" in text
@@ -333,7 +338,7 @@ class TestOrders:
         page = f"{HOME}/orders/{number}"
         assert "<option>SKU-1</option>" in anna.get(page).text
         anna.do(f"{page}/state", page=page, state="4", sku="SKU-1", return_reason="0", return_message="Sorry")
-        take_write_turn(shop.services, ORG)
+        run_write_slice(shop.services, ORG)
         states = {each.listing: each.state for each in bm.get_orderlines(ORG, order_id=number)}
         assert states == {"SKU-0": OrderLineState.PAID, "SKU-1": OrderLineState.CANCELLED}
         refused = anna.send(f"{page}/state", page=page, state="9")
@@ -350,7 +355,7 @@ class TestOrders:
         wrong = anna.send(f"{page}/lines/{line}", page=page, imei="123")
         assert (wrong.status_code, "imei" in wrong.text) == (422, True)
         anna.do(f"{page}/lines/{line}", page=page, imei="490154203237518")
-        take_write_turn(shop.services, ORG)
+        run_write_slice(shop.services, ORG)
         assert "490154203237518" in anna.text(page)
 
     def test_an_invoice_is_uploaded_if_it_is_a_pdf(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
@@ -364,7 +369,7 @@ class TestOrders:
             f"{page}/invoice", page=page, files={"invoice": ("inv 1.pdf", label_pdf(1, 900), "application/pdf")}
         )
         assert sent.status_code == 303
-        take_write_turn(shop.services, ORG)
+        run_write_slice(shop.services, ORG)
         assert "upload the invoice inv 1.pdf succeeded" in anna.text(page)
 
     def test_its_labels_open_by_a_link_that_is_signed(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
@@ -374,7 +379,7 @@ class TestOrders:
         assert (missing.status_code, "Not now" in missing.text) == (503, True)
         assert "wanted" in anna.text(page)
         assert "Fetch now" in anna.text(page)
-        take_label_turn(shop.services, ORG)
+        run_label_slice(shop.services, ORG)
         assert "Open label" in anna.text(page)
         link = anna.get(f"{HOME}/labels/deliveries/{parcel.shipment_id}").headers["location"]
         assert "X-Amz-Signature=" in link
@@ -398,7 +403,7 @@ class TestOrders:
             "UPDATE backmarket.api_writes SET state = 'unknown', due_at = 'infinity', error = 'Its answer was lost.'"
             " WHERE id = %s", write,
         )  # fmt: skip
-        assert "Its answer was lost. A person has to decide." in anna.text(f"{HOME}/writes?state=unknown")
+        assert "Its answer was lost. A person has to settle it." in anna.text(f"{HOME}/writes?state=unknown")
         said = anna.do(f"{HOME}/writes/{write}", page=page, what="not_arrived", back=page)
         assert f"Write {write} is settled" in said
         assert "refused" in said
@@ -406,7 +411,7 @@ class TestOrders:
         assert "Choose what became of it" in anna.do(f"{HOME}/writes/{write}", page=page, what="", back=page)
         assert "No write is like that" in anna.text(f"{HOME}/writes?state=unknown")
         assert "There is no state" in anna.text(f"{HOME}/writes?state=nonsense")
-        take_write_turn(shop.services, ORG)
+        run_write_slice(shop.services, ORG)
 
 
 class TestListings:
@@ -428,10 +433,11 @@ class TestListings:
     def test_price_and_quantity_are_changed_in_place(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
         listing = bm.get_listings(ORG, publication_state=1).items[0]
         path = f"{HOME}/listings/{listing.listing_id}"
-        shown = {"price_shown": str(listing.price), "quantity_shown": str(listing.quantity)}
+        shown: dict[str, Any] = {"price_shown": str(listing.price), "quantity_shown": str(listing.quantity)}
         same = anna.send(path, partial=True, price=f"{listing.price}", quantity=f"{listing.quantity}", **shown)
         assert (same.status_code, "Nothing is changed" in same.text) == (422, True)
-        for field in ({"price": "cheap"}, {"price": "-1"}, {"quantity": "many"}, {"price": "NaN"}):
+        wrong_ones: list[dict[str, Any]] = [{"price": "cheap"}, {"price": "-1"}, {"quantity": "many"}, {"price": "NaN"}]
+        for field in wrong_ones:
             wrong = anna.send(path, partial=True, **shown, **field)
             assert wrong.status_code == 422, field
             assert f'value="{next(iter(field.values()))}"' in wrong.text
@@ -439,7 +445,7 @@ class TestListings:
         polled = re.search(r'hx-get="([^"]+)"', row)
         assert polled
         assert "pending" in row
-        take_write_turn(shop.services, ORG)
+        run_write_slice(shop.services, ORG)
         after = words(anna.get(polled[1]).text)
         assert "succeeded Back Market says so" in after
         changed = bm.get_listing_by_id(ORG, listing.listing_id)
@@ -489,7 +495,7 @@ class TestBulk:
         assert anna.get(f"{path}/report").status_code == 422
         job_id = int(path.rpartition("/")[2])
         bulk_files.run(shop, ORG, job_id)
-        wait_until(lambda: bulk_files.turn(shop, ORG) and bm.get_bulk_jobs(ORG).items[0].reported_at, "its report")
+        wait_until(lambda: bulk_files.one_slice(shop, ORG) and bm.get_bulk_jobs(ORG).items[0].reported_at, "its report")
         assert "2 of 2 lines" in anna.text(path)
         assert "hx-trigger" not in anna.get(path, **{"HX-Request": "true"}).text
         assert "X-Amz-Signature=" in anna.get(f"{path}/report").headers["location"]
@@ -508,7 +514,7 @@ class TestBulk:
         assert "Look at it." in anna.text(path)
         assert "Choose what became of it" in anna.do(f"{path}/parts/1", page=path, outcome="perhaps")
         assert "Its lines count as done." in anna.do(f"{path}/parts/1", page=path, outcome="arrived")
-        assert "Nothing is to be decided" in anna.do(f"{path}/parts/1", page=path, outcome="not_arrived")
+        assert "There is nothing to settle" in anna.do(f"{path}/parts/1", page=path, outcome="not_arrived")
         again = self.file(*(f"{sku},6" for sku in skus))
         digest = hashlib.sha256(again["file"][1].getvalue()).hexdigest()
         path = anna.send(f"{HOME}/bulk", partial=True, files=again, checked=f"{digest}:00").headers["hx-redirect"]
@@ -519,7 +525,7 @@ class TestBulk:
 class TestHostileData:
     @pytest.mark.parametrize("odd", ODD)
     def test_an_organization_may_be_called_anything(self, anna: Visitor, odd: str) -> None:
-        form = {"environment": "production", "region": "EU", "api_key": "key"}
+        form: dict[str, Any] = {"environment": "production", "region": "EU", "api_key": "key"}
         made = anna.send("/connect", page="/connect", organization=odd, **form)
         home = made.headers["location"]
         assert re.fullmatch(r"/o/[\w~-][\w.~-]*", home), home
@@ -580,33 +586,33 @@ class TestTrouble:
 def test_browsers_are_told_what_changes(shop: Shop, shared_url: str) -> None:
     """Changes of several organizations at once are one message to each browser, and the end ends it."""
 
-    async def follow(live: Live) -> list[str]:
-        streams = [live.follow(seconds=PATIENCE_SECONDS), live.follow(seconds=PATIENCE_SECONDS)]
+    async def follow(events: EventStream) -> list[str]:
+        streams = [events.follow(seconds=60), events.follow(seconds=60)]
         for stream in streams:
             assert (await anext(stream)).startswith("retry:")
         # the follower of the feed begins with its first reader, and is told of nothing before
-        for number in range(1000):
-            with psycopg.connect(shared_url, autocommit=True) as connection:
+        for number in range(100):
+            with open_connection(shared_url, autocommit=True) as connection:
                 connection.execute("SET backmarket.worker = 'on'")
                 connection.execute(
                     "INSERT INTO backmarket.changes (organization_id, resource, external_id, kind)"
                     " VALUES ('told', 'orders', %s, 'created')", (str(number),),
                 )  # fmt: skip
-            announce(bm._services.database)
-            if live._readers and all(reader.news.is_set() for reader in live._readers):
+            announce(market._services.database)
+            if events._readers and all(reader.news.is_set() for reader in events._readers):
                 break
             await asyncio.sleep(0.2)
-        heard = [await asyncio.wait_for(anext(stream), PATIENCE_SECONDS) for stream in streams]
-        live.end()
+        heard = [await asyncio.wait_for(anext(stream), 30) for stream in streams]
+        events.end()
         for stream in streams:
             with pytest.raises(StopAsyncIteration):
                 await asyncio.wait_for(anext(stream), PATIENCE_SECONDS)
         return heard
 
-    with BackMarket(shop.settings) as bm:
-        live = Live(bm)
-        heard = asyncio.run(follow(live))
-        live.wait_ended()
+    with BackMarket(shop.settings) as market:
+        events = EventStream(market)
+        heard = asyncio.run(follow(events))
+        events.wait_ended()
     for each in heard:
         assert each.startswith("event: change\ndata: ")
         assert "told" in json.loads(each.partition("data: ")[2])["organizations"]

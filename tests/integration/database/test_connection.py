@@ -16,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 from backmarket.database import Database
 from backmarket.errors import DatabaseUnavailable
 from backmarket.settings import Settings
+from tests.support.databases import OWNER, open_connection
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 SIZE = 4
@@ -52,7 +53,7 @@ def test_no_connection_that_the_server_ended_costs_a_transaction(database: Datab
     """A restart of PostgreSQL ends all of them; each that was handed out then would fail whoever got it."""
     before = fill(database)
     assert len(before) == SIZE
-    with psycopg.connect(database.url, autocommit=True) as other:
+    with open_connection(database.url, autocommit=True) as other:
         other.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", ([*before],))
         gone = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)"
         wait_until(lambda: other.execute(gone, ([*before],)).fetchone() == (0,), "they are gone")
@@ -66,14 +67,13 @@ def test_connections_that_are_well_are_used_again(database: Database) -> None:
             assert backend(transaction) in before
 
 
-def test_after_an_outage_a_connection_is_had_at_once(database: Database) -> None:
+def test_after_an_outage_a_connection_is_had_at_once(database: Database, admin_url: str) -> None:
     """The pool's pauses between its tries double: after an outage of minutes it would sleep on for as long."""
     role = f"late_{uuid4().hex}"
     name = sql.Identifier(role)
-    with psycopg.connect(database.url, autocommit=True) as other:
-        other.execute(
-            sql.SQL("CREATE ROLE {} LOGIN IN ROLE {} CONNECTION LIMIT 0").format(name, sql.SQL("CURRENT_USER"))
-        )
+    with open_connection(admin_url, autocommit=True) as other:
+        create = sql.SQL("CREATE ROLE {} LOGIN IN ROLE {} CONNECTION LIMIT 0")
+        other.execute(create.format(name, sql.Identifier(OWNER)))
         late = Database(make_conninfo(database.url, user=role), size=1, timeout=0.5)
         try:
             outage_ends = monotonic() + 3.2  # tries at 0, 1, 3 and 7 s, if the pauses went on doubling

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -18,7 +17,7 @@ from backmarket.errors import DatabaseUnavailable, SchemaDiffers, SchemaMissing
 from backmarket.facade import BackMarket
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.databases import new_database, open_connection
 
 OLDER = Path(__file__).parents[2] / "schemas"
 ORG = "auth0|1"
@@ -48,18 +47,9 @@ ORDER BY 1, 2, 3
 """
 
 
-@contextmanager
-def empty_database(stack: Stack, name: str) -> Iterator[str]:
-    url = stack.addresses.database_url
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-        yield urlsplit(url)._replace(path=f"/{name}").geturl()
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
-
-
 @pytest.fixture
 def url(stack: Stack) -> Iterator[str]:
-    with empty_database(stack, "schema_of_a_test") as url:
+    with new_database(stack, "schema_of_a_test") as url:
         yield url
 
 
@@ -88,7 +78,7 @@ def make_older(url: str, version: int) -> None:
 
 
 def catalogue(url: str) -> set[tuple[str, ...]]:
-    with psycopg.connect(url) as connection:
+    with open_connection(url) as connection:
         return set(connection.execute(CATALOGUE.encode()).fetchall())
 
 
@@ -102,7 +92,7 @@ def test_an_older_database_ends_equal_to_a_new_one_and_loses_no_row(stack: Stack
         with database.transaction() as transaction:
             rows = transaction.execute(b"SELECT count(*) FROM backmarket.labels WHERE state = 'wanted'").fetchone()
         assert rows == (100,)
-    with empty_database(stack, "schema_made_anew") as anew:
+    with new_database(stack, "schema_made_anew") as anew:
         with opened(anew) as database:
             assert apply_schema(database) == []
         assert catalogue(url) ^ catalogue(anew) == set()
@@ -148,7 +138,7 @@ def test_a_step_that_fails_leaves_the_version_before(url: str, monkeypatch: pyte
 def test_a_table_in_use_is_waited_for_and_then_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     make_older(url, 1)
     monkeypatch.setattr(schema, "LOCK_SECONDS", 1)
-    with psycopg.connect(url) as other, opened(url) as database:
+    with open_connection(url) as other, opened(url) as database:
         other.execute("LOCK TABLE backmarket.labels")
         with pytest.raises(DatabaseUnavailable, match="LockNotAvailable"):
             apply_schema(database)

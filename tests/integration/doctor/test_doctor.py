@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,13 +68,13 @@ class Patient:
 
 
 @pytest.fixture(scope="module")
-def shop(stack: Stack) -> Iterator[Shop]:
+def shop(stack: Stack, s3_url: str) -> Iterator[Shop]:
     at = stack.addresses
     with shared_database(stack, "doctor") as url, fresh_sandbox() as sandbox:
         settings = Settings(
             database_url=url,
             redis_url=own_redis(stack),
-            s3_endpoint_url=at.s3_endpoint_url,
+            s3_endpoint_url=s3_url,
             s3_access_key=at.s3_access_key,
             s3_secret_key=at.s3_secret_key,
             s3_bucket="doctor",
@@ -91,7 +92,7 @@ def shop(stack: Stack) -> Iterator[Shop]:
 
 @pytest.fixture
 def patient(shop: Shop, stack: Stack) -> Iterator[Patient]:
-    shop.services.limiter.assume_idle()  # another test may have emptied Redis
+    shop.services.limiter.skip_recovery()  # another test may have emptied Redis
     patient = Patient(environment(shop.settings), shop, stack)
     yield patient
     for end in patient.endings:
@@ -264,7 +265,7 @@ def test_a_broker_that_refuses_to_write_is_told_from_one_that_is_away(answer: st
 
 @pytest.mark.parametrize(("apart", "said"), [(60.0, "60 s ahead of"), (-60.0, "60 s behind")])
 def test_a_clock_that_is_wrong_is_told(apart: float, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers.time, "time", lambda: 1_000_000.0)
+    monkeypatch.setattr(time, "time", lambda: 1_000_000.0)
     (found,) = servers._clock("limiter clock", 1_000_000.0 + apart, "Redis")
     assert isinstance(found, Finding)
     assert found.verdict == "warning"

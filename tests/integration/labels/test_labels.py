@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from backmarket import BackMarket, LabelState, work
 from backmarket.bucket.keys import label_key
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.errors import (
     ConnectionDisabled,
     InvalidArgument,
@@ -26,9 +26,9 @@ from backmarket.errors import (
     LabelUnavailable,
     WaitTimeout,
 )
-from backmarket.labels.engine import Turn, take_turn
+from backmarket.labels.engine import SliceResult, run_slice
 from backmarket.labels.queries import Label
-from backmarket.labels.requests import want_all
+from backmarket.labels.requests import queue_all
 from backmarket.organizations import lifecycle
 from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.settings import Settings
@@ -71,11 +71,11 @@ def paths(shop: Shop) -> dict[int, str]:
     return {key: url.removeprefix(shop.sandbox.url) for key, url in urls.items() if url}
 
 
-def turn(shop: Shop, *, force: bool = True) -> Turn:
-    """One turn over all labels that wait, whatever they wait for."""
+def one_slice(shop: Shop, *, force: bool = True) -> SliceResult:
+    """One slice over all labels that wait, whatever they wait for."""
     if force:
-        want_all(shop.services.database, ORG)
-    return take_turn(shop.services, ORG)
+        queue_all(shop.services.database, ORG)
+    return run_slice(shop.services, ORG)
 
 
 def labels(bm: BackMarket) -> dict[int, Label]:
@@ -87,9 +87,9 @@ def fetches(shop: Shop) -> Counter[str]:
 
 
 def one_label(shop: Shop, bm: BackMarket, url: str) -> Label:
-    """A seller with one label, which is at this address, after a turn."""
+    """A seller with one label, which is at this address, after a slice."""
     note(shop, url)
-    turn(shop)
+    one_slice(shop)
     (label,) = bm.get_labels(ORG)
     return label
 
@@ -108,13 +108,13 @@ def note(shop: Shop, url: str, number: int = 7) -> None:
         url,
     )
     with shop.services.database.transaction() as transaction:
-        work.want(transaction, ORG, "labels")
+        work.make_due(transaction, ORG, "labels")
 
 
 class TestStoring:
     def test_every_label_ends_in_the_bucket_once_as_it_is(self, shop: Shop, bm: BackMarket) -> None:
         known = sell(shop)
-        assert turn(shop, force=False) == Turn("done", stored=len(known))
+        assert one_slice(shop, force=False) == SliceResult("done", stored=len(known))
         stored = labels(bm)
         assert {key: each.state for key, each in stored.items()} == dict.fromkeys(known, LabelState.STORED)
         for key, label in stored.items():
@@ -128,45 +128,45 @@ class TestStoring:
 
     def test_a_second_sync_fetches_nothing(self, shop: Shop) -> None:
         sell(shop)
-        turn(shop, force=False)
+        one_slice(shop, force=False)
         before = fetches(shop)
         for resource in ("deliveries", "returns"):
             shop.sync(ORG, resource, full=True)
-        assert turn(shop, force=False) == Turn("nothing_to_do")
-        assert turn(shop) == Turn("nothing_to_do")
+        assert one_slice(shop, force=False) == SliceResult("nothing_to_do")
+        assert one_slice(shop) == SliceResult("nothing_to_do")
         assert fetches(shop) == before
 
     def test_a_label_with_another_url_is_fetched_again(self, shop: Shop, bm: BackMarket) -> None:
         known = sell(shop)
-        turn(shop)
+        one_slice(shop)
         key, other, *_ = sorted(label.shipment_id for label in bm.get_labels(ORG, resource="deliveries"))
         shop.sandbox.change(ORG, resource="deliveries", modify=1, ids=[key], fields={"labelUrl": known[other]})
         shop.sync(ORG, "deliveries", full=True)
-        assert turn(shop, force=False) == Turn("done", stored=1)
+        assert one_slice(shop, force=False) == SliceResult("done", stored=1)
         assert fetches(shop)[known[other]] == 2
         assert bm.get_label(ORG, "deliveries", key).state is LabelState.STORED  # type: ignore[union-attr]
 
-    def test_the_labels_of_one_turn_that_are_too_many_are_left_to_the_next(self, shop: Shop) -> None:
+    def test_the_labels_of_one_slice_that_are_too_many_are_left_to_the_next(self, shop: Shop) -> None:
         known = sell(shop, deliveries=40, returns=0)
         shop.restart(task_budget_seconds=0.001)
-        first = turn(shop, force=False)
+        first = one_slice(shop, force=False)
         assert first.end == "handed_on"
         assert first.stored < len(known)
         shop.restart(task_budget_seconds=20)
-        assert turn(shop, force=False) == Turn("done", stored=len(known) - first.stored)
+        assert one_slice(shop, force=False) == SliceResult("done", stored=len(known) - first.stored)
         assert max(fetches(shop).values()) == 1
 
     def test_a_process_that_ends_hands_on(self, shop: Shop) -> None:
         sell(shop)
         shop.services.stopping.set()
-        assert turn(shop, force=False).end == "handed_on"
+        assert one_slice(shop, force=False).end == "handed_on"
         assert shop.one("SELECT due_at < now() + interval '1 s' AND lease_until IS NULL FROM backmarket.work")
 
     def test_nobody_fetches_beside_another(self, shop: Shop) -> None:
         sell(shop)
         with ThreadPoolExecutor(4) as pool:
-            turns = list(pool.map(lambda _: take_turn(shop.services, ORG), range(4)))
-        assert sorted(each.end for each in turns) == ["done", "nothing_to_do", "nothing_to_do", "nothing_to_do"]
+            slices = list(pool.map(lambda _: run_slice(shop.services, ORG), range(4)))
+        assert sorted(each.end for each in slices) == ["done", "nothing_to_do", "nothing_to_do", "nothing_to_do"]
         assert max(fetches(shop).values()) == 1
 
 
@@ -202,8 +202,7 @@ class TestFailing:
             for number, host in enumerate(hosts):
                 host.open.set()
                 note(shop, f"{host.url}/label.pdf?signature=secret", number)
-            began = Moment()
-            assert turn(shop) == Turn("done", failed=len(expected))
+            assert one_slice(shop) == SliceResult("done", failed=len(expected))
             found = labels(bm)
             for number, (_, code, (shortest, longest)) in enumerate(expected):
                 label = found[number]
@@ -234,7 +233,7 @@ class TestFailing:
         with pytest.raises(LabelUnavailable, match=r"was given up.*does not know.*download_label"):
             bm.get_label_url(ORG, 7)
         assert bm.fetch_labels(ORG) == 1, "until somebody asks"
-        assert take_turn(shop.services, ORG).failed == 1
+        assert run_slice(shop.services, ORG).failed == 1
         assert bm.get_labels(ORG).items[0].state is LabelState.WANTED
 
     def test_what_must_not_be_fetched_is_given_up_at_once(self, shop: Shop, bm: BackMarket) -> None:
@@ -246,7 +245,7 @@ class TestFailing:
         }
         for number, url in enumerate(texts):
             note(shop, url, number)
-        turn(shop)
+        one_slice(shop)
         for number, text in enumerate(texts.values()):
             label = labels(bm)[number]
             assert (label.state, label.error_code) == (LabelState.UNAVAILABLE, "origin_refused")
@@ -261,25 +260,24 @@ class TestFailing:
             assert one_label(shop, bm, f"{host.url}/x.pdf").state is LabelState.UNAVAILABLE
             assert host.paths == []
             shop.restart(label_origins=(host.url,))
-            assert turn(shop) == Turn("done", stored=1)
+            assert one_slice(shop) == SliceResult("done", stored=1)
 
     def test_too_large_is_given_up(self, shop: Shop, bm: BackMarket) -> None:
         known = sell(shop, deliveries=6, returns=0)
         key, path = next(iter(known.items()))
         shop.sandbox.add_fault("large_pdf", path=path, value=30_000_000)
-        turn(shop)
+        one_slice(shop)
         label = labels(bm)[key]
         assert (label.state, label.error_code) == (LabelState.UNAVAILABLE, "too_large")
         assert "20971520 bytes" in (label.error or "")
         shop.restart(label_max_bytes=40_000_000)
-        assert turn(shop) == Turn("done", stored=1)
+        assert one_slice(shop) == SliceResult("done", stored=1)
         assert labels(bm)[key].size == 30_000_000
 
     def test_a_429_stops_the_account_and_counts_no_try(self, shop: Shop, bm: BackMarket) -> None:
         sell(shop, deliveries=30, returns=0)
         shop.sandbox.add_fault("rate_limited", count=1, operation="deliveries.label")
-        began = Moment()
-        first = turn(shop)
+        first = one_slice(shop)
         assert first.end == "handed_on"
         assert began.waits(first.pause, 5, 15)
         assert shop.one("SELECT sum(tries) FROM backmarket.labels") == 0
@@ -291,8 +289,7 @@ class TestFailing:
     def test_the_firewall_lets_all_of_them_rest(self, shop: Shop, bm: BackMarket) -> None:
         sell(shop, deliveries=30, returns=0)
         shop.sandbox.add_fault("waf_html", operation="deliveries.label")
-        began = Moment()
-        first = turn(shop)
+        first = one_slice(shop)
         assert (first.end, first.stored, first.failed) == ("handed_on", 0, 8)
         assert began.waits(looked_at_in(shop), 55, 65)
         assert {(each.state, each.tries) for each in bm.get_labels(ORG)} == {("wanted", 0)}
@@ -301,18 +298,18 @@ class TestFailing:
     def test_a_refused_key_is_marked_as_syncs_do(self, shop: Shop, bm: BackMarket) -> None:
         sell(shop, deliveries=30, returns=0)
         shop.sandbox.patch_seller(ORG, revoked=True)
-        assert turn(shop).failed == 8
+        assert one_slice(shop).failed == 8
         assert bm.get_connection_status(ORG).connection.health == "unauthorized"
         assert work.claim_due(shop.services.database) == []
         shop.sandbox.patch_seller(ORG, revoked=False)
         bm.reconnect(ORG)
-        assert turn(shop).end == "done"
+        assert one_slice(shop).end == "done"
         assert {each.state for each in bm.get_labels(ORG)} == {"stored"}
 
     def test_the_limiter_lets_no_more_through_than_it_may(self, shop: Shop) -> None:
         sell(shop, deliveries=40, returns=0)
         shop.restart(rate_limit=20)
-        first = turn(shop)
+        first = one_slice(shop)
         assert first.end == "handed_on"
         assert first.pause > 1
         assert first.stored <= 20
@@ -323,19 +320,19 @@ class TestFailing:
             host.open.set()
             shop.restart(label_origins=(host.url,))
             note(shop, f"{host.url}/x.pdf")
-            assert turn(shop).stored == 1
+            assert one_slice(shop).stored == 1
             assert shop.services.limiter.peek(credentials_account(shop)).used == 0
 
     def test_an_answer_holds_its_slot_for_a_window(self, shop: Shop) -> None:
         note(shop, "/static/shipment_labels/none.pdf")
-        assert turn(shop).failed == 1
+        assert one_slice(shop).failed == 1
         assert shop.services.limiter.peek(credentials_account(shop)).used == 1
 
     def test_a_request_that_was_never_sent_holds_none(self, shop: Shop) -> None:
         note(shop, "/static/shipment_labels/none.pdf")
         shop.execute("UPDATE backmarket.connections SET base_url = 'http://127.0.0.1:9'")
         shop.restart(allowed_base_urls=("http://127.0.0.1:9",))
-        assert turn(shop).failed == 1
+        assert one_slice(shop).failed == 1
         assert shop.services.limiter.peek(credentials_account(shop)).used == 0
 
 
@@ -343,7 +340,7 @@ def tried_again(shop: Shop, bm: BackMarket) -> Label:
     """A label that is not there, after another try."""
     if not shop.execute("SELECT 1 FROM backmarket.labels"):
         return one_label(shop, bm, "/static/shipment_labels/none.pdf")
-    turn(shop)
+    one_slice(shop)
     return bm.get_labels(ORG).items[0]
 
 
@@ -355,44 +352,42 @@ class TestBucketAway:
     def test_nothing_is_counted_and_nothing_is_fetched_in_vain(self, shop: Shop, bm: BackMarket, stack: Stack) -> None:
         sell(shop, deliveries=30, returns=0)
         stack.s3.kill()
-        began = Moment()
-        first = turn(shop)
+        first = one_slice(shop)
         assert (first.end, first.stored) == ("handed_on", 0)
         assert began.waits(looked_at_in(shop), 3, 8)
         assert shop.one("SELECT sum(tries) FROM backmarket.labels") == 0
         asked = sum(fetches(shop).values())
         assert asked <= 8
-        second = turn(shop)
+        second = one_slice(shop)
         assert second.end == "handed_on"
         assert sum(fetches(shop).values()) == asked, "the bucket was asked first"
         stack.s3.start()
-        assert turn(shop).end == "done"
+        assert one_slice(shop).end == "done"
         assert {each.state for each in bm.get_labels(ORG)} == {"stored"}
 
     def test_one_organization_asks_for_all_whether_the_server_is_back(self, shop: Shop, stack: Stack) -> None:
         sell(shop, deliveries=3, returns=0)
         stack.s3.kill()
-        assert turn(shop).end == "handed_on"
-        assert shop.services.bucket_outage.may_ask(), "another asks now"
+        assert one_slice(shop).end == "handed_on"
+        assert shop.services.bucket_breaker.allow_probe(), "another asks now"
         asked = fetches(shop)
         stack.s3.start()
-        assert (turn(shop).end, fetches(shop)) == ("handed_on", asked)
-        shop.services.bucket_outage.over()
-        assert turn(shop).end == "done"
+        assert (one_slice(shop).end, fetches(shop)) == ("handed_on", asked)
+        shop.services.bucket_breaker.record_success()
+        assert one_slice(shop).end == "done"
 
     def test_who_can_not_read_its_key_asks_for_nobody(self, shop: Shop) -> None:
         sell(shop, deliveries=1, returns=0)
-        shop.restart(secret_keys=(SecretStr(Vault.generate()),))
-        shop.services.bucket_outage.failed()
-        assert turn(shop).end == "handed_on"
-        assert shop.services.bucket_outage.may_ask()
+        shop.restart(secret_keys=(SecretStr(KeyCipher.generate()),))
+        shop.services.bucket_breaker.record_failure()
+        assert one_slice(shop).end == "handed_on"
+        assert shop.services.bucket_breaker.allow_probe()
 
     def test_without_a_bucket_in_the_settings_labels_wait(self, shop: Shop, bm: BackMarket) -> None:
         sell(shop, deliveries=5, returns=0)
         shop.restart(s3_endpoint_url=None)
-        began = Moment()
-        assert turn(shop).end == "handed_on"
-        assert began.waits(looked_at_in(shop), 295, 305)
+        assert one_slice(shop).end == "handed_on"
+        assert 295 < looked_at_in(shop) < 305
         assert fetches(shop) == Counter()
         with BackMarket(shop.settings) as without, pytest.raises(LabelNotStored, match="not stored yet"):
             without.get_label_url(ORG, bm.get_labels(ORG).items[0].shipment_id)
@@ -409,12 +404,12 @@ class TestRaces:
             shop.restart(label_origins=(old.url, new.url))
             note(shop, f"{old.url}/x.pdf")
             with ThreadPoolExecutor(1) as pool:
-                fetching = pool.submit(take_turn, shop.services, ORG)
+                fetching = pool.submit(run_slice, shop.services, ORG)
                 old.wait()
                 note(shop, f"{new.url}/x.pdf")
                 old.open.set()
-                assert fetching.result(PATIENCE_SECONDS).end == "handed_on"
-            assert turn(shop, force=False) == Turn("done", stored=1)
+                assert fetching.result(20).end == "handed_on"
+            assert one_slice(shop, force=False) == SliceResult("done", stored=1)
             label = bm.get_labels(ORG).items[0]
             assert (label.state, label.size) == (LabelState.STORED, len(label_pdf(2, 700)))
             assert_as_stored(shop, label)
@@ -427,15 +422,15 @@ class TestRaces:
             shop.restart(label_origins=(old.url, new.url))
             note(shop, f"{old.url}/x.pdf")
             with ThreadPoolExecutor(1) as pool:
-                sleeper = pool.submit(take_turn, shop.services, ORG)
+                sleeper = pool.submit(run_slice, shop.services, ORG)
                 old.wait()
                 shop.execute("UPDATE backmarket.work SET lease_until = now()")
                 note(shop, f"{new.url}/x.pdf")
-                assert turn(shop) == Turn("done", stored=1)
+                assert one_slice(shop) == SliceResult("done", stored=1)
                 old.open.set()
                 assert sleeper.result(PATIENCE_SECONDS).end == "lease_lost"
             assert bm.get_labels(ORG).items[0].state is LabelState.WANTED, "its object is another's now"
-            assert turn(shop, force=False) == Turn("done", stored=1)
+            assert one_slice(shop, force=False) == SliceResult("done", stored=1)
             assert_as_stored(shop, bm.get_labels(ORG).items[0])
 
     def test_a_connection_that_is_removed_meanwhile_gets_no_row(self, shop: Shop) -> None:
@@ -443,19 +438,19 @@ class TestRaces:
             shop.restart(label_origins=(host.url,))
             note(shop, f"{host.url}/x.pdf")
             with ThreadPoolExecutor(1) as pool:
-                fetching = pool.submit(take_turn, shop.services, ORG)
+                fetching = pool.submit(run_slice, shop.services, ORG)
                 host.wait()
                 lifecycle.remove(shop.services.database, ORG)
                 host.open.set()
                 assert fetching.result(PATIENCE_SECONDS).end == "lease_lost"
             assert shop.one("SELECT count(*) FROM backmarket.labels") == 0
 
-    def test_a_label_that_is_noted_while_a_turn_ends_is_not_forgotten(self, shop: Shop, bm: BackMarket) -> None:
+    def test_a_label_that_is_noted_while_a_slice_ends_is_not_forgotten(self, shop: Shop, bm: BackMarket) -> None:
         with Gate(Reply(body=PDF)) as host:
             shop.restart(label_origins=(host.url,))
             note(shop, f"{host.url}/x.pdf")
             with ThreadPoolExecutor(1) as pool:
-                fetching = pool.submit(take_turn, shop.services, ORG)
+                fetching = pool.submit(run_slice, shop.services, ORG)
                 host.wait()
                 shop.execute(
                     "INSERT INTO backmarket.labels (organization_id, resource, shipment_id, url, state)"
@@ -464,11 +459,11 @@ class TestRaces:
                     f"{host.url}/y.pdf",
                 )
                 host.open.set()
-                assert fetching.result(PATIENCE_SECONDS).end == "done"
-            assert turn(shop, force=False) == Turn("done", stored=1)
+                assert fetching.result(20).end == "done"
+            assert one_slice(shop, force=False) == SliceResult("done", stored=1)
 
-    def test_syncs_and_turns_do_not_wait_for_each_other_in_a_circle(self, shop: Shop) -> None:
-        """A sync locks labels, then the work; so does a turn. The other way round, PostgreSQL would end one of them."""
+    def test_syncs_and_slices_do_not_wait_for_each_other_in_a_circle(self, shop: Shop) -> None:
+        """A sync locks labels, then the work, and so does a slice; in another order they would deadlock."""
         waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         with Gate(Reply(body=PDF)) as host, ThreadPoolExecutor(1) as pool:
             host.open.set()
@@ -476,10 +471,10 @@ class TestRaces:
             note(shop, f"{host.url}/x.pdf")
             with shop.services.database.transaction() as syncing:
                 syncing.execute("SELECT 1 FROM backmarket.labels FOR UPDATE")
-                fetching = pool.submit(take_turn, shop.services, ORG)
-                wait_until(lambda: shop.one(waits), "the turn waits for the label's row")
-                work.want(syncing, ORG, "labels")
-            assert fetching.result(PATIENCE_SECONDS).stored == 1
+                fetching = pool.submit(run_slice, shop.services, ORG)
+                wait_until(lambda: shop.one(waits), "the slice waits for the label's row")
+                work.make_due(syncing, ORG, "labels")
+            assert fetching.result(20).stored == 1
 
 
 def assert_as_stored(shop: Shop, label: Label) -> None:
@@ -493,7 +488,7 @@ def assert_as_stored(shop: Shop, label: Label) -> None:
 class TestReading:
     def test_a_link_gives_the_label_to_anybody(self, shop: Shop, bm: BackMarket) -> None:
         known = sell(shop)
-        turn(shop)
+        one_slice(shop)
         for resource, link in (("deliveries", bm.get_label_url), ("returns", bm.get_return_label_url)):
             key = bm.get_labels(ORG, resource=resource).items[0].shipment_id
             with urllib.request.urlopen(link(ORG, key, expires=60)) as answer:
@@ -514,13 +509,13 @@ class TestReading:
             bm.get_label_url("another", key)
         shop.sandbox.add_fault("early_404", operation="deliveries.label")
         shop.sync(ORG, "deliveries", full=True)
-        turn(shop)
+        one_slice(shop)
         with pytest.raises(LabelNotStored, match=r"is tried from 20.*The API does not know this"):
             bm.get_label_url(ORG, key)
 
     def test_a_link_counts_for_seven_days_at_the_most(self, shop: Shop, bm: BackMarket) -> None:
         sell(shop, deliveries=6, returns=0)
-        turn(shop)
+        one_slice(shop)
         for expires in (0, -1, 604_801):
             with pytest.raises(InvalidArgument, match="604800"):
                 bm.get_label_url(ORG, bm.get_labels(ORG).items[0].shipment_id, expires=expires)
@@ -554,7 +549,7 @@ class TestReading:
 class TestDownloading:
     def test_a_label_that_is_stored_is_read_from_the_bucket(self, shop: Shop, bm: BackMarket, tmp_path: Path) -> None:
         known = sell(shop, deliveries=6, returns=0)
-        turn(shop)
+        one_slice(shop)
         key = min(known)
         target = tmp_path / "label.pdf"
         assert bm.download_label(ORG, key, to=target).state is LabelState.STORED
@@ -594,15 +589,15 @@ class TestDownloading:
         with pytest.raises(ConnectionDisabled):
             bm.fetch_labels(ORG)
 
-    @pytest.mark.parametrize("fate", ["lost", "replaced"])
-    def test_what_the_bucket_has_lost_is_fetched_again(self, shop: Shop, bm: BackMarket, fate: str) -> None:
+    @pytest.mark.parametrize("damage", ["lost", "replaced"])
+    def test_what_the_bucket_has_lost_is_fetched_again(self, shop: Shop, bm: BackMarket, damage: str) -> None:
         known = sell(shop, deliveries=6, returns=0)
-        turn(shop)
+        one_slice(shop)
         key = min(known)
         at = label_key(ORG, "deliveries", key)
         bucket = shop.services.bucket
         bucket.delete([at])
-        if fate == "replaced":
+        if damage == "replaced":
             digest = hashlib.sha256(PDF).hexdigest()
             bucket.put(at, io.BytesIO(PDF), size=len(PDF), content_type="application/pdf", sha256=digest)
         with worker(shop):
@@ -613,7 +608,7 @@ class TestDownloading:
 
     def test_a_file_that_can_not_be_written_leaves_nothing(self, shop: Shop, bm: BackMarket, tmp_path: Path) -> None:
         known = sell(shop, deliveries=6, returns=0)
-        turn(shop)
+        one_slice(shop)
         (tmp_path / "directory.pdf").mkdir()
         with pytest.raises(OSError, match="directory"):
             bm.download_label(ORG, min(known), to=tmp_path / "directory.pdf")
@@ -622,12 +617,12 @@ class TestDownloading:
 
 @contextmanager
 def worker(shop: Shop) -> Iterator[None]:
-    """Turns one after the other, as a worker takes them."""
+    """Slices one after the other, as a worker takes them."""
     over = Event()
 
     def work_on() -> None:
         while not over.is_set():
-            take_turn(shop.services, ORG)
+            run_slice(shop.services, ORG)
             over.wait(0.05)
 
     with ThreadPoolExecutor(1) as pool:

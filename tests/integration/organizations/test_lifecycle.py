@@ -11,14 +11,13 @@ from threading import Barrier, Event
 from time import monotonic
 from typing import Any
 
-import psycopg
 import pytest
 from psycopg import sql
 
 from backmarket import BackMarket, connections
 from backmarket.client import HOSTS, LOCALES
 from backmarket.connections import Account
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.errors import (
     ApiKeyMissing,
     BackMarketError,
@@ -33,8 +32,8 @@ from backmarket.organizations import lifecycle
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
 from backmarket.settings import Settings
-from backmarket.sync.engine import Turn, take_turn
-from tests.support.databases import empty
+from backmarket.sync.engine import SliceResult, run_slice
+from tests.support.databases import empty, open_connection
 from tests.support.gate import Gate, Reply, listed
 from tests.support.sellers import Shop
 from tests.support.waiting import PATIENCE_SECONDS
@@ -52,10 +51,10 @@ def database_url(shared_url: str) -> str:
 @pytest.fixture
 def settings(database_url: str, redis_url: str) -> Settings:
     return Settings(
-        database_url=database_url,  # type: ignore[arg-type]
-        redis_url=redis_url,  # type: ignore[arg-type]
-        secret_keys=(Vault.generate(),),  # type: ignore[arg-type]
-        limiter_key="any long random text",  # type: ignore[arg-type]
+        database_url=database_url,
+        redis_url=redis_url,
+        secret_keys=(KeyCipher.generate(),),
+        limiter_key="any long random text",
         user_agent="BM-Test-Suite;dev@test.example",
     )
 
@@ -92,7 +91,7 @@ Query = Callable[..., list[tuple[Any, ...]]]
 
 @pytest.fixture
 def query(database_url: str) -> Iterator[Query]:
-    with psycopg.connect(database_url, autocommit=True) as connection:
+    with open_connection(database_url, autocommit=True) as connection:
 
         def query(statement: str, *values: Any) -> list[tuple[Any, ...]]:
             cursor = connection.execute(statement.encode(), values or None)
@@ -123,7 +122,9 @@ def left_over(query: Query, organization: str) -> dict[str, int]:
 
 
 def key_of(services: Services, organization: str, **options: Any) -> str:
-    found, _ = connections.credentials(services.database, services.vault, services.settings, organization, **options)
+    found, _ = connections.credentials(
+        services.database, services.key_cipher, services.settings, organization, **options
+    )
     return found.api_key
 
 
@@ -142,41 +143,45 @@ class TestKeysAtRest:
         assert not any(KEY in part or KEY.encode().hex() in part for part in row)
 
     def test_every_secret_key_decrypts_and_the_first_encrypts(self, services: Services) -> None:
-        old, new = Vault.generate(), Vault.generate()
+        old, new = KeyCipher.generate(), KeyCipher.generate()
         settings = services.settings
-        lifecycle.upsert(services.database, Vault((old,)), settings, Account("old", KEY))
-        lifecycle.upsert(services.database, Vault((new, old)), settings, Account("new", KEY))
-        for vault, organization in ((Vault((new, old)), "old"), (Vault((old, new)), "old"), (Vault((new,)), "new")):
-            found, _ = connections.credentials(services.database, vault, services.settings, organization)
+        lifecycle.upsert(services.database, KeyCipher((old,)), settings, Account("old", KEY))
+        lifecycle.upsert(services.database, KeyCipher((new, old)), settings, Account("new", KEY))
+        for cipher, organization in (
+            (KeyCipher((new, old)), "old"),
+            (KeyCipher((old, new)), "old"),
+            (KeyCipher((new,)), "new"),
+        ):
+            found, _ = connections.credentials(services.database, cipher, services.settings, organization)
             assert found.api_key == KEY
         with pytest.raises(SettingsError, match="BACKMARKET_SECRET_KEYS"):
-            connections.credentials(services.database, Vault((old,)), services.settings, "new")
+            connections.credentials(services.database, KeyCipher((old,)), services.settings, "new")
 
     def test_rotation_encrypts_all_keys_with_the_first(self, services: Services) -> None:
-        old, new = Vault.generate(), Vault.generate()
+        old, new = KeyCipher.generate(), KeyCipher.generate()
         for number in range(5):
             lifecycle.upsert(
-                services.database, Vault((old,)), services.settings, Account(f"org {number}", f"k{number}")
+                services.database, KeyCipher((old,)), services.settings, Account(f"org {number}", f"k{number}")
             )
         lifecycle.disable(services.database, "org 3", clear_api_key=True)
-        assert connections.rotate_keys(services.database, Vault((new, old)), batch=2) == 4
+        assert connections.rotate_keys(services.database, KeyCipher((new, old)), batch=2) == 4
         for number in (0, 1, 2, 4):
             found, generation = connections.credentials(
-                services.database, Vault((new,)), services.settings, f"org {number}"
+                services.database, KeyCipher((new,)), services.settings, f"org {number}"
             )
             assert found.api_key == f"k{number}"
             assert generation == connections.get(services.database, f"org {number}").generation
 
     def test_rotation_with_a_lost_key_does_the_others_and_says_what_is_missing(self, services: Services) -> None:
-        lost, old, new = Vault.generate(), Vault.generate(), Vault.generate()
+        lost, old, new = KeyCipher.generate(), KeyCipher.generate(), KeyCipher.generate()
         for organization, key in (("a", old), ("b", lost), ("c", old)):
-            lifecycle.upsert(services.database, Vault((key,)), services.settings, Account(organization, KEY))
+            lifecycle.upsert(services.database, KeyCipher((key,)), services.settings, Account(organization, KEY))
         with pytest.raises(SettingsError, match=r"1 of 3 .*'b'.*BACKMARKET_SECRET_KEYS"):
-            connections.rotate_keys(services.database, Vault((new, old)))
+            connections.rotate_keys(services.database, KeyCipher((new, old)))
         for organization, key in (("a", new), ("b", lost), ("c", new)):
-            found, _ = connections.credentials(services.database, Vault((key,)), services.settings, organization)
+            found, _ = connections.credentials(services.database, KeyCipher((key,)), services.settings, organization)
             assert found.api_key == KEY, "nothing is lost"
-        assert connections.rotate_keys(services.database, Vault((new, old, lost))) == 3
+        assert connections.rotate_keys(services.database, KeyCipher((new, old, lost))) == 3
 
     @pytest.mark.parametrize("key", ["", "two words", "with\nnewline", "schlüssel", "Basic abc", "\x7f"])
     def test_a_key_that_can_not_be_one_is_refused_without_repeating_it(self, key: str) -> None:
@@ -187,7 +192,7 @@ class TestKeysAtRest:
 
 def test_no_text_shows_a_secret(settings: Settings, bm: BackMarket, services: Services) -> None:
     connection = bm.upsert_connection("shop", KEY)
-    found, _ = connections.credentials(services.database, services.vault, services.settings, "shop")
+    found, _ = connections.credentials(services.database, services.key_cipher, services.settings, "shop")
     shown: list[Any] = [
         connection,
         found,
@@ -205,7 +210,7 @@ def test_no_text_shows_a_secret(settings: Settings, bm: BackMarket, services: Se
         lambda: bm.upsert_connection("shop", KEY, locale="xx-xx"),
         lambda: bm.upsert_connection("shop", KEY, region="MOON"),
         lambda: bm.upsert_connection("a\nb", KEY),
-        lambda: Vault(("not a fernet key " + KEY,)),
+        lambda: KeyCipher(("not a fernet key " + KEY,)),
     ):
         with pytest.raises(BackMarketError) as error:
             act()
@@ -277,7 +282,7 @@ class TestWhereATokenGoes:
         self, bm: BackMarket, services: Services, region: str, environment: str
     ) -> None:
         bm.upsert_connection("shop", KEY, region=region.lower(), environment=environment.upper())
-        found, _ = connections.credentials(services.database, services.vault, services.settings, "shop")
+        found, _ = connections.credentials(services.database, services.key_cipher, services.settings, "shop")
         assert found.base_url == HOSTS[region, environment]
         assert found.locale == LOCALES[region][0]
 
@@ -319,7 +324,7 @@ class TestWhereATokenGoes:
         assert [each.base_url for each in bm.get_connections()] == [None]
 
     def test_an_allowed_origin_is_kept_in_its_normal_form(self) -> None:
-        settings = Settings(allowed_base_urls="http://Sandbox.example:80, https://x.example/")  # type: ignore[arg-type]
+        settings = Settings(allowed_base_urls="http://Sandbox.example:80, https://x.example/")
         for url, kept in (
             ("http://SANDBOX.example", "http://sandbox.example"),
             ("https://x.example:443", "https://x.example"),
@@ -332,7 +337,7 @@ class TestWhereATokenGoes:
             here.open.set()
             elsewhere.open.set()
             shop = Gated(settings, here, org)
-            assert shop.turn().end == "failed"
+            assert shop.run_slice().end == "failed"
             assert shop.bm.check_connection(org).ok is False
             shop.close()
         assert here.keys == [f"Basic {KEY}"] * 2
@@ -357,23 +362,25 @@ class TestWhereATokenGoes:
     ) -> None:
         bm.upsert_connection("shop", KEY)
         found, _ = connections.credentials(
-            services.database, services.vault, services.settings, "shop", locale="es-es", environment="production"
+            services.database, services.key_cipher, services.settings, "shop", locale="es-es", environment="production"
         )
         assert found.locale == "es-es"
         with pytest.raises(EnvironmentMismatch, match="'production', not 'sandbox'"):
-            connections.credentials(services.database, services.vault, services.settings, "shop", environment="sandbox")
+            connections.credentials(
+                services.database, services.key_cipher, services.settings, "shop", environment="sandbox"
+            )
         with pytest.raises(InvalidArgument):
-            connections.credentials(services.database, services.vault, services.settings, "shop", locale="ja-jp")
+            connections.credentials(services.database, services.key_cipher, services.settings, "shop", locale="ja-jp")
 
 
 class Gated:
-    """An organization whose API answers when the test says so, and a worker's turn beside it."""
+    """An organization whose API answers when the test says so, and a worker's slice beside it."""
 
     def __init__(self, settings: Settings, gate: Gate, organization: str) -> None:
         self.settings = settings.model_copy(update={"allowed_base_urls": (gate.url,)})
         self.bm = BackMarket(self.settings)
         self.services = Services(self.settings)
-        self.services.limiter.assume_idle()
+        self.services.limiter.skip_recovery()
         self.organization = organization
         self.url = gate.url
         self.connect()
@@ -381,8 +388,8 @@ class Gated:
     def connect(self, key: str = KEY, **parts: Any) -> connections.Connection:
         return self.bm.upsert_connection(self.organization, key, base_url=self.url, **parts)
 
-    def turn(self) -> Turn:
-        return take_turn(self.services, self.organization, "orders")
+    def run_slice(self) -> SliceResult:
+        return run_slice(self.services, self.organization, "orders")
 
     def close(self) -> None:
         self.bm.close()
@@ -432,12 +439,12 @@ class TestGenerations:
         if walk != "first":
             gate.open.set()
             gate.reply = listed()
-            assert gated.turn().end == "done"
+            assert gated.run_slice().end == "done"
             gate.open.clear()
             gated.bm.sync_orders(gated.organization)
         if walk == "later with news":
             gate.reply = listed({"order_id": 7})
-        turn = pool.submit(gated.turn)
+        slice_ = pool.submit(gated.run_slice)
         gate.wait(requests=1 if walk == "first" else 2)
         if act == "new key":
             gated.connect("another")
@@ -446,7 +453,7 @@ class TestGenerations:
         else:
             gated.bm.remove_connection(gated.organization)
         gate.open.set()
-        assert turn.result(PATIENCE_SECONDS).end == "lease_lost"
+        assert slice_.result(PATIENCE_SECONDS).end == "lease_lost"
         assert query("SELECT count(*) FROM backmarket.orders") == [(0,)]
         assert query("SELECT count(*) FROM backmarket.sync_state WHERE served > 0") == [(0,)]
         if act == "removed":
@@ -455,11 +462,11 @@ class TestGenerations:
     def test_what_ran_before_a_removal_is_void_in_the_connection_made_anew(
         self, gated: Gated, gate: Gate, pool: ThreadPoolExecutor
     ) -> None:
-        old = pool.submit(gated.turn)
+        old = pool.submit(gated.run_slice)
         gate.wait()
         gated.bm.remove_connection(gated.organization)
         gated.connect("another")
-        new = pool.submit(gated.turn)
+        new = pool.submit(gated.run_slice)
         gate.wait(requests=2)
         gate.open.set()
         assert old.result(PATIENCE_SECONDS).end == "lease_lost"
@@ -470,13 +477,13 @@ class TestGenerations:
         self, gated: Gated, gate: Gate, pool: ThreadPoolExecutor, act: str
     ) -> None:
         gate.reply = Reply(401)
-        turn, check = pool.submit(gated.turn), pool.submit(gated.bm.check_connection, gated.organization)
+        slice_, check = pool.submit(gated.run_slice), pool.submit(gated.bm.check_connection, gated.organization)
         gate.wait(requests=2)
         if act != "new key":
             gated.bm.remove_connection(gated.organization)
         gated.connect("another")
         gate.open.set()
-        assert turn.result(PATIENCE_SECONDS).end == "lease_lost"
+        assert slice_.result(PATIENCE_SECONDS).end == "lease_lost"
         assert not check.result(PATIENCE_SECONDS).ok
         connection = gated.bm.get_connection_status(gated.organization).connection
         assert (connection.health, connection.last_error) == ("ok", None)
@@ -486,7 +493,7 @@ class TestGenerations:
     ) -> None:
         gate.reply = Reply(401)
         gate.open.set()
-        assert gated.turn().end == "failed"
+        assert gated.run_slice().end == "failed"
         assert gated.connect().health == "unauthorized"
         with pytest.raises(ConnectionUnauthorized, match="connections add"):
             gated.bm.sync_orders(gated.organization)
@@ -494,24 +501,24 @@ class TestGenerations:
         status = gated.bm.get_connection_status(gated.organization).resources["orders"]
         assert (status.state, status.error) == ("never", None)
         gate.reply = listed()
-        assert gated.turn().end == "done", "it was due at once, back-off or not"
+        assert gated.run_slice().end == "done", "it was due at once, back-off or not"
 
     def test_a_new_key_begins_with_a_full_walk(self, gated: Gated, gate: Gate, query: Query) -> None:
         gate.open.set()
-        assert gated.turn().end == "done"
+        assert gated.run_slice().end == "done"
         gated.connect("another")
-        assert gated.turn().end == "done"
+        assert gated.run_slice().end == "done"
         assert "date_modification" not in gate.paths[-1]
         gated.bm.sync_orders(gated.organization)
-        assert gated.turn().end == "done"
+        assert gated.run_slice().end == "done"
         assert "date_modification" in gate.paths[-1], "and goes on with what changed"
 
     def test_connecting_again_makes_a_sync_due_at_once(self, gated: Gated, gate: Gate) -> None:
         gate.open.set()
-        assert gated.turn().end == "done"
-        assert gated.turn().end == "nothing_to_do"
+        assert gated.run_slice().end == "done"
+        assert gated.run_slice().end == "nothing_to_do"
         gated.connect()
-        assert gated.turn().end == "done"
+        assert gated.run_slice().end == "done"
 
 
 class TestMarkets:
@@ -520,7 +527,7 @@ class TestMarkets:
         self, gated: Gated, gate: Gate, query: Query, market: dict[str, str]
     ) -> None:
         gate.open.set()
-        assert gated.turn().end == "done"
+        assert gated.run_slice().end == "done"
         before = left_over(query, gated.organization)
         with pytest.raises(InvalidArgument, match=r"discard_rows=True.*--discard-rows"):
             gated.connect(**market)
@@ -533,16 +540,16 @@ class TestMarkets:
         assert feed == [("created",), ("removed",)], "a reader of the feed hears that they are gone"
         status = gated.bm.get_connection_status(gated.organization).resources["orders"]
         assert (status.state, status.last_success_at, status.watermark) == ("never", None, None)
-        assert gated.turn().end == "done"
+        assert gated.run_slice().end == "done"
         assert query("SELECT count(*) FROM backmarket.orders") == [(1,)]
 
     def test_discarding_takes_unfinished_walks_along(self, shop: Shop, org: str, query: Query) -> None:
         shop.restart(task_budget_pages=4, fetch_window=2)
         shop.sell(org, orders=600)
-        assert shop.turn(org).end == "handed_on"
+        assert shop.run_slice(org).end == "handed_on"
         assert {"walks", "walk_seen", "orders", "orderlines"} <= set(left_over(query, org))
         account = Account(org, "another", environment="sandbox")
-        lifecycle.upsert(shop.services.database, shop.services.vault, shop.settings, account, discard_rows=True)
+        lifecycle.upsert(shop.services.database, shop.services.key_cipher, shop.settings, account, discard_rows=True)
         assert set(left_over(query, org)) == {"connections", "sync_state", "changes"}
 
     def test_without_rows_the_market_changes_freely(self, bm: BackMarket) -> None:
@@ -556,10 +563,10 @@ class TestDisabling:
         assert gated.bm.disconnect(gated.organization).health == "disabled"
         with pytest.raises(ConnectionDisabled, match="connections enable"):
             gated.bm.sync_orders(gated.organization)
-        assert gated.turn().end == "nothing_to_do"
+        assert gated.run_slice().end == "nothing_to_do"
         assert gate.keys == []
         assert gated.bm.reconnect(gated.organization).health == "ok"
-        assert gated.turn().end == "done"
+        assert gated.run_slice().end == "done"
         assert gate.keys == [f"Basic {KEY}"]
 
     def test_a_cleared_key_is_gone_and_only_a_new_one_helps(self, gated: Gated, gate: Gate, query: Query) -> None:
@@ -571,17 +578,17 @@ class TestDisabling:
                 act(gated.organization)
         gate.open.set()
         assert gated.connect().health == "ok"
-        assert gated.turn().end == "done"
+        assert gated.run_slice().end == "done"
 
     def test_enabling_forgives_failures(self, gated: Gated, gate: Gate) -> None:
         gate.reply = Reply(400)
         gate.open.set()
-        assert gated.turn().end == "failed"
+        assert gated.run_slice().end == "failed"
         assert gated.bm.get_connection_status(gated.organization).connection.health == "failing"
         gated.bm.reconnect(gated.organization)
         status = gated.bm.get_connection_status(gated.organization)
         assert (status.connection.health, status.resources["orders"].state) == ("ok", "never")
-        assert gated.turn().end == "failed", "it was due at once"
+        assert gated.run_slice().end == "failed", "it was due at once"
 
 
 class TestRemoval:
@@ -590,7 +597,7 @@ class TestRemoval:
         assert shop.sync(org).end == "done"
         shop.restart(task_budget_pages=1, fetch_window=1)
         shop.sandbox.change(org, modify=100)
-        assert shop.turn(org, full=True).end == "handed_on"
+        assert shop.run_slice(org, full=True).end == "handed_on"
         shop.sandbox.add_seller(f"{org}/2", f"token-of-{org}/2", orders=60)
         shop.connect(f"{org}/2", f"token-of-{org}/2")
         assert shop.sync(f"{org}/2").end == "done"
@@ -605,42 +612,42 @@ class TestRemoval:
         with pytest.raises(ConnectionNotFound):
             lifecycle.remove(shop.services.database, org)
 
-    def test_a_removal_waits_for_a_turn_that_is_writing_and_then_takes_its_rows_along(
+    def test_a_removal_waits_for_a_slice_that_is_writing_and_then_takes_its_rows_along(
         self, gated: Gated, gate: Gate, pool: ThreadPoolExecutor, query: Query, database_url: str
     ) -> None:
         gate.open.set()
-        with psycopg.connect(database_url) as holder:
+        with open_connection(database_url) as holder:
             holder.execute("LOCK TABLE backmarket.orders IN ACCESS EXCLUSIVE MODE")
-            turn = pool.submit(gated.turn)
+            slice_ = pool.submit(gated.run_slice)
             until(query, "EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'backmarket.orders'::regclass)")
             removal = pool.submit(gated.bm.remove_connection, gated.organization)
             until(query, "(SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock') = 2")
-        assert turn.result(PATIENCE_SECONDS).end == "done"
+        assert slice_.result(PATIENCE_SECONDS).end == "done"
         assert removal.result(PATIENCE_SECONDS) == 2
         assert left_over(query, gated.organization) == {}
 
-    def test_a_turn_that_comes_to_write_during_a_removal_writes_nothing(
+    def test_a_slice_that_comes_to_write_during_a_removal_writes_nothing(
         self, gated: Gated, gate: Gate, pool: ThreadPoolExecutor, query: Query, database_url: str
     ) -> None:
-        turn = pool.submit(gated.turn)
+        slice_ = pool.submit(gated.run_slice)
         gate.wait()
-        with psycopg.connect(database_url) as holder:
+        with open_connection(database_url) as holder:
             holder.execute("LOCK TABLE backmarket.orders IN ACCESS EXCLUSIVE MODE")
             removal = pool.submit(gated.bm.remove_connection, gated.organization)
             until(query, "EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'backmarket.orders'::regclass)")
             gate.open.set()
             until(query, "(SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock') = 2")
         assert removal.result(PATIENCE_SECONDS) == 0
-        assert turn.result(PATIENCE_SECONDS).end == "lease_lost"
+        assert slice_.result(PATIENCE_SECONDS).end == "lease_lost"
         assert left_over(query, gated.organization) == {}
 
-    def test_turns_and_changes_of_the_connection_never_wait_for_each_other_in_a_circle(
+    def test_slices_and_changes_of_the_connection_never_wait_for_each_other_in_a_circle(
         self, shop: Shop, org: str, query: Query
     ) -> None:
         """Everything that locks, again and again against everything else; PostgreSQL would name a deadlock."""
-        database, vault = shop.services.database, shop.services.vault
+        database, cipher = shop.services.database, shop.services.key_cipher
         shop.sandbox.add_seller(org, f"token-of-{org}", orders=5)
-        shop.sandbox.add_fault("status", seller=org, status=400, probability=0.5)  # a turn then writes why, too
+        shop.sandbox.add_fault("status", seller=org, status=400, probability=0.5)  # a slice then writes why, too
         account = Account(org, f"token-of-{org}", base_url=shop.sandbox.url)
         worked, ends, wanted = Event(), Counter[str](), ("done", "failed", "lease_lost")
 
@@ -649,7 +656,7 @@ class TestRemoval:
             try:
                 while min(ends[end] for end in wanted) < 20 and monotonic() < until:
                     with suppress(ConnectionNotFound, ConnectionDisabled):
-                        ends[shop.turn(org).end] += 1
+                        ends[shop.run_slice(org).end] += 1
             finally:
                 worked.set()
 
@@ -659,10 +666,10 @@ class TestRemoval:
                     act()
 
         acts: list[Callable[[], object]] = [
-            lambda: lifecycle.upsert(database, vault, shop.settings, account),
+            lambda: lifecycle.upsert(database, cipher, shop.settings, account),
             lambda: (lifecycle.remove(database, org), worked.wait(0.1)),
             lambda: (lifecycle.disable(database, org), lifecycle.enable(database, org), worked.wait(0.02)),
-            lambda: connections.rotate_keys(database, vault),
+            lambda: connections.rotate_keys(database, cipher),
         ]
         with ThreadPoolExecutor(1 + len(acts)) as threads:
             for done in [threads.submit(work), *(threads.submit(often, act) for act in acts)]:
@@ -726,7 +733,7 @@ class TestCheck:
             shop.sandbox.patch_seller(org, revoked=False)
             assert bm.check_connection(org).ok
             assert bm.get_connection_status(org).connection.health == "ok"
-        assert shop.turn(org, ask=False).end == "done", "it is due at once"
+        assert shop.run_slice(org, ask=False).end == "done", "it is due at once"
 
     @pytest.mark.parametrize(
         ("fault", "code"),

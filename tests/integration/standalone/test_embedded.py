@@ -34,6 +34,7 @@ from backmarket.errors import SettingsError
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack, StackError, home, ports, postgres, processes
 from backmarket.standalone.embedded import stack as stack_module
+from backmarket.standalone.embedded.stack import Service
 from backmarket.standalone.embedded.wheels import executable
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
@@ -53,8 +54,8 @@ with Stack(directory, services=arguments["services"]) as stack:
     exec(arguments["body"])
 """
 HOLD = "sys.stdin.read()"
-QUICK = ("postgres", "valkey")  # without S3, which takes two seconds
-ALL = ("postgres", "valkey", "s3")
+QUICK: tuple[Service, ...] = ("postgres", "valkey")  # without S3, which takes two seconds
+ALL: tuple[Service, ...] = ("postgres", "valkey", "s3")
 AS_ROOT = os.geteuid() == 0
 
 
@@ -82,7 +83,7 @@ def owner(
     body: str = HOLD,
     *,
     directory: Path | None = None,
-    services: Sequence[str] = QUICK,
+    services: Sequence[Service] = QUICK,
     prefix: Sequence[str] = (),
 ) -> Iterator[Owner]:
     """Start an owner and wait until its stack runs; whatever the test does, it is ended."""
@@ -147,8 +148,8 @@ def ordinary_users() -> list[list[str]]:
 # --- what runs ---------------------------------------------------------------------------------------------
 
 
-def test_postgres_is_18_and_depends_on_nothing_of_the_machine(database_url: str) -> None:
-    with psycopg.connect(database_url) as connection:
+def test_postgres_is_18_and_depends_on_nothing_of_the_machine(admin_url: str) -> None:
+    with psycopg.connect(admin_url) as connection:
         shown = {
             name: connection.execute(f"SHOW {name}").fetchone()[0]  # type: ignore[index]
             for name in ("server_version", "timezone", "server_encoding", "max_connections", "autovacuum")
@@ -309,7 +310,7 @@ def test_a_paused_server_can_be_stopped(stack: Stack, redis_url: str) -> None:
     ],
 )
 def test_nothing_is_left_whichever_way_the_owner_ends(
-    body: str, sent: signal.Signals | None, code: int, services: Sequence[str]
+    body: str, sent: signal.Signals | None, code: int, services: Sequence[Service]
 ) -> None:
     with owner(body, services=services) as ended:
         if sent is not None:
@@ -349,7 +350,12 @@ def test_only_the_noted_process_is_ended(tmp_path: Path) -> None:
 def test_ctrl_c_while_it_starts_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[home.Home] = []
     make = home.make_temporary
-    monkeypatch.setattr(home, "make_temporary", lambda: made.append(make()) or made[0])
+
+    def make_and_note() -> home.Home:
+        made.append(make())
+        return made[0]
+
+    monkeypatch.setattr(home, "make_temporary", make_and_note)
     seen: list[int] = []
 
     def interrupted(servers: Sequence[processes.Server], timeout: float) -> None:
@@ -473,7 +479,7 @@ def test_two_stacks_do_not_meet(stack: Stack, database_url: str, redis_url: str)
             assert names == {"postgres", "template0", "template1"}
 
 
-REAL = {
+REAL: dict[str, Any] = {
     "database_url": "postgresql://backmarket:pa55@db.example/backmarket",
     "redis_url": "redis://:pa55@redis.example:6379/0",
     "s3_endpoint_url": "https://s3.example",

@@ -8,12 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 from pydantic import SecretStr
 
 from backmarket import BackMarket
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.errors import (
     BackMarketError,
     ConnectionDisabled,
@@ -27,9 +26,9 @@ from backmarket.errors import (
 )
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
-from backmarket.sync.engine import Turn, take_turn
+from backmarket.sync.engine import SliceResult, run_slice
 from backmarket.sync.handle import SyncHandle, SyncOutcome
-from tests.support.databases import empty
+from tests.support.databases import empty, open_connection
 from tests.support.gate import Gate, Reply, listed
 from tests.support.sellers import Shop
 from tests.support.waiting import PATIENCE_SECONDS
@@ -44,10 +43,10 @@ Submit = Callable[[Callable[[], Any]], "Future[Any]"]
 def settings(shared_url: str, redis_url: str) -> Settings:
     empty(shared_url)
     return Settings(
-        database_url=shared_url,  # type: ignore[arg-type]
-        redis_url=redis_url,  # type: ignore[arg-type]
-        secret_keys=(Vault.generate(),),  # type: ignore[arg-type]
-        limiter_key="any long random text",  # type: ignore[arg-type]
+        database_url=shared_url,
+        redis_url=redis_url,
+        secret_keys=(KeyCipher.generate(),),
+        limiter_key="any long random text",
         user_agent="BM-Test-Suite;dev@test.example",
         rate_limit=100_000,
     )
@@ -106,8 +105,8 @@ class Gated:
     def ask(self) -> SyncHandle:
         return self.bm.sync_orders(self.organization)
 
-    def turn(self) -> Turn:
-        return take_turn(self.shop.services, self.organization, "orders")
+    def run_slice(self) -> SliceResult:
+        return run_slice(self.shop.services, self.organization, "orders")
 
     def state(self) -> str:
         return self.bm.get_connection_status(self.organization).resources["orders"].state
@@ -118,68 +117,68 @@ class TestWaiting:
         shop.sell(org, orders=120)
         first = bm.sync_orders(org)
         assert first.done() is None
-        assert shop.turn(org, ask=False).end == "done"
+        assert shop.run_slice(org, ask=False).end == "done"
         assert first.done() == first.wait(1) == SyncOutcome(rows_created=120, requests=3)
 
         shop.sandbox.change(org, modify=3, add=2)
         second = bm.sync_orders(org)
-        turn = shop.turn(org, ask=False)
+        slice_ = shop.run_slice(org, ask=False)
         outcome = second.wait(1)
-        assert (outcome.rows_created, outcome.rows_updated, outcome.requests) == (2, 3, turn.requests)
+        assert (outcome.rows_created, outcome.rows_updated, outcome.requests) == (2, 3, slice_.requests)
 
         shop.sandbox.change(org, remove=1)
         full = bm.sync_orders(org, full=True)
-        assert shop.turn(org, ask=False).end == "done"
+        assert shop.run_slice(org, ask=False).end == "done"
         outcome = full.wait(1)
         assert (outcome.rows_created, outcome.rows_updated, outcome.rows_removed) == (0, 0, 1)
         assert outcome.rows_unchanged >= 121, "in each pass over the list"
         assert first.done() == SyncOutcome(rows_created=120, requests=3), "still its own run"
 
-    def test_the_numbers_of_several_turns_are_added_up(self, shop: Shop, bm: BackMarket, org: str) -> None:
+    def test_the_numbers_of_several_slices_are_added_up(self, shop: Shop, bm: BackMarket, org: str) -> None:
         shop.restart(task_budget_pages=4, fetch_window=2)
         shop.sell(org, orders=600)
         handle = bm.sync_orders(org)
-        turns = 0
-        while shop.turn(org, ask=False).end == "handed_on":
+        slices = 0
+        while shop.run_slice(org, ask=False).end == "handed_on":
             assert handle.done() is None
-            turns += 1
-        assert turns >= 2
+            slices += 1
+        assert slices >= 2
         assert handle.wait(1) == SyncOutcome(rows_created=600, requests=12)
 
     def test_a_run_without_news_gives_zeros(self, shop: Shop, bm: BackMarket, org: str) -> None:
         shop.sell(org, orders=30)
         shop.sync(org)
         handle = bm.sync_orders(org)
-        assert shop.turn(org, ask=False).end == "done"
+        assert shop.run_slice(org, ask=False).end == "done"
         assert handle.wait(1) == SyncOutcome()
 
     def test_requests_that_one_run_answers_all_hear_of_it(self, shop: Shop, bm: BackMarket, org: str) -> None:
         shop.sell(org, orders=30)
         handles = [bm.sync_orders(org) for _ in range(3)]
-        assert shop.turn(org, ask=False).end == "done"
+        assert shop.run_slice(org, ask=False).end == "done"
         assert {handle.wait(1) for handle in handles} == {SyncOutcome(rows_created=30, requests=1)}
 
     def test_a_run_that_was_under_way_does_not_count(self, gated: Gated, gate: Gate, submit: Submit) -> None:
         before = gated.ask()
-        turn = submit(gated.turn)
+        slice_ = submit(gated.run_slice)
         gate.wait()
         handle = gated.ask()
         gate.open.set()
-        assert turn.result(PATIENCE_SECONDS).end == "done"
+        assert slice_.result(PATIENCE_SECONDS).end == "done"
         assert before.wait(1).rows_created == 1
         assert handle.done() is None
-        assert gated.turn().end == "done", "it is due at once"
+        assert gated.run_slice().end == "done", "it is due at once"
         assert handle.wait(1) == SyncOutcome()
 
     def test_a_waiter_hears_of_the_end_while_it_waits(self, gated: Gated, gate: Gate, submit: Submit) -> None:
         handle = gated.ask()
         waiter = submit(handle.wait)
-        turn = submit(gated.turn)
+        slice_ = submit(gated.run_slice)
         gate.wait()
         assert not waiter.done()
         gate.open.set()
         assert waiter.result(PATIENCE_SECONDS) == SyncOutcome(rows_created=1, requests=1)
-        assert turn.result(PATIENCE_SECONDS).end == "done"
+        assert slice_.result(PATIENCE_SECONDS).end == "done"
 
     def test_one_connection_to_postgresql_is_enough(self, settings: Settings, org: str) -> None:
         with BackMarket(settings.model_copy(update={"database_pool_size": 1})) as bm:
@@ -207,7 +206,7 @@ class TestFailures:
         gate.reply = Reply(reply.status, reply.body, {"cf-ray": "8f1-CDG"})
         gate.open.set()
         handle = gated.ask()
-        assert gated.turn().end == "failed"
+        assert gated.run_slice().end == "failed"
         for ask in (handle.done, handle.wait):
             with pytest.raises(error, match=text) as raised:
                 ask()
@@ -217,23 +216,23 @@ class TestFailures:
         shop.sell(org, orders=600)
         shop.restart(fetch_window=2)
         shop.sandbox.add_fault("waf_html", seller=org, page=5)
-        assert shop.turn(org).end == "failed"
+        assert shop.run_slice(org).end == "failed"
         handle = bm.sync_orders(org)
         assert handle.done() is None
-        assert shop.turn(org, ask=False).end == "failed", "the older walk goes on, and fails again"
+        assert shop.run_slice(org, ask=False).end == "failed", "the older walk goes on, and fails again"
         with pytest.raises(FirewallBlocked):
             handle.wait(1)
         shop.sandbox.remove_faults()
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
-        assert shop.turn(org, ask=False).end == "done"
+        assert shop.run_slice(org, ask=False).end == "done"
         assert handle.done() is None, "that was the older walk"
-        assert shop.turn(org, ask=False).end == "done"
+        assert shop.run_slice(org, ask=False).end == "done"
         assert handle.wait(1) == SyncOutcome()
 
     def test_a_worker_without_the_secret_key_is_told(self, gated: Gated) -> None:
         handle = gated.ask()
-        gated.shop.restart(secret_keys=(SecretStr(Vault.generate()),))
-        assert gated.turn().end == "failed"
+        gated.shop.restart(secret_keys=(SecretStr(KeyCipher.generate()),))
+        assert gated.run_slice().end == "failed"
         with pytest.raises(SettingsError, match="BACKMARKET_SECRET_KEYS"):
             handle.wait(1)
 
@@ -241,11 +240,11 @@ class TestFailures:
         gate.reply = Reply(401)
         gate.open.set()
         handle = gated.ask()
-        assert gated.turn().end == "failed"
+        assert gated.run_slice().end == "failed"
         gated.shop.connect(gated.organization, "another")
         assert handle.done() is None
         gate.reply = listed({"order_id": 7})
-        assert gated.turn().end == "done"
+        assert gated.run_slice().end == "done"
         assert handle.wait(1).rows_created == 1
 
     def test_who_disables_the_connection_ends_the_waiting(self, gated: Gated, submit: Submit) -> None:
@@ -277,12 +276,12 @@ class TestTimeouts:
 
     def test_it_is_running(self, gated: Gated, gate: Gate, submit: Submit) -> None:
         handle = gated.ask()
-        turn = submit(gated.turn)
+        slice_ = submit(gated.run_slice)
         gate.wait()
         with pytest.raises(WaitTimeout, match="is running, and has not ended within 0 s; it goes on by itself"):
             handle.wait(0)
         gate.open.set()
-        turn.result(PATIENCE_SECONDS)
+        slice_.result(PATIENCE_SECONDS)
 
     def test_it_is_running_and_has_come_so_far(
         self, shop: Shop, bm: BackMarket, org: str, shared_url: str, submit: Submit
@@ -290,25 +289,25 @@ class TestTimeouts:
         shop.restart(task_budget_pages=4, fetch_window=2)
         shop.sell(org, orders=600)
         handle = bm.sync_orders(org)
-        assert shop.turn(org, ask=False).end == "handed_on"
+        assert shop.run_slice(org, ask=False).end == "handed_on"
         done = handle.status().rows_done
         assert (handle.status().state, handle.status().rows_expected) == ("never", 600)
         assert done is not None
         assert 200 <= done < 600
-        with pytest.raises(WaitTimeout, match=f"waits for its next turn, {done} of 600 rows"):
+        with pytest.raises(WaitTimeout, match=f"waits for its next slice, {done} of 600 rows"):
             handle.wait(0)
-        with psycopg.connect(shared_url) as holder:
+        with open_connection(shared_url) as holder:
             holder.execute("LOCK TABLE backmarket.orders IN ACCESS EXCLUSIVE MODE")
-            turn = submit(lambda: shop.turn(org, ask=False))
+            slice_ = submit(lambda: shop.run_slice(org, ask=False))
             running(bm, org)
             with pytest.raises(WaitTimeout, match=f"is running, {done} of 600 rows"):
                 handle.wait(0)
-        turn.result(PATIENCE_SECONDS)
+        slice_.result(PATIENCE_SECONDS)
 
     def test_it_fails_again_and_again(self, gated: Gated, gate: Gate) -> None:
         gate.reply = Reply(400)
         gate.open.set()
-        assert gated.turn().end == "failed"
+        assert gated.run_slice().end == "failed"
         with pytest.raises(WaitTimeout, match=r"fails \(refused\): The API refused the request.* tried again after 20"):
             gated.ask().wait(0)
 
@@ -323,14 +322,14 @@ def running(bm: BackMarket, organization: str) -> None:
 class TestStates:
     def test_from_never_to_running_to_ok(self, gated: Gated, gate: Gate, submit: Submit) -> None:
         assert gated.state() == "never"
-        turn = submit(gated.turn)
+        slice_ = submit(gated.run_slice)
         gate.wait()
         (status,) = gated.bm.get_status()
         assert status.state == "running"
         assert status.running_since is not None
         assert status.owner
         gate.open.set()
-        turn.result(PATIENCE_SECONDS)
+        slice_.result(PATIENCE_SECONDS)
         (status,) = gated.bm.get_status()
         assert (status.state, status.running_since, status.owner) == ("ok", None, None)
         assert status.last_success_at is not None
@@ -348,13 +347,13 @@ class TestStates:
     def test_what_the_api_refuses(self, gated: Gated, gate: Gate, reply: Reply, state: str) -> None:
         gate.reply = reply
         gate.open.set()
-        assert gated.turn().end == "failed"
+        assert gated.run_slice().end == "failed"
         (status,) = gated.bm.get_status()
         assert status.state == state
         assert (status.error_code, status.failures, status.last_success_at) != (None, 0, None)
         gated.shop.connect(gated.organization, "another")
         gate.reply = listed()
-        assert gated.turn().end == "done"
+        assert gated.run_slice().end == "done"
         (status,) = gated.bm.get_status()
         assert (status.state, status.error_code, status.failures, status.failing_since) == ("ok", None, 0, None)
 
@@ -367,7 +366,7 @@ class TestStates:
     def test_the_lag_is_the_time_since_the_last_success(self, gated: Gated, gate: Gate) -> None:
         assert gated.bm.get_status()[0].lag is None
         gate.open.set()
-        gated.turn()
+        gated.run_slice()
         gated.shop.execute("UPDATE backmarket.sync_state SET last_success_at = last_success_at - interval '1 hour'")
         lag = gated.bm.get_status()[0].lag
         assert lag is not None
@@ -376,7 +375,7 @@ class TestStates:
     def test_nothing_shows_personal_data_or_secrets(self, shop: Shop, bm: BackMarket, org: str) -> None:
         shop.sell(org, orders=30)
         handle = bm.sync_orders(org)
-        shop.turn(org, ask=False)
+        shop.run_slice(org, ask=False)
         people = [row["shipping_address"] for row in shop.sandbox.truth(org)]
         secrets = {person[name] for person in people for name in ("lastName", "street", "phoneNumber")} - {None, ""}
         secrets |= {f"token-of-{org}", shop.settings.need("database_url"), shop.settings.need("limiter_key")}
@@ -387,7 +386,7 @@ class TestStates:
 
 class TestLists:
     def test_what_fails_is_told_apart(self, bm: BackMarket, settings: Settings) -> None:
-        with psycopg.connect(settings.need("database_url"), autocommit=True) as connection:
+        with open_connection(settings.need("database_url"), autocommit=True) as connection:
             for name in ("fails", "refused", "well", "fails, but is disabled"):
                 bm.upsert_connection(name, KEY)
             connection.execute(

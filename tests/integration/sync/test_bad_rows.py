@@ -19,7 +19,7 @@ from backmarket.sandbox import World
 from backmarket.services import Services
 from backmarket.settings import Settings
 from backmarket.sync import requests
-from backmarket.sync.engine import take_turn
+from backmarket.sync.engine import run_slice
 from tests.support.gate import QuietServer
 
 ROWS = 50
@@ -79,7 +79,7 @@ class Reader:
     def sync(self, organization: str, resource: str) -> tuple[str, int]:
         """A sync of an organization; how it ended, and how many rows were rejected."""
         requests.request_sync(self.services.database, organization, resource)
-        end = take_turn(self.services, organization, resource).end
+        end = run_slice(self.services, organization, resource).end
         return end, self.one(
             "SELECT COALESCE(sum(rows_rejected), 0)::int FROM backmarket.sync_runs WHERE organization_id = %s",
             organization,
@@ -87,7 +87,7 @@ class Reader:
 
     def connect(self, organization: str) -> None:
         account = Account(organization, "one-token", base_url=self.api.url)
-        lifecycle.upsert(self.services.database, self.services.vault, self.services.settings, account)
+        lifecycle.upsert(self.services.database, self.services.key_cipher, self.services.settings, account)
 
     def one(self, statement: str, *values: Any) -> Any:
         with self.services.database.transaction() as transaction:
@@ -104,7 +104,7 @@ class Reader:
 @pytest.fixture
 def reader(api: Api, settings: Settings) -> Iterator[Reader]:
     services = Services(settings.model_copy(update={"allowed_base_urls": (api.url,), "rate_limit": 100_000}))
-    services.limiter.assume_idle()
+    services.limiter.skip_recovery()
     yield Reader(api, services)
     services.close()
 

@@ -47,10 +47,10 @@ def shop(shared_url: str, redis_url: str, sandbox: SandboxControl, request: pyte
     """One organization with a seller of this test's own; nothing is synced."""
     empty(shared_url)
     settings = Settings(
-        database_url=shared_url,  # type: ignore[arg-type]
-        redis_url=redis_url,  # type: ignore[arg-type]
-        secret_keys=(Fernet.generate_key().decode(),),  # type: ignore[arg-type]
-        limiter_key=secrets.token_hex(16),  # type: ignore[arg-type]
+        database_url=shared_url,
+        redis_url=redis_url,
+        secret_keys=(Fernet.generate_key().decode(),),
+        limiter_key=secrets.token_hex(16),
         user_agent="BM-Test-Suite;dev@test.example",
         rate_limit=100_000,
     )
@@ -251,7 +251,7 @@ class TestAnswers:
 
     def test_a_limit_that_is_used_up_says_for_how_long(self, shop: Shop, bm: BackMarket) -> None:
         account = shop.one("SELECT account FROM backmarket.connections")
-        shop.services.limiter.refused(account, retry_after=600)
+        shop.services.limiter.block(account)
         with pytest.raises(RateLimited) as caught:
             bm.fetch_order(ORG, 1)
         assert caught.value.retry_after is not None

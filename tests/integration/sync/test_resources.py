@@ -65,9 +65,9 @@ class TestListings:
         shop.assert_rows_equal_truth(ORG, "listings")
         shop.make_due(ORG, "listings")
         with counted_writes(shop) as writes:
-            turn = shop.turn(ORG, "listings", ask=False)
-            assert (turn.end, turn.requests) == ("done", 21)
-            assert writes() == {"sync_state": 2}, "the lease, and the end of the turn"
+            slice_ = shop.run_slice(ORG, "listings", ask=False)
+            assert (slice_.end, slice_.requests) == ("done", 21)
+            assert writes() == {"sync_state": 2}, "the lease, and the end of the slice"
         changed = shop.sandbox.change(ORG, resource="listings", modify=7).modified
         with counted_writes(shop) as writes:
             shop.sync(ORG, "listings")
@@ -80,8 +80,8 @@ class TestListings:
         shop.sync(ORG, "listings")
         shop.make_due(ORG, "listings")
         with counted_writes(shop) as writes:
-            turn = shop.turn(ORG, "listings", ask=False)
-            assert (turn.end, turn.requests) == ("done", 1)
+            slice_ = shop.run_slice(ORG, "listings", ask=False)
+            assert (slice_.end, slice_.requests) == ("done", 1)
             assert writes() == {"sync_state": 1}
 
     @pytest.mark.parametrize("listings", [30, 300])
@@ -123,7 +123,7 @@ class TestListings:
         shop.sync(ORG, "listings")
         shop.assert_rows_equal_truth(ORG, "listings")
 
-    def test_a_walk_of_many_turns_notices_what_is_gone(self, shop: Shop) -> None:
+    def test_a_walk_of_many_slices_notices_what_is_gone(self, shop: Shop) -> None:
         shop.restart(task_budget_pages=5, fetch_window=2)
         shop.sell(ORG, orders=0, listings=1000)
         shop.sync(ORG, "listings")
@@ -163,7 +163,7 @@ class TestShipments:
         asked(shop)
         shop.make_due(ORG, resource)
         with counted_writes(shop) as writes:
-            assert shop.turn(ORG, resource, ask=False).end == "done"
+            assert shop.run_slice(ORG, resource, ask=False).end == "done"
             assert writes() == {"sync_state": 1}
         ((operation, parameters),) = asked(shop)
         assert operation == f"{resource}.list"
@@ -178,7 +178,7 @@ class TestShipments:
         assert shop.execute(labels, new) == [], "it has none yet"
         pass_time(shop, resource, "5 minutes")  # its creation is no longer within what is asked anyway
         shop.sandbox.change(ORG, resource=resource, modify=1, ids=[new])
-        shop.turn(ORG, resource, ask=False)
+        shop.run_slice(ORG, resource, ask=False)
         shop.assert_rows_equal_truth(ORG, resource)
         assert shop.one(labels, new).endswith(".pdf")
 
@@ -191,7 +191,7 @@ class TestShipments:
             shop.sandbox.change(ORG, resource=resource, modify=3, ids=new)
             pass_time(shop, resource, "16 minutes")
             asked(shop)
-            shop.turn(ORG, resource, ask=False)
+            shop.run_slice(ORG, resource, ask=False)
             assert len(asked(shop)) <= 2, stage
             shop.assert_rows_equal_truth(ORG, resource)
 
@@ -207,7 +207,7 @@ class TestShipments:
         )
         pass_time(shop, resource, "1 hour")
         asked(shop)
-        shop.turn(ORG, resource, ask=False)
+        shop.run_slice(ORG, resource, ask=False)
         (_, parameters), *_ = asked(shop)
         reached = shop.one("SELECT now() - %s::timestamptz > interval '10 days'", parameters["start_date"])
         assert reached, "far enough back"
@@ -267,16 +267,16 @@ class TestFullWalks:
         shop.sync(ORG)
         shop.execute("UPDATE backmarket.sync_state SET full_walk_due_at = now() WHERE resource = 'orders'")
         shop.make_due(ORG)
-        assert shop.turn(ORG, ask=False).end == "handed_on"
+        assert shop.run_slice(ORG, ask=False).end == "handed_on"
         changed = shop.sandbox.change(ORG, modify=1).modified
         asked(shop)
-        assert shop.turn(ORG).end == "done", "somebody asked"
+        assert shop.run_slice(ORG).end == "done", "somebody asked"
         assert [list(parameters) for _, parameters in asked(shop)] == [["date_modification"]]
         assert events(shop, "orders", "updated") == [str(key) for key in changed]
         assert state(shop, "orders", "next_due_at <= now()"), "the full walk goes on"
         assert state(shop, "orders", "served = requested")
         runs = state(shop, "orders", "runs")
-        while shop.turn(ORG, ask=False).end == "handed_on":
+        while shop.run_slice(ORG, ask=False).end == "handed_on":
             shop.make_due(ORG)
         assert state(shop, "orders", "runs") == runs + 1
         assert state(shop, "orders", "full_walk_due_at > now()")
@@ -289,24 +289,24 @@ class TestFullWalks:
         shop.sell(ORG, orders=1000)
         shop.sync(ORG)
         request = requests.request_sync(shop.services.database, ORG, "orders", full=True)
-        assert shop.turn(ORG, ask=False).end == "handed_on"
-        assert shop.turn(ORG).end == "done"
+        assert shop.run_slice(ORG, ask=False).end == "handed_on"
+        assert shop.run_slice(ORG).end == "done"
         assert state(shop, "orders", "served") < request.number
         shop.make_due(ORG)
-        while shop.turn(ORG, ask=False).end != "nothing_to_do":
+        while shop.run_slice(ORG, ask=False).end != "nothing_to_do":
             shop.execute("UPDATE backmarket.sync_state SET next_due_at = now() WHERE requested > served")
         assert state(shop, "orders", "served = requested")
 
     @pytest.mark.parametrize("whose", ["schedule", "sync_state"])
-    def test_a_schedule_that_changes_while_a_turn_runs_counts_at_its_end(self, shop: Shop, whose: str) -> None:
+    def test_a_schedule_that_changes_while_a_slice_runs_counts_at_its_end(self, shop: Shop, whose: str) -> None:
         shop.sell(ORG, orders=10)
         shop.every(86400)
         with ThreadPoolExecutor(1) as pool:
             shop.sandbox.settings(latency=0.5)
-            turn = pool.submit(shop.turn, ORG)
-            wait_until(lambda: state(shop, "orders", "lease_until IS NOT NULL"), "the turn runs")
+            slice_ = pool.submit(shop.run_slice, ORG)
+            wait_until(lambda: state(shop, "orders", "lease_until IS NOT NULL"), "the slice runs")
             shop.execute(f"UPDATE backmarket.{whose} SET interval_seconds = 60, full_interval_seconds = 600")
-            assert turn.result(PATIENCE_SECONDS).end == "done"
+            assert slice_.result(20).end == "done"
         assert state(shop, "orders", "next_due_at < now() + interval '61 s'")
         assert state(shop, "orders", "full_walk_due_at < now() + interval '901 s'")
 
@@ -314,8 +314,8 @@ class TestFullWalks:
         shop.sell(ORG, orders=10)
         shop.execute("UPDATE backmarket.sync_state SET enabled = false WHERE resource = 'orders'")
         assert requests.claim_due(shop.services.database, "orders") == []
-        assert shop.turn(ORG, ask=False).end == "nothing_to_do"
-        assert shop.turn(ORG).end == "done"
+        assert shop.run_slice(ORG, ask=False).end == "nothing_to_do"
+        assert shop.run_slice(ORG).end == "done"
         shop.execute("UPDATE backmarket.schedule SET enabled = false")
         assert requests.claim_due(shop.services.database, "listings") == []
-        assert shop.turn(ORG, "listings").end == "done"
+        assert shop.run_slice(ORG, "listings").end == "done"

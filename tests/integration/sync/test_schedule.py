@@ -13,13 +13,12 @@ from statistics import mean
 from threading import Barrier
 from typing import Any
 
-import psycopg
 import pytest
 import redis
 
 from backmarket import BackMarket
 from backmarket.database import Database
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.errors import InvalidArgument
 from backmarket.messages import NUDGE_SECONDS, SYNC_ORDERS, Nudge
 from backmarket.producer import Producer
@@ -27,10 +26,11 @@ from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
-from backmarket.sync.engine import take_turn
+from backmarket.sync.engine import run_slice
 from backmarket.sync.requests import CLAIM, claim_due, request_sync
-from tests.support.databases import empty
+from tests.support.databases import empty, open_connection
 from tests.support.gate import Gate, Reply, listed
+from tests.support.plans import explained
 from tests.support.sellers import Shop
 from tests.support.waiting import PATIENCE_SECONDS, Moment
 
@@ -41,7 +41,7 @@ Query = Callable[..., list[tuple[Any, ...]]]
 def query(shared_url: str) -> Iterator[Query]:
     """Runs a statement in a database without rows."""
     empty(shared_url)
-    with psycopg.connect(shared_url, autocommit=True) as connection:
+    with open_connection(shared_url, autocommit=True) as connection:
 
         def query(statement: str, *values: Any) -> list[tuple[Any, ...]]:
             cursor = connection.execute(statement.encode(), values or None)
@@ -60,10 +60,10 @@ def database(shared_url: str, query: Query) -> Iterator[Database]:
 @pytest.fixture
 def settings(shared_url: str, redis_url: str, query: Query) -> Settings:
     return Settings(
-        database_url=shared_url,  # type: ignore[arg-type]
-        redis_url=redis_url,  # type: ignore[arg-type]
-        secret_keys=(Vault.generate(),),  # type: ignore[arg-type]
-        limiter_key="any long random text",  # type: ignore[arg-type]
+        database_url=shared_url,
+        redis_url=redis_url,
+        secret_keys=(KeyCipher.generate(),),
+        limiter_key="any long random text",
         user_agent="BM-Test-Suite;dev@test.example",
     )
 
@@ -197,29 +197,11 @@ class TestClaims:
 
 def claim_explained(url: str) -> tuple[int, list[dict[str, Any]]]:
     """How many rows were claimed, and how PostgreSQL read tables for it."""
-    plans: list[dict[str, Any]] = []
-    database = Database(url, size=1)
-    with database.transaction() as transaction:
-        transaction.add_notice_handler(lambda notice: plans.append(plan_of(notice.message_primary or "")))
-        transaction.execute(
-            "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_format = json;"
-            " SET auto_explain.log_level = notice; SET client_min_messages = notice"
-        )
-    claimed = claim_due(database, "orders")
-    database.close()
-    (plan,) = plans
-    return len(claimed), [node for node in nodes(plan) if "Scan" in node["Node Type"] and "Relation Name" in node]
-
-
-def plan_of(notice: str) -> dict[str, Any]:
-    plan: dict[str, Any] = json.loads(notice[notice.index("{") :])["Plan"]
-    return plan
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for inner in plan.get("Plans", ()):
-        yield from nodes(inner)
+    with explained(url) as (database, plans):
+        claimed = claim_due(database, "orders")
+        assert len(plans.seen) == 1
+        nodes = plans.nodes()
+    return len(claimed), [node for node in nodes if "Scan" in node["Node Type"] and "Relation Name" in node]
 
 
 class TestPhases:
@@ -243,7 +225,7 @@ class TestPhases:
             shop = gate_shop(settings, gate)
             phase, phases = "SELECT round(extract(epoch FROM {})::numeric % 300, 3)", set[tuple[Any, ...]]()
             for _ in range(4):
-                assert shop.turn("shop").end == "done"
+                assert shop.run_slice("shop").end == "done"
                 phases |= set(query(phase.format("next_due_at") + " FROM backmarket.sync_state"))
             shop.services.close()
         assert phases == set(query(phase.format("backmarket.next_in_phase('shop/orders', 300)")))
@@ -263,11 +245,11 @@ class TestRequests:
         with Gate(Reply(400)) as gate:
             gate.open.set()
             shop = gate_shop(settings, gate)
-            assert shop.turn("shop").end == "failed"
-            assert take_turn(shop.services, "shop", "orders").end == "nothing_to_do"
+            assert shop.run_slice("shop").end == "failed"
+            assert run_slice(shop.services, "shop", "orders").end == "nothing_to_do"
             first = request_sync(shop.services.database, "shop", "orders")
             gate.reply = listed()
-            assert take_turn(shop.services, "shop", "orders").end == "done"
+            assert run_slice(shop.services, "shop", "orders").end == "done"
             second = request_sync(shop.services.database, "shop", "orders", full=True)
             assert second.number == first.number + 1
             assert query("SELECT full_requested, served FROM backmarket.sync_state") == [(True, first.number)]
@@ -279,17 +261,17 @@ class TestRequests:
         assert claim_due(database, "orders") == []
 
     @pytest.mark.parametrize(("status", "end"), [(200, "done"), (400, "failed")])
-    def test_one_that_comes_during_a_turn_is_nudged_as_soon_as_it_is_due_again(
+    def test_one_that_comes_during_a_slice_is_nudged_as_soon_as_it_is_due_again(
         self, settings: Settings, query: Query, status: int, end: str
     ) -> None:
         with Gate(Reply(status, listed().body)) as gate, ThreadPoolExecutor(1) as pool:
             shop = gate_shop(settings, gate)
-            turn = pool.submit(take_turn, shop.services, "shop", "orders")
+            slice_ = pool.submit(run_slice, shop.services, "shop", "orders")
             gate.wait()
             request_sync(shop.services.database, "shop", "orders")
-            assert claim_due(shop.services.database, "orders") == [], "the turn is not over"
+            assert claim_due(shop.services.database, "orders") == [], "the slice is not over"
             gate.open.set()
-            assert turn.result(PATIENCE_SECONDS).end == end
+            assert slice_.result(PATIENCE_SECONDS).end == end
             if end == "failed":
                 query("UPDATE backmarket.sync_state SET next_due_at = now()")  # the back-off is over
             assert ids(claim_due(shop.services.database, "orders")) == ["shop"]
@@ -300,7 +282,7 @@ class TestRequests:
     ) -> None:
         connect(query, 1)
         with ThreadPoolExecutor(1) as pool:
-            with psycopg.connect(shared_url) as holder:
+            with open_connection(shared_url) as holder:
                 holder.execute("DELETE FROM backmarket.connections")
                 asked = pool.submit(request_sync, database, "org 1", "orders")
                 query("SET statement_timeout = '300 s'")
@@ -353,7 +335,7 @@ class TestMessages:
             assert handle.done() is None
         database = Database(settings.need("database_url"))
         query("UPDATE backmarket.sync_state SET nudged_until = nudged_until - interval '60 s'")
-        assert ids(claim_due(database, "orders")) == ["shop"], "the request is nudged by the sweep"
+        assert ids(claim_due(database, "orders")) == ["shop"], "the dispatcher nudges the request"
         database.close()
 
     def test_a_broker_that_goes_and_comes_back_is_used_again(self, redis_url: str, stack: Stack) -> None:

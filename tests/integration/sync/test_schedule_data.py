@@ -28,9 +28,9 @@ def bm(shared_url: str) -> Iterator[BackMarket]:
     """Two organizations, whose next syncs are due in a while."""
     empty(shared_url)
     settings = Settings(
-        database_url=shared_url,  # type: ignore[arg-type]
-        secret_keys=(Fernet.generate_key().decode(),),  # type: ignore[arg-type]
-        limiter_key=secrets.token_hex(16),  # type: ignore[arg-type]
+        database_url=shared_url,
+        secret_keys=(Fernet.generate_key().decode(),),
+        limiter_key=secrets.token_hex(16),
     )
     with BackMarket(settings) as bm:
         for organization in (ORG, OTHER):
@@ -55,7 +55,7 @@ def put_off(bm: BackMarket) -> None:
 
 
 def due_in(bm: BackMarket, organization: str, resource: str) -> tuple[float, float, float]:
-    """Seconds until the next turn, sync and full walk."""
+    """Seconds until the next slice, sync and full walk."""
     (row,) = execute(
         bm,
         "SELECT next_due_at, sync_due_at, full_walk_due_at FROM backmarket.sync_state"

@@ -13,10 +13,11 @@ import pytest
 from pydantic import SecretStr
 
 from backmarket import connections
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.errors import LeaseLost, ServerError
 from backmarket.organizations import lifecycle
 from backmarket.resources import ORDERS, parse_object
+from backmarket.resources.signed_links import without_signatures
 from backmarket.settings import Settings
 from backmarket.sync import leases
 from backmarket.sync.requests import claim_due, request_sync
@@ -64,15 +65,15 @@ class TestCost:
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
         with counted_writes(shop) as writes:
             assert [nudge.organization_id for nudge in claim_due(shop.services.database, "orders")] == [ORG]
-            assert shop.turn(ORG, ask=False).end == "done"
+            assert shop.run_slice(ORG, ask=False).end == "done"
             assert requests(shop) == 1
             written = writes()
-        assert written.pop("sync_state") == 2, "the dispatcher's nudge, and the end of the turn"
+        assert written.pop("sync_state") == 2, "the dispatcher's nudge, and the end of the slice"
         assert written == {}
 
         changed = shop.sandbox.change(ORG, modify=20).modified
         with counted_writes(shop) as writes:
-            assert shop.turn(ORG).end == "done"
+            assert shop.run_slice(ORG).end == "done"
             assert requests(shop) == 1
             assert writes()["orders"] == 20
         shop.assert_equals_truth(ORG)
@@ -89,7 +90,7 @@ class TestCost:
 
     def test_an_empty_shop_costs_one_request(self, shop: Shop) -> None:
         shop.sell(ORG, orders=0)
-        assert shop.sync(ORG) == type(shop.turn(ORG, ask=False))("done", 1)
+        assert shop.sync(ORG) == type(shop.run_slice(ORG, ask=False))("done", 1)
         assert state(shop, "watermark") is not None
 
 
@@ -109,7 +110,7 @@ class TestSession:
     def test_an_incremental_sync_finds_every_change_whatever_the_database_sets(self, shop: Shop, setting: str) -> None:
         shop.execute(f"ALTER DATABASE {shop.one('SELECT current_database()')} SET {setting}")
         shop.restart()
-        shop.services.limiter.assume_idle()
+        shop.services.limiter.skip_recovery()
         shop.sell(ORG, orders=120)
         assert shop.sync(ORG).end == "done"
         changed = shop.sandbox.change(ORG, modify=20).modified
@@ -133,6 +134,43 @@ class TestSession:
             "transaction_isolation": "read committed",
         }
         assert {name: shop.one("SELECT current_setting(%s)", name) for name in pinned} == pinned
+
+
+class TestSignedLinks:
+    """Each answer signs the links of delivery notes again (the sandbox's default, as in production)."""
+
+    def test_a_full_walk_over_orders_whose_notes_are_signed_again_writes_no_row_and_no_event(self, shop: Shop) -> None:
+        shop.sell(ORG, orders=700)
+        shop.sync(ORG)
+        notes = "SELECT count(*) FROM backmarket.orders WHERE delivery_note LIKE '%&Signature=%'"
+        assert shop.one(notes) > 100
+        with counted_writes(shop) as writes:
+            assert shop.sync(ORG, full=True).end == "done"
+            assert {"orders", "orderlines", "changes"} & set(writes()) == set()
+
+    def test_the_event_of_a_changed_order_does_not_name_its_note(self, shop: Shop) -> None:
+        shop.sell(ORG, orders=60)
+        shop.sync(ORG)
+        shop.sandbox.change(ORG, modify=60)
+        shop.sync(ORG)
+        changed = shop.one("SELECT count(*) FROM backmarket.changes WHERE kind = 'updated'")
+        assert changed == 60
+        signed = "SELECT count(*) FROM backmarket.orders WHERE delivery_note LIKE '%&Signature=%'"
+        named = shop.one("SELECT count(*) FROM backmarket.changes WHERE 'delivery_note' = ANY(fields)")
+        assert named < shop.one(signed), "only notes that changed their path are named"
+
+    def test_python_and_postgresql_leave_the_same_out(self, shop: Shop) -> None:
+        texts = [
+            "https://a.example/1.pdf?AWSAccessKeyId=K&Signature=s%3D&Expires=1",
+            "https://a.example/1.pdf?v=2&AWSAccessKeyId=K&Signature=s&Expires=1&w=3",
+            "https://a.example/1.pdf?X-Amz-Date=20261128T120000Z&X-Amz-Expires=9&X-Amz-Signature=a&v=1",
+            '{"a": "https://a.example/?Expires=1", "b": "https://a.example/?Expires=2&Signature=s&AWSAccessKeyId=K"}',
+            "https://a.example/?Expires=1 https://a.example/?Policy=x",
+            "signature=none, what?",
+        ]
+        for text in texts:
+            theirs = shop.one("SELECT backmarket.without_signatures(%s)", text)
+            assert theirs.replace("?", "") == without_signatures(text.encode()).decode().replace("?", ""), text
 
 
 class TestTruth:
@@ -292,13 +330,13 @@ class TestRefusals:
     def test_a_refused_key_is_not_asked_again_until_it_changes(self, shop: Shop) -> None:
         shop.sell(ORG, orders=60)
         shop.sandbox.patch_seller(ORG, revoked=True)
-        assert shop.turn(ORG).end == "failed"
+        assert shop.run_slice(ORG).end == "failed"
         connection = connections.get(shop.services.database, ORG)
         assert (connection.health, connection.last_error_code) == ("unauthorized", "unauthorized")
         assert connection.last_error_request_id
         requests(shop)
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
-        assert shop.turn(ORG, ask=False).end == "nothing_to_do"
+        assert shop.run_slice(ORG, ask=False).end == "nothing_to_do"
         assert requests(shop) == 0
         shop.sandbox.patch_seller(ORG, revoked=False, token="another")
         shop.connect(ORG, "another")
@@ -309,8 +347,7 @@ class TestRefusals:
     def test_the_firewall_is_no_bad_token(self, shop: Shop, kind: Any) -> None:
         shop.sell(ORG, orders=60)
         fault = shop.sandbox.add_fault(kind)
-        began = Moment()
-        assert shop.turn(ORG).end == "failed"
+        assert shop.run_slice(ORG).end == "failed"
         connection = connections.get(shop.services.database, ORG)
         assert (connection.health, connection.last_error_code) == ("failing", "firewall_blocked")
         assert connection.last_error_cf_ray
@@ -322,7 +359,7 @@ class TestRefusals:
     def test_a_resource_that_the_account_may_not_use_is_tried_again_daily(self, shop: Shop) -> None:
         shop.sell(ORG, orders=60)
         shop.sandbox.add_fault("forbidden")
-        assert shop.turn(ORG).end == "failed"
+        assert shop.run_slice(ORG).end == "failed"
         assert state(shop, "availability") == "not_available"
         assert state(shop, "extract(epoch FROM next_due_at - now()) / 3600") > 23
         assert connections.get(shop.services.database, ORG).health == "ok"
@@ -331,11 +368,11 @@ class TestRefusals:
         shop.sell(ORG, orders=2000)
         shop.restart(fetch_window=4)
         shop.sandbox.add_fault("status", page=25, status=502)
-        assert shop.turn(ORG).end == "failed"
+        assert shop.run_slice(ORG).end == "failed"
         assert state(shop, "error_code") == "server_error"
         first = state(shop, "extract(epoch FROM next_due_at - now())::float8")
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
-        assert shop.turn(ORG, ask=False).end == "failed"
+        assert shop.run_slice(ORG, ask=False).end == "failed"
         assert state(shop, "extract(epoch FROM next_due_at - now())::float8") > first * 1.1
         assert state(shop, "failures") == 2
         stored = shop.one("SELECT count(*) FROM backmarket.orders")
@@ -350,7 +387,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         "kind", ["status", "reset", "close", "cut", "garbage", "empty", "early_404", "rate_limited"]
     )
-    def test_a_fault_that_passes_is_retried_within_the_turn(self, shop: Shop, kind: Any) -> None:
+    def test_a_fault_that_passes_is_retried_within_the_slice(self, shop: Shop, kind: Any) -> None:
         shop.restart(rate_window=0.2)
         shop.sandbox.settings(block=0.1)
         shop.sandbox.add_fault(kind, probability=0.2, count=3)
@@ -374,7 +411,7 @@ class TestFaultsOfOurs:
 
         shop.sell(ORG, orders=60)
         shop.services.__dict__["limiter"] = Broken()
-        assert shop.turn(ORG).end == "failed"
+        assert shop.run_slice(ORG).end == "failed"
         code, text, due = shop.execute(
             "SELECT error_code, error, next_due_at > now() + interval '5 s' FROM backmarket.sync_state"
         )[0]
@@ -387,8 +424,8 @@ class TestFaultsOfOurs:
     def test_a_worker_without_the_right_secret_key_leaves_the_connection_usable(self, shop: Shop) -> None:
         shop.sell(ORG, orders=60)
         right = shop.settings.secret_keys
-        shop.restart(secret_keys=(SecretStr(Vault.generate()),))
-        assert shop.turn(ORG).end == "failed"
+        shop.restart(secret_keys=(SecretStr(KeyCipher.generate()),))
+        assert shop.run_slice(ORG).end == "failed"
         assert state(shop, "error_code") == "settings"
         shop.restart(secret_keys=right)
         assert shop.sync(ORG).end == "done"
@@ -399,10 +436,10 @@ class TestShorterLists:
         shop.sandbox.settings(assumptions={"past_the_end": "400"})
         shop.sell(ORG, orders=1000)
         shop.restart(task_budget_pages=18, fetch_window=2)
-        assert shop.turn(ORG).end == "handed_on"
+        assert shop.run_slice(ORG).end == "handed_on"
         shop.sandbox.change(ORG, remove=300)
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
-        assert shop.turn(ORG, ask=False).end == "failed"
+        assert shop.run_slice(ORG, ask=False).end == "failed"
         shop.restart(task_budget_pages=200)
         assert shop.sync(ORG).end == "done"
         assert shop.sync(ORG, full=True).end == "done"
@@ -420,7 +457,7 @@ class TestShorterLists:
         requests(shop)
         allowed = shop.settings.allowed_base_urls
         shop.restart(allowed_base_urls=())
-        assert shop.turn(ORG).end == "failed"
+        assert shop.run_slice(ORG).end == "failed"
         assert requests(shop) == 0
         assert "ALLOWED_BASE_URLS" in state(shop, "error")
         shop.restart(allowed_base_urls=allowed)
@@ -434,11 +471,11 @@ class TestLimits:
     def test_whether_a_client_is_an_account_or_an_address_no_limit_is_exceeded(self, shop: Shop, scope: str) -> None:
         shop.sandbox.settings(limit=12, window=1.0, block=1.0, assumptions={"limit_scope": scope})
         shop.restart(rate_limit=12, rate_window=1.0, egress_rate_limit=12 if scope == "address" else 0)
-        shop.services.limiter.assume_idle()
+        shop.services.limiter.skip_recovery()
         for name in ("a", "b"):
             shop.sell(name, orders=700)
         with ThreadPoolExecutor(2) as pool:
-            assert [turn.end for turn in pool.map(shop.sync, ("a", "b"))] == ["done", "done"]
+            assert [slice_.end for slice_ in pool.map(shop.sync, ("a", "b"))] == ["done", "done"]
         stats = shop.sandbox.stats()
         assert stats.violations == 0
         assert scope == "account" or sum(stats.address_violations.values()) == 0
@@ -448,53 +485,53 @@ class TestLimits:
     def test_without_a_limit_for_the_address_its_refusals_stop_every_account(self, shop: Shop) -> None:
         shop.sandbox.settings(limit=12, window=1.0, block=1.0, assumptions={"limit_scope": "address"})
         shop.restart(rate_limit=12, rate_window=1.0)
-        shop.services.limiter.assume_idle()
+        shop.services.limiter.skip_recovery()
         for name in ("a", "b"):
             shop.sell(name, orders=700)
         with ThreadPoolExecutor(2) as pool:
-            assert [turn.end for turn in pool.map(shop.sync, ("a", "b"))] == ["done", "done"]
+            assert [slice_.end for slice_ in pool.map(shop.sync, ("a", "b"))] == ["done", "done"]
         shop.assert_equals_truth("a")
         shop.assert_equals_truth("b")
 
 
 class TestLeases:
-    def test_one_of_two_turns_finds_nothing_to_do(self, shop: Shop) -> None:
+    def test_one_of_two_slices_finds_nothing_to_do(self, shop: Shop) -> None:
         shop.sell(ORG, orders=60)
         lease = take_lease(shop.services.database, ORG, owner="another", seconds=60)
         assert lease is not None
-        assert shop.turn(ORG).end == "nothing_to_do"
+        assert shop.run_slice(ORG).end == "nothing_to_do"
 
-    def test_of_many_turns_at_once_over_an_unchanged_list_one_ends_it(self, shop: Shop) -> None:
+    def test_of_many_slices_at_once_over_an_unchanged_list_one_ends_it(self, shop: Shop) -> None:
         shop.sell(ORG, orders=60)
         shop.sync(ORG)
         shop.sandbox.settings(latency=0.2)
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
         runs = state(shop, "runs")
         with ThreadPoolExecutor(4) as pool:
-            ends = [turn.end for turn in pool.map(lambda _: shop.turn(ORG, ask=False), range(4))]
+            ends = [slice_.end for slice_ in pool.map(lambda _: shop.run_slice(ORG, ask=False), range(4))]
         assert sorted(ends) == ["done", "lease_lost", "lease_lost", "lease_lost"]
         assert state(shop, "runs") == runs + 1
 
-    def test_of_many_turns_at_once_over_a_changed_list_one_writes(self, shop: Shop) -> None:
+    def test_of_many_slices_at_once_over_a_changed_list_one_writes(self, shop: Shop) -> None:
         shop.sell(ORG, orders=60)
         shop.sync(ORG)
         shop.sandbox.change(ORG, modify=5)
         shop.sandbox.settings(latency=0.2)
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
         with ThreadPoolExecutor(4) as pool:
-            ends = [turn.end for turn in pool.map(lambda _: shop.turn(ORG, ask=False), range(4))]
+            ends = [slice_.end for slice_ in pool.map(lambda _: shop.run_slice(ORG, ask=False), range(4))]
         assert sorted(ends) == ["done", "lease_lost", "lease_lost", "lease_lost"]
         assert shop.one("SELECT count(*) FROM backmarket.changes WHERE kind = 'updated'") == 5
 
     @pytest.mark.parametrize("end", ["handed on", "failed"])
-    def test_who_looked_while_somebody_slept_past_a_lease_takes_nothing_once_that_turn_has_ended(
+    def test_who_looked_while_somebody_slept_past_a_lease_takes_nothing_once_that_slice_has_ended(
         self, shop: Shop, end: str
     ) -> None:
         """It has seen another walk than there is now: its own would end, and the other one stay unfinished."""
         shop.sell(ORG, orders=10)
         request_sync(shop.services.database, ORG, "orders")
         sleeper = take_lease(shop.services.database, ORG, seconds=0)
-        seen = leases.look(shop.services.database, ORG, ORDERS)
+        seen = leases.probe(shop.services.database, ORG, ORDERS)
         assert sleeper is not None
         assert seen is not None
         with shop.services.database.transaction() as transaction:
@@ -505,11 +542,11 @@ class TestLeases:
         assert leases.claim(shop.services.database, seen, owner="late", seconds=60) is None
         assert take_lease(shop.services.database, ORG) is not None
 
-    def test_a_turn_that_was_overtaken_writes_nothing(self, shop: Shop) -> None:
+    def test_a_slice_that_was_overtaken_writes_nothing(self, shop: Shop) -> None:
         shop.sell(ORG, orders=60)
         sleeper = take_lease(shop.services.database, ORG, owner="sleeper", seconds=0)
         assert sleeper is not None
-        assert shop.turn(ORG).end == "done"
+        assert shop.run_slice(ORG).end == "done"
         for act in (leases.hold, lambda t, lease: leases.renew(t, lease, seconds=9)):
             with pytest.raises(LeaseLost), shop.services.database.transaction() as transaction:
                 act(transaction, sleeper)
@@ -527,21 +564,21 @@ class TestLeases:
         shop.sandbox.settings(latency=1)
         waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         with ThreadPoolExecutor(1) as pool:
-            turn = pool.submit(shop.turn, ORG, full=True)
+            slice_ = pool.submit(shop.run_slice, ORG, full=True)
             with shop.services.database.transaction() as transaction:
-                wait_until(lambda: state(shop, "lease_until IS NOT NULL"), "the turn asks")
+                wait_until(lambda: state(shop, "lease_until IS NOT NULL"), "the slice asks")
                 transaction.execute("SELECT FROM backmarket.sync_state FOR UPDATE")  # as whoever stores does
                 wait_until(lambda: shop.one(waits), "the page came, and waits for the lock")
                 store(transaction, ORDERS, ORG, [row])
-            assert turn.result(PATIENCE_SECONDS).end == "done"
+            assert slice_.result(20).end == "done"
         assert shop.one("SELECT raw->>'date_modification' FROM backmarket.orders WHERE order_id = %s", key) == (
             "2099-01-01T00:00:00Z"
         )
 
-    def test_a_turn_hands_on_within_its_budget_and_the_next_one_goes_on(self, shop: Shop) -> None:
+    def test_a_slice_hands_on_within_its_budget_and_the_next_one_goes_on(self, shop: Shop) -> None:
         shop.restart(task_budget_pages=10, fetch_window=4)
         shop.sell(ORG, orders=2000)
-        assert shop.turn(ORG).end == "handed_on"
+        assert shop.run_slice(ORG).end == "handed_on"
         assert 10 <= requests(shop) <= 14
         assert shop.sync(ORG).end == "done"
         shop.assert_equals_truth(ORG)
@@ -552,12 +589,12 @@ class TestLeases:
     def test_a_process_that_stops_hands_on_to_whoever_the_dispatcher_finds(self, shop: Shop) -> None:
         shop.sell(ORG, orders=2000)
         shop.services.stopping.set()
-        assert shop.turn(ORG).end == "handed_on"
+        assert shop.run_slice(ORG).end == "handed_on"
         assert state(shop, "lease_until IS NULL AND nudged_until IS NULL AND next_due_at < now() + interval '1 s'")
         shop.restart()
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
         assert len(claim_due(shop.services.database, "orders")) == 1
-        assert shop.turn(ORG, ask=False).end == "done"
+        assert shop.run_slice(ORG, ask=False).end == "done"
 
     @pytest.mark.parametrize("act", ["new key", "disabled", "removed"])
     def test_a_connection_that_changes_voids_what_runs(self, shop: Shop, act: str) -> None:

@@ -45,7 +45,7 @@ class House:
         for organization in organizations:
             lifecycle.upsert(
                 self.services.database,
-                self.services.vault,
+                self.services.key_cipher,
                 self.services.settings,
                 Account(organization, "key", **account),
                 discard_rows=bool(account),
@@ -105,11 +105,11 @@ class House:
         rows = self.execute("SELECT organization_id FROM backmarket.work WHERE kind = 'labels' AND due_at <= now()")
         return {organization for (organization,) in rows}
 
-    def settle(self) -> None:
+    def quiet(self) -> None:
         """Let the time be over in which somebody may still store what is to be deleted."""
         self.execute(
             "UPDATE backmarket.bucket_deletions SET due_at = now(), requested_at = now() - make_interval(secs => %s)",
-            bucket_deletions.SETTLE_SECONDS,
+            bucket_deletions.QUIET_SECONDS,
         )
 
     def open_deletions(self) -> list[str]:
@@ -259,13 +259,13 @@ class TestSweep:
         killed_when(lambda: bucket_sweep.sweep(house.services), lambda: house.execute(place) == [(True,)])
         tracemalloc.start()
         try:
-            turns = 0
+            slices = 0
             while bucket_sweep.sweep(house.services, seconds=0).more:
-                turns += 1
+                slices += 1
             assert tracemalloc.get_traced_memory()[1] < 12 * 2**20
         finally:
             tracemalloc.stop()
-        assert 1 <= turns < 10, "each goes on where the one before ended"
+        assert 1 <= slices < 10, "each goes on where the one before ended"
         lost = {at for at, state in house.states().items() if state == "wanted"}
         assert lost == {("shop", shipment) for shipment in range(0, 2000, 8)}
         assert len(house.keys()) == 2300 - len(gone)
@@ -363,7 +363,7 @@ class TestDeletions:
         house.put(label_key("shop", "deliveries", 2))
         assert bucket_deletions.work_off(house.services) == Deleted(), "not due before whoever was storing has ended"
         assert len(house.open_deletions()) == 2
-        house.settle()
+        house.quiet()
         assert bucket_deletions.work_off(house.services).objects == 1
         assert house.keys() == set()
         assert house.open_deletions() == []
@@ -378,7 +378,7 @@ class TestDeletions:
         assert bucket_deletions.work_off(house.services) == Deleted(objects=1)
         assert house.keys() == {key}
         assert house.states() == {("shop", 2): "stored", ("shop", 3): "wanted"}, "the one that was lost is fetched"
-        house.settle()
+        house.quiet()
         assert bucket_deletions.work_off(house.services) == Deleted()
         assert house.keys() == {key}
 
@@ -405,7 +405,7 @@ class TestDeletions:
         assert house.open_deletions() == [keys[0], keys[2]]
         assert bucket_deletions.work_off(house.services).objects == 2
         assert house.keys() == {keys[1]}
-        house.settle()
+        house.quiet()
         bucket_deletions.work_off(house.services)
         assert house.open_deletions() == []
 
@@ -444,10 +444,10 @@ class TestDeletions:
         place = "SELECT max(position) <> '' FROM backmarket.bucket_deletions"
         killed_when(lambda: bucket_deletions.work_off(house.services), lambda: house.execute(place) == [(True,)])
         house.execute("UPDATE backmarket.bucket_deletions SET due_at = now()")
-        turns = 0
+        slices = 0
         while bucket_deletions.work_off(house.services, seconds=0).more:
-            turns += 1
-        assert 1 <= turns < 12
+            slices += 1
+        assert 1 <= slices < 12
         assert house.keys() == kept
 
     def test_a_label_that_is_stored_while_its_key_is_deleted_is_fetched_again(

@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from backmarket import BackMarket
@@ -23,7 +22,7 @@ from backmarket.standalone.embedded import Stack
 from backmarket.status import get_all_sync_status
 from backmarket.upkeep import hourly
 from backmarket.upkeep.partitions import Retained, retain
-from tests.support.databases import without_autovacuum
+from tests.support.databases import open_connection, without_autovacuum
 
 ORG = "auth0|1"
 KEEP = {"changes": 30, "sync_runs": 90}
@@ -182,7 +181,7 @@ class TestDropping:
     def test_a_reader_holds_the_drop_off_and_the_writers_do_not_wait_long(self, stored: Stored) -> None:
         stored.write("changes", 50)
         retain(stored.database, {"changes": 0})
-        with psycopg.connect(stored.url) as reader:
+        with open_connection(stored.url) as reader:
             reader.execute("SELECT count(*) FROM backmarket.changes")
             retained = retain(stored.database, KEEP)
             assert retained == Retained(put_off=1)
@@ -234,7 +233,7 @@ class TestRestored:
         assert stored.execute("SELECT mark, transaction_id::text, id FROM backmarket.feed_marks ORDER BY 1") == before
 
     def test_a_transaction_that_runs_meanwhile_is_neither_lost_nor_refused(self, stored: Stored) -> None:
-        with psycopg.connect(stored.url) as running:
+        with open_connection(stored.url) as running:
             running.execute(
                 "INSERT INTO backmarket.changes (organization_id, resource, external_id, kind)"
                 " VALUES (%s, 'orders', 'running', 'created')",

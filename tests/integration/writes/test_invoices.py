@@ -27,7 +27,7 @@ from backmarket.errors import (
 )
 from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.settings import Settings
-from backmarket.writes.engine.slice import take_turn
+from backmarket.writes.engine.slice import run_slice
 from backmarket.writes.models import WriteState
 from backmarket.writes.request.faults import InvalidWrite
 from tests.support.gate import Gate, Reply
@@ -93,7 +93,7 @@ def test_bytes_files_objects_and_urls(shop: Shop, bm: BackMarket, order: int, tm
         bm.upload_order_invoice(ORG, order, object_key=key),
         bm.upload_order_invoice(ORG, order, url=f"{elsewhere.url}/files/a.pdf?signature=secret"),
     ]
-    assert take_turn(shop.services, ORG).succeeded == 5
+    assert run_slice(shop.services, ORG).succeeded == 5
     assert {handle.wait(0).confirmed_by for handle in handles} == {"answer"}
     names = [f"invoice-{order}.pdf", "Rechnung 7.pdf", "r.pdf", "of-the-host.pdf", "a.pdf"]
     assert arrived(shop) == [(order, name, digest(PDF)) for name in names]
@@ -148,8 +148,8 @@ def test_without_the_bucket_nothing_is_asked_for(shop: Shop, bm: BackMarket, ord
 def test_a_lost_answer_is_a_persons_to_decide(shop: Shop, bm: BackMarket, order: int, applied: bool) -> None:
     shop.sandbox.add_fault("close", operation="orders.invoice", count=1, applied=applied)
     handle = bm.upload_order_invoice(ORG, order, content=PDF)
-    assert take_turn(shop.services, ORG).unknown == 1
-    assert take_turn(shop.services, ORG).end == "nothing_to_do"
+    assert run_slice(shop.services, ORG).unknown == 1
+    assert run_slice(shop.services, ORG).end == "nothing_to_do"
     with pytest.raises(UnknownOutcome, match=r"may have been uploaded.*back office.*writes retry.*twice"):
         handle.wait(0)
     (write,) = bm.get_writes(ORG, state="unknown")
@@ -158,7 +158,7 @@ def test_a_lost_answer_is_a_persons_to_decide(shop: Shop, bm: BackMarket, order:
         assert bm.settle_write(ORG, handle.id, arrived=True).state is WriteState.SUCCEEDED
     else:
         bm.retry_write(ORG, handle.id)
-        take_turn(shop.services, ORG)
+        run_slice(shop.services, ORG)
     assert handle.done() is not None
     assert len(arrived(shop)) == 1
     stored = bm.get_order_by_id(ORG, order)
@@ -170,20 +170,20 @@ def test_the_bucket_away_when_it_is_sent(shop: Shop, bm: BackMarket, order: int)
     handle = bm.upload_order_invoice(ORG, order, content=PDF)
     working = shop.settings
     shop.restart(s3_endpoint_url="http://127.0.0.1:1")
-    take_turn(shop.services, ORG)
+    run_slice(shop.services, ORG)
     write = bm.get_write(ORG, handle.id)
     assert write is not None
     assert (write.state, write.error_code, arrived(shop)) == (WriteState.PENDING, "bucket_unavailable", [])
     shop.restart(s3_endpoint_url=working.s3_endpoint_url)
     shop.execute("UPDATE backmarket.api_writes SET due_at = now()")
     shop.execute("UPDATE backmarket.work SET due_at = now()")
-    assert take_turn(shop.services, ORG).succeeded == 1
+    assert run_slice(shop.services, ORG).succeeded == 1
 
 
 def test_a_file_that_is_gone_from_the_bucket(shop: Shop, bm: BackMarket, order: int) -> None:
     handle = bm.upload_order_invoice(ORG, order, content=PDF)
     shop.services.bucket.delete(objects(shop))
-    take_turn(shop.services, ORG)
+    run_slice(shop.services, ORG)
     with pytest.raises(WriteRefused) as caught:
         handle.done()
     assert caught.value.reason == "object_not_found"
@@ -202,7 +202,7 @@ def test_one_key_is_one_invoice(shop: Shop, bm: BackMarket, order: int, elsewher
     asked = len(elsewhere.paths)
     assert bm.upload_order_invoice(ORG, order, url=url, idempotency_key="u").id == first.id
     assert len(elsewhere.paths) == asked
-    take_turn(shop.services, ORG)
+    run_slice(shop.services, ORG)
     assert len(arrived(shop)) == 2
 
 
@@ -211,5 +211,5 @@ def test_erasing_the_order_wants_its_invoices_deleted(shop: Shop, bm: BackMarket
     (key,) = objects(shop)
     bm.erase_order(ORG, order)
     assert shop.execute("SELECT object_key FROM backmarket.bucket_deletions WHERE object_key = %s", key) == [(key,)]
-    assert take_turn(shop.services, ORG).succeeded == 0
+    assert run_slice(shop.services, ORG).succeeded == 0
     assert arrived(shop) == []

@@ -33,7 +33,7 @@ from backmarket.organizations import lifecycle
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from backmarket.writes.engine import sender
-from backmarket.writes.engine.slice import Turn, send_now, take_turn
+from backmarket.writes.engine.slice import SliceResult, run_slice, send_now
 from backmarket.writes.handle import WriteHandle, WriteOutcome
 from backmarket.writes.models import Write, WriteState
 from backmarket.writes.request.faults import InvalidWrite
@@ -59,10 +59,10 @@ def shop(shared_url: str, redis_url: str, sandbox: SandboxControl, seller: str) 
     """One organization with a seller of this test's own, everything synced."""
     empty(shared_url)
     settings = Settings(
-        database_url=shared_url,  # type: ignore[arg-type]
-        redis_url=redis_url,  # type: ignore[arg-type]
-        secret_keys=(Fernet.generate_key().decode(),),  # type: ignore[arg-type]
-        limiter_key=secrets.token_hex(16),  # type: ignore[arg-type]
+        database_url=shared_url,
+        redis_url=redis_url,
+        secret_keys=(Fernet.generate_key().decode(),),
+        limiter_key=secrets.token_hex(16),
         user_agent="BM-Test-Suite;dev@test.example",
         rate_limit=100_000,
     )
@@ -88,7 +88,7 @@ def scene(shop: Shop, bm: BackMarket, seller: str) -> Scene:
 
 
 class Scene:
-    """A seller, what it has, and a worker's turns without a worker."""
+    """A seller, what it has, and a worker's slices without a worker."""
 
     def __init__(self, shop: Shop, bm: BackMarket, seller: str) -> None:
         self.shop, self.bm, self.seller = shop, bm, seller
@@ -110,15 +110,15 @@ class Scene:
     def fault(self, kind: Any, operation: str, **rule: Any) -> None:
         self.sandbox.add_fault(kind, operation=operation, seller=self.seller, **rule)
 
-    def turn(self, *, later: bool = False) -> Turn:
-        """A turn; `later`: when everything that is waited for is over."""
+    def run_slice(self, *, later: bool = False) -> SliceResult:
+        """A slice; `later`: when everything that is waited for is over."""
         if later:
             self.shop.execute(
                 "UPDATE backmarket.api_writes SET due_at = now(), settle_at = LEAST(settle_at, now())"
                 " WHERE state IN ('pending', 'sending', 'unknown') AND due_at < 'infinity'"
             )
             self.shop.execute("UPDATE backmarket.work SET due_at = now() WHERE kind = 'writes'")
-        return take_turn(self.shop.services, ORG)
+        return run_slice(self.shop.services, ORG)
 
     def write(self, handle: WriteHandle) -> Write:
         write = self.bm.get_write(ORG, handle.id)
@@ -171,7 +171,7 @@ class TestArrives:
     ) -> None:
         handle = ask(scene)
         assert handle.done() is None
-        assert scene.turn().succeeded == 1
+        assert scene.run_slice().succeeded == 1
         outcome = handle.wait(0)
         assert (outcome.confirmed_by, outcome.requests) == ("answer", 1)
         assert scene.asked(operation) == 1
@@ -186,7 +186,7 @@ class TestArrives:
             scene.bm.update_order(ORG, number, 3, tracking_number=TRACKING),
             scene.bm.update_orderline(ORG, first["id"], imei=IMEI, serial_number="S/1"),
         ]
-        assert scene.turn().succeeded == 4
+        assert scene.run_slice().succeeded == 4
         assert [scene.write(handle).state for handle in handles] == [WriteState.SUCCEEDED] * 4
         stored = scene.bm.get_order_by_id(ORG, number)
         assert stored is not None
@@ -201,7 +201,7 @@ class TestArrives:
         scene.sandbox.settings(assumptions=assumed)
         try:
             accept(scene)
-            assert scene.turn().succeeded == 1
+            assert scene.run_slice().succeeded == 1
         finally:
             scene.sandbox.settings(assumptions={"order_id_field": "either"})
 
@@ -210,15 +210,15 @@ class TestArrives:
         for number in range(3):
             for listing in listings:
                 scene.bm.update_listing(ORG, sku=listing["sku"].lower(), quantity=10 + number)
-        assert scene.turn().succeeded == 15
+        assert scene.run_slice().succeeded == 15
         assert {row["quantity"] for row in scene.sandbox.truth(scene.seller, "listings")} == {12}
         scene.assert_stored("listings")
-        assert scene.turn().end == "nothing_to_do"
+        assert scene.run_slice().end == "nothing_to_do"
 
     def test_in_another_market_the_price_there_changes_and_the_quantity_here(self, scene: Scene) -> None:
         listing = scene.listing()
         handle = scene.bm.update_listing(ORG, listing["listing_id"], price="99.5", quantity=3, locale="de-de")
-        scene.turn()
+        scene.run_slice()
         assert handle.wait(0).confirmed_by == "answer"
         german = scene.bm.fetch_listing(ORG, listing["id"], locale="de-de")
         stored = scene.bm.get_listing_by_id(ORG, listing["id"])
@@ -253,10 +253,10 @@ class TestLostAnswers:
         if kind == "timeout":
             scene.shop.restart(request_deadline=2.0)
         handle = ask(scene)
-        assert scene.turn().unknown == 1
+        assert scene.run_slice().unknown == 1
         assert scene.write(handle).state is WriteState.UNKNOWN
-        assert scene.turn().end == "nothing_to_do", "not read back before the request is over"
-        assert scene.turn(later=True).succeeded == 1
+        assert scene.run_slice().end == "nothing_to_do", "not read back before the request is over"
+        assert scene.run_slice(later=True).succeeded == 1
         assert handle.wait(0).confirmed_by == "reading_back"
         assert len(scene.applied()) == 1
         assert scene.asked(operation) == 1
@@ -270,8 +270,8 @@ class TestLostAnswers:
         if kind == "timeout":
             scene.shop.restart(request_deadline=2.0)
         handle = ask(scene)
-        assert scene.turn().unknown == 1
-        assert scene.turn(later=True).succeeded == 1
+        assert scene.run_slice().unknown == 1
+        assert scene.run_slice(later=True).succeeded == 1
         outcome = handle.wait(0)
         assert (outcome.confirmed_by, outcome.requests) == ("answer", 2)
         assert len(scene.applied()) == 1
@@ -283,7 +283,7 @@ class TestLostAnswers:
     ) -> None:
         scene.fault("empty", operation, count=1, applied=True)
         handle = ask(scene)
-        assert scene.turn().succeeded == 1
+        assert scene.run_slice().succeeded == 1
         assert handle.wait(0).confirmed_by == "answer"
         scene.assert_stored(resource)
 
@@ -291,20 +291,20 @@ class TestLostAnswers:
         scene.fault("status", "listings.update")
         handle = reprice(scene)
         for _ in range(4):
-            scene.turn(later=True)
+            scene.run_slice(later=True)
         with pytest.raises(UnknownOutcome, match="sent 3 times"):
             handle.wait(0)
         assert scene.asked("listings.update") == 3
-        assert scene.turn(later=True).end == "done"
+        assert scene.run_slice(later=True).end == "done"
         assert scene.asked("listings.update") == 3
 
     def test_what_somebody_else_changed_meanwhile_is_not_guessed(self, scene: Scene) -> None:
         scene.fault("close", "listings.update", count=1)
         handle = reprice(scene)
-        scene.turn()
+        scene.run_slice()
         number = scene.listing()["id"]
         scene.sandbox.change(scene.seller, resource="listings", modify=1, ids=[number], fields={"price": "77.00"})
-        scene.turn(later=True)
+        scene.run_slice(later=True)
         with pytest.raises(UnknownOutcome, match="writes settle"):
             handle.done()
 
@@ -314,11 +314,11 @@ class TestLostAnswers:
     ) -> None:
         handle = accept(scene)
         scene.fault("close", "orders.update", count=1)
-        scene.turn()
+        scene.run_slice()
         scene.fault("status", "orders.update", count=1, status=422, applied=arrived)
-        scene.turn(later=True)
+        scene.run_slice(later=True)
         assert scene.write(handle).state is WriteState.UNKNOWN
-        scene.turn(later=True)
+        scene.run_slice(later=True)
         if arrived:
             assert handle.wait(0).confirmed_by == "reading_back"
         else:
@@ -329,18 +329,18 @@ class TestLostAnswers:
     def test_what_is_gone_can_not_be_read_back(self, scene: Scene) -> None:
         handle = reprice(scene)
         scene.fault("close", "listings.update", count=1)
-        scene.turn()
+        scene.run_slice()
         scene.sandbox.change(scene.seller, resource="listings", remove=1, ids=[scene.listing()["id"]])
-        scene.turn(later=True)
+        scene.run_slice(later=True)
         with pytest.raises(UnknownOutcome, match="not there any more"):
             handle.wait(0)
 
     def test_in_a_market_that_was_left_nothing_is_read_back(self, scene: Scene) -> None:
         handle = reprice(scene)
         scene.fault("close", "listings.update", count=1, applied=True)
-        scene.turn()
+        scene.run_slice()
         scene.shop.execute("UPDATE backmarket.connections SET environment = 'sandbox'")
-        scene.turn(later=True)
+        scene.run_slice(later=True)
         with pytest.raises(UnknownOutcome, match="another region, environment or base URL since"):
             handle.wait(0)
         assert scene.asked("listings.get") == 0
@@ -349,22 +349,22 @@ class TestLostAnswers:
         handle = accept(scene)
         scene.fault("close", "orders.update", count=1, applied=True)
         scene.fault("status", "orders.get", count=1)
-        scene.turn()
-        assert scene.turn(later=True).unknown == 1
+        scene.run_slice()
+        assert scene.run_slice(later=True).unknown == 1
         assert "could not be read back yet" in str(scene.write(handle).error)
-        assert scene.turn(later=True).succeeded == 1
+        assert scene.run_slice(later=True).succeeded == 1
 
     def test_an_earlier_write_that_nobody_knows_the_end_of_holds_back_the_later_ones(self, scene: Scene) -> None:
         scene.fault("close", "orders.update", count=1, applied=True)
         order = scene.order(1)["order_id"]
         first = scene.bm.update_order(ORG, order, 2)
         second = scene.bm.update_order(ORG, order, 3, tracking_number=TRACKING)
-        scene.turn()
+        scene.run_slice()
         assert scene.asked("orders.update") == 1
         with pytest.raises(WaitTimeout, match=f"waits for write {first.id} of the same object"):
             second.wait(0)
         assert {write.id: write.behind for write in scene.bm.get_writes(ORG)} == {second.id: first.id, first.id: None}
-        scene.turn(later=True)
+        scene.run_slice(later=True)
         assert [scene.write(each).state for each in (first, second)] == [WriteState.SUCCEEDED] * 2
 
 
@@ -383,7 +383,7 @@ class TestRefusals:
     ) -> None:
         scene.fault(kind, operation, count=1, **rule)
         handle = ask(scene)
-        assert scene.turn().refused == 1
+        assert scene.run_slice().refused == 1
         with pytest.raises(WriteRefused) as caught:
             handle.wait(0)
         assert (caught.value.reason, scene.applied()) == (reason, [])
@@ -393,10 +393,10 @@ class TestRefusals:
     def test_a_person_may_send_it_again(self, scene: Scene) -> None:
         scene.fault("forbidden", "orders.update", count=1)
         handle = accept(scene)
-        scene.turn()
+        scene.run_slice()
         again = scene.bm.retry_write(ORG, handle.id)
         assert again.id == handle.id
-        scene.turn()
+        scene.run_slice()
         assert handle.wait(0).requests == 1
         with pytest.raises(NotUndecided, match="came to its end"):
             scene.bm.retry_write(ORG, handle.id)
@@ -406,33 +406,33 @@ class TestRefusals:
     def test_the_firewall_lets_all_writes_rest(self, scene: Scene) -> None:
         scene.fault("waf_html", "orders.update", count=1)
         handle = accept(scene)
-        assert scene.turn().end == "handed_on"
+        assert scene.run_slice().end == "handed_on"
         write = scene.write(handle)
         assert (write.state, write.error_code, write.sent) == (WriteState.PENDING, "firewall_blocked", 0)
         assert scene.shop.one("SELECT due_at > now() + interval '10 s' FROM backmarket.work WHERE kind = 'writes'")
         with pytest.raises(WaitTimeout, match=r"not sent yet.*firewall.*tried again after"):
             handle.wait(0)
-        assert scene.turn(later=True).succeeded == 1
+        assert scene.run_slice(later=True).succeeded == 1
 
     def test_a_key_that_is_refused_waits_for_a_new_one(self, scene: Scene) -> None:
         handle = accept(scene)
         scene.sandbox.patch_seller(scene.seller, token="another")
-        scene.turn()
-        assert scene.turn(later=True).end == "nothing_to_do"
+        scene.run_slice()
+        assert scene.run_slice(later=True).end == "nothing_to_do"
         with pytest.raises(ConnectionUnauthorized):
             reprice(scene)
         with pytest.raises(WaitTimeout, match="refused the key"):
             handle.wait(0)
         scene.shop.connect(ORG, "another")
-        assert scene.turn(later=True).succeeded == 1
+        assert scene.run_slice(later=True).succeeded == 1
         assert handle.wait(0).requests == 1
 
     def test_too_many_requests_wait_for_the_limiter(self, scene: Scene) -> None:
         scene.shop.restart(rate_window=0.5)
         scene.fault("rate_limited", "orders.update", count=1)
         handle = accept(scene)
-        scene.turn()
-        scene.turn(later=True)
+        scene.run_slice()
+        scene.run_slice(later=True)
         assert (handle.wait(0).requests, scene.asked("orders.update")) == (1, 2)
 
     def test_nobody_listens(self, scene: Scene) -> None:
@@ -443,18 +443,18 @@ class TestRefusals:
         scene.shop.restart()
         number = scene.shop.one("SELECT listing_id FROM backmarket.listings LIMIT 1")
         handle = scene.bm.update_listing(ORG, number, quantity=1)
-        scene.turn()
+        scene.run_slice()
         write = scene.write(handle)
         assert (write.state, write.error_code, write.sent) == (WriteState.PENDING, "network", 0)
         assert scene.shop.one(f"SELECT sum(lines) FROM {QUOTA}") == 0, "the line is given back"
         scene.shop.execute("UPDATE backmarket.connections SET base_url = %s", scene.sandbox.url)
         scene.shop.execute("UPDATE backmarket.api_writes SET base_url = %s", scene.sandbox.url)
-        assert scene.turn(later=True).succeeded == 1
+        assert scene.run_slice(later=True).succeeded == 1
 
     def test_without_the_limiter_nothing_is_sent(self, scene: Scene) -> None:
         handle = accept(scene)
         scene.shop.restart(redis_url="redis://127.0.0.1:1/0")
-        assert scene.turn().end == "handed_on"
+        assert scene.run_slice().end == "handed_on"
         assert (scene.write(handle).state, scene.asked("orders.update")) == (WriteState.PENDING, 0)
 
     def test_what_was_held_up_before_its_first_byte_is_not_sent(
@@ -464,15 +464,14 @@ class TestRefusals:
         scene.shop.restart(task_budget_seconds=0.2)
         with monkeypatch.context() as patch:
             patch.setattr(sender, "SEND_WITHIN", -1.0)
-            scene.turn()
+            scene.run_slice()
         assert (scene.write(handle).state, scene.asked("orders.update")) == (WriteState.PENDING, 0)
-        scene.shop.restart(task_budget_seconds=20.0)
-        assert scene.turn(later=True).succeeded == 1
+        assert scene.run_slice(later=True).succeeded == 1
 
     def test_meant_for_another_environment_it_is_not_sent(self, scene: Scene) -> None:
         handle = accept(scene)
         scene.shop.execute("UPDATE backmarket.connections SET environment = 'sandbox'")
-        scene.turn()
+        scene.run_slice()
         with pytest.raises(WriteRefused, match="another region, environment or base URL") as caught:
             handle.wait(0)
         assert (caught.value.reason, scene.asked("orders.update")) == ("connection_changed", 0)
@@ -481,7 +480,7 @@ class TestRefusals:
         scene.shop.restart(sku_lines_limit=2)
         listings = scene.sandbox.truth(scene.seller, "listings")[:3]
         handles = [scene.bm.update_listing(ORG, each["id"], quantity=1) for each in listings]
-        assert scene.turn().succeeded == 2
+        assert scene.run_slice().succeeded == 2
         last = scene.write(handles[2])
         assert (last.state, last.error_code) == (WriteState.PENDING, "rate_limited")
         assert scene.shop.one("SELECT due_at > now() + interval '50 min' FROM backmarket.work WHERE kind = 'writes'")
@@ -492,7 +491,7 @@ class TestRefusals:
         scene.sandbox.settings(sku_lines_limit=0)
         try:
             handle = reprice(scene)
-            scene.turn()
+            scene.run_slice()
         finally:
             scene.sandbox.settings(sku_lines_limit=2000)
         assert scene.write(handle).state is WriteState.PENDING
@@ -533,7 +532,7 @@ class TestAsking:
     def test_a_repeated_call_gives_the_first_ones_outcome(self, scene: Scene) -> None:
         order = scene.order(1)["order_id"]
         first = scene.bm.update_order(ORG, order, 2, idempotency_key="k")
-        scene.turn()
+        scene.run_slice()
         again = scene.bm.update_order(ORG, order, 2, idempotency_key="k")
         assert again.id == first.id
         assert again.done() == first.done()
@@ -548,7 +547,7 @@ class TestAsking:
     def test_a_repeated_call_gives_the_first_ones_outcome_whatever_became_of_the_connection(self, scene: Scene) -> None:
         order = scene.order(1)["order_id"]
         first = scene.bm.update_order(ORG, order, 2, idempotency_key="k")
-        scene.turn()
+        scene.run_slice()
         scene.bm.disconnect(ORG, clear_api_key=True)
         again = scene.bm.update_order(ORG, order, 2, idempotency_key="k")
         assert (again.id, again.done()) == (first.id, first.done())
@@ -593,17 +592,17 @@ class TestAsking:
         handle = accept(scene)
         lifecycle.remove(scene.shop.services.database, ORG)
         assert scene.shop.one("SELECT count(*) FROM backmarket.api_writes") == 0
-        assert scene.turn().end == "nothing_to_do"
+        assert scene.run_slice().end == "nothing_to_do"
         with pytest.raises(ConnectionNotFound):
             handle.done()
 
     def test_asked_to_a_worker_sends_what_waits_for_its_next_try(self, scene: Scene) -> None:
         handle = accept(scene)
         scene.shop.execute("UPDATE backmarket.api_writes SET due_at = now() + interval '1 h'")
-        scene.turn()
+        scene.run_slice()
         assert scene.write(handle).state is WriteState.PENDING
         send_now(scene.shop.services.database, ORG)
-        assert scene.turn().succeeded == 1
+        assert scene.run_slice().succeeded == 1
 
     def test_a_person_says_what_became_of_it(self, scene: Scene) -> None:
         scene.fault("status", "listings.update")
@@ -612,13 +611,13 @@ class TestAsking:
         with pytest.raises(NotUndecided, match="goes on by itself"):
             scene.bm.settle_write(ORG, handle.id, arrived=True)
         for _ in range(4):
-            scene.turn(later=True)
+            scene.run_slice(later=True)
         scene.sandbox.remove_faults()
         with pytest.raises(WaitTimeout, match="writes settle"):
             later.wait(0)
         assert scene.bm.settle_write(ORG, handle.id, arrived=True).confirmed_by == "person"
         assert isinstance(handle.done(), WriteOutcome)
-        assert scene.turn().succeeded == 1
+        assert scene.run_slice().succeeded == 1
         assert later.done() is not None
 
 
@@ -627,14 +626,15 @@ def test_what_a_killed_worker_left_sending_is_read_back_by_another(scene: Scene,
     """The row as it is when its sender died before, or after, the request arrived."""
     handle = reprice(scene)
     if arrived:
-        scene.turn()
+        scene.run_slice()
     scene.shop.execute(
         "UPDATE backmarket.api_writes SET state = 'sending', sent = 1, settled_at = NULL, confirmed_by = NULL,"
         " prior = %s, settle_at = now() + interval '1 h', due_at = now() + interval '1 h'",
         Jsonb({"price": "1.00", "quantity": 1, "currency": "EUR"} if arrived else scene.listing()),
     )
-    assert scene.turn().succeeded == 0
-    assert scene.turn(later=True).succeeded == 1
+    assert scene.run_slice().succeeded == 0
+    wait_until(lambda: scene.shop.one("SELECT min(settle_at) < now() FROM backmarket.api_writes"), "settled")
+    assert scene.run_slice(later=True).succeeded == 1
     assert handle.wait(0).confirmed_by == ("reading_back" if arrived else "answer")
     assert len(scene.applied()) == 1
 
@@ -645,11 +645,11 @@ class TestKeeping:
         number, line = order["order_id"], order["orderlines"][0]["id"]
         other = scene.bm.update_listing(ORG, scene.listing()["id"], quantity=4)
         done = scene.bm.update_order(ORG, number, 2, idempotency_key="k")
-        scene.turn()
+        scene.run_slice()
         scene.fault("close", "orders.update", count=1, applied=True)
         unknown = scene.bm.update_order(ORG, number, 3, tracking_number=TRACKING)
         pending = scene.bm.update_orderline(ORG, line, imei=IMEI)
-        scene.turn()
+        scene.run_slice()
         scene.bm.erase_order(ORG, number)
         rows = scene.shop.execute("SELECT request, prior FROM backmarket.api_writes WHERE lane LIKE 'order%'")
         assert rows == [({}, None)] * 3
@@ -663,12 +663,12 @@ class TestKeeping:
             scene.bm.retry_write(ORG, unknown.id)
         assert scene.bm.update_order(ORG, number, 2, idempotency_key="k").id == done.id
         assert scene.write(other).request != {}
-        scene.turn(later=True)
+        scene.run_slice(later=True)
         assert scene.asked("orders.update") == 2
 
     def test_what_came_to_its_end_long_ago_is_dropped(self, scene: Scene) -> None:
         done, waits = reprice(scene), accept(scene)
-        scene.turn()
+        scene.run_slice()
         scene.shop.execute(
             "UPDATE backmarket.api_writes SET created_at = now() - interval '1 y', object_key = 'invoices/o/1/x.pdf'"
         )
@@ -696,15 +696,15 @@ def test_who_lost_the_lease_while_the_api_answered_writes_nothing(
     handle = ask(scene)
     scene.fault("slow", operation, count=1, seconds=3.0)
     with ThreadPoolExecutor(1) as pool:
-        turn = pool.submit(scene.turn)
+        slice_ = pool.submit(scene.run_slice)
         wait_until(scene.applied, "it took place")
         scene.shop.execute("UPDATE backmarket.work SET lease_number = lease_number + 1 WHERE kind = 'writes'")
-        assert turn.result().end == "lease_lost"
+        assert slice_.result().end == "lease_lost"
     assert scene.write(handle).state is WriteState.SENDING
     with pytest.raises(WaitTimeout, match="read back after"):
         handle.wait(0)
     scene.shop.execute("UPDATE backmarket.work SET lease_until = NULL")
-    assert scene.turn(later=True).succeeded == 1
+    assert scene.run_slice(later=True).succeeded == 1
     assert (handle.wait(0).confirmed_by, len(scene.applied())) == ("reading_back", 1)
     scene.assert_stored(resource)
 
@@ -729,15 +729,15 @@ def test_odd_answers_stop_nothing(scene: Scene, ask: Ask, operation: str, kind: 
     """The write's own answer says yes in an odd way; what is read back is odd, too, then right."""
     first = ask(scene)
     scene.fault(kind, operation, count=1, applied=True)
-    assert scene.turn().succeeded == 1
+    assert scene.run_slice().succeeded == 1
     assert first.wait(0).confirmed_by == "answer"
     second = scene.bm.update_listing(ORG, scene.listing()["id"], quantity=77)
     scene.fault("close", "listings.update", count=1, applied=True)
-    scene.turn()
+    scene.run_slice()
     number = scene.sandbox.add_fault(kind, operation="listings.get", seller=scene.seller)
-    assert scene.turn(later=True).end == "done"
+    assert scene.run_slice(later=True).end == "done"
     scene.sandbox.remove_faults(number)
-    scene.turn(later=True)
+    scene.run_slice(later=True)
     write = scene.write(second)
     assert write.state is WriteState.SUCCEEDED or write.undecided
 
@@ -745,7 +745,7 @@ def test_odd_answers_stop_nothing(scene: Scene, ask: Ask, operation: str, kind: 
 def test_a_row_that_nobody_can_read_stops_no_other(scene: Scene) -> None:
     odd, well = reprice(scene), accept(scene)
     scene.shop.execute("UPDATE backmarket.api_writes SET request = '{\"odd\": 1}' WHERE id = %s", odd.id)
-    assert scene.turn().succeeded == 1
+    assert scene.run_slice().succeeded == 1
     assert well.done() is not None
     with pytest.raises(WriteRefused) as caught:
         odd.done()

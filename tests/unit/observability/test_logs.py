@@ -17,7 +17,7 @@ from hypothesis import settings as testing
 from hypothesis import strategies as st
 
 from backmarket.observability import logs
-from backmarket.services.request_threads import Seats
+from backmarket.services.request_threads import RequestThreads
 from backmarket.settings import Settings
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -85,12 +85,12 @@ def chained_crash() -> None:
 
 def test_a_line_is_an_event_with_fields(json_lines: Lines) -> None:
     with structlog.contextvars.bound_contextvars(organization="org", task="t"):
-        ours().info("sync.turn", requests=3, end="done", part=None, share=0.5)
+        ours().info("sync.slice", requests=3, end="done", part=None, share=0.5)
     (line,) = json_lines()
     found = json.loads(line)
     assert found.pop("timestamp").endswith("Z")
     assert found == {
-        "event": "sync.turn",
+        "event": "sync.slice",
         "level": "info",
         "logger": "backmarket.test",
         "organization": "org",
@@ -105,7 +105,7 @@ def test_a_line_is_an_event_with_fields(json_lines: Lines) -> None:
 @pytest.mark.parametrize("organization", ODD_ORGANIZATIONS)
 def test_an_organization_id_stays_on_its_line(lines: Lines, organization: str) -> None:
     with structlog.contextvars.bound_contextvars(organization=organization):
-        ours().info("sync.turn")
+        ours().info("sync.slice")
     (line,) = lines()
     assert line.isprintable()
     if line.startswith("{"):
@@ -117,7 +117,7 @@ def test_an_organization_id_stays_on_its_line(lines: Lines, organization: str) -
 @testing(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=50)
 @given(organization=st.text())
 def test_any_organization_id_is_one_line_of_json(json_lines: Lines, organization: str) -> None:
-    ours().info("sync.turn", organization=organization)
+    ours().info("sync.slice", organization=organization)
     assert json.loads(json_lines()[-1])["organization"] == organization
 
 
@@ -156,7 +156,7 @@ def test_an_exception_is_its_class_and_place(lines: Lines, crashing: Callable[[]
         kind = type(error).__name__
         ours().exception("sync.crashed")
         ours().error("sync.crashed", exc_info=error)
-        ours().error("sync.crashed", **logs.place(error))
+        ours().error("sync.crashed", **logs.error_location(error))
         logging.getLogger("foreign").exception("stopped")
         logging.getLogger("foreign").exception("stopped by %s", error)
         logging.getLogger("foreign").error("stopped by %s", error)
@@ -232,8 +232,8 @@ print(type(outcome).__name__, outcome)
 
 def test_auto_is_json_unless_standard_error_is_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for shown in configured("auto", monkeypatch):
-        ours().info("sync.turn")
-        assert json.loads(shown()[0])["event"] == "sync.turn"
+        ours().info("sync.slice")
+        assert json.loads(shown()[0])["event"] == "sync.slice"
 
 
 def test_quiet_libraries_and_levels(json_lines: Lines) -> None:
@@ -245,18 +245,18 @@ def test_quiet_libraries_and_levels(json_lines: Lines) -> None:
 
 def test_a_run_is_named_as_its_row_is(json_lines: Lines) -> None:
     run = "2026-11-26T15:35:43.128501+00:00"
-    ours().info("sync.turn", run=run)
+    ours().info("sync.slice", run=run)
     assert json.loads(json_lines()[0])["run"] == run
 
 
 def test_what_threads_that_fetch_say_names_the_organization(json_lines: Lines) -> None:
-    seats = Seats(1)
+    request_threads = RequestThreads(1)
     with structlog.contextvars.bound_contextvars(organization="org", resource="orders", run="then", task="t"):
-        seats.take(1, patience=1)
-        seats.submit(lambda: ours().info("limiter.settle_failed")).result(PATIENCE_SECONDS)
-    seats.take(1, patience=1)
-    seats.submit(lambda: ours().info("of nobody")).result(PATIENCE_SECONDS)
-    seats.close()
+        request_threads.reserve(1, patience=1)
+        request_threads.submit(lambda: ours().info("limiter.complete_failed")).result(10)
+    request_threads.reserve(1, patience=1)
+    request_threads.submit(lambda: ours().info("of nobody")).result(10)
+    request_threads.close()
     bound, unbound = (json.loads(line) for line in json_lines())
     assert {name: bound[name] for name in ("organization", "resource", "run", "task")} == {
         "organization": "org",

@@ -176,7 +176,7 @@ def test_the_same_page_for_ever(world: World, client: httpx.Client) -> None:
 def test_a_write_may_take_effect_though_its_answer_is_lost(
     world: World, client: httpx.Client, kind: Any, applied: bool
 ) -> None:
-    row = next(row for row in world.sellers["s"].orders.book if row.state == 9)
+    row = next(row for row in world.sellers["s"].orders.rows if row.state == 9)
     line_id = row.lines[0]
     before = row.decoded()["orderlines"][0].get("serial_number")
     world.faults.add(Fault(kind=kind, operation="orderlines.update", applied=applied))

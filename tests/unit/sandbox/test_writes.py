@@ -37,7 +37,7 @@ def order(world: World) -> Order:
 
     def make(*states: int, quantity: int = 1, state: int = 1, backship: bool = False) -> int:
         stock = world.sellers["s"].orders
-        row = next(row for row in stock.book if len(row.lines) >= len(states))
+        row = next(row for row in stock.rows if len(row.lines) >= len(states))
         body = row.decoded()
         for number, (line, line_state) in enumerate(zip(body["orderlines"], states, strict=False)):
             line |= {"state": line_state, "listing": SKU + (str(number) if number else ""), "quantity": quantity}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from backmarket.errors import IncompleteWalk
 from backmarket.resources import Page, Row
-from backmarket.sync.page_walk import BARREN_PAGES, PASSES, Walk, WalkKind, restore
+from backmarket.sync.page_walk import MAX_PAGES_WITHOUT_NEW_IDS, PASSES, Walk, WalkKind, restore
 
 BEGAN = datetime(2026, 5, 1, 10, tzinfo=UTC)
 LONG_AGO = BEGAN - timedelta(days=1)
@@ -55,7 +55,8 @@ class Server:
         if found or number == 1:
             page = Page(found, self.count(len(self.rows)), last=number * self.size >= len(self.rows))
         self.answers += 1
-        self.changes.get(self.answers, lambda _: None)(self)
+        if self.answers in self.changes:
+            self.changes[self.answers](self)
         self.now += timedelta(seconds=0.4)
         return page
 
@@ -106,8 +107,8 @@ def go(
         shuffle: answers come in an order that it chooses.
     """
     answered = 0
-    while not walk.over:
-        asked = walk.ask(window)
+    while not walk.complete:
+        asked = walk.next_pages(window)
         assert asked, "it is not over, and asks for nothing"
         if shuffle:
             shuffle.shuffle(asked)
@@ -115,8 +116,8 @@ def go(
             answered += 1
             assert answered <= bound, "it does not end"
             walk.received(number, answer(number), BEGAN)
-        walk.take()
-        walk.settle()
+        walk.pop_ready()
+        walk.finish_pass()
     return walk
 
 
@@ -142,56 +143,56 @@ class Checkpoint:
 class TestAsking:
     def test_the_first_page_goes_alone_and_the_others_together(self) -> None:
         walk, server = new_walk(), Server.of(10)
-        assert walk.ask(5) == [1]
-        assert walk.ask(5) == []
+        assert walk.next_pages(5) == [1]
+        assert walk.next_pages(5) == []
         walk.received(1, server.answer(1), BEGAN)
-        assert walk.ask(2) == [2, 3]
-        assert walk.ask(5) == [4]
-        assert walk.ask(5) == []
+        assert walk.next_pages(2) == [2, 3]
+        assert walk.next_pages(5) == [4]
+        assert walk.next_pages(5) == []
         assert walk.outstanding == 4
 
     def test_no_room_is_no_page(self) -> None:
-        assert new_walk().ask(0) == []
+        assert new_walk().next_pages(0) == []
 
     def test_a_failed_page_is_given_out_again(self) -> None:
         walk, server = new_walk(), Server.of(10)
-        walk.received(walk.ask(1)[0], server.answer(1), BEGAN)
-        walk.ask(3)
+        walk.received(walk.next_pages(1)[0], server.answer(1), BEGAN)
+        walk.next_pages(3)
         walk.failed(3)
-        assert walk.ask(5) == [3]
+        assert walk.next_pages(5) == [3]
 
     def test_a_failed_page_before_a_stray_one_is_given_out_again_though_the_list_ended_before(self) -> None:
         walk, server = new_walk(), Server.of(12)
-        walk.received(walk.ask(1)[0], server.answer(1), BEGAN)
-        assert walk.ask(3) == [2, 3, 4]
+        walk.received(walk.next_pages(1)[0], server.answer(1), BEGAN)
+        assert walk.next_pages(3) == [2, 3, 4]
         walk.received(2, Page([], 12, last=True), BEGAN)
         walk.received(4, server.answer(4), BEGAN)
         walk.failed(3)
-        assert walk.ask(5) == [3]
+        assert walk.next_pages(5) == [3]
 
     def test_pages_are_stored_in_order_without_a_gap(self) -> None:
         walk, server = new_walk(), Server.of(9)
-        walk.received(walk.ask(1)[0], server.answer(1), BEGAN)
-        walk.ask(5)
+        walk.received(walk.next_pages(1)[0], server.answer(1), BEGAN)
+        walk.next_pages(5)
         walk.received(3, server.answer(3), BEGAN)
-        assert (walk.ready, len(walk.take())) == (1, 1)
-        assert (walk.ready, len(walk.take())) == (0, 0)
+        assert (walk.ready, len(walk.pop_ready())) == (1, 1)
+        assert (walk.ready, len(walk.pop_ready())) == (0, 0)
         walk.received(2, server.answer(2), BEGAN)
         assert walk.ready == 2
-        assert [page.rows[0].key for page in walk.take()] == ["row3", "row6"]
+        assert [page.rows[0].key for page in walk.pop_ready()] == ["row3", "row6"]
 
     def test_a_walk_that_is_over_asks_for_nothing(self) -> None:
-        assert go(new_walk(), Server.of(10).answer).ask(5) == []
+        assert go(new_walk(), Server.of(10).answer).next_pages(5) == []
 
     def test_what_was_voided_is_asked_for_again(self) -> None:
         walk, server = new_walk(), Server.of(10)
-        walk.received(walk.ask(1)[0], server.answer(1), BEGAN)
-        walk.take()
-        walk.ask(3)
+        walk.received(walk.next_pages(1)[0], server.answer(1), BEGAN)
+        walk.pop_ready()
+        walk.next_pages(3)
         walk.received(3, server.answer(3), BEGAN)
-        walk.void()
+        walk.discard_pending()
         assert walk.outstanding == 0
-        assert walk.ask(9) == [2, 3, 4]
+        assert walk.next_pages(9) == [2, 3, 4]
 
 
 class TestLists:
@@ -282,24 +283,24 @@ class TestLists:
     def test_a_page_that_is_repeated_for_ever_is_bounded(self, count: int | None, rejected: int) -> None:
         page = Server.of(3).answer(1)
         endless = Page(page.rows, count, last=False, rejected=rejected)
-        bound = PASSES * (BARREN_PAGES + 1)
+        bound = PASSES * (MAX_PAGES_WITHOUT_NEW_IDS + 1)
         try:
             go(new_walk(), lambda _: endless, bound=bound)
         except IncompleteWalk:
             assert count == 10**9
 
-    def test_a_page_that_is_repeated_for_ever_is_bounded_by_short_turns_too(self) -> None:
+    def test_a_page_that_is_repeated_for_ever_is_bounded_by_short_slices_too(self) -> None:
         endless = Page(Server.of(3).answer(1).rows, None, last=False)
         walk, checkpoint, answers = new_walk(), Checkpoint(), 0
-        while not walk.over and answers < 100:
+        while not walk.complete and answers < 100:
             answers += 1
-            walk.received(walk.ask(1)[0], endless, BEGAN)
-            walk.take()
-            walk.settle()
+            walk.received(walk.next_pages(1)[0], endless, BEGAN)
+            walk.pop_ready()
+            walk.finish_pass()
             checkpoint.save(walk)
-            walk = walk if walk.over else checkpoint.restore()
-        assert walk.over
-        assert answers <= BARREN_PAGES + 1
+            walk = walk if walk.complete else checkpoint.restore()
+        assert walk.complete
+        assert answers <= MAX_PAGES_WITHOUT_NEW_IDS + 1
 
     def test_rows_without_a_usable_id_count_as_seen(self) -> None:
         rows = Server.of(5).answer(1).rows
@@ -321,8 +322,8 @@ class TestLists:
     def test_what_was_modified_since_a_walk_began_may_be_a_newcomer(self, kind: WalkKind) -> None:
         old, fresh = row("1", LONG_AGO, LONG_AGO), row("2", LONG_AGO, BEGAN)
         walk = new_walk(kind)
-        walk.received(walk.ask(1)[0], Page([old, fresh], 2, last=True), BEGAN + timedelta(seconds=0.9))
-        walk.take()
+        walk.received(walk.next_pages(1)[0], Page([old, fresh], 2, last=True), BEGAN + timedelta(seconds=0.9))
+        walk.pop_ready()
         assert (walk.seen, walk.newcomers) == ({"1"}, {"2"})
 
     def test_a_row_that_is_modified_meanwhile_costs_one_pass_more_at_most(self) -> None:
@@ -348,25 +349,25 @@ class TestLists:
             },
         )
         walk = drive(new_walk(), server)
-        assert walk.over
+        assert walk.complete
         assert server.keys - walk.all_seen() == {"row2"}
 
 
 def drive(walk: Walk, server: Server) -> Walk:
     """Page by page, by the server's own clock; between two passes lies a second."""
-    while not walk.over:
-        (number,) = walk.ask(1)
+    while not walk.complete:
+        (number,) = walk.next_pages(1)
         if number == 1:
             server.now += timedelta(seconds=1)
         at = server.now.replace(microsecond=0)
         walk.received(number, server.answer(number), at)
-        walk.take()
-        walk.settle()
+        walk.pop_ready()
+        walk.finish_pass()
     return walk
 
 
 CHANGES = ("front", "back", "show", "modify", "to_front", "to_back", "remove", "remove")
-OPS = ("ask", "answer", "answer", "fail", "store", "restart", *CHANGES)
+OPS = ("next_pages", "answer", "answer", "fail", "store", "restart", *CHANGES)
 SCHEDULES = st.lists(st.tuples(st.sampled_from(OPS), st.integers(0, 40)), max_size=120)
 
 
@@ -377,7 +378,7 @@ class Run:
     server: Server
     walk: Walk = field(default_factory=new_walk)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
-    flying: list[int] = field(default_factory=list)
+    in_flight: list[int] = field(default_factory=list)
     stayed: set[str] = field(default_factory=set)
     """Rows that were in the list all the time since this pass began."""
     at_first: set[str] = field(default_factory=set)
@@ -387,29 +388,29 @@ class Run:
     def __post_init__(self) -> None:
         self.checkpoint.save(self.walk)
 
-    def ask(self, room: int) -> None:
-        asked = self.walk.ask(room)
+    def next_pages(self, room: int) -> None:
+        asked = self.walk.next_pages(room)
         assert asked == sorted(set(asked))
-        assert not set(asked) & set(self.flying), "asked for twice at once"
+        assert not set(asked) & set(self.in_flight), "asked for twice at once"
         assert len(asked) <= room
-        self.flying += asked
+        self.in_flight += asked
 
     def answer(self, which: int) -> None:
-        if self.flying:
-            number = self.flying.pop(which % len(self.flying))
+        if self.in_flight:
+            number = self.in_flight.pop(which % len(self.in_flight))
             if self.walk.pass_began_at is None:
                 self.at_first, self.stayed = self.server.keys, self.server.keys
             at = self.server.now.replace(microsecond=0)
             self.walk.received(number, self.server.answer(number), at)
 
     def fail(self, which: int) -> None:
-        if self.flying:
-            self.walk.failed(self.flying.pop(which % len(self.flying)))
+        if self.in_flight:
+            self.walk.failed(self.in_flight.pop(which % len(self.in_flight)))
 
     def store(self, _: int = 0) -> None:
         try:
-            self.walk.take()
-            self.walk.settle()
+            self.walk.pop_ready()
+            self.walk.finish_pass()
         except IncompleteWalk:
             self.failed = True
         self.checkpoint.save(self.walk)
@@ -437,13 +438,13 @@ class Run:
         self.stayed &= self.server.keys
 
     def restart(self, _: int = 0) -> None:
-        self.flying = []
-        if not self.walk.over:
+        self.in_flight = []
+        if not self.walk.complete:
             self.walk = self.checkpoint.restore()
 
     @property
     def ended(self) -> bool:
-        return self.failed or self.walk.over
+        return self.failed or self.walk.complete
 
     def play(self, schedule: list[tuple[str, int]]) -> None:
         """Take the steps, and then, with a list at rest, whatever steps are left."""
@@ -451,10 +452,10 @@ class Run:
             if self.ended:
                 return
             getattr(self, step)(argument)
-        for _ in range(PASSES * (len(self.server.rows) + len(schedule) + BARREN_PAGES)):
+        for _ in range(PASSES * (len(self.server.rows) + len(schedule) + MAX_PAGES_WITHOUT_NEW_IDS)):
             if self.ended:
                 return
-            self.ask(2)
+            self.next_pages(2)
             self.answer(0)
             self.store()
         raise AssertionError("it does not end")
@@ -485,7 +486,7 @@ class TestGuarantee:
     ) -> None:
         run = Run(Server.of(total, size=size))
         run.play([step for step in schedule if step[0] not in CHANGES])
-        assert run.walk.over
+        assert run.walk.complete
         assert run.walk.pass_ == 1
         assert run.walk.all_seen() == run.server.keys
 
@@ -503,7 +504,7 @@ class TestCheckpoints:
         for run in (plain, broken):
             steps = 0
             while not run.ended:
-                run.ask(1)
+                run.next_pages(1)
                 run.answer(0)
                 run.store()
                 steps += 1
@@ -516,11 +517,11 @@ class TestCheckpoints:
         server, checkpoint = Server.of(6), Checkpoint()
         walk = new_walk()
         for number in (1, 2):
-            walk.ask(1)
+            walk.next_pages(1)
             walk.received(number, server.answer(number), BEGAN)
-        walk.take()
+        walk.pop_ready()
         checkpoint.save(walk)
         walk = checkpoint.restore()
-        walk.settle()
-        assert walk.over
+        walk.finish_pass()
+        assert walk.complete
         assert walk.all_seen() == server.keys

@@ -18,7 +18,7 @@ ANY = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-FIT = ((["x"], {}), (["9999-99-99"], {}))
+FIT: tuple[tuple[list[str], dict[str, object]], ...] = ((["x"], {}), (["9999-99-99"], {}))
 """Of the arguments that fit no task but a sync, since an organization may have any name."""
 NAMES = st.sampled_from(["organization_id", "nudge", "object_key", "max_age", "self", "x"]) | st.text(max_size=5)
 

@@ -13,8 +13,7 @@ from opentelemetry.trace import StatusCode
 
 from backmarket.errors import ServerError
 from backmarket.observability import telemetry
-from backmarket.services.request_threads import Seats
-from tests.support.waiting import PATIENCE_SECONDS
+from backmarket.services.request_threads import RequestThreads
 from workers import tracing
 
 CHECKOUT = Path(__file__).parents[3]
@@ -23,11 +22,11 @@ CHECKOUT = Path(__file__).parents[3]
 @pytest.fixture
 def exported() -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
-    before = telemetry._watchers
+    before = telemetry._subscribers
     provider = tracing.trace_to(SimpleSpanProcessor(exporter))
     yield exporter
-    for watcher in set(telemetry._watchers) - set(before):
-        telemetry.ignore(watcher)
+    for subscriber in set(telemetry._subscribers) - set(before):
+        telemetry.unsubscribe(subscriber)
     provider.shutdown()
 
 
@@ -37,18 +36,18 @@ def by_name(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
 
 def ask() -> None:
     with telemetry.span("api_request", method="GET") as span:
-        telemetry.tell("limiter_wait", seconds=0.5)
-        span.facts["status"] = 200
+        telemetry.emit("limiter_wait", seconds=0.5)
+        span.attributes["status"] = 200
 
 
 def test_what_a_task_does_is_within_it_in_threads_that_fetch_too(exported: InMemorySpanExporter) -> None:
-    seats = Seats(1)
+    request_threads = RequestThreads(1)
     with telemetry.span("task", task="backmarket.sync_orders"):
-        seats.take(1, patience=1)
-        seats.submit(ask).result(PATIENCE_SECONDS)
+        request_threads.reserve(1, patience=1)
+        request_threads.submit(ask).result(10)
         with telemetry.span("store", resource="orders", rows=50):
             pass
-    seats.close()
+    request_threads.close()
     found = by_name(exported)
     task = found["task"]
     assert task.parent is None

@@ -13,7 +13,12 @@ def test_what_is_given_back_is_a_line_of_the_log(capfd: pytest.CaptureFixture[st
     channel = SimpleNamespace(do_restore=True, _restore=restored.append, _closing=False)
     qos = transport.QoS(channel)
     qos.restore_at_shutdown = True
-    qos.restore_unacked = lambda: restored.extend(qos._delivered) or qos._delivered.clear()
+
+    def restore_unacked() -> None:
+        restored.extend(qos._delivered)
+        qos._delivered.clear()
+
+    qos.restore_unacked = restore_unacked
     qos._delivered["tag"] = "a message"
     with structlog.testing.capture_logs() as told:
         qos.restore_unacked_once()

@@ -17,7 +17,7 @@ from backmarket.client import listing_rules
 from backmarket.client.endpoints import LOCALES
 from backmarket.client.field_rules import currency_of
 from backmarket.errors import InvalidArgument
-from backmarket.queries.orders import OrderLineState
+from backmarket.queries.orders import NEXT_STATES, OrderLineState
 from backmarket.sandbox.api.order_writes import NEXT_STATES as SANDBOX_STATES
 from backmarket.sandbox.world.people import MARKETS
 from backmarket.writes.request import validation
@@ -203,7 +203,7 @@ def test_a_device_is_registered_only_where_there_is_one() -> None:
 def test_enums_and_lengths_are_those_of_the_document() -> None:
     assert set(validation.RETURN_REASONS) == set(ORDER_BODY["$.return_reason"]["enum"])
     assert set(validation.VAT_TYPES) == set(ORDER_BODY["$.vat_type"]["enum"])
-    assert validation.NEXT_STATES == SANDBOX_STATES
+    assert NEXT_STATES == SANDBOX_STATES
     ours = {each.name for each in fields(UpdateOrder)} | {"id"}
     assert {f"$.{name}" for name in ours} == set(ORDER_BODY) - {"$"}
     for name in ("tracking_number", "tracking_url", "shipper", "serial_number", "return_message"):

@@ -1,0 +1,23 @@
+-- Behind a row policy no index answers a comparison with COALESCE, which PostgreSQL takes for one that may tell of rows.
+DROP INDEX backmarket.orders_newest, backmarket.orders_state, backmarket.orders_country, backmarket.orders_erasable,
+    backmarket.deliveries_newest, backmarket.returns_newest;
+CREATE INDEX orders_newest ON backmarket.orders (
+    organization_id, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, order_id DESC);
+CREATE INDEX orders_state ON backmarket.orders (
+    organization_id, state, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, order_id DESC)
+WHERE state <> 9;
+CREATE INDEX orders_country ON backmarket.orders (
+    organization_id, country_code, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC,
+    order_id DESC);
+CREATE INDEX orders_erasable ON backmarket.orders (
+    (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END))
+WHERE erased_at IS NULL;
+CREATE INDEX deliveries_newest ON backmarket.deliveries (
+    organization_id, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, shipment_id DESC);
+CREATE INDEX returns_newest ON backmarket.returns (
+    organization_id, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, shipment_id DESC);
+-- The object of a label whose URL changed stays until the new one is there.
+ALTER TABLE backmarket.labels DROP CONSTRAINT labels_check;
+ALTER TABLE backmarket.labels ADD CONSTRAINT labels_stored_has_object CHECK (state <> 'stored' OR object_key IS NOT NULL);
+-- Since when a task has had a status that is not explained.
+ALTER TABLE backmarket.bulk_parts RENAME COLUMN odd_since TO unexplained_since;

@@ -1,0 +1,902 @@
+-- The whole database of backmarket, in the schema `backmarket`.
+--
+-- Idempotent: running it again changes nothing. `backmarket db init` runs it; tables of an older version are for
+-- `backmarket db migrate`, which runs the files of `backmarket/migrations` before it.
+-- PostgreSQL 14 or newer. Every key begins with the organization, so that no
+-- statement of one organization can touch another's rows.
+
+DO $$
+DECLARE
+    found integer;
+BEGIN
+    IF to_regclass('backmarket.schema_version') IS NOT NULL THEN
+        SELECT max(version) INTO found FROM backmarket.schema_version;
+        IF found <> 3 THEN
+            RAISE EXCEPTION 'The database has schema version %, and this file makes version 3: run `backmarket db migrate`.',
+                found;
+        END IF;
+    END IF;
+END
+$$;
+
+CREATE SCHEMA IF NOT EXISTS backmarket;
+COMMENT ON SCHEMA backmarket IS 'Back Market seller accounts, kept in step by the backmarket workers';
+
+CREATE TABLE IF NOT EXISTS backmarket.schema_version (
+    version integer NOT NULL PRIMARY KEY,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE backmarket.schema_version IS 'Which version of this file was applied, and when';
+
+------------------------------------------------------------------------------
+-- Connections: one seller account of one organization
+------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS backmarket.connections (
+    organization_id text PRIMARY KEY CHECK (length(organization_id) BETWEEN 1 AND 200),
+    -- grows with every new key, region, environment or base URL; what an older one brings is void
+    generation bigint NOT NULL DEFAULT 1,
+    enabled boolean NOT NULL DEFAULT true,
+    -- encrypted (Fernet); null: cleared
+    api_key bytea,
+    -- keyed hash of the API key: organizations that share a key share its rate limit
+    account text,
+    environment text NOT NULL CHECK (environment IN (
+        'production',   -- the real marketplace
+        'sandbox'       -- Back Market's "preprod"
+    )),
+    region text NOT NULL CHECK (region IN (
+        'EU',           -- backmarket.fr
+        'NA',           -- backmarket.com
+        'AP'            -- backmarket.co.jp
+    )),
+    locale text NOT NULL,
+    -- null: the host of region and environment
+    base_url text,
+    -- the API refused the key then; cleared by a new key or by `enable`
+    unauthorized_at timestamptz,
+    last_error_at timestamptz,
+    last_error_code text,
+    last_error text,
+    last_error_request_id text,
+    last_error_cf_ray text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CHECK ((api_key IS NULL) = (account IS NULL))
+);
+COMMENT ON TABLE backmarket.connections IS 'The seller account of each organization: key, region, environment, and why it is not asked';
+CREATE INDEX IF NOT EXISTS connections_account ON backmarket.connections (account);
+
+------------------------------------------------------------------------------
+-- The schedule: how often each resource is synced. An organization may have its
+-- own in `sync_state`. Read at every turn, so a change needs no restart.
+------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS backmarket.schedule (
+    resource text PRIMARY KEY CHECK (resource IN ('orders', 'listings', 'deliveries', 'returns')),
+    -- false: off for everybody, whatever an organization's own schedule says
+    enabled boolean NOT NULL DEFAULT true,
+    -- seconds between two syncs, and between two full walks where a sync asks only for what changed
+    interval_seconds double precision NOT NULL DEFAULT 300 CHECK (interval_seconds > 0),
+    full_interval_seconds double precision NOT NULL DEFAULT 86400 CHECK (full_interval_seconds > 0)
+);
+COMMENT ON TABLE backmarket.schedule IS 'How often each resource is synced, unless an organization has a schedule of its own';
+INSERT INTO backmarket.schedule (resource) VALUES ('orders'), ('listings'), ('deliveries'), ('returns')
+ON CONFLICT DO NOTHING;
+
+------------------------------------------------------------------------------
+-- Sync: what is due, who works on it, how far it is
+------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS backmarket.sync_state (
+    organization_id text NOT NULL REFERENCES backmarket.connections ON DELETE CASCADE,
+    resource text NOT NULL CHECK (resource IN ('orders', 'listings', 'deliveries', 'returns')),
+    -- this organization's own schedule; null: as `schedule` says
+    enabled boolean NOT NULL DEFAULT true,
+    interval_seconds double precision CHECK (interval_seconds > 0),
+    full_interval_seconds double precision CHECK (full_interval_seconds > 0),
+    -- whether the labels of its shipments are wanted in the bucket
+    download_labels boolean NOT NULL DEFAULT true,
+    -- from when the next turn may be taken
+    next_due_at timestamptz NOT NULL DEFAULT now(),
+    -- a message was sent; until then no other is sent
+    nudged_until timestamptz,
+    -- the lease: whoever holds the newest number may write, whatever its clock says
+    lease_number bigint NOT NULL DEFAULT 0,
+    lease_owner text,
+    lease_until timestamptz,
+    -- syncs that somebody asked for, and the number up to which they have been answered
+    requested bigint NOT NULL DEFAULT 0,
+    served bigint NOT NULL DEFAULT 0,
+    full_requested boolean NOT NULL DEFAULT false,
+    -- a person has seen that many rows are missing: they may be asked for by id
+    accept_missing boolean NOT NULL DEFAULT false,
+    -- the asked sync is to leave labels where they are
+    without_labels boolean NOT NULL DEFAULT false,
+    -- by the API's clock: everything modified before it is here; null: never walked completely
+    watermark timestamptz,
+    -- when the next sync is due, and the next full walk; a sync goes before a full walk that is not finished
+    sync_due_at timestamptz NOT NULL DEFAULT now(),
+    full_walk_due_at timestamptz NOT NULL DEFAULT now(),
+    last_started_at timestamptz,
+    last_success_at timestamptz,
+    last_full_walk_at timestamptz,
+    -- the failure that goes on now; null: the last turn went well
+    failing_since timestamptz,
+    failures integer NOT NULL DEFAULT 0,
+    error_code text,
+    error text,
+    error_request_id text,
+    error_cf_ray text,
+    availability text NOT NULL DEFAULT 'available' CHECK (availability IN (
+        'available',
+        'not_available'     -- the account may not use this resource; tried again daily
+    )),
+    -- finished walks in all, and those of them that found nothing new
+    runs bigint NOT NULL DEFAULT 0,
+    quiet_runs bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (organization_id, resource)
+) WITH (fillfactor = 70);
+COMMENT ON TABLE backmarket.sync_state IS 'One row for each organization and resource: when it is due, its lease, its watermark, how it fares';
+CREATE INDEX IF NOT EXISTS sync_state_due ON backmarket.sync_state (resource, next_due_at);
+-- connections that are older than a resource are synced for it, too
+DO $$
+BEGIN
+    PERFORM set_config('backmarket.worker', 'on', true);  -- sees all of them; see "Row-level security"
+    INSERT INTO backmarket.sync_state (organization_id, resource, lease_number)
+    SELECT organization_id, resource, pg_current_xact_id()::text::bigint
+    FROM backmarket.connections CROSS JOIN backmarket.schedule ON CONFLICT DO NOTHING;
+END
+$$;
+
+-- The next moment of a rhythm of so many seconds whose phase is a hash of `name`, at least `pause` seconds from now:
+-- organizations with the same interval do not all fall due together.
+CREATE OR REPLACE FUNCTION backmarket.next_in_phase(
+    name text, seconds double precision, pause double precision DEFAULT 0
+) RETURNS timestamptz
+LANGUAGE sql STABLE AS $$
+    SELECT to_timestamp(
+        floor((extract(epoch FROM now())::float8 + pause - phase) / seconds + 1) * seconds + phase
+    )
+    FROM (SELECT (hashtextextended(name, 0) & 1048575) / 1048576.0 * seconds AS phase) AS p
+$$;
+
+CREATE TABLE IF NOT EXISTS backmarket.walks (
+    organization_id text NOT NULL,
+    resource text NOT NULL,
+    kind text NOT NULL CHECK (kind IN (
+        'full',             -- every row that the API lists
+        'incremental'       -- what was modified since the watermark
+    )),
+    -- by our clock; and by the API's clock, when the first page was answered
+    started_at timestamptz NOT NULL,
+    began_at timestamptz NOT NULL,
+    -- what the API was asked for: modified at or after; null: everything
+    since timestamptz,
+    -- which of at most three passes over the list this is, and the first page not yet stored
+    pass integer NOT NULL,
+    pass_began_at timestamptz,
+    next_page integer NOT NULL,
+    page_size integer NOT NULL,
+    -- rows that the API counted at the beginning of this pass, and the most it has counted in it;
+    -- null: it does not say
+    expected bigint,
+    highest bigint NOT NULL,
+    -- the request (sync_state.requested) that this walk answers
+    serving bigint NOT NULL,
+    requests bigint NOT NULL DEFAULT 0,
+    rows_created bigint NOT NULL DEFAULT 0,
+    rows_updated bigint NOT NULL DEFAULT 0,
+    rows_unchanged bigint NOT NULL DEFAULT 0,
+    rows_removed bigint NOT NULL DEFAULT 0,
+    rows_rejected bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (organization_id, resource, kind),
+    FOREIGN KEY (organization_id, resource) REFERENCES backmarket.sync_state ON DELETE CASCADE
+) WITH (fillfactor = 50);
+COMMENT ON TABLE backmarket.walks IS 'The checkpoint of each walk that is not finished; a walk that fits into one turn never has a row here';
+
+CREATE TABLE IF NOT EXISTS backmarket.walk_seen (
+    organization_id text NOT NULL,
+    resource text NOT NULL,
+    kind text NOT NULL,
+    pass integer NOT NULL,
+    first_page integer NOT NULL,
+    -- rows that were there when the pass began; and rows that appeared since
+    ids text[] NOT NULL,
+    newcomers text[] NOT NULL,
+    PRIMARY KEY (organization_id, resource, kind, pass, first_page),
+    FOREIGN KEY (organization_id, resource, kind) REFERENCES backmarket.walks ON DELETE CASCADE
+);
+COMMENT ON TABLE backmarket.walk_seen IS 'The ids that an unfinished walk has seen, so that a walk handed on or killed still knows them';
+
+CREATE TABLE IF NOT EXISTS backmarket.sync_runs (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    organization_id text NOT NULL,
+    resource text NOT NULL,
+    kind text NOT NULL,
+    outcome text NOT NULL CHECK (outcome IN (
+        'done',             -- the walk was complete
+        'failed'            -- it stopped at an error, and goes on from its checkpoint later
+    )),
+    started_at timestamptz NOT NULL,
+    finished_at timestamptz NOT NULL DEFAULT now(),
+    -- the newest request (sync_state.requested) that the run answers
+    serving bigint NOT NULL,
+    requests bigint NOT NULL,
+    rows_created bigint NOT NULL,
+    rows_updated bigint NOT NULL,
+    rows_unchanged bigint NOT NULL,
+    rows_removed bigint NOT NULL,
+    -- rows without a usable id, which can't be stored
+    rows_rejected bigint NOT NULL,
+    error_code text,
+    error text,
+    error_request_id text,
+    error_cf_ray text,
+    -- seconds that the copies were behind when it ended, before it put that right; null: never synced before
+    behind double precision,
+    -- finds the newest runs of one organization and resource
+    PRIMARY KEY (organization_id, resource, id, finished_at)
+) PARTITION BY RANGE (finished_at);
+COMMENT ON TABLE backmarket.sync_runs IS 'Each walk that changed something or failed; one that found nothing new only counts in sync_state';
+
+------------------------------------------------------------------------------
+-- The copies. `raw` is the API's own object; the columns are read from it.
+-- `content` is a hash of the bytes that came, to tell an unchanged row without sending it.
+------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS backmarket.orders (
+    organization_id text NOT NULL,
+    order_id bigint NOT NULL,
+    state integer,                  -- 0 new, 10 pending payment, 1 paid, 3 to be shipped, 8 not paid, 9 processed
+    country_code text,
+    date_creation timestamptz,
+    date_modification timestamptz,
+    date_shipping timestamptz,
+    date_payment timestamptz,
+    expected_dispatch_date timestamptz,
+    tracking_number text,
+    tracking_url text,
+    shipper_display text,
+    is_backship boolean,
+    delivery_note text,
+    price numeric,
+    shipping_price numeric,
+    currency text,
+    payment_method text,
+    sales_taxes numeric,
+    shipping_address jsonb,
+    billing_address jsonb,
+    invoice_uploaded_at timestamptz,
+    raw jsonb NOT NULL,
+    content bigint NOT NULL,
+    first_seen_at timestamptz NOT NULL DEFAULT now(),
+    last_synced_at timestamptz NOT NULL DEFAULT now(),  -- when the row was last written
+    removed_at timestamptz,                             -- the API no longer knows it
+    erased_at timestamptz,          -- its personal data was erased, and stays away
+    PRIMARY KEY (organization_id, order_id)
+);
+COMMENT ON TABLE backmarket.orders IS 'Orders, as the API last showed them';
+CREATE INDEX IF NOT EXISTS orders_newest ON backmarket.orders (
+    organization_id, COALESCE(date_creation, '-infinity') DESC, order_id DESC);
+-- the newest of one state (nearly all are 9: those of it are found as any), of one country; and by a tracking number
+CREATE INDEX IF NOT EXISTS orders_state ON backmarket.orders (
+    organization_id, state, COALESCE(date_creation, '-infinity') DESC, order_id DESC) WHERE state <> 9;
+CREATE INDEX IF NOT EXISTS orders_country ON backmarket.orders (
+    organization_id, country_code, COALESCE(date_creation, '-infinity') DESC, order_id DESC);
+CREATE INDEX IF NOT EXISTS orders_tracking ON backmarket.orders (organization_id, tracking_number);
+-- whose personal data may be old enough to be erased
+CREATE INDEX IF NOT EXISTS orders_erasable ON backmarket.orders (COALESCE(date_creation, '-infinity'))
+WHERE erased_at IS NULL;
+
+CREATE TABLE IF NOT EXISTS backmarket.orderlines (
+    organization_id text NOT NULL,
+    orderline_id bigint NOT NULL,
+    order_id bigint NOT NULL,
+    state integer,                  -- 0 new, 9 on hold, 8 pending payment, 1 paid, 2 accepted, 3 shipped, 4 cancelled,
+                                    -- 5 refunded before shipping, 6 refunded after shipping, 7 not paid
+    date_creation timestamptz,
+    price numeric,
+    shipping_price numeric,
+    shipping_delay integer,         -- hours
+    currency text,
+    return_reason integer,
+    return_message text,
+    listing text,                   -- the seller's SKU
+    listing_id bigint,
+    orderline_fee numeric,
+    product text,
+    quantity integer,
+    brand text,
+    product_id bigint,
+    backcare boolean,
+    backcare_price bigint,          -- cents
+    sales_taxes numeric,
+    imei text,
+    serial_number text,
+    condition integer,
+    raw jsonb NOT NULL,
+    first_seen_at timestamptz NOT NULL DEFAULT now(),
+    last_synced_at timestamptz NOT NULL DEFAULT now(),
+    removed_at timestamptz,         -- its order no longer has it
+    erased_at timestamptz,          -- its personal data was erased, and stays away
+    -- finds a SKU without regard to case, under row-level security, too (docs/decisions/0009)
+    sku_key text GENERATED ALWAYS AS (lower(left(listing, 200))) STORED,
+    PRIMARY KEY (organization_id, orderline_id)
+);
+COMMENT ON TABLE backmarket.orderlines IS 'The lines of the orders; written with their order';
+CREATE INDEX IF NOT EXISTS orderlines_order ON backmarket.orderlines (organization_id, order_id);
+CREATE INDEX IF NOT EXISTS orderlines_sku ON backmarket.orderlines (organization_id, sku_key);
+
+CREATE TABLE IF NOT EXISTS backmarket.listings (
+    organization_id text NOT NULL,
+    listing_id uuid NOT NULL,
+    legacy_listing_id bigint,       -- the older integer id, which order lines name
+    sku text,                       -- the seller's own; unique without regard to case
+    product_id text,
+    backmarket_id bigint,
+    title text,
+    -- price, currency, minimum and maximum, comment and shippings are those of the connection's locale
+    price numeric,
+    currency text,
+    min_price numeric,
+    max_price numeric,
+    quantity integer,
+    publication_state integer,      -- 0 not online, 1 online, 2 waiting for validation, 3 rejected, 4 pending
+    state integer,                  -- the older form of `grade`: 9, 0, 1, 2, 3, 4
+    grade text,                     -- PREMIUM, EXCELLENT, VERY_GOOD, GOOD, FAIR, STALLONE
+    comment text,
+    warranty_delay integer,         -- months
+    new_battery boolean,
+    shippings jsonb,
+    raw jsonb NOT NULL,
+    content bigint NOT NULL,
+    first_seen_at timestamptz NOT NULL DEFAULT now(),
+    last_synced_at timestamptz NOT NULL DEFAULT now(),
+    removed_at timestamptz,
+    sku_key text GENERATED ALWAYS AS (lower(left(sku, 200))) STORED,
+    PRIMARY KEY (organization_id, listing_id)
+);
+COMMENT ON TABLE backmarket.listings IS 'Offers in the seller''s catalogue, as the API last showed them';
+CREATE INDEX IF NOT EXISTS listings_sku ON backmarket.listings (organization_id, sku_key);
+CREATE INDEX IF NOT EXISTS listings_legacy ON backmarket.listings (organization_id, legacy_listing_id);
+
+CREATE TABLE IF NOT EXISTS backmarket.deliveries (
+    organization_id text NOT NULL,
+    shipment_id bigint NOT NULL,
+    order_id bigint,
+    orderlines jsonb,               -- ids of the order lines in the parcel
+    carrier_id bigint,
+    carrier_name text,
+    reference_number text,
+    tracking_number text,
+    tracking_url text,
+    hub_scanned boolean,
+    type text,
+    invoiced_currency text,
+    invoiced_price numeric,
+    date_creation timestamptz,
+    date_pickup timestamptz,
+    date_delivery timestamptz,
+    label_url text,                 -- usually a path
+    pickup_info jsonb,
+    raw jsonb NOT NULL,
+    content bigint NOT NULL,
+    first_seen_at timestamptz NOT NULL DEFAULT now(),
+    last_synced_at timestamptz NOT NULL DEFAULT now(),
+    removed_at timestamptz,
+    erased_at timestamptz,          -- its personal data was erased, and stays away
+    PRIMARY KEY (organization_id, shipment_id)
+);
+COMMENT ON TABLE backmarket.deliveries IS 'BackShip parcels to customers, as the API last showed them';
+CREATE INDEX IF NOT EXISTS deliveries_newest ON backmarket.deliveries (
+    organization_id, COALESCE(date_creation, '-infinity') DESC, shipment_id DESC);
+CREATE INDEX IF NOT EXISTS deliveries_order ON backmarket.deliveries (organization_id, order_id);
+-- those that can still change: how far a sync has to reach back
+CREATE INDEX IF NOT EXISTS deliveries_open ON backmarket.deliveries (organization_id, date_creation)
+WHERE date_delivery IS NULL AND removed_at IS NULL;
+
+CREATE TABLE IF NOT EXISTS backmarket.returns (
+    organization_id text NOT NULL,
+    shipment_id bigint NOT NULL,
+    order_id bigint,
+    orderline_id bigint,
+    carrier_id bigint,
+    carrier_name text,
+    reference_number text,
+    tracking_number text,
+    tracking_url text,
+    hub_scanned boolean,
+    type text,
+    invoiced_currency text,
+    invoiced_price numeric,
+    date_creation timestamptz,
+    date_pickup timestamptz,
+    date_delivery timestamptz,
+    label text,                     -- usually a URL
+    raw jsonb NOT NULL,
+    content bigint NOT NULL,
+    first_seen_at timestamptz NOT NULL DEFAULT now(),
+    last_synced_at timestamptz NOT NULL DEFAULT now(),
+    removed_at timestamptz,
+    erased_at timestamptz,          -- its personal data was erased, and stays away
+    PRIMARY KEY (organization_id, shipment_id)
+);
+COMMENT ON TABLE backmarket.returns IS 'BackShip parcels from customers, as the API last showed them';
+CREATE INDEX IF NOT EXISTS returns_newest ON backmarket.returns (
+    organization_id, COALESCE(date_creation, '-infinity') DESC, shipment_id DESC);
+CREATE INDEX IF NOT EXISTS returns_order ON backmarket.returns (organization_id, order_id);
+CREATE INDEX IF NOT EXISTS returns_orderline ON backmarket.returns (organization_id, orderline_id);
+CREATE INDEX IF NOT EXISTS returns_open ON backmarket.returns (organization_id, date_creation)
+WHERE date_delivery IS NULL AND removed_at IS NULL;
+
+------------------------------------------------------------------------------
+-- Work beside the syncs: one due row and one lease for each organization and kind
+------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS backmarket.work (
+    organization_id text NOT NULL REFERENCES backmarket.connections ON DELETE CASCADE,
+    kind text NOT NULL CHECK (kind IN (
+        'labels',           -- labels to be fetched into the bucket
+        'writes',           -- writes to be sent to the API, or to be read back
+        'bulk'              -- parts of bulk files to be sent, asked about, or read back
+    )),
+    -- from when somebody should look; infinity: there is nothing to do
+    due_at timestamptz NOT NULL,
+    -- a message was sent; until then no other is sent
+    nudged_until timestamptz,
+    -- the lease: whoever holds the newest number may write, whatever its clock says. The first one begins with the
+    -- transaction's number, which never comes back: where a connection is removed and made anew, it grows all the same
+    lease_number bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint,
+    lease_owner text,
+    lease_until timestamptz,
+    PRIMARY KEY (organization_id, kind)
+);
+CREATE INDEX IF NOT EXISTS work_due ON backmarket.work (due_at);
+COMMENT ON TABLE backmarket.work IS 'When the labels, writes and bulk jobs of each organization are to be looked at, and who does it';
+
+------------------------------------------------------------------------------
+-- Labels: which are wanted in the bucket, and what became of them. Written with the shipment's row.
+------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS backmarket.labels (
+    organization_id text NOT NULL,
+    resource text NOT NULL CHECK (resource IN ('deliveries', 'returns')),
+    shipment_id bigint NOT NULL,
+    -- as the API names it: a path, or a URL
+    url text NOT NULL,
+    state text NOT NULL CHECK (state IN (
+        'wanted',           -- it belongs into the bucket
+        'skipped',          -- the sync that found it was told to leave labels alone
+        'stored',           -- it is in the bucket
+        'unavailable'       -- it was tried for long enough, or must not be fetched: `error` says why
+    )),
+    -- since when this label is known; a label with another URL is another label
+    noted_at timestamptz NOT NULL DEFAULT now(),
+    -- of one that is wanted: when it is tried next, how often it was in vain, and why
+    due_at timestamptz NOT NULL DEFAULT now(),
+    tries integer NOT NULL DEFAULT 0,
+    error_code text,
+    error text,
+    -- of one that is stored
+    object_key text COLLATE "C",
+    size bigint,                    -- bytes
+    sha256 text,                    -- hexadecimal
+    etag text,                      -- the store's name for this content
+    content_type text,
+    stored_at timestamptz,
+    PRIMARY KEY (organization_id, resource, shipment_id),
+    CHECK ((state = 'stored') = (object_key IS NOT NULL))
+);
+CREATE INDEX IF NOT EXISTS labels_skipped ON backmarket.labels (organization_id, resource) WHERE state = 'skipped';
+CREATE INDEX IF NOT EXISTS labels_wanted ON backmarket.labels (organization_id, due_at) WHERE state = 'wanted';
+CREATE INDEX IF NOT EXISTS labels_oldest ON backmarket.labels (noted_at) WHERE state = 'wanted';
+CREATE INDEX IF NOT EXISTS labels_objects ON backmarket.labels (object_key) WHERE object_key IS NOT NULL;
+COMMENT ON TABLE backmarket.labels IS 'The shipping label of each delivery and return, by the URL that the API last gave, and where it is kept';
+
+------------------------------------------------------------------------------
+-- Writes: what is to be changed at Back Market. A row first, then the request.
+------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS backmarket.api_writes (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    organization_id text NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('update_order', 'update_orderline', 'update_listing', 'upload_order_invoice')),
+    -- what is changed: the order's, the order line's or the listing's id
+    object_id text NOT NULL,
+    -- writes of one lane are sent one after the other, in the order of their ids, such as `order/123`
+    lane text NOT NULL,
+    -- what was asked for, by our names of the arguments; personal (tracking, serial numbers): never in a log
+    request jsonb NOT NULL,
+    locale text NOT NULL,
+    -- the market it was meant for; where the connection has left it, it is not sent any more
+    environment text NOT NULL,
+    region text NOT NULL,
+    base_url text,
+    -- a caller's own name for this write: repeating the call gives this row
+    idempotency_key text CHECK (length(idempotency_key) BETWEEN 1 AND 200),
+    -- a hash of what the caller asked for, which tells a repeated call from another one; null: its order was erased
+    fingerprint text,
+    -- of an invoice: the file in the bucket
+    object_key text COLLATE "C",
+    state text NOT NULL DEFAULT 'pending' CHECK (state IN (
+        'pending',          -- not sent, or certainly not arrived
+        'sending',          -- sent perhaps: whoever finds this after `settle_at` reads back
+        'succeeded',
+        'refused',          -- the API said no, or it can't be sent any more: `error` says why
+        'unknown'           -- it may have happened: read back after `settle_at`, or a person's to decide
+    )),
+    -- the values before it was sent, as far as they are known; tells an arrival from somebody else's change
+    prior jsonb,
+    -- from when it is to be looked at again; infinity: a person has to
+    due_at timestamptz NOT NULL DEFAULT now(),
+    -- the sender's deadline is over then: reading back tells the truth
+    settle_at timestamptz,
+    -- requests that were sent, and tries in a row that did not come to an end
+    sent integer NOT NULL DEFAULT 0,
+    tries integer NOT NULL DEFAULT 0,
+    error_code text,
+    error text,
+    error_status integer,
+    error_request_id text,
+    error_cf_ray text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    sent_at timestamptz,
+    settled_at timestamptz,
+    -- of one that succeeded: how that is known
+    confirmed_by text CHECK (confirmed_by IN (
+        'answer',           -- the API said so
+        'reading_back',     -- its answer was lost; what was asked for is there
+        'person'            -- somebody looked
+    ))
+);
+CREATE UNIQUE INDEX IF NOT EXISTS api_writes_idempotency ON backmarket.api_writes (organization_id, idempotency_key)
+WHERE idempotency_key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS api_writes_newest ON backmarket.api_writes (organization_id, id DESC);
+-- those of one object, in their order; the first open one of each lane is what can be sent
+CREATE INDEX IF NOT EXISTS api_writes_lanes ON backmarket.api_writes (organization_id, lane, id);
+CREATE INDEX IF NOT EXISTS api_writes_open ON backmarket.api_writes (organization_id, lane, id)
+WHERE state IN ('pending', 'sending', 'unknown');
+CREATE INDEX IF NOT EXISTS api_writes_objects ON backmarket.api_writes (object_key) WHERE object_key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS api_writes_settled ON backmarket.api_writes (settled_at) WHERE settled_at IS NOT NULL;
+COMMENT ON TABLE backmarket.api_writes IS 'Every change that was asked for at Back Market, and what became of it';
+
+------------------------------------------------------------------------------
+-- The quota of SKU lines: at most 2,000 an hour for each account, single updates and bulk files together
+------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS backmarket.sku_quota (
+    -- as `connections.account`; organizations that share a key share its quota
+    account text NOT NULL,
+    -- until then the lines count
+    free_at timestamptz NOT NULL,
+    -- null: the API refused a line; nothing is granted until then
+    lines integer CHECK (lines >= 0),
+    PRIMARY KEY (account, free_at)
+);
+COMMENT ON TABLE backmarket.sku_quota IS 'SKU lines that each account has reserved, by the moment at which they come free again';
+
+------------------------------------------------------------------------------
+-- Bulk jobs: CSV files of listings, cut into parts. The files are in the bucket; a part is a range of one of them.
+------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS backmarket.bulk_jobs (
+    organization_id text NOT NULL,
+    -- from the sequence before the files are stored, as their names hold it
+    id bigint GENERATED BY DEFAULT AS IDENTITY,
+    state text NOT NULL DEFAULT 'pending' CHECK (state IN (
+        'pending',              -- nothing was sent yet
+        'running',              -- parts are being sent, or worked off by Back Market
+        'waiting_for_quota',    -- the next part has to wait until lines of the account's quota come free
+        'done',                 -- every line that was to be sent is done
+        'done_with_errors',     -- it ended, and the report names lines that are not done
+        'failed',               -- it ended, and no part of it was done: `error` says why
+        'cancelled'             -- what was not sent yet never is
+    )),
+    -- where its files are in the bucket; ends in a slash
+    object_prefix text COLLATE "C" NOT NULL,
+    -- what the seller's file was called, if that is known
+    file_name text,
+    locale text NOT NULL,
+    -- the market it was meant for; where the connection has left it, nothing of it is sent any more
+    environment text NOT NULL,
+    region text NOT NULL,
+    base_url text,
+    -- the first line of lines.csv, with its line end; each part is sent under it
+    header text NOT NULL,
+    -- lines with listings in the seller's file, and those of them that are not in any part
+    lines integer NOT NULL,
+    bad_lines integer NOT NULL DEFAULT 0,
+    unchanged_lines integer NOT NULL DEFAULT 0,
+    -- a caller's own name for this job: repeating the call gives this row, if the file and what was asked are the same
+    idempotency_key text CHECK (length(idempotency_key) BETWEEN 1 AND 200),
+    -- hexadecimal SHA-256 of the file and of what was asked
+    fingerprint text NOT NULL,
+    -- what is not sent by then is too old to be true
+    expires_at timestamptz,
+    cancelled_at timestamptz,
+    -- while it waits for the quota: until then, as far as is known
+    waits_until timestamptz,
+    error_code text,
+    error text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    started_at timestamptz,
+    ended_at timestamptz,
+    -- of a job that ended: when its report is to be written; null: it is written
+    report_due_at timestamptz,
+    reported_at timestamptz,
+    report_tries integer NOT NULL DEFAULT 0,
+    PRIMARY KEY (organization_id, id),
+    CHECK ((ended_at IS NULL) = (state IN ('pending', 'running', 'waiting_for_quota')))
+);
+CREATE UNIQUE INDEX IF NOT EXISTS bulk_jobs_idempotency ON backmarket.bulk_jobs (organization_id, idempotency_key)
+WHERE idempotency_key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS bulk_jobs_open ON backmarket.bulk_jobs (organization_id, id)
+WHERE ended_at IS NULL OR report_due_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS bulk_jobs_objects ON backmarket.bulk_jobs (object_prefix);
+CREATE INDEX IF NOT EXISTS bulk_jobs_ended ON backmarket.bulk_jobs (ended_at) WHERE ended_at IS NOT NULL;
+COMMENT ON TABLE backmarket.bulk_jobs IS 'Each CSV file of listings that was submitted, and how far it is';
+
+CREATE TABLE IF NOT EXISTS backmarket.bulk_parts (
+    organization_id text NOT NULL,
+    job_id bigint NOT NULL,
+    number integer NOT NULL,            -- from 1
+    state text NOT NULL DEFAULT 'pending' CHECK (state IN (
+        'pending',          -- not sent, or certainly not arrived
+        'submitting',       -- sent perhaps: whoever finds this after `due_at` reads back
+        'submitted',        -- Back Market has it as the task `task_id`
+        'done',             -- it was worked off; lines that failed are named in `outcomes`
+        'failed',           -- it was refused or broke off: `error` says why; lines that are done are named in `outcomes`
+        'unknown',          -- it may have happened: read back when due, or (due at infinity) a person's to decide
+        'cancelled'         -- never sent: `error` says why
+    )),
+    -- where its lines are in lines.csv, in bytes; and which lines of the seller's file they are
+    byte_offset bigint NOT NULL,
+    byte_length bigint NOT NULL,
+    lines integer NOT NULL CHECK (lines > 0),
+    line_numbers integer[] NOT NULL CHECK (cardinality(line_numbers) = lines),
+    -- from when it may be sent, is to be asked about, or read back
+    due_at timestamptz NOT NULL DEFAULT now(),
+    -- how often it was sent, and tries in a row that did not come to an end
+    sent integer NOT NULL DEFAULT 0,
+    tries integer NOT NULL DEFAULT 0,
+    sent_at timestamptz,
+    -- the answer proved that it arrived
+    arrived boolean NOT NULL DEFAULT false,
+    task_id text,
+    submitted_at timestamptz,
+    -- the task's status (action_status) when it was last asked about, and since when that is none that is explained
+    task_status integer,
+    odd_since timestamptz,
+    -- since when the API does not know the task
+    missing_since timestamptz,
+    -- what its listings were before it was sent, by the line's number: the members that the line sets; null: not there
+    prior jsonb,
+    -- lines that are to be read back, and what was found of them so far, by the line's number
+    unread integer[],
+    readings jsonb,
+    looks integer NOT NULL DEFAULT 0,
+    -- lines with another outcome than the state says, by their number: [outcome, text]
+    outcomes jsonb NOT NULL DEFAULT '{}',
+    lines_done integer NOT NULL DEFAULT 0,
+    lines_failed integer NOT NULL DEFAULT 0,
+    lines_unknown integer NOT NULL DEFAULT 0,
+    error_code text,
+    error text,
+    error_status integer,
+    error_request_id text,
+    error_cf_ray text,
+    ended_at timestamptz,
+    PRIMARY KEY (organization_id, job_id, number),
+    FOREIGN KEY (organization_id, job_id) REFERENCES backmarket.bulk_jobs ON DELETE CASCADE
+) WITH (fillfactor = 70);
+CREATE INDEX IF NOT EXISTS bulk_parts_due ON backmarket.bulk_parts (organization_id, due_at)
+WHERE state IN ('pending', 'submitting', 'submitted', 'unknown');
+COMMENT ON TABLE backmarket.bulk_parts IS 'The parts in which a bulk job is sent, and what became of each';
+
+------------------------------------------------------------------------------
+-- The bucket: what is to be deleted from it, and how far the daily comparison with the rows is
+------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS backmarket.bucket_deletions (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- an object's key, or what keys begin with: then it ends in a slash
+    object_key text COLLATE "C" NOT NULL,
+    -- done for the first time at once, and once more when whoever was storing at that moment has ended
+    requested_at timestamptz NOT NULL DEFAULT now(),
+    due_at timestamptz NOT NULL DEFAULT now(),
+    -- of a prefix: what comes next, where the time was over
+    step text NOT NULL DEFAULT 'objects' CHECK (step IN ('objects', 'rows')),
+    position text COLLATE "C" NOT NULL DEFAULT '',
+    -- what is going on is the second time
+    last boolean NOT NULL DEFAULT false,
+    -- in a row that were in vain, and why the last one was
+    tries integer NOT NULL DEFAULT 0,
+    error text
+);
+CREATE INDEX IF NOT EXISTS bucket_deletions_due ON backmarket.bucket_deletions (due_at);
+COMMENT ON TABLE backmarket.bucket_deletions IS 'Objects to be deleted, unless a row refers to them; written in the transaction that makes them garbage';
+
+CREATE TABLE IF NOT EXISTS backmarket.bucket_sweep (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    -- when somebody should begin, or go on; whoever moves it does
+    due_at timestamptz NOT NULL,
+    -- where the sweep that is going on is; null: none is
+    prefix text CHECK (prefix IN ('labels/', 'invoices/', 'bulk/')),
+    step text NOT NULL DEFAULT 'objects' CHECK (step IN (
+        'objects',          -- through the objects: those that nothing refers to are deleted
+        'rows'              -- through the rows: labels that are not in the bucket are wanted again
+    )),
+    position text COLLATE "C" NOT NULL DEFAULT '',
+    -- a person has seen that many objects have no row: they may be deleted
+    accept_garbage boolean NOT NULL DEFAULT false,
+    tries integer NOT NULL DEFAULT 0,
+    error text,
+    finished_at timestamptz
+);
+COMMENT ON TABLE backmarket.bucket_sweep IS 'One row: how far the daily sweep of the bucket is, and when it is due';
+
+------------------------------------------------------------------------------
+-- Changes: the feed that other applications read
+------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS backmarket.changes (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    -- sequence numbers commit out of order: a reader stops below the oldest running transaction
+    transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    organization_id text NOT NULL,
+    resource text NOT NULL,
+    external_id text NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('created', 'updated', 'removed')),
+    -- the API's names of the fields that differ; never their values
+    fields text[] NOT NULL DEFAULT '{}',
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    -- the order in which it is read
+    PRIMARY KEY (transaction_id, id, recorded_at)
+) PARTITION BY RANGE (recorded_at);
+COMMENT ON TABLE backmarket.changes IS 'Append-only: what was created, updated or removed, written in the transaction that did it';
+CREATE INDEX IF NOT EXISTS changes_organization ON backmarket.changes (organization_id, transaction_id, id);
+-- the history of one row
+CREATE INDEX IF NOT EXISTS changes_row ON backmarket.changes (organization_id, external_id);
+
+CREATE TABLE IF NOT EXISTS backmarket.feed_marks (
+    mark text PRIMARY KEY CHECK (mark IN (
+        'announced',        -- up to here listeners were told
+        'dropped'           -- up to here events may have been dropped: they were older than the retention
+    )),
+    transaction_id xid8 NOT NULL,
+    id bigint NOT NULL
+);
+COMMENT ON TABLE backmarket.feed_marks IS 'Positions in the change feed';
+
+------------------------------------------------------------------------------
+-- Upkeep: what grows without end lies in partitions of a week (by UTC, from Monday), and old ones are dropped
+-- (docs/decisions/0010)
+------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS backmarket.upkeep (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    due_at timestamptz NOT NULL
+);
+COMMENT ON TABLE backmarket.upkeep IS 'One row: when the hourly upkeep is due next; whoever moves it does it';
+
+-- Makes the partitions of this week and of `ahead`, and those of rows that had none and lie in the default one; gives
+-- how many. Two callers take turns, and nobody waits longer than the lock timeout for it.
+CREATE OR REPLACE FUNCTION backmarket.make_partitions(ahead interval DEFAULT '28 days') RETURNS integer
+LANGUAGE plpgsql SET lock_timeout = '2s' SET timezone = 'UTC' AS $$
+DECLARE
+    made integer := 0;
+    parent text;
+    moment text;
+    week timestamptz;
+    new text;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('backmarket.partitions', 0));
+    FOR parent, moment IN VALUES ('sync_runs', 'finished_at'), ('changes', 'recorded_at') LOOP
+        IF to_regclass(format('backmarket.%I', parent || '_default')) IS NULL THEN
+            EXECUTE format('CREATE TABLE backmarket.%1$I PARTITION OF backmarket.%2$I DEFAULT',
+                parent || '_default', parent);
+        END IF;
+        FOR week IN EXECUTE format(
+            'SELECT generate_series(date_trunc(''week'', now()), now() + $1, ''7 days'')'
+            ' UNION SELECT date_trunc(''week'', %1$I) FROM backmarket.%2$I ORDER BY 1', moment, parent || '_default'
+        ) USING ahead LOOP
+            new := parent || to_char(week, '_YYYY_MM_DD');
+            CONTINUE WHEN to_regclass(format('backmarket.%I', new)) IS NOT NULL;
+            EXECUTE format('CREATE TABLE backmarket.%I (LIKE backmarket.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
+                new, parent);
+            EXECUTE format('ALTER TABLE backmarket.%I OWNER TO %I', new, (
+                SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = format('backmarket.%I', parent)::regclass
+            ));
+            EXECUTE format('LOCK TABLE backmarket.%I', parent || '_default');
+            EXECUTE format('WITH moved AS (DELETE FROM backmarket.%1$I WHERE %2$I >= $1 AND %2$I < $2 RETURNING *)'
+                ' INSERT INTO backmarket.%3$I SELECT * FROM moved', parent || '_default', moment, new)
+                USING week, week + interval '7 days';
+            EXECUTE format('ALTER TABLE backmarket.%I ATTACH PARTITION backmarket.%I FOR VALUES FROM (%L) TO (%L)',
+                parent, new, week, week + interval '7 days');
+            made := made + 1;
+        END LOOP;
+    END LOOP;
+    RETURN made;
+END
+$$;
+SELECT backmarket.make_partitions();
+
+------------------------------------------------------------------------------
+-- Row-level security: a guard against mistakes (docs/decisions/0009).
+-- A host application's logins are members of `backmarket_reader`. They see one organization, which each transaction names:
+--     SELECT set_config('backmarket.organization_id', '...', true)
+-- The owner of the tables is bound as well, but for transactions that say that they are a worker's:
+--     SET LOCAL backmarket.worker = 'on'
+------------------------------------------------------------------------------
+
+DO $$
+BEGIN
+    IF to_regrole('backmarket_reader') IS NULL THEN
+        CREATE ROLE backmarket_reader NOLOGIN;
+    END IF;
+EXCEPTION
+    WHEN duplicate_object OR unique_violation THEN
+        NULL;               -- roles belong to the whole server: another database's schema made it at this moment
+    WHEN insufficient_privilege THEN
+        RAISE EXCEPTION 'The role backmarket_reader is missing, and % may not make it: let an administrator run'
+            ' `CREATE ROLE backmarket_reader NOLOGIN`, then repeat `backmarket db init`.', current_user;
+END
+$$;
+
+GRANT USAGE ON SCHEMA backmarket TO backmarket_reader;
+-- of a partitioned table, never the partitions: their rows are guarded where they are read through it
+GRANT SELECT ON
+    backmarket.orders, backmarket.orderlines, backmarket.listings, backmarket.deliveries, backmarket.returns,
+    backmarket.labels, backmarket.api_writes, backmarket.bulk_jobs, backmarket.bulk_parts, backmarket.work,
+    backmarket.sync_state, backmarket.sync_runs, backmarket.changes
+TO backmarket_reader;
+-- all but the key, and the account's hash
+GRANT SELECT (
+    organization_id, generation, enabled, environment, region, locale, base_url, unauthorized_at,
+    last_error_at, last_error_code, last_error, last_error_request_id, last_error_cf_ray, created_at, updated_at
+) ON backmarket.connections TO backmarket_reader;
+
+-- Every table with an organization, that of a later version included.
+DO $$
+DECLARE
+    guarded record;
+BEGIN
+    FOR guarded IN
+        SELECT c.oid, c.oid::regclass AS name, c.relowner, c.relowner::regrole AS owner,
+            c.relrowsecurity AND c.relforcerowsecurity AS forced
+        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'organization_id'
+        WHERE c.relnamespace = 'backmarket'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+        ORDER BY c.oid
+    LOOP
+        IF NOT guarded.forced THEN
+            EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', guarded.name);
+        END IF;
+        -- the plain comparison, so that an index answers a query without a WHERE
+        IF NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = guarded.oid AND polname = 'reader') THEN
+            EXECUTE format($policy$
+                CREATE POLICY reader ON %s FOR SELECT TO backmarket_reader USING (
+                    organization_id = NULLIF(current_setting('backmarket.organization_id', true), '')
+                )
+            $policy$, guarded.name);
+        END IF;
+        -- the subqueries are answered once a statement, not once a row; IS NOT NULL is what the planner takes for true of
+        -- nearly all rows, so that its estimates stay as they are without the policy
+        IF NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = guarded.oid AND polname = 'owner') THEN
+            EXECUTE format($policy$
+                CREATE POLICY owner ON %s TO %s USING (
+                    (SELECT true WHERE current_setting('backmarket.worker', true) = 'on') IS NOT NULL
+                    OR organization_id = (SELECT NULLIF(current_setting('backmarket.organization_id', true), ''))
+                )
+            $policy$, guarded.name, guarded.owner);
+        ELSIF NOT EXISTS (
+            SELECT FROM pg_policy
+            WHERE polrelid = guarded.oid AND polname = 'owner' AND polroles = ARRAY[guarded.relowner]
+        ) THEN
+            EXECUTE format('ALTER POLICY owner ON %s TO %s', guarded.name, guarded.owner);
+        END IF;
+    END LOOP;
+END
+$$;
+
+INSERT INTO backmarket.schema_version (version) VALUES (3) ON CONFLICT DO NOTHING;

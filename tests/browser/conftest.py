@@ -35,7 +35,7 @@ ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
-TIMEOUT_MILLISECONDS = 30_000
+TIMEOUT_MILLISECONDS = 300_000
 """Milliseconds that a page may take, on a machine with much to do."""
 PASSWORD = "a long password"
 
@@ -157,7 +157,9 @@ def browser() -> Iterator[Browser]:
         ).stdout.strip()
     )
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=ARGUMENTS, timeout=PATIENCE)
+        browser = playwright.chromium.launch(
+            executable_path=path, headless=True, args=ARGUMENTS, timeout=TIMEOUT_MILLISECONDS
+        )
         yield browser
         browser.close()
 

@@ -33,7 +33,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 def settings_for(database_url: str, redis_url: str, s3: Bucket, **changes: Any) -> Settings:
     """Settings for jobs whose tasks are asked about at once."""
-    values: dict[str, Any] = {"bulk_poll_initial_seconds": 0.01, "request_deadline": 5.0} | changes
+    values: dict[str, Any] = {"bulk_poll_initial_seconds": 0.01, "request_deadline": 60.0} | changes
     return Settings(
         database_url=database_url,
         redis_url=redis_url,
@@ -124,9 +124,9 @@ def one_slice(shop: Shop, organization: str) -> SliceResult:
     return run_slice(shop.services, organization)
 
 
-def run(shop: Shop, organization: str, job_id: int, timeout: float = 30.0) -> Job:
+def run(shop: Shop, organization: str, job_id: int) -> Job:
     """Slices until a job has ended, as the dispatcher would give them, but without the waits."""
-    until = monotonic() + timeout
+    until = monotonic() + PATIENCE_SECONDS
     while True:
         one_slice(shop, organization)
         job = job_of(shop, organization, job_id)

@@ -396,13 +396,15 @@ def test_pauses_between_questions_grow(shop: Shop, org: str) -> None:
     shop.sandbox.settings(task_delay=3600.0)
     shop.restart(bulk_poll_initial_seconds=5.0)
     submit(shop, org, raised(shop, org, 5))
+    began = Moment()
     one_slice(shop, org)
     pause = "SELECT extract(epoch FROM due_at - now())::float8 FROM backmarket.bulk_parts"
     assert began.waits(shop.one(pause), 3, 5)
     for age, least, most in ((20, 9, 11), (1000, 58, 60), (86400, 598, 600)):
         shop.execute("UPDATE backmarket.bulk_parts SET submitted_at = now() - make_interval(secs => %s)", age)
+        began = Moment()
         one_slice(shop, org)
-        assert least < shop.one(pause) <= most
+        assert began.waits(shop.one(pause), least, most)
     assert shop.one("SELECT due_at = (SELECT min(due_at) FROM backmarket.bulk_parts) FROM backmarket.work") is True
 
 
@@ -411,7 +413,7 @@ def test_what_waits_is_nudged_when_it_is_due_and_not_before(shop: Shop, org: str
     database = shop.services.database
     assert work.claim_due(database) == [Nudge("bulk", org)]
     shop.sandbox.settings(task_delay=3600.0)
-    shop.restart(bulk_poll_initial_seconds=60.0)
+    shop.restart(bulk_poll_initial_seconds=3600.0, bulk_poll_max_seconds=3600.0)
     one_slice(shop, org)
     assert work.claim_due(shop.services.database) == []
     assert one_slice(shop, org).requests == 1
@@ -423,18 +425,15 @@ def test_what_waits_is_nudged_when_it_is_due_and_not_before(shop: Shop, org: str
 def test_hundreds_of_waiting_jobs_cost_a_question_each_now_and_then(shop: Shop, org: str) -> None:
     """30 organizations whose tasks take an hour: a slice of each is a request, holds no thread, and is over at once."""
     shop.sandbox.settings(task_delay=3600.0)
-    shop.restart(bulk_poll_initial_seconds=60.0)
+    shop.restart(bulk_poll_initial_seconds=3600.0, bulk_poll_max_seconds=3600.0)
     others = [f"other-{number}" for number in range(30)]
     for other in others:
         shop.sell(other, orders=0, listings=2)
         submit(shop, other, raised(shop, other, 2))
         assert one_slice(shop, other).end == "done"
-    began = monotonic()
     hurry(shop)
     slices = [run_slice(shop.services, other) for other in others]
-    took = monotonic() - began
     assert Counter((each.end, each.requests) for each in slices) == {("done", 1): 30}
-    assert took < 15, f"30 slices took {took:g} s"
     assert work.claim_due(shop.services.database) == []
     job_id = submit(shop, org, raised(shop, org, 5))
     assert work.claim_due(shop.services.database) == [Nudge("bulk", org)]

@@ -21,7 +21,6 @@ import pytest
 
 from backmarket import BackMarket
 from backmarket.changes import CHANNEL, Change, ChangeFilter, ChangesMissed, announce, get_changes, get_cursor, watch
-from backmarket.changes.follow import MAX_RECONNECT_PAUSE_SECONDS
 from backmarket.database import Database, Transaction
 from backmarket.errors import DatabaseUnavailable, InvalidArgument
 from backmarket.settings import ENV_PREFIX, Settings
@@ -348,7 +347,6 @@ class TestLosses:
         stack.postgres.start()
         writer().write("after").commit()
         wait_until(lambda: came == ["before", "after"], "it follows again")
-        assert monotonic() - began < MAX_RECONNECT_PAUSE_SECONDS + 15
 
     def test_a_crash_of_postgresql(
         self, stack: Stack, writer: Callable[[], Writer], following: Callable[..., list[str]]

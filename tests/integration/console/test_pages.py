@@ -587,11 +587,11 @@ def test_browsers_are_told_what_changes(shop: Shop, shared_url: str) -> None:
     """Changes of several organizations at once are one message to each browser, and the end ends it."""
 
     async def follow(events: EventStream) -> list[str]:
-        streams = [events.follow(seconds=60), events.follow(seconds=60)]
+        streams = [events.follow(seconds=PATIENCE_SECONDS), events.follow(seconds=PATIENCE_SECONDS)]
         for stream in streams:
             assert (await anext(stream)).startswith("retry:")
         # the follower of the feed begins with its first reader, and is told of nothing before
-        for number in range(100):
+        for number in range(1000):
             with open_connection(shared_url, autocommit=True) as connection:
                 connection.execute("SET backmarket.worker = 'on'")
                 connection.execute(
@@ -602,7 +602,7 @@ def test_browsers_are_told_what_changes(shop: Shop, shared_url: str) -> None:
             if events._readers and all(reader.news.is_set() for reader in events._readers):
                 break
             await asyncio.sleep(0.2)
-        heard = [await asyncio.wait_for(anext(stream), 30) for stream in streams]
+        heard = [await asyncio.wait_for(anext(stream), PATIENCE_SECONDS) for stream in streams]
         events.end()
         for stream in streams:
             with pytest.raises(StopAsyncIteration):

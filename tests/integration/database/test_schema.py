@@ -18,6 +18,7 @@ from backmarket.facade import BackMarket
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from tests.support.databases import new_database, open_connection
+from tests.support.waiting import PATIENCE_SECONDS
 
 OLDER = Path(__file__).parents[2] / "schemas"
 ORG = "auth0|1"

@@ -251,7 +251,7 @@ class TestAnswers:
 
     def test_a_limit_that_is_used_up_says_for_how_long(self, shop: Shop, bm: BackMarket) -> None:
         account = shop.one("SELECT account FROM backmarket.connections")
-        shop.services.limiter.block(account)
+        shop.services.limiter.block(account, retry_after=600)
         with pytest.raises(RateLimited) as caught:
             bm.fetch_order(ORG, 1)
         assert caught.value.retry_after is not None

@@ -347,6 +347,7 @@ class TestRefusals:
     def test_the_firewall_is_no_bad_token(self, shop: Shop, kind: Any) -> None:
         shop.sell(ORG, orders=60)
         fault = shop.sandbox.add_fault(kind)
+        began = Moment()
         assert shop.run_slice(ORG).end == "failed"
         connection = connections.get(shop.services.database, ORG)
         assert (connection.health, connection.last_error_code) == ("failing", "firewall_blocked")
@@ -561,7 +562,7 @@ class TestLeases:
         newer["date_modification"] = "2099-01-01T00:00:00Z"
         row = parse_object(ORDERS, json.dumps(newer).encode())
         assert row is not None
-        shop.sandbox.settings(latency=1)
+        shop.sandbox.settings(latency=3)
         waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         with ThreadPoolExecutor(1) as pool:
             slice_ = pool.submit(shop.run_slice, ORG, full=True)
@@ -570,7 +571,7 @@ class TestLeases:
                 transaction.execute("SELECT FROM backmarket.sync_state FOR UPDATE")  # as whoever stores does
                 wait_until(lambda: shop.one(waits), "the page came, and waits for the lock")
                 store(transaction, ORDERS, ORG, [row])
-            assert slice_.result(20).end == "done"
+            assert slice_.result(PATIENCE_SECONDS).end == "done"
         assert shop.one("SELECT raw->>'date_modification' FROM backmarket.orders WHERE order_id = %s", key) == (
             "2099-01-01T00:00:00Z"
         )

@@ -113,7 +113,7 @@ def test_what_is_written_down_while_a_slice_ends_is_not_forgotten(shop: Shop) ->
             work.make_due(transaction, ORG, "labels")
             ending = pool.submit(finish, shop, lease)
             wait_until(lambda: shop.one(waits), "the slice that ends waits")
-        ending.result(20)
+        ending.result(PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize("act", ["new key", "disabled", "removed"])

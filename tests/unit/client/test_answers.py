@@ -214,6 +214,6 @@ def test_no_end_of_a_token_survives(token: str) -> None:
     "text", ["a.b" * 21_000, "1-" * 32_000, "%" * 65_000, "a@" * 32_000, "basic " * 10_000, "(" * 65_000]
 )
 def test_a_long_text_takes_no_long_time(text: str) -> None:
-    began = perf_counter()
+    began = thread_time()
     assert len(redact(text)) <= MAX_TEXT_CHARS
-    assert perf_counter() - began < 2.0
+    assert thread_time() - began < 2.0

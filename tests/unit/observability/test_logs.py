@@ -253,9 +253,9 @@ def test_what_threads_that_fetch_say_names_the_organization(json_lines: Lines) -
     request_threads = RequestThreads(1)
     with structlog.contextvars.bound_contextvars(organization="org", resource="orders", run="then", task="t"):
         request_threads.reserve(1, patience=1)
-        request_threads.submit(lambda: ours().info("limiter.complete_failed")).result(10)
+        request_threads.submit(lambda: ours().info("limiter.complete_failed")).result(PATIENCE_SECONDS)
     request_threads.reserve(1, patience=1)
-    request_threads.submit(lambda: ours().info("of nobody")).result(10)
+    request_threads.submit(lambda: ours().info("of nobody")).result(PATIENCE_SECONDS)
     request_threads.close()
     bound, unbound = (json.loads(line) for line in json_lines())
     assert {name: bound[name] for name in ("organization", "resource", "run", "task")} == {

@@ -83,12 +83,13 @@ class TestLife:
     def test_a_slice_hands_on_when_its_worker_is_told_to_end_and_the_next_worker_goes_on(
         self, shop: Shop, tmp_path: Path
     ) -> None:
-        shop.sandbox.settings(latency=0.1)
+        shop.sandbox.settings(latency=1.0)
         with Fleet(environment(shop.settings), directory=tmp_path) as fleet:
             fleet.wait_ready()
             shop.sell(ORG, orders=10_000)
             wait_until(lambda: walking(shop), "the walk is under way")
             fleet.kill("sync", signal.SIGTERM)
+            shop.sandbox.settings(latency=0.05)
             assert fleet.wait_exit("sync", PATIENCE_SECONDS) == 0
             assert [event["end"] for event in events(tmp_path / "sync.log") if event["event"] == "sync.slice"] == [
                 "handed_on"
@@ -142,7 +143,7 @@ class TestBroker:
     def test_a_worker_goes_on_by_itself_when_the_broker_was_killed_under_it(
         self, shop: Shop, stack: Stack, tmp_path: Path
     ) -> None:
-        shop.sandbox.settings(latency=0.1)
+        shop.sandbox.settings(latency=1.0)
         with Fleet(environment(shop.settings), directory=tmp_path) as fleet:
             fleet.wait_ready()
             pids = fleet.pids
@@ -150,6 +151,7 @@ class TestBroker:
             wait_until(lambda: walking(shop), "the walk is under way")
             stack.valkey.kill()
             wait_until(lambda: "Trying again" in (tmp_path / "sync.log").read_text(), "it misses the broker")
+            shop.sandbox.settings(latency=0.05)
             stack.valkey.start()
             shop.services.limiter.skip_recovery()
             wait_until(lambda: synced(shop), "the walk ended")

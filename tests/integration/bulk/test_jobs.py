@@ -413,7 +413,7 @@ def test_what_waits_is_nudged_when_it_is_due_and_not_before(shop: Shop, org: str
     database = shop.services.database
     assert work.claim_due(database) == [Nudge("bulk", org)]
     shop.sandbox.settings(task_delay=3600.0)
-    shop.restart(bulk_poll_initial_seconds=3600.0, bulk_poll_longest=3600.0)
+    shop.restart(bulk_poll_initial_seconds=3600.0, bulk_poll_max_seconds=3600.0)
     one_slice(shop, org)
     assert work.claim_due(shop.services.database) == []
     assert one_slice(shop, org).requests == 1
@@ -425,7 +425,7 @@ def test_what_waits_is_nudged_when_it_is_due_and_not_before(shop: Shop, org: str
 def test_hundreds_of_waiting_jobs_cost_a_question_each_now_and_then(shop: Shop, org: str) -> None:
     """30 organizations whose tasks take an hour: a slice of each is a request, holds no thread, and is over at once."""
     shop.sandbox.settings(task_delay=3600.0)
-    shop.restart(bulk_poll_initial_seconds=3600.0, bulk_poll_longest=3600.0)
+    shop.restart(bulk_poll_initial_seconds=3600.0, bulk_poll_max_seconds=3600.0)
     others = [f"other-{number}" for number in range(30)]
     for other in others:
         shop.sell(other, orders=0, listings=2)

@@ -246,7 +246,7 @@ def test_a_worker_killed_while_it_reads_back_is_followed_by_another(shop: Shop, 
 
 
 def test_whoever_slept_past_its_lease_writes_nothing(shop: Shop, org: str) -> None:
-    shop.sandbox.settings(latency=1.5)
+    shop.sandbox.settings(latency=5.0)
     job_id = submit(shop, org, raised(shop, org))
     with worker(shop, org) as process:
         wait_until(lambda: requests(shop, org) == 1, "the part is being sent")

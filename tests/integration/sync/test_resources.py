@@ -304,7 +304,7 @@ class TestFullWalks:
         shop.sell(ORG, orders=10)
         shop.every(86400)
         with ThreadPoolExecutor(1) as pool:
-            shop.sandbox.settings(latency=0.5)
+            shop.sandbox.settings(latency=3.0)
             slice_ = pool.submit(shop.run_slice, ORG)
             wait_until(lambda: state(shop, "orders", "lease_until IS NOT NULL"), "the slice runs")
             shop.execute(f"UPDATE backmarket.{whose} SET interval_seconds = 60, full_interval_seconds = 600")

@@ -556,7 +556,7 @@ class TestLeases:
         newer["date_modification"] = "2099-01-01T00:00:00Z"
         row = parse_object(ORDERS, json.dumps(newer).encode())
         assert row is not None
-        shop.sandbox.settings(latency=1)
+        shop.sandbox.settings(latency=3)
         waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         with ThreadPoolExecutor(1) as pool:
             slice_ = pool.submit(shop.run_slice, ORG, full=True)

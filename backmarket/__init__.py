@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from backmarket.queries.shipments import Delivery, Return, StoredLabel
     from backmarket.status.lag_history import LagSample
     from backmarket.status.overview import Overview
-    from backmarket.status.throttled import Waiting
+    from backmarket.status.throttled import Throttled
     from backmarket.sync.schedule import ScheduleEntry
     from backmarket.writes.handle import WriteHandle, WriteOutcome
     from backmarket.writes.models import Write, WriteState
 
-_HOMES = {
+_LAZY_EXPORTS = {
     "ActionStatus": "bulk.api_tasks",
     "Attachment": "client.arguments",
     "BackMarket": "facade",
@@ -67,7 +67,7 @@ _HOMES = {
     "ScheduleEntry": "sync.schedule",
     "StoredLabel": "queries.shipments",
     "TaskStatus": "bulk.api_tasks",
-    "Waiting": "status.throttled",
+    "Throttled": "status.throttled",
     "Write": "writes.models",
     "WriteHandle": "writes.handle",
     "WriteOutcome": "writes.handle",
@@ -106,7 +106,7 @@ __all__ = [
     "ScheduleEntry",
     "StoredLabel",
     "TaskStatus",
-    "Waiting",
+    "Throttled",
     "Write",
     "WriteHandle",
     "WriteOutcome",
@@ -117,6 +117,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for, and nothing else: the producer alone stays light."""
-    if name in _HOMES:
-        return getattr(import_module(f"backmarket.{_HOMES[name]}"), name)
+    if name in _LAZY_EXPORTS:
+        return getattr(import_module(f"backmarket.{_LAZY_EXPORTS[name]}"), name)
     raise AttributeError(f"module 'backmarket' has no attribute {name!r}")

@@ -26,10 +26,10 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 """A host's name in lower case, without a final dot; the names of containers may have underscores."""
 
-LARGEST = 2**31 - 1
-"""The largest whole number of a setting: PostgreSQL's and Redis's arithmetic holds it."""
-YEAR = 31_622_400.0
-"""The longest time of a setting, in seconds: dates can be reckoned with it."""
+MAX_INTEGER = 2**31 - 1
+"""Maximum of an integer setting: PostgreSQL and Redis can calculate with it."""
+MAX_SECONDS = 31_622_400.0
+"""Maximum of a time setting, a year: dates can be calculated with it."""
 
 _REDIS = {"redis_url": redis_urls.LIMITER_SCHEMES, "broker_url": redis_urls.BROKER_SCHEMES}
 
@@ -37,6 +37,8 @@ RENAMED = {
     "bulk_poll_first": "bulk_poll_initial_seconds",
     "bulk_poll_late": "bulk_poll_max_late_seconds",
     "bulk_poll_longest": "bulk_poll_max_seconds",
+    "console_proxy_act_group": "console_proxy_operator_group",
+    "health_patience": "health_stall_seconds",
     "walking_turns": "max_long_syncs",
 }
 """Settings that have another name now: the old name is refused, in the environment and as a keyword."""
@@ -77,52 +79,52 @@ class Settings(BaseSettings):
     """Origins beside Back Market's own that a connection may name."""
     label_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins beside Back Market's own, and the connection's, that labels may be fetched from."""
-    label_max_bytes: Annotated[int, Field(ge=1, le=LARGEST)] = 20 * 1024 * 1024
-    """Bytes that a label may have."""
+    label_max_bytes: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 20 * 1024 * 1024
+    """Maximum size of a label, in bytes."""
     invoice_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins that invoices named by a URL may be fetched from."""
-    invoice_max_bytes: Annotated[int, Field(ge=1, le=LARGEST)] = 10 * 1024 * 1024
-    """Bytes that an invoice may have."""
+    invoice_max_bytes: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 10 * 1024 * 1024
+    """Maximum size of an invoice, in bytes."""
 
-    rate_limit: Annotated[int, Field(ge=1, le=LARGEST)] = 200
+    rate_limit: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 200
     """Requests that one account may send in any `rate_window`."""
-    rate_window: Annotated[float, Field(gt=0, le=YEAR)] = 10.0
+    rate_window: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 10.0
     """Seconds."""
-    sensitive_rate_limit: Annotated[int, Field(ge=1, le=LARGEST)] = 20
+    sensitive_rate_limit: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 20
     """Requests to the sensitive endpoints (catalogue, category) in the same window."""
-    sku_lines_limit: Annotated[int, Field(ge=1, le=LARGEST)] = 2000
+    sku_lines_limit: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 2000
     """Lines of listings that one account may send in any `sku_lines_window`, single updates and bulk files together."""
-    sku_lines_window: Annotated[float, Field(gt=0, le=YEAR)] = 3600.0
+    sku_lines_window: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 3600.0
     """Seconds."""
     bulk_part_lines: Annotated[int, Field(ge=1, le=14_999)] = 500
     """Lines of a part of a bulk file, at most; never more than `sku_lines_limit`."""
-    bulk_settle_after: Annotated[float, Field(ge=0, le=YEAR)] = 900.0
+    bulk_settle_after: Annotated[float, Field(ge=0, le=MAX_SECONDS)] = 900.0
     """Seconds before a part whose answer was lost is read back."""
-    bulk_unexplained_after: Annotated[float, Field(ge=0, le=YEAR)] = 86400.0
+    bulk_unexplained_after: Annotated[float, Field(ge=0, le=MAX_SECONDS)] = 86400.0
     """Seconds that a task may have a status that is not explained, before a person is to decide."""
-    bulk_poll_initial_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 5.0
+    bulk_poll_initial_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 5.0
     """Seconds until a task is polled for the first time; the pauses grow from then on."""
-    bulk_poll_max_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 60.0
+    bulk_poll_max_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 60.0
     """Maximum seconds between two polls of a task in its first half hour."""
-    bulk_poll_max_late_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 600.0
+    bulk_poll_max_late_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 600.0
     """Maximum seconds between two polls of a task after its first half hour."""
     egress_id: str = "default"
     """Names the address that this process's requests leave from."""
-    egress_rate_limit: Annotated[int, Field(ge=0, le=LARGEST)] = 0
+    egress_rate_limit: Annotated[int, Field(ge=0, le=MAX_INTEGER)] = 0
     """Requests that one egress address may send in a window; 0: no limit of its own."""
 
-    connect_timeout: Annotated[float, Field(gt=0, le=YEAR)] = 5.0
+    connect_timeout: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 5.0
     """Seconds to open a connection to the API."""
-    request_deadline: Annotated[float, Field(gt=0, le=YEAR)] = 30.0
+    request_deadline: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 30.0
     """Seconds that one request may take in all, its body included."""
 
-    watermark_overlap: Annotated[float, Field(ge=0, le=YEAR)] = 120.0
+    watermark_overlap: Annotated[float, Field(ge=0, le=MAX_SECONDS)] = 120.0
     """Seconds that an incremental walk reaches back before the one before it began."""
-    lease_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 60.0
+    lease_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 60.0
     """How long a claimed sync stays claimed without a sign of life."""
-    task_budget_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 20.0
+    task_budget_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 20.0
     """Seconds after which a sync hands the rest on to its next slice."""
-    task_budget_pages: Annotated[int, Field(ge=1, le=LARGEST)] = 200
+    task_budget_pages: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 200
     """Pages after which a sync hands the rest on to its next slice."""
     fetch_window: Annotated[int, Field(ge=1, le=32)] = 16
     """Pages of one walk that may be in flight at once."""
@@ -150,17 +152,17 @@ class Settings(BaseSettings):
     """Days after its last change that a closed order keeps its personal data; 0: for ever."""
 
     health_host: str = "127.0.0.1"
-    """Where workers and beat tell of their health and their figures."""
+    """Address on which workers and beat serve their health and metrics."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """The port for that; 0: nowhere."""
-    health_patience: Annotated[float, Field(gt=0, le=YEAR)] = 60.0
-    """Seconds that a process's main loop may stand still before it counts as hung."""
+    """Port for health and metrics; 0: they are not served."""
+    health_stall_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 60.0
+    """Seconds without a heartbeat of the main loop before the process counts as hung."""
     traces_endpoint: str | None = None
     """Where a worker's traces go, by OTLP over HTTP; None: there are none."""
     console_users: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Who may log in to the console, with which role and password: as `backmarket console password` prints it."""
     console_password: SecretStr | None = None
-    """Of the user `admin`, who may act; None: there is no such user."""
+    """Password of the user `admin`, an `operator`; None: there is no such user."""
     console_url: str | None = None
     """The origin at which people reach the console; None: this machine alone does."""
     console_session_key: SecretStr | None = None
@@ -170,11 +172,11 @@ class Settings(BaseSettings):
     console_proxy_addresses: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses or networks of the proxies before the console, whose headers are believed."""
     console_proxy_user_header: Annotated[str, Field(pattern=HEADER_NAME)] = ""
-    """In which such a proxy says who the person is that it let through; empty: it lets everybody through."""
+    """Header in which the proxy passes the authenticated user. Empty: proxy login is off."""
     console_proxy_groups_header: Annotated[str, Field(pattern=HEADER_NAME)] = "X-Forwarded-Groups"
-    """In which it names that person's groups, separated by commas."""
-    console_proxy_act_group: str = "backmarket-act"
-    """Of which group a person has to be for the role `act`; all others look only."""
+    """Header in which the proxy passes the user's groups, separated by commas."""
+    console_proxy_operator_group: str = "backmarket-operator"
+    """Group whose members have the role `operator`; everybody else is a `viewer`."""
 
     log_format: Annotated[str, Field(pattern="^(auto|json|console)$")] = "auto"
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"

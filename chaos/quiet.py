@@ -69,7 +69,7 @@ def wait_until_quiet(grounds: Grounds, flows: Flows, strikes: Strikes, timeout: 
 def _act(grounds: Grounds, deeds: Deeds) -> None:
     """Do what only a person can, where the API's own answers demand one."""
     for (name,) in grounds.ask("SELECT organization_id FROM backmarket.connections WHERE unauthorized_at IS NOT NULL"):
-        grounds.market.reconnect(name)
+        grounds.market.enable_connection(name)
         deeds.reconnected.append(name)
     for (name,) in grounds.ask("SELECT DISTINCT organization_id FROM backmarket.labels WHERE state = 'unavailable'"):
         grounds.market.fetch_labels(name)

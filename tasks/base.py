@@ -11,7 +11,7 @@ from celery.exceptions import Reject
 from backmarket import services
 from backmarket.errors import BackMarketError, Crashed, TransientError
 from backmarket.observability import telemetry
-from backmarket.observability.logs import place
+from backmarket.observability.logs import error_location
 from tasks import arguments
 
 LATER_SECONDS = 5.0
@@ -47,7 +47,7 @@ class BackMarketTask(Task):  # type: ignore[misc]
                 log.error("task.failed", code=error.code, error=error.message)
                 raise
             except Exception as error:  # noqa: BLE001 - its text may quote a customer's data; only its place is told
-                log.error("task.crashed", **place(error))
+                log.error("task.crashed", **error_location(error))
                 raise Crashed(f"Internal error, {type(error).__name__}. See the worker's log for its place.") from None
 
 

@@ -27,9 +27,9 @@ def run_bulk(organization_id: str, nudge: bool = False) -> None:
     with structlog.contextvars.bound_contextvars(organization=organization_id):
         current = services.current()
         if not nudge:
-            jobs.hasten(current.database, organization_id)
+            jobs.retry_now(current.database, organization_id)
         result = run_slice(current, organization_id)
-        telemetry.tell("slice", work="bulk", end=result.end)
+        telemetry.emit("slice", work="bulk", end=result.end)
         log.info("bulk.slice", end=result.end, requests=result.requests)
 
 

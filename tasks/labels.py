@@ -7,7 +7,7 @@ from celery import shared_task
 
 from backmarket import messages, services
 from backmarket.labels.engine import run_slice
-from backmarket.labels.requests import want_all
+from backmarket.labels.requests import queue_all
 from backmarket.observability import telemetry
 from tasks.base import BackMarketTask
 
@@ -25,7 +25,7 @@ def fetch_labels(organization_id: str, nudge: bool = False) -> None:
     with structlog.contextvars.bound_contextvars(organization=organization_id):
         current = services.current()
         if not nudge:
-            want_all(current.database, organization_id)
+            queue_all(current.database, organization_id)
         result = run_slice(current, organization_id)
-        telemetry.tell("slice", work="labels", end=result.end)
+        telemetry.emit("slice", work="labels", end=result.end)
         log.info("labels.slice", end=result.end, stored=result.stored, failed=result.failed)

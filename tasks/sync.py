@@ -54,5 +54,5 @@ def _sync(organization_id: str, resource: str, nudge: bool) -> None:
                 log.warning("sync.request_refused", code=error.code, error=error.message)
                 return
         result = run_slice(current, organization_id, resource)
-        telemetry.tell("slice", work=resource, end=result.end)
+        telemetry.emit("slice", work=resource, end=result.end)
         log.info("sync.slice", run=result.run, end=result.end, requests=result.requests)

@@ -26,7 +26,7 @@ def send_writes(organization_id: str, nudge: bool = False) -> None:
         if not nudge:
             send_now(current.database, organization_id)
         result = run_slice(current, organization_id)
-        telemetry.tell("slice", work="writes", end=result.end)
+        telemetry.emit("slice", work="writes", end=result.end)
         log.info(
             "writes.slice",
             end=result.end,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import hypothesis
 import psycopg
 import pytest
 import redis
@@ -25,8 +26,14 @@ from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.processes import Server
 from tests.support import sandboxes
-from tests.support.databases import as_superuser, make_roles, new_database
+from tests.support.databases import as_superuser, make_roles, new_database, own_redis
 from tests.support.strict_s3 import StrictS3
+
+# how long an example takes says something of the machine only
+hypothesis.settings.register_profile(
+    "unhurried", hypothesis.settings.default, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
 TEMPLATE = "backmarket_template"
@@ -105,11 +112,10 @@ def admin_url(database_url: str) -> str:
 
 @pytest.fixture
 def redis_url(stack: Stack) -> Iterator[str]:
-    """An empty Valkey database; the 16 there are take turns, so a straggler of the last test meets nobody."""
+    """A Valkey database of this test alone."""
     _revive(stack.valkey)
-    url = _with_path(stack.addresses.redis_url, str(next(_numbers) % 16))
+    url = own_redis(stack)
     with redis.Redis.from_url(url) as client:
-        client.flushdb()
         yield url
         _revive(stack.valkey)
         client.flushdb()

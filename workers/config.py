@@ -15,7 +15,7 @@ def worker_settings(broker_url: str) -> dict[str, Any]:
         # a task waits for the network and for PostgreSQL: threads, opened after no fork
         "worker_pool": "workers.celery_overrides.pool:WakingPool",
         # one message that can't be read would end every worker that takes it
-        "worker_consumer": "workers.celery_overrides.consumer:RefusingConsumer",
+        "worker_consumer": "workers.celery_overrides.consumer:RejectingConsumer",
         "worker_concurrency": 16,
         "worker_prefetch_multiplier": 1,
         "task_acks_late": True,

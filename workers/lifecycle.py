@@ -24,7 +24,7 @@ from backmarket.database import clocks, schema
 from backmarket.errors import BackMarketError, SchemaDiffers, SchemaMissing, SettingsError
 from backmarket.observability import logs
 from workers.health import probes
-from workers.health.heart import HEART
+from workers.health.heartbeat import HEARTBEAT
 from workers.health.server import serve
 from workers.metrics.process import count_from_now_on
 
@@ -75,7 +75,7 @@ def _check_settings(**_: Any) -> None:
     try:
         for name in ("database_url", "redis_url", "limiter_key", "user_agent"):
             current.settings.need(name)
-        current.vault  # noqa: B018 - made now, it reads the keys
+        current.key_cipher  # noqa: B018 - made now, it reads the keys
     except SettingsError as error:
         sys.exit(error.message)
 
@@ -106,7 +106,7 @@ def _wait_for_schema(**_: Any) -> None:
         if fault != told:
             log.error("schema.differs", error=fault)
         told = fault
-        HEART.beat()
+        HEARTBEAT.beat()
         time.sleep(SCHEMA_SECONDS)
 
 
@@ -177,7 +177,7 @@ def _name_events(sender: Any, **_: Any) -> None:
 
 def _shutting_down(**_: Any) -> None:
     """Running slices hand on, and pauses end: leases bring back what is lost."""
-    HEART.ending = True
+    HEARTBEAT.ending = True
     services.current().stopping.set()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, _end_now)

@@ -1,6 +1,6 @@
 """OpenTelemetry traces of a worker, where `BACKMARKET_TRACES_ENDPOINT` says where they go; else none of it is imported.
 
-A trace is a task, with its requests to the API, its downloads and its batches stored. Attributes are the facts of
+A trace is a task, with its requests to the API, its downloads and its batches stored. Attributes are those of
 `backmarket.observability.telemetry`: they name no organization, no account and no person.
 """
 
@@ -14,14 +14,14 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import StatusCode, Tracer
 
 from backmarket.observability import telemetry
-from backmarket.observability.telemetry import Fact, Span
+from backmarket.observability.telemetry import AttributeValue, Span
 
 EXPORT_SECONDS = 5.0
 """That one delivery to the collector may take; what it does not take is dropped, never waited for by a task."""
 
 
 class Tracing:
-    """Makes spans of what is told. Safe to share between threads.
+    """Makes OpenTelemetry spans. Safe to share between threads.
 
     Args:
         tracer: makes them.
@@ -30,24 +30,24 @@ class Tracing:
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
-    def began(self, span: Span) -> None:
+    def on_start(self, span: Span) -> None:
         """Something begins, within what this thread's context says."""
         made = self._tracer.start_span(span.name)
-        span.kept[self] = made, context.attach(trace.set_span_in_context(made))
+        span.state[self] = made, context.attach(trace.set_span_in_context(made))
 
-    def ended(self, span: Span) -> None:
+    def on_end(self, span: Span) -> None:
         """It ended."""
-        made, token = span.kept.pop(self)
+        made, token = span.state.pop(self)
         context.detach(token)
-        made.set_attributes({f"backmarket.{name}": fact for name, fact in span.facts.items()})
+        made.set_attributes({f"backmarket.{name}": value for name, value in span.attributes.items()})
         if span.error is not None:
             made.set_attribute("error.type", span.error)
             made.set_status(StatusCode.ERROR)
         made.end()
 
-    def told(self, name: str, facts: dict[str, Fact]) -> None:
+    def on_event(self, name: str, attributes: dict[str, AttributeValue]) -> None:
         """What takes no time is an event of the span around it."""
-        trace.get_current_span().add_event(name, {f"backmarket.{fact}": value for fact, value in facts.items()})
+        trace.get_current_span().add_event(name, {f"backmarket.{key}": value for key, value in attributes.items()})
 
 
 def begin(endpoint: str) -> TracerProvider:
@@ -66,5 +66,5 @@ def trace_to(processor: SpanProcessor) -> TracerProvider:
     """Trace this process, for this processor."""
     provider = TracerProvider(resource=Resource.create({"service.name": "backmarket"}))
     provider.add_span_processor(processor)
-    telemetry.watch(Tracing(provider.get_tracer("backmarket")))
+    telemetry.subscribe(Tracing(provider.get_tracer("backmarket")))
     return provider

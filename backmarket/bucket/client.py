@@ -30,8 +30,8 @@ from backmarket.settings import Settings, origin_of
 PAGE = 1000
 """Objects in one answer of a list, and in one request to delete: the most that S3 allows."""
 
-LONGEST_LINK = 7 * 86400
-"""Seconds; the longest that S3 lets a signed link count."""
+MAX_LINK_SECONDS = 7 * 86400
+"""Maximum lifetime of a signed link, by S3's rule."""
 
 CHUNK = 256 * 1024
 """Bytes that are read or sent at once."""
@@ -102,7 +102,7 @@ class Bucket:
         with self._lock:
             if self._ensured:
                 return
-            with self._border():
+            with self._translate_errors():
                 if self._exists():
                     self._warn_if_public()
                 else:
@@ -116,7 +116,7 @@ class Bucket:
             BucketUnavailable: the server can't be reached.
             BucketRefused: the keys may not use this bucket.
         """
-        with self._border():
+        with self._translate_errors():
             return self._exists()
 
     def is_public(self) -> bool | None:
@@ -125,7 +125,7 @@ class Bucket:
         Raises:
             BucketUnavailable: the server can't be reached.
         """
-        with self._border():
+        with self._translate_errors():
             try:
                 policy = json.loads(self._client.get_bucket_policy(self.name))
             except S3Error as error:
@@ -158,7 +158,7 @@ class Bucket:
         if file.seek(0, 2) != size:
             raise InvalidArgument("The file has another size than was said.")
         self.ensure()
-        with self._border(key):
+        with self._translate_errors(key):
             file.seek(0)
             url = urlsplit(self._client.get_presigned_url("PUT", self.name, key))._replace(query="")
             date = utcnow()
@@ -198,7 +198,7 @@ class Bucket:
             BucketRefused: the keys may not read here.
         """
         self.ensure()
-        with self._border(key):
+        with self._translate_errors(key):
             response: Any = self._client.get_object(self.name, key, offset=offset, length=length)
         with closing(response):
             yield Content(described(key, response.headers), self._chunks(key, response))
@@ -212,7 +212,7 @@ class Bucket:
             BucketRefused: the keys may not read here.
         """
         self.ensure()
-        with self._border(key):
+        with self._translate_errors(key):
             found = self._client.stat_object(self.name, key)
             return described(key, found.metadata)
 
@@ -232,7 +232,7 @@ class Bucket:
             BucketRefused: the keys may not list here.
         """
         self.ensure()
-        with self._border():
+        with self._translate_errors():
             objects = self._client.list_objects(self.name, prefix, recursive=True, start_after=after or None)
             return [
                 StoredObject(
@@ -252,7 +252,7 @@ class Bucket:
             BucketRefused: the keys may not delete here.
         """
         self.ensure()
-        with self._border():
+        with self._translate_errors():
             codes = {
                 error.code
                 for error in self._client.remove_objects(self.name, [DeleteObject(key) for key in keys])
@@ -277,8 +277,8 @@ class Bucket:
         Raises:
             InvalidArgument: it can't count for so long.
         """
-        if not 1 <= expires <= LONGEST_LINK:
-            raise InvalidArgument(f"A link counts for 1 to {LONGEST_LINK} seconds (7 days), not for {expires}.")
+        if not 1 <= expires <= MAX_LINK_SECONDS:
+            raise InvalidArgument(f"A link counts for 1 to {MAX_LINK_SECONDS} seconds (7 days), not for {expires}.")
         told = {"response-content-disposition": _disposition(filename or key.rpartition("/")[2])}
         if content_type:
             told["response-content-type"] = content_type
@@ -341,17 +341,17 @@ class Bucket:
             )
 
     def _chunks(self, key: str, response: Any) -> Iterator[bytes]:
-        with self._border(key):
+        with self._translate_errors(key):
             chunks = response.stream(CHUNK)
         while True:
-            with self._border(key):
+            with self._translate_errors(key):
                 chunk = next(chunks, None)
             if chunk is None:
                 return
             yield chunk
 
     @contextmanager
-    def _border(self, key: str | None = None) -> Iterator[None]:
+    def _translate_errors(self, key: str | None = None) -> Iterator[None]:
         """What minio-py and urllib3 raise, as errors of ours."""
         try:
             with refusals_told(self.name, key):

@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
+from backmarket.bulk.csv_file.amounts import Notation
 from backmarket.bulk.csv_file.spool import File
 from backmarket.errors import InvalidArgument
 
-NAME_LONGEST = 200
+MAX_NAME_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +26,13 @@ class Options:
         delimiter: between fields; None: found by the header.
         quotechar: around fields; None: found by the header.
         encoding: of the bytes; None: UTF-8, or what its byte order mark says.
+        decimal: the decimal sign of amounts, `.` or `,`; None: a point.
+        thousands: between the thousands of amounts: `.`, `,`, a space or `'`; None: nothing is.
+        skus_as_they_are: send SKUs that look as if Excel had damaged them; without it, their lines are bad.
         locale: the market that prices and texts belong to; None: the connection's.
         skip_bad_lines: send the others; without it, one bad line refuses the file.
         skip_unchanged: leave out lines that change nothing by the latest sync of the listings.
-        max_age: what is not sent so long after it was submitted never is.
+        max_age: lines not sent within this time are dropped.
         idempotency_key: the caller's own name for the job: repeating the call gives the same job.
         environment: must be the connection's, if given.
         file_name: what a person calls the file; None: its own name, if it has one.
@@ -37,6 +41,9 @@ class Options:
     delimiter: str | None = None
     quotechar: str | None = None
     encoding: str | None = None
+    decimal: str | None = None
+    thousands: str | None = None
+    skus_as_they_are: bool = False
     locale: str | None = None
     skip_bad_lines: bool = False
     skip_unchanged: bool = False
@@ -46,10 +53,16 @@ class Options:
     file_name: str | None = None
 
     def __post_init__(self) -> None:
+        Notation(self.decimal, self.thousands)
         if self.max_age is not None and self.max_age <= timedelta():
             raise InvalidArgument("max_age is how long the file is good for: more than nothing.")
         if self.idempotency_key is not None and not 1 <= len(self.idempotency_key) <= 200:
             raise InvalidArgument("An idempotency key has 1 to 200 characters.")
+
+    @property
+    def notation(self) -> Notation:
+        """How amounts are written."""
+        return Notation(self.decimal, self.thousands)
 
     def fingerprint(self, content: str) -> str:
         """The same for the same file, asked for in the same way.
@@ -59,7 +72,8 @@ class Options:
         """
         told = (
             content, self.delimiter, self.quotechar, self.encoding, self.locale, self.skip_bad_lines,
-            self.skip_unchanged, self.max_age.total_seconds() if self.max_age else None,
+            self.skip_unchanged, self.decimal, self.thousands, self.skus_as_they_are,
+            self.max_age.total_seconds() if self.max_age else None,
         )  # fmt: skip
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
@@ -97,6 +111,9 @@ _OF_A_MESSAGE: dict[str, Any] = {
     "delimiter": str,
     "quotechar": str,
     "encoding": str,
+    "decimal": str,
+    "thousands": str,
+    "skus_as_they_are": bool,
     "locale": str,
     "skip_bad_lines": bool,
     "skip_unchanged": bool,
@@ -127,5 +144,5 @@ def with_name(options: Options, file: File) -> Options:
         own = file if isinstance(file, Path) else getattr(file, "name", None)
         name = Path(own).name if isinstance(own, str | Path) else None
     if name is not None:
-        name = name.encode("utf-8", "replace").decode().replace("\0", "?")[:NAME_LONGEST]
+        name = name.encode("utf-8", "replace").decode().replace("\0", "?")[:MAX_NAME_CHARS]
     return replace(options, file_name=name or None)

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import BinaryIO
 
 from backmarket.bulk.csv_file.columns import column_name
-from backmarket.bulk.csv_file.reader import Broken, Record
+from backmarket.bulk.csv_file.source import Broken, Record
 from backmarket.bulk.reports import CsvLines, ReportLine
 from backmarket.bulk.rows import Outcome
 from backmarket.errors import FileFault
@@ -35,9 +35,7 @@ class LeftOut:
 
     def add_fault(self, fault: FileFault) -> None:
         """A line is bad; it may have several faults."""
-        value = "" if fault.value is None else f'"{fault.value}" '
-        where = "" if fault.column is None else f"{fault.column}: "
-        text = f"{where}{value}{fault.problem}; {fault.expected}"
+        text = str(fault)
         end = self._ends[-1] if self._ends else 0
         self._ends.append(end + self._texts.write(text.encode("utf-8", "replace")))
         self._bad.append(fault.line)

@@ -22,8 +22,9 @@ from backmarket import connections
 from backmarket.bucket.keys import bulk_key
 from backmarket.bulk import jobs, queries, reports, rows
 from backmarket.bulk.csv_file.parts import FILE_LINES_LIMIT, Parts, cut
-from backmarket.bulk.csv_file.reader import Source, open_source
+from backmarket.bulk.csv_file.reader import open_source
 from backmarket.bulk.csv_file.skus import sku_key
+from backmarket.bulk.csv_file.source import Source
 from backmarket.bulk.csv_file.spool import File, pieces_of, room, spool
 from backmarket.bulk.csv_file.unchanged import unchanged
 from backmarket.bulk.csv_file.validation import Check, Row, check
@@ -38,8 +39,8 @@ from backmarket.services import Services
 UPLOADS = "uploads/"
 """Where in the bucket a host application puts the files that its messages name."""
 
-KEY_LONGEST = 1024
-"""Bytes of a key, by S3's own rule."""
+MAX_OBJECT_KEY_BYTES = 1024
+"""Maximum length of a key, by S3's rule."""
 
 COMPARED = 500
 """Lines that are compared with their listings at once."""
@@ -63,6 +64,7 @@ class FileCheck:
         dialect: how the file is written, in words; None: that could not be found out.
         columns: by their names, as they are sent.
         unknown_columns: of them, those of which nothing is known; they are passed on as they are.
+        notes: what was passed over or put right in the file, a sentence each.
         expected_duration: at least, until its last line is sent: the quota of the account allows no more.
     """
 
@@ -77,6 +79,7 @@ class FileCheck:
     dialect: str | None = None
     columns: tuple[str, ...] = ()
     unknown_columns: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     expected_duration: timedelta = timedelta()
 
     @property
@@ -286,9 +289,10 @@ def _check_upload_key(key: str) -> None:
     if not key.startswith(UPLOADS):
         raise InvalidArgument(f"A message names a file under {UPLOADS}, where the host application put it.")
     unfit = any(category(character) in {"Cc", "Cs"} for character in key)
-    if unfit or {".", ".."} & set(key.split("/")) or len(key.encode()) > KEY_LONGEST:
+    if unfit or {".", ".."} & set(key.split("/")) or len(key.encode()) > MAX_OBJECT_KEY_BYTES:
         raise InvalidArgument(
-            f"A file's key has {KEY_LONGEST} bytes at most, no control characters, and no part that is . or .. alone."
+            f"A file's key has {MAX_OBJECT_KEY_BYTES} bytes at most, no control characters, and no part that is . or"
+            " .. alone."
         )
 
 
@@ -343,8 +347,15 @@ class _Checking:
         )
 
     def _check(self, source: Source) -> Check:
-        skip = self.options.skip_bad_lines
-        return check(source, locale=self.locale, skip_bad_lines=skip, each_fault=self.left_out.add_fault)
+        options = self.options
+        return check(
+            source,
+            locale=self.locale,
+            skip_bad_lines=options.skip_bad_lines,
+            skus_as_they_are=options.skus_as_they_are,
+            notation=options.notation,
+            each_fault=self.left_out.add_fault,
+        )
 
     def _part_lines(self) -> int:
         settings = self.services.settings
@@ -374,7 +385,7 @@ class _Checking:
         found = FileCheck(
             lines_to_send=to_send,
             parts=len(parts) if parts is not None else 0,
-            dialect=str(source.dialect) if source is not None else None,
+            dialect=source.written if source is not None else None,
             expected_duration=queries.expected_duration(self.services, self.organization_id, to_send),
         )
         if checked is not None:
@@ -387,6 +398,7 @@ class _Checking:
                 fault_count=checked.fault_count,
                 columns=checked.header,
                 unknown_columns=checked.unknown_columns,
+                notes=checked.notes,
             )
         if refused is not None:
             found = replace(found, faults=refused.faults, fault_count=refused.count, reason=refused.message)

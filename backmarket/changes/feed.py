@@ -27,8 +27,8 @@ CHANNEL = "backmarket_changes"
 NOW = "now"
 """Instead of a cursor: the end of the feed."""
 
-LARGEST_PAGE = 10_000
-"""Events that one call gives at the most."""
+MAX_PAGE_SIZE = 10_000
+"""Maximum number of events in one call."""
 
 
 log = structlog.get_logger(__name__)
@@ -124,8 +124,8 @@ def get_changes(
         InvalidArgument: if the limit or the cursor is invalid.
         ChangesMissed: if events after the cursor were dropped, or may have been lost in a failover or a restore.
     """
-    if not 1 <= limit <= LARGEST_PAGE:
-        raise InvalidArgument(f"limit must be 1 to {LARGEST_PAGE}, not {limit}.")
+    if not 1 <= limit <= MAX_PAGE_SIZE:
+        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
     with database.transaction() as transaction:
         return read(transaction, after, where or ChangeFilter(), limit)
 
@@ -145,8 +145,8 @@ def get_history(
     Raises:
         InvalidArgument: if the limit or the resource is invalid.
     """
-    if not 1 <= limit <= LARGEST_PAGE:
-        raise InvalidArgument(f"limit must be 1 to {LARGEST_PAGE}, not {limit}.")
+    if not 1 <= limit <= MAX_PAGE_SIZE:
+        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
     where = ChangeFilter(organization_id, resource)
     values = {
         "organization_id": where.organization_id,

@@ -14,8 +14,8 @@ from backmarket.changes.feed import CHANNEL, NOW, Change, ChangeFilter, Changes,
 from backmarket.database import Database, Listener
 from backmarket.errors import DatabaseUnavailable, InvalidArgument
 
-LONGEST_PAUSE = 5.0
-"""Seconds between two tries to reach PostgreSQL again, at the most."""
+MAX_RECONNECT_PAUSE_SECONDS = 5.0
+"""Maximum pause between two tries to reach PostgreSQL again."""
 
 log = structlog.get_logger(__name__)
 
@@ -126,5 +126,5 @@ class _Follower:
         self._failures += 1
 
     def _pause(self) -> float:
-        pause = min(LONGEST_PAUSE, 0.1 * 2.0 ** min(self._failures, 10))
+        pause = min(MAX_RECONNECT_PAUSE_SECONDS, 0.1 * 2.0 ** min(self._failures, 10))
         return random.uniform(pause / 2, pause)  # noqa: S311 - a pause is no secret

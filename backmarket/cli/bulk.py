@@ -21,7 +21,7 @@ from backmarket.cli.parameters import AsJson, Cursor, Limit, Organization, examp
 from backmarket.cli.rows import Rows
 from backmarket.cli.session import opened
 from backmarket.cli.times import ago, duration, seconds
-from backmarket.errors import BulkFileRefused, BulkJobNotFound, InvalidArgument
+from backmarket.errors import BulkFileRefused, BulkJobNotFound, InvalidArgument, UsageError
 
 if TYPE_CHECKING:
     from backmarket.bulk.reports import ReportLine
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from backmarket.facade import BackMarket
     from backmarket.facade.bulk import FileOptions
 
-app = typer.Typer(no_args_is_help=True, help="Files of listings (CSV), created or updated in bulk.")
+app = typer.Typer(no_args_is_help=True, help="Files of listings (CSV, Excel), created or updated in bulk.")
 
 ASKED_ABOVE: Final = timedelta(hours=1)
 """A job that takes longer is submitted only after a question, or with `--yes`."""
@@ -53,11 +53,18 @@ JOBS: Rows[Job] = Rows(
     },
 )
 
-ListingsFile = Annotated[str, typer.Argument(metavar="FILE", help="A CSV file; `-`: standard input.")]
+ListingsFile = Annotated[str, typer.Argument(metavar="FILE", help="A CSV or Excel (.xlsx) file; `-`: standard input.")]
 JobId = Annotated[int, typer.Argument(metavar="JOB")]
 Delimiter = Annotated[str | None, typer.Option(metavar="CHAR", help="Between fields; else found by the header.")]
 Quote = Annotated[str | None, typer.Option(metavar="CHAR", help="Around fields; else found by the header.")]
 Encoding = Annotated[str | None, typer.Option(metavar="NAME", help="Such as cp1252; else UTF-8, or by its mark.")]
+Decimal = Annotated[str | None, typer.Option(metavar="CHAR", help="Decimal sign of amounts: . or a comma.")]
+Thousands = Annotated[
+    str | None, typer.Option(metavar="CHAR", help="Between the thousands of amounts: . , ' or a space.")
+]
+SkusAsTheyAre = Annotated[
+    bool, typer.Option("--skus-as-they-are", help="Send SKUs that look damaged by Excel, like 3.53E+14.")
+]
 Market = Annotated[str | None, typer.Option("--locale", metavar="NAME", help="The market, if not the connection's.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad-lines", help="Send the other lines.")]
 SkipUnchanged = Annotated[
@@ -65,7 +72,7 @@ SkipUnchanged = Annotated[
 ]
 MaxAge = Annotated[
     float | None,
-    typer.Option(metavar="TIME", parser=seconds, help="What is not sent so long after submitting never is; as 2h."),
+    typer.Option(metavar="TIME", parser=seconds, help="Drop lines not sent within this time, e.g. 2h."),
 ]
 
 
@@ -83,6 +90,9 @@ def submit(
     delimiter: Delimiter = None,
     quotechar: Quote = None,
     encoding: Encoding = None,
+    decimal: Decimal = None,
+    thousands: Thousands = None,
+    skus_as_they_are: SkusAsTheyAre = False,
     locale: Market = None,
     skip_bad_lines: SkipBad = False,
     skip_unchanged: SkipUnchanged = False,
@@ -101,6 +111,9 @@ def submit(
         "delimiter": delimiter,
         "quotechar": quotechar,
         "encoding": encoding,
+        "decimal": decimal,
+        "thousands": thousands,
+        "skus_as_they_are": skus_as_they_are,
         "locale": locale,
         "skip_bad_lines": skip_bad_lines,
         "skip_unchanged": skip_unchanged,
@@ -121,7 +134,7 @@ def submit(
         raise typer.Exit(1)
 
 
-@app.command(epilog=examples("bulk check shop-1 listings.csv", "bulk check shop-1 listings.csv --encoding cp1252"))
+@app.command(epilog=examples("bulk check shop-1 listings.csv", "bulk check shop-1 list.csv --decimal ,"))
 def check(
     context: typer.Context,
     organization: Organization,
@@ -129,6 +142,9 @@ def check(
     delimiter: Delimiter = None,
     quotechar: Quote = None,
     encoding: Encoding = None,
+    decimal: Decimal = None,
+    thousands: Thousands = None,
+    skus_as_they_are: SkusAsTheyAre = False,
     locale: Market = None,
     skip_bad_lines: SkipBad = False,
     skip_unchanged: SkipUnchanged = False,
@@ -142,6 +158,9 @@ def check(
             delimiter=delimiter,
             quotechar=quotechar,
             encoding=encoding,
+            decimal=decimal,
+            thousands=thousands,
+            skus_as_they_are=skus_as_they_are,
             locale=locale,
             skip_bad_lines=skip_bad_lines,
             skip_unchanged=skip_unchanged,
@@ -228,8 +247,8 @@ def report(
             _print_report(line for line in lines if line.outcome != "done")
 
 
-@app.command(epilog=examples("bulk resolve shop-1 12 3 --arrived", "bulk resolve shop-1 12 3 --not-arrived"))
-def resolve(
+@app.command(epilog=examples("bulk settle shop-1 12 3 --arrived", "bulk settle shop-1 12 3 --not-arrived"))
+def settle(
     organization: Organization,
     job_id: JobId,
     part: Annotated[int, typer.Argument(metavar="PART")],
@@ -238,12 +257,18 @@ def resolve(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decide what became of a part whose fate is unknown, after having looked at Back Market."""
+    """Settle a part whose outcome is unknown, once you have looked at Back Market."""
     if arrived is None:
         raise typer.BadParameter("Say what you found: --arrived or --not-arrived.", param_hint="--arrived")
     with opened() as bm:
-        job = bm.resolve_bulk_part(organization, job_id, part, "arrived" if arrived else "not_arrived")
+        job = bm.settle_bulk_part(organization, job_id, part, arrived=arrived)
         _print_job(bm, job, as_json=as_json)
+
+
+@app.command("resolve", hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def renamed_to_settle() -> None:
+    """Say that this command has another name now."""
+    raise UsageError("`backmarket bulk resolve` is `backmarket bulk settle` now.")
 
 
 def _opened_file(name: str) -> Path | BinaryIO:
@@ -262,13 +287,28 @@ def _stop_if_refused(context: typer.Context, found: FileCheck, *, as_json: bool)
 
 
 def _print_faults(found: FileCheck) -> None:
-    rows = [[each.line, each.column, each.value, f"{each.problem}; {each.expected}"] for each in found.faults[:SHOWN]]
-    print_table(("LINE", "COLUMN", "VALUE", "FAULT"), rows)
+    rows = [
+        [
+            each.row or each.line,
+            each.place_in_row.removeprefix("column "),
+            each.value,
+            f"{each.problem}; {each.expected}",
+        ]
+        for each in found.faults[:SHOWN]
+    ]
+    print_table(("ROW", "COLUMN", "VALUE", "FAULT"), rows)
+    _tell_notes(found)
     if found.fault_count > SHOWN:
         note(f"There are {found.fault_count} faults; --json shows up to 10,000 of them.")
 
 
+def _tell_notes(found: FileCheck) -> None:
+    for each in found.notes:
+        note(printable(each))
+
+
 def _tell_bad_lines(found: FileCheck) -> None:
+    _tell_notes(found)
     if found.bad_lines:
         note(f"{found.bad_lines} of {found.lines} lines are bad and left out: the report names them.")
 
@@ -313,7 +353,7 @@ def _needs_a_look(part: Part) -> bool:
 
 def _next(part: Part) -> str | None:
     if part.state == "unknown" and part.due_at is None:
-        return "you: bulk resolve"
+        return "you: bulk settle"
     return (
         ago(part.due_at) if part.due_at is not None and part.state in {"submitting", "submitted", "unknown"} else None
     )

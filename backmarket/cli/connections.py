@@ -123,7 +123,7 @@ def disable(
 ) -> None:
     """Ask this account nothing any more; its rows stay."""
     with opened() as bm:
-        bm.disconnect(organization, clear_api_key=clear_key)
+        bm.disable_connection(organization, clear_api_key=clear_key)
     note(f"Disabled {printable(organization)}{', and forgot its API key' if clear_key else ''}. Its rows stay.")
 
 
@@ -134,7 +134,7 @@ def enable(organization: Organization) -> None:
     Also after its key was refused and is valid again.
     """
     with opened() as bm:
-        bm.reconnect(organization)
+        bm.enable_connection(organization)
     note(f"Enabled {printable(organization)}. Its sync is due now.")
 
 

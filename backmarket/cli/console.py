@@ -17,7 +17,8 @@ app = typer.Typer(help="A page for people: organizations, orders, listings, bulk
 
 
 @app.callback(
-    invoke_without_command=True, epilog=examples("console", "console password anna --role act", "console --port 8600")
+    invoke_without_command=True,
+    epilog=examples("console", "console password anna --role operator", "console --port 8600"),
 )
 def run(
     context: typer.Context,
@@ -45,19 +46,23 @@ def run(
         raise BackMarketError(f"The console can't listen on {host}, port {port}: {why}.") from None
 
 
-@app.command(epilog=examples("console password anna", "console password otto --role act < password.txt"))
+@app.command(epilog=examples("console password anna", "console password otto --role operator < password.txt"))
 def password(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of the person who logs in with it.")],
-    role: Annotated[str, typer.Option(metavar="ROLE", help="look: sees all, changes nothing. act: both.")] = "look",
+    role: Annotated[
+        str, typer.Option(metavar="ROLE", help="viewer: sees all, changes nothing. operator: both.")
+    ] = "viewer",
 ) -> None:
     """Print a user for BACKMARKET_CONSOLE_USERS; asks for the password, or reads it from standard input."""
-    people = import_or_explain("backmarket.console.access.people")
-    if role not in set(people.Role):
-        raise typer.BadParameter(f"{role!r} is no role: give look or act.", param_hint="--role")
+    users = import_or_explain("backmarket.console.access.users")
+    if role in users.RENAMED_ROLES:
+        raise typer.BadParameter(f"{role} is {users.RENAMED_ROLES[role]} now.", param_hint="--role")
+    if role not in set(users.Role):
+        raise typer.BadParameter(f"{role!r} is no role: give viewer or operator.", param_hint="--role")
     if sys.stdin.isatty():
         given = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     else:
         given = sys.stdin.readline().rstrip("\r\n")
-    setting = people.as_setting(name, people.Role(role), given)
+    setting = users.as_setting(name, users.Role(role), given)
     say(setting)
     note("Put it into BACKMARKET_CONSOLE_USERS; several are separated by commas. The password itself is kept nowhere.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _EXTRAS = {
     "backmarket.sandbox": "sandbox",
     "backmarket.console.server": "console",
-    "backmarket.console.access.people": "console",
+    "backmarket.console.access.users": "console",
 }
 """What is to be installed for a room; for the others, `embedded`."""
 

@@ -68,7 +68,7 @@ def show_all(
 ) -> None:
     """List writes, the newest first.
 
-    NEXT says when something happens to an open one: `you` have to decide; `after 41`: that one goes first.
+    NEXT says when something happens to an open one: `you` have to settle it; `after 41`: that one goes first.
     """
     with opened() as bm:
         page = bm.get_writes(
@@ -121,7 +121,7 @@ def settle(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """End a write of which nobody knew whether it happened, once you have looked."""
+    """Settle a write whose outcome is unknown, once you have looked at Back Market."""
     with opened() as bm:
         write = _found(bm, organization, write_id)
         seen = "has" if arrived else "has not"

@@ -19,12 +19,12 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from backmarket.console.access.gate import Gate
+from backmarket.console.access.auth import Auth
 from backmarket.console.headers import SafeHeaders
-from backmarket.console.live import Live
 from backmarket.console.pages import bulk, listings, login, orders, organizations, overview, writes
 from backmarket.console.rendering import Pages
-from backmarket.console.visit import action, page
+from backmarket.console.request_context import action, page
+from backmarket.console.sse import EventStream
 from backmarket.facade import BackMarket
 from backmarket.settings import Settings
 
@@ -44,7 +44,7 @@ def create_app(bm: BackMarket, settings: Settings) -> Starlette:
     Raises:
         SettingsError: nobody could be let in, or everybody; the text says what to set.
     """
-    gate, live = Gate(settings), Live(bm)
+    auth, events = Auth(settings), EventStream(bm)
     reached_at = urlsplit(settings.console_url or "")
     is_https = reached_at.scheme == "https"
     key = settings.console_session_key
@@ -53,8 +53,8 @@ def create_app(bm: BackMarket, settings: Settings) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.passwords_at_once = CapacityLimiter(login.TRIES_AT_ONCE)
         yield
-        live.end()
-        live.wait_ended()
+        events.end()
+        events.wait_ended()
 
     middleware = [
         Middleware(SafeHeaders, is_https=is_https),
@@ -74,13 +74,13 @@ def create_app(bm: BackMarket, settings: Settings) -> Starlette:
         lifespan=lifespan,
         exception_handlers={HTTPException: _refused, Exception: _broken},
     )
-    app.state.bm, app.state.gate, app.state.live, app.state.pages = bm, gate, live, Pages(gate)
+    app.state.bm, app.state.auth, app.state.events, app.state.pages = bm, auth, events, Pages(auth)
     app.state.base_urls = settings.allowed_base_urls
     return app
 
 
 def _routes(settings: Settings) -> list[BaseRoute]:
-    largest_invoice = settings.invoice_max_bytes + 64 * 1024
+    max_invoice_form_bytes = settings.invoice_max_bytes + 64 * 1024
     shown = {
         "": organizations.show,
         "/syncs": organizations.syncs,
@@ -107,14 +107,14 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         "/orders/{order}/state": action(orders.move),
         "/orders/{order}/refresh": action(orders.refresh),
         "/orders/{order}/lines/{line}": action(orders.register),
-        "/orders/{order}/invoice": action(orders.invoice, largest=largest_invoice),
+        "/orders/{order}/invoice": action(orders.invoice, max_bytes=max_invoice_form_bytes),
         "/labels/{resource}/{shipment}": action(orders.fetch_label),
         "/listings/{listing}": action(listings.update),
-        "/bulk": action(bulk.submit, largest=bulk.LARGEST),
-        "/bulk/check": action(bulk.check, largest=bulk.LARGEST),
+        "/bulk": action(bulk.submit, max_bytes=bulk.MAX_FILE_BYTES),
+        "/bulk/check": action(bulk.check, max_bytes=bulk.MAX_FILE_BYTES),
         "/bulk/{job}/cancel": action(bulk.cancel),
-        "/bulk/{job}/parts/{part}": action(bulk.resolve),
-        "/writes/{write}": action(writes.decide),
+        "/bulk/{job}/parts/{part}": action(bulk.settle),
+        "/writes/{write}": action(writes.settle),
     }
     of_one = [Route(f"{_OF_ONE}{path}", page(view)) for path, view in shown.items()]
     of_one += [Route(f"{_OF_ONE}{path}", endpoint, methods=["POST"]) for path, endpoint in done.items()]
@@ -134,13 +134,13 @@ def _routes(settings: Settings) -> list[BaseRoute]:
 
 async def _events(request: Request) -> Response:
     """What changes, as it happens."""
-    gate: Gate = request.app.state.gate
-    live: Live = request.app.state.live
-    if gate.person(request) is None:
+    auth: Auth = request.app.state.auth
+    events: EventStream = request.app.state.events
+    if auth.person(request) is None:
         return PlainTextResponse("Log in first.", HTTPStatus.UNAUTHORIZED)
-    if live.is_full:
+    if events.is_full:
         return PlainTextResponse("Too many browsers follow already.", HTTPStatus.SERVICE_UNAVAILABLE)
-    return StreamingResponse(live.follow(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    return StreamingResponse(events.follow(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
 async def _health(_: Request) -> Response:
@@ -151,7 +151,7 @@ async def _health(_: Request) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     """What Starlette or a page refuses: there is no such page, or it takes no such form."""
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for that
-    person = request.app.state.gate.person(request)
+    person = request.app.state.auth.person(request)
     why = error.detail if error.status_code != HTTPStatus.NOT_FOUND or " " in error.detail else ""
     pages: Pages = request.app.state.pages
     return pages.refuse(request, person, error.status_code, _WORDS.get(why or "Not Found", why))

@@ -19,8 +19,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from backmarket.console import paths
-from backmarket.console.access.gate import Gate
-from backmarket.console.access.people import Person
+from backmarket.console.access.auth import Auth
+from backmarket.console.access.users import Person
 from backmarket.console.choices import VERBS
 from backmarket.console.sparkline import in_words, sparkline, worst
 from backmarket.status.lag_history import LagSample
@@ -49,11 +49,11 @@ class Pages:
     """Renders the templates; all that they are given is escaped.
 
     Args:
-        gate: makes the tokens of forms.
+        auth: makes the tokens of forms.
     """
 
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
+    def __init__(self, auth: Auth) -> None:
+        self._auth = auth
         self._environment = Environment(
             loader=PackageLoader("backmarket.console"),
             autoescape=True,
@@ -96,7 +96,7 @@ class Pages:
         """
         said = request.session.pop("said", None) if "hx-request" not in request.headers else None
         text = self._environment.get_template(template).render(
-            {"person": person, "token": self._gate.token(request), "said": said, "logs_in": bool(self._gate.users)}
+            {"person": person, "token": self._auth.token(request), "said": said, "logs_in": bool(self._auth.users)}
             | values
         )
         return HTMLResponse(text, status)

@@ -38,7 +38,7 @@ class _Server(uvicorn.Server):
         self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._console.state.live.end()  # or uvicorn would wait for the browsers that follow
+        self._console.state.events.end()  # or uvicorn would wait for the browsers that follow
         await super().shutdown(sockets)
 
     def _input(self) -> None:
@@ -82,7 +82,7 @@ def run(
             access_log=False,
             log_level="error",
             log_config=None,
-            proxy_headers=False,  # whom to believe is the gate's to say
+            proxy_headers=False,  # `Auth` decides which proxies are trusted
             server_header=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=5,

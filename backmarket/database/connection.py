@@ -100,7 +100,7 @@ class Database:
         self._begin = _BEGIN
         if statement_timeout:
             self._begin += f"; SET LOCAL statement_timeout = {round(statement_timeout * 1000)}".encode()
-        self._admitted = False
+        self._role_checked = False
         self._pool = ConnectionPool(
             text,
             min_size=0,
@@ -116,6 +116,7 @@ class Database:
                 "autocommit": True,  # transactions are opened by `_BEGIN`
                 # statements prepared by name break behind a transaction pooler
                 "prepare_threshold": None,
+                "client_encoding": "utf8",  # whatever the role, the database or PGCLIENTENCODING sets
             },
         )
 
@@ -131,7 +132,7 @@ class Database:
             InvalidArgument: if a value does not fit its type, such as a NUL in a text.
             DatabaseError: if anything else failed.
         """
-        with _border():
+        with _translate_errors():
             self._pool.open()
             try:
                 taken = self._pool.getconn()
@@ -139,7 +140,7 @@ class Database:
                 raise DatabaseUnavailable(f"PostgreSQL can't be reached: {self._why_not()}") from None
             try:
                 with _marked(taken, self._begin):
-                    self._admitted = self._admitted or _admitted(taken)
+                    self._role_checked = self._role_checked or _check_role(taken)
                     yield taken
             finally:
                 self._pool.putconn(taken)
@@ -162,9 +163,9 @@ class Database:
         Raises:
             DatabaseUnavailable: if PostgreSQL can't be reached.
         """
-        with _border():
+        with _translate_errors():
             text = connection_text(self.url, application_name="backmarket-listen")
-            connection = psycopg.connect(text, autocommit=True, prepare_threshold=None)
+            connection = psycopg.connect(text, autocommit=True, prepare_threshold=None, client_encoding="utf8")
             connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
             return Listener(connection)
 
@@ -188,7 +189,7 @@ class Listener:
         Raises:
             BackMarketError: as for `Database.transaction`.
         """
-        with _border(), _marked(self._connection, _BEGIN):
+        with _translate_errors(), _marked(self._connection, _BEGIN):
             yield self._connection
 
     def wait(self, timeout: float) -> bool:
@@ -203,7 +204,7 @@ class Listener:
         Raises:
             DatabaseUnavailable: if the connection was cut.
         """
-        with _border():
+        with _translate_errors():
             return any(True for _ in self._connection.notifies(timeout=timeout, stop_after=1))
 
     def close(self) -> None:
@@ -227,13 +228,13 @@ def _marked(connection: Transaction, begin: bytes) -> Iterator[None]:
         connection.commit()
 
 
-def _admitted(transaction: Transaction) -> bool:
+def _check_role(transaction: Transaction) -> bool:
     """Whether the tables' policies let our role see rows; False: there are no tables yet.
 
     Raises:
         SettingsError: if they don't: the role would see no rows, and no error either.
     """
-    row = transaction.execute(_ADMITTED).fetchone()
+    row = transaction.execute(_ROLE).fetchone()
     if row is None:
         return False
     if not row[0]:
@@ -244,7 +245,7 @@ def _admitted(transaction: Transaction) -> bool:
     return True
 
 
-_ADMITTED = """
+_ROLE = """
 SELECT pg_has_role(relowner, 'USAGE') OR NOT row_security_active(oid), pg_get_userbyid(relowner), current_user
 FROM pg_class WHERE relname = 'connections'
   AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'backmarket')
@@ -259,7 +260,7 @@ def savepoint(transaction: Transaction) -> Iterator[None]:
         InvalidArgument: if a value does not fit its type.
         BackMarketError: as for `Database.transaction`; the transaction can't go on.
     """
-    with _border(), transaction.transaction():
+    with _translate_errors(), transaction.transaction():
         yield
 
 
@@ -286,14 +287,14 @@ def _check(connection: Transaction) -> None:
     Without this, each connection that the pool held through a restart of PostgreSQL cost a task more, whose
     organization then waited for the end of its nudge, a minute each.
     """
-    ears = select.poll()
-    ears.register(connection.fileno(), select.POLLIN)
-    if ears.poll(0):
+    poller = select.poll()
+    poller.register(connection.fileno(), select.POLLIN)
+    if poller.poll(0):
         ConnectionPool.check_connection(connection)
 
 
 @contextmanager
-def _border() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except UnicodeEncodeError:

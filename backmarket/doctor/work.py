@@ -9,7 +9,7 @@ from backmarket.doctor.finding import Finding, fault, ok, skipped, warning
 from backmarket.errors import BackMarketError
 from backmarket.services import Services
 from backmarket.status.broker import Broker
-from backmarket.status.deployment_metrics import Figure, measure
+from backmarket.status.deployment_metrics import DeploymentMetric, measure
 
 CLOCKS_APART = 5.0
 """Seconds between a worker's clock and PostgreSQL's that are worth a warning."""
@@ -25,7 +25,7 @@ def look(services: Services) -> Iterator[Finding]:
         yield skipped("work", "BACKMARKET_DATABASE_URL is not set.")
         return
     try:
-        lost, total = unreadable_keys(services.database, services.vault)
+        lost, total = unreadable_keys(services.database, services.key_cipher)
         asked = Broker(services.settings.broker)
         found = measure(services.database, asked)
         asked.close()
@@ -49,7 +49,7 @@ def _keys(lost: int, total: int) -> Finding:
     )
 
 
-def _clocks(found: list[Figure]) -> Iterator[Finding]:
+def _clocks(found: list[DeploymentMetric]) -> Iterator[Finding]:
     for each in found:
         if each.name == "clock_ahead_seconds" and abs(each.value) > CLOCKS_APART:
             off = "ahead of" if each.value > 0 else "behind"
@@ -60,7 +60,7 @@ def _clocks(found: list[Figure]) -> Iterator[Finding]:
             )
 
 
-def _taken_up(found: list[Figure]) -> Finding:
+def _taken_up(found: list[DeploymentMetric]) -> Finding:
     overdue = {each.labels["resource"]: each.value for each in found if each.name == "sync_overdue_seconds"}
     late = {resource: seconds for resource, seconds in overdue.items() if seconds > OVERDUE}
     if not late:
@@ -76,7 +76,7 @@ def _taken_up(found: list[Figure]) -> Finding:
     return fault("workers", f"{longest} that are due have not been taken up for {late[longest]:.0f} s.", advice)
 
 
-def _waiting(found: list[Figure]) -> Iterator[Finding]:
+def _waiting(found: list[DeploymentMetric]) -> Iterator[Finding]:
     def total(name: str, **labels: str) -> float:
         return sum(each.value for each in found if each.name == name and labels.items() <= each.labels.items())
 

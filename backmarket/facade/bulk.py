@@ -11,12 +11,11 @@ from typing import BinaryIO, TypedDict, Unpack
 
 from backmarket.bulk import jobs, queries, reports, submit
 from backmarket.bulk.handle import BulkHandle, BulkSyncOutcome
-from backmarket.bulk.jobs import Resolution
 from backmarket.bulk.options import Options
 from backmarket.bulk.rows import Job, JobState, Part, PartState
 from backmarket.bulk.submit import FileCheck, PreparedFile
 from backmarket.errors import BulkJobNotFound
-from backmarket.facade.noun import Noun
+from backmarket.facade.part import FacadePart
 from backmarket.facade.syncs import Syncs
 from backmarket.queries.pagination import Page
 
@@ -27,6 +26,9 @@ class FileOptions(TypedDict, total=False):
     delimiter: str | None
     quotechar: str | None
     encoding: str | None
+    decimal: str | None
+    thousands: str | None
+    skus_as_they_are: bool
     locale: str | None
     skip_bad_lines: bool
     skip_unchanged: bool
@@ -36,14 +38,16 @@ class FileOptions(TypedDict, total=False):
     file_name: str | None
 
 
-class Bulk(Noun):
+class Bulk(FacadePart):
     """What `BackMarket` does with files of listings.
 
-    A file is a `Path`, a file that is open for reading bytes, or the CSV text itself. Its first line names the
-    columns; one is `sku`. The options are
+    A file is a `Path`, a file that is open for reading bytes, or the CSV text itself. It is CSV or an Excel workbook
+    (.xlsx), known by its first bytes. Its first row names the columns; one is `sku`. The options are
 
     - `delimiter`, `quotechar`, `encoding`: how it is written. Found by its header if not given; the encoding is UTF-8
       unless a byte order mark says otherwise.
+    - `decimal` (`.` or `,`), `thousands` (`.`, `,`, a space or `'`): how amounts are written; never guessed.
+    - `skus_as_they_are`: send SKUs that look as if Excel had damaged them, such as `3.53E+14`.
     - `locale`: the market that prices and texts belong to, if not the connection's.
     - `skip_bad_lines`: send the other lines. Without it one bad line refuses the file, and nothing is sent.
     - `skip_unchanged`: leave out lines that change nothing by the latest sync of the listings.
@@ -221,20 +225,20 @@ class Bulk(Noun):
         """
         return jobs.cancel(self._services, organization_id, job_id)
 
-    def resolve_bulk_part(self, organization_id: str, job_id: int, part: int, outcome: Resolution) -> Job:
-        """Decide what became of a part whose fate nobody knows, after having looked at Back Market.
+    def settle_bulk_part(self, organization_id: str, job_id: int, part: int, *, arrived: bool) -> Job:
+        """Settle a part whose outcome is unknown, after a person has looked at Back Market.
 
         Args:
             organization_id: whose.
             job_id: which job.
             part: its number.
-            outcome: `arrived`: its lines count as done. `not_arrived`: it is sent again, and the job goes on.
+            arrived: True: its lines count as done. False: it is sent again, and the job goes on.
 
         Raises:
             BulkJobNotFound: there is no such job or part.
-            InvalidArgument: there is nothing to decide about it.
+            InvalidArgument: if there is nothing to settle about it.
         """
-        return jobs.resolve(self._services, organization_id, job_id, part, outcome)
+        return jobs.settle_part(self._services, organization_id, job_id, part, arrived=arrived)
 
     def get_bulk_report_url(self, organization_id: str, job_id: int, *, expires: int = reports.LINK_SECONDS) -> str:
         """A link to the report of a job that has ended: a CSV file that says what became of each line.

@@ -6,7 +6,7 @@ from typing import TypedDict, Unpack
 
 from backmarket import connections, status
 from backmarket.connections import Account, Connection
-from backmarket.facade.noun import Noun
+from backmarket.facade.part import FacadePart
 from backmarket.organizations import check, lifecycle
 from backmarket.organizations.check import ConnectionCheck
 from backmarket.status import ConnectionStatus, overview
@@ -21,7 +21,7 @@ class ConnectionChanges(TypedDict, total=False):
     base_url: str | None
 
 
-class Connections(Noun):
+class Connections(FacadePart):
     """What `BackMarket` does with connections."""
 
     def upsert_connection(
@@ -51,7 +51,11 @@ class Connections(Noun):
         """
         account = Account(organization_id, api_key, environment, region, locale, base_url)
         return lifecycle.upsert(
-            self._services.database, self._services.vault, self._services.settings, account, discard_rows=discard_rows
+            self._services.database,
+            self._services.key_cipher,
+            self._services.settings,
+            account,
+            discard_rows=discard_rows,
         )
 
     def update_connection(
@@ -71,7 +75,7 @@ class Connections(Noun):
         """
         return lifecycle.change(
             self._services.database,
-            self._services.vault,
+            self._services.key_cipher,
             self._services.settings,
             organization_id,
             dict[str, str | None](**changes),
@@ -116,19 +120,19 @@ class Connections(Noun):
         """
         return check.check_connection(self._services, organization_id)
 
-    def disconnect(self, organization_id: str, *, clear_api_key: bool = False) -> Connection:
+    def disable_connection(self, organization_id: str, *, clear_api_key: bool = False) -> Connection:
         """Ask this account nothing any more; its rows stay.
 
         Args:
             organization_id: whose.
-            clear_api_key: forget the key, too; reconnecting then takes a new one.
+            clear_api_key: delete the key, too; enabling then needs a new one.
 
         Raises:
             ConnectionNotFound: there is none.
         """
         return lifecycle.disable(self._services.database, organization_id, clear_api_key=clear_api_key)
 
-    def reconnect(self, organization_id: str) -> Connection:
+    def enable_connection(self, organization_id: str) -> Connection:
         """Ask this account again, at once.
 
         Raises:
@@ -136,6 +140,11 @@ class Connections(Noun):
             ApiKeyMissing: its key was cleared.
         """
         return lifecycle.enable(self._services.database, organization_id)
+
+    disconnect = disable_connection
+    """Name of `disable_connection` in the component that this package replaces."""
+    reconnect = enable_connection
+    """Name of `enable_connection` in the component that this package replaces."""
 
     def remove_connection(self, organization_id: str) -> int:
         """Remove an organization with everything that is stored for it.
@@ -150,4 +159,4 @@ class Connections(Noun):
 
     def rotate_keys(self) -> int:
         """Encrypt every stored API key with the first of `SECRET_KEYS`; returns how many."""
-        return connections.rotate_keys(self._services.database, self._services.vault)
+        return connections.rotate_keys(self._services.database, self._services.key_cipher)

@@ -9,10 +9,10 @@ from backmarket import (
     changes,
 )
 from backmarket.changes import NOW, Change, ChangeFilter, Changes
-from backmarket.facade.noun import Noun
+from backmarket.facade.part import FacadePart
 
 
-class Feed(Noun):
+class Feed(FacadePart):
     """How `BackMarket` tells what changed."""
 
     def changes(

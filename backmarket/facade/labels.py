@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from backmarket.facade.noun import Noun
+from backmarket.facade.part import FacadePart
 from backmarket.labels import queries, requests
 from backmarket.labels.queries import Label, LabelState
 from backmarket.queries.pagination import Page
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from backmarket.upkeep.bucket_sweep import Swept
 
 
-class Labels(Noun):
+class Labels(FacadePart):
     """What `BackMarket` does with labels."""
 
     def get_labels(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from backmarket.facade.noun import Noun
+from backmarket.facade.part import FacadePart
 from backmarket.queries import listings
 from backmarket.queries.listings import STORED_LISTINGS, Listing, ListingFilter
 from backmarket.queries.orders import STORED_ORDERLINES, STORED_ORDERS, Order, OrderFilter, OrderLine, OrderLineFilter
@@ -20,7 +20,7 @@ from backmarket.queries.shipments import (
 )
 
 
-class StoredRows(Noun):
+class StoredRows(FacadePart):
     """What `BackMarket` reads from the tables."""
 
     def get_orders(

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backmarket import status
-from backmarket.facade.noun import Noun
+from backmarket.facade.part import FacadePart
 from backmarket.messages import Nudge
 from backmarket.status import SyncStatus, lag_history, overview, throttled
 from backmarket.status.lag_history import LagSample
 from backmarket.status.overview import Overview
-from backmarket.status.throttled import Waiting
+from backmarket.status.throttled import Throttled
 from backmarket.sync import requests, schedule
 from backmarket.sync.handle import SyncHandle
 from backmarket.sync.schedule import ScheduleEntry
 
 
-class Syncs(Noun):
+class Syncs(FacadePart):
     """What `BackMarket` does with syncs."""
 
     def sync_orders(self, organization_id: str, *, full: bool = False, environment: str | None = None) -> SyncHandle:
@@ -125,7 +125,7 @@ class Syncs(Noun):
         """
         return lag_history.get_lag_history(self._services.database, organization_ids, hours=hours)
 
-    def get_waiting(self, *, organization_id: str | None = None, limit: int = 100) -> list[Waiting]:
+    def get_throttled(self, *, organization_id: str | None = None, limit: int = 100) -> list[Throttled]:
         """What waits for a limit to let it go on, the soonest first: syncs, writes and bulk jobs.
 
         Args:
@@ -135,7 +135,7 @@ class Syncs(Noun):
         Raises:
             InvalidArgument: a limit that can't be.
         """
-        return throttled.get_waiting(self._services.database, organization_id, limit=limit)
+        return throttled.get_throttled(self._services.database, organization_id, limit=limit)
 
     def get_schedule(self, organization_id: str | None = None) -> dict[str, ScheduleEntry]:
         """The schedule by resource: everybody's, or as it counts for one organization.

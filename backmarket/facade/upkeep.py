@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from backmarket.facade.noun import Noun
+from backmarket.facade.part import FacadePart
 from backmarket.upkeep import erasure, hourly
 from backmarket.upkeep.erasure import Erased
 from backmarket.upkeep.hourly import Upkeep
 
 
-class Housekeeping(Noun):
+class Housekeeping(FacadePart):
     """What `BackMarket` does so that nothing is kept for too long."""
 
     def upkeep(self) -> Upkeep:

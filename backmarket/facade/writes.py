@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, TypedDict, Unpack
 from uuid import UUID
 
-from backmarket.facade.noun import Noun
+from backmarket.facade.part import FacadePart
 from backmarket.queries.orders import OrderLineState
 from backmarket.queries.pagination import Page
 from backmarket.writes import invoices, manual, rows, submit
@@ -47,7 +47,7 @@ class ListingChanges(TypedDict, total=False):
     shipping_price_3: Money | None
 
 
-class Writes(Noun):
+class Writes(FacadePart):
     """What `BackMarket` changes at Back Market.
 
     Each call checks what it can, writes a row, and gives a handle; a worker sends it ahead of the syncs of the
@@ -265,7 +265,7 @@ class Writes(Noun):
         return manual.retry_write(self._services, organization_id, write_id)
 
     def settle_write(self, organization_id: str, write_id: int, *, arrived: bool) -> Write:
-        """End a write of which nobody knew whether it happened, because somebody has looked.
+        """Settle a write whose outcome is unknown, after a person has looked at Back Market.
 
         Later writes of the same object go on then.
 

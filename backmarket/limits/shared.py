@@ -18,7 +18,7 @@ from redis.retry import Retry
 
 from backmarket import redis_urls
 from backmarket.errors import LimiterUnavailable, SettingsError
-from backmarket.limits.batching import Together
+from backmarket.limits.batching import Batcher
 from backmarket.limits.limiter import RESERVATION_GRACE, Grant, Limiter, LimiterState, Slot
 from backmarket.observability import telemetry
 
@@ -55,8 +55,8 @@ class SharedLimiter(Limiter):
     - Redis evicts nothing by itself (`maxmemory-policy noeviction`), and its clock is not set forward.
       Set back, it delays by as much.
 
-    When Redis can't be asked, `acquire` raises. `settle`, `give_back` and `refused` log and go on: the
-    answer in the caller's hand is worth more, and a slot not settled is held longer, not shorter. A block
+    When Redis can't be asked, `acquire` raises. `complete`, `release` and `block` log and go on: the
+    answer in the caller's hand is worth more, and a slot not completed is held longer, not shorter. A block
     not told is one more 429 at worst.
 
     Safe to share between threads and to use after a fork.
@@ -93,11 +93,11 @@ class SharedLimiter(Limiter):
         self._egress_id = egress_id
         self._window, self._hold, self._recovery = window, deadline + window, transit + window
         self._acquire = self._script("acquire")
-        self._settle = self._script("settle")
-        self._settling = Together(self._settle_all)
-        self._refuse = self._script("refuse")
+        self._complete = self._script("complete")
+        self._settling = Batcher(self._settle_all)
+        self._block = self._script("block")
         self._peek = self._script("peek")
-        self._assume_idle = self._script("assume_idle")
+        self._skip_recovery = self._script("skip_recovery")
 
     def acquire(self, account: str, want: int = 1, *, sensitive: bool = False, urgent: str | None = None) -> Grant:
         """Take up to `want` slots; see `Limiter.acquire`."""
@@ -111,36 +111,36 @@ class SharedLimiter(Limiter):
         with _or_unavailable():
             granted, wait, blocked = self._acquire(keys, [token, want, *times, *limits, *waiting])
         if granted < want:
-            telemetry.tell("limiter_denied", by="block" if blocked else "window")
+            telemetry.emit("limiter_denied", by="block" if blocked else "window")
         slots = tuple(Slot(account, f"{token}:{i}", sensitive) for i in range(1, granted + 1))
         return Grant(slots, wait / MICRO, bool(blocked))
 
-    def settle(self, slots: Sequence[Slot]) -> None:
-        """The answers arrived; see `Limiter.settle`. Threads that settle at the same time share a question."""
-        self._settling.bring(slots)
+    def complete(self, slots: Sequence[Slot]) -> None:
+        """The answers arrived; see `Limiter.complete`. Threads that complete at the same time share a question."""
+        self._settling.add(slots)
 
     def _settle_all(self, slots: Sequence[Slot]) -> None:
         for account, group in groupby(slots, key=lambda slot: slot.account):
             pairs = [value for slot in group for value in (slot.id, int(slot.sensitive))]
-            with _or_log("limiter.settle_failed", account):
-                self._settle(self._bucket_keys(account), [_us(self._window), int(self._egress_limit > 0), *pairs])
+            with _or_log("limiter.complete_failed", account):
+                self._complete(self._window_keys(account), [_us(self._window), int(self._egress_limit > 0), *pairs])
 
-    def give_back(self, slots: Sequence[Slot]) -> None:
-        """The requests were never sent; see `Limiter.give_back`."""
+    def release(self, slots: Sequence[Slot]) -> None:
+        """The requests were never sent; see `Limiter.release`."""
         for account, group in groupby(slots, key=lambda slot: slot.account):
             ids = [slot.id for slot in group]
-            with _or_log("limiter.give_back_failed", account), self._redis.pipeline() as pipeline:
-                for key in self._bucket_keys(account):
+            with _or_log("limiter.release_failed", account), self._redis.pipeline() as pipeline:
+                for key in self._window_keys(account):
                     pipeline.zrem(key, *ids)
                 pipeline.execute()
 
-    def refused(self, account: str, retry_after: float | None = None) -> None:
-        """A 429 was answered; see `Limiter.refused`."""
-        telemetry.tell("limiter_block")
+    def block(self, account: str, retry_after: float | None = None) -> None:
+        """A 429 was answered; see `Limiter.block`."""
+        telemetry.emit("limiter_block")
         keys = [_key("blocked", account), *self._egress_keys("egress-blocked", "egress-refusals")]
         block = max(self._window, retry_after or 0.0)
-        with _or_log("limiter.refused_failed", account):
-            self._refuse(keys, [account, _ms(self._window), _ms(block)])
+        with _or_log("limiter.block_failed", account):
+            self._block(keys, [account, _ms(self._window), _ms(block)])
 
     def peek(self, account: str) -> LimiterState:
         """What is used and what is blocked; see `Limiter.peek`."""
@@ -159,10 +159,10 @@ class SharedLimiter(Limiter):
             blocked_by=names[longest] if blocked[longest] else None,
         )
 
-    def assume_idle(self) -> None:
-        """Skip the pause after a new or emptied Redis; see `Limiter.assume_idle`."""
+    def skip_recovery(self) -> None:
+        """Skip the pause after a new or emptied Redis; see `Limiter.skip_recovery`."""
         with _or_unavailable():
-            self._assume_idle([_key("sentinel")], [])
+            self._skip_recovery([_key("sentinel")], [])
 
     def _script(self, name: str) -> _Script:
         """A script of this package; redis-py sends it again when the server has forgotten it."""
@@ -172,9 +172,9 @@ class SharedLimiter(Limiter):
 
     def _six_keys(self, account: str) -> list[str]:
         blocks = [_key("blocked", account), *self._egress_keys("egress-blocked")]
-        return [_key("sentinel"), *blocks, *self._bucket_keys(account)]
+        return [_key("sentinel"), *blocks, *self._window_keys(account)]
 
-    def _bucket_keys(self, account: str) -> list[str]:
+    def _window_keys(self, account: str) -> list[str]:
         return [_key("slots", account), _key("sensitive", account), *self._egress_keys("egress-slots")]
 
     def _urgent_keys(self, account: str) -> list[str]:

@@ -1,1 +1,1 @@
-"""What a process says of itself: logs, facts for metrics and traces, and nothing that is secret or personal."""
+"""What a process says of itself: logs, events for metrics and traces, and nothing that is secret or personal."""

@@ -67,7 +67,7 @@ def configure(settings: LogSettings) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        exception_place,
+        exception_location,
         redact_fields,
     ]
     structlog.configure(
@@ -91,8 +91,8 @@ def configure(settings: LogSettings) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def place(error: BaseException) -> dict[str, Any]:
-    """Of an exception, its class and where it was raised; its text may quote a customer's data.
+def error_location(error: BaseException) -> dict[str, Any]:
+    """Class of an exception and where it was raised, without its text, which may quote a customer's data.
 
     To be logged as fields: `log.exception` would print the text and every local variable in an application that
     uses this library without `configure`.
@@ -101,12 +101,12 @@ def place(error: BaseException) -> dict[str, Any]:
     return {"raised": type(error).__name__, "at": [f"{f.filename}:{f.lineno} {f.name}" for f in frames]}
 
 
-def exception_place(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Replace an exception by its `place`."""
+def exception_location(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Replace an exception with its `error_location`."""
     found = event.pop("exc_info", None)
     error = sys.exc_info()[1] if found is True else found[1] if isinstance(found, tuple) else found
     if isinstance(error, BaseException):
-        event.update(place(error))
+        event.update(error_location(error))
     event.pop("stack_info", None)
     return event
 

@@ -1,7 +1,7 @@
-"""What a process tells whoever watches it: what it did, how long that took, how it ended. By default nobody watches.
+"""Events and spans of a process: what it did, how long that took, how it ended. Without a subscriber, nothing happens.
 
-So the rest of the package knows no library for metrics or traces. No fact names an organization, an account or a
-person: facts become labels of metrics and attributes of traces, which many people see.
+So the rest of the package imports no library for metrics or traces. No attribute names an organization, an account or a
+person: attributes become labels of metrics and attributes of traces, which many people see.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from backmarket.errors import BackMarketError
 
-Fact = str | int | float
+AttributeValue = str | int | float
 
 
 @dataclass(slots=True)
@@ -23,67 +23,67 @@ class Span:
 
     Attributes:
         name: what: `task`, `api_request`, `download`, `store`.
-        facts: about it; more may be added until it ends.
+        attributes: about it; more may be added until it ends.
         seconds: that it took; known at its end.
-        error: the code of the error that ended it, or its class where it is none of ours; None: it ended well.
+        error: code of the error that ended it, or its class if it is no `BackMarketError`; None: it ended well.
     """
 
     name: str
-    facts: dict[str, Fact]
+    attributes: dict[str, AttributeValue]
     seconds: float = 0.0
     error: str | None = None
-    kept: dict[object, Any] = field(default_factory=dict)
-    """What a watcher keeps with it, under itself."""
+    state: dict[object, Any] = field(default_factory=dict)
+    """Where a subscriber keeps something for the span's duration, under itself as the key."""
 
 
-class Watcher(Protocol):
-    """Told of everything, in the thread in which it happens. Must be quick, and raise nothing."""
+class Subscriber(Protocol):
+    """Called for every span and event, in the thread in which it happens. Must be quick, and raise nothing."""
 
-    def began(self, span: Span) -> None:
-        """Something begins."""
+    def on_start(self, span: Span) -> None:
+        """A span starts."""
         ...
 
-    def ended(self, span: Span) -> None:
-        """It ended, well or not."""
+    def on_end(self, span: Span) -> None:
+        """A span has ended, well or not."""
         ...
 
-    def told(self, name: str, facts: dict[str, Fact]) -> None:
+    def on_event(self, name: str, attributes: dict[str, AttributeValue]) -> None:
         """Something happened that takes no time."""
         ...
 
 
-_watchers: tuple[Watcher, ...] = ()
+_subscribers: tuple[Subscriber, ...] = ()
 
 
-def watch(watcher: Watcher) -> None:
-    """Tell a watcher of everything from now on; one that watches already is told once."""
-    global _watchers  # noqa: PLW0603 - of this process
-    if watcher not in _watchers:
-        _watchers = (*_watchers, watcher)
+def subscribe(subscriber: Subscriber) -> None:
+    """Call a subscriber from now on; subscribing twice calls it once."""
+    global _subscribers  # noqa: PLW0603 - of this process
+    if subscriber not in _subscribers:
+        _subscribers = (*_subscribers, subscriber)
 
 
-def ignore(watcher: Watcher) -> None:
-    """Tell a watcher nothing more."""
-    global _watchers  # noqa: PLW0603 - of this process
-    _watchers = tuple(each for each in _watchers if each is not watcher)
+def unsubscribe(subscriber: Subscriber) -> None:
+    """Stop calling a subscriber."""
+    global _subscribers  # noqa: PLW0603 - of this process
+    _subscribers = tuple(each for each in _subscribers if each is not subscriber)
 
 
-def tell(name: str, **facts: Fact) -> None:
-    """Something happened: `slice`, `limiter_wait`, `limiter_denied`, `limiter_block`, `rows`."""
-    for watcher in _watchers:
-        watcher.told(name, facts)
+def emit(name: str, **attributes: AttributeValue) -> None:
+    """Report an event: `slice`, `limiter_wait`, `limiter_denied`, `limiter_block`, `rows`."""
+    for subscriber in _subscribers:
+        subscriber.on_event(name, attributes)
 
 
 @contextmanager
-def span(name: str, **facts: Fact) -> Iterator[Span]:
-    """Tell of what happens within the `with` block (2 us where nobody watches)."""
-    watchers = _watchers
-    current = Span(name, facts)
-    if not watchers:
+def span(name: str, **attributes: AttributeValue) -> Iterator[Span]:
+    """Report what the `with` block does as a span (2 us without a subscriber)."""
+    subscribers = _subscribers
+    current = Span(name, attributes)
+    if not subscribers:
         yield current
         return
-    for watcher in watchers:
-        watcher.began(current)
+    for subscriber in subscribers:
+        subscriber.on_start(current)
     begun = perf_counter()
     try:
         yield current
@@ -92,5 +92,5 @@ def span(name: str, **facts: Fact) -> Iterator[Span]:
         raise
     finally:
         current.seconds = perf_counter() - begun
-        for watcher in reversed(watchers):
-            watcher.ended(current)
+        for subscriber in reversed(subscribers):
+            subscriber.on_end(current)

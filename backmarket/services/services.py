@@ -14,11 +14,11 @@ from weakref import WeakSet
 
 from backmarket.client import Downloads, Transport
 from backmarket.database import Database
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.limits import Limiter, shared_limiter
 from backmarket.producer import Producer
 from backmarket.services.admission import AdmissionControl
-from backmarket.services.circuit_breaker import Outage
+from backmarket.services.circuit_breaker import CircuitBreaker
 from backmarket.services.request_threads import RequestThreads
 from backmarket.settings import Settings, load_settings
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class _opened(cached_property[T]):  # noqa: N801 - a decorator
+class locked_cached_property(cached_property[T]):  # noqa: N801 - used as a decorator
     """A `cached_property` that two threads do not make twice; since Python 3.12 the original would be."""
 
     def __get__(self, services: Services | None, owner: type[Any] | None = None) -> T:  # type: ignore[override]
@@ -52,23 +52,23 @@ class Services:
         self._begin()
         _all.add(self)
 
-    @_opened
+    @locked_cached_property
     def database(self) -> Database:
         """PostgreSQL."""
         url, size = self.settings.need("database_url"), self.settings.database_pool_size
         return Database(url, size=size, timeout=self._patience)
 
-    @_opened
-    def vault(self) -> Vault:
+    @locked_cached_property
+    def key_cipher(self) -> KeyCipher:
         """Decrypts API keys."""
-        return Vault.from_settings(self.settings)
+        return KeyCipher.from_settings(self.settings)
 
-    @_opened
+    @locked_cached_property
     def limiter(self) -> Limiter:
         """The limiter that all processes share."""
         return shared_limiter(self.settings)
 
-    @_opened
+    @locked_cached_property
     def transport(self) -> Transport:
         """Sends to Back Market."""
         return Transport(
@@ -77,7 +77,7 @@ class Services:
             deadline=self.settings.request_deadline,
         )
 
-    @_opened
+    @locked_cached_property
     def downloads(self) -> Downloads:
         """Fetches files."""
         return Downloads(
@@ -86,19 +86,19 @@ class Services:
             deadline=self.settings.request_deadline,
         )
 
-    @_opened
+    @locked_cached_property
     def bucket(self) -> Bucket:
         """The bucket for labels and files."""
         from backmarket.bucket import Bucket  # here: 0.2 s that only some processes need
 
         return Bucket(self.settings)
 
-    @_opened
+    @locked_cached_property
     def producer(self) -> Producer:
         """Sends messages."""
         return Producer(self.settings.broker)
 
-    @_opened
+    @locked_cached_property
     def request_threads(self) -> RequestThreads:
         """Threads that send requests, shared by all slices of this process."""
         return RequestThreads(self.settings.fetch_threads)
@@ -116,8 +116,8 @@ class Services:
         """Set when the process was asked to end: slices hand on what they have."""
         self.admission = AdmissionControl(self.settings.max_long_syncs)
         """Limits the long syncs."""
-        self.bucket_outage = Outage()
-        """Whether the S3 server was away when labels were put there last."""
+        self.bucket_breaker = CircuitBreaker()
+        """Stops fetching labels while the S3 server does not answer."""
 
     def _begin_after_fork(self) -> None:
         """What is open is the parent's: neither used nor closed, nor given to the garbage collector, which closes."""

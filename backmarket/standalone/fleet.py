@@ -25,8 +25,9 @@ from backmarket.settings import ENV_PREFIX
 CHECKOUT = Path(__file__).resolve().parents[2]
 READY_FILE = f"{ENV_PREFIX}READY_FILE"
 """Names the file that a worker or beat makes once it works; see `workers.lifecycle`."""
-READY_SECONDS = 60.0
-STOP_SECONDS = 30.0
+READY_SECONDS = 180.0
+"""How long a start may take; on an idle machine it is 2 to 3."""
+STOP_SECONDS = 60.0
 """How long a warm shutdown may take; a slice hands on within a request's deadline, mostly within a second."""
 LOG_TAIL_BYTES = 2000
 
@@ -83,8 +84,8 @@ class _Member:
     flower_port: int | None = None
     process: subprocess.Popen[bytes] | None = None
     log_start: int = 0
-    let_go: bool = field(default=False)
-    """It was told to end."""
+    stop_requested: bool = field(default=False)
+    """It was told to stop."""
 
     @property
     def running(self) -> bool:
@@ -155,7 +156,7 @@ class Fleet:
     @property
     def died(self) -> list[str]:
         """The processes that ended without having been told to."""
-        return [name for name, one in self._members.items() if not one.running and not one.let_go]
+        return [name for name, one in self._members.items() if not one.running and not one.stop_requested]
 
     def start(self) -> None:
         """Start everything, without waiting for it; see `wait_ready`.
@@ -220,7 +221,7 @@ class Fleet:
         member = self._members[name]
         if member.process is None:
             return
-        member.let_go = member.let_go or number in _ENDING
+        member.stop_requested = member.stop_requested or number in _ENDING
         member.process.send_signal(number)
         if number == signal.SIGKILL:
             member.process.wait()
@@ -256,7 +257,7 @@ class Fleet:
             FleetError: one died, or is not ready in time.
         """
         deadline = time.monotonic() + timeout
-        while waiting := [name for name, one in self._members.items() if not one.let_go and not one.ready()]:
+        while waiting := [name for name, one in self._members.items() if not one.stop_requested and not one.ready()]:
             self.check()
             if time.monotonic() > deadline:
                 raise FleetError(f"{waiting[0]} is not ready after {timeout:g} s. {self._log_of(waiting[0])}")
@@ -270,10 +271,10 @@ class Fleet:
             FleetError: a process ended without having been told to.
         """
         for name in self.died:
-            raise FleetError(self.obituary(name))
+            raise FleetError(self.exit_report(name))
 
-    def obituary(self, name: str) -> str:
-        """What is known of a process that ended: its exit code and the end of its log."""
+    def exit_report(self, name: str) -> str:
+        """Exit code of a process that ended, and the end of its log."""
         process = self._members[name].process
         return f"{name} ended with code {process.returncode if process else None}. {self._log_of(name)}"
 
@@ -347,7 +348,7 @@ class Fleet:
                 )
             except OSError as error:
                 raise FleetError(f"{member.arguments[0]} can't be started: {error}") from error
-        member.let_go = False
+        member.stop_requested = False
 
     def _group(self) -> int:
         """The process group; it exists as long as its first process, the watcher, was not waited for."""

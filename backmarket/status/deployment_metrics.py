@@ -1,4 +1,4 @@
-"""The figures of a whole deployment: how far behind it is, what waits, what needs a person.
+"""The metrics of a whole deployment: how far behind it is, what waits, what needs a person.
 
 They are facts in PostgreSQL and in the broker, so they are asked there, once for all processes: one statement and one
 round trip, however many organizations there are. None names an organization.
@@ -13,7 +13,7 @@ from backmarket.database import SCHEMA_VERSION, Database
 from backmarket.errors import BackMarketError
 from backmarket.status.broker import Broker
 
-FIGURES = {
+METRICS = {
     "reachable": "Whether the service can be reached (1) or not (0)",
     "schema_version": "Version of the database's schema, and of the one that this program needs",
     "connections": "Connected organizations, by what keeps them from being asked (ok: nothing)",
@@ -23,15 +23,17 @@ FIGURES = {
     "sync_overdue_seconds": "Seconds for which the longest due slice has not been taken up",
     "sync_running": "Slices that hold a lease now",
     "sync_failing_organizations": "Organizations whose last slice failed, by the code of the error",
+    "sync_missing_rows": "Stored rows that full walks did not show, too many at once to be marked as gone",
+    "sync_rejected_rows": "Rows of the API that could not be stored",
     "labels_wanted": "Labels that are to be fetched, tried in vain or not yet",
     "labels_oldest_seconds": "Seconds since the oldest of these became known",
     "bulk_jobs": "Bulk jobs that have not ended",
     "bulk_lines_waiting": "Lines of their parts that have not been sent",
     "bulk_oldest_seconds": "Seconds since the oldest of these jobs was submitted",
-    "bulk_parts_undecided": "Parts of bulk jobs whose outcome a person has to decide",
+    "bulk_parts_undecided": "Parts of bulk jobs that a person has to settle",
     "writes": "Writes to Back Market that have not ended",
     "writes_oldest_seconds": "Seconds since the oldest of these was asked for",
-    "writes_undecided": "Writes whose outcome a person has to decide",
+    "writes_undecided": "Writes that a person has to settle",
     "bucket_deletions": "Objects and prefixes that are to be deleted from the bucket",
     "upkeep_overdue_seconds": "Seconds for which the hourly upkeep has been due",
     "database_bytes": "Size of the database",
@@ -45,11 +47,11 @@ FIGURES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class DeploymentMetric:
     """One value.
 
     Attributes:
-        name: of `FIGURES`.
+        name: of `METRICS`.
         value: a count, or as the name says.
         labels: what tells it from others of its name; never an organization.
     """
@@ -59,37 +61,37 @@ class Figure:
     labels: dict[str, str] = field(default_factory=dict)
 
 
-def measure(database: Database, broker: Broker) -> list[Figure]:
-    """The figures as they are now; those of a service that can't be reached are missing, and `reachable` says so."""
-    found: list[Figure] = []
+def measure(database: Database, broker: Broker) -> list[DeploymentMetric]:
+    """The metrics as they are now; those of a service that can't be reached are missing, and `reachable` says so."""
+    found: list[DeploymentMetric] = []
     for service, ask in (("database", lambda: _of_database(database)), ("broker", lambda: _of_broker(broker))):
         answer = _asked(ask)
-        found.append(Figure("reachable", float(answer is not None), {"service": service}))
+        found.append(DeploymentMetric("reachable", float(answer is not None), {"service": service}))
         found += answer or ()
     return found
 
 
-def _asked(ask: Callable[[], list[Figure]]) -> list[Figure] | None:
+def _asked(ask: Callable[[], list[DeploymentMetric]]) -> list[DeploymentMetric] | None:
     try:
         return ask()
     except BackMarketError:
         return None
 
 
-def _of_database(database: Database) -> list[Figure]:
+def _of_database(database: Database) -> list[DeploymentMetric]:
     with database.transaction() as transaction:
-        rows: Iterable[tuple[str, dict[str, str], float]] = transaction.execute(_FIGURES.encode()).fetchall()
-    needed = Figure("schema_version", SCHEMA_VERSION, {"of": "program"})
-    return [needed, *(Figure(name, value, labels) for name, labels, value in rows)]
+        rows: Iterable[tuple[str, dict[str, str], float]] = transaction.execute(_METRICS.encode()).fetchall()
+    needed = DeploymentMetric("schema_version", SCHEMA_VERSION, {"of": "program"})
+    return [needed, *(DeploymentMetric(name, value, labels) for name, labels, value in rows)]
 
 
-def _of_broker(broker: Broker) -> list[Figure]:
+def _of_broker(broker: Broker) -> list[DeploymentMetric]:
     lengths, info = broker.lengths(), broker.info()
     unacknowledged = lengths.pop("unacked")
     return [
-        *(Figure("queue_messages", length, {"queue": queue}) for queue, length in lengths.items()),
-        Figure("messages_unacknowledged", unacknowledged),
-        *(Figure(name, info[field]) for name, field in _OF_INFO.items() if field in info),
+        *(DeploymentMetric("queue_messages", length, {"queue": queue}) for queue, length in lengths.items()),
+        DeploymentMetric("messages_unacknowledged", unacknowledged),
+        *(DeploymentMetric(name, info[field]) for name, field in _OF_INFO.items() if field in info),
     ]
 
 
@@ -97,9 +99,10 @@ _OF_INFO = {"broker_memory_bytes": "used_memory", "broker_memory_limit_bytes": "
 
 # One pass over each table, or over a partial index of what is open. A sync counts as one that is to be done under the
 # same conditions as in `sync/requests.py`; a lag begins with the connection where there was no success yet.
-_FIGURES = """
+_METRICS = """
 WITH sync AS MATERIALIZED (
     SELECT s.resource, s.lease_until > now() AS running, s.next_due_at, s.nudged_until, s.lease_until,
+        s.rows_missing, s.rows_rejected,
         CASE WHEN s.failing_since IS NOT NULL THEN s.error_code END AS failing,
         extract(epoch FROM now() - COALESCE(s.last_success_at, c.created_at))::float8 AS lag,
         COALESCE(s.interval_seconds, d.interval_seconds) AS interval,
@@ -115,7 +118,9 @@ WITH sync AS MATERIALIZED (
         COALESCE(max(lag) FILTER (WHERE wanted), 0) AS oldest,
         COALESCE(extract(epoch FROM now() - min(next_due_at) FILTER (
             WHERE wanted AND next_due_at <= now() AND running IS NOT TRUE)), 0)::float8 AS overdue,
-        count(*) FILTER (WHERE running) AS running
+        count(*) FILTER (WHERE running) AS running,
+        COALESCE(sum(rows_missing) FILTER (WHERE wanted), 0) AS missing,
+        COALESCE(sum(rows_rejected) FILTER (WHERE wanted), 0) AS rejected
     FROM backmarket.schedule d LEFT JOIN sync USING (resource) GROUP BY d.resource
 ), labels AS (
     SELECT count(*) AS wanted, COALESCE(extract(epoch FROM now() - min(noted_at)), 0)::float8 AS oldest
@@ -139,7 +144,8 @@ SELECT name, labels, value::float8 FROM (
             FROM backmarket.connections) c ON c.state = s.state GROUP BY s.state
     UNION ALL SELECT f.name, jsonb_build_object('resource', resource), f.value FROM of_resource, LATERAL (VALUES
         ('sync_organizations', organizations::float8), ('sync_lagging_organizations', lagging),
-        ('sync_oldest_seconds', oldest), ('sync_overdue_seconds', overdue), ('sync_running', running)
+        ('sync_oldest_seconds', oldest), ('sync_overdue_seconds', overdue), ('sync_running', running),
+        ('sync_missing_rows', missing), ('sync_rejected_rows', rejected)
     ) AS f (name, value)
     UNION ALL SELECT 'sync_failing_organizations', jsonb_build_object('resource', resource, 'code', failing), count(*)
         FROM sync WHERE wanted AND failing IS NOT NULL GROUP BY resource, failing
@@ -164,5 +170,5 @@ SELECT name, labels, value::float8 FROM (
         greatest(0, COALESCE(extract(epoch FROM now() - (SELECT due_at FROM backmarket.upkeep)), 0))
     UNION ALL SELECT 'clock_ahead_seconds', jsonb_build_object('process', process), ahead_seconds FROM backmarket.clocks
     UNION ALL SELECT 'database_bytes', '{}'::jsonb, pg_database_size(current_database())
-) AS figures
+) AS metrics
 """

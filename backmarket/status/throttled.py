@@ -1,4 +1,4 @@
-"""What waits for a limit: syncs and writes that were put off, and bulk jobs without lines of the quota."""
+"""Throttled work: syncs and writes that wait for the rate limit, and bulk jobs that wait for the quota of SKU lines."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from psycopg.rows import class_row
 
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
-from backmarket.queries.pagination import LARGEST_PAGE
+from backmarket.queries.pagination import MAX_PAGE_SIZE
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """Something that could go on, and was put off.
+class Throttled:
+    """Work that waits for a limit.
 
     Attributes:
         organization_id: whose.
@@ -34,7 +34,7 @@ class Waiting:
     pending: int | None
 
 
-def get_waiting(database: Database, organization_id: str | None = None, *, limit: int = 100) -> list[Waiting]:
+def get_throttled(database: Database, organization_id: str | None = None, *, limit: int = 100) -> list[Throttled]:
     """What waits for a limit, the soonest first; one statement.
 
     Args:
@@ -45,17 +45,17 @@ def get_waiting(database: Database, organization_id: str | None = None, *, limit
     Raises:
         InvalidArgument: a limit that can't be.
     """
-    if not 1 <= limit <= LARGEST_PAGE:
-        raise InvalidArgument(f"limit must be 1 to {LARGEST_PAGE}, not {limit}.")
+    if not 1 <= limit <= MAX_PAGE_SIZE:
+        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
     of = "true" if organization_id is None else "{}.organization_id = %(organization)s"
-    statement = _WAITING.format(syncs=of.format("s"), writes=of.format("w"), bulk=of.format("j"))
-    with database.transaction() as transaction, transaction.cursor(row_factory=class_row(Waiting)) as cursor:
+    statement = _THROTTLED.format(syncs=of.format("s"), writes=of.format("w"), bulk=of.format("j"))
+    with database.transaction() as transaction, transaction.cursor(row_factory=class_row(Throttled)) as cursor:
         return cursor.execute(statement.encode(), {"organization": organization_id, "limit": limit}).fetchall()
 
 
 # A sync that is overdue, or in the midst of a walk, and fails nowhere, is put off by the limiter; one that never began
 # is due in its slice.
-_WAITING = """
+_THROTTLED = """
 SELECT * FROM (
     SELECT s.organization_id, 'sync' AS what, s.resource, NULL::bigint AS job_id, s.next_due_at AS until,
         (SELECT max(greatest(expected - (next_page - 1) * page_size, 0)) FROM backmarket.walks w

@@ -21,8 +21,8 @@ from backmarket.upkeep import bucket_reconcile
 if TYPE_CHECKING:
     from backmarket.services import Services
 
-SETTLE_SECONDS = 300
-"""After which whoever was storing an object has stored it, or never will: a request, a lease and the tries together."""
+QUIET_SECONDS = 300
+"""After so long an upload that was under way has ended: a request, a lease and the tries together."""
 
 YOUNG_SECONDS = 60
 """An object that is younger than this and than the deletion is left alone: its row is being written, perhaps."""
@@ -96,20 +96,20 @@ def _delete_page(services: Services, claimed: list[_Deletion]) -> int:
         _finish(services.database, claimed)
         return found.deleted
     before = max(first.requested_at, datetime.now(UTC) - timedelta(seconds=YOUNG_SECONDS))
-    here = bucket_reconcile.Place(first.key, first.step, first.position)
-    place, found = bucket_reconcile.look(services.database, services.bucket, here, before=before)
-    if place is None:
+    here = bucket_reconcile.Position(first.key, first.step, first.position)
+    position, found = bucket_reconcile.reconcile_page(services.database, services.bucket, here, before=before)
+    if position is None:
         _finish(services.database, claimed)
     else:
         with services.database.transaction() as transaction:
-            transaction.execute(_KEEP, (place.step, place.position, first.id))
+            transaction.execute(_KEEP, (position.step, position.last_key, first.id))
     return found.deleted
 
 
 def _claim(database: Database) -> list[_Deletion]:
     """Single keys that are due, or else one prefix; nobody else gets them for a while."""
     for is_prefix, limit in ((False, KEYS), (True, 1)):
-        values = {"prefix": is_prefix, "limit": limit, "claim": CLAIM_SECONDS, "settle": SETTLE_SECONDS}
+        values = {"prefix": is_prefix, "limit": limit, "claim": CLAIM_SECONDS, "quiet": QUIET_SECONDS}
         with database.transaction() as transaction:
             if rows := transaction.execute(_CLAIM, values).fetchall():
                 return [_Deletion(*row) for row in rows]
@@ -117,7 +117,7 @@ def _claim(database: Database) -> list[_Deletion]:
 
 
 def _finish(database: Database, claimed: list[_Deletion]) -> None:
-    values = {"ids": [each.id for each in claimed], "settle": SETTLE_SECONDS}
+    values = {"ids": [each.id for each in claimed], "quiet": QUIET_SECONDS}
     with database.transaction() as transaction:
         transaction.execute("DELETE FROM backmarket.bucket_deletions WHERE id = ANY(%(ids)s) AND last", values)
         transaction.execute(_ONCE_MORE, values)
@@ -132,7 +132,7 @@ def _put_off(database: Database, claimed: list[_Deletion], error: BackMarketErro
 _CLAIM = """
 UPDATE backmarket.bucket_deletions AS d
 SET due_at = now() + make_interval(secs => %(claim)s),
-    last = CASE WHEN step = 'objects' AND position = '' THEN requested_at + make_interval(secs => %(settle)s) <= now()
+    last = CASE WHEN step = 'objects' AND position = '' THEN requested_at + make_interval(secs => %(quiet)s) <= now()
         ELSE last END
 FROM (
     SELECT id FROM backmarket.bucket_deletions
@@ -148,7 +148,7 @@ UPDATE backmarket.bucket_deletions SET step = %s, position = %s, due_at = now(),
 
 _ONCE_MORE = """
 UPDATE backmarket.bucket_deletions SET step = 'objects', position = '', tries = 0, error = NULL,
-    due_at = GREATEST(now(), requested_at + make_interval(secs => %(settle)s))
+    due_at = GREATEST(now(), requested_at + make_interval(secs => %(quiet)s))
 WHERE id = ANY(%(ids)s)
 """
 

@@ -1,8 +1,8 @@
-"""Stocktaking: the bucket is compared with the rows, and where they differ it is put right.
+"""Reconciliation: compare the bucket with the rows, and correct what differs.
 
-An object that no row refers to is deleted; a label whose object is missing, or is another one, is wanted again. A page
-at a time, first through the objects, then through the rows, so that memory stays flat and whoever is killed has lost a
-page. Nothing stands still meanwhile; so what was deleted is looked up once more, and a young object is left alone.
+An object that no row refers to is deleted. A label whose object is missing or has changed is fetched again. It works
+a page at a time, first through the objects, then through the rows: memory stays flat, and a killed process loses one
+page. Syncs go on meanwhile, so deleted keys are looked up once more, and a young object is left alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from backmarket.bucket import Bucket, StoredObject
 
 PAGE = 1000
-"""Objects, or rows, that are looked at at once."""
+"""Objects, or rows, of a page."""
 
 ALARM_SHARE = 0.5
 """Share of a page that may be garbage before nothing of it is deleted, where a person has not accepted it."""
@@ -31,7 +31,7 @@ ALARM_OBJECTS = 20
 """Objects of a page that may always be garbage."""
 
 Step = Literal["objects", "rows"]
-"""What is gone through now; see the table `bucket_sweep`."""
+"""What the page consists of; see the table `bucket_sweep`."""
 
 
 class ManyGarbage(BackMarketError):
@@ -41,18 +41,18 @@ class ManyGarbage(BackMarketError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """How far somebody is with what lies under one prefix.
+class Position:
+    """How far the reconciliation of one prefix is.
 
     Attributes:
         prefix: ends in a slash.
-        step: through the objects, then through the rows.
-        position: the last key that was looked at.
+        step: first the objects, then the rows.
+        last_key: last key of the page before; empty at the beginning.
     """
 
     prefix: str
     step: Step = "objects"
-    position: str = ""
+    last_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Found:
     """What was found, and put right.
 
     Attributes:
-        objects: that were looked at.
+        objects: that were compared.
         deleted: of them, since nothing referred to them.
         lost: labels that are wanted again.
     """
@@ -87,15 +87,15 @@ class _Label:
         return self.key[: self.key.rindex("/") + 1]
 
 
-def look(
-    database: Database, bucket: Bucket, place: Place, *, before: datetime, accept_garbage: bool = True
-) -> tuple[Place | None, Found]:
-    """Look at one page, and put right what differs; harmless to repeat, and to do twice at once.
+def reconcile_page(
+    database: Database, bucket: Bucket, position: Position, *, before: datetime, accept_garbage: bool = True
+) -> tuple[Position | None, Found]:
+    """Compare one page, and correct what differs; harmless to repeat, and to do twice at once.
 
     Args:
         database: has the rows.
         bucket: has the objects.
-        place: where.
+        position: where the page begins.
         before: an object that is younger is left alone: its row may be written yet.
         accept_garbage: also very many objects without a row are deleted.
 
@@ -107,9 +107,9 @@ def look(
         SettingsError: it can't be used as the settings say.
         ManyGarbage: more than half of the page has no row; nothing of it was deleted.
     """
-    if place.step == "rows":
-        return _look_at_rows(database, bucket, place, before)
-    return _look_at_objects(database, bucket, place, before, accept_garbage=accept_garbage)
+    if position.step == "rows":
+        return _reconcile_rows(database, bucket, position, before)
+    return _reconcile_objects(database, bucket, position, before, accept_garbage=accept_garbage)
 
 
 def delete_garbage(database: Database, bucket: Bucket, keys: Sequence[str]) -> Found:
@@ -142,10 +142,10 @@ def _delete(database: Database, bucket: Bucket, garbage: list[str]) -> Found:
     return Found(deleted=len(garbage), lost=_want_again(database, again))
 
 
-def _look_at_objects(
-    database: Database, bucket: Bucket, place: Place, before: datetime, *, accept_garbage: bool
-) -> tuple[Place, Found]:
-    page = bucket.list(place.prefix, after=place.position, limit=PAGE)
+def _reconcile_objects(
+    database: Database, bucket: Bucket, position: Position, before: datetime, *, accept_garbage: bool
+) -> tuple[Position, Found]:
+    page = bucket.list(position.prefix, after=position.last_key, limit=PAGE)
     garbage = _garbage(database, [each.key for each in page if each.modified < before])
     if not accept_garbage and len(garbage) > max(ALARM_OBJECTS, ALARM_SHARE * len(page)):
         raise ManyGarbage(
@@ -155,20 +155,22 @@ def _look_at_objects(
         )
     done = Found(len(page)) + _delete(database, bucket, garbage)
     if len(page) < PAGE:
-        return Place(place.prefix, "rows"), done
-    return Place(place.prefix, "objects", page[-1].key), done
+        return Position(position.prefix, "rows"), done
+    return Position(position.prefix, "objects", page[-1].key), done
 
 
-def _look_at_rows(database: Database, bucket: Bucket, place: Place, before: datetime) -> tuple[Place | None, Found]:
-    end = f"{place.prefix[:-1]}0"  # what comes right after the slash
+def _reconcile_rows(
+    database: Database, bucket: Bucket, position: Position, before: datetime
+) -> tuple[Position | None, Found]:
+    end = f"{position.prefix[:-1]}0"  # what comes right after the slash
     with database.transaction() as transaction:
-        rows = transaction.execute(_LABELS, (max(place.position, place.prefix), end, PAGE)).fetchall()
+        rows = transaction.execute(_LABELS, (max(position.last_key, position.prefix), end, PAGE)).fetchall()
     labels = [_Label(*row) for row in rows]
     lost = []
     for directory, group in groupby(labels, attrgetter("directory")):
-        lost += _lost(bucket, list(group), place.position if place.position.startswith(directory) else "", before)
+        lost += _lost(bucket, list(group), position.last_key if position.last_key.startswith(directory) else "", before)
     done = Found(lost=_want_again(database, lost))
-    return (Place(place.prefix, "rows", labels[-1].key) if len(labels) == PAGE else None), done
+    return (Position(position.prefix, "rows", labels[-1].key) if len(labels) == PAGE else None), done
 
 
 def _lost(bucket: Bucket, labels: list[_Label], after: str, before: datetime) -> list[_Label]:
@@ -205,7 +207,7 @@ def _want_again(database: Database, labels: Iterable[_Label]) -> int:
             if transaction.execute(_LOCK_CONNECTION, (organization_id,)).fetchone() is None:
                 continue  # it was removed, and its labels with it
             # first the lease's row, then the labels: as whoever stores one does
-            work.want(transaction, organization_id, "labels")
+            work.make_due(transaction, organization_id, "labels")
             values = ([each.key for each in ours], [each.etag for each in ours])
             wanted += transaction.execute(_WANT_AGAIN, values).rowcount
     return wanted

@@ -1,4 +1,4 @@
-"""The sweep: once a day a stocktaking of the whole bucket, in slices that end after some seconds."""
+"""The sweep: the daily reconciliation of the whole bucket, in slices that end after some seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import structlog
 from backmarket.bucket.keys import PREFIXES
 from backmarket.database import Database
 from backmarket.errors import BackMarketError, BucketUnavailable, SettingsError
-from backmarket.upkeep.bucket_reconcile import Found, ManyGarbage, Place, look
+from backmarket.upkeep.bucket_reconcile import Found, ManyGarbage, Position, reconcile_page
 
 if TYPE_CHECKING:
     from backmarket.services import Services
@@ -34,7 +34,7 @@ class Swept:
     """What a sweep did.
 
     Attributes:
-        objects: that it looked at.
+        objects: that it compared.
         deleted: of them, since nothing referred to them.
         lost: labels that are wanted again: they were not in the bucket, or not as they had been stored.
         more: it was not the end; the next slice goes on.
@@ -61,18 +61,20 @@ def sweep(services: Services, *, seconds: float | None = None, accept_garbage: b
     """
     until = None if seconds is None else monotonic() + seconds
     found = Found()
-    place, accepted = _begin(services.database, accept_garbage=accept_garbage)
+    position, accepted = _begin(services.database, accept_garbage=accept_garbage)
     while True:
         before = datetime.now(UTC) - timedelta(seconds=YOUNG_SECONDS)
-        following, page = look(services.database, services.bucket, place, before=before, accept_garbage=accepted)
+        following, page = reconcile_page(
+            services.database, services.bucket, position, before=before, accept_garbage=accepted
+        )
         found += page
-        following = following or _next_prefix(place)
+        following = following or _next_prefix(position)
         if following is None:
             _finish(services.database)
             return Swept(**asdict(found))
-        place = following
+        position = following
         over = services.stopping.is_set() or (until is not None and monotonic() >= until)
-        _keep(services.database, place, pause=0 if over else CLAIM_SECONDS)
+        _keep(services.database, position, pause=0 if over else CLAIM_SECONDS)
         if over:
             return Swept(**asdict(found), more=True)
 
@@ -99,23 +101,23 @@ def sweep_if_due(services: Services, *, seconds: float) -> Swept | None:
         return None
 
 
-def _begin(database: Database, *, accept_garbage: bool) -> tuple[Place, bool]:
+def _begin(database: Database, *, accept_garbage: bool) -> tuple[Position, bool]:
     """Where to begin, and whether a person has accepted that there is much garbage."""
     with database.transaction() as transaction:
         rows = transaction.execute(_BEGIN, (CLAIM_SECONDS, accept_garbage)).fetchall()
     ((prefix, step, position, accepted),) = rows
-    return Place(prefix, step, position) if prefix else Place(PREFIXES[0]), accepted
+    return Position(prefix, step, position) if prefix else Position(PREFIXES[0]), accepted
 
 
-def _next_prefix(place: Place) -> Place | None:
+def _next_prefix(position: Position) -> Position | None:
     """The beginning of the next prefix; None after the last one."""
-    at = PREFIXES.index(place.prefix) + 1
-    return Place(PREFIXES[at]) if at < len(PREFIXES) else None
+    at = PREFIXES.index(position.prefix) + 1
+    return Position(PREFIXES[at]) if at < len(PREFIXES) else None
 
 
-def _keep(database: Database, place: Place, *, pause: float) -> None:
+def _keep(database: Database, position: Position, *, pause: float) -> None:
     with database.transaction() as transaction:
-        transaction.execute(_KEEP, (place.prefix, place.step, place.position, pause))
+        transaction.execute(_KEEP, (position.prefix, position.step, position.last_key, pause))
 
 
 def _finish(database: Database) -> None:

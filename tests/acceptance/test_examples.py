@@ -18,14 +18,13 @@ from urllib.parse import urlsplit
 import httpx
 import psycopg
 import pytest
-import redis
 from cryptography.fernet import Fernet
 
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
 from backmarket.standalone.fleet import CHECKOUT, Fleet, Pool
-from tests.support.databases import as_superuser, shared_database
+from tests.support.databases import as_superuser, own_redis, shared_database
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
@@ -53,9 +52,7 @@ class Town:
 
 @pytest.fixture(scope="module")
 def town(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    redis_url = urlsplit(stack.addresses.redis_url)._replace(path="/0").geturl()
-    with redis.Redis.from_url(redis_url) as client:
-        client.flushdb()
+    redis_url = own_redis(stack)
     with shared_database(stack, "examples") as url, fresh_sandbox(limit=100_000) as sandbox:
         settings = Settings(
             database_url=url,
@@ -71,6 +68,7 @@ def town(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) ->
             s3_bucket="examples",
         )
         shop = Shop(settings, sandbox.control)
+        shop.every(86_400)  # what is synced, somebody asked for
         pools = (
             Pool("dispatch", ("dispatch",), 1),
             Pool("sync", ("orders", "listings", "deliveries", "returns", "writes", "bulk")),
@@ -120,7 +118,7 @@ def served(town: Town, *command: str) -> Iterator[httpx.Client]:
     (port,) = free_ports(1)
     with (
         running(town, *command, str(port)) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_SECONDS, trust_env=False) as client,
     ):
         wait_until(lambda: process.poll() is not None or answers(client), "it answers")
         yield client
@@ -143,7 +141,7 @@ def test_a_plain_script_connects_syncs_lists_and_follows(town: Town) -> None:
     assert said[0] == "connected: script production fr-fr\n"
     assert re.fullmatch(r"synced: \d+ new, \d+ changed\n", said[1])
     assert said[-1].startswith("followed up to: ")
-    with running(town, *command, "60") as script:
+    with running(town, *command, str(PATIENCE_SECONDS)) as script:
         assert script.stdout
         lines = iter(script.stdout.readline, "")
         assert "following\n" in lines
@@ -181,7 +179,7 @@ def test_an_order_is_shipped_once_however_often_the_script_runs(town: Town) -> N
     )
     for _ in range(2):
         with running(town, *command) as script:
-            said, _ = script.communicate(timeout=60)
+            said, _ = script.communicate(timeout=PATIENCE_SECONDS)
             assert script.returncode == 0, said
         assert said.splitlines() == [f"accepted {line['listing']}: confirmed by answer", "shipped: confirmed by answer"]
     assert [one["operation"] for one in sandbox.truth("shipper", "writes")] == ["orders.update"] * 2
@@ -195,12 +193,12 @@ def test_a_file_of_listings_is_checked_submitted_and_reported(town: Town, tmp_pa
     lines = ["sku;quantity", *(f"{row['sku']};{row['quantity'] + 1}" for row in rows)]
     file.write_text("\n".join([*lines, "NEW;many"]))
     with running(town, "bulk_job.py", "shop-7", str(file)) as process:
-        told, _ = process.communicate(timeout=60)
-    assert 'fault: line 7, quantity: "many"' in told
+        told, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    assert 'fault: row 7, column B (quantity): "many"' in told
     assert process.returncode == 1
     file.write_text("\n".join([*lines, "NEW;7"]))
     with running(town, "bulk_job.py", "shop-7", str(file)) as process:
-        told, _ = process.communicate(timeout=60)
+        told, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert "done_with_errors: 5 done, 1 failed, 0 unknown" in told
     assert "line 7, NEW: failed" in told
     assert process.returncode == 1

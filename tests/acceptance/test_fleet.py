@@ -44,7 +44,8 @@ with Fleet(json.loads(sys.argv[1]), directory=Path(sys.argv[2]), workers=(Pool("
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
     with fresh_sandbox(limit=100_000) as sandbox:
-        shop = Shop(settings.model_copy(update={"rate_limit": 100_000}), sandbox.control)
+        changes = {"rate_limit": 100_000, "request_deadline": PATIENCE_SECONDS}
+        shop = Shop(settings.model_copy(update=changes), sandbox.control)
         yield shop
         shop.services.close()
 
@@ -82,12 +83,13 @@ class TestLife:
     def test_a_slice_hands_on_when_its_worker_is_told_to_end_and_the_next_worker_goes_on(
         self, shop: Shop, tmp_path: Path
     ) -> None:
-        shop.sandbox.settings(latency=0.1)
+        shop.sandbox.settings(latency=1.0)
         with Fleet(environment(shop.settings), directory=tmp_path) as fleet:
             fleet.wait_ready()
             shop.sell(ORG, orders=10_000)
             wait_until(lambda: walking(shop), "the walk is under way")
             fleet.kill("sync", signal.SIGTERM)
+            shop.sandbox.settings(latency=0.05)
             assert fleet.wait_exit("sync", PATIENCE_SECONDS) == 0
             assert [event["end"] for event in events(tmp_path / "sync.log") if event["event"] == "sync.slice"] == [
                 "handed_on"
@@ -100,7 +102,7 @@ class TestLife:
     @pytest.mark.slow
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_the_second_signal_ends_a_worker_at_once(self, shop: Shop, tmp_path: Path, number: signal.Signals) -> None:
-        shop.sandbox.add_fault("timeout", seconds=60)
+        shop.sandbox.add_fault("timeout", seconds=PATIENCE_SECONDS)
         shop.sell(ORG, orders=60)
         with Fleet(environment(shop.settings), directory=tmp_path) as fleet:
             fleet.wait_ready()
@@ -141,7 +143,7 @@ class TestBroker:
     def test_a_worker_goes_on_by_itself_when_the_broker_was_killed_under_it(
         self, shop: Shop, stack: Stack, tmp_path: Path
     ) -> None:
-        shop.sandbox.settings(latency=0.1)
+        shop.sandbox.settings(latency=1.0)
         with Fleet(environment(shop.settings), directory=tmp_path) as fleet:
             fleet.wait_ready()
             pids = fleet.pids
@@ -149,8 +151,9 @@ class TestBroker:
             wait_until(lambda: walking(shop), "the walk is under way")
             stack.valkey.kill()
             wait_until(lambda: "Trying again" in (tmp_path / "sync.log").read_text(), "it misses the broker")
+            shop.sandbox.settings(latency=0.05)
             stack.valkey.start()
-            shop.services.limiter.assume_idle()
+            shop.services.limiter.skip_recovery()
             wait_until(lambda: synced(shop), "the walk ended")
             shop.assert_equals_truth(ORG)
             runs = shop.one("SELECT runs FROM backmarket.sync_state")
@@ -195,12 +198,15 @@ class TestDeath:
 
     @pytest.mark.slow
     def test_what_does_not_end_in_time_is_killed_and_named(self, shop: Shop, tmp_path: Path) -> None:
-        shop.sandbox.add_fault("timeout", seconds=60)
+        shop.sandbox.add_fault("timeout", seconds=PATIENCE_SECONDS)
         shop.sell(ORG, orders=60)
         with Fleet(environment(shop.settings), directory=tmp_path) as fleet:
             fleet.wait_ready()
             wait_until(lambda: shop.sandbox.stats().requests, "a request is under way")
             pids = fleet.pids
+            for name in sorted({*pids} - {"sync"}):
+                fleet.kill(name, signal.SIGTERM)
+                fleet.wait_exit(name, PATIENCE_SECONDS)
             assert fleet.stop(timeout=3.0) == ["sync"]
             assert not any(psutil.pid_exists(pid) for pid in pids.values())
 
@@ -247,7 +253,7 @@ class TestFlower:
             heard.psubscribe("*celeryev*")
             wait_until(lambda: b"/task." in next_message(heard), "a task is told of")
             fleet.kill("flower", signal.SIGTERM)
-            assert fleet.wait_exit("flower") == 0
+            assert fleet.wait_exit("flower", PATIENCE_SECONDS) == 0
             wait_until(lambda: syncs_in_silence(shop, heard), "a whole sync of which nothing was told")
 
     @pytest.mark.slow
@@ -261,7 +267,7 @@ class TestFlower:
             stack.valkey.kill()
             try:
                 fleet.kill("flower", signal.SIGTERM)
-                assert fleet.wait_exit("flower") == 0
+                assert fleet.wait_exit("flower", PATIENCE_SECONDS) == 0
             finally:
                 stack.valkey.start()
 
@@ -279,7 +285,7 @@ class TestFlower:
             wait_until(lambda: saw_a_task(shop, port, told), "it saw the task")
             assert "flower_events_total{" in ask(port, "/flower/metrics")[1]
             fleet.kill("flower", signal.SIGTERM)
-            assert fleet.wait_exit("flower") == 0
+            assert fleet.wait_exit("flower", PATIENCE_SECONDS) == 0
             fleet.kill("sync")
             fleet.restart("flower")
             fleet.wait_ready()
@@ -313,7 +319,7 @@ class TestFlower:
 
 def ask(port: int, path: str, login: str = "") -> tuple[int, str]:
     """Status and body of an answer of Flower's."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
     headers = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}
     try:
         connection.request("GET", path, headers=headers)

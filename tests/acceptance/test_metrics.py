@@ -71,7 +71,7 @@ def test_what_was_done_is_told_and_no_seller_is_named(settings: Settings, tmp_pa
     assert deployment["backmarket_sync_organizations", "orders"] == 1
     assert deployment["backmarket_sync_lagging_organizations", "orders"] == 0
     assert deployment["backmarket_reachable", "database"] == 1
-    assert values(texts["beat"])["backmarket_loop_silence_seconds", ""] < 60
+    assert values(texts["beat"])["backmarket_heartbeat_age_seconds", ""] < 60
     texts["traces"] = b"".join(traces).decode(errors="replace")
     for name in ("backmarket.sync_orders", "api_request", "download", "store"):
         assert name in texts["traces"]

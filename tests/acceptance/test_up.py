@@ -23,7 +23,7 @@ import psutil
 import pytest
 
 from backmarket.standalone.fleet import CHECKOUT
-from backmarket.standalone.up.supervisor import LONGEST_PAUSE, Supervisor, Ward
+from backmarket.standalone.up.supervisor import MAX_RESTART_PAUSE_SECONDS, Supervised, Supervisor
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 
@@ -127,7 +127,7 @@ def flower(said: str, path: str, *, with_password: bool = True) -> tuple[int, st
     """Ask Flower where and as `up` says it."""
     shown = re.search(r"Flower +http://127\.0\.0\.1:(\d+)   user (\S+), password (\S+)", said)
     assert shown
-    connection = http.client.HTTPConnection("127.0.0.1", int(shown[1]), timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", int(shown[1]), timeout=PATIENCE_SECONDS)
     login = base64.b64encode(f"{shown[2]}:{shown[3]}".encode()).decode()
     connection.request("GET", path, headers={"Authorization": f"Basic {login}"} if with_password else {})
     answer = connection.getresponse()
@@ -140,7 +140,7 @@ def console(said: str) -> str:
     """The console's first page, for whom `up` says may log in."""
     shown = re.search(r"Console +(http://127\.0\.0\.1:\d+)   user (\S+), password (\S+)", said)
     assert shown
-    with httpx.Client(base_url=shown[1], timeout=30, follow_redirects=True) as client:
+    with httpx.Client(base_url=shown[1], timeout=PATIENCE_SECONDS, follow_redirects=True) as client:
         token = client.get("/").text.partition('name="csrf" value="')[2].partition('"')[0]
         return client.post("/login", data={"csrf": token, "name": shown[2], "password": shown[3]}).text
 
@@ -158,7 +158,7 @@ def test_everything_runs_until_it_is_told_to_end_and_is_found_again(start: Calla
     assert flower(up.said(), "/api/tasks", with_password=False)[0] == 401
     wait_until(lambda: flower_shows_a_sync(up), "Flower shows the syncs")
     assert 'href="/o/seller-1"' in console(up.said())
-    private = [up.directory / name for name in ("env", "kept.json", "logs/sync.log")]
+    private = [up.directory / name for name in ("env", "state.json", "logs/sync.log")]
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
     assert re.search(r'"sync@[^"\s]+ ready\.', (up.directory / "logs" / "sync.log").read_text()), "it says who it is"
     orders = up.ask("orders", "list", "seller-1")
@@ -248,13 +248,13 @@ class TestSupervisor:
         now, living = [0.0], [True]
         said: list[str] = []
         starts: list[float] = []
-        ward = Ward("it", lambda: living[0], lambda: "it died", lambda: starts.append(now[0]))
-        supervisor = Supervisor([ward], said.append, clock=lambda: now[0])
+        supervised = Supervised("it", lambda: living[0], lambda: "it died", lambda: starts.append(now[0]))
+        supervisor = Supervisor([supervised], said.append, clock=lambda: now[0])
 
         def until(end: float) -> None:
             while now[0] < end:
                 now[0] += 0.5
-                supervisor.look()
+                supervisor.check()
 
         until(10)
         assert (said, starts) == ([], [])
@@ -262,7 +262,7 @@ class TestSupervisor:
         until(400)
         gaps = [round(later - earlier) for earlier, later in pairwise(starts)]
         assert gaps[:5] == [2, 4, 8, 16, 32], "and half a second to see it"
-        assert gaps[-1] == round(LONGEST_PAUSE)
+        assert gaps[-1] == round(MAX_RESTART_PAUSE_SECONDS)
         living[0] = True
         until(500)
         living[0], starts[:] = False, []

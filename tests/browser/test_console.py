@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from backmarket.sandbox.api.label_files import label_pdf
-from tests.browser.conftest import PATIENCE, Person, Place, csv_file
+from tests.browser.conftest import TIMEOUT_MILLISECONDS, Person, Place, csv_file
 from tests.support.waiting import wait_until
 
-expect.set_options(timeout=PATIENCE)
+expect.set_options(timeout=TIMEOUT_MILLISECONDS)
 
 Visit = Callable[..., Person]
 
@@ -203,14 +203,16 @@ def test_a_listing_is_found_and_its_price_and_quantity_changed_in_place(
 def test_a_file_is_dropped_checked_sent_and_reported(anna: Person, place: Place, seller: str, tmp_path: Path) -> None:
     first, second, third = skus(place, seller)[-3:]
     page = anna.open(f"/o/{seller}/bulk")
-    page.get_by_label("Drop a CSV file").set_input_files(csv_file(tmp_path, f"{first},1", f"{second},many"))
+    page.get_by_label("Drop a CSV or Excel file").set_input_files(csv_file(tmp_path, f"{first},1", f"{second},many"))
     page.get_by_role("button", name="Check the file").click()
     expect(page.locator("#check")).to_contain_text("Nothing was sent.")
     expect(row_of(page, "3")).to_contain_text("many")
     assert place.bm.get_bulk_jobs(seller).items == []
     anna.assert_accessible()
 
-    page.get_by_label("Drop a CSV file").set_input_files(csv_file(tmp_path, f"{first},1", f"{second},2", f"{third},4"))
+    page.get_by_label("Drop a CSV or Excel file").set_input_files(
+        csv_file(tmp_path, f"{first},1", f"{second},2", f"{third},4")
+    )
     page.get_by_role("button", name="Check the file").click()
     page.get_by_role("button", name="Send 3 lines").click()
     expect(page.get_by_role("heading", name="Bulk job")).to_be_visible()
@@ -225,7 +227,7 @@ def test_a_job_that_waits_for_the_quota_says_so_and_is_cancelled(anna: Person, p
     place.sell("waits", orders=1)
     page = anna.open("/o/waits/bulk")
     lines = [f"{sku},7" for sku in skus(place, "waits")[:9]]
-    page.get_by_label("Drop a CSV file").set_input_files(csv_file(tmp_path, *lines))
+    page.get_by_label("Drop a CSV or Excel file").set_input_files(csv_file(tmp_path, *lines))
     page.get_by_role("button", name="Check the file").click()
     expect(page.locator("#check")).to_contain_text("The hourly quota makes that take")
     page.get_by_role("button", name="Send 9 lines").click()
@@ -245,7 +247,7 @@ def test_who_looks_only_sees_all_and_can_do_nothing(visit: Visit, seller: str) -
     otto = visit()
     otto.log_in("otto")
     page = otto.page
-    expect(page.get_by_text("looks only")).to_be_visible()
+    expect(page.get_by_text("viewer")).to_be_visible()
     for path in ("", "/orders", "/listings", "/bulk", "/writes"):
         otto.open(f"/o/{seller}{path}")
         expect(page.get_by_role("heading", level=1)).to_contain_text(seller)

@@ -20,7 +20,7 @@ from tests.support.sellers import Shop, environment
 from tests.support.waiting import wait_until
 
 ORG = "auth0|1"
-LEASE = 3.0
+LEASE = 10.0
 WORKERS = (Pool("dispatch", ("dispatch",), 1), Pool("one", ("labels",), 4))
 
 
@@ -100,14 +100,15 @@ def test_killed_again_and_again(shop: Shop, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_frozen_beyond_the_lease(shop: Shop, tmp_path: Path) -> None:
-    shop.sandbox.settings(latency=0.15)
     with Fleet(environment(shop.settings), directory=tmp_path, workers=WORKERS) as fleet:
         fleet.wait_ready()
+        shop.sandbox.settings(latency=1.0)
         known = sell(shop, 200)
         wait_until(lambda: stored(shop) > known / 5, "labels are being stored")
         fleet.kill("one", signal.SIGSTOP)
         before = stored(shop)
         assert before < known, "it was frozen in the middle"
+        shop.sandbox.settings(latency=0.05)
         fleet.start_worker(("labels",), "two")
         wait_until(lambda: stored(shop) == known, "another has stored the rest")
         fleet.kill("one", signal.SIGCONT)

@@ -16,13 +16,12 @@ SEED = 39
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_a_round_is_green(tmp_path: Path) -> None:
     results = tmp_path / "results.jsonl"
-    command = [sys.executable, "-m", "chaos", "--seeds", str(SEED), "--limit", "240"]
+    command = [sys.executable, "-m", "chaos", "--seeds", str(SEED), "--limit", "900"]
     done = subprocess.run(
         [*command, "--results", str(results), "--directory", str(tmp_path / "fleet")],
-        cwd=CHECKOUT, capture_output=True, text=True, timeout=380, check=False,
+        cwd=CHECKOUT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     (line,) = map(json.loads, results.read_text().splitlines())

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -25,7 +25,7 @@ ORG = "auth0|1"
 ORDERS = 40
 LISTINGS, PRICES = 20, 4
 UPDATES = 3 * ORDERS + LISTINGS * PRICES
-BETWEEN_KILLS = 3.0
+ASKED_BETWEEN_KILLS = 30
 SENDERS = ("one", "two")
 WORKERS = (Pool("dispatch", ("dispatch",), 1), *(Pool(name, ("writes",), 4) for name in SENDERS))
 LOST = 0.05
@@ -34,7 +34,7 @@ LOST = 0.05
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Shop]:
     with fresh_sandbox(limit=100_000, latency=0.1, jitter=0.1) as sandbox:
-        quick = {"rate_limit": 100_000, "lease_seconds": 1.0, "request_deadline": 1.2}
+        quick = {"rate_limit": 100_000, "lease_seconds": 3.0, "request_deadline": 3.0}
         shop = Shop(settings.model_copy(update=quick), sandbox.control, ("orders", "listings"))
         yield shop
         shop.services.close()
@@ -95,7 +95,7 @@ def ask(bm: BackMarket, kind: str, object_id: Any, arguments: dict[str, Any]) ->
 
 @dataclass
 class Killer:
-    """Kills whoever sends, every few seconds, and starts it again.
+    """Kills whoever sends, and starts it again.
 
     Attributes:
         kills: how many there were.
@@ -106,19 +106,15 @@ class Killer:
     fleet: Fleet
     kills: int = 0
     struck: int = 0
-    at: float = field(default_factory=lambda: monotonic() + BETWEEN_KILLS)
 
-    def look(self) -> None:
-        """Kill, if it is time for it and somebody is sending; for half a second longer, if nobody is."""
-        late = monotonic() - self.at
-        if late < 0 or (late < 0.5 and not self.sending()):
-            return
+    def kill(self) -> None:
+        """Kill, as soon as somebody is sending; or at once, if nothing is left to be sent."""
+        wait_until(lambda: self.sending() or not still_open(self.shop), "somebody sends")
         name = self.sender()
         self.fleet.kill(name)
         self.kills += 1
         self.struck += self.sending() > 0
         self.fleet.restart(name)
-        self.at += BETWEEN_KILLS
 
     def sending(self) -> int:
         return int(self.shop.one("SELECT count(*) FROM backmarket.api_writes WHERE state = 'sending'"))
@@ -149,11 +145,10 @@ def test_every_write_takes_place_once_whoever_is_killed(shop: Shop, tmp_path: Pa
     ):
         fleet.wait_ready()
         killer = Killer(shop, fleet)
-        for number, call in enumerate(wanted.calls):
+        for number, call in enumerate(wanted.calls, 1):
             ask(bm, *call)
-            sleep(0.1)  # the killing lasts for as long as the asking
-            if number % 5 == 4:
-                killer.look()
+            if number % ASKED_BETWEEN_KILLS == 0:
+                killer.kill()
         wait_until(lambda: not still_open(shop), "every write came to its end")
     lost = sum(fault.struck for fault in shop.sandbox.stats().faults)
     told = f"{killer.kills} kills, {killer.struck} while sending; {lost} answers lost; {states(shop)}"

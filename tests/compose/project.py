@@ -19,7 +19,7 @@ from dotenv import dotenv_values
 from backmarket.errors import DatabaseUnavailable
 from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.standalone.embedded.ports import free_ports
-from backmarket.standalone.up.surroundings import settings_of
+from backmarket.standalone.up.environment import settings_of
 from tests.compose.engine import CHECKOUT, STAND_INS, run
 
 PORTS = ("POSTGRES_PORT", "REDIS_PORT", "MINIO_PORT", "MINIO_CONSOLE_PORT", "SANDBOX_PORT", "FLOWER_PORT")

@@ -14,16 +14,17 @@ from starlette.testclient import TestClient
 
 from backmarket import BackMarket
 from backmarket.console.access import passwords
-from backmarket.console.access.people import Role
+from backmarket.console.access.users import Role
 from backmarket.console.app import create_app
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
+from tests.support.databases import own_redis
 from tests.support.sellers import Shop
 
 PASSWORD = "correct horse battery"
 _HASH = passwords.hashed(PASSWORD, cost=2**10)
-ACTS, LOOKS = f"anna:{Role.ACT}:{_HASH}", f"otto:{Role.LOOK}:{_HASH}"
+OPERATOR, VIEWER = f"anna:{Role.OPERATOR}:{_HASH}", f"otto:{Role.VIEWER}:{_HASH}"
 HOST = "http://127.0.0.1"
 ALL = ("orders", "listings", "deliveries", "returns")
 
@@ -31,10 +32,10 @@ ALL = ("orders", "listings", "deliveries", "returns")
 def console_settings(stack: Stack, database_url: str, s3_url: str, **changes: Any) -> Settings:
     """Settings of a console with two users, and a bucket of its own."""
     at = stack.addresses
-    values: dict[str, Any] = {"console_users": (ACTS, LOOKS), "rate_limit": 100_000, "request_deadline": 5.0} | changes
+    values: dict[str, Any] = {"console_users": (OPERATOR, VIEWER), "rate_limit": 100_000} | changes
     return Settings(
         database_url=database_url,
-        redis_url=at.redis_url,
+        redis_url=own_redis(stack),
         s3_endpoint_url=s3_url,
         s3_access_key=at.s3_access_key,
         s3_secret_key=at.s3_secret_key,

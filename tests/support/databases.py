@@ -5,6 +5,7 @@ What a server, a database or a role may set otherwise than we expect, the role o
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +30,10 @@ HOSTILE = {
     "intervalstyle": "sql_standard",
     "bytea_output": "escape",
     "default_transaction_isolation": "serializable",
+    "client_encoding": "LATIN1",
+    "search_path": "nowhere",
+    "extra_float_digits": 0,
+    "transform_null_equals": "on",
 }
 """The settings of OWNER's sessions."""
 _PINNED = {
@@ -36,9 +41,12 @@ _PINNED = {
     "datestyle": "ISO,MDY",
     "intervalstyle": "postgres",
     "bytea_output": "hex",
+    "client_encoding": "UTF8",
     "default_transaction_isolation": r"read\ committed",
     "backmarket.worker": "on",
 }
+
+_redis_numbers = itertools.count(1)
 
 
 def make_roles(stack: Stack) -> None:
@@ -83,6 +91,15 @@ def new_database(stack: Stack, name: str, *, template: str = "template1") -> Ite
         stack.postgres.start()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def own_redis(stack: Stack) -> str:
+    """The URL of a Valkey database that nobody had before and nobody gets again: no straggler's message lies in it.
+
+    Args:
+        stack: where.
+    """
+    return urlsplit(stack.addresses.redis_url)._replace(path=f"/{next(_redis_numbers)}").geturl()
 
 
 @contextmanager

@@ -35,10 +35,10 @@ The empty name is `backmarket/__init__.py`.
 MOST_ENTRIES = 31
 """In `backmarket/`: what a person takes in at a glance."""
 
-LONGEST = 350
+MAX_LINES = 350
 """Lines of a file."""
 
-LONGER = {
+LONGER_FILES = {
     "backmarket/client/operations.py": "a table: a row for each operation of the API",
     "backmarket/errors.py": "a tree, drawn at its top and whole in one file",
     "backmarket/bucket/client.py": "all that is asked of S3; to be cut",
@@ -70,6 +70,7 @@ ROOMS = {
     "jinja2": ("backmarket.console",),
     "markupsafe": ("backmarket.console",),
     "itsdangerous": (),
+    "python_calamine": ("backmarket.bulk.csv_file.workbook",),
     "playwright": (),
     "typer": ("backmarket.cli",),
     "rich": ("backmarket.cli", "backmarket.standalone.demo"),
@@ -282,7 +283,7 @@ def test_no_file_is_too_long_without_a_reason() -> None:
         for layer in LAYERS
         for path in (CHECKOUT / layer).rglob("*.py")
     }
-    assert {name for name, lines in lengths.items() if lines > LONGEST} == set(LONGER)
+    assert {name for name, lines in lengths.items() if lines > MAX_LINES} == set(LONGER_FILES)
 
 
 def test_the_producer_is_light_to_import() -> None:

@@ -15,6 +15,7 @@ from backmarket import messages
 from backmarket.messages import QUEUES, SYNC_TASKS, Nudge
 from backmarket.producer import Producer, celery_settings
 from backmarket.resources import RESOURCES
+from tests.support.waiting import PATIENCE_SECONDS
 
 CHECKOUT = Path(__file__).parents[2]
 NAMES = {name: value for name, value in vars(messages).items() if name.isupper() and isinstance(value, str)}
@@ -86,7 +87,7 @@ def worker() -> dict[str, Any]:
         env={**os.environ, "BACKMARKET_REDIS_URL": DUMMY},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
@@ -104,7 +105,7 @@ def test_without_a_broker_it_ends_with_a_sentence() -> None:
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert (ran.returncode, ran.stderr.startswith("Set BACKMARKET_REDIS_URL: ")) == (1, True)

@@ -94,26 +94,26 @@ def test_the_dashboard_is_one_that_grafana_takes() -> None:
 def test_what_a_process_does_is_counted() -> None:
     registry = CollectorRegistry()
     metrics = ProcessMetrics(registry)
-    telemetry.watch(metrics)
-    telemetry.watch(metrics)  # harmless to repeat
+    telemetry.subscribe(metrics)
+    telemetry.subscribe(metrics)  # harmless to repeat
     try:
         with telemetry.span("task", task="backmarket.upkeep"):
             assert registry.get_sample_value("backmarket_tasks_running") == 1
         with telemetry.span("api_request", method="GET") as span:
-            span.facts["status"] = 429
+            span.attributes["status"] = 429
         try:
             with telemetry.span("api_request", method="GET"):
                 raise ServerError("out of order")
         except ServerError:
             pass
-        telemetry.tell("slice", work="orders", end="done")
-        telemetry.tell("limiter_wait", seconds=0.25)
-        telemetry.tell("limiter_denied", by="window")
-        telemetry.tell("limiter_block")
-        telemetry.tell("rows", resource="orders", fate="created", count=50)
+        telemetry.emit("slice", work="orders", end="done")
+        telemetry.emit("limiter_wait", seconds=0.25)
+        telemetry.emit("limiter_denied", by="window")
+        telemetry.emit("limiter_block")
+        telemetry.emit("rows", resource="orders", outcome="created", count=50)
     finally:
-        telemetry.ignore(metrics)
-    telemetry.tell("limiter_block")  # nobody listens any more
+        telemetry.unsubscribe(metrics)
+    telemetry.emit("limiter_block")  # nobody listens any more
 
     def value(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(f"backmarket_{name}", labels)
@@ -127,4 +127,4 @@ def test_what_a_process_does_is_counted() -> None:
     assert value("limiter_wait_seconds_sum") == 0.25
     assert value("limiter_denied_total", by="window") == 1
     assert value("limiter_blocks_total") == 1
-    assert value("rows_total", resource="orders", fate="created") == 50
+    assert value("rows_total", resource="orders", outcome="created") == 50

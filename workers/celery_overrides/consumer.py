@@ -10,8 +10,8 @@ from celery.exceptions import InvalidTaskError
 from celery.worker.consumer import Consumer
 
 from backmarket.messages import QUEUES
-from backmarket.observability.logs import place
-from workers.health.heart import HEART
+from backmarket.observability.logs import error_location
+from workers.health.heartbeat import HEARTBEAT
 
 BEAT_SECONDS = 1.0
 
@@ -21,7 +21,7 @@ _EMBEDDED = ("callbacks", "errbacks", "chain", "chord")
 log = structlog.get_logger(__name__)
 
 
-class BeatingConsumer(Consumer):  # type: ignore[misc]
+class HeartbeatConsumer(Consumer):  # type: ignore[misc]
     """Beats once a second, while it consumes and while it waits for a broker that is away.
 
     Celery has no sign of life to ask for (celery/celery#4079). It slices in two places: in its event loop, whose timers
@@ -31,7 +31,7 @@ class BeatingConsumer(Consumer):  # type: ignore[misc]
 
     def register_with_event_loop(self, hub: Any) -> None:
         """Called at the start, and whenever the connection was made anew."""
-        hub.call_repeatedly(BEAT_SECONDS, HEART.beat)
+        hub.call_repeatedly(BEAT_SECONDS, HEARTBEAT.beat)
         super().register_with_event_loop(hub)
 
     def ensure_connected(self, conn: Any) -> Any:
@@ -45,7 +45,7 @@ class BeatingConsumer(Consumer):  # type: ignore[misc]
         return super().ensure_connected(conn)
 
 
-class RefusingConsumer(BeatingConsumer):
+class RejectingConsumer(HeartbeatConsumer):
     """The workers' consumer: it runs our tasks only, and of a message that it refuses it logs one line.
 
     A queue is open to everyone who reaches the broker. Celery ends the worker over most messages that are not as it
@@ -74,28 +74,28 @@ class RefusingConsumer(BeatingConsumer):
             except self.connection_errors:
                 raise
             except Exception as error:  # noqa: BLE001 - anything can be in a message
-                self._refuse(message, error)
+                self._reject(message, error)
 
         return handle
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """It names no task."""
-        self._refuse(message, KeyError())
+        self._reject(message, KeyError())
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
         """It names a task that is not ours."""
-        self._refuse(message, exc)
+        self._reject(message, exc)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Its arguments have another form than a task's."""
-        self._refuse(message, exc)
+        self._reject(message, exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Its body can't be decoded."""
-        self._refuse(message, exc)
+        self._reject(message, exc)
 
-    def _refuse(self, message: Any, error: Exception) -> None:
-        log.error("message.refused", queue=queue_of(message), **place(error))
+    def _reject(self, message: Any, error: Exception) -> None:
+        log.error("message.refused", queue=queue_of(message), **error_location(error))
         if not message.acknowledged:
             message.reject_log_error(log, self.connection_errors)
 
@@ -123,7 +123,7 @@ def queue_of(message: Any) -> str | None:
 
 def _beating(callback: Callable[[], Any]) -> Callable[[], None]:
     def beat() -> None:
-        HEART.beat()
+        HEARTBEAT.beat()
         callback()
 
     return beat

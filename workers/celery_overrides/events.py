@@ -8,7 +8,7 @@ from celery.app.events import Events
 from celery.events.dispatcher import EventDispatcher
 
 
-class QuickDispatcher(EventDispatcher):  # type: ignore[misc]
+class SingleTryEventDispatcher(EventDispatcher):  # type: ignore[misc]
     """Celery's own, which tries once.
 
     Celery's heartbeat of events, every 2 s, tries for ever inside the worker's loop (since celery/celery#4804). While
@@ -22,7 +22,7 @@ class QuickDispatcher(EventDispatcher):  # type: ignore[misc]
         return super().send(type, *args, retry=False, **fields)
 
 
-class QuickEvents(Events):  # type: ignore[misc]
+class SingleTryEvents(Events):  # type: ignore[misc]
     """Makes such dispatchers; Celery names its own in `Events.dispatcher_cls`, for which there is no setting."""
 
-    dispatcher_cls = "workers.celery_overrides.events:QuickDispatcher"
+    dispatcher_cls = "workers.celery_overrides.events:SingleTryEventDispatcher"

@@ -14,7 +14,7 @@ from billiard.einfo import ExceptionInfo
 from celery.concurrency.thread import ApplyResult, TaskPool
 from celery.exceptions import Reject
 
-from backmarket.observability.logs import place
+from backmarket.observability.logs import error_location
 
 log = structlog.get_logger(__name__)
 
@@ -32,13 +32,13 @@ class WakingPool(TaskPool):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._ears, self._voice = socket.socketpair()
-        self._ears.setblocking(False)
-        self._voice.setblocking(False)
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
 
     def register_with_event_loop(self, loop: Any) -> None:
         """Listen; called again whenever the connection to the broker was lost and made anew."""
-        loop.add_reader(self._ears, self._heard)
+        loop.add_reader(self._wake_reader, self._on_wake)
 
     def on_apply(
         self, *args: Any, error_callback: Callable[[ExceptionInfo], Any] | None = None, **kwargs: Any
@@ -51,11 +51,11 @@ class WakingPool(TaskPool):  # type: ignore[misc]
     def _ended(self, refuse: Callable[[ExceptionInfo], Any] | None, future: Future[Any]) -> None:
         error = future.exception()
         if refuse is not None and isinstance(error, Exception):  # others are the worker's shutdown
-            log.error("message.refused", queue=None, **place(error))
+            log.error("message.refused", queue=None, **error_location(error))
             refuse(ExceptionInfo((Reject, Reject("unreadable", requeue=False), error.__traceback__)))
         with suppress(OSError):  # full: the loop is about to wake anyway
-            self._voice.send(b"!")
+            self._wake_writer.send(b"!")
 
-    def _heard(self) -> None:
+    def _on_wake(self) -> None:
         with suppress(OSError):
-            self._ears.recv(4096)
+            self._wake_reader.recv(4096)

@@ -10,7 +10,7 @@ import structlog
 from celery.beat import ScheduleEntry, Scheduler, SchedulingError
 
 from backmarket.messages import QUEUES, tick_limit
-from workers.health.heart import HEART
+from workers.health.heartbeat import HEARTBEAT
 
 FULL_SECONDS = 60.0
 """How long a queue is full before beat says so: at a start, workers may come later than beat."""
@@ -41,7 +41,7 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]
 
     Celery's default writes a file, which keeps beat from starting once it is broken (celery/celery#8008).
 
-    Each tick beats the heart of the process, whether its message could be sent or not, and so does each second of
+    Each tick is a heartbeat of the process, whether its message could be sent or not, and so does each second of
     waiting for the broker at the start.
     """
 
@@ -59,7 +59,7 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]
             Seconds until the next tick.
         """
         seconds = float(super().tick(*args, **kwargs))
-        HEART.beat()
+        HEARTBEAT.beat()
         return seconds
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
@@ -92,7 +92,7 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]
         return True
 
     def _ensure_connected(self) -> Any:
-        return self.connection.ensure_connection(_log_unavailable, callback=HEART.beat)
+        return self.connection.ensure_connection(_log_unavailable, callback=HEARTBEAT.beat)
 
 
 def _log_unavailable(error: Exception, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Redis as a broker: what is no message is passed over, before `consumer.py` refuses what can't be read."""
+"""Redis as a broker: what is no message is passed over, before `consumer.py` rejects what can't be read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import structlog
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from kombu.utils.json import dumps
 
-from backmarket.observability.logs import place
+from backmarket.observability.logs import error_location
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +80,7 @@ class Channel(redis.Channel):  # type: ignore[misc]
         try:
             return super()._brpop_read(**options)
         except (ValueError, RecursionError) as error:
-            log.error("message.refused", queue=None, **place(error))
+            log.error("message.refused", queue=None, **error_location(error))
             return True
 
 
@@ -98,7 +98,7 @@ class Transport(redis.Transport):  # type: ignore[misc]
         except self.connection_errors:
             raise
         except Exception as error:  # noqa: BLE001 - anything can be in a queue
-            log.error("message.refused", queue=queue, **place(error))
+            log.error("message.refused", queue=queue, **error_location(error))
 
 
 def connect() -> None:

@@ -1,1 +1,1 @@
-"""Health: the heart that the main loop beats, what the process needs, and the endpoint that tells both."""
+"""Health: the heartbeat of the main loop, what the process needs, and the endpoint that tells both."""

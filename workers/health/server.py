@@ -1,6 +1,6 @@
 """The endpoint of a process: `/livez`, `/readyz` and `/metrics`, each answered in a thread of its own.
 
-/livez      200: the main loop turns; 503: it has stood still for longer than `HEALTH_PATIENCE`
+/livez      200: the main loop turns; 503: it has stood still for more than `HEALTH_STALL_SECONDS`
 /readyz     200: what the process needs can be reached; 503: the body says what can't
 /metrics    the figures of this process, as Prometheus reads them
 """
@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from backmarket.settings import Settings
-from workers.health.heart import HEART, Heart
+from workers.health.heartbeat import HEARTBEAT, Heartbeat
 from workers.health.probes import Probes
 
 REQUEST_SECONDS = 5.0
@@ -31,16 +31,16 @@ class HealthServer(ThreadingHTTPServer):
     Args:
         settings: `health_*`; 0 as the port here: any.
         probes: what the process needs.
-        heart: which its main loop beats.
+        heartbeat: of its main loop.
     """
 
     daemon_threads = True
 
-    def __init__(self, settings: Settings, probes: Probes, heart: Heart = HEART) -> None:
+    def __init__(self, settings: Settings, probes: Probes, heartbeat: Heartbeat = HEARTBEAT) -> None:
         self.address_family = socket.AF_INET6 if ":" in settings.health_host else socket.AF_INET
-        self.patience = settings.health_patience
+        self.stall_seconds = settings.health_stall_seconds
         self.probes = probes
-        self.heart = heart
+        self.heartbeat = heartbeat
         super().__init__((settings.health_host, settings.health_port), _Handler)
 
     def start(self) -> None:
@@ -49,16 +49,16 @@ class HealthServer(ThreadingHTTPServer):
 
     def liveness(self) -> tuple[bool, dict[str, Any]]:
         """Whether the main loop turns, and since when it does not."""
-        silence = self.heart.silence
-        alive = self.heart.ending or silence <= self.patience
-        return alive, {"alive": alive, "ending": self.heart.ending, "seconds_since_turn": round(silence, 1)}
+        age = self.heartbeat.age
+        alive = self.heartbeat.ending or age <= self.stall_seconds
+        return alive, {"alive": alive, "ending": self.heartbeat.ending, "seconds_since_turn": round(age, 1)}
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether the process can work, and what it lacks."""
         faults = self.probes.faults()
-        ready = not self.heart.ending and not any(faults.values())
+        ready = not self.heartbeat.ending and not any(faults.values())
         checks = {name: fault or "ok" for name, fault in faults.items()}
-        return ready, {"ready": ready, "ending": self.heart.ending, "checks": checks}
+        return ready, {"ready": ready, "ending": self.heartbeat.ending, "checks": checks}
 
     def handle_error(self, *_: Any) -> None:
         """The client went away."""

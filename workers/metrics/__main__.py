@@ -1,4 +1,4 @@
-"""`python -m workers.metrics`: serves the figures of the whole deployment until SIGTERM or Ctrl-C.
+"""`python -m workers.metrics`: serves the metrics of the whole deployment until SIGTERM or Ctrl-C.
 
 One is enough for a deployment; two do no harm. It listens where `HEALTH_PORT` says, and tells of its own health there,
 as workers do.
@@ -21,7 +21,7 @@ from backmarket.observability import logs
 from backmarket.status.broker import Broker
 from backmarket.status.deployment_metrics import measure
 from workers.health import probes
-from workers.health.heart import HEART
+from workers.health.heartbeat import HEARTBEAT
 from workers.health.server import serve
 from workers.metrics.deployment import DeploymentCollector
 from workers.metrics.process import count_from_now_on
@@ -38,7 +38,7 @@ def main() -> int:
         current = services.current()
         settings = current.settings
         if not settings.health_port:
-            raise SettingsError("Set BACKMARKET_HEALTH_PORT: where Prometheus is to find the figures.")
+            raise SettingsError("Set BACKMARKET_HEALTH_PORT: where Prometheus is to find the metrics.")
         logs.configure(settings)
         database = Database(
             settings.need("database_url"), size=1, timeout=probes.ANSWER_SECONDS, statement_timeout=SCRAPE_SECONDS
@@ -53,7 +53,7 @@ def main() -> int:
         signal.signal(number, lambda *_: ended.set())
     log.info("process.ready")
     while not ended.wait(1.0):
-        HEART.beat()
+        HEARTBEAT.beat()
     log.info("process.stopped")
     return 0
 

@@ -1,4 +1,4 @@
-"""The figures of the deployment, asked at every scrape."""
+"""Metrics of the deployment, measured at every scrape."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from backmarket.status.deployment_metrics import FIGURES, Figure
+from backmarket.status.deployment_metrics import METRICS, DeploymentMetric
 
 
 class DeploymentCollector(Collector):
-    """Gauges, one family for each figure.
+    """Gauges, one family for each metric.
 
     Args:
-        measure: gives the figures as they are now.
+        measure: gives the metrics as they are now.
     """
 
-    def __init__(self, measure: Callable[[], list[Figure]]) -> None:
+    def __init__(self, measure: Callable[[], list[DeploymentMetric]]) -> None:
         self._measure = measure
 
     def collect(self) -> Iterable[Metric]:
         """Measure, and give all families, those without a value included."""
         found = self._measure()
-        return [_family(name, text, [each for each in found if each.name == name]) for name, text in FIGURES.items()]
+        return [_family(name, text, [each for each in found if each.name == name]) for name, text in METRICS.items()]
 
     def describe(self) -> Iterable[Metric]:
         """The families without a value, so that registering asks nobody."""
-        return [_family(name, text, []) for name, text in FIGURES.items()]
+        return [_family(name, text, []) for name, text in METRICS.items()]
 
 
-def _family(name: str, text: str, figures: list[Figure]) -> GaugeMetricFamily:
+def _family(name: str, text: str, metrics: list[DeploymentMetric]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"backmarket_{name}", text)
-    for figure in figures:
-        family.add_sample(family.name, figure.labels, figure.value)
+    for metric in metrics:
+        family.add_sample(family.name, metric.labels, metric.value)
     return family

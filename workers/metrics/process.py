@@ -1,4 +1,4 @@
-"""What one process counts, of what `backmarket.observability.telemetry` tells."""
+"""Metrics of one process, from the events and spans of `backmarket.observability.telemetry`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from time import monotonic
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from backmarket.observability import telemetry
-from backmarket.observability.telemetry import Fact, Span
-from workers.health.heart import HEART
+from backmarket.observability.telemetry import AttributeValue, Span
+from workers.health.heartbeat import HEARTBEAT
 
 _REQUEST_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _WAIT_BUCKETS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60)
@@ -18,7 +18,7 @@ _TASK_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300)
 
 
 class ProcessMetrics:
-    """Counts what is told. Safe to share between threads.
+    """Counts events and spans. Safe to share between threads.
 
     Args:
         registry: where the metrics are found.
@@ -58,7 +58,9 @@ class ProcessMetrics:
             name("limiter_denied"), "Questions for slots that were not all granted", ["by"], registry=registry
         )
         self._blocks = Counter(name("limiter_blocks"), "429s that blocked an account", registry=registry)
-        self._rows = Counter(name("rows"), "Rows stored, by resource and fate", ["resource", "fate"], registry=registry)
+        self._rows = Counter(
+            name("rows"), "Rows stored, by resource and outcome", ["resource", "outcome"], registry=registry
+        )
         self._store_seconds = Histogram(
             name("store_seconds"), "How long storing a batch took", ["resource"], registry=registry
         )
@@ -68,36 +70,36 @@ class ProcessMetrics:
         running.set_function(lambda: len(self._running))
         oldest = Gauge(name("task_oldest_seconds"), "How long the oldest of them has been running", registry=registry)
         oldest.set_function(self._oldest)
-        silence = Gauge(name("loop_silence_seconds"), "Seconds since the main loop turned", registry=registry)
-        silence.set_function(lambda: HEART.silence)
+        age = Gauge(name("heartbeat_age_seconds"), "Seconds since the main loop turned", registry=registry)
+        age.set_function(lambda: HEARTBEAT.age)
 
-    def began(self, span: Span) -> None:
+    def on_start(self, span: Span) -> None:
         """Something begins."""
         if span.name == "task":
             with self._lock:
                 self._running[id(span)] = monotonic()
 
-    def ended(self, span: Span) -> None:
+    def on_end(self, span: Span) -> None:
         """It ended."""
         match span.name:
             case "task":
                 with self._lock:
                     self._running.pop(id(span), None)
-                task = str(span.facts["task"])
+                task = str(span.attributes["task"])
                 self._tasks.labels(task, span.error or "done").inc()
                 self._task_seconds.labels(task).observe(span.seconds)
             case "api_request":
-                status = str(span.facts.get("status", span.error))
-                self._requests.labels(str(span.facts["method"]), status).inc()
+                status = str(span.attributes.get("status", span.error))
+                self._requests.labels(str(span.attributes["method"]), status).inc()
                 self._request_seconds.observe(span.seconds)
             case "download":
                 self._downloads.labels(span.error or "done").inc()
             case "store":
-                self._store_seconds.labels(str(span.facts["resource"])).observe(span.seconds)
+                self._store_seconds.labels(str(span.attributes["resource"])).observe(span.seconds)
 
-    def told(self, name: str, facts: dict[str, Fact]) -> None:
+    def on_event(self, name: str, attributes: dict[str, AttributeValue]) -> None:
         """Something happened."""
-        match name, facts:
+        match name, attributes:
             case "slice", {"work": work, "end": end}:
                 self._slices.labels(str(work), str(end)).inc()
             case "limiter_wait", {"seconds": int() | float() as seconds}:
@@ -106,8 +108,8 @@ class ProcessMetrics:
                 self._denied.labels(str(by)).inc()
             case "limiter_block", _:
                 self._blocks.inc()
-            case "rows", {"resource": resource, "fate": fate, "count": int() as count}:
-                self._rows.labels(str(resource), str(fate)).inc(count)
+            case "rows", {"resource": resource, "outcome": outcome, "count": int() as count}:
+                self._rows.labels(str(resource), str(outcome)).inc(count)
 
     def _oldest(self) -> float:
         with self._lock:
@@ -117,4 +119,4 @@ class ProcessMetrics:
 
 def count_from_now_on(registry: CollectorRegistry) -> None:
     """Count what this process does."""
-    telemetry.watch(ProcessMetrics(registry))
+    telemetry.subscribe(ProcessMetrics(registry))

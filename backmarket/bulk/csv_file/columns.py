@@ -16,12 +16,12 @@ from functools import lru_cache
 from backmarket.bulk.csv_file.dialect import QUOTES
 from backmarket.client import field_rules
 from backmarket.client.endpoints import LOCALES
-from backmarket.client.listing_rules import LEAST_WARRANTY, LONGEST_COMMENT, listing_rules
+from backmarket.client.listing_rules import MAX_COMMENT_CHARS, listing_rules
 from backmarket.errors import InvalidArgument
 from backmarket.queries.listings import Grade
 
-LONGEST_SKU = 255
-"""Characters. The document gives no limit; what is longer is a text in the wrong column."""
+MAX_SKU_CHARS = 200
+"""By Back Market's own template."""
 
 ASSUMED_CURRENCIES = frozenset({"EUR", "USD"})
 """Those that a price is taken to have where none is given."""
@@ -35,6 +35,12 @@ STATES = {
     Grade.STALLONE: "4",
 }
 """The older number of each grade."""
+
+AMOUNTS = frozenset({"price", "min_price", "max_price", *(f"shipping_price_{place}" for place in (1, 2, 3))})
+"""The columns of amounts of money."""
+
+FLAGS = frozenset({"new_battery", "backpricer"})
+"""The columns that are true or false."""
 
 CROSSING = ("price", "min_price", "currency", "grade", "state")
 """The columns that depend on one another."""
@@ -77,6 +83,7 @@ def columns_for(locale: str) -> Mapping[str, Column]:
         found[name] = Column(_passes(rule), problem, expected, is_shown=name != "comment")
     found["comment"] = replace(found["comment"], accepts=_passes_prose(rules["comment"]))
     found["max_price"] = found["price"]
+    found["warranty_delay"] = replace(found["warranty_delay"], accepts=_matches(r"[6-9]|[1-9]\d{1,2}"))
     return found
 
 
@@ -132,7 +139,7 @@ def _passes(rule: field_rules.Rule) -> Callable[[str], bool]:
 def _passes_prose(rule: field_rules.Rule) -> Callable[[str], bool]:
     """The same for a text of many characters, which the rule looks at one by one: most need no such look."""
     accepts = _passes(rule)
-    return lambda cell: (len(cell) <= LONGEST_COMMENT and cell.isprintable() and not cell.isspace()) or accepts(cell)
+    return lambda cell: (len(cell) <= MAX_COMMENT_CHARS and cell.isprintable() and not cell.isspace()) or accepts(cell)
 
 
 def _words(field: str, locale: str, currency: str) -> tuple[str, str]:
@@ -148,9 +155,12 @@ def _words(field: str, locale: str, currency: str) -> tuple[str, str]:
         "shipping_delay": ("is not a number of hours", "a whole number from 0, in digits only, like 48"),
         "warranty_delay": (
             "is not a number of months",
-            f"a whole number from {LEAST_WARRANTY}, in digits only, like 24",
+            "a whole number from 6, in digits only, like 24",
         ),
-        "comment": (f"is blank, or has more than {LONGEST_COMMENT} characters", f"1 to {LONGEST_COMMENT} characters"),
+        "comment": (
+            f"is blank, or has more than {MAX_COMMENT_CHARS} characters",
+            f"1 to {MAX_COMMENT_CHARS} characters",
+        ),
         "shipper": ("is not a carrier of the API's document", "one of those, like DHL Express or Other"),
         "shipper_display": ("is not a text of at most 200 characters", "one line, without spaces around it"),
     }[field]
@@ -164,7 +174,7 @@ _IN_CENTS = "write it like 1234.50: digits, a point, no separator of thousands"
 
 def _is_sku(text: str) -> bool:
     quoted = len(text) > 1 and text[0] == text[-1] and text[0] in QUOTES
-    return len(text) <= LONGEST_SKU and text.isprintable() and text.strip() == text and not quoted
+    return len(text) <= MAX_SKU_CHARS and text.isprintable() and text.strip() == text and not quoted
 
 
 def _one_of(values: tuple[str, ...], problem: str) -> Column:
@@ -175,18 +185,21 @@ def _matches(pattern: str) -> Callable[[str], object]:
     return re.compile(pattern, re.ASCII).fullmatch
 
 
+_FLAGS = ("true", "false", "True", "False", "TRUE", "FALSE")
+
 _OF_A_PRODUCT = {
     "sku": Column(
         _is_sku,
-        f"has more than {LONGEST_SKU} characters, spaces or quotes around it, or a character that can't be seen",
-        "write the SKU alone, and say which quote the file has if it isn't the one that was found",
+        f"has more than {MAX_SKU_CHARS} characters, quotes around it, or a character that can't be seen",
+        "write the SKU alone, without quotes",
     ),
     "product_id": Column(_matches(r"[0-9A-Za-z-]{1,64}"), "is not a product's id", "a UUID, or the older number"),
     "backmarket_id": Column(_matches(r"[1-9]\d{0,18}"), "is not a product's older id", "a whole number"),
     "ean": Column(_matches(r"\d{8}|\d{12,14}"), "is not an EAN", "8, 12, 13 or 14 digits, like 4006381333931"),
-    "grade": _one_of(tuple(Grade), "is none of the grades"),
-    "state": _one_of(tuple(STATES.values()), "is none of the states"),
-    "new_battery": _one_of(("true", "false", "True", "False", "TRUE", "FALSE"), "is neither true nor false"),
+    "grade": _one_of(tuple(Grade), "is not a grade"),
+    "state": _one_of(tuple(STATES.values()), "is not a state"),
+    "new_battery": _one_of(_FLAGS, "is neither true nor false"),
+    "backpricer": _one_of(_FLAGS, "is neither true nor false"),
 }
 """The columns that a single update doesn't have."""
 

@@ -11,6 +11,8 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any
 
+from backmarket.bulk.csv_file.skus import sku_key
+
 Members = dict[str, Any]
 """Members of a listing that can be compared, as values that JSON can hold."""
 
@@ -88,11 +90,6 @@ def seen(listing: Mapping[str, Any], members: Mapping[str, Any]) -> Members:
         members: which.
     """
     return {name: _SEEN[name](listing.get(name)) for name in members}
-
-
-def sku_key(sku: str) -> str:
-    """SKUs are told apart without regard to case."""
-    return sku.strip().lower()
 
 
 def is_of(listing: Mapping[str, Any], sku: str) -> bool:

@@ -7,12 +7,12 @@ guessed: Windows-1252, 1250 and 1253 read the same bytes as different letters, a
 from __future__ import annotations
 
 import codecs
-import csv
 import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from backmarket.bulk.csv_file.header import find_header
 from backmarket.errors import InvalidArgument
 
 DELIMITERS = (";", ",", "\t", "|")
@@ -20,6 +20,11 @@ QUOTES = ('"', "'")
 
 SAMPLE = 65_536
 """Bytes of the file's beginning that are looked at; the header must lie within."""
+
+_NEARLY_ALL = 0.9
+"""Share of the cells that are quoted in a file whose header is not."""
+
+_SEP_LINE = re.compile(r'"?sep=([^0-9A-Za-z"\r\n\0])"?[^\r\n]*(?:\r\n|\r|\n)', re.IGNORECASE | re.ASCII)
 
 _KEEPING = "backmarket.undecodable"
 """Python's own `surrogateescape` keeps bytes from 0x80 on only; UTF-16 and Shift-JIS fail at others, too."""
@@ -54,6 +59,8 @@ class Dialect:
         delimiter: one character.
         quotechar: one character.
         line_end: that of the header; the others may differ.
+        above: rows with content above the header.
+        has_sep_line: the first line is Excel's `sep=;`, which Excel itself does not show as a row.
     """
 
     encoding: str
@@ -61,11 +68,21 @@ class Dialect:
     delimiter: str
     quotechar: str
     line_end: str
+    above: int = 0
+    has_sep_line: bool = False
 
     def __str__(self) -> str:
         ends = {"\n": "\\n", "\r\n": "\\r\\n", "\r": "\\r"}[self.line_end]
         mark = " with byte order mark" if self.mark else ""
         return f"{self.encoding}{mark}, delimiter {self.delimiter!r}, quote {self.quotechar}, line end {ends}"
+
+
+def other_encoding(byte: int) -> str:
+    """What to do about a byte that the encoding doesn't have."""
+    character = bytes([byte]).decode("cp1252", "replace")
+    if byte < 0x80 or not character.isalpha():
+        return 'save the file as CSV UTF-8 in Excel, or choose its encoding ("encoding" in the console, --encoding)'
+    return f"save the file as CSV UTF-8 in Excel, or choose its encoding: in cp1252 that byte is {character}"
 
 
 def find_dialect(
@@ -87,15 +104,17 @@ def find_dialect(
     quotes = (quotechar,) if quotechar is not None else QUOTES
     for mark, name in _encodings(sample, encoding):
         text = codecs.getincrementaldecoder(name)(undecodable(name)).decode(sample.removeprefix(mark))
+        sep = _SEP_LINE.match(text)
         found = [
-            (len(names), _quoted(text, each, quote), each, quote)
+            (len(header[1]), _quoted(text, each, quote), -header[0], each, quote)
             for quote in quotes
-            for each in delimiters
-            if each != quote and "sku" in (names := header_names(text, each, quote))
+            for each in ((sep[1],) if sep and delimiter is None else delimiters)
+            if each != quote and (header := find_header(text, each, quote))
+            if quotechar is not None or quote == QUOTES[0] or _is_quote(text, each, quote, header[0])
         ]
         if found:
-            *_, each, quote = max(found, key=lambda one: one[:2])
-            return Dialect(name, mark, each, quote, _line_end(text))
+            *_, above, each, quote = max(found, key=lambda one: one[:2])
+            return Dialect(name, mark, each, quote, _line_end(text), -above, sep is not None)
     return None
 
 
@@ -104,19 +123,20 @@ def undecodable(encoding: str) -> str:
     return "surrogateescape" if encoding in {"utf-8", "ascii"} else _KEEPING
 
 
-def header_names(text: str, delimiter: str, quotechar: str) -> list[str]:
-    """The names in the first line that is not empty, in lower case, without white space around them."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quotechar)
-    try:
-        return [name.strip().lower() for name in next((cells for cells in reader if "".join(cells).strip()), [])]
-    except csv.Error:
-        return []
-
-
 def _quoted(text: str, delimiter: str, quotechar: str) -> int:
     """How many fields have this quote around them, as far as one look tells."""
     quote, mark = re.escape(quotechar), re.escape(delimiter)
     return len(re.findall(rf"(?:^|{mark}){quote}[^{quote}\r\n]*{quote}(?={mark}|[\r\n]|\Z)", text, re.MULTILINE))
+
+
+def _is_quote(text: str, delimiter: str, quotechar: str, above: int) -> bool:
+    """Whether the header has this quote, or nearly all cells below it; an apostrophe here and there is none."""
+    lines = [line for line in text.splitlines() if line.strip()][above:]
+    if _quoted(lines[0], delimiter, quotechar):
+        return True
+    below = "\n".join(lines[1:])
+    cells = len(re.findall(rf"[^{re.escape(delimiter)}\n]+", below))
+    return cells > 0 and _quoted(below, delimiter, quotechar) >= _NEARLY_ALL * cells
 
 
 def _encodings(sample: bytes, given: str | None) -> Iterator[tuple[bytes, str]]:

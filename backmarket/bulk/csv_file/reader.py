@@ -8,60 +8,30 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
-from backmarket.bulk.csv_file.dialect import DELIMITERS, SAMPLE, Dialect, find_dialect, undecodable
-from backmarket.bulk.csv_file.faults import Fault
-from backmarket.errors import BulkFileRefused, InvalidArgument
+from backmarket.bulk.csv_file.dialect import SAMPLE, Dialect, find_dialect, undecodable
+from backmarket.bulk.csv_file.no_header import no_header
+from backmarket.bulk.csv_file.source import Broken, Record, Source
+from backmarket.bulk.csv_file.workbook import is_spreadsheet, open_workbook
+from backmarket.errors import InvalidArgument
 
-RECORD_LONGEST = 100_000
-"""Characters of a record, with all its lines; the longest that a listing can need has a few thousand."""
+MAX_RECORD_CHARS = 100_000
+"""Maximum length of a record with all its lines; the longest that a listing can need has a few thousand characters."""
 
-PATIENCE = 100_000_000
-"""Characters that may be read again behind broken quotes: a thousand records at their longest, seconds of work."""
-
-
-class Record(NamedTuple):
-    """A record that can be told from its neighbours.
-
-    Attributes:
-        line: the line of the file where it begins, from 1.
-        last: the line where it ends.
-        cells: exactly as the file has them.
-        text: all of them in one.
-    """
-
-    line: int
-    last: int
-    cells: list[str]
-    text: str
+MAX_REREAD_CHARS = 100_000_000
+"""Maximum text that is read again behind broken quotes: a thousand records of maximum length, seconds of work."""
 
 
-class Broken(NamedTuple):
-    """A line whose quotes are wrong.
-
-    Attributes:
-        line: its number, from 1.
-        problem: what is wrong with it.
-        expected: what to write instead.
-        astray: nobody can say where it ends, so nothing that follows is sure to be a record.
-    """
-
-    line: int
-    problem: str
-    expected: str
-    astray: bool
-
-
-class Source:
-    """A bulk file that is being read, once. It is closed by whoever opened it: use it in a `with`.
+class CsvSource(Source):
+    """A CSV file that is being read, once.
 
     Attributes:
         dialect: how the file is written.
     """
 
     def __init__(self, file: BinaryIO, sample: bytes, dialect: Dialect, *, owned: bool) -> None:
+        super().__init__(above=dialect.above, hidden_rows=int(dialect.has_sep_line))
         self.dialect = dialect
         self._file = file
         self._owned = owned
@@ -73,26 +43,28 @@ class Source:
         self._taken: list[str] = []
         self._length = 0
         self._again: deque[str] = deque()
-        self._patience = PATIENCE
+        self._patience = MAX_REREAD_CHARS
         quote, delimiter = re.escape(dialect.quotechar), re.escape(dialect.delimiter)
-        cell = rf"(?:{quote}(?:[^{quote}]++|{quote}{quote})*+{quote}|[^{quote}{delimiter}\r\n]*+)"
+        formula = rf"={quote}[^{quote}{delimiter}\r\n]*+{quote}"
+        cell = rf"(?:{quote}(?:[^{quote}]++|{quote}{quote})*+{quote}|{formula}|[^{quote}{delimiter}\r\n]*+)"
         self._proper = re.compile(rf"{cell}(?:{delimiter}{cell})*+[\r\n]*+")
 
-    def __enter__(self) -> Source:
-        return self
+    @property
+    def written(self) -> str:
+        """How the file is written, in words."""
+        return str(self.dialect)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    @property
+    def encoding(self) -> str:
+        """The name of its encoding."""
+        return self.dialect.encoding
 
     def close(self) -> None:
         """Close the file, unless the caller had opened it."""
         if self._owned:
             self._file.close()
 
-    def records(self) -> Iterator[Record | Broken]:
-        """The records from where the last call stopped, the header being the first one. Empty lines are passed over."""
+    def _rows(self) -> Iterator[Record | Broken]:
         dialect, taken = self.dialect, self._taken
         quote, width = dialect.quotechar, 0
         while True:
@@ -105,9 +77,7 @@ class Source:
                     self._line = last
                     self._length = 0
                     taken.clear()
-                    if not text or text.isspace():
-                        continue
-                    width = width or len(cells)
+                    width = width or (len(cells) if text and not text.isspace() else 0)
                     yield Record(line, last, cells, text) if proper else _stray(line, quote)
             except _TooLong:
                 yield Broken(self._line + 1, _TOO_LONG, "end each listing with a line end", astray=True)
@@ -122,10 +92,10 @@ class Source:
 
     def _feed(self) -> Iterator[str]:
         taken, readline = self._taken, self._text.readline
-        while line := self._again.popleft() if self._again else readline(RECORD_LONGEST + 1):
+        while line := self._again.popleft() if self._again else readline(MAX_RECORD_CHARS + 1):
             taken.append(line)
             self._length += len(line)
-            if self._length > RECORD_LONGEST:
+            if self._length > MAX_RECORD_CHARS:
                 if len(taken) == 1:
                     raise _TooLong
                 raise csv.Error("too long")
@@ -163,7 +133,7 @@ def open_source(
     quotechar: str | None = None,
     encoding: str | None = None,
 ) -> Source:
-    """Open a bulk file and find out how it is written.
+    """Open a bulk file and find out how it is written. An Excel workbook is known by its first bytes.
 
     Args:
         file: a file that is open for reading bytes, which need not be seekable and stays open; the path of one; or
@@ -188,10 +158,16 @@ def open_source(
     owned = opened is not file
     try:
         sample = _beginning(opened)
+        if is_spreadsheet(sample):
+            try:
+                return open_workbook(sample, opened)
+            finally:
+                if owned:
+                    opened.close()
         dialect = find_dialect(sample, delimiter=delimiter, quotechar=quotechar, encoding=encoding)
         if dialect is None:
-            raise _no_header(sample, file)
-        return Source(opened, sample, dialect, owned=owned)
+            raise no_header(sample, is_text=isinstance(file, str))
+        return CsvSource(opened, sample, dialect, owned=owned)
     except BaseException:
         if owned:
             opened.close()
@@ -221,7 +197,7 @@ class _Bytes(io.RawIOBase):
 
 
 _GIVEN_UP = ("and what follows was not read, as too many quotes are broken", "put those above right first")
-_TOO_LONG = f"is longer than {RECORD_LONGEST} characters"
+_TOO_LONG = f"is longer than {MAX_RECORD_CHARS} characters"
 
 
 def _stray(line: int, quote: str) -> Broken:
@@ -245,15 +221,3 @@ def _read(file: BinaryIO, size: int) -> bytes:
     if not isinstance(data, bytes):
         raise InvalidArgument("The file can't be read as bytes: open it with mode 'rb', or give its path.")
     return data
-
-
-def _no_header(sample: bytes, file: object) -> BulkFileRefused:
-    if not sample.strip():
-        fault = Fault(1, None, None, "is empty", "the file begins with a line of column names, one of them sku")
-    else:
-        known = " ".join("tab" if each == "\t" else each for each in DELIMITERS)
-        expected = f"the first line names the columns, one of them sku, with one of these between them: {known}"
-        if isinstance(file, str) and len(sample) < 300 and b"\n" not in sample:
-            expected += "; if this is the path of a file, give it as a pathlib.Path"
-        fault = Fault(1, None, None, "has no column sku", expected)
-    return BulkFileRefused(f"The file has no header: {fault}.", [fault])

@@ -10,8 +10,11 @@ _HALVES = Struct("<QQ").unpack
 
 
 def sku_key(sku: str) -> str:
-    """What two SKUs have in common that are the same to the API: case makes no difference."""
-    return sku.strip().casefold()
+    """The key by which SKUs are compared everywhere: lower case without spaces around it, as `lower()` in SQL.
+
+    Not `casefold()`: the database would tell `straße-1` from `STRASSE-1`, and a file would not.
+    """
+    return sku.strip().lower()
 
 
 class SkuTable:

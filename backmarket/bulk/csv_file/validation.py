@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
+from backmarket.bulk.csv_file import excel
+from backmarket.bulk.csv_file.amounts import Notation, flag
 from backmarket.bulk.csv_file.columns import (
+    AMOUNTS,
     CROSSING,
+    FLAGS,
     KNOWN,
     Column,
     column_name,
@@ -16,13 +20,15 @@ from backmarket.bulk.csv_file.columns import (
     conflicts,
     needed_currency,
 )
-from backmarket.bulk.csv_file.faults import FAULTS_KEPT, Fault, shown
-from backmarket.bulk.csv_file.reader import Broken, Record, Source
+from backmarket.bulk.csv_file.dialect import other_encoding
+from backmarket.bulk.csv_file.faults import FAULTS_KEPT, FAULTS_OF_A_LINE, Fault, letter, shown
+from backmarket.bulk.csv_file.header import meant
 from backmarket.bulk.csv_file.skus import SkuTable
+from backmarket.bulk.csv_file.source import Broken, Record, Source
 from backmarket.errors import BulkFileRefused, InvalidArgument
 
 Row = tuple[int, list[str]]
-"""A line that may be sent: where it begins in the file, from 1, and its cells exactly as they are there."""
+"""A line that may be sent: where it begins in the file, from 1, and its cells as they are sent."""
 
 _UNFIT = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters but tab and line ends, and bytes that could not be decoded (see `dialect`)."""
@@ -46,6 +52,8 @@ class Check:
         *,
         locale: str,
         skip_bad_lines: bool = False,
+        skus_as_they_are: bool = False,
+        notation: Notation | None = None,
         each_fault: Callable[[Fault], object] | None = None,
     ) -> None:
         self.lines = 0
@@ -55,6 +63,10 @@ class Check:
         self.refuses_skipping = False
         self._source = source
         self._skip = skip_bad_lines
+        self._skus_as_they_are = skus_as_they_are
+        self._notation = notation or Notation()
+        self._garbled: list[str] = []
+        self._garbled_lines = 0
         self._each_fault = each_fault
         self._skus = SkuTable()
         self._withdrawn = array("Q")
@@ -67,19 +79,25 @@ class Check:
         self._sku = self.header.index("sku")
         self._known = [(at, name, known[name]) for at, name in enumerate(self.header) if name in known]
         self._crossing = [(at, name) for at, name in enumerate(self.header) if name in CROSSING]
+        self._amounts = (
+            [] if self._notation.is_plain else [at for at, name in enumerate(self.header) if name in AMOUNTS]
+        )
+        self._flags = [at for at, name in enumerate(self.header) if name in FLAGS]
         self._needed = needed_currency(locale)
 
     def __iter__(self) -> Iterator[Row]:
         """The good lines.
 
         Yields:
-            each, as it is read.
+            Each, as it is read.
 
         Raises:
             BulkFileRefused: after the last one: lines are bad and may not be skipped, or none is good.
         """
         for record in self._records:
             self.lines += 1
+            if isinstance(record, Record):
+                _drop_trailing(record.cells, len(self.header))
             faults = self._broken(record) if isinstance(record, Broken) else self._faults(record)
             if isinstance(record, Record) and len(record.cells) == len(self.header):
                 faults += self._repeated(record, bad=bool(faults))
@@ -101,66 +119,142 @@ class Check:
         """Lines that came out good, and have a SKU that came again later: nobody can say which of the two is meant."""
         return self._withdrawn
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the file, a sentence each; complete after the last line."""
+        found = list(self._source.notes)
+        if self._garbled:
+            found.append(
+                f"Letters look broken in {self._garbled_lines} rows, first in {self._garbled[0]}: the file was saved in"
+                " the wrong encoding. Save it as CSV UTF-8 in Excel, or name its encoding."
+            )
+        return tuple(found)
+
     def _header(self, first: Record | Broken, locale: str) -> tuple[str, ...]:
         if isinstance(first, Broken):
-            raise _header_refused(self._broken(first))
-        names = tuple(column_name(name) for name in first.cells)
+            raise self._header_refused(self._broken(first))
+        cells = list(first.cells)
+        _drop_trailing(cells, 1)
+        names = tuple(column_name(name) for name in cells)
         faults = list(self._unfit(first, ()))
-        faults += [
-            Fault(first.line, f"column {at}", None, "has no name", "name it, or take the column out")
-            for at, name in enumerate(names, 1)
-            if not name
-        ]
-        faults += [
-            Fault(first.line, shown(name), None, f"is the name of {times} columns", "each column once")
-            for name, times in Counter(name.lower() for name in names if name).items()
-            if times > 1
-        ]
+        for at, name in enumerate(names):
+            if not name:
+                problem = "has no name"
+                faults.append(
+                    Fault(first.line, "", None, problem, "name it in Excel, or delete the column", self._letter(at))
+                )
+            elif name.lower() in (before.lower() for before in names[:at]):
+                problem = "is the name of an earlier column, too"
+                faults.append(Fault(first.line, shown(name), None, problem, "keep one of the two", self._letter(at)))
+            elif (known := meant(name, KNOWN)) and known not in names:
+                problem = f"is not a name that Back Market knows; did you mean {known}?"
+                expected = (
+                    f"rename cell {self._letter(at)}{self._source.row_of(first.line)} to {known}, or delete the column"
+                )
+                faults.append(Fault(first.line, shown(name), None, problem, expected, self._letter(at)))
         if len(names) == 1 and not faults:
-            faults.append(Fault(first.line, "sku", None, "is the only column", "beside it, what is to be set"))
+            faults.append(Fault(first.line, "sku", None, "is the only column", "beside it, what is to be set", "A"))
         needed = needed_currency(locale)
         if needed and "price" in names and "currency" not in names:
             problem = f"is missing, and a price in {locale} needs it"
-            faults.append(Fault(first.line, "currency", None, problem, f"a column currency with {needed}"))
+            faults.append(Fault(first.line, "currency", None, problem, f"add a column currency with {needed}"))
         if faults:
-            raise _header_refused(faults)
+            raise self._header_refused(faults)
         return names
 
     def _faults(self, record: Record) -> list[Fault]:
-        """What is wrong with a line by itself."""
+        """What is wrong with a line by itself. Amounts and flags are made those of the API on the way."""
         cells, line = record.cells, record.line
         if len(cells) != len(self.header):
-            until = f" (up to line {record.last})" if record.last > line else ""
-            problem = f"has {len(cells)} fields{until}, and the header {len(self.header)}"
-            expected = "one field for each column; a field with the delimiter in it is quoted"
-            return [*self._unfit(record, self.header), Fault(line, None, None, problem, expected)]
+            return [*self._unfit(record, self.header), self._width(record)]
         faults = [] if record.text.isprintable() else list(self._unfit(record, self.header))
-        unfit = {fault.column for fault in faults}
+        if excel.is_garbled(record.text):
+            self._note_garbled(record)
+        wrong = {fault.column for fault in faults}
         if not cells[self._sku]:
-            faults.append(Fault(line, "sku", None, "is empty", "each line names its SKU"))
+            faults.append(self._fault(line, self._sku, None, "is empty", "write the SKU, or delete the row"))
+        elif "sku" not in wrong and (found := self._damage(record)):
+            faults.append(self._fault(line, self._sku, shown(cells[self._sku]), *found))
+            wrong.add("sku")
+        self._convert(record)
         for at, name, column in self._known:
             cell = cells[at]
-            if cell and not column.accepts(cell) and name not in unfit:
-                faults.append(_fault(line, name, column, cell))
+            if not cell or name in wrong:
+                continue
+            if at != self._sku and (odd := record.odd.get(at) or excel.formula(cell)):
+                faults.append(self._fault(line, at, shown(cell) if column.is_shown else None, *odd))
+            elif not column.accepts(cell):
+                value = shown(cell.removeprefix(_UNCONVERTED)) if column.is_shown else None
+                faults.append(self._fault(line, at, value, *self._words(name, column, cell)))
         wrong = {fault.column for fault in faults}
         cells_crossing = {name: cells[at] for at, name in self._crossing if name not in wrong}
         for name, problem, expected in conflicts(cells_crossing, self._needed):
-            faults.append(Fault(line, name, shown(cells_crossing[name]) or None, problem, expected))
+            at = self.header.index(name)
+            faults.append(self._fault(line, at, shown(cells_crossing[name]) or None, problem, expected))
         return faults
+
+    def _convert(self, record: Record) -> None:
+        cells = record.cells
+        for at in self._amounts:
+            if cells[at] and at not in record.typed:
+                plain = self._notation.plain(cells[at])
+                cells[at] = _UNCONVERTED + cells[at] if plain is None else plain
+        for at in self._flags:
+            cells[at] = flag(cells[at])
+
+    def _damage(self, record: Record) -> tuple[str, str] | None:
+        if self._skus_as_they_are:
+            return None
+        odd = record.odd.get(self._sku)
+        return odd or (None if self._sku in record.typed else excel.damage(record.cells[self._sku]))
+
+    def _words(self, name: str, column: Column, cell: str) -> tuple[str, str]:
+        found: tuple[str, str] | None = excel.damaged_number(cell)
+        if name in AMOUNTS:
+            found = self._notation.why_not(cell.removeprefix(_UNCONVERTED))
+        return found or (column.problem, column.expected)
+
+    def _width(self, record: Record) -> Fault:
+        has, width = len(record.cells), len(self.header)
+        if has > width:
+            at = next(at for at in range(width, has) if record.cells[at])
+            problem = "has content, and its column has no name in the row of column names"
+            expected = "empty the cell, or name the column; in CSV, a cell with the delimiter in it needs quotes"
+            return Fault(record.line, "", shown(record.cells[at]), problem, expected, self._letter(at))
+        until = f" (up to line {record.last})" if record.last > record.line else ""
+        cells = "1 cell" if has == 1 else f"{has} cells"
+        problem = f"has {cells}{until}, and the row of column names has {width}"
+        return Fault(record.line, None, None, problem, "save the list as CSV again, with every cell in its column")
+
+    def _note_garbled(self, record: Record) -> None:
+        self._garbled_lines += 1
+        if not self._garbled:
+            at = next((at for at, cell in enumerate(record.cells) if excel.is_garbled(cell)), 0)
+            self._garbled.append(replace(self._fault(record.line, at, None, "", ""), row=self._row(record.line)).place)
 
     def _unfit(self, record: Record, names: Sequence[str]) -> Iterator[Fault]:
         for at, cell in enumerate(record.cells):
             found = _UNFIT.search(cell)
             if found:
-                yield self._unfit_cell(record.line, names[at] if at < len(names) else f"column {at + 1}", found[0])
+                name = shown(names[at]) if at < len(names) else ""
+                yield self._unfit_cell(record.line, name, self._letter(at), found[0])
 
-    def _unfit_cell(self, line: int, name: str, character: str) -> Fault:
+    def _unfit_cell(self, line: int, name: str, place: str, character: str) -> Fault:
         if "\ud800" <= character <= "\udfff":
             byte = ord(character) & 0xFF
-            problem = f"has the byte 0x{byte:02X}, which is not {self._source.dialect.encoding}"
-            return Fault(line, name, None, problem, _other_encoding(byte))
+            problem = f"has the byte 0x{byte:02X}, which is not {self._source.encoding}"
+            return Fault(line, name, None, problem, other_encoding(byte), place)
         problem = f"has the control character U+{ord(character):04X}"
-        return Fault(line, name, None, problem, "take it out; if there are many, another encoding is meant")
+        return Fault(line, name, None, problem, "take it out; if there are many, another encoding is meant", place)
+
+    def _fault(self, line: int, at: int, value: str | None, problem: str, expected: str) -> Fault:
+        return Fault(line, shown(self.header[at]), value, problem, expected, self._letter(at))
+
+    def _letter(self, at: int) -> str:
+        return letter(at + self._source.first_column)
+
+    def _row(self, line: int) -> int:
+        return self._source.row_of(line)
 
     def _repeated(self, record: Record, *, bad: bool) -> list[Fault]:
         """The fault of a SKU that another line has; that line is bad from then on, too."""
@@ -169,19 +263,24 @@ class Check:
         if known is None:
             return []
         first, was_bad = known
+        expected = "keep one row for each SKU; upper and lower case are the same"
         if not was_bad:
             self.bad_lines += 1
             self._withdrawn.append(first)
-            problem = f"is again in line {record.line}"
-            self._note([Fault(first, "sku", shown(sku), problem, "each SKU in one line, without regard to case")])
-        problem = f"is already in line {first}"
-        return [Fault(record.line, "sku", shown(sku), problem, "each SKU in one line, without regard to case")]
+            problem = f"is again in row {self._row(record.line)}"
+            self._note([self._fault(first, self._sku, shown(sku), problem, expected)])
+        return [self._fault(record.line, self._sku, shown(sku), f"is already in row {self._row(first)}", expected)]
 
     def _broken(self, broken: Broken) -> list[Fault]:
         self.refuses_skipping |= broken.astray
         return [Fault(broken.line, None, None, broken.problem, broken.expected)]
 
     def _note(self, faults: list[Fault]) -> None:
+        if len(faults) > FAULTS_OF_A_LINE:
+            problem = f"has {len(faults) - FAULTS_OF_A_LINE} more faults"
+            rest = Fault(faults[0].line, None, None, problem, "correct those above first")
+            faults = [*faults[:FAULTS_OF_A_LINE], rest]
+        faults = [replace(fault, row=self._row(fault.line)) for fault in faults]
         self.fault_count += len(faults)
         self.faults += faults[: max(0, FAULTS_KEPT - len(self.faults))]
         if self._each_fault:
@@ -192,14 +291,20 @@ class Check:
         if self.bad_lines and not (self._skip and not self.refuses_skipping):
             raise BulkFileRefused(self._reason(), self.faults, self.fault_count)
         if self.bad_lines == self.lines:
-            message = "No line of the file can be sent" if self.lines else "The file has no line below its header"
+            message = (
+                "No line of the file can be sent" if self.lines else "The file has no listing below its column names"
+            )
             raise BulkFileRefused(f"{message}; nothing was sent.", self.faults, self.fault_count)
 
     def _reason(self) -> str:
         count = f"{self.bad_lines} of {self.lines} lines are bad; nothing was sent."
         if self.refuses_skipping:
-            return f"{count} A quote is broken so that nobody can say where its line ends: put that right first."
-        return f"{count} Put them right, or skip them (--skip-bad-lines)."
+            return f"{count} An unbalanced quote hides where its line ends. Fix it first."
+        return f"{count} Correct them, or leave them out (--skip-bad-lines)."
+
+    def _header_refused(self, faults: list[Fault]) -> BulkFileRefused:
+        placed = [replace(fault, row=self._row(fault.line)) for fault in faults[:FAULTS_OF_A_LINE]]
+        return BulkFileRefused(f"The header is wrong: {placed[0]}. Nothing was sent.", placed, len(faults))
 
 
 def check(
@@ -207,6 +312,8 @@ def check(
     *,
     locale: str,
     skip_bad_lines: bool = False,
+    skus_as_they_are: bool = False,
+    notation: Notation | None = None,
     each_fault: Callable[[Fault], object] | None = None,
 ) -> Check:
     """Check a file line by line, while its good lines are gone through.
@@ -215,25 +322,29 @@ def check(
         source: at its beginning.
         locale: whose market the prices are meant for.
         skip_bad_lines: go on without them. Not possible where a broken quote leaves open where lines begin.
+        skus_as_they_are: accept SKUs that look as if Excel had damaged them.
+        notation: how amounts are written; None: with a point, without a separator of thousands.
         each_fault: called with every fault as it is found, also with those beyond the first 10,000.
 
     Raises:
-        BulkFileRefused: the header is wrong.
-        InvalidArgument: there is no such locale, or the source was gone through before.
+        BulkFileRefused: if the header is wrong.
+        InvalidArgument: if there is no such locale, or the source was gone through before.
     """
-    return Check(source, locale=locale, skip_bad_lines=skip_bad_lines, each_fault=each_fault)
+    return Check(
+        source,
+        locale=locale,
+        skip_bad_lines=skip_bad_lines,
+        skus_as_they_are=skus_as_they_are,
+        notation=notation,
+        each_fault=each_fault,
+    )
 
 
-def _fault(line: int, name: str, column: Column, cell: str) -> Fault:
-    return Fault(line, name, shown(cell) if column.is_shown else None, column.problem, column.expected)
+_UNCONVERTED = "\x1a"
+"""Before an amount that is not in the notation of the file, so that no rule takes it."""
 
 
-def _other_encoding(byte: int) -> str:
-    letter = bytes([byte]).decode("cp1252", "replace")
-    if byte < 0x80 or not letter.isalpha():
-        return "save the file as UTF-8, or say which encoding it has"
-    return f"save the file as UTF-8, or say which encoding it has (in cp1252 that byte is {letter})"
-
-
-def _header_refused(faults: list[Fault]) -> BulkFileRefused:
-    return BulkFileRefused(f"The header is wrong: {faults[0]}. Nothing was sent.", faults)
+def _drop_trailing(cells: list[str], width: int) -> None:
+    """Take away the empty cells behind the last column."""
+    while len(cells) > width and not cells[-1]:
+        cells.pop()

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from backmarket.bulk.rows import Job, PartState
 from backmarket.bulk.submit import PreparedFile
 from backmarket.console import paths
-from backmarket.console.visit import Visit, status_of
+from backmarket.console.request_context import RequestContext, status_of
 from backmarket.errors import BackMarketError, InvalidArgument
 
 ROWS = 25
@@ -25,107 +25,115 @@ PARTS = 20
 """Parts of a job that are shown."""
 LOOKED_AT = (PartState.UNKNOWN, PartState.FAILED, PartState.SUBMITTING, PartState.SUBMITTED)
 """States of parts that are shown: those that are under way, or need a look."""
-LARGEST = 512 * 1024 * 1024
-"""Bytes of a file: some millions of lines."""
+MAX_FILE_BYTES = 512 * 1024 * 1024
+"""Maximum size of an uploaded file: some millions of lines."""
 LINK_SECONDS = 300
 """How long the link to a report counts."""
 
 
-def show_all(visit: Visit) -> Response:
+def show_all(context: RequestContext) -> Response:
     """The jobs, and where a file is dropped."""
-    connection = visit.bm.get_connection_status(visit.organization_id).connection
-    found = visit.bm.get_bulk_jobs(visit.organization_id, limit=ROWS, cursor=visit.asked("cursor"))
-    here, following = paths.organization(visit.organization_id, "bulk"), found.next_cursor
-    return visit.render(
+    connection = context.bm.get_connection_status(context.organization_id).connection
+    found = context.bm.get_bulk_jobs(context.organization_id, limit=ROWS, cursor=context.asked("cursor"))
+    here, following = paths.organization(context.organization_id, "bulk"), found.next_cursor
+    return context.render(
         "bulk.html",
         connection=connection,
         jobs=found.items,
         next_page=paths.with_query(here, {"cursor": following}) if following else None,
-        first_page=here if visit.asked("cursor") else None,
+        first_page=here if context.asked("cursor") else None,
         tab="bulk",
     )
 
 
-def check(visit: Visit) -> Response:
+def check(context: RequestContext) -> Response:
     """Say what is wrong with a file, or how long it takes; nothing is stored or sent."""
     try:
-        with _prepared(visit) as (prepared, digest):
-            return _checked(visit, prepared, digest)
+        with _prepared(context) as (prepared, digest):
+            return _checked(context, prepared, digest)
     except BackMarketError as error:
-        return _refused(visit, error)
+        return _refused(context, error)
 
 
-def submit(visit: Visit) -> Response:
+def submit(context: RequestContext) -> Response:
     """Submit the file that was checked; if it is another one by now, that is checked first."""
     try:
-        with _prepared(visit) as (prepared, digest):
-            if prepared.check.is_refused or digest != visit.given("checked"):
-                return _checked(visit, prepared, digest)
+        with _prepared(context) as (prepared, digest):
+            if prepared.check.is_refused or digest != context.given("checked"):
+                return _checked(context, prepared, digest)
             handle = prepared.submit()
     except BackMarketError as error:
-        return _refused(visit, error)
-    visit.say("The file is submitted: workers send it as the quota allows.")
+        return _refused(context, error)
+    context.say("The file is submitted: workers send it as the quota allows.")
     response = Response(status_code=HTTPStatus.NO_CONTENT)
-    response.headers["HX-Redirect"] = paths.organization(visit.organization_id, "bulk", handle.id)
+    response.headers["HX-Redirect"] = paths.organization(context.organization_id, "bulk", handle.id)
     return response
 
 
-def show(visit: Visit) -> Response:
+def show(context: RequestContext) -> Response:
     """One job; of it, the part that changes, where that is asked for."""
-    job = _job(visit)
-    connection = visit.bm.get_connection_status(visit.organization_id).connection
-    template = "_job.html" if visit.is_partial else "job.html"
-    return visit.render(template, connection=connection, tab="bulk", **_progress(visit, job))
+    job = _job(context)
+    connection = context.bm.get_connection_status(context.organization_id).connection
+    template = "_job.html" if context.is_partial else "job.html"
+    return context.render(template, connection=connection, tab="bulk", **_progress(context, job))
 
 
-def cancel(visit: Visit) -> Response:
+def cancel(context: RequestContext) -> Response:
     """Send nothing more of it."""
-    job = visit.bm.cancel_bulk_job(visit.organization_id, visit.number("job"))
-    visit.say("Nothing more of it is sent. What Back Market has already, it works off.")
-    return visit.go(paths.organization(visit.organization_id, "bulk", job.id))
+    job = context.bm.cancel_bulk_job(context.organization_id, context.number("job"))
+    context.say("Nothing more of it is sent. What Back Market has already, it works off.")
+    return context.go(paths.organization(context.organization_id, "bulk", job.id))
 
 
-def report(visit: Visit) -> Response:
+def report(context: RequestContext) -> Response:
     """Lead to the report of each line, by a link that counts for minutes."""
-    return visit.go(visit.bm.get_bulk_report_url(visit.organization_id, visit.number("job"), expires=LINK_SECONDS))
+    return context.go(
+        context.bm.get_bulk_report_url(context.organization_id, context.number("job"), expires=LINK_SECONDS)
+    )
 
 
-def resolve(visit: Visit) -> Response:
-    """Decide what became of a part whose fate nobody knows."""
-    job, outcome = visit.number("job"), visit.given("outcome")
+def settle(context: RequestContext) -> Response:
+    """Settle a part whose outcome is unknown."""
+    job, outcome = context.number("job"), context.given("outcome")
     try:
         if outcome not in {"arrived", "not_arrived"}:
             raise InvalidArgument("Choose what became of it.")
         arrived = outcome == "arrived"
-        visit.bm.resolve_bulk_part(
-            visit.organization_id, job, visit.number("part"), "arrived" if arrived else "not_arrived"
-        )
-        visit.say("Its lines count as done." if arrived else "It is sent again.")
+        context.bm.settle_bulk_part(context.organization_id, job, context.number("part"), arrived=arrived)
+        context.say("Its lines count as done." if arrived else "It is sent again.")
     except BackMarketError as error:
-        visit.say(str(error), bad=True)
-    return visit.go(paths.organization(visit.organization_id, "bulk", job))
+        context.say(str(error), bad=True)
+    return context.go(paths.organization(context.organization_id, "bulk", job))
 
 
 @contextmanager
-def _prepared(visit: Visit) -> Iterator[tuple[PreparedFile, str]]:
+def _prepared(context: RequestContext) -> Iterator[tuple[PreparedFile, str]]:
     """The file of the form, checked, and what tells it from another one.
 
     Raises:
         BackMarketError: it can't be checked.
     """
-    file = visit.file("file")
+    file = context.file("file")
     if file is None:
-        raise InvalidArgument("Choose a CSV file, or drop one here.")
+        raise InvalidArgument("Choose a CSV or Excel file, or drop one here.")
     digest = _digest(file.file)
-    choices = {name: visit.given(name) is not None for name in ("skip_bad_lines", "skip_unchanged")}
-    told = f"{digest}:{choices['skip_bad_lines']:d}{choices['skip_unchanged']:d}"
-    once = visit.given("once")
-    with visit.bm.prepare_listings_file(
-        visit.organization_id,
+    choices = {
+        name: context.given(name) is not None for name in ("skip_bad_lines", "skip_unchanged", "skus_as_they_are")
+    }
+    signs = {name: context.given(name) or None for name in ("decimal", "thousands", "encoding")}
+    thousands = " " if signs["thousands"] == "space" else signs["thousands"]
+    told = hashlib.sha256(repr((digest, choices, signs)).encode()).hexdigest()
+    once = context.given("once")
+    with context.bm.prepare_listings_file(
+        context.organization_id,
         file.file,
         file_name=file.filename,
         skip_bad_lines=choices["skip_bad_lines"],
         skip_unchanged=choices["skip_unchanged"],
+        skus_as_they_are=choices["skus_as_they_are"],
+        decimal=signs["decimal"],
+        thousands=thousands,
+        encoding=signs["encoding"],
         idempotency_key=f"console/{once[:64]}/{digest}" if once else None,
     ) as prepared:
         yield prepared, told
@@ -139,31 +147,31 @@ def _digest(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def _checked(visit: Visit, prepared: PreparedFile, digest: str) -> Response:
+def _checked(context: RequestContext, prepared: PreparedFile, digest: str) -> Response:
     found = prepared.check
-    return visit.render(
+    return context.render(
         "_bulk_check.html",
-        organization_id=visit.organization_id,
+        organization_id=context.organization_id,
         check=found,
         faults=found.faults[:FAULTS],
         digest=digest,
     )
 
 
-def _refused(visit: Visit, error: BackMarketError) -> Response:
-    return visit.render("_failed.html", status=status_of(error), code=int(status_of(error)), why=str(error))
+def _refused(context: RequestContext, error: BackMarketError) -> Response:
+    return context.render("_failed.html", status=status_of(error), code=int(status_of(error)), why=str(error))
 
 
-def _job(visit: Visit) -> Job:
-    found = visit.bm.get_bulk_job(visit.organization_id, visit.number("job"))
+def _job(context: RequestContext) -> Job:
+    found = context.bm.get_bulk_job(context.organization_id, context.number("job"))
     if found is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such bulk job, or its retention is over.")
     return found
 
 
-def _progress(visit: Visit, job: Job) -> dict[str, Any]:
-    handle = visit.bm.get_bulk_handle(visit.organization_id, job.id)
-    parts = visit.bm.get_bulk_parts_in(visit.organization_id, job.id, LOOKED_AT, limit=PARTS + 1)
+def _progress(context: RequestContext, job: Job) -> dict[str, Any]:
+    handle = context.bm.get_bulk_handle(context.organization_id, job.id)
+    parts = context.bm.get_bulk_parts_in(context.organization_id, job.id, LOOKED_AT, limit=PARTS + 1)
     return {
         "job": job,
         "waits_for": handle.waits_for(),

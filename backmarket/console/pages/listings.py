@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from backmarket.console import paths
 from backmarket.console.pages.orders import once
-from backmarket.console.visit import Visit, status_of
+from backmarket.console.request_context import RequestContext, status_of
 from backmarket.errors import BackMarketError, InvalidArgument
 from backmarket.facade.writes import ListingChanges
 from backmarket.queries.listings import Listing, PublicationState
@@ -21,17 +21,17 @@ ROWS = 50
 """Listings on a page."""
 
 
-def show_all(visit: Visit) -> Response:
+def show_all(context: RequestContext) -> Response:
     """The list."""
-    organization_id, fault, found = visit.organization_id, None, None
-    chosen = {name: visit.asked(name) or "" for name in ("search", "state", "stock")}
-    connection = visit.bm.get_connection_status(organization_id).connection
+    organization_id, fault, found = context.organization_id, None, None
+    chosen = {name: context.asked(name) or "" for name in ("search", "state", "stock")}
+    connection = context.bm.get_connection_status(organization_id).connection
     try:
-        found = visit.bm.get_listings(organization_id, limit=ROWS, cursor=visit.asked("cursor"), **_filters(chosen))
+        found = context.bm.get_listings(organization_id, limit=ROWS, cursor=context.asked("cursor"), **_filters(chosen))
     except InvalidArgument as error:
         fault = error.message
     here, following = paths.organization(organization_id, "listings"), found.next_cursor if found else None
-    return visit.render(
+    return context.render(
         "listings.html",
         status=HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK,
         connection=connection,
@@ -41,48 +41,53 @@ def show_all(visit: Visit) -> Response:
         filtered=any(chosen.values()),
         states=PublicationState,
         next_page=paths.with_query(here, chosen | {"cursor": following}) if following else None,
-        first_page=paths.with_query(here, chosen) if visit.asked("cursor") else None,
+        first_page=paths.with_query(here, chosen) if context.asked("cursor") else None,
         tab="listings",
     )
 
 
-def row(visit: Visit) -> Response:
+def row(context: RequestContext) -> Response:
     """One listing as a row of the list, with the outcome of a write of it."""
-    number = visit.asked("write")
-    listing = _listing(visit)
-    write = visit.bm.get_write(visit.organization_id, int(number)) if number and number.isdigit() else None
-    return _row(visit, listing, write=write if write and write.object_id == str(listing.listing_id) else None)
+    number = context.asked("write")
+    listing = _listing(context)
+    write = context.bm.get_write(context.organization_id, int(number)) if number and number.isdigit() else None
+    return _row(context, listing, write=write if write and write.object_id == str(listing.listing_id) else None)
 
 
-def update(visit: Visit) -> Response:
+def update(context: RequestContext) -> Response:
     """Change what differs from what the person saw."""
-    listing = _listing(visit)
+    listing = _listing(context)
     try:
-        changes = _changes(visit)
+        changes = _changes(context)
         if not changes:
             raise InvalidArgument("Nothing is changed: enter another price or quantity.")
-        handle = visit.bm.update_listing(
-            visit.organization_id, listing.listing_id, idempotency_key=once(visit), **changes
+        handle = context.bm.update_listing(
+            context.organization_id, listing.listing_id, idempotency_key=once(context), **changes
         )
     except BackMarketError as error:
-        if not visit.is_partial:
-            visit.say(str(error), bad=True)
-            return visit.go(paths.organization(visit.organization_id, "listings"))
-        return _row(visit, listing, fault=str(error), status=status_of(error))
-    if not visit.is_partial:
-        visit.say(f"Asked for a change of {listing.sku}.")
-        return visit.go(paths.organization(visit.organization_id, "listings"))
-    return _row(visit, listing, write=handle.write())
+        if not context.is_partial:
+            context.say(str(error), bad=True)
+            return context.go(paths.organization(context.organization_id, "listings"))
+        return _row(context, listing, fault=str(error), status=status_of(error))
+    if not context.is_partial:
+        context.say(f"Asked for a change of {listing.sku}.")
+        return context.go(paths.organization(context.organization_id, "listings"))
+    return _row(context, listing, write=handle.write())
 
 
 def _row(
-    visit: Visit, listing: Listing, *, write: Write | None = None, fault: str | None = None, status: int = HTTPStatus.OK
+    context: RequestContext,
+    listing: Listing,
+    *,
+    write: Write | None = None,
+    fault: str | None = None,
+    status: int = HTTPStatus.OK,
 ) -> Response:
-    shown = {name: visit.given(name) for name in ("price", "quantity")} if fault else {}
-    return visit.render(
+    shown = {name: context.given(name) for name in ("price", "quantity")} if fault else {}
+    return context.render(
         "_listing.html",
         status=status,
-        organization_id=visit.organization_id,
+        organization_id=context.organization_id,
         listing=listing,
         write=write,
         fault=fault,
@@ -90,9 +95,9 @@ def _row(
     )
 
 
-def _listing(visit: Visit) -> Listing:
+def _listing(context: RequestContext) -> Listing:
     try:
-        found = visit.bm.get_listing_by_id(visit.organization_id, visit.request.path_params["listing"])
+        found = context.bm.get_listing_by_id(context.organization_id, context.request.path_params["listing"])
     except InvalidArgument:
         found = None
     if found is None:
@@ -100,12 +105,12 @@ def _listing(visit: Visit) -> Listing:
     return found
 
 
-def _changes(visit: Visit) -> ListingChanges:
+def _changes(context: RequestContext) -> ListingChanges:
     changes: ListingChanges = {}
-    price, quantity = visit.given("price"), visit.given("quantity")
-    if price is not None and _amount(price) != _amount(visit.given("price_shown") or "0"):
+    price, quantity = context.given("price"), context.given("quantity")
+    if price is not None and _amount(price) != _amount(context.given("price_shown") or "0"):
         changes["price"] = _amount(price)
-    if quantity is not None and quantity != visit.given("quantity_shown"):
+    if quantity is not None and quantity != context.given("quantity_shown"):
         if not (quantity.isascii() and quantity.isdigit() and len(quantity) < 10):
             raise InvalidArgument(f"A quantity is a whole number from 0, not {quantity[:40]!r}.")
         changes["quantity"] = int(quantity)

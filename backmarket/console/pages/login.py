@@ -10,53 +10,53 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from backmarket.console import paths
-from backmarket.console.access.gate import CSRF_FIELD, Gate
+from backmarket.console.access.auth import CSRF_FIELD, Auth
 from backmarket.console.rendering import Pages
 
 TRIES_AT_ONCE = 2
 """Passwords that are compared at once: each takes 32 MiB and a tenth of a second."""
-LARGEST = 16 * 1024
+MAX_LOGIN_FORM_BYTES = 16 * 1024
 """Bytes of the form."""
 
 
 async def show(request: Request) -> Response:
     """The form; who was let in already goes on."""
-    gate: Gate = request.app.state.gate
-    if gate.person(request) is not None or not gate.users:
+    auth: Auth = request.app.state.auth
+    if auth.person(request) is not None or not auth.users:
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
     return _form(request)
 
 
 async def log_in(request: Request) -> Response:
     """Compare name and password; a wrong one says nothing about which of them it was."""
-    gate: Gate = request.app.state.gate
+    auth: Auth = request.app.state.auth
     length = request.headers.get("content-length", "")
-    if not gate.users or not (length.isascii() and length.isdigit() and int(length[:9]) <= LARGEST):
+    if not auth.users or not (length.isascii() and length.isdigit() and int(length[:9]) <= MAX_LOGIN_FORM_BYTES):
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
-    async with request.form(max_files=0, max_fields=10, max_part_size=LARGEST) as form:
+    async with request.form(max_files=0, max_fields=10, max_part_size=MAX_LOGIN_FORM_BYTES) as form:
         name, password, token = (str(form.get(each, "")) for each in ("name", "password", CSRF_FIELD))
         wanted = str(form.get("next", ""))
-    if not gate.is_ours(request, token):
+    if not auth.is_ours(request, token):
         return _form(request, "The page was too old: log in once more.", HTTPStatus.FORBIDDEN, wanted)
     name = name.strip()[:100]
-    wait = gate.wait(request, name)
+    wait = auth.wait(request, name)
     if wait:
         why = f"Too many failed tries: wait {ceil(wait / 60)} min."
         response = _form(request, why, HTTPStatus.TOO_MANY_REQUESTS, wanted)
         response.headers["Retry-After"] = str(ceil(wait))
         return response
     limiter: CapacityLimiter = request.app.state.passwords_at_once
-    if not await to_thread.run_sync(gate.log_in, request, name, password, limiter=limiter):
+    if not await to_thread.run_sync(auth.log_in, request, name, password, limiter=limiter):
         return _form(request, "That name with that password is not known.", HTTPStatus.UNAUTHORIZED, wanted)
     return RedirectResponse(paths.local(wanted), HTTPStatus.SEE_OTHER)
 
 
 async def log_out(request: Request) -> Response:
     """End the session."""
-    gate: Gate = request.app.state.gate
+    auth: Auth = request.app.state.auth
     async with request.form(max_files=0, max_fields=10) as form:
-        if gate.is_ours(request, str(form.get(CSRF_FIELD, ""))):
-            gate.log_out(request)
+        if auth.is_ours(request, str(form.get(CSRF_FIELD, ""))):
+            auth.log_out(request)
     return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
 
 

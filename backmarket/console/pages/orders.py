@@ -15,7 +15,7 @@ from backmarket.changes import Change
 from backmarket.client.types.values import CountryCode
 from backmarket.console import paths
 from backmarket.console.choices import RETURN_REASONS, VERBS, choices_of
-from backmarket.console.visit import Visit, status_of
+from backmarket.console.request_context import RequestContext, status_of
 from backmarket.errors import BackMarketError, InvalidArgument
 from backmarket.queries.orders import OrderLine, OrderLineState, OrderState
 from backmarket.writes.models import Write
@@ -30,22 +30,24 @@ FETCH_SECONDS = 15.0
 """How long a person waits for a label that a worker fetches."""
 
 
-def show_all(visit: Visit) -> Response:
+def show_all(context: RequestContext) -> Response:
     """The list."""
-    number = visit.asked("order")
+    number = context.asked("order")
     if number is not None and number.isascii() and number.isdigit() and len(number) < 19:
-        return visit.go(paths.organization(visit.organization_id, "orders", number))
+        return context.go(paths.organization(context.organization_id, "orders", number))
     fault = f"An order's number has digits only, not {number[:40]!r}." if number else None
     found, values = None, dict.fromkeys(("state", "country", "from", "until", "sku", "tracking"), "")
-    values |= {name: visit.asked(name) or "" for name in values}
+    values |= {name: context.asked(name) or "" for name in values}
     try:
-        found = visit.bm.get_orders(visit.organization_id, limit=ROWS, cursor=visit.asked("cursor"), **_filters(values))
+        found = context.bm.get_orders(
+            context.organization_id, limit=ROWS, cursor=context.asked("cursor"), **_filters(values)
+        )
     except InvalidArgument as error:
         fault = error.message
     following = found.next_cursor if found else None
-    connection = visit.bm.get_connection_status(visit.organization_id).connection
-    here = paths.organization(visit.organization_id, "orders")
-    return visit.render(
+    connection = context.bm.get_connection_status(context.organization_id).connection
+    here = paths.organization(context.organization_id, "orders")
+    return context.render(
         "orders.html",
         status=HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK,
         connection=connection,
@@ -56,29 +58,31 @@ def show_all(visit: Visit) -> Response:
         states=OrderState,
         countries=choices_of(CountryCode),
         next_page=paths.with_query(here, values | {"cursor": following}) if following else None,
-        first_page=paths.with_query(here, values) if visit.asked("cursor") else None,
+        first_page=paths.with_query(here, values) if context.asked("cursor") else None,
         tab="orders",
     )
 
 
-def show(visit: Visit, fault: str | None = None, about: str | None = None, status: int = HTTPStatus.OK) -> Response:
+def show(
+    context: RequestContext, fault: str | None = None, about: str | None = None, status: int = HTTPStatus.OK
+) -> Response:
     """One order.
 
     Args:
-        visit: of somebody.
+        context: of the request.
         fault: why the form that was sent did nothing.
         about: which form.
         status: of HTTP.
     """
-    organization_id, number = visit.organization_id, visit.number("order")
-    connection = visit.bm.get_connection_status(organization_id).connection
-    order = visit.bm.get_order_by_id(organization_id, number)
+    organization_id, number = context.organization_id, context.number("order")
+    connection = context.bm.get_connection_status(organization_id).connection
+    order = context.bm.get_order_by_id(organization_id, number)
     if order is None:
         raise HTTPException(
             HTTPStatus.NOT_FOUND, f"Order {number} is not stored. If Back Market has it, the next sync brings it."
         )
-    lines = [*visit.bm.get_orderlines(organization_id, order_id=number, limit=LINES)]
-    return visit.render(
+    lines = [*context.bm.get_orderlines(organization_id, order_id=number, limit=LINES)]
+    return context.render(
         "order.html",
         status=status,
         connection=connection,
@@ -86,118 +90,118 @@ def show(visit: Visit, fault: str | None = None, about: str | None = None, statu
         lines=lines,
         moves=moves_of(lines),
         reasons=RETURN_REASONS,
-        parcels=_parcels(visit, number),
+        parcels=_parcels(context, number),
         fault=fault,
         about=about,
-        sent=visit.form if about else FormData(),
+        sent=context.form if about else FormData(),
         tab="orders",
-        **_history(visit, number),
+        **_history(context, number),
     )
 
 
-def history(visit: Visit) -> Response:
+def history(context: RequestContext) -> Response:
     """The part of the page that shows what happened to the order; where a write ended, the whole page is due anew."""
-    found = _history(visit, visit.number("order"))
-    answer = visit.render("_history.html", organization_id=visit.organization_id, **found)
-    if visit.asked("waits") and not found["under_way"]:
+    found = _history(context, context.number("order"))
+    answer = context.render("_history.html", organization_id=context.organization_id, **found)
+    if context.asked("waits") and not found["under_way"]:
         answer.headers["HX-Refresh"] = "true"
     return answer
 
 
-def move(visit: Visit) -> Response:
+def move(context: RequestContext) -> Response:
     """Move lines of an order to another state."""
-    number, state = visit.number("order"), visit.given("state") or ""
+    number, state = context.number("order"), context.given("state") or ""
     try:
         if state not in {str(each.value) for each in OrderLineState}:
             raise InvalidArgument("Choose what is to be done.")
-        handle = visit.bm.update_order(
-            visit.organization_id,
+        handle = context.bm.update_order(
+            context.organization_id,
             number,
             int(state),
-            sku=visit.given("sku"),
-            tracking_number=visit.given("tracking_number"),
-            tracking_url=visit.given("tracking_url"),
-            shipper=visit.given("shipper"),
-            imei=visit.given("imei"),
-            return_reason=_reason(visit),
-            return_message=visit.given("return_message"),
-            idempotency_key=once(visit),
+            sku=context.given("sku"),
+            tracking_number=context.given("tracking_number"),
+            tracking_url=context.given("tracking_url"),
+            shipper=context.given("shipper"),
+            imei=context.given("imei"),
+            return_reason=_reason(context),
+            return_message=context.given("return_message"),
+            idempotency_key=once(context),
         )
     except BackMarketError as error:
-        return show(visit, str(error), f"move-{state}", status_of(error))
-    visit.say(f"Asked for: {VERBS[OrderLineState(int(state))].lower()}. {_sent(handle.nudged)}")
-    return visit.go(f"{paths.organization(visit.organization_id, 'orders', number)}#history")
+        return show(context, str(error), f"move-{state}", status_of(error))
+    context.say(f"Asked for: {VERBS[OrderLineState(int(state))].lower()}. {_sent(handle.nudged)}")
+    return context.go(f"{paths.organization(context.organization_id, 'orders', number)}#history")
 
 
-def register(visit: Visit) -> Response:
+def register(context: RequestContext) -> Response:
     """Register the IMEI or serial number of a device that was sold."""
-    number, line = visit.number("order"), visit.number("line")
+    number, line = context.number("order"), context.number("line")
     try:
-        handle = visit.bm.update_orderline(
-            visit.organization_id,
+        handle = context.bm.update_orderline(
+            context.organization_id,
             line,
-            imei=visit.given("imei"),
-            serial_number=visit.given("serial_number"),
-            idempotency_key=once(visit),
+            imei=context.given("imei"),
+            serial_number=context.given("serial_number"),
+            idempotency_key=once(context),
         )
     except BackMarketError as error:
-        return show(visit, str(error), f"line-{line}", status_of(error))
-    visit.say(f"Asked for: register the device. {_sent(handle.nudged)}")
-    return visit.go(f"{paths.organization(visit.organization_id, 'orders', number)}#history")
+        return show(context, str(error), f"line-{line}", status_of(error))
+    context.say(f"Asked for: register the device. {_sent(handle.nudged)}")
+    return context.go(f"{paths.organization(context.organization_id, 'orders', number)}#history")
 
 
-def invoice(visit: Visit) -> Response:
+def invoice(context: RequestContext) -> Response:
     """Give the order an invoice."""
-    number, file = visit.number("order"), visit.file("invoice")
+    number, file = context.number("order"), context.file("invoice")
     try:
         if file is None:
             raise InvalidArgument("Choose a PDF file.")
-        handle = visit.bm.upload_order_invoice(
-            visit.organization_id,
+        handle = context.bm.upload_order_invoice(
+            context.organization_id,
             number,
             file=file.file,
             filename=file.filename,
-            idempotency_key=once(visit),
+            idempotency_key=once(context),
         )
     except BackMarketError as error:
-        return show(visit, str(error), "invoice", status_of(error))
-    visit.say(f"The invoice is kept. {_sent(handle.nudged)}")
-    return visit.go(f"{paths.organization(visit.organization_id, 'orders', number)}#history")
+        return show(context, str(error), "invoice", status_of(error))
+    context.say(f"The invoice is kept. {_sent(handle.nudged)}")
+    return context.go(f"{paths.organization(context.organization_id, 'orders', number)}#history")
 
 
-def refresh(visit: Visit) -> Response:
+def refresh(context: RequestContext) -> Response:
     """Ask the API for the order now."""
-    number = visit.number("order")
+    number = context.number("order")
     try:
-        visit.bm.fetch_order(visit.organization_id, number)
+        context.bm.fetch_order(context.organization_id, number)
     except BackMarketError as error:
-        return show(visit, str(error), "refresh", status_of(error))
-    visit.say("This is the order as Back Market has it now.")
-    return visit.go(paths.organization(visit.organization_id, "orders", number))
+        return show(context, str(error), "refresh", status_of(error))
+    context.say("This is the order as Back Market has it now.")
+    return context.go(paths.organization(context.organization_id, "orders", number))
 
 
-def open_label(visit: Visit) -> Response:
+def open_label(context: RequestContext) -> Response:
     """Lead to a label in the bucket, by a link that counts for minutes."""
-    shipment = visit.number("shipment")
-    link = visit.bm.get_label_url if _is_of_delivery(visit) else visit.bm.get_return_label_url
-    return visit.go(link(visit.organization_id, shipment, expires=LINK_SECONDS))
+    shipment = context.number("shipment")
+    link = context.bm.get_label_url if _is_of_delivery(context) else context.bm.get_return_label_url
+    return context.go(link(context.organization_id, shipment, expires=LINK_SECONDS))
 
 
-def fetch_label(visit: Visit) -> Response:
+def fetch_label(context: RequestContext) -> Response:
     """Have a worker fetch a label now."""
-    shipment, order = visit.number("shipment"), visit.given("order") or ""
-    download = visit.bm.download_label if _is_of_delivery(visit) else visit.bm.download_return_label
+    shipment, order = context.number("shipment"), context.given("order") or ""
+    download = context.bm.download_label if _is_of_delivery(context) else context.bm.download_return_label
     try:
-        download(visit.organization_id, shipment, timeout=FETCH_SECONDS)
-        visit.say(f"The label of {shipment} is there.")
+        download(context.organization_id, shipment, timeout=FETCH_SECONDS)
+        context.say(f"The label of {shipment} is there.")
     except BackMarketError as error:
-        visit.say(f"The label of {shipment}: {error}", bad=True)
-    return visit.go(paths.organization(visit.organization_id, "orders", int(order) if order.isdigit() else ""))
+        context.say(f"The label of {shipment}: {error}", bad=True)
+    return context.go(paths.organization(context.organization_id, "orders", int(order) if order.isdigit() else ""))
 
 
-def once(visit: Visit) -> str | None:
+def once(context: RequestContext) -> str | None:
     """The same form, sent twice, asks once."""
-    token = visit.given("once")
+    token = context.given("once")
     return f"console/{token[:100]}" if token else None
 
 
@@ -212,9 +216,9 @@ def moves_of(lines: Iterable[OrderLine]) -> dict[OrderLineState, list[str]]:
     return dict(sorted(found.items()))
 
 
-def _is_of_delivery(visit: Visit) -> bool:
+def _is_of_delivery(context: RequestContext) -> bool:
     """Whose label the path names."""
-    resource = visit.request.path_params["resource"]
+    resource = context.request.path_params["resource"]
     if resource not in {"deliveries", "returns"}:
         raise HTTPException(HTTPStatus.NOT_FOUND)
     return bool(resource == "deliveries")
@@ -245,26 +249,26 @@ def _day(text: str) -> datetime | None:
         raise InvalidArgument(f"{text[:40]!r} is not a day, such as 2026-01-31.") from None
 
 
-def _parcels(visit: Visit, number: int) -> list[dict[str, Any]]:
-    organization_id = visit.organization_id
-    deliveries = visit.bm.get_deliveries_by_order_id(organization_id, number, limit=LINES)
-    returns = visit.bm.get_returns_by_order_id(organization_id, number, limit=LINES)
+def _parcels(context: RequestContext, number: int) -> list[dict[str, Any]]:
+    organization_id = context.organization_id
+    deliveries = context.bm.get_deliveries_by_order_id(organization_id, number, limit=LINES)
+    returns = context.bm.get_returns_by_order_id(organization_id, number, limit=LINES)
     found = [("deliveries", each, each.label_url) for each in deliveries]
     found += [("returns", each, each.label) for each in returns]  # type: ignore[misc]
     return [
         {
             "resource": resource,
             "parcel": parcel,
-            "label": visit.bm.get_label(organization_id, resource, parcel.shipment_id) if url else None,
+            "label": context.bm.get_label(organization_id, resource, parcel.shipment_id) if url else None,
             "stored": parcel.stored_label is not None,
         }
         for resource, parcel, url in found
     ]
 
 
-def _history(visit: Visit, number: int) -> dict[str, Any]:
-    writes = visit.bm.get_writes(visit.organization_id, order_id=number, limit=LINES)
-    changes = visit.bm.get_history(visit.organization_id, "orders", number, limit=LINES)
+def _history(context: RequestContext, number: int) -> dict[str, Any]:
+    writes = context.bm.get_writes(context.organization_id, order_id=number, limit=LINES)
+    changes = context.bm.get_history(context.organization_id, "orders", number, limit=LINES)
     events: list[tuple[datetime, Write | Change]] = [(each.created_at, each) for each in writes]
     events += [(each.recorded_at, each) for each in changes]
     events.sort(key=lambda event: event[0], reverse=True)
@@ -275,8 +279,8 @@ def _history(visit: Visit, number: int) -> dict[str, Any]:
     }
 
 
-def _reason(visit: Visit) -> int | None:
-    text = visit.given("return_reason")
+def _reason(context: RequestContext) -> int | None:
+    text = context.given("return_reason")
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 9):

@@ -7,8 +7,8 @@ from typing import Any
 from starlette.responses import Response
 
 from backmarket.console import paths
+from backmarket.console.request_context import RequestContext
 from backmarket.console.sparkline import HOURS
-from backmarket.console.visit import Visit
 from backmarket.errors import InvalidArgument
 
 ROWS = 25
@@ -17,29 +17,29 @@ SHOWN = 12
 """Failing syncs, and what waits, that are shown beside them."""
 
 
-def show(visit: Visit) -> Response:
+def show(context: RequestContext) -> Response:
     """The page; of it, the part that changes, where that is asked for."""
-    return visit.render("_overview.html" if visit.is_partial else "overview.html", **_found(visit))
+    return context.render("_overview.html" if context.is_partial else "overview.html", **_found(context))
 
 
-def _found(visit: Visit) -> dict[str, Any]:
-    health, search, after = visit.asked("health"), visit.asked("search"), visit.asked("after") or ""
+def _found(context: RequestContext) -> dict[str, Any]:
+    health, search, after = context.asked("health"), context.asked("search"), context.asked("after") or ""
     try:
-        found = visit.bm.get_connection_statuses(health=health, search=search, after=after, limit=ROWS + 1)
+        found = context.bm.get_connection_statuses(health=health, search=search, after=after, limit=ROWS + 1)
     except InvalidArgument:  # a health that somebody typed
-        health, found = None, visit.bm.get_connection_statuses(search=search, after=after, limit=ROWS + 1)
+        health, found = None, context.bm.get_connection_statuses(search=search, after=after, limit=ROWS + 1)
     statuses = found[:ROWS]
-    failing = visit.bm.get_status(failing=True, limit=SHOWN + 1)
-    waiting = visit.bm.get_waiting(limit=SHOWN + 1)
+    failing = context.bm.get_status(failing=True, limit=SHOWN + 1)
+    throttled = context.bm.get_throttled(limit=SHOWN + 1)
     last = statuses[-1].connection.organization_id if len(found) > ROWS else None
     return {
-        "overview": visit.bm.get_overview(),
+        "overview": context.bm.get_overview(),
         "statuses": statuses,
-        "lags": visit.bm.get_lag_history([each.connection.organization_id for each in statuses], hours=HOURS),
+        "lags": context.bm.get_lag_history([each.connection.organization_id for each in statuses], hours=HOURS),
         "failing": failing[:SHOWN],
         "more_failing": len(failing) > SHOWN,
-        "waiting": waiting[:SHOWN],
-        "more_waiting": len(waiting) > SHOWN,
+        "throttled": throttled[:SHOWN],
+        "more_throttled": len(throttled) > SHOWN,
         "health": health,
         "search": search,
         "here": paths.with_query("/", {"health": health, "search": search, "after": after}),

@@ -34,14 +34,14 @@ async def _nothing_here(_call: Call) -> Answer:
     return refusal(404, "Not found.", code="not-found")
 
 
-def _settled(handler: Handler) -> Handler:
+def _after_due_tasks(handler: Handler) -> Handler:
     """Let the bulk tasks whose time has come be done first, so that reads see their work."""
 
-    async def settled(call: Call) -> Answer:
-        call.seller.tasks.settle(call.world.now())
+    async def after_due_tasks(call: Call) -> Answer:
+        call.seller.tasks.finish_due(call.world.now())
         return await handler(call)
 
-    return settled
+    return after_due_tasks
 
 
 def _shipping_routes(route: Callable[..., Route]) -> Iterator[Route]:
@@ -65,12 +65,12 @@ def create_app(world: World) -> Starlette:
         route("POST", "/ws/orders/{order_id}", "orders.update", order_writes.update_order),
         route("POST", "/ws/orders/{order_id}/invoice", "orders.invoice", order_writes.upload_invoice),
         route("PATCH", "/ws/orderlines/{orderline_id}", "orderlines.update", order_writes.update_orderline),
-        route("GET", "/ws/listings", "listings.list", _settled(listings.list_listings)),
-        route("POST", "/ws/listings", "listings.bulk", _settled(bulk.submit_listings)),
-        route("GET", "/ws/listings/detail", "listings.detail", _settled(listings.get_listing_detail)),
-        route("GET", "/ws/listings/{listing_id}", "listings.get", _settled(listings.get_listing)),
-        route("POST", "/ws/listings/{listing_id}", "listings.update", _settled(listings.update_listing)),
-        route("GET", "/ws/tasks/{task_id}", "tasks.get", _settled(bulk.get_task)),
+        route("GET", "/ws/listings", "listings.list", _after_due_tasks(listings.list_listings)),
+        route("POST", "/ws/listings", "listings.bulk", _after_due_tasks(bulk.submit_listings)),
+        route("GET", "/ws/listings/detail", "listings.detail", _after_due_tasks(listings.get_listing_detail)),
+        route("GET", "/ws/listings/{listing_id}", "listings.get", _after_due_tasks(listings.get_listing)),
+        route("POST", "/ws/listings/{listing_id}", "listings.update", _after_due_tasks(listings.update_listing)),
+        route("GET", "/ws/tasks/{task_id}", "tasks.get", _after_due_tasks(bulk.get_task)),
         *_shipping_routes(route),
         route("GET", "/ws/category/tree", "categories.tree", categories.get_tree, sensitive=True),
         route("GET", "/ws/category/tree/{category_id}", "categories.branch", categories.get_branch, sensitive=True),

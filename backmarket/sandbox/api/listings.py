@@ -54,7 +54,7 @@ async def list_listings(call: Call) -> Answer:
 
     descending = assumed.list_order.endswith("_desc")
     key = (state, least, most, descending)
-    listings = call.seller.listings.book.listed(key, order=number_of, descending=descending, where=asked_for)
+    listings = call.seller.listings.rows.listed(key, order=number_of, descending=descending, where=asked_for)
     return pagination.page_of(listings, page, size, call, "/ws/listings", body=lambda one: one.rendered(market))
 
 
@@ -69,7 +69,7 @@ async def get_listing_detail(call: Call) -> Answer:
     if "sku" in query:
         found = stock.by_sku(query["sku"])
     elif "id" in query:
-        found = stock.book.get(query["id"])
+        found = stock.rows.get(query["id"])
     else:
         number = _number(query, "listing_id")
         if number is None:
@@ -104,7 +104,7 @@ def _in_path(call: Call) -> Listing:
     if name.isascii() and name.isdigit():
         return _there(call.seller.listings.by_number(int(name[:18])))
     try:
-        return _there(call.seller.listings.book.get(str(UUID(name))))
+        return _there(call.seller.listings.rows.get(str(UUID(name))))
     except ValueError:
         raise _bad("the listing id is neither a UUID nor a number") from None
 

@@ -17,7 +17,7 @@ from backmarket.sandbox.api.responses import Answer, Headers, Refused, html_page
 from backmarket.sandbox.settings import Settings
 from backmarket.sandbox.world import fault_rules
 from backmarket.sandbox.world.fault_rules import Fault
-from backmarket.sandbox.world.seeded_random import dice
+from backmarket.sandbox.world.seeded_random import seeded_random
 
 if TYPE_CHECKING:
     from backmarket.sandbox.world.world import World
@@ -49,7 +49,7 @@ class Operation:
         self.handler = handler
         self.sensitive = sensitive
         self.label = label
-        self._rng = dice(world.seed, "operation", name)
+        self._rng = seeded_random(world.seed, "operation", name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -11,6 +11,7 @@ from backmarket.sandbox.api.calls import Call
 from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.sandbox.api.middleware import Handler
 from backmarket.sandbox.api.responses import Answer, Refused, in_json, refusal
+from backmarket.sandbox.api.signing import signed
 from backmarket.sandbox.world.shipment_stock import LABEL_HOST, Kind, ShipmentRow, ShipmentStock, by_creation
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def list_shipments(kind: Kind) -> Handler:
     async def handler(call: Call) -> Answer:
         wanted = Wanted.of(call)
         descending = call.world.settings.assumptions.list_order.endswith("_desc")
-        rows = _stock(call, kind).book.listed(
+        rows = _stock(call, kind).rows.listed(
             (wanted, descending), order=by_creation, descending=descending, where=wanted.admits
         )
         if wanted.order_state is not None:
@@ -42,7 +43,7 @@ def get_shipment(kind: Kind) -> Handler:
     """`GetDelivery` or `GetReturn`, by the shipment's id."""
 
     async def handler(call: Call) -> Answer:
-        row = _stock(call, kind).book.get(call.path_number("id"))
+        row = _stock(call, kind).rows.get(call.path_number("id"))
         if row is None:
             raise Refused(refusal(404, "Not found.", code="not-found"))
         return _here(call, Answer(200, row.body))
@@ -79,7 +80,7 @@ def _stock(call: Call, kind: Kind) -> ShipmentStock:
 
 def _here(call: Call, answer: Answer) -> Answer:
     """The answer with addresses of labels that lead to this sandbox, as the caller knows it."""
-    return answer._replace(body=answer.body.replace(LABEL_HOST.encode(), call.origin.encode()))
+    return signed(call, answer._replace(body=answer.body.replace(LABEL_HOST.encode(), call.origin.encode())))
 
 
 def _page(query: dict[str, str]) -> int:
@@ -90,7 +91,7 @@ def _page(query: dict[str, str]) -> int:
 
 
 def _order_state(call: Call, row: ShipmentRow) -> int | None:
-    order = call.seller.orders.book.get(row.order_id)
+    order = call.seller.orders.rows.get(row.order_id)
     return order.state if order else None
 
 

@@ -92,7 +92,7 @@ class Control:
         seller = self.world.add(await _read(request, SellerSpec))
         gc.collect()
         gc.freeze()
-        return _json({"name": seller.name, "orders": len(seller.orders.book)}, 201)
+        return _json({"name": seller.name, "orders": len(seller.orders.rows)}, 201)
 
     async def patch_seller(self, request: Request) -> Response:
         """Replace a token, revoke it, end the BackShip subscription."""

@@ -51,8 +51,8 @@ class TaskList:
         self._tasks[task.id] = task
         return task
 
-    def settle(self, now: datetime) -> None:
-        """Do the work of the tasks whose time has come, in the order in which they were submitted."""
+    def finish_due(self, now: datetime) -> None:
+        """Finish the tasks that are due, in the order in which they were submitted."""
         for task in self._tasks.values():
             if task.status not in {WAITING, WORKING}:
                 continue

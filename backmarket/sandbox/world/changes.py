@@ -85,7 +85,7 @@ def apply(sellers: Mapping[str, Seller], change: Change, now: datetime) -> Chang
 
 def _chosen(stock: Stock[Any], change: Change, wanted: int) -> list[Any]:
     if wanted and change.ids:
-        return [row for row in map(stock.book.get, change.ids) if row is not None]
+        return [row for row in map(stock.rows.get, change.ids) if row is not None]
     return stock.pick(wanted, change.where)
 
 

@@ -110,17 +110,17 @@ class ListingStock(Stock[Listing]):
 
     def put(self, listing: Listing) -> None:
         """Add a listing, or replace the one with the same id."""
-        self.book.put([listing])
+        self.rows.put([listing])
         self._by_sku[listing.shared["sku"].lower()] = listing.id
         self._by_number[listing.shared["listing_id"]] = listing.id
 
     def by_sku(self, sku: str) -> Listing | None:
         """The listing with this SKU, whatever its case."""
-        return self.book.get(self._by_sku.get(sku.lower()))
+        return self.rows.get(self._by_sku.get(sku.lower()))
 
     def by_number(self, listing_id: int) -> Listing | None:
         """The listing with this integer id."""
-        return self.book.get(self._by_number.get(listing_id))
+        return self.rows.get(self._by_number.get(listing_id))
 
     def new_item(self) -> Item:
         """An offer that the catalogue does not have yet."""
@@ -136,7 +136,7 @@ class ListingStock(Stock[Listing]):
 
     def shown(self) -> list[Listing]:
         """All listings, oldest first."""
-        return self.book.listed("shown", order=number_of)
+        return self.rows.listed("shown", order=number_of)
 
     def add(self, now: datetime, where: Where) -> Listing:
         """A new listing; the list is ordered by ids, so it is always the newest."""

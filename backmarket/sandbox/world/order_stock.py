@@ -232,16 +232,16 @@ class OrderStock(Stock[OrderRow]):
 
     def _put(self, rows: Iterable[OrderRow]) -> None:
         rows = list(rows)
-        self.book.put(rows)
+        self.rows.put(rows)
         self._order_of_line.update((line, row.id) for row in rows for line in row.lines)
 
     def of_line(self, line_id: int) -> OrderRow | None:
         """The order that has this line."""
-        return self.book.get(self._order_of_line.get(line_id))
+        return self.rows.get(self._order_of_line.get(line_id))
 
     def shown(self) -> list[OrderRow]:
         """The orders that the list shows, oldest first."""
-        return self.book.listed("shown", order=_by_creation, where=lambda row: row.state not in HIDDEN_STATES)
+        return self.rows.listed("shown", order=_by_creation, where=lambda row: row.state not in HIDDEN_STATES)
 
     def add(self, now: datetime, where: Where) -> OrderRow:
         """A new order, made now or, at the oldest end, before all others; modified now either way."""

@@ -1,10 +1,10 @@
-"""Chance that can be repeated: every random stream of the sandbox follows from the seed and a name."""
+"""Repeatable randomness: every random stream of the sandbox follows from the seed and a name."""
 
 from __future__ import annotations
 
 from random import Random
 
 
-def dice(seed: int, *names: str) -> Random:
+def seeded_random(seed: int, *names: str) -> Random:
     """A stream of its own for each combination of seed and names."""
     return Random(":".join((str(seed), *names)))  # noqa: S311 - nothing here is secret

@@ -14,7 +14,7 @@ from backmarket.sandbox.world import catalog
 from backmarket.sandbox.world.bulk_tasks import SkuLedger, TaskList
 from backmarket.sandbox.world.listing_stock import ListingStock
 from backmarket.sandbox.world.order_stock import OrderFactory, OrderStock
-from backmarket.sandbox.world.seeded_random import dice
+from backmarket.sandbox.world.seeded_random import seeded_random
 from backmarket.sandbox.world.shipment_stock import Kind, ShipmentStock
 from backmarket.sandbox.world.stock import Ids, Stock
 
@@ -51,10 +51,10 @@ class Numbering:
     """The ids of one world: unique across its sellers, as the API's are."""
 
     def __init__(self, seed: int) -> None:
-        self.orders = Ids(1_000_000, dice(seed, "order ids"), gap=7)
-        self.lines = Ids(2_000_000, dice(seed, "line ids"), gap=3)
-        self.shipments = Ids(3_000_000, dice(seed, "shipment ids"), gap=5)
-        self.tasks = Ids(1_011_000, dice(seed, "task ids"), gap=9)
+        self.orders = Ids(1_000_000, seeded_random(seed, "order ids"), gap=7)
+        self.lines = Ids(2_000_000, seeded_random(seed, "line ids"), gap=3)
+        self.shipments = Ids(3_000_000, seeded_random(seed, "shipment ids"), gap=5)
+        self.tasks = Ids(1_011_000, seeded_random(seed, "task ids"), gap=9)
         self._catalogues = 0
 
     def catalogue(self) -> int:
@@ -87,13 +87,15 @@ class Seller:
         self.token = spec.token
         self.revoked = False
         self.backship = spec.backship
-        base, rng = numbering.catalogue(), dice(seed, spec.name, "catalogue")
+        base, rng = numbering.catalogue(), seeded_random(seed, spec.name, "catalogue")
         items = [catalog.item(index, base, rng) for index in range(max(spec.listings, 20))]
-        order_rng = dice(seed, spec.name, "orders")
+        order_rng = seeded_random(seed, spec.name, "orders")
         factory = OrderFactory(order_rng, items, spec.market, assumed=assumed, line_ids=numbering.lines)
         self.orders = OrderStock(factory, numbering.orders, order_rng)
         self.orders.fill(spec.orders, spec.hidden, *between)
-        self.listings = ListingStock(spec.market, items, spec.listings, dice(seed, spec.name, "listings"), base)
+        self.listings = ListingStock(
+            spec.market, items, spec.listings, seeded_random(seed, spec.name, "listings"), base
+        )
         self.deliveries = self._shipments("deliveries", seed, numbering, between[1], assumed.naive_zone)
         self.returns = self._shipments("returns", seed, numbering, between[1], assumed.naive_zone)
         self.stocks: dict[str, Stock[Any]] = {
@@ -105,7 +107,7 @@ class Seller:
         self.sku_ledger = SkuLedger()
 
     def _shipments(self, kind: Kind, seed: int, numbering: Numbering, latest: datetime, zone: tzinfo) -> ShipmentStock:
-        rng = dice(seed, self.name, kind)
+        rng = seeded_random(seed, self.name, kind)
         stock = ShipmentStock(kind, numbering.shipments, rng, Pen(rng, zone), self.orders.shown)
         stock.fill(getattr(self.spec, kind), latest)
         return stock
@@ -134,7 +136,7 @@ class Seller:
         Raises:
             KeyError: there is no such resource.
         """
-        self.tasks.settle(now)
+        self.tasks.finish_due(now)
         if resource == "invoices":
             return (msgspec.json.encode(invoice) for invoice in self.invoices)
         if resource == "writes":

@@ -71,7 +71,7 @@ class ShipmentStock(Stock[ShipmentRow]):
 
     def shown(self) -> list[ShipmentRow]:
         """All shipments, oldest first."""
-        return self.book.listed("shown", order=by_creation)
+        return self.rows.listed("shown", order=by_creation)
 
     def add(self, now: datetime, where: Where) -> ShipmentRow:
         """A new shipment of some order, without a label yet; at the oldest end it was made before all others."""
@@ -106,7 +106,7 @@ class ShipmentStock(Stock[ShipmentRow]):
             self.labels.pop(row.label, None)
 
     def _put(self, row: ShipmentRow) -> ShipmentRow:
-        self.book.put([row])
+        self.rows.put([row])
         if row.label is not None:
             self.labels[row.label] = row.id
         return row

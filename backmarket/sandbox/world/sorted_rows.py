@@ -13,11 +13,11 @@ _LISTS_KEPT = 32
 
 
 class Row(Protocol):
-    """What a book asks of its rows: an identity and the JSON that is sent for them."""
+    """What `SortedRows` needs of a row: its id, and the JSON that is sent for it."""
 
     @property
     def id(self) -> Any:
-        """Unique in its book."""
+        """Unique among the rows of its kind."""
 
     @property
     def body(self) -> bytes:
@@ -27,7 +27,7 @@ class Row(Protocol):
 R = TypeVar("R", bound=Row)
 
 
-class Book(Generic[R]):
+class SortedRows(Generic[R]):
     """Rows by id; `version` counts the changes."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from itertools import count
 from random import Random
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-from backmarket.sandbox.world.sorted_rows import Book, Row
+from backmarket.sandbox.world.sorted_rows import Row, SortedRows
 
 Where = Literal["newest", "oldest", "anywhere"]
 R = TypeVar("R", bound=Row)
@@ -41,7 +41,7 @@ class Stock(ABC, Generic[R]):
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
-        self.book: Book[R] = Book()
+        self.rows: SortedRows[R] = SortedRows()
         self._numbers = count(1)
 
     @abstractmethod
@@ -66,7 +66,7 @@ class Stock(ABC, Generic[R]):
 
     def remove(self, row: R) -> None:
         """Remove a row as if it had never been."""
-        self.book.drop(row.id)
+        self.rows.drop(row.id)
 
     def pick(self, wanted: int, where: Where) -> list[R]:
         """So many of the rows that the list shows."""
@@ -78,7 +78,7 @@ class Stock(ABC, Generic[R]):
 
     def truth(self) -> Iterator[bytes]:
         """Every row as the operation for a single one would answer it, by id."""
-        return (row.body for row in sorted(self.book, key=_by_id))
+        return (row.body for row in sorted(self.rows, key=_by_id))
 
     def new_number(self) -> int:
         """A number not given before."""

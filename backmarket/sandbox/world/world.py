@@ -11,7 +11,7 @@ from backmarket.sandbox.world import changes
 from backmarket.sandbox.world.changes import Change, Changed, Schedule
 from backmarket.sandbox.world.fault_rules import Faults
 from backmarket.sandbox.world.rate_limit import Limits
-from backmarket.sandbox.world.seeded_random import dice
+from backmarket.sandbox.world.seeded_random import seeded_random
 from backmarket.sandbox.world.sellers import Numbering, Seller, SellerSpec
 from backmarket.sandbox.world.traffic import Traffic
 
@@ -58,7 +58,7 @@ class World:
         self.settings = settings or Settings()
         self.sellers: dict[str, Seller] = {}
         self._numbering = Numbering(seed)
-        self.faults = Faults(dice(seed, "faults"))
+        self.faults = Faults(seeded_random(seed, "faults"))
         self.limits = Limits()
         self.traffic = Traffic()
         self.schedule = Schedule()

@@ -7,7 +7,7 @@ import secrets
 import time
 from contextlib import ExitStack
 
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.errors import BackMarketError
 from backmarket.facade import BackMarket
 from backmarket.sandbox.server import SandboxServer
@@ -19,12 +19,12 @@ from backmarket.standalone.demo.screen import Screen
 from backmarket.standalone.demo.sellers import DEAD, FAULTS, SELLERS, SHIPS_ALONE
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.up.environment import settings_of
 from backmarket.standalone.up.interrupts import Interrupted, interruptible
-from backmarket.standalone.up.supervisor import Ward, members_of, servers_of
-from backmarket.standalone.up.surroundings import settings_of
+from backmarket.standalone.up.supervisor import Supervised, members_of, servers_of
 
-PATIENCE = 60.0
-"""Seconds until the first syncs must be done; they take 2 to 5."""
+FIRST_SYNC_TIMEOUT_SECONDS = 300.0
+"""Seconds until the first syncs must be done; they take 2 to 5 where nothing else is done."""
 GRACE = 1.0
 """Seconds from what a death causes until the system tells us of it."""
 SELDOM = 30 * 86400.0
@@ -62,7 +62,7 @@ class _Demo:
     def __init__(self, screen: Screen, ending: ExitStack) -> None:
         self.screen = screen
         self.ending = ending
-        self.wards: list[Ward] = []
+        self.processes: list[Supervised] = []
 
     def run(self) -> None:
         """The whole job.
@@ -82,7 +82,7 @@ class _Demo:
         screen.say("Everything starts empty, in a temporary directory, and is removed in the end.\n")
         with screen.step("PostgreSQL, Valkey and an S3 server run"):
             stack = self.ending.enter_context(Stack())
-            self.wards = servers_of(stack)
+            self.processes = servers_of(stack)
         with screen.step(f"A sandbox stands for Back Market: {len(SELLERS)} sellers, slow, 2% of its answers faulty"):
             sandbox = self._sandbox()
         with screen.step(f"The tables are made, the sellers connected, {DEAD} among them, whose token was revoked"):
@@ -130,7 +130,7 @@ class _Demo:
 
     def _connect(self, stack: Stack, sandbox: SandboxServer) -> Shops:
         self.environment = stack.environment() | {
-            f"{ENV_PREFIX}SECRET_KEYS": Vault.generate(),
+            f"{ENV_PREFIX}SECRET_KEYS": KeyCipher.generate(),
             f"{ENV_PREFIX}LIMITER_KEY": secrets.token_hex(24),
             f"{ENV_PREFIX}USER_AGENT": "BM-Example-Demo;contact@company.example",
             f"{ENV_PREFIX}ALLOWED_BASE_URLS": sandbox.url,
@@ -143,7 +143,7 @@ class _Demo:
         market.apply_schema()
         for resource, entry in market.get_schedule().items():
             market.update_schedule(resource, interval=SELDOM, full_interval=entry.full_interval and SELDOM)
-        services.limiter.assume_idle()  # nobody has asked this sandbox anything yet
+        services.limiter.skip_recovery()  # nobody has asked this sandbox anything yet
         for seller in SELLERS:
             market.upsert_connection(seller.name, seller.token, base_url=sandbox.url)
         return Shops(market, services.database, sandbox.control)
@@ -151,17 +151,19 @@ class _Demo:
     def _start_workers(self, stack: Stack, sandbox: SandboxServer) -> None:
         fleet = self.ending.enter_context(Fleet(self.environment, directory=stack.directory / "logs"))
         fleet.wait_ready()
-        self.wards += members_of(fleet)
-        self.wards.append(Ward("sandbox", lambda: checks.answers(sandbox.control), lambda: "The sandbox died.", str))
+        self.processes += members_of(fleet)
+        self.processes.append(
+            Supervised("sandbox", lambda: checks.answers(sandbox.control), lambda: "The sandbox died.", str)
+        )
 
     def _wait_for_the_first_syncs(self, shops: Shops) -> None:
         totals = {seller.name: checks.rows_of(seller) for seller in SELLERS if seller.name != DEAD}
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + FIRST_SYNC_TIMEOUT_SECONDS
         with self.screen.progress(totals) as show:
             while not shops.all_settled():
                 self._look()
                 if time.monotonic() > until:
-                    raise DemoFailed(f"Not every seller was synced within {PATIENCE:g} s.")
+                    raise DemoFailed(f"Not every seller was synced within {FIRST_SYNC_TIMEOUT_SECONDS:g} s.")
                 show(shops.stored())
                 time.sleep(0.1)
             show(shops.stored())
@@ -169,9 +171,9 @@ class _Demo:
     def _look(self, seconds: float = 0.0) -> None:
         until = time.monotonic() + seconds
         while True:
-            for ward in self.wards:
-                if not ward.alive():
-                    raise DemoFailed(ward.last_words())
+            for supervised in self.processes:
+                if not supervised.alive():
+                    raise DemoFailed(supervised.exit_report())
             if time.monotonic() >= until:
                 return
             time.sleep(0.05)

@@ -18,9 +18,9 @@ from backmarket.errors import UsageError
 from backmarket.standalone.embedded.interrupts import held_back
 from backmarket.standalone.embedded.ports import free_ports
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 """How long servers may take to answer; on an idle machine they take 2 to 3."""
-STOP_SECONDS = 10.0
+STOP_SECONDS = 30.0
 """How long a server may take to end before it is killed."""
 LOG_TAIL_BYTES = 2000
 
@@ -113,7 +113,7 @@ class Server(ABC):
         return True
 
     def stop(self) -> None:
-        """End it in its own orderly way, or by force after 10 seconds."""
+        """End it in its own orderly way, or by force after `STOP_SECONDS`."""
         self._end(STOP_SIGNALS[self.program])
 
     def kill(self) -> None:
@@ -245,7 +245,7 @@ def wait_until_ready(servers: Iterable[Server], timeout: float = START_SECONDS) 
 
 
 def end(process: psutil.Process, with_signal: signal.Signals) -> None:
-    """End a process and its children: with the signal, or by force after 10 seconds.
+    """End a process and its children: with the signal, or by force after `STOP_SECONDS`.
 
     Args:
         process: the parent; it gets the signal.

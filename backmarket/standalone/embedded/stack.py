@@ -146,7 +146,7 @@ class Stack:
             self._homes, self._servers = [], {}
 
     def _start(self, timeout: float) -> None:
-        home.sweep()
+        home.remove_abandoned()
         if self._given is not None:
             self._homes.append(home.claim(self._given))
         with held_back():

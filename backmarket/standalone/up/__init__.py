@@ -19,15 +19,16 @@ from backmarket.settings import Settings, load_settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_port
 from backmarket.standalone.fleet import CHECKOUT, Fleet
-from backmarket.standalone.up import surroundings, words
+from backmarket.standalone.up import banner
 from backmarket.standalone.up.console import Console
+from backmarket.standalone.up.environment import build_environment, settings_of, write_script
 from backmarket.standalone.up.interrupts import Interrupted, interruptible
-from backmarket.standalone.up.kept import Kept
 from backmarket.standalone.up.sellers import Sandbox, connect, disconnect
-from backmarket.standalone.up.supervisor import Supervisor, Ward, members_of, servers_of
+from backmarket.standalone.up.state_file import StateFile
+from backmarket.standalone.up.supervisor import Supervised, Supervisor, members_of, servers_of
 
-LOOK_SECONDS = 0.5
-"""Between two looks at whether all is alive."""
+CHECK_SECONDS = 0.5
+"""Between two checks whether all processes run."""
 
 
 def run_up(
@@ -54,17 +55,17 @@ def run_up(
             supervisor = up.start(ending, sandbox=sandbox, flower_port=flower_port, console_port=console_port)
             up.running = True
             while True:
-                supervisor.look()
-                time.sleep(LOOK_SECONDS)
+                supervisor.check()
+                time.sleep(CHECK_SECONDS)
     except Interrupted as interruption:
         say("Stopped." if up.running else "Stopped before it was up.")
         return 0 if up.running else 128 + interruption.number
 
 
 class _Up:
-    def __init__(self, place: Path, given: Settings) -> None:
-        self.place = place
-        self.logs = place / "logs"
+    def __init__(self, directory: Path, given: Settings) -> None:
+        self.directory = directory
+        self.logs = directory / "logs"
         self.given = given
         self.running = False
         self.embedded = not given.database_url
@@ -72,28 +73,32 @@ class _Up:
     def start(self, ending: ExitStack, *, sandbox: bool, flower_port: int, console_port: int) -> Supervisor:
         """Start one after the other; `ending` stops them in the opposite order."""
         say("Starting PostgreSQL, Valkey and an S3 server, unless the settings name one ...")
-        idle = not self.given.redis_url and not (self.place / "valkey").exists()
-        stack = ending.enter_context(Stack(self.place, settings=self.given))
-        kept = Kept.of(self.place, self.given)
-        wanted = Sandbox(kept.sandbox_port, self.logs) if sandbox and self.embedded else None
-        environment = surroundings.environment(stack, self.given, kept, wanted.url if wanted else None)
-        settings = surroundings.settings_of(environment)
+        idle = not self.given.redis_url and not (self.directory / "valkey").exists()
+        stack = ending.enter_context(Stack(self.directory, settings=self.given))
+        state = StateFile.of(self.directory, self.given)
+        wanted = Sandbox(state.sandbox_port, self.logs) if sandbox and self.embedded else None
+        environment = build_environment(stack, self.given, state, wanted.url if wanted else None)
+        settings = settings_of(environment)
         self._prepare(settings, idle=idle)
-        wards = servers_of(stack)
+        processes = servers_of(stack)
         if wanted:
             say("Starting a sandbox of the Back Market API with three sellers ...")
             ending.enter_context(wanted)
-            wards.append(wanted.ward)
+            processes.append(wanted.supervised)
         with BackMarket(settings) as market:
             connect(market, wanted) if wanted else disconnect(market)
-        surroundings.write_script(self.place / "env", environment)
+        write_script(self.directory / "env", environment)
         port = free_port(flower_port)
-        console = Console(environment, kept.console_password, free_port(console_port), self.logs)
+        console = Console(environment, state.console_password, free_port(console_port), self.logs)
         ending.enter_context(console)
-        wards.append(console.ward)
-        wards += self._start_fleet(ending, {**environment, "FLOWER_BASIC_AUTH": kept.flower_login}, port)
-        say(words.welcome(self.place, environment, console, f"http://127.0.0.1:{port}   {kept.flower_words}", wanted))
-        return Supervisor(wards, say)
+        processes.append(console.supervised)
+        processes += self._start_fleet(ending, {**environment, "FLOWER_BASIC_AUTH": state.flower_login}, port)
+        say(
+            banner.render(
+                self.directory, environment, console, f"http://127.0.0.1:{port}   {state.flower_hint}", wanted
+            )
+        )
+        return Supervisor(processes, say)
 
     def _prepare(self, settings: Settings, *, idle: bool) -> None:
         self.logs.mkdir(mode=0o700, exist_ok=True)
@@ -104,10 +109,10 @@ class _Up:
         services = Services(settings)
         services.bucket.ensure()
         if idle:  # nobody used this limiter before
-            services.limiter.assume_idle()
+            services.limiter.skip_recovery()
         services.close()
 
-    def _start_fleet(self, ending: ExitStack, environment: Mapping[str, str], flower_port: int) -> list[Ward]:
+    def _start_fleet(self, ending: ExitStack, environment: Mapping[str, str], flower_port: int) -> list[Supervised]:
         say("Starting workers, beat and Flower ...")
         fleet = Fleet(environment, directory=self.logs, flower_port=flower_port)
         ending.callback(self._stop_fleet, fleet)

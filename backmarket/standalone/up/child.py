@@ -10,7 +10,7 @@ from types import TracebackType
 
 from backmarket.errors import BackMarketError
 from backmarket.standalone.fleet import CHECKOUT
-from backmarket.standalone.up.supervisor import Ward
+from backmarket.standalone.up.supervisor import Supervised
 
 _STOP_SECONDS = 8.0
 
@@ -51,9 +51,9 @@ class Child:
         self.stop()
 
     @property
-    def ward(self) -> Ward:
+    def supervised(self) -> Supervised:
         """For a supervisor."""
-        return Ward(self.title, self._alive, self._last_words, self.start)
+        return Supervised(self.title, self._alive, self._exit_report, self.start)
 
     def start(self) -> None:
         """Start it and wait until it answers.
@@ -75,7 +75,7 @@ class Child:
             )
         if not (self._process.stdout and self._process.stdout.readline()):
             self._process.wait()
-            raise BackMarketError(self._last_words())
+            raise BackMarketError(self._exit_report())
 
     def stop(self) -> None:
         """Stop it; harmless when it does not run."""
@@ -94,7 +94,7 @@ class Child:
     def _alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def _last_words(self) -> str:
+    def _exit_report(self) -> str:
         code = self._process.returncode if self._process else None
         end = self._log.read_text(errors="replace")[-2000:]
         return f"{self.title} ended with code {code}. The end of {self._log}:\n{end}".strip()

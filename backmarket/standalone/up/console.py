@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from backmarket.console.access.people import Role, as_setting
+from backmarket.console.access.users import Role, as_setting
 from backmarket.settings import ENV_PREFIX
 from backmarket.standalone.embedded.ports import LOOPBACK
 from backmarket.standalone.fleet import inherited
@@ -18,7 +18,7 @@ class Console(Child):
     """The console in a process of its own, for as long as the `with` block.
 
     Args:
-        environment: all settings; who may log in, where they do not say so, is a user who may act.
+        environment: all settings; without users in them, one operator may log in.
         password: of that user.
         port: on loopback.
         logs: the directory of its log.
@@ -32,7 +32,7 @@ class Console(Child):
         self._environment = dict(environment)
         self.login = "log in as BACKMARKET_CONSOLE_USERS says"
         if not environment.get(_USERS):
-            self._environment[_USERS] = as_setting(USER, Role.ACT, password)
+            self._environment[_USERS] = as_setting(USER, Role.OPERATOR, password)
             self.login = f"user {USER}, password {password}"
         self.url = environment.get(f"{ENV_PREFIX}CONSOLE_URL") or f"http://{LOOPBACK}:{port}"
 

@@ -54,4 +54,4 @@ def disconnect(market: BackMarket) -> None:
         except ConnectionNotFound:
             continue
         if connection.enabled and (connection.base_url or "").startswith(f"http://{LOOPBACK}:"):
-            market.disconnect(name)
+            market.disable_connection(name)

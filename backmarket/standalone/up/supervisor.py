@@ -12,78 +12,82 @@ from backmarket.standalone.embedded import Stack, StackError
 from backmarket.standalone.embedded.processes import Server
 from backmarket.standalone.fleet import Fleet
 
-LONGEST_PAUSE = 60.0
-"""Seconds between two starts of what keeps dying; the first pause is one second."""
+MAX_RESTART_PAUSE_SECONDS = 60.0
+"""Maximum pause between two starts of a process that keeps dying; the first pause is one second."""
 STEADY_SECONDS = 60.0
 """What has lived so long begins with a short pause again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ward:
-    """A process to look after.
+class Supervised:
+    """A process that is watched and started again.
 
     Attributes:
         name: for people.
         alive: whether it runs.
-        last_words: a sentence on its end, for people.
-        revive: starts it again.
+        exit_report: a sentence on how it ended, for people.
+        restart: starts it again.
     """
 
     name: str
     alive: Callable[[], bool]
-    last_words: Callable[[], str]
-    revive: Callable[[], object]
+    exit_report: Callable[[], str]
+    restart: Callable[[], object]
 
 
 @dataclass(slots=True)
 class _Case:
-    ward: Ward
+    supervised: Supervised
     since: float
     pause: float = 1.0
     again_at: float | None = None
 
 
 class Supervisor:
-    """Looks after processes.
+    """Watches processes, and starts again what has died.
 
     Args:
-        wards: which.
+        processes: to watch.
         say: tells a person.
         clock: seconds that only grow.
     """
 
     def __init__(
-        self, wards: Iterable[Ward], say: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
+        self,
+        processes: Iterable[Supervised],
+        say: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
         self._say = say
-        self._cases = [_Case(ward, clock()) for ward in wards]
+        self._cases = [_Case(supervised, clock()) for supervised in processes]
 
-    def look(self) -> None:
-        """Report what has died since the last look, and start again what is due."""
+    def check(self) -> None:
+        """Report what has died since the last check, and start again what is due."""
         for case in self._cases:
             if case.again_at is not None:
                 if self._clock() >= case.again_at:
-                    self._revive(case)
-            elif not case.ward.alive():
-                self._report(case, case.ward.last_words())
+                    self._restart(case)
+            elif not case.supervised.alive():
+                self._report(case, case.supervised.exit_report())
 
     def _report(self, case: _Case, why: str) -> None:
         now = self._clock()
         if now - case.since > STEADY_SECONDS:
             case.pause = 1.0
         case.again_at = now + case.pause
-        self._say(f"\n{_short(why)}\n{case.ward.name} is started again in {case.pause:g} s.")
-        case.pause = min(2 * case.pause, LONGEST_PAUSE)
+        self._say(f"\n{_short(why)}\n{case.supervised.name} is started again in {case.pause:g} s.")
+        case.pause = min(2 * case.pause, MAX_RESTART_PAUSE_SECONDS)
 
-    def _revive(self, case: _Case) -> None:
+    def _restart(self, case: _Case) -> None:
         case.again_at, case.since = None, self._clock()
         try:
-            case.ward.revive()
+            case.supervised.restart()
         except BackMarketError as error:
             self._report(case, error.message)
         else:
-            self._say(f"{case.ward.name} was started again.")
+            self._say(f"{case.supervised.name} was started again.")
 
 
 def _short(text: str) -> str:
@@ -92,12 +96,12 @@ def _short(text: str) -> str:
     return "\n".join([first, *others[-5:]])
 
 
-def members_of(fleet: Fleet) -> list[Ward]:
+def members_of(fleet: Fleet) -> list[Supervised]:
     """The processes of a fleet."""
     return [_member(fleet, name) for name in fleet.pids]
 
 
-def servers_of(stack: Stack) -> list[Ward]:
+def servers_of(stack: Stack) -> list[Supervised]:
     """The servers of a stack that are its own."""
     found: list[Server] = []
     for name in ("postgres", "valkey", "s3"):
@@ -106,13 +110,15 @@ def servers_of(stack: Stack) -> list[Ward]:
     return [_server(server) for server in found]
 
 
-def _member(fleet: Fleet, name: str) -> Ward:
-    return Ward(name, lambda: name not in fleet.died, lambda: fleet.obituary(name), lambda: fleet.restart(name))
+def _member(fleet: Fleet, name: str) -> Supervised:
+    return Supervised(
+        name, lambda: name not in fleet.died, lambda: fleet.exit_report(name), lambda: fleet.restart(name)
+    )
 
 
-def _server(server: Server) -> Ward:
+def _server(server: Server) -> Supervised:
     title = server.title[0].upper() + server.title[1:]
-    return Ward(
+    return Supervised(
         title,
         lambda: server.pid is not None,
         lambda: f"{title} ended. The end of {server.log}:\n{server.log_tail()}",

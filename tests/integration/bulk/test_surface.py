@@ -48,7 +48,7 @@ from backmarket.standalone.fleet import CHECKOUT
 from tests.conftest import Bucket
 from tests.support.bulk_files import as_csv, one_slice, opened_shop, run, settings_for
 from tests.support.sellers import Shop, environment
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_file_is_submitted_however_it_comes(shop: Shop, bm: BackMarket, org: s
     assert handle.status().file_name == ("my listings.csv" if way in {"path", "open"} else None)
     assert handle.done() is None
     run(shop, org, handle.id)
-    job = handle.wait(5)
+    job = handle.wait(PATIENCE_SECONDS)
     assert (job.state, job.lines, job.lines_done) == (JobState.DONE, 5, 5)
     assert [each.line for each in handle.report()] == [2, 3, 4, 5, 6]
     assert {each.sku for each in handle.report()} == {row["sku"] for row in lines(shop, org, 5)}
@@ -131,7 +131,7 @@ def test_a_file_with_a_bad_line_is_refused_and_nothing_is_stored(shop: Shop, bm:
         (4, "comment"),
         (5, "sku"),
     ]
-    assert 'line 3, price: "1,5" is not' in str(caught.value.faults[1])
+    assert 'row 3, column B (price): "1,5" has a decimal comma' in str(caught.value.faults[1])
     assert "xxx" not in str(caught.value.faults[2]), "a comment may be personal"
     assert (rows_of(shop), objects(shop, org)) == (0, [])
 
@@ -480,11 +480,11 @@ def test_a_command_that_can_t_be_meant_says_so(shop: Shop, org: str, command: Ca
     assert "bulk list" in command(3, "show", org, "99").stderr
     assert command(3, "list", "nobody").stdout == ""
     assert command(3, "cancel", org, "99").stdout == ""
-    assert "--arrived or --not-arrived" in command(2, "resolve", org, "1", "1").stderr
+    assert "--arrived or --not-arrived" in command(2, "settle", org, "1", "1").stderr
     assert "No such file" in command(2, "submit", org, "/nowhere/listings.csv").stderr
     handle = command(0, "submit", org, "-", "--json", input=file_of(lines(shop, org, 1)))
     number = str(json.loads(handle.stdout)["id"])
-    assert "it is pending" in command(2, "resolve", org, number, "1", "--arrived").stderr
+    assert "it is pending" in command(2, "settle", org, number, "1", "--arrived").stderr
     shop.execute("UPDATE backmarket.work SET due_at = now() - interval '1 minute'")
     late = command(6, "submit", org, "-", "--watch", "--timeout", "0", input=file_of(lines(shop, org, 1)))
     assert "has not ended, and goes on by itself" in late.stderr
@@ -503,13 +503,14 @@ def test_a_person_decides_about_a_part_that_is_unknown(
     assert "Of 3 lines it is not known whether they arrived" in handle.waits_for()
     job = run(shop, org, handle.id)
     assert (job.state, job.lines_unknown) == (JobState.DONE_WITH_ERRORS, 3)
-    assert "bulk resolve" in command(0, "show", org, str(handle.id)).stdout
+    assert "bulk settle" in command(0, "show", org, str(handle.id)).stdout
     assert command(0, "report", org, str(handle.id)).stdout.count("unknown") == 3
     shop.sandbox.remove_faults()
-    assert "0 done. " in command(0, "resolve", org, str(handle.id), "1", "--not-arrived").stdout
+    assert "0 done. " in command(0, "settle", org, str(handle.id), "1", "--not-arrived").stdout
     assert run(shop, org, handle.id).state is JobState.DONE
     assert {each.outcome for each in handle.report()} == {Outcome.DONE}
-    assert "Nothing is to be decided" in command(2, "resolve", org, str(handle.id), "1", "--arrived").stderr
+    assert "There is nothing to settle" in command(2, "settle", org, str(handle.id), "1", "--arrived").stderr
+    assert "`backmarket bulk settle` now" in command(2, "resolve", org, str(handle.id), "1", "--arrived").stderr
 
 
 def test_a_file_of_another_encoding(shop: Shop, org: str, command: Callable[..., Result], tmp_path: Path) -> None:

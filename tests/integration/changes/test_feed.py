@@ -22,7 +22,6 @@ import pytest
 
 from backmarket import BackMarket
 from backmarket.changes import CHANNEL, Change, ChangeFilter, ChangesMissed, announce, get_changes, get_cursor, watch
-from backmarket.changes.follow import LONGEST_PAUSE
 from backmarket.database import Database, Transaction
 from backmarket.database.schema import apply_schema
 from backmarket.errors import DatabaseUnavailable, InvalidArgument
@@ -275,7 +274,7 @@ class TestWatching:
         self, database: Database, writer: Callable[[], Writer]
     ) -> None:
         writer().write("old").commit()
-        events = watch(database, timeout=5)
+        events = watch(database, timeout=PATIENCE_SECONDS)
         writer().write("new").commit()
         assert next(events).external_id == "new"
 
@@ -363,10 +362,8 @@ class TestLosses:
         wait_until(lambda: came == ["before"], "it follows")
         stack.postgres.stop()
         stack.postgres.start()
-        began = monotonic()
         writer().write("after").commit()
         wait_until(lambda: came == ["before", "after"], "it follows again")
-        assert monotonic() - began < LONGEST_PAUSE + 15
 
     def test_a_crash_of_postgresql(
         self, stack: Stack, writer: Callable[[], Writer], following: Callable[..., list[str]]

@@ -11,14 +11,14 @@ import pytest
 from starlette.routing import Route
 
 from backmarket.console.access import passwords
-from backmarket.console.access.gate import FAILURES_OF_AN_ADDRESS
+from backmarket.console.access.auth import FAILURES_OF_AN_ADDRESS
 from backmarket.console.app import COOKIE
 from backmarket.console.headers import CONTENT_SECURITY_POLICY
 from backmarket.console.server import check_reach
 from backmarket.errors import SettingsError
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
-from tests.support.console import ACTS, LOOKS, PASSWORD, Visitor, console_settings, words
+from tests.support.console import OPERATOR, PASSWORD, VIEWER, Visitor, console_settings, words
 from tests.support.databases import empty
 
 ORG = "shop-1"
@@ -65,25 +65,36 @@ class TestStart:
 
     @pytest.mark.parametrize(
         "user",
-        ["anna", "anna:act", "anna:rules:" + ACTS.partition("act:")[2], "anna:act:secret", ":" + ACTS],
+        [
+            "anna",
+            "anna:operator",
+            "anna:rules:" + OPERATOR.partition("operator:")[2],
+            "anna:operator:secret",
+            ":" + OPERATOR,
+        ],
         ids=["no role", "no hash", "another role", "no scrypt", "no name"],
     )
     def test_a_user_that_is_none_is_named_by_its_place_and_not_shown(self, opened: Open, user: str) -> None:
         with pytest.raises(SettingsError, match="Number 2 of BACKMARKET_CONSOLE_USERS") as refused:
-            opened(console_users=(LOOKS, user))
+            opened(console_users=(VIEWER, user))
         assert user not in str(refused.value)
+
+    @pytest.mark.parametrize(("old", "new"), [("look", "viewer"), ("act", "operator")])
+    def test_an_old_role_is_refused_with_its_new_name(self, opened: Open, old: str, new: str) -> None:
+        with pytest.raises(SettingsError, match=f"Number 1 of .* the role {old}, which is {new} now"):
+            opened(console_users=(VIEWER.replace(":viewer:", f":{old}:"),))
 
     def test_a_password_alone_is_that_of_admin(self, opened: Open) -> None:
         visitor = opened(console_users=(), console_password=PASSWORD)
         assert visitor.log_in("admin", "another one").status_code == 401
         assert visitor.log_in("admin").status_code == 303
-        assert "looks only" not in visitor.get("/").text
+        assert ">viewer<" not in visitor.get("/").text
         with pytest.raises(SettingsError, match="10 characters"):
             opened(console_users=(), console_password="short")
 
     def test_one_user_twice_is_refused(self, opened: Open) -> None:
         with pytest.raises(SettingsError, match="'anna' twice"):
-            opened(console_users=(ACTS, ACTS))
+            opened(console_users=(OPERATOR, OPERATOR))
 
     @pytest.mark.parametrize(
         ("host", "url", "fault"),
@@ -162,7 +173,7 @@ class TestLogin:
         visitor = opened(console_proxy_addresses="127.0.0.1")
         form = {"csrf": visitor.token("/login"), "name": "nobody", "password": "wrong"}
         for _ in range(FAILURES_OF_AN_ADDRESS):
-            visitor.app.state.gate._of_address.failed("198.51.100.7")
+            visitor.app.state.auth._of_address.failed("198.51.100.7")
         forwarded = {"X-Forwarded-For": "203.0.113.9, 198.51.100.7"}
         waits = visitor.http.post("/login", data=form | {"name": "anna", "password": PASSWORD}, headers=forwarded)
         assert waits.status_code == 429
@@ -174,7 +185,7 @@ class TestLogin:
     def test_every_failure_counts(self, opened: Open) -> None:
         visitor = opened()
         for _ in range(FAILURES_OF_AN_ADDRESS - 1):
-            visitor.app.state.gate._of_address.failed("127.0.0.1")
+            visitor.app.state.auth._of_address.failed("127.0.0.1")
         assert visitor.log_in("anna", "wrong").status_code == 401
         assert visitor.log_in("anna").status_code == 429
 
@@ -211,7 +222,7 @@ class TestSessions:
         visitor.log_in()
         assert visitor.get("/").status_code == 200
         later = time.time() + 3601
-        monkeypatch.setattr("backmarket.console.access.gate.time.time", lambda: later)
+        monkeypatch.setattr("backmarket.console.access.auth.time.time", lambda: later)
         assert visitor.get("/").status_code == 303
 
     def test_it_ends_with_the_password_and_the_role(self, opened: Open) -> None:
@@ -219,7 +230,11 @@ class TestSessions:
         visitor = opened(**key)
         visitor.log_in()
         kept = visitor.http.cookies[COOKIE]
-        for users, status in [((ACTS,), 200), ((ACTS.replace("anna:act", "anna:look"),), 303), ((LOOKS,), 303)]:
+        for users, status in [
+            ((OPERATOR,), 200),
+            ((OPERATOR.replace("anna:operator", "anna:viewer"),), 303),
+            ((VIEWER,), 303),
+        ]:
             other = opened(console_users=users, **key)
             other.http.cookies.set(COOKIE, kept)
             assert other.get("/").status_code == status, users
@@ -276,7 +291,7 @@ class TestRoles:
         token = visitor.token()
         answers = {path: visitor.http.post(path, data={"csrf": token}) for path in paths(visitor, "POST")}
         assert {each.status_code for each in answers.values()} == {403}
-        assert all("takes the role act" in each.text for each in answers.values())
+        assert all("needs the role operator" in each.text for each in answers.values())
         for path in ["/", *(f"/o/{ORG}{each}" for each in ("", "/orders", "/listings", "/bulk", "/writes"))]:
             page = visitor.get(path)
             assert page.status_code == 200
@@ -297,17 +312,17 @@ class TestProxy:
         visitor.http.headers["X-Forwarded-User"] = "Anna <b>A</b>"
         page = visitor.get("/")
         assert page.status_code == 200
-        assert "looks only" in page.text
+        assert ">viewer<" in page.text
         assert "<b>" not in page.text.partition('class="who"')[2].partition("</span>")[0]
-        visitor.http.headers["X-Forwarded-Groups"] = "staff, backmarket-act"
-        assert "looks only" not in visitor.get("/").text
+        visitor.http.headers["X-Forwarded-Groups"] = "staff, backmarket-operator"
+        assert ">viewer<" not in visitor.get("/").text
         assert visitor.send("/connect", page="/connect", organization=ORG, api_key="k", environment="production",
                             region="EU").status_code == 303  # fmt: skip
 
     def test_is_believed_at_its_own_address_alone(self, opened: Open) -> None:
         for address in ("192.0.2.1", "127.0.0.1"):
             visitor = opened(address=address, **self.SETTINGS)
-            answer = visitor.get("/", **{"X-Forwarded-User": "anna", "X-Forwarded-Groups": "backmarket-act",
+            answer = visitor.get("/", **{"X-Forwarded-User": "anna", "X-Forwarded-Groups": "backmarket-operator",
                                          "X-Forwarded-For": "10.0.0.1"})  # fmt: skip
             assert (answer.status_code, "through its proxy" in answer.text) == (403, True)
 

@@ -16,8 +16,8 @@ import pytest
 
 from backmarket import BackMarket
 from backmarket.changes import announce
-from backmarket.console.live import Live
 from backmarket.console.paths import organization as at
+from backmarket.console.sse import EventStream
 from backmarket.database import Database
 from backmarket.labels.engine import run_slice as run_label_slice
 from backmarket.queries.orders import OrderLineState, OrderState
@@ -29,7 +29,7 @@ from tests.support.console import Visitor, console_settings, opened_shop, words
 from tests.support.databases import open_connection
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
 HOME = at(ORG)
@@ -149,7 +149,7 @@ class TestOverview:
     def test_shows_what_waits_for_a_limit(self, shop: Shop, anna: Visitor) -> None:
         shop.execute(
             "UPDATE backmarket.sync_state SET sync_due_at = now() - interval '1 min', failures = 0,"
-            " next_due_at = now() + interval '8 s' WHERE organization_id = %s AND resource = 'orders'", ORG
+            " next_due_at = now() + interval '1 h' WHERE organization_id = %s AND resource = 'orders'", ORG
         )  # fmt: skip
         assert "sync of orders, for requests of its account" in anna.text("/")
         assert "The sync of orders waits for requests of its account" in anna.text(HOME)
@@ -403,7 +403,7 @@ class TestOrders:
             "UPDATE backmarket.api_writes SET state = 'unknown', due_at = 'infinity', error = 'Its answer was lost.'"
             " WHERE id = %s", write,
         )  # fmt: skip
-        assert "Its answer was lost. A person has to decide." in anna.text(f"{HOME}/writes?state=unknown")
+        assert "Its answer was lost. A person has to settle it." in anna.text(f"{HOME}/writes?state=unknown")
         said = anna.do(f"{HOME}/writes/{write}", page=page, what="not_arrived", back=page)
         assert f"Write {write} is settled" in said
         assert "refused" in said
@@ -514,7 +514,7 @@ class TestBulk:
         assert "Look at it." in anna.text(path)
         assert "Choose what became of it" in anna.do(f"{path}/parts/1", page=path, outcome="perhaps")
         assert "Its lines count as done." in anna.do(f"{path}/parts/1", page=path, outcome="arrived")
-        assert "Nothing is to be decided" in anna.do(f"{path}/parts/1", page=path, outcome="not_arrived")
+        assert "There is nothing to settle" in anna.do(f"{path}/parts/1", page=path, outcome="not_arrived")
         again = self.file(*(f"{sku},6" for sku in skus))
         digest = hashlib.sha256(again["file"][1].getvalue()).hexdigest()
         path = anna.send(f"{HOME}/bulk", partial=True, files=again, checked=f"{digest}:00").headers["hx-redirect"]
@@ -586,12 +586,12 @@ class TestTrouble:
 def test_browsers_are_told_what_changes(shop: Shop, shared_url: str) -> None:
     """Changes of several organizations at once are one message to each browser, and the end ends it."""
 
-    async def follow(live: Live) -> list[str]:
-        streams = [live.follow(seconds=60), live.follow(seconds=60)]
+    async def follow(events: EventStream) -> list[str]:
+        streams = [events.follow(seconds=PATIENCE_SECONDS), events.follow(seconds=PATIENCE_SECONDS)]
         for stream in streams:
             assert (await anext(stream)).startswith("retry:")
         # the follower of the feed begins with its first reader, and is told of nothing before
-        for number in range(100):
+        for number in range(1000):
             with open_connection(shared_url, autocommit=True) as connection:
                 connection.execute("SET backmarket.worker = 'on'")
                 connection.execute(
@@ -599,20 +599,20 @@ def test_browsers_are_told_what_changes(shop: Shop, shared_url: str) -> None:
                     " VALUES ('told', 'orders', %s, 'created')", (str(number),),
                 )  # fmt: skip
             announce(market._services.database)
-            if live._readers and all(reader.news.is_set() for reader in live._readers):
+            if events._readers and all(reader.news.is_set() for reader in events._readers):
                 break
             await asyncio.sleep(0.2)
-        heard = [await asyncio.wait_for(anext(stream), 30) for stream in streams]
-        live.end()
+        heard = [await asyncio.wait_for(anext(stream), PATIENCE_SECONDS) for stream in streams]
+        events.end()
         for stream in streams:
             with pytest.raises(StopAsyncIteration):
-                await asyncio.wait_for(anext(stream), 30)
+                await asyncio.wait_for(anext(stream), PATIENCE_SECONDS)
         return heard
 
     with BackMarket(shop.settings) as market:
-        live = Live(market)
-        heard = asyncio.run(follow(live))
-        live.wait_ended()
+        events = EventStream(market)
+        heard = asyncio.run(follow(events))
+        events.wait_ended()
     for each in heard:
         assert each.startswith("event: change\ndata: ")
         assert "told" in json.loads(each.partition("data: ")[2])["organizations"]

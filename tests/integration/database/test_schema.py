@@ -21,6 +21,7 @@ from backmarket.services import Services
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from tests.support.databases import OWNER, as_role, new_database, open_connection
+from tests.support.waiting import PATIENCE_SECONDS
 from workers import lifecycle
 
 OLDER = Path(__file__).parents[2] / "schemas"
@@ -123,7 +124,7 @@ def test_two_at_once_take_turns(url: str) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
     assert sorted(passed) == list(range(2, SCHEMA_VERSION + 1))
 
 

@@ -24,7 +24,7 @@ from backmarket.errors import BrokerUnavailable
 from backmarket.organizations.lifecycle import enable
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
-from tests.support.databases import shared_database
+from tests.support.databases import own_redis, shared_database
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment
 
@@ -77,7 +77,7 @@ def shop(stack: Stack, s3_url: str) -> Iterator[Shop]:
     with shared_database(stack, "doctor") as url, fresh_sandbox() as sandbox:
         settings = Settings(
             database_url=url,
-            redis_url=at.redis_url,
+            redis_url=own_redis(stack),
             s3_endpoint_url=s3_url,
             s3_access_key=at.s3_access_key,
             s3_secret_key=at.s3_secret_key,
@@ -96,7 +96,7 @@ def shop(stack: Stack, s3_url: str) -> Iterator[Shop]:
 
 @pytest.fixture
 def patient(shop: Shop, stack: Stack) -> Iterator[Patient]:
-    shop.services.limiter.assume_idle()  # another test may have emptied Redis
+    shop.services.limiter.skip_recovery()  # another test may have emptied Redis
     patient = Patient(environment(shop.settings), shop, stack)
     yield patient
     for end in patient.endings:

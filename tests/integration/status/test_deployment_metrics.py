@@ -13,7 +13,7 @@ from backmarket.messages import Nudge
 from backmarket.producer import Producer
 from backmarket.standalone.embedded import Stack
 from backmarket.status.broker import Broker
-from backmarket.status.deployment_metrics import FIGURES, Figure, measure
+from backmarket.status.deployment_metrics import METRICS, DeploymentMetric, measure
 
 MANY = 2000
 
@@ -55,11 +55,11 @@ def connect(database: Database, count: int) -> None:
         transaction.execute(SCHEDULE.encode())
 
 
-def by_label(figures: list[Figure], name: str) -> dict[str, float]:
+def by_label(figures: list[DeploymentMetric], name: str) -> dict[str, float]:
     return {" ".join(each.labels.values()): each.value for each in figures if each.name == name}
 
 
-def value(figures: list[Figure], name: str) -> float:
+def value(figures: list[DeploymentMetric], name: str) -> float:
     (found,) = (each.value for each in figures if each.name == name)
     return found
 
@@ -129,8 +129,8 @@ def test_what_waits_and_what_a_person_has_to_decide(database: Database, broker: 
 
 def test_every_figure_is_told_of_an_empty_deployment(database: Database, broker: Broker) -> None:
     told = {each.name for each in measure(database, broker)}
-    assert set(FIGURES) - told == {"sync_failing_organizations"}
-    assert told <= set(FIGURES)
+    assert set(METRICS) - told == {"sync_failing_organizations"}
+    assert told <= set(METRICS)
 
 
 def test_as_many_statements_and_figures_for_many_organizations_as_for_one(

@@ -144,8 +144,8 @@ class TestLags:
 class TestWaiting:
     def test_names_what_a_limit_holds_back_the_soonest_first(self, bm: BackMarket) -> None:
         connect(bm, ORG, "other")
-        assert bm.get_waiting() == []
-        late = "sync_due_at = now() - interval '1 min', next_due_at = now() + interval '5 s', last_started_at = now()"
+        assert bm.get_throttled() == []
+        late = "sync_due_at = now() - interval '1 min', next_due_at = now() + interval '1 h', last_started_at = now()"
         execute(bm, f"UPDATE backmarket.sync_state SET {late} WHERE organization_id = %s AND resource = 'orders'", ORG)
         execute(
             bm,
@@ -155,7 +155,7 @@ class TestWaiting:
         )
         execute(
             bm,
-            "INSERT INTO backmarket.work (organization_id, kind, due_at) VALUES (%s, 'writes', now() + interval '9 s')",
+            "INSERT INTO backmarket.work (organization_id, kind, due_at) VALUES (%s, 'writes', now() + interval '2 h')",
             ORG,
         )
         execute(
@@ -177,14 +177,14 @@ class TestWaiting:
             "INSERT INTO backmarket.bulk_parts (organization_id, job_id, number, byte_offset, byte_length, lines,"
             " line_numbers) VALUES ('other', 7, 1, 0, 1, 2, '{1,2}')",
         )
-        found = bm.get_waiting()
+        found = bm.get_throttled()
         assert [(each.organization_id, each.what, each.resource, each.job_id, each.pending) for each in found] == [
             (ORG, "sync", "orders", None, None), (ORG, "writes", None, None, 3), ("other", "bulk", None, 7, 2),
         ]  # fmt: skip
-        assert [each.what for each in bm.get_waiting(organization_id="other")] == ["bulk"]
-        assert len(bm.get_waiting(limit=1)) == 1
+        assert [each.what for each in bm.get_throttled(organization_id="other")] == ["bulk"]
+        assert len(bm.get_throttled(limit=1)) == 1
         with pytest.raises(InvalidArgument, match="limit"):
-            bm.get_waiting(limit=0)
+            bm.get_throttled(limit=0)
 
 
 class TestConnection:
@@ -331,7 +331,7 @@ def test_the_overview_is_two_statements(shared_url: str) -> None:
         assert len(plans.seen) == 2
         plans.seen.clear()
         bm.get_lag_history([f"seller-{n:06}" for n in range(1, 41)])
-        bm.get_waiting()
+        bm.get_throttled()
         assert len(plans.seen) == 2
 
 

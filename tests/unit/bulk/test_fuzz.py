@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from backmarket.bulk.csv_file.columns import columns_for
 from backmarket.bulk.csv_file.dialect import Dialect
 from backmarket.bulk.csv_file.parts import cut, part_rows
-from backmarket.bulk.csv_file.reader import open_source
+from backmarket.bulk.csv_file.reader import CsvSource, open_source
 from backmarket.bulk.csv_file.skus import sku_key
 from backmarket.bulk.csv_file.validation import check
 from backmarket.client.listing_rules import listing_rules
 from backmarket.errors import BulkFileRefused
 
 COLUMNS = columns_for("fr-fr")
+SPACES = " \t\r\n\u00a0\u202f\u2007\u2009"
 
 Passed = dict[int, dict[str, str]]
 """The lines that passed, by where they begin in the file; each by column."""
@@ -37,6 +38,7 @@ def passed(file: bytes | str, *, skip_bad_lines: bool, part_lines: int = 2, **gi
         assert 0 < part.lines <= part_lines
         found |= dict(zip(part.line_numbers, rows, strict=True))
     assert len(found) == parts.lines > 0
+    assert isinstance(source, CsvSource)
     return found, source.dialect
 
 
@@ -51,7 +53,7 @@ def naive(text: str, dialect: Dialect) -> dict[int, list[str]]:
     found, line = {}, 1
     for cells in reader:
         if "".join(cells).strip():
-            found[line] = cells
+            found[line] = trimmed(cells)
         line = reader.line_num + 1
     return found
 
@@ -59,7 +61,16 @@ def naive(text: str, dialect: Dialect) -> dict[int, list[str]]:
 def first_record(text: str, line: int, dialect: Dialect) -> list[str]:
     """The record that begins at a line."""
     lines = list(io.StringIO(text, newline=""))[line - 1 :]
-    return next(csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quotechar, strict=True))
+    return trimmed(next(csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quotechar, strict=True)))
+
+
+def trimmed(cells: list[str]) -> list[str]:
+    return [cell.strip(SPACES) for cell in cells]
+
+
+def shaped(cells: list[str], width: int) -> list[str]:
+    """A row without the empty cells behind its last column."""
+    return cells[:width] if not any(cells[width:]) else cells
 
 
 def agree(data: bytes | str) -> None:
@@ -68,10 +79,13 @@ def agree(data: bytes | str) -> None:
     try:
         every, dialect = passed(data, skip_bad_lines=False)
         rows = naive(decoded(data, dialect), dialect)
-        names = [name.strip() for name in rows.pop(min(rows))]
+        for _ in range(dialect.above):
+            rows.pop(min(rows))
+        header = [name.strip() for name in rows.pop(min(rows))]
+        names = header[: max(at for at, name in enumerate(header, 1) if name)]
         assert every.keys() == rows.keys()
         for line, row in every.items():
-            assert list(row.values()) == rows[line]
+            assert list(row.values()) == shaped(rows[line], len(row))
             assert [name.lower() for name in row] == [name.lower() for name in names]
         right(every)
     except BulkFileRefused as refused:
@@ -80,7 +94,7 @@ def agree(data: bytes | str) -> None:
         some, dialect = passed(data, skip_bad_lines=True)
         text = decoded(data, dialect)
         assert {line: list(row.values()) for line, row in some.items()} == {
-            line: first_record(text, line, dialect) for line in some
+            line: shaped(first_record(text, line, dialect), len(row)) for line, row in some.items()
         }
         right(some)
     except BulkFileRefused:
@@ -227,7 +241,7 @@ def test_every_cell_that_a_csv_can_carry_arrives(
         delimiter=delimiter,
         quotechar=quote,
     )
-    assert list(found.values()) == rows
+    assert list(found.values()) == [{name: cell.strip(SPACES) for name, cell in row.items()} for row in rows]
 
 
 @given(

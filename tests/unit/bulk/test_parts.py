@@ -79,7 +79,7 @@ def test_nothing_good_is_refused() -> None:
         parts_of("sku;x\n;1\n", skip_bad_lines=True)
     with pytest.raises(BulkFileRefused, match="No line"):
         parts_of("sku;x\nA;1\na;2\n", skip_bad_lines=True)
-    with pytest.raises(BulkFileRefused, match="no line below"):
+    with pytest.raises(BulkFileRefused, match="no listing below"):
         parts_of("sku;x\n\n;\n")
 
 

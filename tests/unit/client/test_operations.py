@@ -23,12 +23,12 @@ from backmarket.client.arguments import (
     Choice,
     Files,
     Flag,
-    Moment,
     Money,
     NamedContents,
     Prices,
     Text,
     Texts,
+    Timestamp,
     Uuid,
     UuidOrWhole,
     Whole,
@@ -160,14 +160,14 @@ def alike_whole(kind: Whole, fact: Fact, types: set[str]) -> bool:
     )
 
 
-def alike_moment(kind: Moment, fact: Fact, types: set[str]) -> bool:
+def alike_moment(kind: Timestamp, fact: Fact, types: set[str]) -> bool:
     return types == {"string"} and (fact.get("format") in {"date-time", "datetime"} or kind.form.endswith("-%M"))
 
 
 ALIKE: dict[type, Callable[[Any, Fact, set[str]], bool]] = {
     Whole: alike_whole,
     Text: alike_text,
-    Moment: alike_moment,
+    Timestamp: alike_moment,
     Money: lambda kind, _, types: ("number" if kind.number else "string") in types,
     Uuid: lambda _, fact, types: types == {"string"} and fact.get("format") == "uuid",
     UuidOrWhole: lambda _, __, types: types == {"string", "integer"},
@@ -561,7 +561,7 @@ def test_the_limits_of_an_operation_are_kept_each_by_its_own() -> None:
     operation = replace(GET_COMPETITORS, name="test", limits=(Limit(3, 60.0), Limit(2, 86_400.0)))
     account = credentials()
     for _ in range(2):
-        limits.take(operation, account).settle()
+        limits.take(operation, account).complete()
     with pytest.raises(RateLimited, match=r"test are used up for now \(2 in 86400 s") as caught:
         limits.take(operation, account)
     assert caught.value.retry_after == pytest.approx(86_400, abs=60)
@@ -576,7 +576,7 @@ def test_a_request_that_was_never_sent_costs_nothing() -> None:
     limits = OwnLimits(Settings(), patience=0.0)
     operation = replace(GET_COMPETITORS, name="test-2", limits=(Limit(1, 60.0),))
     account = credentials()
-    limits.take(operation, account).give_back()
+    limits.take(operation, account).release()
     limits.take(operation, account)
     with pytest.raises(RateLimited):
         limits.take(operation, account)
@@ -588,7 +588,7 @@ def test_a_limit_for_each_market_counts_them_apart() -> None:
     french = credentials()
     german = replace(french, locale="de-de")
     for account in (french, french, german, german):
-        limits.take(operation, account).settle()
+        limits.take(operation, account).complete()
     for account in (french, german):
         with pytest.raises(RateLimited) as caught:
             limits.take(operation, account)

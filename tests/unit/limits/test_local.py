@@ -41,7 +41,7 @@ def test_grants_as_many_as_fit_and_says_when_more_may(clock: Clock) -> None:
     limiter = limiter_at(clock)
     first = limiter.acquire("a", 2)
     assert (len(first.slots), first.wait, first.blocked) == (2, 0.0, False)
-    limiter.settle(first.slots)
+    limiter.complete(first.slots)
     clock.now += 4
     second = limiter.acquire("a", 2)
     assert (len(second.slots), second.wait, second.blocked) == (1, 6.0, False)
@@ -58,7 +58,7 @@ def test_a_settled_slot_is_free_one_window_after_its_answer(clock: Clock) -> Non
     limiter = limiter_at(clock, limit=1)
     grant = limiter.acquire("a")
     clock.now += 5
-    limiter.settle(grant.slots)
+    limiter.complete(grant.slots)
     clock.now += WINDOW
     assert not limiter.acquire("a").slots, "the window is closed at both ends"
     clock.now += 0.001
@@ -76,7 +76,7 @@ def test_a_slot_without_an_answer_is_held_until_its_deadline_and_a_window(clock:
 
 def test_a_slot_given_back_is_free_at_once(clock: Clock) -> None:
     limiter = limiter_at(clock, limit=1, sensitive_limit=1, egress_limit=1)
-    limiter.give_back(limiter.acquire("a", sensitive=True).slots)
+    limiter.release(limiter.acquire("a", sensitive=True).slots)
     assert limiter.acquire("a", sensitive=True).slots
 
 
@@ -84,7 +84,7 @@ def test_a_late_answer_counts_although_its_slot_had_expired(clock: Clock) -> Non
     limiter = limiter_at(clock, limit=1)
     grant = limiter.acquire("a")
     clock.now += 2 * (DEADLINE + WINDOW)
-    limiter.settle(grant.slots)
+    limiter.complete(grant.slots)
     assert not limiter.acquire("a").slots
 
 
@@ -92,9 +92,9 @@ def test_overfull_by_a_late_answer_waits_for_enough_to_come_free(clock: Clock) -
     limiter = limiter_at(clock, limit=1)
     late = limiter.acquire("a").slots
     clock.now += DEADLINE + WINDOW + 1
-    limiter.settle(limiter.acquire("a").slots)
+    limiter.complete(limiter.acquire("a").slots)
     clock.now += 3
-    limiter.settle(late)
+    limiter.complete(late)
     clock.now += 1
     assert limiter.acquire("a").wait == 9.0
 
@@ -113,7 +113,7 @@ def test_the_sensitive_limit_counts_beside_the_general_one(clock: Clock) -> None
 
 def test_a_429_blocks_the_account_for_a_window_at_least(clock: Clock) -> None:
     limiter = limiter_at(clock)
-    limiter.refused("a", retry_after=2.0)
+    limiter.block("a", retry_after=2.0)
     grant = limiter.acquire("a")
     assert (grant.slots, grant.wait, grant.blocked) == ((), WINDOW, True)
     assert limiter.acquire("b").slots
@@ -123,18 +123,18 @@ def test_a_429_blocks_the_account_for_a_window_at_least(clock: Clock) -> None:
 
 def test_a_longer_retry_after_is_kept_when_a_shorter_one_follows(clock: Clock) -> None:
     limiter = limiter_at(clock)
-    limiter.refused("a", retry_after=60.0)
-    limiter.refused("a")
+    limiter.block("a", retry_after=60.0)
+    limiter.block("a")
     assert limiter.peek("a").blocked_for == 60.0
 
 
 def test_429s_on_two_accounts_within_the_window_block_the_address(clock: Clock) -> None:
     limiter = limiter_at(clock)
-    limiter.refused("a")
-    limiter.refused("a")
+    limiter.block("a")
+    limiter.block("a")
     assert limiter.acquire("c").slots
     clock.now += WINDOW - 1
-    limiter.refused("b")
+    limiter.block("b")
     assert limiter.acquire("c").wait == WINDOW
     assert limiter.peek("c").blocked_by == "egress"
     assert limiter.peek("b").blocked_by == "account"
@@ -142,15 +142,15 @@ def test_429s_on_two_accounts_within_the_window_block_the_address(clock: Clock) 
 
 def test_429s_on_two_accounts_further_apart_do_not(clock: Clock) -> None:
     limiter = limiter_at(clock)
-    limiter.refused("a")
+    limiter.block("a")
     clock.now += WINDOW
-    limiter.refused("b")
+    limiter.block("b")
     assert limiter.acquire("c").slots
 
 
 def test_the_urgent_is_left_what_it_was_denied(clock: Clock) -> None:
     limiter = limiter_at(clock)
-    limiter.settle(limiter.acquire("a", 3).slots)
+    limiter.complete(limiter.acquire("a", 3).slots)
     clock.now += 4
     assert limiter.acquire("a", urgent="one").wait == 6.0
     assert limiter.acquire("a", urgent="other").wait == 6.0
@@ -165,14 +165,14 @@ def test_a_reservation_is_taken_away_by_its_grant(clock: Clock) -> None:
     limiter = limiter_at(clock)
     first = limiter.acquire("a", 3).slots
     assert not limiter.acquire("a", urgent="one").slots
-    limiter.give_back(first)
+    limiter.release(first)
     assert limiter.acquire("a", urgent="one").slots
     assert len(limiter.acquire("a", 3).slots) == 2
 
 
 def test_an_urgent_one_that_got_a_part_reserves_the_rest(clock: Clock) -> None:
     limiter = limiter_at(clock)
-    limiter.settle(limiter.acquire("a").slots)
+    limiter.complete(limiter.acquire("a").slots)
     assert len(limiter.acquire("a", 3, urgent="one").slots) == 2
     clock.now += WINDOW + 0.001
     assert not limiter.acquire("a").slots
@@ -181,7 +181,7 @@ def test_an_urgent_one_that_got_a_part_reserves_the_rest(clock: Clock) -> None:
 
 def test_a_reservation_ends_a_second_after_its_waiter_should_have_come(clock: Clock) -> None:
     limiter = limiter_at(clock, limit=1)
-    limiter.settle(limiter.acquire("a").slots)
+    limiter.complete(limiter.acquire("a").slots)
     limiter.acquire("a", urgent="killed")
     clock.now += WINDOW + 0.5
     assert limiter.acquire("a").wait == 0.5
@@ -191,7 +191,7 @@ def test_a_reservation_ends_a_second_after_its_waiter_should_have_come(clock: Cl
 
 def test_the_urgent_is_first_after_a_429_too(clock: Clock) -> None:
     limiter = limiter_at(clock)
-    limiter.refused("a")
+    limiter.block("a")
     assert limiter.acquire("a", urgent="one").blocked
     clock.now += WINDOW
     assert len(limiter.acquire("a", 3).slots) == 2
@@ -200,7 +200,7 @@ def test_the_urgent_is_first_after_a_429_too(clock: Clock) -> None:
 
 def test_a_long_block_keeps_no_reservation(clock: Clock) -> None:
     limiter = limiter_at(clock, egress_limit=1)
-    limiter.refused("a", retry_after=3600.0)
+    limiter.block("a", retry_after=3600.0)
     limiter.acquire("a", urgent="one")
     assert not limiter.acquire("b").slots
     clock.now += WINDOW + 1.001
@@ -209,7 +209,7 @@ def test_a_long_block_keeps_no_reservation(clock: Clock) -> None:
 
 def test_waiting_urgently_goes_before_who_asks_in_between(clock: Clock) -> None:
     limiter = limiter_at(clock, limit=1)
-    limiter.settle(limiter.acquire("a").slots)
+    limiter.complete(limiter.acquire("a").slots)
     others: list[bool] = []
 
     def sleep(seconds: float) -> None:
@@ -236,7 +236,7 @@ def test_want_below_one_is_a_mistake(clock: Clock) -> None:
 
 def test_waiting_sleeps_as_long_as_the_limiter_says(clock: Clock) -> None:
     limiter = limiter_at(clock, limit=1)
-    limiter.settle(limiter.acquire("a").slots)
+    limiter.complete(limiter.acquire("a").slots)
     pauses: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -249,7 +249,7 @@ def test_waiting_sleeps_as_long_as_the_limiter_says(clock: Clock) -> None:
 
 def test_waiting_ends_at_once_when_the_timeout_cannot_be_met(clock: Clock) -> None:
     limiter = limiter_at(clock, limit=1)
-    limiter.settle(limiter.acquire("a").slots)
+    limiter.complete(limiter.acquire("a").slots)
     with pytest.raises(RateLimited) as raised:
         wait_for_slot(limiter, "a", timeout=2.0, sleep=lambda _: pytest.fail("slept"))
     assert raised.value.retry_after == 10.0
@@ -264,7 +264,7 @@ def test_the_window_holds_among_threads() -> None:
         while len(arrivals) < 5 * limit:
             slot = wait_for_slot(limiter, "a", timeout=PATIENCE_SECONDS)
             arrivals.append(time.monotonic())
-            limiter.settle([slot])
+            limiter.complete([slot])
 
     threads = [threading.Thread(target=send) for _ in range(16)]
     for thread in threads:
@@ -287,5 +287,5 @@ def test_an_account_is_named_by_a_keyed_hash() -> None:
 
 def test_both_limiters_are_limiters(clock: Clock) -> None:
     limiter: Limiter = limiter_at(clock)
-    limiter.assume_idle()
+    limiter.skip_recovery()
     assert limiter.acquire("a").slots

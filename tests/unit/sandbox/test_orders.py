@@ -62,7 +62,7 @@ def test_pages_hold_what_arithmetic_says(
 
 def test_all_pages_together_are_every_listed_order_once(world: World) -> None:
     ids = [row["order_id"] for row in listed(opened(world))]
-    expected = {row.id for row in world.sellers["a"].orders.book if row.state not in {0, 8}}
+    expected = {row.id for row in world.sellers["a"].orders.rows if row.state not in {0, 8}}
     assert len(ids) == len(set(ids)) == 123
     assert set(ids) == expected
 
@@ -88,7 +88,7 @@ def test_an_offset_that_was_not_percent_encoded_is_refused(world: World) -> None
 
 @pytest.mark.parametrize("state", [1, 3, 9, 10])
 def test_the_state_filter(world: World, state: int) -> None:
-    expected = {row.id for row in world.sellers["a"].orders.book if row.state == state}
+    expected = {row.id for row in world.sellers["a"].orders.rows if row.state == state}
     assert {row["order_id"] for row in listed(opened(world), state=state)} == expected
 
 
@@ -96,7 +96,7 @@ def test_the_state_filter(world: World, state: int) -> None:
 def test_new_and_unpaid_orders_are_found_by_id_only(world: World, state: int) -> None:
     client = opened(world)
     assert listed(client, state=state) == []
-    row = next(row for row in world.sellers["a"].orders.book if row.state == state)
+    row = next(row for row in world.sellers["a"].orders.rows if row.state == state)
     assert client.get(f"/ws/orders/{row.id}").json()["state"] == state
 
 
@@ -174,7 +174,7 @@ def test_unpaid_orders_may_stay_in_the_list(world: World) -> None:
 def test_a_seller_sees_nothing_of_another(world: World) -> None:
     other = opened(world, authorization="Basic token-b")
     assert len(listed(other)) == 7
-    of_a = next(iter(world.sellers["a"].orders.book))
+    of_a = next(iter(world.sellers["a"].orders.rows))
     assert other.get(f"/ws/orders/{of_a.id}").status_code == 404
 
 

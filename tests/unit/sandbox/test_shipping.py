@@ -55,11 +55,11 @@ def test_one_by_its_id(client: httpx.Client, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_filters(client: httpx.Client, world: World, kind: Any) -> None:
-    rows = {row.id: row for row in world.sellers["s"].shipments(kind).book}
+    rows = {row.id: row for row in world.sellers["s"].shipments(kind).rows}
     picked = sorted((row.picked_up, row.id) for row in rows.values() if row.picked_up)
     (middle_pickup, middle_id), (last_pickup, _) = picked[len(picked) // 3], picked[len(picked) // 2]
     middle = rows[middle_id]
-    orders: Any = world.sellers["s"].orders.book
+    orders: Any = world.sellers["s"].orders.rows
     expectations: list[tuple[dict[str, Any], Any]] = [
         ({"order_id": middle.order_id}, lambda row: row.order_id == middle.order_id),
         ({"start_date": middle.created.isoformat()}, lambda row: row.created >= middle.created),
@@ -143,7 +143,7 @@ def test_a_pickup_leaves_a_shipments_creation(client: httpx.Client, world: World
     shipment = stock.add(world.start, "newest").id
     later = world.start + timedelta(days=40)
     for _ in ("label", "scan", "pickup"):
-        row = stock.book.get(shipment)
+        row = stock.rows.get(shipment)
         assert row is not None
         stock.modify(row, later, {}, silent=False)
     since = (later - timedelta(days=1)).isoformat()

@@ -44,7 +44,7 @@ def world() -> World:
 
 @pytest.fixture(scope="module")
 def orders(world: World) -> list[dict[str, Any]]:
-    return [row.decoded() for seller in world.sellers.values() for row in seller.orders.book]
+    return [row.decoded() for seller in world.sellers.values() for row in seller.orders.rows]
 
 
 def test_ids_are_unique_across_sellers(orders: list[dict[str, Any]]) -> None:
@@ -61,7 +61,7 @@ def test_orders_have_one_to_three_lines_two_on_average(orders: list[dict[str, An
 
 def test_so_many_are_listed_as_were_asked_for(world: World) -> None:
     assert len(world.sellers["one"].orders.shown()) == 1000
-    assert len(world.sellers["one"].orders.book) == 1010
+    assert len(world.sellers["one"].orders.rows) == 1010
 
 
 def test_dates_lie_in_the_half_year_before_the_start(world: World) -> None:
@@ -74,7 +74,7 @@ def test_dates_lie_in_the_half_year_before_the_start(world: World) -> None:
 def test_orders_can_be_made_between_two_dates() -> None:
     first, last = datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 1, 9, tzinfo=UTC)
     seller = World().add_seller("s", "t", orders=50, created_between=(first, last))
-    assert all(first <= row.created <= row.modified <= last for row in seller.orders.book)
+    assert all(first <= row.created <= row.modified <= last for row in seller.orders.rows)
 
 
 def test_times_come_in_every_notation(orders: list[dict[str, Any]]) -> None:
@@ -84,7 +84,7 @@ def test_times_come_in_every_notation(orders: list[dict[str, Any]]) -> None:
 
 
 def test_what_is_written_is_what_the_filter_compares(world: World) -> None:
-    for row in world.sellers["one"].orders.book:
+    for row in world.sellers["one"].orders.rows:
         written = parse_time(row.decoded()["date_modification"], naive_zone=UTC)
         assert 0 <= (row.modified - written).total_seconds() < 1
 
@@ -100,7 +100,7 @@ def test_times_without_an_offset_may_be_local_ones() -> None:
     for answer in ("utc", "local"):
         world = World(settings=Settings(assumptions=Assumptions(naive_times=answer)))
         world.add_seller("s", "t", orders=100)
-        told.append([row.decoded()["date_creation"] for row in world.sellers["s"].orders.book])
+        told.append([row.decoded()["date_creation"] for row in world.sellers["s"].orders.rows])
     later = {
         datetime.fromisoformat(local) - datetime.fromisoformat(utc)
         for utc, local in zip(*told, strict=True)

@@ -29,24 +29,24 @@ from workers.celery_overrides import consumer, events, pool, scheduler, transpor
 CHECKOUT = Path(__file__).parents[3]
 
 OVERRIDES: dict[type, type] = {
-    consumer.BeatingConsumer: Consumer,
-    consumer.RefusingConsumer: Consumer,
+    consumer.HeartbeatConsumer: Consumer,
+    consumer.RejectingConsumer: Consumer,
     pool.WakingPool: TaskPool,
     transport.QoS: redis.QoS,
     transport.Channel: redis.Channel,
     transport.Transport: redis.Transport,
     scheduler.MemoryScheduler: Scheduler,
     scheduler.SteadyEntry: ScheduleEntry,
-    events.QuickDispatcher: EventDispatcher,
-    events.QuickEvents: Events,
+    events.SingleTryEventDispatcher: EventDispatcher,
+    events.SingleTryEvents: Events,
     producer._OurCelery: Celery,
 }
 """Our class, and theirs."""
 
 OWN = {
     "_ended",
-    "_heard",
-    "_refuse",
+    "_on_wake",
+    "_reject",
     "our_broker_url",
     "_is_full",
     "_full_since",

@@ -14,6 +14,7 @@ from opentelemetry.trace import StatusCode
 from backmarket.errors import ServerError
 from backmarket.observability import telemetry
 from backmarket.services.request_threads import RequestThreads
+from tests.support.waiting import PATIENCE_SECONDS
 from workers import tracing
 
 CHECKOUT = Path(__file__).parents[3]
@@ -22,11 +23,11 @@ CHECKOUT = Path(__file__).parents[3]
 @pytest.fixture
 def exported() -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
-    before = telemetry._watchers
+    before = telemetry._subscribers
     provider = tracing.trace_to(SimpleSpanProcessor(exporter))
     yield exporter
-    for watcher in set(telemetry._watchers) - set(before):
-        telemetry.ignore(watcher)
+    for subscriber in set(telemetry._subscribers) - set(before):
+        telemetry.unsubscribe(subscriber)
     provider.shutdown()
 
 
@@ -36,15 +37,15 @@ def by_name(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
 
 def ask() -> None:
     with telemetry.span("api_request", method="GET") as span:
-        telemetry.tell("limiter_wait", seconds=0.5)
-        span.facts["status"] = 200
+        telemetry.emit("limiter_wait", seconds=0.5)
+        span.attributes["status"] = 200
 
 
 def test_what_a_task_does_is_within_it_in_threads_that_fetch_too(exported: InMemorySpanExporter) -> None:
     request_threads = RequestThreads(1)
     with telemetry.span("task", task="backmarket.sync_orders"):
         request_threads.reserve(1, patience=1)
-        request_threads.submit(ask).result(10)
+        request_threads.submit(ask).result(PATIENCE_SECONDS)
         with telemetry.span("store", resource="orders", rows=50):
             pass
     request_threads.close()

@@ -90,7 +90,7 @@ def test_the_sandbox_takes_all_of_them() -> None:
     world = World(clock=lambda: datetime(2026, 5, 4, tzinfo=UTC))
     world.add_seller("s", "token", orders=5, listings=3, deliveries=0, returns=0)
     client = httpx.Client(transport=InProcessTransport(world), base_url="http://sandbox", headers=HEADERS)
-    row = next(iter(world.sellers["s"].orders.book))
+    row = next(iter(world.sellers["s"].orders.rows))
     line = {"state": 1, "quantity": 1, "imei": None, "serial_number": "", "listing": "A"}
 
     def one_line(body: dict[str, Any]) -> None:

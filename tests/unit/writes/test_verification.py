@@ -43,7 +43,7 @@ class Api:
         transport, headers = InProcessTransport(self.world), HEADERS | {"accept-language": LOCALE}
         self.client = httpx.Client(transport=transport, base_url="http://sandbox", headers=headers)
         self.orders = self.world.sellers["s"].orders
-        self.order_id = next(row.id for row in self.orders.book)
+        self.order_id = next(row.id for row in self.orders.rows)
         self.listing_id = self.client.get("/ws/listings").json()["results"][0]["id"]
 
     def place(self, lines: list[dict[str, Any]]) -> None:
@@ -54,7 +54,7 @@ class Api:
             body["orderlines"] = [known | {"id": 100 + place} | line for place, line in enumerate(lines)]
             body |= {"state": 1, "tracking_number": "", "is_backship": False}
 
-        row = self.orders.book.get(self.order_id)
+        row = self.orders.rows.get(self.order_id)
         assert row is not None
         self.orders.edit(row, row.modified, edit)
 

@@ -1,4 +1,4 @@
-"""One request of somebody who was let in, and how a page answers it."""
+"""The context of an authenticated request, and how a page answers it."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from starlette.responses import RedirectResponse, Response
 
 from backmarket import errors
 from backmarket.console import paths
-from backmarket.console.access.gate import CSRF_FIELD, CSRF_HEADER, Gate
-from backmarket.console.access.people import Person
+from backmarket.console.access.auth import CSRF_FIELD, CSRF_HEADER, Auth
+from backmarket.console.access.users import Person
 from backmarket.console.rendering import Pages
 from backmarket.errors import BackMarketError
 from backmarket.facade import BackMarket
 
-LARGEST_FORM = 256 * 1024
-"""Bytes of a form without a file."""
-LONGEST_SAID = 600
-"""Characters that are said on the next page: they travel in the session's cookie."""
+MAX_FORM_BYTES = 256 * 1024
+"""Maximum size of a form without a file."""
+MAX_SAID_CHARS = 600
+"""Maximum length of a message for the next page: it travels in the session's cookie."""
 
 log = structlog.get_logger(__name__)
 
-View = Callable[["Visit"], Response]
+View = Callable[["RequestContext"], Response]
 
 
 @dataclass
-class Visit:
+class RequestContext:
     """A request, on a thread of its own.
 
     Attributes:
@@ -95,7 +95,7 @@ class Visit:
 
     def say(self, text: str, *, bad: bool = False) -> None:
         """Say something on the next page."""
-        self.request.session["said"] = {"text": text[:LONGEST_SAID], "bad": bad}
+        self.request.session["said"] = {"text": text[:MAX_SAID_CHARS], "bad": bad}
 
     def go(self, path: str) -> Response:
         """Go on to a page: its reload repeats nothing."""
@@ -103,39 +103,39 @@ class Visit:
 
 
 def page(view: View) -> Callable[[Request], Awaitable[Response]]:
-    """A page that changes nothing, for everybody who was let in."""
+    """A page that changes nothing, for every authenticated user."""
 
     async def endpoint(request: Request) -> Response:
-        person = request.app.state.gate.person(request)
+        person = request.app.state.auth.person(request)
         return _to_login(request) if person is None else await _answer(request, person, view)
 
     return endpoint
 
 
 def action(
-    view: View, *, largest: Callable[[Request], int] | int = LARGEST_FORM
+    view: View, *, max_bytes: Callable[[Request], int] | int = MAX_FORM_BYTES
 ) -> Callable[[Request], Awaitable[Response]]:
-    """A form that was sent: it is ours, of somebody who may act, and not too large.
+    """A form that was sent: it has our CSRF token, comes from an operator, and is not too large.
 
     Args:
         view: does what it says.
-        largest: bytes that it may have.
+        max_bytes: maximum size.
     """
 
     async def endpoint(request: Request) -> Response:
-        gate: Gate = request.app.state.gate
-        person = gate.person(request)
+        auth: Auth = request.app.state.auth
+        person = auth.person(request)
         if person is None:
             return _to_login(request)
         pages: Pages = request.app.state.pages
-        if not person.may_act:
-            why = "You may look, and change nothing: this takes the role act."
+        if not person.is_operator:
+            why = "Your role is viewer. This needs the role operator."
             return pages.refuse(request, person, HTTPStatus.FORBIDDEN, why)
-        if not _fits(request, largest(request) if callable(largest) else largest):
+        if not _fits(request, max_bytes(request) if callable(max_bytes) else max_bytes):
             return pages.refuse(request, person, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "That is too large to be sent.")
         async with request.form(max_files=2, max_fields=100) as form:
             token = request.headers.get(CSRF_HEADER) or form.get(CSRF_FIELD)
-            if not (isinstance(token, str) and gate.is_ours(request, token)):
+            if not (isinstance(token, str) and auth.is_ours(request, token)):
                 why = "This form is too old, or did not come from the console: load the page again, and repeat it."
                 return pages.refuse(request, person, HTTPStatus.FORBIDDEN, why)
             return await _answer(request, person, view, form)
@@ -145,9 +145,9 @@ def action(
 
 async def _answer(request: Request, person: Person, view: View, form: FormData | None = None) -> Response:
     state = request.app.state
-    visit = Visit(request, state.bm, state.pages, person, form or FormData())
+    context = RequestContext(request, state.bm, state.pages, person, form or FormData())
     try:
-        return await run_in_threadpool(view, visit)
+        return await run_in_threadpool(view, context)
     except BackMarketError as error:
         pages: Pages = state.pages
         return pages.refuse(request, person, status_of(error), str(error))
@@ -168,15 +168,15 @@ def status_of(error: BackMarketError) -> HTTPStatus:
     return HTTPStatus.BAD_GATEWAY
 
 
-def _fits(request: Request, largest: int) -> bool:
+def _fits(request: Request, max_bytes: int) -> bool:
     """Whether the body says how long it is, and is not too long; uvicorn holds it to that."""
     length = request.headers.get("content-length", "")
-    return length.isascii() and length.isdigit() and len(length) < 16 and int(length) <= largest
+    return length.isascii() and length.isdigit() and len(length) < 16 and int(length) <= max_bytes
 
 
 def _to_login(request: Request) -> Response:
-    gate: Gate = request.app.state.gate
-    if not gate.users:
+    auth: Auth = request.app.state.auth
+    if not auth.users:
         pages: Pages = request.app.state.pages
         return pages.refuse(
             request, None, HTTPStatus.FORBIDDEN, "This console is reached through its proxy, which says who you are."

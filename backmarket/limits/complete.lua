@@ -11,14 +11,14 @@
 local time = redis.call('TIME')
 local free_at = time[1] * 1000000 + time[2] + tonumber(ARGV[1])
 
-local function settle(key, slot)
+local function complete(key, slot)
   redis.call('ZADD', key, free_at, slot)
   local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
   redis.call('PEXPIREAT', key, math.ceil(last / 1000) + 1)
 end
 
 for i = 3, #ARGV, 2 do
-  settle(KEYS[1], ARGV[i])
-  if ARGV[i + 1] == '1' then settle(KEYS[2], ARGV[i]) end
-  if ARGV[2] == '1' then settle(KEYS[3], ARGV[i]) end
+  complete(KEYS[1], ARGV[i])
+  if ARGV[i + 1] == '1' then complete(KEYS[2], ARGV[i]) end
+  if ARGV[2] == '1' then complete(KEYS[3], ARGV[i]) end
 end

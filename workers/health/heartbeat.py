@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 
 
-class Heart:
+class Heartbeat:
     """When the main loop turned last. Safe to share between threads: only one of them writes."""
 
     def __init__(self) -> None:
@@ -18,10 +18,10 @@ class Heart:
         self._last = monotonic()
 
     @property
-    def silence(self) -> float:
+    def age(self) -> float:
         """Seconds since the loop turned."""
         return monotonic() - self._last
 
 
-HEART = Heart()
+HEARTBEAT = Heartbeat()
 """Of this process."""

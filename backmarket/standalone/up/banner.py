@@ -10,15 +10,17 @@ from urllib.parse import urlsplit
 
 from backmarket.settings import ENV_PREFIX
 from backmarket.standalone.up.console import Console
+from backmarket.standalone.up.environment import USER_AGENT
 from backmarket.standalone.up.sellers import SELLERS, Sandbox
-from backmarket.standalone.up.surroundings import USER_AGENT
 
 
-def welcome(place: Path, environment: Mapping[str, str], console: Console, flower: str, sandbox: Sandbox | None) -> str:
+def render(
+    directory: Path, environment: Mapping[str, str], console: Console, flower: str, sandbox: Sandbox | None
+) -> str:
     """Where everything is, and what to do next.
 
     Args:
-        place: the stack's directory.
+        directory: of the stack.
         environment: all settings.
         console: the page for people.
         flower: where Flower is, and its password.
@@ -30,8 +32,8 @@ def welcome(place: Path, environment: Mapping[str, str], console: Console, flowe
     lines += [f"  {title:<11} {_where(environment[f'{ENV_PREFIX}{name}'])}" for title, name in _SERVERS.items()]
     if sandbox:
         lines.append(f"  Sandbox     {sandbox.url}   with {', '.join(SELLERS)}, connected")
-    lines += [f"  Logs        {_near(place / 'logs')}", "", "In another terminal:"]
-    lines += [f"  . {quote(_near(place / 'env'))}", f"  {command} status"]
+    lines += [f"  Logs        {_near(directory / 'logs')}", "", "In another terminal:"]
+    lines += [f"  . {quote(_near(directory / 'env'))}", f"  {command} status"]
     lines.append(f"  {command} orders list {next(iter(SELLERS))}" if sandbox else f"  {command} connections list")
     lines += ["", "To connect a seller of Back Market (it asks for the API key):"]
     if environment[f"{ENV_PREFIX}USER_AGENT"] == USER_AGENT:

@@ -1,4 +1,4 @@
-"""The console's gate: who a request comes from, logging in and out, and proof that a form is ours."""
+"""Authentication of the console: who sends a request, login and logout, and CSRF tokens of forms."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from starlette.requests import Request
 
 from backmarket.console.access import passwords
 from backmarket.console.access.addresses import client_address, comes_from, networks
-from backmarket.console.access.people import Person, Role, User, users_of
 from backmarket.console.access.throttle import Throttle
+from backmarket.console.access.users import Person, Role, User, users_of
 from backmarket.errors import SettingsError
 from backmarket.settings import Settings
 
@@ -28,8 +28,8 @@ FAILURES_OF_A_NAME = 30
 log = structlog.get_logger(__name__)
 
 
-class Gate:
-    """Lets people in.
+class Auth:
+    """Authenticates people.
 
     Args:
         settings: users, or the proxy that knows them.
@@ -42,7 +42,7 @@ class Gate:
         self.users = users_of(settings)
         self.user_header = settings.console_proxy_user_header
         self._groups_header = settings.console_proxy_groups_header
-        self._act_group = settings.console_proxy_act_group
+        self._operator_group = settings.console_proxy_operator_group
         self._proxies = networks(settings.console_proxy_addresses)
         self._seconds = settings.console_session_hours * 3600
         self._of_address, self._of_name = Throttle(FAILURES_OF_AN_ADDRESS), Throttle(FAILURES_OF_A_NAME)
@@ -121,7 +121,7 @@ class Gate:
         if len(names) != 1 or not names[0].strip():
             return None
         groups = {each.strip() for each in ",".join(request.headers.getlist(self._groups_header)).split(",")}
-        role = Role.ACT if self._act_group and self._act_group in groups else Role.LOOK
+        role = Role.OPERATOR if self._operator_group and self._operator_group in groups else Role.VIEWER
         return Person(names[0].strip()[:200], role, "proxy")
 
     def _logged_in(self, request: Request) -> Person | None:

@@ -1,4 +1,4 @@
-"""People and what they may do."""
+"""Users of the console and their roles."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ ADMIN = "admin"
 class Role(StrEnum):
     """What a person may do."""
 
-    LOOK = "look"
-    """See everything, change nothing."""
-    ACT = "act"
-    """Change things, too."""
+    VIEWER = "viewer"
+    """Sees everything, changes nothing."""
+    OPERATOR = "operator"
+    """Changes things, too."""
+
+
+RENAMED_ROLES = {"look": Role.VIEWER, "act": Role.OPERATOR}
+"""Roles that have another name now: the old name is refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who was let in.
+    """Somebody who is authenticated.
 
     Attributes:
         name: as the settings or the proxy have it.
@@ -37,9 +41,9 @@ class Person:
     proved_by: str
 
     @property
-    def may_act(self) -> bool:
-        """Whether they may change things."""
-        return self.role is Role.ACT
+    def is_operator(self) -> bool:
+        """Whether this person may change things."""
+        return self.role is Role.OPERATOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ def users_of(settings: Settings) -> dict[str, User]:
     """
     users: dict[str, User] = {}
     if settings.console_password:
-        users[ADMIN] = User(ADMIN, Role.ACT, passwords.hashed(settings.console_password.get_secret_value()))
+        users[ADMIN] = User(ADMIN, Role.OPERATOR, passwords.hashed(settings.console_password.get_secret_value()))
     for number, given in enumerate(settings.console_users, start=1):
         user = _user(given.get_secret_value(), number)
         if user.name in users:
@@ -105,6 +109,11 @@ def check_name(name: str) -> str:
 def _user(given: str, number: int) -> User:
     name, _, rest = given.partition(":")
     role, _, password = rest.partition(":")
+    if role in RENAMED_ROLES:
+        raise SettingsError(
+            f"Number {number} of BACKMARKET_CONSOLE_USERS has the role {role}, which is {RENAMED_ROLES[role]} now."
+            f" Write name:{RENAMED_ROLES[role]}:hash; the hash stays."
+        )
     try:
         check_name(name)
         if not passwords.is_hash(password):
@@ -113,5 +122,5 @@ def _user(given: str, number: int) -> User:
     except (ValueError, SettingsError):
         raise SettingsError(
             f"Number {number} of BACKMARKET_CONSOLE_USERS is no user: `backmarket console password NAME` prints one,"
-            " as name:role:hash, with the role look or act."
+            " as name:role:hash, with the role viewer or operator."
         ) from None

@@ -1,4 +1,4 @@
-"""What `backmarket up` makes once and keeps in its directory, readable by its user alone."""
+"""The state file of `backmarket up`: secrets and addresses, made once; readable by its user alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.settings import Settings
 from backmarket.standalone.embedded.ports import free_port
 from backmarket.standalone.up.private import write_private
@@ -16,7 +16,7 @@ FLOWER_USER = "backmarket"
 
 
 @dataclass(frozen=True)
-class Kept:
+class StateFile:
     """Secrets and addresses that stay the same from one start to the next.
 
     Attributes:
@@ -40,13 +40,13 @@ class Kept:
         return f"{FLOWER_USER}:{self.flower_password}"
 
     @property
-    def flower_words(self) -> str:
+    def flower_hint(self) -> str:
         """As a person reads it."""
         return f"user {FLOWER_USER}, password {self.flower_password}"
 
     @classmethod
-    def of(cls, directory: Path, given: Settings) -> Kept:
-        """Read what is kept in a directory; make and write what is missing.
+    def of(cls, directory: Path, given: Settings) -> StateFile:
+        """Read the state file of a directory; make and write what is missing.
 
         Args:
             directory: a stack's.
@@ -55,18 +55,18 @@ class Kept:
         Raises:
             SettingsError: the database is the user's, and there are no keys for it.
         """
-        path = directory / "kept.json"
+        path = directory / "state.json"
         found = json.loads(path.read_text()) if path.exists() else {}
         mine = not given.database_url
         if not mine:
-            Vault.from_settings(given)
+            KeyCipher.from_settings(given)
             given.need("limiter_key")
-        kept = cls(
-            secret_key=found.get("secret_key") or (Vault.generate() if mine else ""),
+        state = cls(
+            secret_key=found.get("secret_key") or (KeyCipher.generate() if mine else ""),
             limiter_key=found.get("limiter_key") or (secrets.token_hex(24) if mine else ""),
             flower_password=found.get("flower_password") or secrets.token_urlsafe(12),
             console_password=found.get("console_password") or secrets.token_urlsafe(12),
             sandbox_port=free_port(found.get("sandbox_port", 0)),
         )
-        write_private(path, json.dumps(asdict(kept), indent=2))
-        return kept
+        write_private(path, json.dumps(asdict(state), indent=2))
+        return state

@@ -9,25 +9,25 @@ from pathlib import Path
 
 from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.standalone.embedded import Stack
-from backmarket.standalone.up.kept import Kept
 from backmarket.standalone.up.private import write_private
+from backmarket.standalone.up.state_file import StateFile
 
 USER_AGENT = "BM-Example-Sync;contact@company.example"
 """For the sandbox; Back Market wants to know who really calls."""
 
 
-def environment(stack: Stack, given: Settings, kept: Kept, sandbox_url: str | None) -> dict[str, str]:
+def build_environment(stack: Stack, given: Settings, state: StateFile, sandbox_url: str | None) -> dict[str, str]:
     """All settings as variables: the user's own, the stack's addresses, and what was generated for the rest.
 
     Args:
         stack: it runs.
         given: the user's settings, as they are in this process's environment.
-        kept: of the stack's directory.
+        state: of the stack's directory.
         sandbox_url: an origin that connections may name.
     """
     own = {name: value for name, value in os.environ.items() if name.startswith(ENV_PREFIX) and value}
-    made = {} if given.secret_keys else {"SECRET_KEYS": kept.secret_key}
-    made |= {} if given.limiter_key else {"LIMITER_KEY": kept.limiter_key}
+    made = {} if given.secret_keys else {"SECRET_KEYS": state.secret_key}
+    made |= {} if given.limiter_key else {"LIMITER_KEY": state.limiter_key}
     made |= {} if given.user_agent else {"USER_AGENT": USER_AGENT}
     if sandbox_url:
         made["ALLOWED_BASE_URLS"] = ",".join(dict.fromkeys((*given.allowed_base_urls, sandbox_url)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from backmarket.services import Services
 
 
-class Noun:
-    """A part of `BackMarket`: what it does with one noun.
+class FacadePart:
+    """A part of `BackMarket`: its methods for one kind of thing.
 
     Args:
         services: of the object.

@@ -1,4 +1,4 @@
-"""Telling browsers what changes, as it happens: one follower of the change feed for all of them."""
+"""Server-sent events: tell browsers what changes, with one follower of the change feed for all of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AGAIN_SECONDS = 5.0
 log = structlog.get_logger(__name__)
 
 
-class Live:
+class EventStream:
     """Follows the change feed from the first reader on.
 
     Args:
@@ -84,7 +84,7 @@ class Live:
     def _begin(self) -> None:
         if self._thread is None and not self._stop.is_set():
             self._loop = asyncio.get_running_loop()
-            self._thread = Thread(target=self._run, name="console-live", daemon=True)
+            self._thread = Thread(target=self._run, name="console-events", daemon=True)
             self._thread.start()
 
     def _run(self) -> None:
@@ -94,7 +94,7 @@ class Live:
                 for change in self._bm.watch(stop=self._stop):
                     self._tell(change.organization_id)
             except BackMarketError as error:  # at the beginning only; later it comes back by itself
-                log.warning("console.live_failed", code=error.code, error=error.message)
+                log.warning("console.events_failed", code=error.code, error=error.message)
             self._stop.wait(AGAIN_SECONDS)
 
     def _tell(self, organization_id: str) -> None:

@@ -1,0 +1,158 @@
+"""An Excel workbook (.xlsx) as rows of cells: bounded before it is read, formulas by their values."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from collections.abc import Iterator
+from tempfile import NamedTemporaryFile, TemporaryFile
+from typing import Any, BinaryIO, cast
+
+from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
+
+from backmarket.bulk.csv_file.excel import AS_TEXT
+from backmarket.bulk.csv_file.faults import Fault
+from backmarket.bulk.csv_file.header import TITLE_ROWS, is_title
+from backmarket.bulk.csv_file.no_header import refused, without_sku
+from backmarket.bulk.csv_file.source import Broken, Record, Source
+from backmarket.bulk.csv_file.workbook_guard import DAMAGED, SAVE_AGAIN, copy_checked, is_unreadable
+
+_ZIP = b"PK\x03\x04"
+_OLD_EXCEL = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+EXACT_DIGITS = 15
+"""Digits of a number that Excel keeps."""
+
+_DATE = ("is a date to Excel", AS_TEXT.replace("the SKU", "it"))
+_LONG = (f"is a number of more than {EXACT_DIGITS} digits, of which Excel keeps {EXACT_DIGITS}", _DATE[1])
+_ERRORS = frozenset({"#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#DATA!", "#GETTING_DATA"})
+
+
+class WorkbookSource(Source):
+    """A sheet of a workbook that is being read, once.
+
+    Args:
+        name: of the sheet.
+        rows: its cells, from its first row on.
+        above: rows with content above the header.
+        first_column: that has a cell, from 0.
+    """
+
+    def __init__(self, name: str, rows: Iterator[list[Any]], *, above: int, first_column: int) -> None:
+        super().__init__(above=above, first_column=first_column)
+        self._name = name
+        self._cells = rows
+
+    @property
+    def written(self) -> str:
+        """How the file is written, in words."""
+        return f"Excel workbook, sheet {self._name!r}"
+
+    @property
+    def encoding(self) -> str:
+        """That of its texts."""
+        return "utf-8"
+
+    def _rows(self) -> Iterator[Record | Broken]:
+        for row, values in enumerate(self._cells, 1):
+            yield _record(row, values)
+
+
+def is_spreadsheet(sample: bytes) -> bool:
+    """Whether a file begins as a zip file or an old Excel file does, whatever its name."""
+    return sample.startswith((_ZIP, _OLD_EXCEL))
+
+
+def open_workbook(sample: bytes, rest: BinaryIO) -> WorkbookSource:
+    """Read the first visible sheet that has a column `sku`.
+
+    Args:
+        sample: the beginning of the file.
+        rest: what follows it.
+
+    Raises:
+        BulkFileRefused: if it is no .xlsx, is too large, or has no such sheet; the reason says what to do in Excel.
+    """
+    if sample.startswith(_OLD_EXCEL):
+        raise is_unreadable("is an old Excel file (.xls), or has a password", "save it as .xlsx without a password")
+    with cast(BinaryIO, TemporaryFile()) as file, NamedTemporaryFile(suffix=".xlsx") as checked:
+        file.write(sample)
+        shutil.copyfileobj(rest, file)
+        copy_checked(file, cast(BinaryIO, checked))
+        checked.flush()
+        try:
+            with CalamineWorkbook.from_path(checked.name) as workbook:
+                return _first_listing_sheet(workbook)
+        except (CalamineError, OSError, ValueError) as error:
+            raise is_unreadable(DAMAGED, SAVE_AGAIN) from error
+
+
+def _first_listing_sheet(workbook: CalamineWorkbook) -> WorkbookSource:
+    fault: Fault | None = None
+    for sheet in workbook.sheets_metadata:
+        if sheet.typ != SheetTypeEnum.WorkSheet or sheet.visible != SheetVisibleEnum.Visible:
+            continue
+        found = workbook.get_sheet_by_name(sheet.name)
+        names, above = _header(found.iter_rows())
+        if "sku" in names:
+            column = found.start[1] if found.start else 0
+            return WorkbookSource(sheet.name, found.iter_rows(), above=above, first_column=column)
+        if fault is None and any(names):
+            fault = without_sku(names)
+    raise refused(fault or Fault(1, None, None, "is empty", "the first row names the columns, one of them sku"))
+
+
+def _header(rows: Iterator[list[Any]]) -> tuple[list[str], int]:
+    """The names in the first row that has a cell `sku`, or else in the first row; and the titles above it."""
+    first: list[str] = []
+    above = 0
+    for values in rows:
+        names = [_text(value).strip().lower() for value in values]
+        if "sku" in names:
+            return names, above
+        if not any(names):
+            continue
+        first = first or names
+        above += 1
+        if not is_title(names) or above > TITLE_ROWS:
+            break
+    return first, 0
+
+
+def _record(row: int, values: list[Any]) -> Record:
+    cells, typed, odd = [], [], {}
+    for at, value in enumerate(values):
+        text = _text(value)
+        cells.append(text)
+        if isinstance(value, str):
+            if text in _ERRORS:
+                odd[at] = ("is an error message of Excel", "put the formula of that cell right, or empty it")
+        elif isinstance(value, bool):
+            continue
+        elif isinstance(value, int | float):
+            typed.append(at)
+            if abs(value) >= 10**EXACT_DIGITS:
+                odd[at] = _LONG
+        else:
+            odd[at] = _DATE
+    return Record(row, row, cells, "".join(cells), frozenset(typed), odd)
+
+
+def _text(value: Any) -> str:
+    """A cell as a listing has it: numbers without `.0`, and not more exact than Excel shows them."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else _fraction(value)
+    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
+        value = value.date()
+    return str(value)
+
+
+def _fraction(value: float) -> str:
+    text = f"{value:.{EXACT_DIGITS}g}"
+    return f"{value:.20f}".rstrip("0") if "e" in text else text

@@ -1,0 +1,162 @@
+"""Excel workbooks: cells as they are meant, and bounds that hold before anything large is in memory."""
+
+import io
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backmarket.bulk.csv_file.reader import open_source
+from backmarket.bulk.csv_file.validation import check
+from backmarket.errors import BulkFileRefused
+
+CHECKOUT = Path(__file__).parents[4]
+MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+FRAME = {
+    "_rels/.rels": f'<Relationships xmlns="{PACKAGE}/relationships"><Relationship Id="rId1"'
+    f' Type="{OFFICE}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+    "xl/workbook.xml": f'<workbook xmlns="{MAIN}" xmlns:r="{OFFICE}"><sheets>'
+    '<sheet name="Stock" sheetId="1" r:id="rId1"/></sheets></workbook>',
+    "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{PACKAGE}/relationships">'
+    f'<Relationship Id="rId1" Type="{OFFICE}/worksheet" Target="worksheets/sheet1.xml"/>'
+    f'<Relationship Id="rId2" Type="{OFFICE}/sharedStrings" Target="sharedStrings.xml"/></Relationships>',
+    "xl/styles.xml": f'<styleSheet xmlns="{MAIN}">'
+    '<cellXfs><xf numFmtId="0"/><xf numFmtId="14"/></cellXfs></styleSheet>',
+}
+
+
+def workbook(rows: str, strings: str = "") -> bytes:
+    file = io.BytesIO()
+    parts = FRAME | {
+        "xl/sharedStrings.xml": f'<sst xmlns="{MAIN}">{strings}</sst>',
+        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{MAIN}"><sheetData>{rows}</sheetData></worksheet>',
+    }
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as target:
+        for name, text in parts.items():
+            target.writestr(name, f'<?xml version="1.0" encoding="UTF-8"?>\n{text}')
+    return file.getvalue()
+
+
+def text(place: str, content: str) -> str:
+    return f'<c r="{place}" t="inlineStr"><is><t>{content}</t></is></c>'
+
+
+HEADER = f'<row r="2">{text("B2", "SKU")}{text("C2", "Price")}{text("D2", "quantity")}</row>'
+
+
+def read(data: bytes, **options: Any) -> tuple[list[list[str]], list[str]]:
+    rows: list[list[str]] = []
+    with open_source(io.BytesIO(data)) as source:
+        assert "sheet 'Stock'" in source.written
+        try:
+            rows += (cells for _, cells in check(source, locale="fr-fr", **options))
+        except BulkFileRefused as refused:
+            return rows, [str(fault) for fault in refused.faults]
+    return rows, []
+
+
+def test_cells_are_read_as_they_are_meant() -> None:
+    rows = (
+        f'{HEADER}<row r="4">{text("B4", "00123")}<c r="C4"><f>1+1</f><v>229.10000000000002</v></c>'
+        '<c r="D4"><v>5</v></c></row>'
+        '<row r="5"><c r="B5"><v>4006381333931</v></c><c r="C5"><v>229</v></c><c r="D5"><v>2.0</v></c></row>'
+    )
+    assert read(workbook(rows)) == ([["00123", "229.1", "5"], ["4006381333931", "229", "2"]], [])
+
+
+def test_dates_and_long_numbers_are_no_skus() -> None:
+    rows = (
+        f'{HEADER}<row r="3"><c r="B3" s="1"><v>45000</v></c><c r="C3"><v>1</v></c></row>'
+        '<row r="4"><c r="B4"><v>3530000000000000123</v></c><c r="C4"><v>1</v></c></row>'
+        f'<row r="5">{text("B5", "A")}<c r="C5" s="1"><v>45000</v></c></row>'
+    )
+    _, faults = read(workbook(rows))
+    assert [fault.partition(". ")[0] for fault in faults] == [
+        'row 3, column B (sku): "2023-03-15" is a date to Excel',
+        'row 4, column B (sku): "3530000000000000000" is a number of more than 15 digits, of which Excel keeps 15',
+        'row 5, column C (price): "2023-03-15" is a date to Excel',
+    ]
+
+
+def refused(data: bytes) -> str:
+    with pytest.raises(BulkFileRefused) as caught:
+        open_source(io.BytesIO(data))
+    return str(caught.value)
+
+
+def test_cells_far_apart_are_refused_before_they_take_memory() -> None:
+    assert "below row 300000" in refused(workbook(f'{HEADER}<row r="1048576">{text("XFD1048576", "x")}</row>'))
+    wide = f'{HEADER}<row r="3">{text("XFD3", "x")}</row><row r="200000">{text("A200000", "x")}</row>'
+    assert "more cells" in refused(workbook(wide))
+    unnamed = "<row>" + "<c><v>1</v></c>" * 6000 + "</row>" + "<row><c><v>1</v></c></row>" * 1000
+    assert "more cells" in refused(workbook(unnamed))
+
+
+def test_a_long_text_that_many_cells_share_is_refused() -> None:
+    shared = "<row>" + '<c t="s"><v>0</v></c>' * 5000 + "</row>"
+    assert "more cells or text" in refused(workbook(HEADER + shared, f"<si><t>{'x' * 30_000}</t></si>"))
+
+
+def test_a_zip_bomb_is_refused_by_what_it_declares() -> None:
+    assert "far larger inside" in refused(workbook(" " * 30_000_000))
+
+
+def test_a_size_that_is_declared_too_small_is_refused() -> None:
+    data = bytearray(workbook(" " * 20_000))
+    at = data.rindex(b"PK\x01\x02")
+    data[at + 24 : at + 28] = (100).to_bytes(4, "little")
+    assert "damaged" in refused(bytes(data))
+
+
+@pytest.mark.parametrize("xml", ["<!-- <row r='1'> -->", "<row r='3'><c r=B3><v>1</v></c></row>", "<?x y?>"])
+def test_xml_that_no_spreadsheet_writes_is_refused(xml: str) -> None:
+    assert "not written by a spreadsheet program" in refused(workbook(HEADER + xml))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "old Excel file"),
+        (b"PK\x03\x04" + bytes(60), "damaged or incomplete"),
+        (workbook(HEADER)[:-40], "damaged or incomplete"),
+        (workbook(""), "is empty"),
+        (workbook(f'<row r="1">{text("A1", "price")}{text("B1", "seller sku")}</row>'), "Rename cell B1 to sku"),
+    ],
+)
+def test_any_other_file_is_refused_with_what_to_do(data: bytes, reason: str) -> None:
+    assert reason in refused(data)
+
+
+MEASURE = """
+import sys, time
+from pathlib import Path
+from backmarket.bulk.csv_file.reader import open_source
+from backmarket.bulk.csv_file.validation import check
+begun = time.monotonic()
+with open_source(Path(sys.argv[1])) as source:
+    count = sum(1 for _ in check(source, locale="fr-fr"))
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(count, int(peak.split()[1]) * 1024, time.monotonic() - begun)
+"""
+
+
+@pytest.mark.slow
+def test_a_workbook_of_100_000_lines_takes_less_than_200_mb(tmp_path: Path) -> None:
+    lines = (
+        f'<row r="{row}"><c r="B{row}" t="s"><v>{row - 3}</v></c><c r="C{row}"><v>{row % 90 + 1}.5</v></c>'
+        f'<c r="D{row}"><v>{row % 7}</v></c></row>'
+        for row in range(3, 100_003)
+    )
+    strings = "".join(f"<si><t>SKU-{number:06}-BLACK</t></si>" for number in range(100_000))
+    path = tmp_path / "large.xlsx"
+    path.write_bytes(workbook(HEADER + "".join(lines), strings))
+    run = [sys.executable, "-c", MEASURE, str(path)]
+    told = subprocess.run(run, cwd=CHECKOUT, check=True, capture_output=True, text=True).stdout
+    count, memory, seconds = told.split()
+    assert count == "100000"
+    assert int(memory) < 200e6, f"{memory} bytes, {seconds} s"

@@ -210,7 +210,9 @@ def test_a_file_is_dropped_checked_sent_and_reported(anna: Person, place: Place,
     assert place.bm.get_bulk_jobs(seller).items == []
     anna.assert_accessible()
 
-    page.get_by_label("Drop a CSV or Excel file").set_input_files(csv_file(tmp_path, f"{first},1", f"{second},2", f"{third},4"))
+    page.get_by_label("Drop a CSV or Excel file").set_input_files(
+        csv_file(tmp_path, f"{first},1", f"{second},2", f"{third},4")
+    )
     page.get_by_role("button", name="Check the file").click()
     page.get_by_role("button", name="Send 3 lines").click()
     expect(page.get_by_role("heading", name="Bulk job")).to_be_visible()

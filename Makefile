@@ -1,4 +1,4 @@
-# `make` lists what can be done. Everything happens in this checkout; pip's cache is the only place outside it.
+# `make` lists what can be done. Everything happens in this checkout; the caches of pip and uv are the only places outside it.
 .DEFAULT_GOAL := help
 .PHONY: help demo up test test-all test-browser test-compose test-monitoring bench chaos chaos-proofs check lint lock contract-facts clean setup
 

@@ -1,7 +1,7 @@
 -- The whole database of backmarket, in the schema `backmarket`.
 --
 -- Idempotent: running it again changes nothing. `backmarket db init` runs it; tables of an older version are for
--- `backmarket db migrate`, which runs the files of `backmarket/migrations` before it.
+-- `backmarket db migrate`, which runs the files of `backmarket/database/migrations` before it.
 -- PostgreSQL 14 or newer. Every key begins with the organization, so that no
 -- statement of one organization can touch another's rows.
 
@@ -135,6 +135,10 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_state (
     -- finished walks in all, and those of them that found nothing new
     runs bigint NOT NULL DEFAULT 0,
     quiet_runs bigint NOT NULL DEFAULT 0,
+    -- stored rows that the last full walk did not show, too many to be asked for; 0: not so many
+    rows_missing bigint NOT NULL DEFAULT 0,
+    -- rows that the last full walk, or an incremental one since, could not store
+    rows_rejected bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (organization_id, resource)
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE backmarket.sync_state IS 'One row for each organization and resource: when it is due, its lease, its watermark, how it fares';
@@ -159,6 +163,22 @@ LANGUAGE sql STABLE AS $$
         floor((extract(epoch FROM now())::float8 + pause - phase) / seconds + 1) * seconds + phase
     )
     FROM (SELECT (hashtextextended(name, 0) & 1048575) / 1048576.0 * seconds AS phase) AS p
+$$;
+
+-- A text without the signatures of its links, which the API makes new in every answer: what is left is the content
+-- (`backmarket/resources/signed_links.py` has the same rule for what comes).
+CREATE OR REPLACE FUNCTION backmarket.without_signatures(text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN $1 !~* '[?&](x-(amz|goog)-)?signature=' THEN $1 ELSE (
+        SELECT string_agg(CASE
+            WHEN piece !~* '[?&](x-(amz|goog)-)?signature=' THEN piece
+            ELSE regexp_replace(regexp_replace(piece,
+                '([?&])((awsaccesskeyid|googleaccessid|key-pair-id|policy|expires|signature|x-amz-security-token'
+                || '|x-(amz|goog)-(algorithm|credential|date|expires|signedheaders|signature))=[^&"<>[:space:]]*&?)+',
+                '\1', 'gi'), '[?&]+(?=["<>[:space:]]|$)', '', 'g')
+        END, '' ORDER BY at)
+        FROM regexp_split_to_table($1, '(?=["<>[:space:]])') WITH ORDINALITY AS pieces (piece, at)
+    ) END
 $$;
 
 CREATE TABLE IF NOT EXISTS backmarket.walks (
@@ -190,6 +210,8 @@ CREATE TABLE IF NOT EXISTS backmarket.walks (
     rows_unchanged bigint NOT NULL DEFAULT 0,
     rows_removed bigint NOT NULL DEFAULT 0,
     rows_rejected bigint NOT NULL DEFAULT 0,
+    -- how often this row was written: a slice that counted otherwise runs on a server that lost a commit
+    saves bigint NOT NULL DEFAULT 1,
     PRIMARY KEY (organization_id, resource, kind),
     FOREIGN KEY (organization_id, resource) REFERENCES backmarket.sync_state ON DELETE CASCADE
 ) WITH (fillfactor = 50);
@@ -475,14 +497,14 @@ CREATE TABLE IF NOT EXISTS backmarket.labels (
         'stored',           -- it is in the bucket
         'unavailable'       -- it was tried for long enough, or must not be fetched: `error` says why
     )),
-    -- since when this label is known; a label with another URL is another label
+    -- since when this label is known; a label with another URL, signatures apart, is another label
     noted_at timestamptz NOT NULL DEFAULT now(),
     -- of one that is wanted: when it is tried next, how often it was in vain, and why
     due_at timestamptz NOT NULL DEFAULT now(),
     tries integer NOT NULL DEFAULT 0,
     error_code text,
     error text,
-    -- of one that is stored
+    -- of one that is stored, or was until its URL changed: the object stays until the new one is there
     object_key text COLLATE "C",
     size bigint,                    -- bytes
     sha256 text,                    -- hexadecimal
@@ -490,7 +512,7 @@ CREATE TABLE IF NOT EXISTS backmarket.labels (
     content_type text,
     stored_at timestamptz,
     PRIMARY KEY (organization_id, resource, shipment_id),
-    CHECK ((state = 'stored') = (object_key IS NOT NULL))
+    CONSTRAINT labels_stored_has_object CHECK (state <> 'stored' OR object_key IS NOT NULL)
 );
 CREATE INDEX IF NOT EXISTS labels_skipped ON backmarket.labels (organization_id, resource) WHERE state = 'skipped';
 CREATE INDEX IF NOT EXISTS labels_wanted ON backmarket.labels (organization_id, due_at) WHERE state = 'wanted';
@@ -669,9 +691,9 @@ CREATE TABLE IF NOT EXISTS backmarket.bulk_parts (
     arrived boolean NOT NULL DEFAULT false,
     task_id text,
     submitted_at timestamptz,
-    -- the task's status (action_status) when it was last asked about, and since when that is none that is explained
+    -- the task's status (action_status) when it was last polled, and since when that status is not explained
     task_status integer,
-    odd_since timestamptz,
+    unexplained_since timestamptz,
     -- since when the API does not know the task
     missing_since timestamptz,
     -- what its listings were before it was sent, by the line's number: the members that the line sets; null: not there
@@ -772,6 +794,14 @@ CREATE TABLE IF NOT EXISTS backmarket.feed_marks (
     id bigint NOT NULL
 );
 COMMENT ON TABLE backmarket.feed_marks IS 'Positions in the change feed';
+
+CREATE TABLE IF NOT EXISTS backmarket.clocks (
+    process text PRIMARY KEY,
+    ahead_seconds double precision NOT NULL,
+    reported_at timestamptz NOT NULL
+);
+COMMENT ON TABLE backmarket.clocks IS
+    'How far the clock of each worker''s host is ahead of PostgreSQL''s, as the worker reports each minute';
 
 ------------------------------------------------------------------------------
 -- Upkeep: what grows without end lies in partitions of a week (by UTC, from Monday), and old ones are dropped

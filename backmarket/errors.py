@@ -17,6 +17,7 @@ BackMarketError
 ├── TerminalError               trying again changes nothing until somebody acts
 │   ├── Unauthorized            401: the API refuses the key
 │   ├── NotAvailable            403: this account may not use this resource
+│   ├── Forbidden               403: as NotAvailable, but this resource has worked before, or must work
 │   ├── NotFound                404
 │   ├── OriginRefused           a file's address, or where it leads, may not be asked; a setting can allow it
 │   ├── HostRefused             a host that is not the API's refused to give a file; it never saw the key
@@ -110,20 +111,24 @@ class TransientError(BackMarketError):
     code = "transient"
 
 
+RequestDelivery = Literal["not_sent", "finished", "in_doubt"]
+"""Whether a request without an answer reached the API: it was not sent; the connection was cut, so that it arrived
+before or never will; or its deadline passed, and it may still arrive."""
+
+
 class NetworkError(TransientError):
     """No whole answer came.
 
     Args:
         message: one sentence for a person.
-        arrival: what is known of the request: `never` (it was not sent), `past` (the connection was cut: it
-            arrived before, or never will), `open` (the deadline passed: it may arrive yet).
+        delivery: what is known of the request; see `RequestDelivery`.
     """
 
     code = "network"
 
-    def __init__(self, message: str, *, arrival: Literal["never", "past", "open"] = "open", **marks: Any) -> None:
+    def __init__(self, message: str, *, delivery: RequestDelivery = "in_doubt", **marks: Any) -> None:
         super().__init__(message, **marks)
-        self.arrival = arrival
+        self.delivery = delivery
 
 
 class ServerError(TransientError):
@@ -217,6 +222,12 @@ class NotAvailable(TerminalError):
     """The API answered 403 without the firewall's marks: not for this account."""
 
     code = "not_available"
+
+
+class Forbidden(TerminalError):
+    """The API answered 403 without the firewall's marks for a resource that has worked before, or for orders."""
+
+    code = "forbidden"
 
 
 class NotFound(TerminalError):
@@ -322,6 +333,11 @@ class LeaseLost(BackMarketError):
     """The lease was taken over, or the connection changed; what was fetched is void."""
 
     code = "lease_lost"
+
+    def __init__(
+        self, message: str = "The lease was taken over, or the connection was changed: nothing more is written."
+    ) -> None:
+        super().__init__(message)
 
 
 class Crashed(BackMarketError):

@@ -8,7 +8,8 @@ DISPATCH = "backmarket.dispatch"
 """`dispatch()`: send a nudge for each organization and resource that is due."""
 
 SYNC_ORDERS = "backmarket.sync_orders"
-"""`sync_orders(organization_id, nudge=False)`: a nudge syncs what is due; without it, a sync is asked for now."""
+"""`sync_orders(organization_id, nudge=False)`: a nudge syncs if the row is due; without it, a sync is
+requested and runs now."""
 
 SYNC_LISTINGS = "backmarket.sync_listings"
 """`sync_listings(organization_id, nudge=False)`: as for orders."""
@@ -28,34 +29,35 @@ SYNC_TASKS = {
 """The task that syncs each resource."""
 
 FETCH_LABELS = "backmarket.fetch_labels"
-"""`fetch_labels(organization_id, nudge=False)`: a nudge fetches the labels that are due; without it, those that wait
-for their next try, too."""
+"""`fetch_labels(organization_id, nudge=False)`: a nudge fetches the labels that are due; without it, labels that wait
+for a retry are fetched, too."""
 
 SEND_WRITES = "backmarket.send_writes"
-"""`send_writes(organization_id, nudge=False)`: send the writes that are due; without `nudge`, those that wait, too."""
+"""`send_writes(organization_id, nudge=False)`: send the writes that are due; without `nudge`, writes that wait for a
+retry are sent, too."""
 
 RUN_BULK = "backmarket.run_bulk"
-"""`run_bulk(organization_id, nudge=False)`: a nudge does what is due of the bulk jobs; without it, what waits for its
-next try, too. What Back Market has is not asked about any sooner."""
+"""`run_bulk(organization_id, nudge=False)`: a nudge does what is due of the bulk jobs; without it, parts that wait for
+a retry are sent, too. Parts that Back Market has are polled no sooner."""
 
 SUBMIT_BULK = "backmarket.submit_bulk"
-"""`submit_bulk(organization_id, object_key, **options)`: submit a file that lies in the bucket under `uploads/`; the
-options are those of `submitting.submit_object`. Its outcome is a row of `bulk_jobs`."""
+"""`submit_bulk(organization_id, object_key, **options)`: submit a file from the bucket, under `uploads/`; the options
+are those of `submit.submit_object`. The outcome is a row of `bulk_jobs`."""
 
 WORK_TASKS = {"labels": FETCH_LABELS, "writes": SEND_WRITES, "bulk": RUN_BULK}
-"""The task that does each kind of work beside the syncs; see the table `work`."""
+"""The task of each kind of work other than syncs; see the table `work`."""
 
 NUDGED_TASKS = {**SYNC_TASKS, **WORK_TASKS}
-"""The tasks that are nudged for an organization, by what they look at."""
+"""The tasks that take nudges, by the kind of row that they look at."""
 
 ANNOUNCE_CHANGES = "backmarket.announce_changes"
-"""`announce_changes()`: tell those who follow the change feed that there is news."""
+"""`announce_changes()`: notify listeners of the change feed if there are new events."""
 
 UPKEEP = "backmarket.upkeep"
-"""`upkeep()`: drop what is too old, if that is due."""
+"""`upkeep()`: delete rows and partitions past their retention, if the upkeep is due."""
 
 SWEEP_BUCKET = "backmarket.sweep_bucket"
-"""`sweep_bucket()`: delete what is to be deleted from the bucket, and compare it with the rows, if that is due."""
+"""`sweep_bucket()`: delete queued objects from the bucket; if the sweep is due, compare the bucket with the rows."""
 
 QUEUES = {
     DISPATCH: "dispatch",
@@ -68,16 +70,34 @@ QUEUES = {
 """The queue of each task. A worker pool names the queues that it takes."""
 
 NUDGE_SECONDS = 60
-"""How long a nudge counts: its message expires then, and the row may be nudged again."""
+"""How long a nudge counts: after that the dispatcher may nudge the row again. Messages themselves never expire: workers
+would compare their clocks with the sender's, and Redis would keep them anyway."""
+
+QUEUE_FULL = 2000
+"""Messages in a queue at which the dispatcher adds no more of what the schedule makes due (2 MB)."""
+
+REQUESTS_FULL = 10_000
+"""Messages in a queue at which the dispatcher repeats no nudge of a request either (10 MB)."""
+
+TICKS_FULL = 10
+"""Messages in a queue at which beat leaves out a tick."""
+
+SHARED_TICKS_FULL = 1000
+"""The same for a queue that takes nudges, too: they are no reason to leave the bucket's deletions undone."""
+
+
+def tick_limit(queue: str) -> int:
+    """Messages in a queue at which beat leaves out a tick."""
+    return SHARED_TICKS_FULL if queue in {QUEUES[task] for task in NUDGED_TASKS.values()} else TICKS_FULL
 
 
 @dataclass(frozen=True, slots=True)
 class Nudge:
-    """A message that says: look at this row now.
+    """A message that tells a worker to look at one row now.
 
     Args:
-        name: what is to be looked at, of `NUDGED_TASKS`: a resource, `labels`, `writes` or `bulk`.
-        organization_id: whose.
+        name: the row's kind, a key of `NUDGED_TASKS`: a resource, `labels`, `writes` or `bulk`.
+        organization_id: the organization that the row belongs to.
     """
 
     name: str

@@ -1,10 +1,11 @@
-"""What sends the messages; light to import, for applications and for our own tasks alike.
+"""The producer sends messages to the broker, for host applications and for our own tasks; it is light to import.
 
-A message is only a nudge: the row that it points at is written before, and the dispatcher repeats a lost nudge.
+A message is only a nudge: the row that it points at is written first, and the dispatcher sends lost nudges again.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -17,7 +18,9 @@ from kombu.exceptions import OperationalError
 from kombu.utils.json import dumps
 from kombu.utils.uuid import uuid
 
-from backmarket.messages import NUDGE_SECONDS, NUDGED_TASKS, QUEUES, Nudge
+from backmarket import redis_urls
+from backmarket.errors import BrokerUnavailable, SettingsError
+from backmarket.messages import NUDGED_TASKS, QUEUES, Nudge
 
 TRANSPORT_OPTIONS = {
     # a task whose worker was killed comes back then; leases in PostgreSQL bring its work back sooner
@@ -26,7 +29,7 @@ TRANSPORT_OPTIONS = {
     "unacked_restore_throttle": 1,
     # one list a queue instead of four: 39% more consumed a second
     "priority_steps": [0],
-    # without them a publish can hang for ever
+    # without these a publish can hang forever
     "socket_timeout": 10,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
@@ -41,20 +44,31 @@ PERSISTENT = 2
 """AMQP's delivery mode, which Celery writes into every message."""
 
 RETRY = {"max_retries": 1, "interval_start": 0, "interval_max": 0}
-"""Once more, for a connection that Redis closed meanwhile; what is not sent then, the dispatcher nudges."""
+"""One retry, for a connection that Redis has closed; the dispatcher sends what is lost all the same."""
+
+UNACKNOWLEDGED = "unacked"
+"""Kombu's hash of the messages that workers have taken and not acknowledged."""
+
+log = logging.getLogger(__name__)
 
 
 def celery_settings(broker_url: str) -> dict[str, Any]:
-    """What every Celery application of ours has in common: JSON, no results, named queues, no guessing."""
+    """The settings of every Celery application of ours: JSON, no results, named queues only.
+
+    Raises:
+        SettingsError: if the URL is not one of a Redis that can be a broker.
+    """
+    check_broker(broker_url)
     return {
         "broker_url": broker_url,
+        "broker_use_ssl": redis_urls.encryption(broker_url),
         "broker_transport_options": TRANSPORT_OPTIONS,
         "broker_connection_timeout": 5,
         "task_serializer": "json",
         "accept_content": ["json"],
         "task_ignore_result": True,
         "result_backend": None,
-        # what stands in for it is made once, not by every thread (3 ms: Celery reads what all packages declare)
+        # the stand-in for it is made once, not by each thread (3 ms: Celery reads what all packages declare)
         "result_backend_thread_safe": True,
         "task_create_missing_queues": False,
         "task_queues": [Queue(name, routing_key=name) for name in sorted(set(QUEUES.values()))],
@@ -65,25 +79,61 @@ def celery_settings(broker_url: str) -> dict[str, Any]:
     }
 
 
+def check_broker(url: str) -> None:
+    """Refuse a URL that names no broker of ours.
+
+    Raises:
+        SettingsError: if it can't be used; the text says what to write.
+    """
+    try:
+        redis_urls.check(url, redis_urls.BROKER_SCHEMES)
+    except ValueError as error:
+        raise SettingsError(f"The broker's URL (BACKMARKET_BROKER_URL, or BACKMARKET_REDIS_URL) {error}.") from None
+
+
+def queue_lengths(redis: Any) -> dict[str, int]:
+    """Messages that wait in each queue, and under `unacked` those that workers have taken; one round trip.
+
+    Args:
+        redis: a client of redis-py.
+    """
+    queues = sorted(set(QUEUES.values()))
+    with redis.pipeline(transaction=False) as pipeline:
+        for queue in queues:
+            pipeline.llen(queue)
+        pipeline.hlen(UNACKNOWLEDGED)
+        return dict(zip([*queues, UNACKNOWLEDGED], pipeline.execute(), strict=True))
+
+
+def reason(error: Exception) -> str:
+    """Why Redis could not be used, in its own or redis-py's words, which name the host and no password."""
+    told = isinstance(error, (OperationalError, OSError)) or type(error).__module__ == "redis.exceptions"
+    return " ".join(str(error).split()) or type(error).__name__ if told else f"{type(error).__name__}."
+
+
 class Producer:
     """Sends messages to the broker.
 
     Args:
-        broker_url: its Redis.
+        broker_url: URL of the broker's Redis.
+
+    Raises:
+        SettingsError: if the URL is not one of a Redis that can be a broker.
     """
 
     def __init__(self, broker_url: str) -> None:
+        check_broker(broker_url)
         self._broker_url = broker_url
 
     def nudge(self, nudges: Iterable[Nudge]) -> int:
-        """Nudge the syncs and the other work of organizations.
+        """Send nudges for the syncs and the other work of organizations.
 
         Args:
-            nudges: which; the first is worked on first.
+            nudges: workers take the first one first.
 
         Returns:
-            How many messages were certainly sent; fewer than nudges when the broker went away, which loses nothing:
-            what is due is nudged again when its nudge no longer counts.
+            How many messages were certainly sent. With fewer than `nudges` the broker was away, which loses nothing:
+            the dispatcher sends a nudge again when it no longer counts.
         """
         waiting = iter(nudges)
         sent = 0
@@ -92,9 +142,22 @@ class Producer:
                 while batch := list(islice(waiting, BATCH)):
                     producer.connection.ensure(producer, self._push, **RETRY)(producer, batch)
                     sent += len(batch)
-        except OperationalError:
-            return sent
+        except OperationalError as error:
+            log.warning("The broker took no message: %s", reason(error))
         return sent
+
+    def lengths(self) -> dict[str, int]:
+        """Messages that wait in each queue; under `unacked`, those that workers have taken and not finished.
+
+        Raises:
+            BrokerUnavailable: if the broker can't be asked.
+        """
+        try:
+            with self._celery.producer_pool.acquire(block=True, timeout=10) as producer:
+                lengths: dict[str, int] = producer.connection.ensure(producer, _lengths, **RETRY)(producer)
+                return lengths
+        except OperationalError as error:
+            raise BrokerUnavailable(f"The broker can't be used: {reason(error)}") from None
 
     def close(self) -> None:
         """Close the connections to the broker."""
@@ -121,11 +184,10 @@ class Producer:
             NUDGED_TASKS[nudge.name],
             (nudge.organization_id,),
             {"nudge": True},
-            expires=NUDGE_SECONDS,
             reply_to=self._celery.thread_oid,
         )
         content_type, encoding, body = serialization.dumps(task.body, "json")
-        properties = task.properties | {"delivery_mode": PERSISTENT, "expiration": str(NUDGE_SECONDS * 1000)}
+        properties = task.properties | {"delivery_mode": PERSISTENT}
         message = channel.prepare_message(body, None, content_type, encoding, task.headers, properties)
         channel._inplace_augment_message(message, "", queue)
         return str(dumps(message))
@@ -136,6 +198,11 @@ class Producer:
         app.conf.update(celery_settings(self._broker_url))
         app.our_broker_url = self._broker_url
         return app
+
+
+def _lengths(producer: Any) -> dict[str, int]:
+    with producer.channel.conn_or_acquire() as redis:
+        return queue_lengths(redis)
 
 
 class _OurCelery(Celery):  # type: ignore[misc]

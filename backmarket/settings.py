@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from backmarket import redis_urls
 from backmarket.errors import SettingsError
 
 ENV_PREFIX = "BACKMARKET_"
@@ -25,16 +26,12 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 """A host's name in lower case, without a final dot; the names of containers may have underscores."""
 
-LARGEST = 2**31 - 1
-"""The largest whole number of a setting: PostgreSQL's and Redis's arithmetic holds it."""
-YEAR = 31_622_400.0
-"""The longest time of a setting, in seconds: dates can be reckoned with it."""
+MAX_INTEGER = 2**31 - 1
+"""Maximum of an integer setting: PostgreSQL and Redis can calculate with it."""
+MAX_SECONDS = 31_622_400.0
+"""Maximum of a time setting, a year: dates can be calculated with it."""
 
-_REDIS = {
-    "redis_url": ("redis://", "rediss://", "unix://"),
-    "broker_url": ("redis://", "rediss://", "redis+socket://"),
-}
-"""How redis-py and kombu name a Redis."""
+_REDIS = {"redis_url": redis_urls.LIMITER_SCHEMES, "broker_url": redis_urls.BROKER_SCHEMES}
 
 RENAMED = {
     "bulk_poll_first": "bulk_poll_initial_seconds",
@@ -82,52 +79,52 @@ class Settings(BaseSettings):
     """Origins beside Back Market's own that a connection may name."""
     label_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins beside Back Market's own, and the connection's, that labels may be fetched from."""
-    label_max_bytes: Annotated[int, Field(ge=1, le=LARGEST)] = 20 * 1024 * 1024
-    """Bytes that a label may have."""
+    label_max_bytes: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 20 * 1024 * 1024
+    """Maximum size of a label, in bytes."""
     invoice_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins that invoices named by a URL may be fetched from."""
-    invoice_max_bytes: Annotated[int, Field(ge=1, le=LARGEST)] = 10 * 1024 * 1024
-    """Bytes that an invoice may have."""
+    invoice_max_bytes: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 10 * 1024 * 1024
+    """Maximum size of an invoice, in bytes."""
 
-    rate_limit: Annotated[int, Field(ge=1, le=LARGEST)] = 200
+    rate_limit: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 200
     """Requests that one account may send in any `rate_window`."""
-    rate_window: Annotated[float, Field(gt=0, le=YEAR)] = 10.0
+    rate_window: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 10.0
     """Seconds."""
-    sensitive_rate_limit: Annotated[int, Field(ge=1, le=LARGEST)] = 20
+    sensitive_rate_limit: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 20
     """Requests to the sensitive endpoints (catalogue, category) in the same window."""
-    sku_lines_limit: Annotated[int, Field(ge=1, le=LARGEST)] = 2000
+    sku_lines_limit: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 2000
     """Lines of listings that one account may send in any `sku_lines_window`, single updates and bulk files together."""
-    sku_lines_window: Annotated[float, Field(gt=0, le=YEAR)] = 3600.0
+    sku_lines_window: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 3600.0
     """Seconds."""
     bulk_part_lines: Annotated[int, Field(ge=1, le=14_999)] = 500
     """Lines of a part of a bulk file, at most; never more than `sku_lines_limit`."""
-    bulk_settle_after: Annotated[float, Field(ge=0, le=YEAR)] = 900.0
+    bulk_settle_after: Annotated[float, Field(ge=0, le=MAX_SECONDS)] = 900.0
     """Seconds before a part whose answer was lost is read back."""
-    bulk_unexplained_after: Annotated[float, Field(ge=0, le=YEAR)] = 86400.0
+    bulk_unexplained_after: Annotated[float, Field(ge=0, le=MAX_SECONDS)] = 86400.0
     """Seconds that a task may have a status that is not explained, before a person is to decide."""
-    bulk_poll_initial_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 5.0
+    bulk_poll_initial_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 5.0
     """Seconds until a task is polled for the first time; the pauses grow from then on."""
-    bulk_poll_max_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 60.0
+    bulk_poll_max_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 60.0
     """Maximum seconds between two polls of a task in its first half hour."""
-    bulk_poll_max_late_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 600.0
+    bulk_poll_max_late_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 600.0
     """Maximum seconds between two polls of a task after its first half hour."""
     egress_id: str = "default"
     """Names the address that this process's requests leave from."""
-    egress_rate_limit: Annotated[int, Field(ge=0, le=LARGEST)] = 0
+    egress_rate_limit: Annotated[int, Field(ge=0, le=MAX_INTEGER)] = 0
     """Requests that one egress address may send in a window; 0: no limit of its own."""
 
-    connect_timeout: Annotated[float, Field(gt=0, le=YEAR)] = 5.0
+    connect_timeout: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 5.0
     """Seconds to open a connection to the API."""
-    request_deadline: Annotated[float, Field(gt=0, le=YEAR)] = 30.0
+    request_deadline: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 30.0
     """Seconds that one request may take in all, its body included."""
 
-    watermark_overlap: Annotated[float, Field(ge=0, le=YEAR)] = 120.0
+    watermark_overlap: Annotated[float, Field(ge=0, le=MAX_SECONDS)] = 120.0
     """Seconds that an incremental walk reaches back before the one before it began."""
-    lease_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 60.0
+    lease_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 60.0
     """How long a claimed sync stays claimed without a sign of life."""
-    task_budget_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 20.0
+    task_budget_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 20.0
     """Seconds after which a sync hands the rest on to its next slice."""
-    task_budget_pages: Annotated[int, Field(ge=1, le=LARGEST)] = 200
+    task_budget_pages: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 200
     """Pages after which a sync hands the rest on to its next slice."""
     fetch_window: Annotated[int, Field(ge=1, le=32)] = 16
     """Pages of one walk that may be in flight at once."""
@@ -158,7 +155,7 @@ class Settings(BaseSettings):
     """Address on which workers and beat serve their health and metrics."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 0
     """Port for health and metrics; 0: they are not served."""
-    health_stall_seconds: Annotated[float, Field(gt=0, le=YEAR)] = 60.0
+    health_stall_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 60.0
     """Seconds without a heartbeat of the main loop before the process counts as hung."""
     traces_endpoint: str | None = None
     """Where a worker's traces go, by OTLP over HTTP; None: there are none."""
@@ -232,9 +229,8 @@ class Settings(BaseSettings):
     @field_validator("redis_url", "broker_url")
     @classmethod
     def _redis_only(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        schemes = _REDIS[str(info.field_name)]
-        if value and not _is_url(value.get_secret_value(), schemes):
-            raise ValueError(f"must be a Redis or Valkey, such as redis://host:6379/0: {', '.join(schemes)}")
+        if value:
+            redis_urls.check(value.get_secret_value(), _REDIS[str(info.field_name)])
         return value
 
     @field_validator("user_agent")
@@ -291,13 +287,6 @@ _WHY = {
 def _renamed(name: str) -> str:
     new = f"{ENV_PREFIX}{RENAMED[name].upper()}"
     return f"{ENV_PREFIX}{name.upper()} is {new} now. Set {new} instead."
-
-
-def _is_url(url: str, schemes: tuple[str, ...]) -> bool:
-    try:
-        return url.isprintable() and url.startswith(schemes) and urlsplit(url).port != 0
-    except ValueError:  # a port or a host that is none
-        return False
 
 
 def user_agent_of(text: str) -> str:

@@ -31,7 +31,7 @@ THREADS = 64
 """Of our worker, that many organizations are loaded at once."""
 CHOSEN = {"MAX_LONG_SYNCS": 50, "FETCH_THREADS": 64, "FETCH_WINDOW": 32, "DATABASE_POOL_SIZE": 8}
 """Settings of ours that are not the defaults, which leave threads to short syncs; there are none here."""
-PATIENCE = 300.0
+TIMEOUT_SECONDS = 300.0
 """Seconds that one run may take."""
 WARMING = {f"warming-{n}": f"token-of-warming-{n}" for n in range(50)}
 """Organizations, with tokens, that ours and dlt load before they are measured: what begins only once has begun then,
@@ -119,7 +119,7 @@ class Ours:
     def _sync(self, names: Iterable[str]) -> None:
         for name in names:
             self.here.market.sync(name, self.job.resource)
-        wait_until(self._done, PATIENCE, f"the {self.job.resource} are loaded")
+        wait_until(self._done, TIMEOUT_SECONDS, f"the {self.job.resource} are loaded")
 
     def _done(self) -> bool:
         return bool(self.here.execute(_OPEN, self.job.resource) == [(0,)])
@@ -188,7 +188,7 @@ def dlt(here: Setting, job: Job) -> Iterator[Contestant]:
             contestant.warm()
         yield contestant
         process.stdin.close()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT_SECONDS)
 
 
 @dataclass

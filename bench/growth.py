@@ -30,7 +30,7 @@ RESULTS = CHECKOUT / ".tmp" / "bench" / "growth.json"
 NO_LIMIT = 1_000_000
 SYNCS = 1_000
 """Of a round; where there are fewer organizations, several of each."""
-PATIENCE = 300.0
+TIMEOUT_SECONDS = 300.0
 """Seconds that a round may take."""
 
 
@@ -171,7 +171,7 @@ def orders(here: Setting, number: int) -> Point:
             asked += 1
             return bool(here.execute(_LOADED)[0][0])
 
-        wait_until(loaded, PATIENCE, f"{number} orders are stored")
+        wait_until(loaded, TIMEOUT_SECONDS, f"{number} orders are stored")
         counted.statements += asked
         return counted.each(number)
 

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.database.schema import schema_text
 from backmarket.facade import BackMarket
 from backmarket.limits import account_name
@@ -66,8 +66,8 @@ class Setting:
             tokens: of each organization.
         """
         settings = self.settings
-        vault, key = Vault.from_settings(settings), settings.need("limiter_key")
-        rows = [(name, vault.encrypt(token), account_name(token, key)) for name, token in tokens.items()]
+        cipher, key = KeyCipher.from_settings(settings), settings.need("limiter_key")
+        rows = [(name, cipher.encrypt(token), account_name(token, key)) for name, token in tokens.items()]
         self.execute(_CONNECT, *map(list, zip(*rows, strict=True)), self.sandbox.url)
         self.execute(_STATES)
         self.execute("ANALYZE backmarket.connections, backmarket.sync_state")
@@ -116,7 +116,7 @@ def setting(
     with Stack(services=servers) as stack, sandbox:
         environment = {
             **stack.environment(),
-            f"{ENV_PREFIX}SECRET_KEYS": Vault.generate(),
+            f"{ENV_PREFIX}SECRET_KEYS": KeyCipher.generate(),
             f"{ENV_PREFIX}LIMITER_KEY": secrets.token_hex(16),
             f"{ENV_PREFIX}USER_AGENT": "BM-Bench-Suite;dev@bench.example",
             f"{ENV_PREFIX}ALLOWED_BASE_URLS": sandbox.url,
@@ -129,7 +129,7 @@ def setting(
             {name.removeprefix(ENV_PREFIX).lower(): value for name, value in environment.items()}
         )
         services = Services(settings)
-        services.limiter.assume_idle()
+        services.limiter.skip_recovery()
         services.close()
         with BackMarket(settings) as market:
             yield Setting(stack, url, sandbox, market, environment)

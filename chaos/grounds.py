@@ -19,7 +19,7 @@ from minio import Minio
 from pydantic import SecretStr
 
 from backmarket import BackMarket
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.database.schema import schema_text
 from backmarket.messages import QUEUES
 from backmarket.sandbox import SandboxControl
@@ -175,7 +175,7 @@ class Grounds:
             break
         with self.redis() as client:
             client.flushdb()
-        self.market._services.limiter.assume_idle()  # the sellers of a round are new
+        self.market._services.limiter.skip_recovery()  # the sellers of a round are new
         self.sandbox.remove_faults()
         self.sandbox.reset()
 
@@ -190,7 +190,7 @@ class Grounds:
                 "s3_access_key": at.s3_access_key,
                 "s3_secret_key": at.s3_secret_key,
                 "s3_bucket": "chaos",
-                "secret_keys": (Vault.generate(),),
+                "secret_keys": (KeyCipher.generate(),),
                 "limiter_key": secrets.token_hex(16),
                 "user_agent": "BM-Chaos-Rounds;dev@test.example",
                 "allowed_base_urls": (self.sandbox_server.url,),

@@ -15,7 +15,7 @@ from chaos.grounds import Grounds
 from chaos.messages import Wire
 from chaos.schedule import OUTAGE, Plan, Strike
 
-PATIENCE = 1.0
+TIMEOUT_SECONDS = 1.0
 """Seconds that a fault waits for its aim."""
 
 HARMLESS = frozenset({"second_beat", "clock_jump", "late_messages", "kill_beat"})
@@ -143,7 +143,7 @@ class Strikes:
 
     def _aim(self, strike: Strike) -> Held:
         """Wait for what a fault is to strike."""
-        until = monotonic() + PATIENCE
+        until = monotonic() + TIMEOUT_SECONDS
         while True:
             held = held_now(self.grounds)
             if held.has(strike.aim) or monotonic() > until:

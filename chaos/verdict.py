@@ -11,6 +11,7 @@ from typing import Any
 
 from backmarket.bucket.keys import label_key
 from backmarket.resources import RESOURCES
+from backmarket.resources.signed_links import unsigned
 from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.sandbox.world.traffic import Entry
 from chaos.flows import LINES, Flows
@@ -82,7 +83,9 @@ def rows_differ(round_: Round) -> Iterator[str]:
             ours = stored[seller]
             yield from _told(f"{name} of {seller} missing", listed - ours.keys())
             yield from _told(f"{name} of {seller} that are gone", ours.keys() - truth.keys())
-            differing = {number for number in ours.keys() & truth.keys() if ours[number] != truth[number]}
+            differing = {
+                number for number in ours.keys() & truth.keys() if unsigned(ours[number]) != unsigned(truth[number])
+            }
             yield from _told(f"{name} of {seller} not the same", differing)
 
 

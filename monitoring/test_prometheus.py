@@ -99,7 +99,7 @@ def test_a_real_prometheus_answers_every_query_of_the_dashboard(settings: Settin
         shop.every(1)
         shop.sell("shop-1", orders=300)
         with telling_fleet(environment(shop.settings), tmp_path) as ports, prometheus(ports, tmp_path) as server:
-            created = 'backmarket_rows_total{resource="orders",fate="created"}'
+            created = 'backmarket_rows_total{resource="orders",outcome="created"}'
             wait_until(lambda: server.query(f"{created} > 0"), "rows were stored")
             shop.sell("shop-2", orders=300)  # between two scrapes a rate is seen
             wait_until(lambda: server.query(f"rate({created}[20s]) > 0"), "more rows were stored")

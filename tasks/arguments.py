@@ -1,4 +1,4 @@
-"""Whether the arguments of a message are those of its task: whoever reaches the broker can send others."""
+"""Checks that the arguments of a message fit its task: anyone who reaches the broker can send others."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from backmarket.errors import InvalidArgument
 
 
 def check(run: Callable[..., object], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Make sure that a task can be called so.
+    """Make sure that a task can be called with these arguments.
 
     Args:
         run: the task's function.
-        args: by place.
-        kwargs: by name.
+        args: positional arguments.
+        kwargs: keyword arguments.
 
     Raises:
-        InvalidArgument: too many, too few, of another type than the function's hints say, or no organization's id.
-            The text says what the task takes, and quotes nothing of what came.
+        InvalidArgument: if there are too many or too few, one has another type than the function's hints say, or the
+            organization id is invalid. The text says what the task takes, and quotes nothing from the message.
     """
     form = _form(run)
     try:
         given = form.bind(*args, **kwargs).arguments
     except TypeError:
-        raise InvalidArgument(f"Other arguments came than this task takes: {form}.") from None
+        raise InvalidArgument(f"The message's arguments don't fit. The task takes {form}.") from None
     for name, value in given.items():
         kind = form.parameters[name].annotation
         if kind is not Any and form.parameters[name].kind is not Parameter.VAR_KEYWORD and type(value) is not kind:

@@ -1,4 +1,4 @@
-"""What every task needs, in one place: the log context, and what becomes of an error."""
+"""What every task needs, in one place: the log context, and how errors leave a task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from backmarket.observability.logs import error_location
 from tasks import arguments
 
 LATER_SECONDS = 5.0
-"""Until a message that went back into its queue can be taken again."""
+"""Seconds that a task waits before it puts its message back into the queue."""
 
 log = structlog.get_logger(__name__)
 
@@ -23,8 +23,8 @@ log = structlog.get_logger(__name__)
 class BackMarketTask(Task):  # type: ignore[misc]
     """The base of all tasks: acknowledged late, safe to run twice, silent about values.
 
-    The row that it worked on knows what is due next, so an error is never retried here. What leaves the task is an
-    error of ours, whose text is safe to show; of any other only the class is told, and the log says where.
+    The row that it worked on says what is due next, so no error is retried here. Errors of ours leave the task as they
+    are, since their text is safe to show; of any other error only the class leaves it, and the log has its place.
     """
 
     abstract = True
@@ -48,16 +48,16 @@ class BackMarketTask(Task):  # type: ignore[misc]
                 raise
             except Exception as error:  # noqa: BLE001 - its text may quote a customer's data; only its place is told
                 log.error("task.crashed", **error_location(error))
-                raise Crashed(f"A fault of ours, {type(error).__name__}: the worker's log says where.") from None
+                raise Crashed(f"Internal error, {type(error).__name__}. See the worker's log for its place.") from None
 
 
 class OnlyMessageTask(BackMarketTask):
-    """A task whose message is all there is: while PostgreSQL or the bucket is away, it goes back into its queue."""
+    """A task without a row: while PostgreSQL or the bucket is away, its message goes back into the queue."""
 
     abstract = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the task; what may be over later is tried again then."""
+        """Run the task; after a transient error, put its message back."""
         try:
             return super().__call__(*args, **kwargs)
         except TransientError as error:

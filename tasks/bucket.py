@@ -1,4 +1,4 @@
-"""The bucket's upkeep: what is to be deleted from it, and the daily sweep."""
+"""The task of the bucket's upkeep: queued deletions and the daily sweep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 @shared_task(name=messages.SWEEP_BUCKET, base=BackMarketTask)
 def sweep_bucket() -> None:
-    """Work off the deletions that are due, and sweep the bucket if that is due."""
+    """Delete the objects that are due, and sweep the bucket if the sweep is due."""
     current = services.current()
     seconds = current.settings.task_budget_seconds / 2
     deleted = bucket_deletions.work_off(current, seconds=seconds)

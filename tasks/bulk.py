@@ -1,4 +1,4 @@
-"""The tasks of bulk files: doing what is due of an organization's jobs, and submitting a file from the bucket."""
+"""The tasks of bulk files: working on the jobs that are due, and submitting a file from the bucket."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ log = structlog.get_logger(__name__)
 
 @shared_task(name=messages.RUN_BULK, base=BackMarketTask)
 def run_bulk(organization_id: str, nudge: bool = False) -> None:
-    """Do what is due of the bulk jobs of one organization, as far as one slice goes.
+    """Work on the bulk jobs of one organization that are due, as far as one slice goes.
 
     Args:
-        organization_id: whose.
-        nudge: only what is due; without it, also what waits for its next try.
+        organization_id: the organization whose jobs are worked on.
+        nudge: only what is due; without it, parts that wait for a retry, too.
     """
     with structlog.contextvars.bound_contextvars(organization=organization_id):
         current = services.current()
         if not nudge:
-            jobs.hasten(current.database, organization_id)
+            jobs.retry_now(current.database, organization_id)
         result = run_slice(current, organization_id)
         telemetry.emit("slice", work="bulk", end=result.end)
         log.info("bulk.slice", end=result.end, requests=result.requests)
@@ -35,14 +35,14 @@ def run_bulk(organization_id: str, nudge: bool = False) -> None:
 
 @shared_task(name=messages.SUBMIT_BULK, base=OnlyMessageTask)
 def submit_bulk(organization_id: str, object_key: str, **options: Any) -> None:
-    """Submit a file that lies in the bucket; a file that is refused is a job that failed.
+    """Submit a file from the bucket; a refused file becomes a failed job.
 
     While PostgreSQL or the bucket is away, the message waits in its queue.
 
     Args:
-        organization_id: whose.
-        object_key: of the file, under `uploads/`.
-        **options: of `submitting.submit_object`.
+        organization_id: the organization that submits it.
+        object_key: key of the file, under `uploads/`.
+        **options: options of `submit.submit_object`.
     """
     with structlog.contextvars.bound_contextvars(organization=organization_id):
         submit.submit_object(services.current(), organization_id, object_key, **options)

@@ -7,7 +7,7 @@ from celery import shared_task
 
 from backmarket import messages, services
 from backmarket.labels.engine import run_slice
-from backmarket.labels.requests import want_all
+from backmarket.labels.requests import queue_all
 from backmarket.observability import telemetry
 from tasks.base import BackMarketTask
 
@@ -19,13 +19,13 @@ def fetch_labels(organization_id: str, nudge: bool = False) -> None:
     """Fetch the labels of one organization that are due, as far as one slice goes.
 
     Args:
-        organization_id: whose.
-        nudge: only what is due; without it also what waits for its next try, and what was given up.
+        organization_id: the organization whose labels are fetched.
+        nudge: fetch only labels that are due; without it, labels that wait for a retry or were given up, too.
     """
     with structlog.contextvars.bound_contextvars(organization=organization_id):
         current = services.current()
         if not nudge:
-            want_all(current.database, organization_id)
+            queue_all(current.database, organization_id)
         result = run_slice(current, organization_id)
         telemetry.emit("slice", work="labels", end=result.end)
         log.info("labels.slice", end=result.end, stored=result.stored, failed=result.failed)

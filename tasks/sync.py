@@ -20,8 +20,8 @@ def sync_orders(organization_id: str, nudge: bool = False) -> None:
     """Sync the orders of one organization, as far as one slice goes.
 
     Args:
-        organization_id: whose.
-        nudge: only if they are due; without it, they are synced now.
+        organization_id: the organization to sync.
+        nudge: sync only if the row is due; without it, a sync is requested first.
     """
     _sync(organization_id, "orders", nudge)
 

@@ -1,4 +1,4 @@
-"""What beat asks for beside syncs: news for those who listen, and the upkeep."""
+"""Tasks that beat ticks beside the dispatcher: notifying listeners of the change feed, and the upkeep."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from backmarket.upkeep import hourly as upkeeping
 from tasks.base import BackMarketTask
 
 SECONDS = 2.0
-"""Of one upkeep: the dispatcher waits behind it. What is left is for the next tick."""
+"""Budget of one upkeep, in seconds: the dispatcher waits behind it. The next tick continues."""
 
 log = structlog.get_logger(__name__)
 
 
 @shared_task(name=messages.ANNOUNCE_CHANGES, base=BackMarketTask)
 def announce_changes() -> None:
-    """Tell those who follow the change feed that there is news."""
+    """Notify listeners of the change feed if there are new events."""
     changes.announce(services.current().database)
 
 

@@ -18,8 +18,8 @@ def send_writes(organization_id: str, nudge: bool = False) -> None:
     """Send the writes of one organization that are due, as far as one slice goes.
 
     Args:
-        organization_id: whose.
-        nudge: only what is due; without it also what waits for its next try.
+        organization_id: the organization whose writes are sent.
+        nudge: send only writes that are due; without it, writes that wait for a retry, too.
     """
     with structlog.contextvars.bound_contextvars(organization=organization_id):
         current = services.current()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import hypothesis
 import psycopg
 import pytest
 import redis
@@ -27,6 +28,12 @@ from backmarket.standalone.embedded.processes import Server
 from tests.support import sandboxes
 from tests.support.databases import as_superuser, make_roles, new_database, own_redis
 from tests.support.strict_s3 import StrictS3
+
+# how long an example takes says something of the machine only
+hypothesis.settings.register_profile(
+    "unhurried", hypothesis.settings.default, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
 TEMPLATE = "backmarket_template"

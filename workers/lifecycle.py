@@ -6,9 +6,11 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from prometheus_client import REGISTRY
 
 from backmarket import services
-from backmarket.database import schema
+from backmarket.database import clocks, schema
 from backmarket.errors import BackMarketError, SchemaDiffers, SchemaMissing, SettingsError
 from backmarket.observability import logs
 from workers.health import probes
@@ -31,6 +33,12 @@ READY_FILE = "BACKMARKET_READY_FILE"
 
 SCHEMA_SECONDS = 1.0
 """Between two looks at the schema, while it is another version's."""
+
+CLOCK_SECONDS = 5.0
+"""A clock that is further off than that is worth a line of the log."""
+
+CLOCK_REPORT_SECONDS = 60.0
+"""Between two reports of how far this host's clock is from PostgreSQL's."""
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +56,7 @@ def connect() -> None:
         (signals.worker_init, _wait_for_schema),
         (signals.worker_ready, _name_events),
         (signals.worker_ready, _ready),
+        (signals.worker_ready, _report_clock),
         (signals.beat_init, _serve_health_of_beat),
         (signals.beat_init, _ready),
         (signals.worker_shutting_down, _shutting_down),
@@ -61,18 +70,18 @@ def _name(sender: Any, **_: Any) -> None:
 
 
 def _check_settings(**_: Any) -> None:
-    """What every task needs is missed at the start, not by the first task."""
+    """End at once if a setting is missing that every task needs."""
     current = services.current()
     try:
         for name in ("database_url", "redis_url", "limiter_key", "user_agent"):
             current.settings.need(name)
-        current.vault  # noqa: B018 - made now, it reads the keys
+        current.key_cipher  # noqa: B018 - made now, it reads the keys
     except SettingsError as error:
         sys.exit(error.message)
 
 
 def _trace(**_: Any) -> None:
-    """What makes them is loaded only where it is asked for."""
+    """Load OpenTelemetry only if the settings ask for traces."""
     endpoint = services.current().settings.traces_endpoint
     if not endpoint:
         return
@@ -104,6 +113,8 @@ def _wait_for_schema(**_: Any) -> None:
 def _schema_fault() -> str:
     try:
         schema.check(services.current().database)
+    except SettingsError as error:
+        sys.exit(error.message)
     except (SchemaDiffers, SchemaMissing) as error:
         return error.message
     except BackMarketError:
@@ -121,7 +132,7 @@ def _serve_health_of_beat(**_: Any) -> None:
 
 def _serve_health(probes_of: Callable[[services.Services], probes.Probes]) -> None:
     current = services.current()
-    if current.settings.health_port:  # else nobody can ask
+    if current.settings.health_port:
         count_from_now_on(REGISTRY)
         serve(current.settings, probes_of(current))
 
@@ -139,6 +150,24 @@ def _ready(**_: Any) -> None:
         Path(path).write_text(f"{os.getpid()}\n")
 
 
+def _report_clock(sender: Any, **_: Any) -> None:
+    """Keep how far this host's clock is off, in a thread: the main loop waits for nothing."""
+    name = str(getattr(sender, "hostname", "") or services.current().settings.process_name)
+    threading.Thread(target=_keep_reporting_clock, args=(name,), name="clock", daemon=True).start()
+
+
+def _keep_reporting_clock(name: str) -> None:
+    current, far = services.current(), False
+    while True:
+        with suppress(BackMarketError):  # PostgreSQL is away: later
+            ahead = clocks.report(current.database, name)
+            if abs(ahead) > CLOCK_SECONDS and not far:
+                log.warning("clock.differs", ahead_seconds=round(ahead, 1))
+            far = abs(ahead) > CLOCK_SECONDS
+        if current.stopping.wait(CLOCK_REPORT_SECONDS):
+            return
+
+
 def _name_events(sender: Any, **_: Any) -> None:
     """With `-E` all events are sent, and none can be turned off; named ones can, which Flower does when it ends."""
     dispatcher = sender.event_dispatcher
@@ -147,7 +176,7 @@ def _name_events(sender: Any, **_: Any) -> None:
 
 
 def _shutting_down(**_: Any) -> None:
-    """Running slices hand on; whoever asks again waits no longer: leases bring back what is lost."""
+    """Running slices hand on, and pauses end: leases bring back what is lost."""
     HEARTBEAT.ending = True
     services.current().stopping.set()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):

@@ -1,4 +1,4 @@
-"""The whole timetable of beat: ticks that say 'look what is due'. Every entry expires; two beats do no harm."""
+"""The whole timetable of beat: each tick tells a worker to look for due rows. Two beats at once do no harm."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 from backmarket import messages
 
 TICK = 1.0
-"""Seconds between two looks at what is due: a walk that was handed on waits no longer."""
+"""Seconds between two ticks of the dispatcher: the longest that a walk handed on waits."""
 
 UPKEEP_TICK = 5.0
-"""Seconds between two looks whether the upkeep is due; when it is, a row knows."""
+"""Seconds between two checks of the row that says when the upkeep is due."""
 
 SWEEP_TICK = 5.0
-"""Seconds between two looks whether something is to be deleted from the bucket, or the bucket to be swept."""
+"""Seconds between two checks for queued deletions and for a due sweep of the bucket."""
 
 TIMETABLE: dict[str, dict[str, Any]] = {
-    "dispatch": {"task": messages.DISPATCH, "schedule": TICK, "options": {"expires": 5}},
-    "announce changes": {"task": messages.ANNOUNCE_CHANGES, "schedule": TICK, "options": {"expires": 5}},
-    "sweep bucket": {"task": messages.SWEEP_BUCKET, "schedule": SWEEP_TICK, "options": {"expires": 5}},
-    "upkeep": {"task": messages.UPKEEP, "schedule": UPKEEP_TICK, "options": {"expires": 5}},
+    "dispatch": {"task": messages.DISPATCH, "schedule": TICK},
+    "announce changes": {"task": messages.ANNOUNCE_CHANGES, "schedule": TICK},
+    "sweep bucket": {"task": messages.SWEEP_BUCKET, "schedule": SWEEP_TICK},
+    "upkeep": {"task": messages.UPKEEP, "schedule": UPKEEP_TICK},
 }

@@ -30,8 +30,8 @@ from backmarket.settings import Settings, origin_of
 PAGE = 1000
 """Objects in one answer of a list, and in one request to delete: the most that S3 allows."""
 
-LONGEST_LINK = 7 * 86400
-"""Seconds; the longest that S3 lets a signed link count."""
+MAX_LINK_SECONDS = 7 * 86400
+"""Maximum lifetime of a signed link, by S3's rule."""
 
 CHUNK = 256 * 1024
 """Bytes that are read or sent at once."""
@@ -277,8 +277,8 @@ class Bucket:
         Raises:
             InvalidArgument: it can't count for so long.
         """
-        if not 1 <= expires <= LONGEST_LINK:
-            raise InvalidArgument(f"A link counts for 1 to {LONGEST_LINK} seconds (7 days), not for {expires}.")
+        if not 1 <= expires <= MAX_LINK_SECONDS:
+            raise InvalidArgument(f"A link counts for 1 to {MAX_LINK_SECONDS} seconds (7 days), not for {expires}.")
         told = {"response-content-disposition": _disposition(filename or key.rpartition("/")[2])}
         if content_type:
             told["response-content-type"] = content_type

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal
 
-from backmarket.queries.pagination import known
+from backmarket.queries.pagination import enum_or_value
 from backmarket.resources import Column, Resource
 from backmarket.services import Services
-from backmarket.sync.fetch_one import Question, ask
+from backmarket.sync.fetch_one import FetchScope, ask
 
 
 class ActionStatus(IntEnum):
@@ -44,7 +44,7 @@ class TaskStatus:
     statuscode: int | None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "action_status", known(ActionStatus, self.action_status))
+        object.__setattr__(self, "action_status", enum_or_value(ActionStatus, self.action_status))
 
     @property
     def state(self) -> TaskState:
@@ -60,9 +60,9 @@ class TaskStatus:
                 return "unexplained"
 
 
-def get_task_status(services: Services, question: Question, task_id: int) -> TaskStatus:
+def get_task_status(services: Services, scope: FetchScope, task_id: int) -> TaskStatus:
     """Ask what became of a task; see `BackMarket.get_task_status`."""
-    row = ask(services, _TASKS, question, task_id).row
+    row = ask(services, _TASKS, scope, task_id).row
     number, status, error, code = row.values
     return TaskStatus(number, status, error, json.loads(row.raw).get("result"), code)
 

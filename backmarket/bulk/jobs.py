@@ -1,4 +1,4 @@
-"""Bulk jobs: submitted, looked at, cancelled, and what a person decides about a part whose fate is unknown.
+"""Bulk jobs: submitted, looked at, cancelled, and what a person decides about a part whose outcome is unknown.
 
 The files of a job are in the bucket before its rows are written: `original`, and `lines.csv`, whose first line is the
 header and of which every part is a range (`backmarket.bucket.keys.bulk_key`). From then on the rows are the truth, and
@@ -14,20 +14,34 @@ from datetime import UTC, datetime, timedelta
 from backmarket import work
 from backmarket.bucket.keys import bulk_job_prefix
 from backmarket.bulk import completion, rows, transitions
-from backmarket.bulk.models import Fate, Job, JobState, LineOutcome, NewJob, NewPart, Outcome, Part, PartState
+from backmarket.bulk.models import Job, JobState, LineOutcome, NewJob, NewPart, Outcome, Part, PartState, Transition
 from backmarket.client.endpoints import check_locale
 from backmarket.connections import Connection, check_usable
 from backmarket.connections.connection import select
 from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError, BulkCancelled, BulkJobNotFound, InvalidArgument
 from backmarket.messages import Nudge
-from backmarket.queries.pagination import LARGEST_PAGE
+from backmarket.queries.pagination import MAX_PAGE_SIZE
 from backmarket.services import Services
 from backmarket.settings import Settings
 
 __all__ = [
-    "Job", "JobState", "LineOutcome", "NewPart", "Outcome", "Part", "PartState", "Submission", "cancel",
-    "get", "hasten", "new_id", "parts", "parts_in", "settle_part", "submit",
+    "Job",
+    "JobState",
+    "LineOutcome",
+    "NewPart",
+    "Outcome",
+    "Part",
+    "PartState",
+    "Submission",
+    "cancel",
+    "get",
+    "new_id",
+    "parts",
+    "parts_in",
+    "retry_now",
+    "settle_part",
+    "submit",
 ]  # fmt: skip
 
 PARTS_AT_ONCE = 100
@@ -100,7 +114,7 @@ def submit(services: Services, submission: Submission) -> int:
         new = _new_job(_locked(transaction, organization_id), submission)
         if rows.insert(transaction, new):
             rows.insert_parts(transaction, organization_id, new.id, submission.parts)
-            work.want(transaction, organization_id, "bulk")
+            work.make_due(transaction, organization_id, "bulk")
             job_id = new.id
         else:
             job_id = _repeated(transaction, submission)
@@ -140,8 +154,8 @@ def parts_in(database: Database, organization_id: str, job_id: int, states: Iter
     wanted = [each for each in PartState if each in set(states)]
     if len(wanted) != len(set(states)):
         raise InvalidArgument(f"There is a state that is none: there are {', '.join(PartState)}.")
-    if not 1 <= limit <= LARGEST_PAGE:
-        raise InvalidArgument(f"limit must be 1 to {LARGEST_PAGE}, not {limit}.")
+    if not 1 <= limit <= MAX_PAGE_SIZE:
+        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
     with database.transaction() as transaction:
         _job(transaction, organization_id, job_id)
         return rows.parts_in(transaction, organization_id, job_id, wanted, limit=limit)
@@ -158,7 +172,7 @@ def cancel(services: Services, organization_id: str, job_id: int) -> Job:
     with services.database.transaction() as transaction:
         _job(transaction, organization_id, job_id)
         # the lease's row first, as whoever sends has it
-        work.want(transaction, organization_id, "bulk")
+        work.make_due(transaction, organization_id, "bulk")
         transitions.cancel(
             transaction, organization_id, job_id, BulkCancelled("The job was cancelled before it was sent.")
         )
@@ -181,15 +195,15 @@ def settle_part(services: Services, organization_id: str, job_id: int, number: i
 
     Raises:
         BulkJobNotFound: there is no such job or part.
-        InvalidArgument: its fate is known, or it is still being read back; or it can't be sent any more, as the
+        InvalidArgument: its outcome is known, or it is still being read back; or it can't be sent any more, as the
             connection has left its market.
     """
     with services.database.transaction() as transaction:
-        work.want(transaction, organization_id, "bulk")
+        work.make_due(transaction, organization_id, "bulk")
         part = _undecided(services.settings, transaction, organization_id, job_id, number)
         if arrived:
             failed = {each.line: each for each in part.line_outcomes() if each.outcome is Outcome.FAILED}
-            transitions.settle(transaction, part, Fate(state=PartState.DONE, outcomes=failed, arrived=True))
+            transitions.settle(transaction, part, Transition(state=PartState.DONE, outcomes=failed, arrived=True))
             completion.end_anew(transaction, organization_id, job_id)
         else:
             _check_market(transaction, part)
@@ -199,11 +213,11 @@ def settle_part(services: Services, organization_id: str, job_id: int, number: i
     return get(services.database, organization_id, job_id)
 
 
-def hasten(database: Database, organization_id: str) -> None:
-    """Let what waits for its next try be due now; not what waits for the quota, or is to be read back later."""
+def retry_now(database: Database, organization_id: str) -> None:
+    """Make parts due now that wait for their next try; not those that wait for the quota or for reading back."""
     with database.transaction() as transaction:
-        if transitions.hasten(transaction, organization_id):
-            work.want(transaction, organization_id, "bulk")
+        if transitions.retry_now(transaction, organization_id):
+            work.make_due(transaction, organization_id, "bulk")
 
 
 def _locked(transaction: Transaction, organization_id: str) -> Connection:

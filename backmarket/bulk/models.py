@@ -79,10 +79,10 @@ class Job:
         unchanged_lines: of them, left out since they change nothing.
         parts: that it was cut into.
         lines_pending: that were not sent yet, and still will be.
-        lines_submitted: that were sent, and whose fate is not known yet.
+        lines_submitted: that were sent, and whose outcome is not known yet.
         lines_done: that Back Market worked off.
         lines_failed: that it refused.
-        lines_unknown: whose fate a person has to find out.
+        lines_unknown: whose outcome a person has to find out.
         lines_not_sent: that never will be: cancelled, too old, or after a refusal.
         idempotency_key: the caller's own name for it.
         expires_at: what is not sent by then never is.
@@ -92,7 +92,7 @@ class Job:
         error: the same as a sentence.
         created_at: when it was submitted.
         started_at: when its first part was sent.
-        ended_at: when the fate of every line was known, or a person's to find out.
+        ended_at: when the outcome of every line was known, or a person's to find out.
         reported_at: when its report was written; None: it is not there yet.
     """
 
@@ -147,7 +147,7 @@ class Part:
         arrived: it is certain that Back Market has it.
         task_id: of Back Market.
         task_status: when it was last asked about.
-        odd_since: since when that is none that is explained.
+        unexplained_since: since when that status is not explained.
         missing_since: since when the API does not know the task.
         submitted_at: when Back Market had it.
         prior: what its listings were before it was sent, by the line's number; what is not in it, is not known.
@@ -176,7 +176,7 @@ class Part:
     arrived: bool
     task_id: str | None
     task_status: int | None
-    odd_since: datetime | None
+    unexplained_since: datetime | None
     missing_since: datetime | None
     submitted_at: datetime | None
     prior: dict[str, Any] | None = field(repr=False)
@@ -214,7 +214,7 @@ OF_A_LINE = {
 
 
 class NewPart(Protocol):
-    """A part to be sent, as `cutting` gives it."""
+    """A part to be sent, as `csv_file.parts` gives it."""
 
     @property
     def offset(self) -> int:
@@ -233,8 +233,8 @@ BY_LINE = {Outcome.DONE: "lines_done", Outcome.FAILED: "lines_failed", Outcome.U
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fate:
-    """What becomes of a part that was sent.
+class Transition:
+    """The next state of a part that was sent.
 
     Args:
         state: its next one.

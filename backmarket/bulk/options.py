@@ -15,7 +15,7 @@ from backmarket.bulk.csv_file.amounts import Notation
 from backmarket.bulk.csv_file.spool import File
 from backmarket.errors import InvalidArgument
 
-NAME_LONGEST = 200
+MAX_NAME_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,5 +144,5 @@ def with_name(options: Options, file: File) -> Options:
         own = file if isinstance(file, Path) else getattr(file, "name", None)
         name = Path(own).name if isinstance(own, str | Path) else None
     if name is not None:
-        name = name.encode("utf-8", "replace").decode().replace("\0", "?")[:NAME_LONGEST]
+        name = name.encode("utf-8", "replace").decode().replace("\0", "?")[:MAX_NAME_CHARS]
     return replace(options, file_name=name or None)

@@ -17,7 +17,7 @@ from backmarket.connections.connection import select
 from backmarket.database import Database, Transaction
 from backmarket.errors import InvalidArgument, UsageError
 from backmarket.limits import sku_quota
-from backmarket.queries.pagination import LARGEST_PAGE, Page
+from backmarket.queries.pagination import MAX_PAGE_SIZE, Page
 from backmarket.services import Services
 
 
@@ -43,8 +43,8 @@ def page(
     Raises:
         InvalidArgument: an argument that can't be.
     """
-    if not 1 <= limit <= LARGEST_PAGE:
-        raise InvalidArgument(f"limit must be 1 to {LARGEST_PAGE}, not {limit}.")
+    if not 1 <= limit <= MAX_PAGE_SIZE:
+        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
     if state is not None and state not in [each.value for each in JobState]:
         raise InvalidArgument(f"{state!r} is not a state of bulk jobs; they are {', '.join(JobState)}.")
     values: dict[str, Any] = {"organization": organization_id, "limit": limit + 1}

@@ -1,4 +1,4 @@
-"""The rows of bulk jobs and their parts: written down, and asked for; `fates` and `ending` change them."""
+"""The rows of bulk jobs and their parts: written down, and asked for; `transitions` and `completion` change them."""
 
 from __future__ import annotations
 
@@ -101,6 +101,17 @@ def due_parts(transaction: Transaction, organization_id: str, states: Sequence[P
         return cursor.execute(statement.encode(), (organization_id, [*states], limit)).fetchall()
 
 
+def listing_ids(transaction: Transaction, organization_id: str, skus: Sequence[str]) -> dict[str, str]:
+    """The stored listings of some SKUs: the SKU of each UUID and older id."""
+    found = transaction.execute(
+        "SELECT l.listing_id::text, l.legacy_listing_id::text, wanted.sku"
+        " FROM unnest(%s::text[]) AS wanted (sku) JOIN backmarket.listings l"
+        " ON l.organization_id = %s AND l.sku_key = lower(left(wanted.sku, 200)) AND lower(l.sku) = lower(wanted.sku)",
+        ([*skus], organization_id),
+    ).fetchall()
+    return {name: sku for *names, sku in found for name in names if name}
+
+
 def stored_listings(transaction: Transaction, organization_id: str, skus: Sequence[str]) -> StoredListings | None:
     """The listings of some SKUs; None: they were never synced to the end."""
     row = transaction.execute(
@@ -187,7 +198,7 @@ FROM backmarket.bulk_jobs j CROSS JOIN LATERAL (
 
 PARTS = """
 SELECT organization_id, job_id, number, state, byte_offset, byte_length, lines, line_numbers,
-    NULLIF(due_at, 'infinity') AS due_at, sent, tries, arrived, task_id, task_status, odd_since, missing_since,
+    NULLIF(due_at, 'infinity') AS due_at, sent, tries, arrived, task_id, task_status, unexplained_since, missing_since,
     submitted_at, prior, unread, readings, looks, outcomes, error_code, error, error_status, error_request_id,
     error_cf_ray
 FROM backmarket.bulk_parts

@@ -39,8 +39,8 @@ from backmarket.services import Services
 UPLOADS = "uploads/"
 """Where in the bucket a host application puts the files that its messages name."""
 
-KEY_LONGEST = 1024
-"""Bytes of a key, by S3's own rule."""
+MAX_OBJECT_KEY_BYTES = 1024
+"""Maximum length of a key, by S3's rule."""
 
 COMPARED = 500
 """Lines that are compared with their listings at once."""
@@ -289,9 +289,10 @@ def _check_upload_key(key: str) -> None:
     if not key.startswith(UPLOADS):
         raise InvalidArgument(f"A message names a file under {UPLOADS}, where the host application put it.")
     unfit = any(category(character) in {"Cc", "Cs"} for character in key)
-    if unfit or {".", ".."} & set(key.split("/")) or len(key.encode()) > KEY_LONGEST:
+    if unfit or {".", ".."} & set(key.split("/")) or len(key.encode()) > MAX_OBJECT_KEY_BYTES:
         raise InvalidArgument(
-            f"A file's key has {KEY_LONGEST} bytes at most, no control characters, and no part that is . or .. alone."
+            f"A file's key has {MAX_OBJECT_KEY_BYTES} bytes at most, no control characters, and no part that is . or"
+            " .. alone."
         )
 
 

@@ -1,4 +1,4 @@
-"""What becomes of parts, written down.
+"""The transitions of bulk parts, written to their rows.
 
 Whoever changes an open part holds the lease of the organization's bulk work (`work.hold`), but for cancelling what is
 not sent, and for a person's decision about a part that no worker looks at.
@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from backmarket.bulk.models import BY_LINE, OF_A_LINE, Fate, Part, PartState
+from backmarket.bulk.models import BY_LINE, OF_A_LINE, Part, PartState, Transition
 from backmarket.bulk.rows import ERROR, code_of, marks_of
 from backmarket.database import Transaction
 from backmarket.errors import BackMarketError, BulkCancelled
@@ -27,8 +27,8 @@ def cancel(transaction: Transaction, organization_id: str, job_id: int, error: B
         cancel_unsent(transaction, organization_id, error, job_id)
 
 
-def hasten(transaction: Transaction, organization_id: str) -> bool:
-    """Let unsent parts be due that wait for their next try; whether there are any."""
+def retry_now(transaction: Transaction, organization_id: str) -> bool:
+    """Make unsent parts due that wait for their next try; whether there are any."""
     return bool(
         transaction.execute(
             "UPDATE backmarket.bulk_parts SET due_at = now()"
@@ -111,7 +111,7 @@ def ask_again(
     *,
     pause: float,
     status: int | None,
-    odd: bool = False,
+    unexplained: bool = False,
     failed: bool = False,
     missing: bool = False,
 ) -> None:
@@ -122,33 +122,45 @@ def ask_again(
         part: whose.
         pause: seconds until it is asked about again.
         status: what it said.
-        odd: which is none that is explained.
+        unexplained: the status is not explained.
         failed: it could not be asked about.
         missing: the API did not know it.
     """
-    values = _key(part) | {"pause": pause, "status": status, "odd": odd, "failed": failed, "missing": missing}
+    values = _key(part) | {
+        "pause": pause,
+        "status": status,
+        "unexplained": unexplained,
+        "failed": failed,
+        "missing": missing,
+    }
     transaction.execute(_ASK_AGAIN, values)
 
 
-def settle(transaction: Transaction, part: Part, fate: Fate, *, status: int | None = None) -> None:
-    """Write down what became of a part that was sent.
+def settle(transaction: Transaction, part: Part, transition: Transition, *, status: int | None = None) -> None:
+    """Write the transition of a part that was sent.
 
     Args:
         transaction: holds the lease.
         part: which.
-        fate: what.
+        transition: to which state, and why.
         status: of its task, where it is over.
     """
     counts = dict.fromkeys(BY_LINE.values(), 0)
-    known_for_good = fate.state in _ENDED or (fate.state is PartState.UNKNOWN and fate.pause is None)
+    known_for_good = transition.state in _ENDED or (transition.state is PartState.UNKNOWN and transition.pause is None)
     for line in part.line_numbers if known_for_good else ():
-        known = fate.outcomes.get(line)
-        counts[BY_LINE[known.outcome if known else OF_A_LINE[fate.state]]] += 1
-    outcomes = {line: [each.outcome, each.message] for line, each in fate.outcomes.items()}
-    values = _key(part) | marks_of(fate.error) | counts
-    values |= {"was": part.state, "state": fate.state, "pause": fate.pause, "arrived": fate.arrived, "status": status}
-    values |= {"unread": list(fate.unread) if fate.unread is not None else None}
-    values |= {"outcomes": json.dumps(outcomes), "looked": fate.looked, "over": fate.state in _ENDED}
+        known = transition.outcomes.get(line)
+        counts[BY_LINE[known.outcome if known else OF_A_LINE[transition.state]]] += 1
+    outcomes = {line: [each.outcome, each.message] for line, each in transition.outcomes.items()}
+    values = _key(part) | marks_of(transition.error) | counts
+    values |= {
+        "was": part.state,
+        "state": transition.state,
+        "pause": transition.pause,
+        "arrived": transition.arrived,
+        "status": status,
+    }
+    values |= {"unread": list(transition.unread) if transition.unread is not None else None}
+    values |= {"outcomes": json.dumps(outcomes), "looked": transition.looked, "over": transition.state in _ENDED}
     transaction.execute(_SETTLE, values)
 
 
@@ -209,9 +221,9 @@ _LATER = "due_at = COALESCE(now() + make_interval(secs => %(pause)s), 'infinity'
 _NO_ERROR = "error_code = NULL, error = NULL, error_status = NULL, error_request_id = NULL, error_cf_ray = NULL"
 _REOPEN_PART = f"""
 UPDATE backmarket.bulk_parts SET state = 'pending', due_at = now(), sent = 0, tries = 0, arrived = false,
-    task_id = NULL, submitted_at = NULL, task_status = NULL, odd_since = NULL, missing_since = NULL, prior = NULL,
-    unread = NULL, readings = NULL, looks = 0, outcomes = '{{}}', lines_done = 0, lines_failed = 0, lines_unknown = 0,
-    ended_at = NULL, {_NO_ERROR}
+    task_id = NULL, submitted_at = NULL, task_status = NULL, unexplained_since = NULL, missing_since = NULL,
+    prior = NULL, unread = NULL, readings = NULL, looks = 0, outcomes = '{{}}', lines_done = 0, lines_failed = 0,
+    lines_unknown = 0, ended_at = NULL, {_NO_ERROR}
 {_THIS}
 """
 
@@ -249,7 +261,8 @@ UPDATE backmarket.bulk_parts SET state = 'submitted', arrived = true, task_id = 
 
 _ASK_AGAIN = f"""
 UPDATE backmarket.bulk_parts SET {_LATER}, task_status = COALESCE(%(status)s, task_status),
-    odd_since = CASE WHEN %(odd)s THEN COALESCE(odd_since, now()) WHEN %(failed)s THEN odd_since END,
+    unexplained_since = CASE WHEN %(unexplained)s THEN COALESCE(unexplained_since, now())
+        WHEN %(failed)s THEN unexplained_since END,
     missing_since = CASE WHEN %(missing)s THEN COALESCE(missing_since, now()) WHEN %(failed)s THEN missing_since END,
     tries = CASE WHEN %(failed)s THEN tries + 1 ELSE 0 END
 {_THIS} AND state = 'submitted'

@@ -2,7 +2,7 @@
 
 from backmarket.changes.feed import (
     CHANNEL,
-    LARGEST_PAGE,
+    MAX_PAGE_SIZE,
     NOW,
     Change,
     ChangeFilter,
@@ -17,7 +17,7 @@ from backmarket.changes.follow import watch
 
 __all__ = [
     "CHANNEL",
-    "LARGEST_PAGE",
+    "MAX_PAGE_SIZE",
     "NOW",
     "Change",
     "ChangeFilter",

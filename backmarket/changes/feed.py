@@ -2,7 +2,8 @@
 
 Numbers of a sequence commit out of order, so a reader gets only what is below the oldest running transaction, in the
 order of transaction and number: nothing is skipped, and nothing comes twice (docs/decisions/0010). A cursor is a
-position in that order. It always names an event that was committed, never a transaction that a crash may undo.
+position in that order. It always names an event that was committed, never a transaction that a crash may undo. It also
+names the server and its timeline: after a failover or a restore, numbers of transactions that were lost are used again.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ CHANNEL = "backmarket_changes"
 NOW = "now"
 """Instead of a cursor: the end of the feed."""
 
-LARGEST_PAGE = 10_000
-"""Events that one call gives at the most."""
+MAX_PAGE_SIZE = 10_000
+"""Maximum number of events in one call."""
 
 
 log = structlog.get_logger(__name__)
 
 
 class ChangesMissed(UsageError):
-    """Events after this cursor were dropped before they were read: they were older than the retention."""
+    """Events after this cursor can't be given: they were dropped, or may have been lost in a failover or a restore."""
 
     code = "changes_missed"
 
@@ -92,7 +93,7 @@ class ChangeFilter:
         resource: of this resource.
 
     Raises:
-        InvalidArgument: there is no such resource.
+        InvalidArgument: if there is no such resource.
     """
 
     organization_id: str | None = None
@@ -114,17 +115,17 @@ def get_changes(
     """Events after a cursor, oldest first.
 
     Args:
-        database: where.
+        database: of the deployment.
         after: a cursor, or `now`; None: from the oldest event that is kept.
-        where: which of them.
+        where: a filter; None: all events.
         limit: 1 to 10,000.
 
     Raises:
-        InvalidArgument: a limit or cursor that can't be.
-        ChangesMissed: events after the cursor were dropped.
+        InvalidArgument: if the limit or the cursor is invalid.
+        ChangesMissed: if events after the cursor were dropped, or may have been lost in a failover or a restore.
     """
-    if not 1 <= limit <= LARGEST_PAGE:
-        raise InvalidArgument(f"limit must be 1 to {LARGEST_PAGE}, not {limit}.")
+    if not 1 <= limit <= MAX_PAGE_SIZE:
+        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
     with database.transaction() as transaction:
         return read(transaction, after, where or ChangeFilter(), limit)
 
@@ -135,17 +136,17 @@ def get_history(
     """The events of one row that are kept, the newest first.
 
     Args:
-        database: where.
-        organization_id: whose.
+        database: of the deployment.
+        organization_id: the organization that the row belongs to.
         resource: such as `orders`.
         external_id: the row's id at Back Market.
         limit: 1 to 10,000.
 
     Raises:
-        InvalidArgument: a limit or resource that can't be.
+        InvalidArgument: if the limit or the resource is invalid.
     """
-    if not 1 <= limit <= LARGEST_PAGE:
-        raise InvalidArgument(f"limit must be 1 to {LARGEST_PAGE}, not {limit}.")
+    if not 1 <= limit <= MAX_PAGE_SIZE:
+        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
     where = ChangeFilter(organization_id, resource)
     values = {
         "organization_id": where.organization_id,
@@ -163,7 +164,7 @@ def get_cursor(database: Database) -> str:
 
 
 def announce(database: Database) -> bool:
-    """Tell those who listen that there are new events, unless they were told. One statement; without news, no write.
+    """Notify listeners if there are events that they were not notified of. One statement; without events, no write.
 
     Returns:
         Whether there were any.
@@ -174,23 +175,27 @@ def announce(database: Database) -> bool:
 
 def read(transaction: Transaction, after: str | None, where: ChangeFilter, limit: int) -> Changes:
     """See `get_changes`. The first statement keeps partitions from being dropped until the transaction ends."""
-    begin = (0, 0) if after in {None, NOW} else _decode(after)
-    horizon, end, dropped = (
-        tuple(map(int, position.split(":"))) for position in transaction.execute(_POSITIONS).fetchone() or ()
-    )
+    begin, history = ((0, 0), "") if after in {None, NOW} else _decode(after)
+    *positions, present = transaction.execute(_POSITIONS).fetchone() or ()
+    horizon, end, dropped = (tuple(map(int, position.split(":"))) for position in positions)
+    if history and history != present:
+        raise ChangesMissed(
+            "This cursor is from before a failover or a restore, or of another server, and events may have been lost."
+            ' Read the tables again, and continue with after="now" (`--after now`).'
+        )
     if begin[0] > horizon[0]:
         raise InvalidArgument(
-            "This cursor is of another database, or younger than the backup that this one was restored from:"
-            ' read the tables anew, and go on with after="now" (`--after now`).'
+            "This cursor is of another database, or younger than the backup that this one was restored from."
+            ' Read the tables again, and continue with after="now" (`--after now`).'
         )
     end = max(begin, end, dropped)
     if after == NOW:
-        return Changes([], _encode(*end), more=False)
+        return Changes([], _encode(end, present), more=False)
     if after is not None and begin < dropped:
         raise ChangesMissed(
             "Events after this cursor were dropped, as they were older than BACKMARKET_CHANGES_RETENTION_DAYS or of the"
-            " server that this database was restored from:"
-            ' read the tables anew, and go on with after="now" (`--after now`).'
+            " server that this database was restored from."
+            ' Read the tables again, and continue with after="now" (`--after now`).'
         )
     with transaction.cursor(row_factory=class_row(Change)) as cursor:
         items = cursor.execute(
@@ -206,37 +211,53 @@ def read(transaction: Transaction, after: str | None, where: ChangeFilter, limit
             },
         ).fetchall()
     more = len(items) == limit
-    return Changes(items, items[-1].cursor if more else _encode(*end), more)
+    return Changes(items, items[-1].cursor if more else _encode(end, present), more)
 
 
-def _encode(transaction_id: int, number: int) -> str:
-    return f"{transaction_id}:{number}"
+def _encode(position: tuple[int, ...], history: str) -> str:
+    return ":".join([*map(str, position), history])
 
 
-def _decode(cursor: Any) -> tuple[int, int]:
-    found = re.fullmatch(r"([0-9]{1,19}):([0-9]{1,19})", cursor, re.ASCII) if isinstance(cursor, str) else None
+def _decode(cursor: Any) -> tuple[tuple[int, int], str]:
+    """The position, and the server and timeline; empty in cursors of versions before 0.1.0."""
+    form = r"([0-9]{1,19}):([0-9]{1,19})(?::([0-9]{1,20}-[0-9]{1,10}))?"
+    found = re.fullmatch(form, cursor, re.ASCII) if isinstance(cursor, str) else None
     position = (int(found[1]), int(found[2])) if found else (-1, -1)
     if not all(0 <= each < 2**63 for each in position):
         raise InvalidArgument(
             'This is not a cursor: pass `next_cursor`, or the `cursor` of an event, as it came; or "now".'
         )
-    return position
+    return position, (found[3] or "") if found else ""
 
 
-# Where the oldest running transaction is, where the last event below it is, and up to where events were dropped.
-_POSITIONS = """
+# The server and its timeline: `0` where the role may not ask. The control file learns of a promotion only with the next
+# checkpoint, the name of the WAL file at once; a standby has none to write.
+_HISTORY_NAME = """
+concat(
+    CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE')
+        THEN (SELECT system_identifier FROM pg_control_system()) ELSE 0 END, '-',
+    CASE WHEN NOT pg_is_in_recovery() AND has_function_privilege('pg_walfile_name(pg_lsn)', 'EXECUTE')
+        THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint
+    WHEN pg_is_in_recovery() AND has_function_privilege('pg_control_checkpoint()', 'EXECUTE')
+        THEN (SELECT timeline_id FROM pg_control_checkpoint()) ELSE 0 END)
+"""
+
+# Where the oldest running transaction is, where the last event below it is, up to where events were dropped, and the
+# server with its timeline.
+_POSITIONS = f"""
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text || ':0',
     COALESCE((
         SELECT transaction_id || ':' || id FROM backmarket.changes
         WHERE transaction_id < pg_snapshot_xmin(pg_current_snapshot())
         ORDER BY transaction_id DESC, id DESC LIMIT 1
     ), '0:0'),
-    COALESCE((SELECT transaction_id || ':' || id FROM backmarket.feed_marks WHERE mark = 'dropped'), '0:0')
+    COALESCE((SELECT transaction_id || ':' || id FROM backmarket.feed_marks WHERE mark = 'dropped'), '0:0'),
+    {_HISTORY_NAME}
 """
 
-_EVENTS = """
-SELECT c.transaction_id || ':' || c.id AS cursor, c.organization_id, c.resource, c.external_id, c.kind, c.fields,
-    c.recorded_at
+_EVENTS = f"""
+SELECT c.transaction_id || ':' || c.id || ':' || (SELECT {_HISTORY_NAME}) AS cursor,
+    c.organization_id, c.resource, c.external_id, c.kind, c.fields, c.recorded_at
 FROM backmarket.changes c
 """
 

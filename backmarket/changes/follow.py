@@ -14,8 +14,8 @@ from backmarket.changes.feed import CHANNEL, NOW, Change, ChangeFilter, Changes,
 from backmarket.database import Database, Listener
 from backmarket.errors import DatabaseUnavailable, InvalidArgument
 
-LONGEST_PAUSE = 5.0
-"""Seconds between two tries to reach PostgreSQL again, at the most."""
+MAX_RECONNECT_PAUSE_SECONDS = 5.0
+"""Maximum pause between two tries to reach PostgreSQL again."""
 
 log = structlog.get_logger(__name__)
 
@@ -35,17 +35,17 @@ def watch(
     behind the last event that it gave.
 
     Args:
-        database: where.
+        database: of the deployment.
         after: a cursor; `now`: from here on; None: from the oldest event that is kept.
-        where: which of them.
+        where: a filter; None: all events.
         timeout: seconds without an event after which it ends; None: never.
         poll: seconds between two looks, where no announcement is heard.
         stop: ends it within half a second when set, for the thread that another one runs it in.
 
     Raises:
-        InvalidArgument: a cursor or a figure that can't be; at the call.
-        ChangesMissed: events after the cursor were dropped.
-        DatabaseUnavailable: PostgreSQL is away, at the call; later it is waited for.
+        InvalidArgument: if the cursor or a figure is invalid; at the call.
+        ChangesMissed: if events after the cursor were dropped, or may have been lost in a failover.
+        DatabaseUnavailable: if PostgreSQL is away at the call; later it is waited for.
     """
     if poll <= 0 or (timeout is not None and timeout < 0):
         raise InvalidArgument("poll must be more than 0 seconds, and timeout 0 or more.")
@@ -126,5 +126,5 @@ class _Follower:
         self._failures += 1
 
     def _pause(self) -> float:
-        pause = min(LONGEST_PAUSE, 0.1 * 2.0 ** min(self._failures, 10))
+        pause = min(MAX_RECONNECT_PAUSE_SECONDS, 0.1 * 2.0 ** min(self._failures, 10))
         return random.uniform(pause / 2, pause)  # noqa: S311 - a pause is no secret

@@ -57,18 +57,18 @@ def _follow(bm: BackMarket, handle: BulkHandle, timeout: float | None) -> Job:
             if console.is_terminal:
                 left = bm.get_bulk_handle(job.organization_id, job.id).expected_duration
                 words = f"{how_far(job, left)} {handle.waits_for()}"
-                progress.update(bar, total=to_send(job) or None, completed=known(job), description=words)
+                progress.update(bar, total=to_send(job) or None, completed=decided_lines(job), description=words)
             sleep(_PAUSE if until is None else max(0.0, min(_PAUSE, until - monotonic())))
         return job
 
 
 def to_send(job: Job) -> int:
     """Lines that were accepted, and are in parts."""
-    return job.lines_pending + job.lines_submitted + known(job)
+    return job.lines_pending + job.lines_submitted + decided_lines(job)
 
 
-def known(job: Job) -> int:
-    """Lines whose fate is known, or a person's to find out."""
+def decided_lines(job: Job) -> int:
+    """Lines whose outcome is known, or a person's to find out."""
     return job.lines_done + job.lines_failed + job.lines_unknown + job.lines_not_sent
 
 

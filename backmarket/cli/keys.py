@@ -14,9 +14,9 @@ app = typer.Typer(no_args_is_help=True, help="The keys that encrypt the sellers'
 @app.command(epilog=examples('keys generate  # BACKMARKET_SECRET_KEYS="<the new one>,<the old one>"'))
 def generate() -> None:
     """Print a new key for BACKMARKET_SECRET_KEYS."""
-    from backmarket.database.encryption import Vault
+    from backmarket.database.encryption import KeyCipher
 
-    say(Vault.generate())
+    say(KeyCipher.generate())
 
 
 @app.command()

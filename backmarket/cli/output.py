@@ -43,6 +43,7 @@ _STYLES: Final = {
     "unauthorized": "red",
     "no_key": "yellow",
     "not_available": "yellow",
+    "incomplete": "yellow",
     "stored": "green",
     "wanted": "yellow",
     "skipped": "dim",

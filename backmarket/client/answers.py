@@ -26,8 +26,8 @@ from backmarket.errors import (
 )
 from backmarket.observability.redaction import opaque_id, redact
 
-LONGEST_PAUSE = 3600.0
-"""Seconds of a `Retry-After` that are believed: a wrong one must not stop an account for years."""
+MAX_RETRY_AFTER_SECONDS = 3600.0
+"""Maximum `Retry-After` that is obeyed: a wrong one must not stop an account for years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,4 +155,4 @@ def retry_after(answer: Answer) -> float | None:
         seconds = float(answer.headers["retry-after"])
     except (KeyError, ValueError):
         return None
-    return min(max(0.0, seconds), LONGEST_PAUSE) if isfinite(seconds) else None
+    return min(max(0.0, seconds), MAX_RETRY_AFTER_SECONDS) if isfinite(seconds) else None

@@ -171,7 +171,7 @@ class Flag:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class Timestamp:
     """A moment, sent in UTC and to the second.
 
     Args:

@@ -67,7 +67,7 @@ class Caller:
         try:
             return self._once(operation, request)
         except NetworkError as error:
-            if error.arrival == "never":
+            if error.delivery == "not_sent":
                 raise
             raise _unknown(operation, error) from None
         except (ServerError, BrokenAnswer) as error:

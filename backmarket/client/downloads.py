@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import httpcore
 
@@ -28,6 +28,7 @@ from backmarket.errors import (
     NetworkError,
     NotAvailable,
     NotFound,
+    RequestDelivery,
     RequestRefused,
     ServerError,
 )
@@ -35,8 +36,8 @@ from backmarket.observability import telemetry
 
 REDIRECTS = 5
 """Redirects that are followed for one file."""
-LARGEST_REMARK = 65536
-"""Bytes that are read of an answer that is not the file: an error, a redirect."""
+MAX_ERROR_BODY_BYTES = 65536
+"""Maximum size read of a response that is not the file: an error, a redirect."""
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 _LOST = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
@@ -95,7 +96,7 @@ class Downloads:
         into: BinaryIO,
         *,
         origins: Origins,
-        largest: int,
+        max_bytes: int,
         credentials: Credentials | None = None,
         deadline: float | None = None,
         before: Callable[[], object] | None = None,
@@ -106,7 +107,7 @@ class Downloads:
             url: absolute, or a path on the connection's own origin.
             into: takes the bytes as they come; after an error, what it holds is worth nothing.
             origins: where it may come from, beside the connection's own origin.
-            largest: bytes that it may have.
+            max_bytes: maximum size.
             credentials: the connection's; the key goes to its own origin and nowhere else. None: there is none.
             deadline: seconds for all of it; None: as given to the constructor.
             before: called before each request that goes to the connection's own origin, such as for a slot of the
@@ -114,10 +115,10 @@ class Downloads:
 
         Raises:
             OriginRefused: the address, or one that it leads to, may not be asked; nothing was sent there.
-            NetworkError: no whole file came. `arrival` is that of the last request to the connection's own origin.
+            NetworkError: no whole file came. `delivery` is that of the last request to the connection's own origin.
             NotAPdf: it is something else, such as an error page.
             BrokenAnswer: it is empty, cut, packed, or only a part.
-            TooLarge: it has more than `largest` bytes.
+            TooLarge: it has more than `max_bytes`.
             HostRefused: a host other than the connection's own refused, in a way that says nothing about the key.
             BackMarketError: the connection's own origin answered with another status, as `check` tells.
         """
@@ -131,7 +132,7 @@ class Downloads:
                         name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers
                     }
                     if response.status == 200:
-                        return _store(response, headers, into, largest, place)
+                        return _store(response, headers, into, max_bytes, place)
                     answer = Answer(response.status, headers, _remark(response))
                 place = trip.follow(place, answer)
         raise RequestRefused(f"The {origins.kind}'s address leads on more than {REDIRECTS} times.")
@@ -238,7 +239,7 @@ class _Trip:
             if isinstance(error.__context__, ssl.SSLCertVerificationError):
                 reason = "its certificate is not valid for it"
             raise NetworkError(
-                f"{place.origin} did not answer with the whole file: {reason}.", arrival=self._arrival(place, error)
+                f"{place.origin} did not answer with the whole file: {reason}.", delivery=self._delivery(place, error)
             ) from None
 
     @property
@@ -248,25 +249,25 @@ class _Trip:
     def _is_own(self, place: Place) -> bool:
         return place.origin == self._own
 
-    def _arrival(self, place: Place, error: Exception) -> Literal["never", "past", "open"]:
+    def _delivery(self, place: Place, error: Exception) -> RequestDelivery:
         """Of the last request to the own origin; one that was answered, with a redirect, is past."""
         if not self._is_own(place):
-            return "past" if self._own_asked else "never"
+            return "finished" if self._own_asked else "not_sent"
         if isinstance(error, _UNSENT):
-            return "never"
-        return "open" if isinstance(error, httpcore.TimeoutException) else "past"
+            return "not_sent"
+        return "in_doubt" if isinstance(error, httpcore.TimeoutException) else "finished"
 
 
 def _store(
-    response: httpcore.Response, headers: dict[str, str], into: BinaryIO, largest: int, place: Place
+    response: httpcore.Response, headers: dict[str, str], into: BinaryIO, max_bytes: int, place: Place
 ) -> Downloaded:
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise BrokenAnswer(f"{place.origin} packed the file, which it was asked not to.")
     length = headers.get("content-length", "")
-    if length.isdecimal() and int(length) > largest:
-        raise too_large(largest)
+    if length.isdecimal() and int(length) > max_bytes:
+        raise too_large(max_bytes)
     content_type = known_type(headers.get("content-type"))
-    pdf = PdfWriter(into, largest=largest, content_type=content_type)
+    pdf = PdfWriter(into, max_bytes=max_bytes, content_type=content_type)
     for piece in response.iter_stream():
         pdf.write(piece)
     written = pdf.end()
@@ -278,7 +279,7 @@ def _remark(response: httpcore.Response) -> bytes:
     pieces: list[bytes] = []
     for piece in response.iter_stream():
         pieces.append(piece)
-        if sum(map(len, pieces)) > LARGEST_REMARK:
+        if sum(map(len, pieces)) > MAX_ERROR_BODY_BYTES:
             break
     return b"".join(pieces)
 

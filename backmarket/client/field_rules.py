@@ -26,8 +26,8 @@ CURRENCIES = {
 }
 """What prices are in, by locale; EUR in all others."""
 WITHOUT_CENTS = frozenset({"JPY"})
-LARGEST_WHOLE = 2**31 - 1
-LARGEST_ID = 2**63 - 1
+MAX_WHOLE = 2**31 - 1
+MAX_ID = 2**63 - 1
 SHIPPERS = frozenset(get_args(values.Shipper))
 IMEI_DIGITS = 15
 
@@ -42,13 +42,13 @@ def currency_of(locale: str) -> str:
     return CURRENCIES.get(locale, "EUR")
 
 
-def whole(least: int, most: int = LARGEST_WHOLE) -> Callable[[object], int]:
+def whole(least: int, most: int = MAX_WHOLE) -> Callable[[object], int]:
     """A whole number, or one written in digits."""
 
     def read(value: object) -> int:
         number = int(value) if isinstance(value, str) and _WHOLE.fullmatch(value) else value
         if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
-            raise ValueError(f"a whole number from {least}" + (f" to {most}" if most < LARGEST_WHOLE else ""))
+            raise ValueError(f"a whole number from {least}" + (f" to {most}" if most < MAX_WHOLE else ""))
         return int(number)
 
     return read
@@ -198,7 +198,7 @@ def listing_id(value: object) -> str:
     if isinstance(value, UUID):
         return str(value)
     try:
-        return str(whole(1, LARGEST_ID)(value))
+        return str(whole(1, MAX_ID)(value))
     except ValueError:
         pass
     try:

@@ -7,9 +7,9 @@ from typing import Any
 
 from backmarket.client import field_rules
 
-LEAST_WARRANTY = 12
+MIN_WARRANTY_MONTHS = 12
 """Months."""
-LONGEST_COMMENT = 500
+MAX_COMMENT_CHARS = 500
 PLACES = (1, 2, 3)
 """Of the carriers of a listing."""
 
@@ -27,8 +27,8 @@ def listing_rules(locale: str) -> dict[str, field_rules.Rule]:
         "currency": field_rules.choice([currency], "currencies"),
         "min_price": field_rules.nullable(price),
         "quantity": field_rules.whole(0),
-        "comment": field_rules.nullable(field_rules.prose(LONGEST_COMMENT)),
-        "warranty_delay": field_rules.whole(LEAST_WARRANTY),
+        "comment": field_rules.nullable(field_rules.prose(MAX_COMMENT_CHARS)),
+        "warranty_delay": field_rules.whole(MIN_WARRANTY_MONTHS),
     }
     of_a_carrier: dict[str, Callable[[object], Any]] = {
         "shipper": field_rules.shipper,

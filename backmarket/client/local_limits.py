@@ -17,7 +17,7 @@ from backmarket.client.operation import Limit, Operation
 from backmarket.client.transport import Credentials
 from backmarket.errors import NetworkError, RateLimited
 from backmarket.limits import Limiter, LocalLimiter, Slot, account_name
-from backmarket.limits.limiter import SHORTEST_PAUSE
+from backmarket.limits.limiter import MIN_PAUSE_SECONDS
 from backmarket.settings import Settings
 
 _HASHED_WITH = secrets.token_hex(16)
@@ -49,24 +49,24 @@ class Held:
         self.complete()
         if answer.status == 429:
             limiter, slot = self.slots[-1]  # the account's
-            limiter.refused(slot.account, retry_after(answer))
+            limiter.block(slot.account, retry_after(answer))
 
     def failed(self, error: NetworkError) -> None:
         """No answer came: what is known of the request decides."""
-        if error.arrival == "past":
+        if error.delivery == "finished":
             self.complete()
-        elif error.arrival == "never":
-            self.give_back()
+        elif error.delivery == "not_sent":
+            self.release()
 
     def complete(self) -> None:
         """The request is over: its slots come free a window from now."""
         for limiter, slot in self.slots:
             limiter.complete([slot])
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """The request was never sent."""
         for limiter, slot in self.slots:
-            limiter.give_back([slot])
+            limiter.release([slot])
 
 
 class OwnLimits:
@@ -100,7 +100,7 @@ class OwnLimits:
             held, wait, limit = self._try(operation, credentials)
             if held is not None:
                 return held
-            pause = max(wait, SHORTEST_PAUSE)
+            pause = max(wait, MIN_PAUSE_SECONDS)
             if time.monotonic() + pause > until:
                 raise RateLimited(_used_up(operation, limit), retry_after=wait)
             time.sleep(pause)
@@ -116,7 +116,7 @@ class OwnLimits:
                 limiter = self._of_operation(operation, limit)
                 grant = limiter.acquire(_counted(limit, credentials))
             if not grant.slots:
-                Held(tuple(taken)).give_back()
+                Held(tuple(taken)).release()
                 return None, grant.wait, limit
             taken.append((limiter, grant.slots[0]))
         return Held(tuple(taken)), 0.0, None

@@ -12,12 +12,12 @@ from backmarket.client.arguments import (
     Choice,
     Files,
     Flag,
-    Moment,
     Money,
     NamedContents,
     Prices,
     Text,
     Texts,
+    Timestamp,
     Uuid,
     UuidOrWhole,
     Whole,
@@ -59,8 +59,8 @@ GET_ORDERS = Operation(
     (
         query("state", Choice(values.OrderStateValue)),
         query("country_code", Choice(values.CountryCode)),
-        query("date_creation", Moment()),
-        query("date_modification", Moment()),
+        query("date_creation", Timestamp()),
+        query("date_modification", Timestamp()),
         *PAGING,
     ),
     id="get-ws-list-order",
@@ -85,7 +85,7 @@ UPDATE_ORDER = Operation(
         body("tracking_number", Text(1, 200)),
         body("tracking_url", Text(1, 300, form=r"https?://\S+", like="https://host/path")),
         body("shipper", Text(1, 200)),
-        body("date_shipping", Moment()),
+        body("date_shipping", Timestamp()),
         body("vat_type", Choice(values.VatType)),
         body("return_reason", Choice(values.ReturnReasonValue)),
         body("return_message", Text(0, 500)),
@@ -185,10 +185,10 @@ GET_TASK_STATUS = Operation("get_task_status", "GET", "/ws/tasks/{taskId}", Task
 SHIPMENTS_ASKED = (
     query("order_id", Whole()),
     query("order_state", Choice(values.ShipmentOrderState)),
-    query("start_date", Moment()),
-    query("end_date", Moment()),
-    query("pickup_start_date", Moment()),
-    query("pickup_end_date", Moment()),
+    query("start_date", Timestamp()),
+    query("end_date", Timestamp()),
+    query("pickup_start_date", Timestamp()),
+    query("pickup_end_date", Timestamp()),
     query("hub_scanned", Flag()),
     PAGE,
 )
@@ -247,12 +247,12 @@ GET_BUYBACK_ORDERS = Operation(
     (
         query("status", Choice(values.BuybackState)),
         query("productId", Whole()),
-        query("creationDate", Moment()),
-        query("modificationDate", Moment()),
-        query("shippingDate", Moment()),
-        query("receivedDate", Moment()),
-        query("suspendedDate", Moment()),
-        query("paymentDate", Moment()),
+        query("creationDate", Timestamp()),
+        query("modificationDate", Timestamp()),
+        query("shippingDate", Timestamp()),
+        query("receivedDate", Timestamp()),
+        query("suspendedDate", Timestamp()),
+        query("paymentDate", Timestamp()),
         PAGE,
     ),
     id="get-ws-buyback-v1-orders",
@@ -377,7 +377,7 @@ GET_BUYBACK_COMPETITORS = Operation(
 # --- care
 
 CARE_FOLDER = path("careFolderId", Whole())
-CARE_MINUTE = Moment("%Y-%m-%d-%H-%M")
+CARE_MINUTE = Timestamp("%Y-%m-%d-%H-%M")
 
 GET_CARE_FOLDERS = Operation(
     "get_care_folders",

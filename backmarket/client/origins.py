@@ -17,8 +17,8 @@ from backmarket.client.endpoints import HOSTS
 from backmarket.errors import OriginRefused
 from backmarket.settings import ENV_PREFIX, HOST_NAME, Settings
 
-LONGEST_ADDRESS = 8192
-"""Characters of a file's address; signed ones have about 2000."""
+MAX_URL_CHARS = 8192
+"""Maximum length of a file's URL; signed ones have about 2,000 characters."""
 
 _PORTS = {"http": 80, "https": 443}
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,20}")
@@ -139,8 +139,8 @@ def place_of(url: str, base: Place | None = None) -> Place:
         ValueError: it is not an address of http or https; the text never quotes it.
     """
     text = url.strip(" \t\r\n")
-    if not text or len(text) > LONGEST_ADDRESS:
-        raise ValueError(f"it is empty, or longer than {LONGEST_ADDRESS} characters")
+    if not text or len(text) > MAX_URL_CHARS:
+        raise ValueError(f"it is empty, or longer than {MAX_URL_CHARS} characters")
     if _FORBIDDEN.search(text):
         raise ValueError("it has a backslash, a control character or half a letter")
     try:

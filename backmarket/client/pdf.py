@@ -20,8 +20,8 @@ _CONTENT_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What passed.
+class FileDigest:
+    """Size and hash of a file that was written.
 
     Attributes:
         size: bytes.
@@ -37,13 +37,13 @@ class PdfWriter:
 
     Args:
         into: takes the bytes; after an error, what it holds is worth nothing.
-        largest: bytes that the file may have.
+        max_bytes: maximum size.
         content_type: what the bytes were said to be, for the error.
     """
 
-    def __init__(self, into: BinaryIO, *, largest: int, content_type: str | None = None) -> None:
+    def __init__(self, into: BinaryIO, *, max_bytes: int, content_type: str | None = None) -> None:
         self._into = into
-        self._largest = largest
+        self._max_bytes = max_bytes
         self._content_type = content_type
         self._hash = hashlib.sha256(usedforsecurity=False)
         self._size = 0
@@ -58,15 +58,15 @@ class PdfWriter:
             NotAPdf: they don't begin as a PDF does.
         """
         self._size += len(piece)
-        if self._size > self._largest:
-            raise too_large(self._largest)
+        if self._size > self._max_bytes:
+            raise too_large(self._max_bytes)
         if self._head is not None:
             self._check_head(piece)
         self._tail = piece[-_SLACK:] if len(piece) >= _SLACK else (self._tail + piece)[-_SLACK:]
         self._hash.update(piece)
         self._into.write(piece)
 
-    def end(self) -> Written:
+    def end(self) -> FileDigest:
         """All bytes were given.
 
         Raises:
@@ -79,7 +79,7 @@ class PdfWriter:
             raise self._not_a_pdf()
         if _END not in self._tail:
             raise BrokenAnswer("The file is a PDF that was cut: its end is missing.")
-        return Written(self._size, self._hash.hexdigest())
+        return FileDigest(self._size, self._hash.hexdigest())
 
     def _check_head(self, piece: bytes) -> None:
         head = (self._head or b"") + piece[:_SLACK]
@@ -96,9 +96,9 @@ class PdfWriter:
         return NotAPdf(f"The file is not a PDF; it came as {said}." if said else "The file is not a PDF.")
 
 
-def too_large(largest: int) -> TooLarge:
+def too_large(max_bytes: int) -> TooLarge:
     """The error for a file with more bytes than allowed."""
-    return TooLarge(f"The file is larger than the {largest} bytes that it may have.")
+    return TooLarge(f"The file is larger than the {max_bytes} bytes that it may have.")
 
 
 def known_type(content_type: str | None) -> str | None:

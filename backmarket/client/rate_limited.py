@@ -10,7 +10,7 @@ from backmarket.errors import BrokenAnswer, NetworkError
 from backmarket.limits import Limiter, Slot
 
 MAX_LIMITER_WAIT_SECONDS = 2.0
-"""Seconds that a slice waits for the limiter; a longer wait is spent outside, with the slice handed on."""
+"""Maximum time that a slice waits for a slot. Before a longer wait it hands on."""
 
 
 def send(
@@ -34,12 +34,12 @@ def with_slot(limiter: Limiter, slot: Slot, request: Callable[[], Answer]) -> An
     try:
         answer = request()
     except NetworkError as error:
-        match error.arrival:
-            case "never":
-                limiter.give_back([slot])
-            case "past":
+        match error.delivery:
+            case "not_sent":
+                limiter.release([slot])
+            case "finished":
                 limiter.complete([slot])
-            case "open":
+            case "in_doubt":
                 pass  # the slot is held until the request can't arrive any more
         raise
     except BrokenAnswer:
@@ -47,5 +47,5 @@ def with_slot(limiter: Limiter, slot: Slot, request: Callable[[], Answer]) -> An
         raise
     limiter.complete([slot])
     if answer.status == 429:
-        limiter.refused(slot.account, retry_after(answer))
+        limiter.block(slot.account, retry_after(answer))
     return answer

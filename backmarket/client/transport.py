@@ -19,11 +19,11 @@ import httpx
 
 from backmarket.client.answers import Answer
 from backmarket.client.deadline import Clock, TimedBackend, resolve, timed_pool
-from backmarket.errors import BrokenAnswer, NetworkError
+from backmarket.errors import BrokenAnswer, NetworkError, RequestDelivery
 from backmarket.observability import telemetry
 
-LARGEST_BODY = 64 * 1024 * 1024
-"""Bytes of an answer that are read at the most; a page of 50 orders has about 100 kB."""
+MAX_BODY_BYTES = 64 * 1024 * 1024
+"""Maximum size of a response; a page of 50 orders has about 100 kB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ class Transport:
 
         Raises:
             NetworkError: no whole answer came before the deadline. A question may be asked again; what became of
-                anything else is not known, unless its `arrival` is `never`.
-            BrokenAnswer: the answer is larger than `LARGEST_BODY`, or can't be decompressed.
+                anything else is not known, unless its `delivery` is `not_sent`.
+            BrokenAnswer: the answer is larger than `MAX_BODY_BYTES`, or can't be decompressed.
         """
         query = f"?{urlencode(parameters)}" if parameters else ""
         request = httpx.Request(
@@ -134,7 +134,7 @@ class Transport:
             raise BrokenAnswer("The API's answer can't be decompressed.") from None
         except httpx.TransportError as error:
             # the text of httpx's error can name the URL; its class says enough
-            raise NetworkError(f"The API did not answer: {type(error).__name__}.", arrival=_arrival(error)) from None
+            raise NetworkError(f"The API did not answer: {type(error).__name__}.", delivery=_delivery(error)) from None
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, headers, body)
 
@@ -146,13 +146,13 @@ class Transport:
         pieces: list[bytes] = []
         size = 0
         for raw in response.iter_raw():
-            piece = inflate.decompress(raw, LARGEST_BODY + 1 - size) if inflate else raw
+            piece = inflate.decompress(raw, MAX_BODY_BYTES + 1 - size) if inflate else raw
             pieces.append(piece)
             size += len(piece)
-            if size > LARGEST_BODY:
+            if size > MAX_BODY_BYTES:
                 raise BrokenAnswer("The API's answer is larger than an answer may be.", status=response.status_code)
         if inflate and not inflate.eof:
-            raise NetworkError("The API's answer was cut.", arrival="past")
+            raise NetworkError("The API's answer was cut.", delivery="finished")
         return b"".join(pieces)
 
     def _line(self) -> _Line:
@@ -178,12 +178,12 @@ class _Line(httpx.HTTPTransport):
         self._pool = timed_pool(tls, TimedBackend(resolve, self.clock))
 
 
-def _arrival(error: httpx.TransportError) -> Literal["never", "past", "open"]:
+def _delivery(error: httpx.TransportError) -> RequestDelivery:
     """What an error says about the request: whether it can still count against the limit."""
     match error:
         case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout() | httpx.UnsupportedProtocol():
-            return "never"
+            return "not_sent"
         case httpx.TimeoutException():
-            return "open"
+            return "in_doubt"
         case _:
-            return "past"
+            return "finished"

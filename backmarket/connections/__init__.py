@@ -2,14 +2,20 @@
 
 from backmarket.connections.account import Account, check_organization_id
 from backmarket.connections.connection import Connection, check_usable, get, get_all
-from backmarket.connections.credentials import SEALED, SealedCredentials, credentials, rotate_keys, unreadable_keys
+from backmarket.connections.credentials import (
+    ENCRYPTED_COLUMNS,
+    EncryptedCredentials,
+    credentials,
+    rotate_keys,
+    unreadable_keys,
+)
 from backmarket.connections.health import clear_error, mark_authorized, mark_error, mark_unauthorized
 
 __all__ = [
-    "SEALED",
+    "ENCRYPTED_COLUMNS",
     "Account",
     "Connection",
-    "SealedCredentials",
+    "EncryptedCredentials",
     "check_organization_id",
     "check_usable",
     "clear_error",

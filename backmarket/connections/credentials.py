@@ -8,13 +8,13 @@ from backmarket.client.endpoints import check_locale, host_for
 from backmarket.client.transport import Credentials
 from backmarket.connections.connection import check_usable, not_found, select
 from backmarket.database import Database
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.errors import SettingsError
 from backmarket.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class SealedCredentials:
+class EncryptedCredentials:
     """Credentials as they are stored.
 
     Args:
@@ -33,11 +33,11 @@ class SealedCredentials:
     locale: str
     base_url: str | None
 
-    def unseal(self, vault: Vault, settings: Settings, *, locale: str | None = None) -> Credentials:
+    def decrypt(self, cipher: KeyCipher, settings: Settings, *, locale: str | None = None) -> Credentials:
         """What a request needs.
 
         Args:
-            vault: decrypts the key.
+            cipher: decrypts the key.
             settings: say which base URLs are allowed, here and now.
             locale: another than the connection's.
 
@@ -51,16 +51,16 @@ class SealedCredentials:
                 "The connection's base URL is not in BACKMARKET_ALLOWED_BASE_URLS of this process: its key is not sent."
             )
         base_url = self.base_url or host_for(self.region, self.environment)
-        return Credentials(base_url, vault.decrypt(self.api_key), self.account, chosen)
+        return Credentials(base_url, cipher.decrypt(self.api_key), self.account, chosen)
 
 
-SEALED = "c.api_key, c.account, c.environment, c.region, c.locale, c.base_url"
-"""The columns of `SealedCredentials`, in its order, where `connections` is called `c`."""
+ENCRYPTED_COLUMNS = "c.api_key, c.account, c.environment, c.region, c.locale, c.base_url"
+"""The columns of `EncryptedCredentials`, in its order, where `connections` is called `c`."""
 
 
 def credentials(
     database: Database,
-    vault: Vault,
+    cipher: KeyCipher,
     settings: Settings,
     organization_id: str,
     *,
@@ -72,7 +72,7 @@ def credentials(
 
     Args:
         database: where.
-        vault: decrypts the key.
+        cipher: decrypts the key.
         settings: say which base URLs are allowed, here and now.
         organization_id: whose.
         environment: must be the connection's, if given.
@@ -92,36 +92,36 @@ def credentials(
         connection = select(transaction, organization_id)
         check_usable(connection, environment, even_if_refused=even_if_refused)
         row = transaction.execute(
-            f"SELECT {SEALED}, c.generation FROM backmarket.connections c WHERE organization_id = %s",
+            f"SELECT {ENCRYPTED_COLUMNS}, c.generation FROM backmarket.connections c WHERE organization_id = %s",
             (organization_id,),
         ).fetchone()
     if row is None or row[0] is None:
         raise not_found()
-    *sealed, generation = row
-    return SealedCredentials(*sealed).unseal(vault, settings, locale=locale), generation
+    *encrypted, generation = row
+    return EncryptedCredentials(*encrypted).decrypt(cipher, settings, locale=locale), generation
 
 
-def unreadable_keys(database: Database, vault: Vault) -> tuple[int, int]:
+def unreadable_keys(database: Database, cipher: KeyCipher) -> tuple[int, int]:
     """How many stored keys none of `SECRET_KEYS` decrypts, and how many keys are stored in all."""
     with database.transaction() as transaction:
         rows = transaction.execute("SELECT api_key FROM backmarket.connections WHERE api_key IS NOT NULL").fetchall()
-    return sum(not _readable(vault, bytes(stored)) for (stored,) in rows), len(rows)
+    return sum(not _readable(cipher, bytes(stored)) for (stored,) in rows), len(rows)
 
 
-def _readable(vault: Vault, stored: bytes) -> bool:
+def _readable(cipher: KeyCipher, stored: bytes) -> bool:
     try:
-        vault.decrypt(stored)
+        cipher.decrypt(stored)
     except SettingsError:
         return False
     return True
 
 
-def rotate_keys(database: Database, vault: Vault, *, batch: int = 500) -> int:
+def rotate_keys(database: Database, cipher: KeyCipher, *, batch: int = 500) -> int:
     """Encrypt every stored key with the first of `SECRET_KEYS`.
 
     Args:
         database: where.
-        vault: knows the old keys and the new one.
+        cipher: knows the old keys and the new one.
         batch: rows a transaction.
 
     Returns:
@@ -140,7 +140,7 @@ def rotate_keys(database: Database, vault: Vault, *, batch: int = 500) -> int:
             ).fetchall()
             for organization_id, stored in rows:
                 try:
-                    rotated = vault.rotate(bytes(stored))
+                    rotated = cipher.rotate(bytes(stored))
                 except SettingsError:
                     lost.append(organization_id)
                     continue

@@ -40,7 +40,7 @@ def mark_authorized(transaction: Transaction, organization_id: str, generation: 
         (organization_id, generation),
     ).rowcount
     if accepted:
-        forgive(transaction, organization_id)
+        reset_backoff(transaction, organization_id)
     return bool(accepted)
 
 
@@ -78,8 +78,8 @@ def lock(transaction: Transaction, organization_id: str) -> None:
     )
 
 
-def forgive(transaction: Transaction, organization_id: str) -> None:
-    """Failures are forgotten, and every sync is due at once, orders first."""
+def reset_backoff(transaction: Transaction, organization_id: str) -> None:
+    """Clear the failures of all syncs, and make them due at once, orders first."""
     transaction.execute(
         f"UPDATE backmarket.sync_state SET next_due_at = {DUE_IN_TURN}, nudged_until = NULL, failing_since = NULL,"
         " failures = 0, error_code = NULL, error = NULL, error_request_id = NULL, error_cf_ray = NULL,"

@@ -80,7 +80,7 @@ def create_app(bm: BackMarket, settings: Settings) -> Starlette:
 
 
 def _routes(settings: Settings) -> list[BaseRoute]:
-    largest_invoice = settings.invoice_max_bytes + 64 * 1024
+    max_invoice_form_bytes = settings.invoice_max_bytes + 64 * 1024
     shown = {
         "": organizations.show,
         "/syncs": organizations.syncs,
@@ -107,11 +107,11 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         "/orders/{order}/state": action(orders.move),
         "/orders/{order}/refresh": action(orders.refresh),
         "/orders/{order}/lines/{line}": action(orders.register),
-        "/orders/{order}/invoice": action(orders.invoice, largest=largest_invoice),
+        "/orders/{order}/invoice": action(orders.invoice, max_bytes=max_invoice_form_bytes),
         "/labels/{resource}/{shipment}": action(orders.fetch_label),
         "/listings/{listing}": action(listings.update),
-        "/bulk": action(bulk.submit, largest=bulk.LARGEST),
-        "/bulk/check": action(bulk.check, largest=bulk.LARGEST),
+        "/bulk": action(bulk.submit, max_bytes=bulk.MAX_FILE_BYTES),
+        "/bulk/check": action(bulk.check, max_bytes=bulk.MAX_FILE_BYTES),
         "/bulk/{job}/cancel": action(bulk.cancel),
         "/bulk/{job}/parts/{part}": action(bulk.settle),
         "/writes/{write}": action(writes.settle),

@@ -23,10 +23,10 @@ from backmarket.console.rendering import Pages
 from backmarket.errors import BackMarketError
 from backmarket.facade import BackMarket
 
-LARGEST_FORM = 256 * 1024
-"""Bytes of a form without a file."""
-LONGEST_SAID = 600
-"""Characters that are said on the next page: they travel in the session's cookie."""
+MAX_FORM_BYTES = 256 * 1024
+"""Maximum size of a form without a file."""
+MAX_SAID_CHARS = 600
+"""Maximum length of a message for the next page: it travels in the session's cookie."""
 
 log = structlog.get_logger(__name__)
 
@@ -95,7 +95,7 @@ class RequestContext:
 
     def say(self, text: str, *, bad: bool = False) -> None:
         """Say something on the next page."""
-        self.request.session["said"] = {"text": text[:LONGEST_SAID], "bad": bad}
+        self.request.session["said"] = {"text": text[:MAX_SAID_CHARS], "bad": bad}
 
     def go(self, path: str) -> Response:
         """Go on to a page: its reload repeats nothing."""
@@ -113,13 +113,13 @@ def page(view: View) -> Callable[[Request], Awaitable[Response]]:
 
 
 def action(
-    view: View, *, largest: Callable[[Request], int] | int = LARGEST_FORM
+    view: View, *, max_bytes: Callable[[Request], int] | int = MAX_FORM_BYTES
 ) -> Callable[[Request], Awaitable[Response]]:
     """A form that was sent: it has our CSRF token, comes from an operator, and is not too large.
 
     Args:
         view: does what it says.
-        largest: bytes that it may have.
+        max_bytes: maximum size.
     """
 
     async def endpoint(request: Request) -> Response:
@@ -131,7 +131,7 @@ def action(
         if not person.is_operator:
             why = "Your role is viewer. This needs the role operator."
             return pages.refuse(request, person, HTTPStatus.FORBIDDEN, why)
-        if not _fits(request, largest(request) if callable(largest) else largest):
+        if not _fits(request, max_bytes(request) if callable(max_bytes) else max_bytes):
             return pages.refuse(request, person, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "That is too large to be sent.")
         async with request.form(max_files=2, max_fields=100) as form:
             token = request.headers.get(CSRF_HEADER) or form.get(CSRF_FIELD)
@@ -168,10 +168,10 @@ def status_of(error: BackMarketError) -> HTTPStatus:
     return HTTPStatus.BAD_GATEWAY
 
 
-def _fits(request: Request, largest: int) -> bool:
+def _fits(request: Request, max_bytes: int) -> bool:
     """Whether the body says how long it is, and is not too long; uvicorn holds it to that."""
     length = request.headers.get("content-length", "")
-    return length.isascii() and length.isdigit() and len(length) < 16 and int(length) <= largest
+    return length.isascii() and length.isdigit() and len(length) < 16 and int(length) <= max_bytes
 
 
 def _to_login(request: Request) -> Response:

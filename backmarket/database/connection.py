@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
@@ -41,8 +41,40 @@ holds behind a transaction pooler, too; `options` in the URL does not.
 """
 
 
+_NETWORK = {
+    "connect_timeout": 5,
+    # A host that vanishes says nothing. Unanswered data ends a connection after 20 s, and so do two probes that nobody
+    # answers on one that only waits: a pooled connection, a listener, a statement that runs.
+    "tcp_user_timeout": 20_000,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+"""Seconds, but `tcp_user_timeout` in milliseconds. What the URL says goes before."""
+
+
+def connection_text(url: str, **wanted: str | int) -> str:
+    """What libpq is told for every connection of ours: the URL, and how soon a host that vanished is given up.
+
+    Args:
+        url: a libpq URL.
+        wanted: more parameters.
+
+    Raises:
+        SettingsError: if the URL is malformed.
+    """
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise SettingsError(
+            "BACKMARKET_DATABASE_URL is no URL of PostgreSQL, such as postgresql://user:password@host:5432/name."
+        ) from None
+    return make_conninfo(url, **{name: value for name, value in {**_NETWORK, **wanted}.items() if name not in given})
+
+
 class DatabaseError(BackMarketError):
-    """PostgreSQL refused a statement; a fault of ours, or of the schema."""
+    """PostgreSQL refused a statement, because of an error in this program or in the schema."""
 
     code = "database_error"
 
@@ -52,25 +84,25 @@ class Database:
 
     Args:
         url: a libpq URL.
-        size: connections that it may hold; more callers wait.
+        size: maximum number of connections; further callers wait.
         timeout: seconds that a caller waits for a connection.
+        statement_timeout: seconds after which PostgreSQL cancels a statement; 0: never. For callers that can't wait:
+            most work is bounded by its lease instead.
 
     Raises:
-        SettingsError: the URL is none.
+        SettingsError: if the URL is malformed.
     """
 
-    def __init__(self, url: str, *, size: int = 8, timeout: float = 10.0) -> None:
-        try:
-            conninfo_to_dict(url)
-        except psycopg.ProgrammingError:
-            raise SettingsError(
-                "BACKMARKET_DATABASE_URL is no URL of PostgreSQL, such as postgresql://user:password@host:5432/name."
-            ) from None
+    def __init__(self, url: str, *, size: int = 8, timeout: float = 10.0, statement_timeout: float = 0.0) -> None:
+        text = connection_text(url, application_name="backmarket")
         self.url = url
         self._timeout = timeout
+        self._begin = _BEGIN
+        if statement_timeout:
+            self._begin += f"; SET LOCAL statement_timeout = {round(statement_timeout * 1000)}".encode()
         self._role_checked = False
         self._pool = ConnectionPool(
-            url,
+            text,
             min_size=0,
             max_size=size,
             timeout=timeout,
@@ -81,12 +113,10 @@ class Database:
             check=_check,
             name="backmarket",
             kwargs={
-                "application_name": "backmarket",
                 "autocommit": True,  # transactions are opened by `_BEGIN`
                 # statements prepared by name break behind a transaction pooler
                 "prepare_threshold": None,
-                "connect_timeout": 5,
-                "keepalives_idle": 30,
+                "client_encoding": "utf8",  # whatever the role, the database or PGCLIENTENCODING sets
             },
         )
 
@@ -95,12 +125,12 @@ class Database:
         """A transaction on a pooled connection.
 
         Raises:
-            DatabaseUnavailable: it can't be reached, or can't take the work now; nothing was committed,
-                or, where the connection was cut during the commit, it is not known.
-            SchemaMissing: `backmarket db init` was never run.
-            SettingsError: the role of the URL is neither the owner of our tables nor a member of it.
-            InvalidArgument: a value does not fit its type, such as a NUL in a text.
-            DatabaseError: anything else.
+            DatabaseUnavailable: if PostgreSQL can't be reached, or can't take the work now; nothing was committed. If
+                the connection was cut during the commit, it may have been.
+            SchemaMissing: if `backmarket db init` was never run.
+            SettingsError: if the role of the URL is neither the owner of our tables nor a member of it.
+            InvalidArgument: if a value does not fit its type, such as a NUL in a text.
+            DatabaseError: if anything else failed.
         """
         with _translate_errors():
             self._pool.open()
@@ -109,7 +139,7 @@ class Database:
             except PoolTimeout:
                 raise DatabaseUnavailable(f"PostgreSQL can't be reached: {self._why_not()}") from None
             try:
-                with _marked(taken):
+                with _marked(taken, self._begin):
                     self._role_checked = self._role_checked or _check_role(taken)
                     yield taken
             finally:
@@ -118,7 +148,7 @@ class Database:
     def _why_not(self) -> str:
         """Why no connection could be had, in PostgreSQL's or the network's own words, which name no password."""
         try:
-            psycopg.connect(self.url, connect_timeout=3).close()
+            psycopg.connect(connection_text(self.url, connect_timeout=3)).close()
         except psycopg.OperationalError as error:
             return " ".join(str(error).split())
         return f"all {self._pool.max_size} connections of this process were in use for {self._timeout:g} s."
@@ -128,32 +158,25 @@ class Database:
         self._pool.close()
 
     def listen(self, channel: str) -> Listener:
-        """A connection of its own that hears what is announced on a channel. The caller closes it.
+        """Open a connection of its own that receives the notifications of a channel. The caller closes it.
 
         Raises:
-            DatabaseUnavailable: it can't be had.
+            DatabaseUnavailable: if PostgreSQL can't be reached.
         """
         with _translate_errors():
-            connection = psycopg.connect(
-                self.url,
-                autocommit=True,
-                application_name="backmarket-listen",
-                prepare_threshold=None,
-                connect_timeout=5,
-                keepalives_idle=30,
-            )
+            text = connection_text(self.url, application_name="backmarket-listen")
+            connection = psycopg.connect(text, autocommit=True, prepare_threshold=None, client_encoding="utf8")
             connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
             return Listener(connection)
 
 
 class Listener:
-    """A connection outside the pool, which hears announcements and reads.
+    """A connection outside the pool that receives notifications and reads.
 
-    Behind a transaction pooler it hears nothing, and reads all the same. Once a method has raised, it is of no use
-    any more.
+    Behind a transaction pooler it receives none, and still reads. Once a method has raised, it can't be used again.
 
     Args:
-        connection: in autocommit.
+        connection: in autocommit mode.
     """
 
     def __init__(self, connection: psycopg.Connection[TupleRow]) -> None:
@@ -166,11 +189,11 @@ class Listener:
         Raises:
             BackMarketError: as for `Database.transaction`.
         """
-        with _translate_errors(), _marked(self._connection):
+        with _translate_errors(), _marked(self._connection, _BEGIN):
             yield self._connection
 
     def wait(self, timeout: float) -> bool:
-        """Wait for an announcement.
+        """Wait for a notification.
 
         Args:
             timeout: seconds.
@@ -179,7 +202,7 @@ class Listener:
             Whether one came.
 
         Raises:
-            DatabaseUnavailable: the connection was cut.
+            DatabaseUnavailable: if the connection was cut.
         """
         with _translate_errors():
             return any(True for _ in self._connection.notifies(timeout=timeout, stop_after=1))
@@ -190,9 +213,9 @@ class Listener:
 
 
 @contextmanager
-def _marked(connection: Transaction) -> Iterator[None]:
+def _marked(connection: Transaction, begin: bytes) -> Iterator[None]:
     """A transaction that is marked as a worker's; `psycopg.Rollback` undoes it quietly."""
-    connection.execute(_BEGIN)
+    connection.execute(begin)
     try:
         yield
     except psycopg.Rollback:
@@ -206,10 +229,10 @@ def _marked(connection: Transaction) -> Iterator[None]:
 
 
 def _check_role(transaction: Transaction) -> bool:
-    """Whether our role is one that the tables' policies know; False: there are no tables yet.
+    """Whether the tables' policies let our role see rows; False: there are no tables yet.
 
     Raises:
-        SettingsError: it is not: it would see no rows, and no error either.
+        SettingsError: if they don't: the role would see no rows, and no error either.
     """
     row = transaction.execute(_ROLE).fetchone()
     if row is None:
@@ -234,7 +257,7 @@ def savepoint(transaction: Transaction) -> Iterator[None]:
     """A part of a transaction that can fail alone: an error undoes it, and what was done before stays.
 
     Raises:
-        InvalidArgument: a value does not fit its type.
+        InvalidArgument: if a value does not fit its type.
         BackMarketError: as for `Database.transaction`; the transaction can't go on.
     """
     with _translate_errors(), transaction.transaction():

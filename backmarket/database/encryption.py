@@ -11,14 +11,14 @@ from backmarket.errors import SettingsError
 
 
 class KeySettings(Protocol):
-    """What a vault is made of; `backmarket.settings.Settings` is one."""
+    """What a `KeyCipher` is made from; `backmarket.settings.Settings` is one."""
 
     @property
     def secret_keys(self) -> tuple[SecretStr, ...]:
         """The first encrypts, all decrypt."""
 
 
-class Vault:
+class KeyCipher:
     """Encrypts and decrypts API keys (Fernet: AES-128-CBC with an HMAC).
 
     Args:
@@ -44,8 +44,8 @@ class Vault:
             ) from None
 
     @classmethod
-    def from_settings(cls, settings: KeySettings) -> Vault:
-        """The vault that the settings describe."""
+    def from_settings(cls, settings: KeySettings) -> KeyCipher:
+        """The cipher for `SECRET_KEYS`."""
         return cls(tuple(key.get_secret_value() for key in settings.secret_keys))
 
     @staticmethod

@@ -9,10 +9,10 @@ from importlib import resources
 from pathlib import Path
 
 from backmarket.database.connection import SCHEMA_VERSION, Database, Transaction
-from backmarket.errors import SchemaDiffers, SchemaMissing
+from backmarket.errors import SchemaDiffers, SchemaMissing, SettingsError
 
 LOCK_SECONDS = 10
-"""How long a step waits for a table that somebody uses; whoever comes later waits behind it."""
+"""How long a migration waits for a table in use; statements that come later wait behind it."""
 
 
 def version(database: Database) -> int | None:
@@ -26,37 +26,58 @@ def version(database: Database) -> int | None:
 
 
 def check(database: Database) -> None:
-    """Make sure that the database has the schema of this version.
+    """Make sure that the database is encoded as UTF-8 and has the schema of this version.
 
     Raises:
-        SchemaMissing: it has none.
-        SchemaDiffers: it has an older or a newer one; the text says what to do.
+        SettingsError: if the database has another encoding.
+        SchemaMissing: if it has no schema.
+        SchemaDiffers: if it has an older or a newer one; the text says what to do.
         BackMarketError: as for `Database.transaction`.
     """
-    found = version(database)
+    with database.transaction() as transaction:
+        check_encoding(transaction)
+        found = _version(transaction)
     if found is None:
         raise SchemaMissing("The database has no tables of ours: run `backmarket db init`.")
     if found != SCHEMA_VERSION:
         raise SchemaDiffers(_difference(found))
 
 
-def apply_schema(database: Database, *, migrate: bool = True) -> list[int]:
-    """Make the tables, or bring older ones to this version without losing a row; harmless to repeat.
-
-    Two callers at once take turns. One that is killed has done whole steps, and the next one goes on.
-
-    Args:
-        database: where.
-        migrate: also where there are older ones.
-
-    Returns:
-        The versions that it went through, the last one being this program's; empty where there was nothing to migrate.
+def check_encoding(transaction: Transaction) -> None:
+    """Refuse a database that can't hold every text of the API.
 
     Raises:
-        SchemaDiffers: they are newer than this program; or older, and not to be migrated.
-        SchemaMissing: the database lacks what the schema can't make itself; the text says what.
-        DatabaseUnavailable: it can't be reached, or somebody has used a table for too long: try again.
+        SettingsError: if its encoding is not UTF8.
     """
+    row = transaction.execute("SHOW server_encoding").fetchone()
+    if row != ("UTF8",):
+        raise SettingsError(
+            f"The database's encoding is {row[0] if row else 'unknown'}, which can't hold every name and address."
+            " Create another one (CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0), and name it in"
+            " BACKMARKET_DATABASE_URL."
+        )
+
+
+def apply_schema(database: Database, *, migrate: bool = True) -> list[int]:
+    """Create the tables, or migrate older ones to this version without losing a row; harmless to repeat.
+
+    Two callers at once take turns. A caller that is killed has done whole steps, and the next one continues.
+
+    Args:
+        database: of the deployment.
+        migrate: migrate older tables, too.
+
+    Returns:
+        The versions that it went through, the last one being this program's; empty if there was nothing to migrate.
+
+    Raises:
+        SettingsError: if the database's encoding is not UTF8.
+        SchemaDiffers: if the tables are newer than this program; or older, and `migrate` is False.
+        SchemaMissing: if the database lacks what the schema can't create; the text says what.
+        DatabaseUnavailable: if PostgreSQL can't be reached, or a table was in use for too long: try again.
+    """
+    with database.transaction() as transaction:
+        check_encoding(transaction)
     passed: list[int] = []
     while (found := version(database)) not in {None, SCHEMA_VERSION}:
         assert found is not None  # noqa: S101 - what the set says

@@ -10,8 +10,8 @@ from backmarket.errors import SettingsError
 from backmarket.services import Services
 from backmarket.settings import load_settings
 
-PATIENCE = 3.0
-"""Seconds to wait for PostgreSQL."""
+DATABASE_TIMEOUT_SECONDS = 3.0
+"""How long to wait for PostgreSQL."""
 
 
 def examine(organization_id: str | None = None) -> Iterator[Finding]:
@@ -28,7 +28,7 @@ def examine(organization_id: str | None = None) -> Iterator[Finding]:
         yield fault("settings", error.message, "Put these variables right; .env.example shows each with a safe value.")
         return
     yield from variables.look(settings)
-    services = Services(settings, patience=PATIENCE)
+    services = Services(settings, patience=DATABASE_TIMEOUT_SECONDS)
     try:
         there = yield from _whole(servers.database(services))
         for part in (servers.broker, servers.limiter, storage.bucket):

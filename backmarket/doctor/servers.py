@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
 from typing import Any
 
+from backmarket import redis_urls
 from backmarket.database import Transaction, schema
 from backmarket.doctor.finding import Finding, fault, ok, skipped, warning
 from backmarket.errors import BackMarketError, SchemaDiffers, SchemaMissing, SettingsError
@@ -78,6 +80,8 @@ def _server(transaction: Transaction) -> Iterator[Finding]:
 def _schema(services: Services) -> Finding:
     try:
         schema.check(services.database)
+    except SettingsError as error:
+        return fault("schema", error.message, 'See docs/operations.md, "PostgreSQL".')
     except SchemaMissing as error:
         return fault("schema", error.message, "Run `backmarket db init`.")
     except SchemaDiffers as error:
@@ -103,11 +107,13 @@ def broker(services: Services) -> Iterator[Finding]:
         return
     finally:
         asked.close()
-    yield ok("broker", f"{_product(info)} answers.")
+    yield _role("broker", info) or ok("broker", f"{_product(info)} answers.")
     yield from _memory("broker", info)
 
 
 def _advice(error: BackMarketError, name: str) -> str:
+    if "no permissions" in error.message:
+        return f"Give the user in {name} the commands, keys and channels that docs/operations.md lists."
     if any(word in error.message for word in _REFUSES):
         return (
             "Redis is there and refuses to write: make room on its disk or in its memory, or bring its replicas back."
@@ -119,12 +125,32 @@ _REFUSES = ("MISCONF", "OOM ", "NOREPLICAS", "READONLY")
 """How its answers begin then."""
 
 
+def _role(check: str, info: Mapping[str, Any]) -> Finding | None:
+    """A fault if this Redis is one that can't serve us."""
+    if info.get("redis_mode") == "cluster":
+        return fault(
+            check,
+            "This Redis is a cluster, and workers need all queues on one node.",
+            "Use a Redis or Valkey that is no cluster, with a replica if it must survive its host.",
+        )
+    if info.get("role") == "slave":
+        return fault(
+            check,
+            "This Redis is a replica: it takes no writes.",
+            "Name the primary in the URL, or an address that follows it.",
+        )
+    return None
+
+
 def _product(info: Mapping[str, Any]) -> str:
     valkey = info.get("valkey_version")
-    return f"Valkey {valkey}" if valkey else f"Redis {info.get('redis_version', '?')}"
+    return f"Valkey {valkey}" if valkey else f"Redis {info.get('redis_version', '')}".strip()
 
 
 def _memory(check: str, info: Mapping[str, Any]) -> Iterator[Finding]:
+    if not info:
+        yield skipped(f"{check} memory policy", "The Redis user may not ask INFO: mode, role and memory are not known.")
+        return
     policy, limit, used = info.get("maxmemory_policy"), info.get("maxmemory", 0), info.get("used_memory", 0)
     if policy == "noeviction":
         yield ok(f"{check} memory policy", "noeviction: it forgets nothing by itself.")
@@ -154,20 +180,18 @@ def limiter(services: Services) -> Iterator[Finding]:
     if not settings.redis_url:
         yield skipped("limiter", "BACKMARKET_REDIS_URL is not set.")
         return
-    asked = Broker(settings.need("redis_url"))
+    info = _limiter_info(settings.need("redis_url"))
+    if wrong := _role("limiter", info):
+        yield wrong
+        return
     try:
         state = services.limiter.peek("")
-        info = asked.info()
     except SettingsError as error:
         yield fault("limiter", error.message, "Correct BACKMARKET_REDIS_URL.")
         return
     except BackMarketError as error:
-        yield fault(
-            "limiter", error.message, "Nothing is sent without it: is the Redis of BACKMARKET_REDIS_URL running?"
-        )
+        yield fault("limiter", error.message, f"Nothing is sent without it. {_advice(error, 'BACKMARKET_REDIS_URL')}")
         return
-    finally:
-        asked.close()
     if state.blocked_by == "emptied":
         yield warning(
             "limiter",
@@ -185,6 +209,13 @@ def limiter(services: Services) -> Iterator[Finding]:
     if settings.broker_url:
         yield from _memory("limiter", info)
     yield from _clock("limiter clock", info.get("server_time_usec", time.time() * 1e6) / 1e6, "Redis")
+
+
+def _limiter_info(url: str) -> Mapping[str, Any]:
+    """What the limiter's Redis says of itself; empty if it can't be asked: the limiter's own error says why."""
+    with suppress(BackMarketError), closing(Broker(redis_urls.for_kombu(url))) as asked:
+        return asked.info()
+    return {}
 
 
 def _clock(check: str, theirs: float, whose: str) -> Iterator[Finding]:

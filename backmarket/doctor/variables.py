@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.doctor.finding import Finding, fault, ok, warning
 from backmarket.errors import SettingsError
 from backmarket.settings import Settings
 
 NEEDED = ("database_url", "redis_url", "limiter_key", "user_agent", "s3_endpoint_url", "s3_access_key", "s3_secret_key")
 
-SHORTEST_LIMITER_KEY = 16
+MIN_LIMITER_KEY_CHARS = 16
 
 _EXAMPLE = "contact@company.example"
 
@@ -26,7 +26,7 @@ def look(settings: Settings) -> Iterator[Finding]:
             faults += 1
             yield fault("settings", f"BACKMARKET_{name.upper()} is not set.", error.message)
     try:
-        Vault.from_settings(settings)
+        KeyCipher.from_settings(settings)
     except SettingsError as error:
         faults += 1
         yield fault("settings", "BACKMARKET_SECRET_KEYS can't be used.", error.message)
@@ -43,10 +43,10 @@ def _weak(settings: Settings) -> Iterator[Finding]:
             "Back Market wants to know who calls: name your company and an address that somebody reads.",
         )
     key = settings.limiter_key.get_secret_value() if settings.limiter_key else ""
-    if key and len(key) < SHORTEST_LIMITER_KEY:
+    if key and len(key) < MIN_LIMITER_KEY_CHARS:
         yield warning(
             "limiter key",
-            f"BACKMARKET_LIMITER_KEY has less than {SHORTEST_LIMITER_KEY} characters.",
+            f"BACKMARKET_LIMITER_KEY has less than {MIN_LIMITER_KEY_CHARS} characters.",
             "Stop all workers, set long random text everywhere, and start them: two keys at once are two limits.",
         )
     if settings.lease_seconds <= settings.request_longest:

@@ -11,6 +11,9 @@ from backmarket.services import Services
 from backmarket.status.broker import Broker
 from backmarket.status.deployment_metrics import DeploymentMetric, measure
 
+CLOCKS_APART = 5.0
+"""Seconds between a worker's clock and PostgreSQL's that are worth a warning."""
+
 OVERDUE = 60.0
 """Seconds for which a due slice may wait for a worker; it takes one or two."""
 UPKEEP_OVERDUE = 7200.0
@@ -22,7 +25,7 @@ def look(services: Services) -> Iterator[Finding]:
         yield skipped("work", "BACKMARKET_DATABASE_URL is not set.")
         return
     try:
-        lost, total = unreadable_keys(services.database, services.vault)
+        lost, total = unreadable_keys(services.database, services.key_cipher)
         asked = Broker(services.settings.broker)
         found = measure(services.database, asked)
         asked.close()
@@ -30,6 +33,7 @@ def look(services: Services) -> Iterator[Finding]:
         yield skipped("work", error.message)
         return
     yield _keys(lost, total)
+    yield from _clocks(found)
     if any(each.name == "sync_organizations" for each in found):
         yield _taken_up(found)
         yield from _waiting(found)
@@ -43,6 +47,17 @@ def _keys(lost: int, total: int) -> Finding:
         f"None of BACKMARKET_SECRET_KEYS reads {lost} of {total} stored API keys.",
         "Add the key that encrypted them behind the first one, in every process; look in older settings for it.",
     )
+
+
+def _clocks(found: list[DeploymentMetric]) -> Iterator[Finding]:
+    for each in found:
+        if each.name == "clock_ahead_seconds" and abs(each.value) > CLOCKS_APART:
+            off = "ahead of" if each.value > 0 else "behind"
+            yield warning(
+                "worker clock",
+                f"The clock of {each.labels['process']} is {abs(each.value):.0f} s {off} PostgreSQL's.",
+                "Let its host follow a time server: S3 and TLS refuse a clock that is far off. Syncs go on.",
+            )
 
 
 def _taken_up(found: list[DeploymentMetric]) -> Finding:

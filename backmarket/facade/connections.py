@@ -51,7 +51,11 @@ class Connections(FacadePart):
         """
         account = Account(organization_id, api_key, environment, region, locale, base_url)
         return lifecycle.upsert(
-            self._services.database, self._services.vault, self._services.settings, account, discard_rows=discard_rows
+            self._services.database,
+            self._services.key_cipher,
+            self._services.settings,
+            account,
+            discard_rows=discard_rows,
         )
 
     def update_connection(
@@ -71,7 +75,7 @@ class Connections(FacadePart):
         """
         return lifecycle.change(
             self._services.database,
-            self._services.vault,
+            self._services.key_cipher,
             self._services.settings,
             organization_id,
             dict[str, str | None](**changes),
@@ -155,4 +159,4 @@ class Connections(FacadePart):
 
     def rotate_keys(self) -> int:
         """Encrypt every stored API key with the first of `SECRET_KEYS`; returns how many."""
-        return connections.rotate_keys(self._services.database, self._services.vault)
+        return connections.rotate_keys(self._services.database, self._services.key_cipher)

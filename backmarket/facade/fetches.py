@@ -11,8 +11,8 @@ from backmarket.queries.listings import Listing
 from backmarket.queries.orders import Order
 from backmarket.queries.shipments import Delivery, Return
 from backmarket.sync import fetch_one
-from backmarket.sync.fetch_one import Question
-from backmarket.sync.label_register import NotedAs
+from backmarket.sync.fetch_one import FetchScope
+from backmarket.sync.label_register import InitialLabelState
 
 
 class Fetches(FacadePart):
@@ -38,7 +38,7 @@ class Fetches(FacadePart):
             ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: it can't be asked.
             EnvironmentMismatch, InvalidArgument: the connection has another environment; its region no such locale.
         """
-        return fetch_one.fetch_order(self._services, Question(organization_id, environment, locale), order_id)
+        return fetch_one.fetch_order(self._services, FetchScope(organization_id, environment, locale), order_id)
 
     def fetch_listing(
         self,
@@ -49,7 +49,7 @@ class Fetches(FacadePart):
         locale: str | None = None,
     ) -> Listing:
         """Ask the API for one listing now, by its UUID or its older integer id, and store it; see `fetch_order`."""
-        return fetch_one.fetch_listing(self._services, Question(organization_id, environment, locale), listing_id)
+        return fetch_one.fetch_listing(self._services, FetchScope(organization_id, environment, locale), listing_id)
 
     def fetch_delivery(
         self,
@@ -69,8 +69,8 @@ class Fetches(FacadePart):
             environment: must be the connection's, if given.
             locale: another than the connection's; the answer is then not stored.
         """
-        question = Question(organization_id, environment, locale)
-        return fetch_one.fetch_delivery(self._services, question, shipment_id, _labels(download_labels))
+        scope = FetchScope(organization_id, environment, locale)
+        return fetch_one.fetch_delivery(self._services, scope, shipment_id, _labels(download_labels))
 
     def fetch_return(
         self,
@@ -82,15 +82,15 @@ class Fetches(FacadePart):
         locale: str | None = None,
     ) -> Return:
         """Ask the API for one return now, and store it; see `fetch_delivery`."""
-        question = Question(organization_id, environment, locale)
-        return fetch_one.fetch_return(self._services, question, shipment_id, _labels(download_labels))
+        scope = FetchScope(organization_id, environment, locale)
+        return fetch_one.fetch_return(self._services, scope, shipment_id, _labels(download_labels))
 
     def get_task_status(
         self, organization_id: str, task_id: int, *, environment: str | None = None, locale: str | None = None
     ) -> TaskStatus:
         """Ask the API what became of a bulk task; see `fetch_order` for the errors."""
-        return api_tasks.get_task_status(self._services, Question(organization_id, environment, locale), task_id)
+        return api_tasks.get_task_status(self._services, FetchScope(organization_id, environment, locale), task_id)
 
 
-def _labels(wanted: bool) -> NotedAs:
+def _labels(wanted: bool) -> InitialLabelState:
     return "wanted" if wanted else "skipped"

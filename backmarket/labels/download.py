@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
-from typing import TYPE_CHECKING, BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import structlog
 
@@ -12,7 +12,7 @@ from backmarket.bucket.keys import label_key
 from backmarket.client import Credentials, Downloads, Origins
 from backmarket.client.origins import own_place, place_of
 from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS
-from backmarket.errors import BackMarketError, Crashed, NetworkError
+from backmarket.errors import BackMarketError, Crashed, NetworkError, RequestDelivery
 from backmarket.limits import Limiter, Slot, wait_for_slot
 from backmarket.observability.logs import error_location
 
@@ -51,7 +51,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredLabelObject:
     """A label in the bucket.
 
     Attributes:
@@ -68,7 +68,7 @@ class Kept:
 
 
 @dataclass
-class Permits:
+class DownloadSlots:
     """The limiter's slots of one download: one before each request to the connection's own origin.
 
     Args:
@@ -93,19 +93,19 @@ class Permits:
             RateLimited: not now.
             LimiterUnavailable: Redis is away.
         """
-        self.end("past")
+        self.end("finished")
         self._last = self.granted or wait_for_slot(self.limiter, self.account, timeout=MAX_LIMITER_WAIT_SECONDS)
         self.granted = None
 
-    def end(self, arrival: Literal["never", "past", "open"]) -> None:
+    def end(self, delivery: RequestDelivery) -> None:
         """What became of the last request; an open one holds its slot until it can't arrive any more."""
-        if self._last and arrival != "open":
-            (self.unsent if arrival == "never" else self.answered).append(self._last)
+        if self._last and delivery != "in_doubt":
+            (self.unsent if delivery == "not_sent" else self.answered).append(self._last)
         self._last = None
 
     def over(self) -> None:
         """There is no further request; the last one was answered, unless something else was said of it."""
-        self.end("past")
+        self.end("finished")
         if self.granted:
             self.unsent.append(self.granted)
         self.granted = None
@@ -116,14 +116,14 @@ class DownloadResult:
     """A label that is in the bucket, or why it is not."""
 
     label: Wanted
-    kept: Kept | None
+    stored: StoredLabelObject | None
     error: BackMarketError | None
-    permits: Permits
+    slots: DownloadSlots
 
 
 @dataclass(frozen=True, slots=True)
-class Carrier:
-    """Brings the labels of one organization into the bucket.
+class LabelUploader:
+    """Copies the labels of one organization into the bucket.
 
     Args:
         organization_id: whose.
@@ -132,7 +132,7 @@ class Carrier:
         bucket: keeps.
         limiter: says when the connection's own origin may be asked.
         origins: where labels may be.
-        largest: bytes that one may have.
+        max_bytes: maximum size.
     """
 
     organization_id: str
@@ -141,7 +141,7 @@ class Carrier:
     bucket: Bucket
     limiter: Limiter
     origins: Origins
-    largest: int
+    max_bytes: int
 
     def needs_slot(self, label: Wanted) -> bool:
         """Whether the first request for a label goes to the connection's own origin."""
@@ -151,40 +151,40 @@ class Carrier:
         except ValueError:
             return False
 
-    def bring(self, label: Wanted, slot: Slot | None) -> DownloadResult:
+    def upload(self, label: Wanted, slot: Slot | None) -> DownloadResult:
         """Fetch a label and put it into the bucket.
 
         Args:
             label: which.
             slot: the limiter's, where it needs one.
         """
-        permits = Permits(self.limiter, self.credentials.account, slot)
-        kept: Kept | None = None
+        slots = DownloadSlots(self.limiter, self.credentials.account, slot)
+        stored: StoredLabelObject | None = None
         failed: BackMarketError | None = None
         try:
-            kept = self._bring(label, permits)
+            stored = self._upload(label, slots)
         except NetworkError as error:
-            permits.end(error.arrival)
+            slots.end(error.delivery)
             failed = error
         except BackMarketError as error:
             failed = error
         except Exception as error:  # noqa: BLE001 - one label's fault is its own; the row says so, and it backs off
             log.error("labels.crashed", **error_location(error))
             failed = Crashed(f"A fault of ours, {type(error).__name__}: the worker's log says where.")
-        permits.over()
-        return DownloadResult(label, kept, failed, permits)
+        slots.over()
+        return DownloadResult(label, stored, failed, slots)
 
-    def _bring(self, label: Wanted, permits: Permits) -> Kept:
+    def _upload(self, label: Wanted, slots: DownloadSlots) -> StoredLabelObject:
         with SpooledTemporaryFile(IN_MEMORY) as spooled:
             file = cast(BinaryIO, spooled)
             got = self.downloads.fetch(
                 label.url,
                 file,
                 origins=self.origins,
-                largest=self.largest,
+                max_bytes=self.max_bytes,
                 credentials=self.credentials,
-                before=permits.next,
+                before=slots.next,
             )
             key = label_key(self.organization_id, label.resource, label.shipment_id)
             etag = self.bucket.put(key, file, size=got.size, content_type=PDF, sha256=got.sha256)
-        return Kept(key, got.size, got.sha256, etag)
+        return StoredLabelObject(key, got.size, got.sha256, etag)

@@ -26,8 +26,8 @@ from backmarket.errors import (
     SettingsError,
     Unauthorized,
 )
-from backmarket.labels.download import Carrier, DownloadResult, Wanted
-from backmarket.labels.retry_policy import Rest, fate_of
+from backmarket.labels.download import DownloadResult, LabelUploader, Wanted
+from backmarket.labels.retry_policy import PauseAll, retry_decision
 from backmarket.labels.rows import due, mend, next_due, write_down
 from backmarket.limits import Slot
 from backmarket.messages import Nudge
@@ -35,10 +35,10 @@ from backmarket.services import Services
 from backmarket.work import WorkLease
 from backmarket.work.slice import LeaseHolder, Ready, RequestWindow, SliceEnd, take_lease
 
-AHEAD = 64
-"""Labels that are read from the table at once."""
+READ_AHEAD_LABELS = 64
+"""Due labels that one query reads ahead."""
 
-BATCH = 16
+BATCH_LABELS = 16
 """Labels whose rows are written in one transaction, where they come fast."""
 
 BATCH_SECONDS = 0.5
@@ -78,26 +78,26 @@ def run_slice(services: Services, organization_id: str) -> SliceResult:
     if lease is None:
         return SliceResult("nothing_to_do")
     try:
-        carrier = _carrier(services, lease)
+        uploader = _uploader(services, lease)
         if not _bucket_is_there(services):
-            return _rest(services, lease, services.bucket_outage.wait())
+            return _pause_all(services, lease, services.bucket_breaker.wait())
     except (SettingsError, BucketUnavailable) as error:
         pause = _pause_after(services, error)
-        if services.bucket_outage.worth_telling():
-            log.error("labels.rest", code=error.code, error=error.message, seconds=round(pause))
-        return _rest(services, lease, pause)
+        if services.bucket_breaker.should_log():
+            log.error("labels.paused", code=error.code, error=error.message, seconds=round(pause))
+        return _pause_all(services, lease, pause)
     try:
-        return _Labels(services, lease, carrier).run()
+        return _Labels(services, lease, uploader).run()
     except LeaseLost as error:
         log.info("labels.lease_lost", lease=lease.number, why=error.code)
         return SliceResult("lease_lost")
 
 
-def _carrier(services: Services, lease: WorkLease) -> Carrier:
-    """What brings the labels."""
+def _uploader(services: Services, lease: WorkLease) -> LabelUploader:
+    """The uploader for the labels of the organization."""
     settings = services.settings
-    credentials = lease.sealed.unseal(services.vault, settings)
-    return Carrier(
+    credentials = lease.encrypted.decrypt(services.key_cipher, settings)
+    return LabelUploader(
         lease.organization_id,
         credentials,
         services.downloads,
@@ -115,17 +115,17 @@ def _bucket_is_there(services: Services) -> bool:
     Raises:
         BucketUnavailable: it was asked, and is away still.
     """
-    outage = services.bucket_outage
-    if outage.ongoing:
-        if not outage.may_ask():
+    breaker = services.bucket_breaker
+    if breaker.is_open:
+        if not breaker.allow_probe():
             return False
         with suppress(BucketRefused):  # it answers: what it refuses is each label's to hear
             services.bucket.list(LABELS, limit=1)
-        outage.over()
+        breaker.record_success()
     return True
 
 
-def _rest(services: Services, lease: WorkLease, pause: float) -> SliceResult:
+def _pause_all(services: Services, lease: WorkLease, pause: float) -> SliceResult:
     """Nothing can be fetched now: look again later."""
     try:
         _finish(services, lease, (), pause)
@@ -137,9 +137,9 @@ def _rest(services: Services, lease: WorkLease, pause: float) -> SliceResult:
 def _pause_after(services: Services, error: BackMarketError) -> float:
     """Seconds that the labels of an organization rest after an error that is not a label's."""
     if isinstance(error, BucketUnavailable):
-        return services.bucket_outage.failed()
-    fate = fate_of(error)
-    return (fate.seconds or 0.0) if isinstance(fate, Rest) else 0.0
+        return services.bucket_breaker.record_failure()
+    decision = retry_decision(error)
+    return (decision.seconds or 0.0) if isinstance(decision, PauseAll) else 0.0
 
 
 def _finish(services: Services, lease: WorkLease, results: Sequence[DownloadResult], pause: float | None) -> int:
@@ -168,14 +168,14 @@ def _finish(services: Services, lease: WorkLease, results: Sequence[DownloadResu
 
 
 class _Labels(LeaseHolder):
-    def __init__(self, services: Services, lease: WorkLease, carrier: Carrier) -> None:
+    def __init__(self, services: Services, lease: WorkLease, uploader: LabelUploader) -> None:
         super().__init__(services, lease)
-        self.carrier = carrier
+        self.uploader = uploader
         self.window: RequestWindow[Wanted, DownloadResult] = RequestWindow(
             services,
-            carrier.credentials.account,
+            uploader.credentials.account,
             size=self.settings.label_window,
-            needs_slot=carrier.needs_slot,
+            needs_slot=uploader.needs_slot,
             halt=self._halt,
         )
         self.busy: set[tuple[str, int]] = set()
@@ -236,7 +236,7 @@ class _Labels(LeaseHolder):
         """Read what is due next, before the queue runs dry."""
         if self.exhausted or not self.window.wants_more:
             return
-        limit = AHEAD + len(self.busy)
+        limit = READ_AHEAD_LABELS + len(self.busy)
         found = due(self.services.database, self.organization_id, limit)
         fresh = [label for label in found if label.key not in self.busy]
         self.window.queue.extend(fresh)
@@ -244,7 +244,7 @@ class _Labels(LeaseHolder):
         self.exhausted = len(found) < limit
 
     def _begin(self, ready: Ready[Wanted]) -> list[Callable[[], DownloadResult]]:
-        return [partial(self.carrier.bring, label, slot) for label, slot in ready]
+        return [partial(self.uploader.upload, label, slot) for label, slot in ready]
 
     def _collect(self) -> None:
         results = self.window.collect()
@@ -259,27 +259,27 @@ class _Labels(LeaseHolder):
         if answered:
             self.services.limiter.complete(answered)
         if unsent:
-            self.services.limiter.give_back(unsent)
+            self.services.limiter.release(unsent)
 
     def _note(self, result: DownloadResult) -> None:
-        self.answered += result.permits.answered
-        self.unsent += result.permits.unsent
+        self.answered += result.slots.answered
+        self.unsent += result.slots.unsent
         if result.error is None:
             self.stored += 1
-            self.services.bucket_outage.over()
+            self.services.bucket_breaker.record_success()
             return
         self.failed += 1
         if isinstance(result.error, RateLimited):
             if result.error.status is not None:  # by the API; else the limiter said it
-                self.services.limiter.refused(self.carrier.credentials.account, result.error.retry_after)
+                self.services.limiter.block(self.uploader.credentials.account, result.error.retry_after)
             self.window.pause_all_for(result.error.retry_after or self.settings.rate_window)
-        elif isinstance(fate_of(result.error), Rest):
+        elif isinstance(retry_decision(result.error), PauseAll):
             self._halt(result.error)
 
     def _halt(self, error: BackMarketError) -> None:
         """All labels of the organization rest; what is in flight is waited for."""
         if self.window.pause_all is None:
-            log.warning("labels.rest", code=error.code, error=error.message)
+            log.warning("labels.paused", code=error.code, error=error.message)
             if isinstance(error, Unauthorized):
                 self.mark_unauthorized(error)
         self.window.pause_all_for(_pause_after(self.services, error))
@@ -290,7 +290,7 @@ class _Labels(LeaseHolder):
         Raises:
             LeaseLost: another took over; nothing was written.
         """
-        waits = len(self.results) < BATCH and monotonic() - self.held_at < BATCH_SECONDS
+        waits = len(self.results) < BATCH_LABELS and monotonic() - self.held_at < BATCH_SECONDS
         if not self.needs_renewal and (not self.results or waits):
             return
         self._report_slots()

@@ -13,7 +13,7 @@ from psycopg.rows import class_row
 
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument, LabelNotFound, LabelNotStored, LabelUnavailable
-from backmarket.queries.pagination import LARGEST_PAGE, Page
+from backmarket.queries.pagination import MAX_PAGE_SIZE, Page
 
 Shipments = Literal["deliveries", "returns"]
 """What has labels."""
@@ -49,7 +49,7 @@ class Label:
         tries: in vain until now.
         error_code: of the last try, if it was in vain.
         error: its text.
-        object_key: its name in the bucket, if it is stored; so are those below.
+        object_key: its name in the bucket, if it is stored, or was until its URL changed; so are those below.
         size: bytes.
         sha256: hexadecimal.
         etag: the store's name for this content.
@@ -115,8 +115,8 @@ def get_labels(
     Raises:
         InvalidArgument: an argument that can't be.
     """
-    if not 1 <= limit <= LARGEST_PAGE:
-        raise InvalidArgument(f"limit must be 1 to {LARGEST_PAGE}, not {limit}.")
+    if not 1 <= limit <= MAX_PAGE_SIZE:
+        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
     conditions, values = ["true"], {"organization": organization_id, "limit": limit + 1}
     if resource is not None:
         conditions.append("resource = %(resource)s")
@@ -154,7 +154,7 @@ def need_stored(label: Label) -> str:
         LabelNotStored: it is not there yet; the text says when it is tried next.
         LabelUnavailable: it was given up; the text says why.
     """
-    if label.object_key is not None:
+    if label.object_key is not None and label.state is not LabelState.UNAVAILABLE:
         return label.object_key
     name = f"The label of {label.resource} {label.shipment_id}"
     why = f" The last try: {label.error}" if label.error else ""

@@ -19,7 +19,7 @@ from backmarket.messages import Nudge
 from backmarket.services import Services
 
 
-def want_all(database: Database, organization_id: str) -> int:
+def queue_all(database: Database, organization_id: str) -> int:
     """Let the labels that wait for their next try, and those that were given up, be tried now.
 
     Args:
@@ -44,7 +44,7 @@ def fetch_labels(services: Services, organization_id: str) -> int:
         ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: it can't be asked.
     """
     connections.check_usable(connections.get(services.database, organization_id))
-    due = want_all(services.database, organization_id)
+    due = queue_all(services.database, organization_id)
     if due:
         services.producer.nudge([Nudge("labels", organization_id)])
     return due
@@ -92,7 +92,7 @@ def _fetched(services: Services, label: Label, until: float, timeout: float) -> 
     with database.transaction() as transaction:
         values = {"organization": organization_id, "resource": label.resource, "shipment": label.shipment_id}
         transaction.execute(f"{_AGAIN} AND resource = %(resource)s AND shipment_id = %(shipment)s {_THEN}", values)
-        work.want(transaction, organization_id, "labels")
+        work.make_due(transaction, organization_id, "labels")
     tries = 0 if label.state in (LabelState.STORED, LabelState.UNAVAILABLE) else label.tries
     services.producer.nudge([Nudge("labels", organization_id)])
     pause = 0.02
@@ -166,7 +166,7 @@ def _want_due(transaction: Transaction, organization_id: str) -> int:
     ).fetchone()
     due = row[0] if row else 0
     if due:
-        work.want(transaction, organization_id, "labels")
+        work.make_due(transaction, organization_id, "labels")
     return int(due)
 
 

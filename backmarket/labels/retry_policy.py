@@ -21,21 +21,21 @@ from backmarket.errors import (
 
 HOUR = 3600.0
 
-FEWEST_TRIES = 10
+MIN_TRIES = 10
 """Before a label is given up, however long ago it was found: some twelve hours of trying."""
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class Retry:
     """The label is tried again, after a pause that doubles with each try.
 
     Attributes:
-        first: seconds.
-        longest: seconds.
+        initial_seconds: the first pause.
+        max_seconds: the longest pause.
     """
 
-    first: float
-    longest: float
+    initial_seconds: float
+    max_seconds: float
 
     def pause(self, tries: int) -> float:
         """Seconds until the next try, jittered.
@@ -43,46 +43,46 @@ class Again:
         Args:
             tries: in vain before the last one.
         """
-        return min(self.longest, self.first * 2.0 ** min(tries, 30)) * random.uniform(0.75, 1.25)  # noqa: S311
+        return min(self.max_seconds, self.initial_seconds * 2.0 ** min(tries, 30)) * random.uniform(0.75, 1.25)  # noqa: S311
 
 
 @dataclass(frozen=True, slots=True)
-class Never:
+class GiveUp:
     """Trying again changes nothing until somebody acts: the label is unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class PauseAll:
     """It is not the label's fault: no try is counted, and all labels of the organization rest.
 
     Attributes:
-        seconds: how long; None: somebody else knows (the limiter, the connection, the bucket's outage).
+        seconds: how long; None: the limiter, the connection or the bucket's circuit breaker decides.
     """
 
     seconds: float | None = None
 
 
-Fate = Again | Never | Rest
+RetryDecision = Retry | GiveUp | PauseAll
 
-_FATES: tuple[tuple[type[BackMarketError], Fate], ...] = (
-    (OriginRefused, Never()),
-    (TooLarge, Never()),
-    (RateLimited, Rest()),
-    (Unauthorized, Rest()),
-    (BucketUnavailable, Rest()),
-    (LimiterUnavailable, Rest(5.0)),
-    (FirewallBlocked, Rest(60.0)),
-    (SettingsError, Rest(300.0)),
-    (NotAPdf, Again(60.0, 6 * HOUR)),
-    (TransientError, Again(15.0, HOUR)),
-    (BackMarketError, Again(60.0, 6 * HOUR)),  # not there yet (404), not given out (403), any other refusal
+_DECISIONS: tuple[tuple[type[BackMarketError], RetryDecision], ...] = (
+    (OriginRefused, GiveUp()),
+    (TooLarge, GiveUp()),
+    (RateLimited, PauseAll()),
+    (Unauthorized, PauseAll()),
+    (BucketUnavailable, PauseAll()),
+    (LimiterUnavailable, PauseAll(5.0)),
+    (FirewallBlocked, PauseAll(60.0)),
+    (SettingsError, PauseAll(300.0)),
+    (NotAPdf, Retry(60.0, 6 * HOUR)),
+    (TransientError, Retry(15.0, HOUR)),
+    (BackMarketError, Retry(60.0, 6 * HOUR)),  # not there yet (404), not given out (403), any other refusal
 )
 
 
-def fate_of(error: BackMarketError) -> Fate:
-    """What becomes of a label that could not be had.
+def retry_decision(error: BackMarketError) -> RetryDecision:
+    """What to do about a label that could not be fetched.
 
     Args:
         error: why.
     """
-    return next(fate for kind, fate in _FATES if isinstance(error, kind))
+    return next(decision for kind, decision in _DECISIONS if isinstance(error, kind))

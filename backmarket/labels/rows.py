@@ -14,7 +14,7 @@ from backmarket import work
 from backmarket.database import Database, Transaction
 from backmarket.errors import RateLimited
 from backmarket.labels.download import PDF, DownloadResult, Wanted
-from backmarket.labels.retry_policy import FEWEST_TRIES, Again, Never, fate_of
+from backmarket.labels.retry_policy import MIN_TRIES, GiveUp, Retry, retry_decision
 
 
 def due(database: Database, organization_id: str, limit: int) -> list[Wanted]:
@@ -44,9 +44,9 @@ def write_down(
     Returns:
         How many of those that are in the bucket were left alone: they are due again, if they are wanted still.
     """
-    stored = [_stored_row(each) for each in results if each.kept]
+    stored = [_stored_row(each) for each in results if each.stored]
     failed = [_failed_row(each) for each in results if each.error and not isinstance(each.error, RateLimited)]
-    values = {"organization": organization_id, "days": give_up_days, "fewest": FEWEST_TRIES, "type": PDF}
+    values = {"organization": organization_id, "days": give_up_days, "fewest": MIN_TRIES, "type": PDF}
     left = len(stored)
     if stored:
         left -= transaction.execute(_STORE, {**values, **_columns(stored)}).rowcount
@@ -72,28 +72,28 @@ def mend(database: Database, organization_id: str, results: Iterable[DownloadRes
     Returns:
         How many are wanted again.
     """
-    put = [_stored_row(each) for each in results if each.kept]
+    put = [_stored_row(each) for each in results if each.stored]
     if not put:
         return 0
     with database.transaction() as transaction:
         again = transaction.execute(_MEND, {"organization": organization_id, **_columns(put)}).rowcount
         if again:
-            work.want(transaction, organization_id, "labels")
+            work.make_due(transaction, organization_id, "labels")
     return again
 
 
 def _stored_row(result: DownloadResult) -> tuple[Any, ...]:
-    label, kept = result.label, result.kept
-    assert kept is not None  # noqa: S101 - the callers ask for it
-    return label.resource, label.shipment_id, label.url, kept.object_key, kept.size, kept.sha256, kept.etag
+    label, stored = result.label, result.stored
+    assert stored is not None  # noqa: S101 - the callers ask for it
+    return label.resource, label.shipment_id, label.url, stored.object_key, stored.size, stored.sha256, stored.etag
 
 
 def _failed_row(result: DownloadResult) -> tuple[Any, ...]:
     label, error = result.label, result.error
     assert error is not None  # noqa: S101 - the caller asks for it
-    fate = fate_of(error)
-    pause = fate.pause(label.tries) if isinstance(fate, Again) else None
-    return label.resource, label.shipment_id, label.url, isinstance(fate, Never), pause, error.code, error.message
+    decision = retry_decision(error)
+    pause = decision.pause(label.tries) if isinstance(decision, Retry) else None
+    return label.resource, label.shipment_id, label.url, isinstance(decision, GiveUp), pause, error.code, error.message
 
 
 def _columns(rows: list[tuple[Any, ...]]) -> dict[str, list[Any]]:
@@ -124,17 +124,17 @@ FROM came WHERE l.organization_id = came.organization_id AND l.resource = came.r
 # Without a pause it is no fault of the label's: it stays due, and no try is counted.
 _FAIL = """
 WITH came AS (
-    SELECT l.organization_id, l.resource, l.shipment_id, c.never, c.pause, c.code, c.error
+    SELECT l.organization_id, l.resource, l.shipment_id, c.give_up, c.pause, c.code, c.error
     FROM unnest(%(c0)s::text[], %(c1)s::bigint[], %(c2)s::text[], %(c3)s::boolean[], %(c4)s::float8[], %(c5)s::text[],
-        %(c6)s::text[]) AS c (resource, shipment_id, url, never, pause, code, error)
+        %(c6)s::text[]) AS c (resource, shipment_id, url, give_up, pause, code, error)
     JOIN backmarket.labels l USING (resource, shipment_id, url)
     WHERE l.organization_id = %(organization)s AND l.state = 'wanted'
     ORDER BY l.resource, l.shipment_id FOR UPDATE OF l
 )
 UPDATE backmarket.labels AS l SET error_code = came.code, error = came.error,
-    tries = l.tries + (came.never OR came.pause IS NOT NULL)::int,
+    tries = l.tries + (came.give_up OR came.pause IS NOT NULL)::int,
     due_at = CASE WHEN came.pause IS NULL THEN l.due_at ELSE now() + make_interval(secs => came.pause) END,
-    state = CASE WHEN came.never OR came.pause IS NOT NULL AND l.tries + 1 >= %(fewest)s
+    state = CASE WHEN came.give_up OR came.pause IS NOT NULL AND l.tries + 1 >= %(fewest)s
         AND l.noted_at < now() - make_interval(days => %(days)s) THEN 'unavailable' ELSE 'wanted' END
 FROM came WHERE l.organization_id = came.organization_id AND l.resource = came.resource
   AND l.shipment_id = came.shipment_id

@@ -15,7 +15,7 @@
 --   ARGV[1] token that the new slots' ids begin with   ARGV[2] slots wanted
 --   ARGV[3] window   ARGV[4] hold: how long a slot without an answer is held
 --   ARGV[5] recovery: how long nothing is granted after Redis lost its memory
---   ARGV[6..8] limits of KEYS[4..6]; 0: that bucket does not apply
+--   ARGV[6..8] limits of KEYS[4..6]; 0: that window does not apply
 --   ARGV[9] the urgent waiter's token; empty: not urgent
 --   ARGV[10] how long a reservation outlives the moment at which its waiter should ask again
 -- Answers {slots granted, us until one more may come free, 1 if blocked else 0}.
@@ -26,9 +26,8 @@ local token, want = ARGV[1], tonumber(ARGV[2])
 local window, hold, recovery = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local urgent, grace = ARGV[9], tonumber(ARGV[10])
 
--- The run_id tells a restart or a failover, after which the last writes may be missing.
 local function recovering_for()
-  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+  local run = run_id()
   local sentinel = redis.call('HMGET', KEYS[1], 'since', 'run')
   local since = tonumber(sentinel[1] or nil)
   if not since or sentinel[2] ~= run or since > now then
@@ -62,34 +61,34 @@ local function add(key, slots)
 end
 
 -- What the asker has to leave: an urgent one yields to nobody.
-local function reserved(bucket)
+local function reserved(quota)
   if urgent ~= '' then return 0 end
-  return redis.call('ZCOUNT', bucket.urgent, string.format('%.0f', now), '+inf')
+  return redis.call('ZCOUNT', quota.urgent, string.format('%.0f', now), '+inf')
 end
 
 -- The urgent waiter's reservation becomes what it still lacks. Never longer than a window, so that one killed during
 -- a long block holds nothing for long.
-local function reserve(bucket, slots, wait)
-  drop_free(bucket.urgent)
+local function reserve(quota, slots, wait)
+  drop_free(quota.urgent)
   for i = 1, want do
     local member = urgent .. ':' .. i
     if i > slots then
-      redis.call('ZREM', bucket.urgent, member)
+      redis.call('ZREM', quota.urgent, member)
     else
-      redis.call('ZADD', bucket.urgent, now + math.min(wait, window) + grace, member)
+      redis.call('ZADD', quota.urgent, now + math.min(wait, window) + grace, member)
     end
   end
-  expire(bucket.urgent)
+  expire(quota.urgent)
 end
 
 -- A slot in flight may be answered this instant, so it may come free one window from now. A reservation may end unused.
-local function next_free(bucket)
-  local over = redis.call('ZCARD', bucket.slots) + reserved(bucket) - bucket.limit
+local function next_free(quota)
+  local over = redis.call('ZCARD', quota.slots) + reserved(quota) - quota.limit
   if over < 0 then return 0 end
-  local ends = redis.call('ZRANGE', bucket.slots, 0, over, 'WITHSCORES')
+  local ends = redis.call('ZRANGE', quota.slots, 0, over, 'WITHSCORES')
   if urgent == '' then
     local from = string.format('%.0f', now)
-    for _, value in ipairs(redis.call('ZRANGEBYSCORE', bucket.urgent, from, '+inf', 'WITHSCORES', 'LIMIT', 0, over + 1)) do
+    for _, value in ipairs(redis.call('ZRANGEBYSCORE', quota.urgent, from, '+inf', 'WITHSCORES', 'LIMIT', 0, over + 1)) do
       ends[#ends + 1] = value
     end
   end
@@ -99,25 +98,25 @@ local function next_free(bucket)
   return math.min(moments[over + 1] - now, window) + 1
 end
 
-local buckets = {}
+local quotas = {}
 for i = 4, 6 do
   local limit = tonumber(ARGV[i + 2])
-  if limit > 0 then buckets[#buckets + 1] = {slots = KEYS[i], urgent = KEYS[i + 3], limit = limit} end
+  if limit > 0 then quotas[#quotas + 1] = {slots = KEYS[i], urgent = KEYS[i + 3], limit = limit} end
 end
 
 local fits, wait, blocked = want, 0, blocked_for()
 if blocked > 0 then
   fits, wait = 0, blocked
 else
-  for _, bucket in ipairs(buckets) do
-    fits = math.min(fits, math.max(bucket.limit - drop_free(bucket.slots) - reserved(bucket), 0))
+  for _, quota in ipairs(quotas) do
+    fits = math.min(fits, math.max(quota.limit - drop_free(quota.slots) - reserved(quota), 0))
   end
-  for _, bucket in ipairs(buckets) do
-    if fits > 0 then add(bucket.slots, fits) end
-    if fits < want then wait = math.max(wait, next_free(bucket)) end
+  for _, quota in ipairs(quotas) do
+    if fits > 0 then add(quota.slots, fits) end
+    if fits < want then wait = math.max(wait, next_free(quota)) end
   end
 end
 if urgent ~= '' then
-  for _, bucket in ipairs(buckets) do reserve(bucket, want - fits, wait) end
+  for _, quota in ipairs(quotas) do reserve(quota, want - fits, wait) end
 end
 return {fits, wait, blocked > 0 and 1 or 0}

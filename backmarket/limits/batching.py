@@ -1,4 +1,4 @@
-"""What several threads have to say at the same time, said by one of them in one go."""
+"""Batching: calls that several threads make at the same time become one call."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Together(Generic[T]):
-    """Hands on what threads bring; while one hands on, the others leave theirs with it and go.
+class Batcher(Generic[T]):
+    """Collects items of several threads. While one thread flushes, the others leave their items with it and return.
 
-    A thread that is alone waits for no one, and hands on at once.
+    A single thread flushes at once, without waiting.
 
     Args:
-        hand_on: takes what has come together; called by one thread at a time.
+        flush: takes the collected items; called by one thread at a time.
     """
 
-    def __init__(self, hand_on: Callable[[Sequence[T]], None]) -> None:
-        self._hand_on = hand_on
+    def __init__(self, flush: Callable[[Sequence[T]], None]) -> None:
+        self._flush = flush
         self._lock = threading.Lock()
         self._waiting: list[T] = []
         self._busy = False
 
-    def bring(self, items: Sequence[T]) -> None:
-        """Hand something on, or leave it with the thread that is at it.
+    def add(self, items: Sequence[T]) -> None:
+        """Flush items, or leave them with the thread that is flushing.
 
         Raises:
-            Exception: what `hand_on` raises, to the thread that called it.
+            Exception: what `flush` raises, to the thread that called it.
         """
         with self._lock:
             self._waiting += items
@@ -37,7 +37,7 @@ class Together(Generic[T]):
             self._busy = True
         while taken := self._take():
             try:
-                self._hand_on(taken)
+                self._flush(taken)
             except BaseException:
                 with self._lock:
                     self._busy = False

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 from backmarket.errors import RateLimited
 from backmarket.observability import telemetry
 
-SHORTEST_PAUSE = 0.01
+MIN_PAUSE_SECONDS = 0.01
 """Seconds between two questions of one waiter: many waiters must not turn into a busy loop."""
 RESERVATION_GRACE = 1.0
 """Seconds that a reservation outlives the moment at which its waiter should ask again: a busy machine's delay, and
@@ -80,7 +80,7 @@ class Limiter(Protocol):
     """Grants slots so that no window of the server's sees more requests than its limit.
 
     A slot is taken before a request is sent, and is the caller's duty from then on: exactly one of
-    `complete` (an answer came, whatever its status) or `give_back` (it was never sent). Where neither is
+    `complete` (an answer came, whatever its status) or `release` (it was never sent). Where neither is
     known (no answer came, or the process died), nothing is called, and the slot is held until the
     request's deadline and one window more have passed.
 
@@ -108,11 +108,11 @@ class Limiter(Protocol):
         """The answers arrived: each slot comes free one window from now. Never raises for Redis."""
         ...
 
-    def give_back(self, slots: Sequence[Slot]) -> None:
+    def release(self, slots: Sequence[Slot]) -> None:
         """The requests were never sent: the slots are free at once. Never raises for Redis."""
         ...
 
-    def refused(self, account: str, retry_after: float | None = None) -> None:
+    def block(self, account: str, retry_after: float | None = None) -> None:
         """A 429 was answered: nobody gets a slot of this account for a while. Never raises for Redis.
 
         Args:
@@ -129,7 +129,7 @@ class Limiter(Protocol):
         """
         ...
 
-    def assume_idle(self) -> None:
+    def skip_recovery(self) -> None:
         """Skip the pause after a new or emptied Redis: the caller knows that nothing was sent lately.
 
         Raises:
@@ -168,7 +168,7 @@ def wait_for_slot(
         if grant.slots:
             telemetry.emit("limiter_wait", seconds=time.monotonic() - begun)
             return grant.slots[0]
-        pause = max(grant.wait, SHORTEST_PAUSE)
+        pause = max(grant.wait, MIN_PAUSE_SECONDS)
         if time.monotonic() + pause > until:
             raise RateLimited("The account's requests are used up for now.", retry_after=grant.wait)
         sleep(pause)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from backmarket.limits.limiter import RESERVATION_GRACE, Grant, Limiter, LimiterState, Slot
 
 
-class _Bucket:
+class _Window:
     """Slots of one limit: which are held, and when each comes free; which are reserved, and until when."""
 
     def __init__(self, limit: int) -> None:
@@ -71,9 +71,9 @@ class LocalLimiter(Limiter):
     ) -> None:
         self._window, self._hold, self._clock = window, window + deadline, clock
         self._lock = threading.Lock()
-        self._general = defaultdict[str, _Bucket](lambda: _Bucket(limit))
-        self._sensitive = defaultdict[str, _Bucket](lambda: _Bucket(sensitive_limit))
-        self._egress = _Bucket(egress_limit) if egress_limit else None
+        self._general = defaultdict[str, _Window](lambda: _Window(limit))
+        self._sensitive = defaultdict[str, _Window](lambda: _Window(sensitive_limit))
+        self._egress = _Window(egress_limit) if egress_limit else None
         self._blocked_until: dict[str, float] = {}
         self._egress_blocked_until = 0.0
         self._refused_at: dict[str, float] = {}
@@ -83,27 +83,27 @@ class LocalLimiter(Limiter):
         if want < 1:
             raise ValueError("want must be at least 1")
         with self._lock:
-            now, buckets = self._clock(), self._buckets(account, sensitive)
-            for bucket in buckets:
-                bucket.drop_free(now)
+            now, windows = self._clock(), self._windows(account, sensitive)
+            for window in windows:
+                window.drop_free(now)
             grant = self._grant(account, want, sensitive, urgent is not None, now)
             if urgent is not None:
                 until = now + min(grant.wait, self._window) + RESERVATION_GRACE
-                for bucket in buckets:
-                    bucket.reserve(urgent, want - len(grant.slots), until)
+                for window in windows:
+                    window.reserve(urgent, want - len(grant.slots), until)
             return grant
 
     def _grant(self, account: str, want: int, sensitive: bool, urgent: bool, now: float) -> Grant:
         blocked_for = max(self._account_blocked_for(account, now), self._egress_blocked_until - now)
         if blocked_for > 0:
             return Grant((), blocked_for, blocked=True)
-        buckets = self._buckets(account, sensitive)
-        fits = min([want, *(bucket.room(urgent) for bucket in buckets)])
+        windows = self._windows(account, sensitive)
+        fits = min([want, *(window.room(urgent) for window in windows)])
         slots = tuple(Slot(account, secrets.token_hex(8), sensitive) for _ in range(fits))
-        for bucket in buckets:
-            bucket.free_at.update((slot.id, now + self._hold) for slot in slots)
+        for window in windows:
+            window.free_at.update((slot.id, now + self._hold) for slot in slots)
         short = fits < want
-        wait = max(bucket.next_free(now, self._window, urgent) for bucket in buckets) if short else 0.0
+        wait = max(window.next_free(now, self._window, urgent) for window in windows) if short else 0.0
         return Grant(slots, wait, blocked=False)
 
     def complete(self, slots: Sequence[Slot]) -> None:
@@ -111,18 +111,18 @@ class LocalLimiter(Limiter):
         with self._lock:
             free_at = self._clock() + self._window
             for slot in slots:
-                for bucket in self._buckets(slot.account, slot.sensitive):
-                    bucket.free_at[slot.id] = free_at
+                for window in self._windows(slot.account, slot.sensitive):
+                    window.free_at[slot.id] = free_at
 
-    def give_back(self, slots: Sequence[Slot]) -> None:
-        """The requests were never sent; see `Limiter.give_back`."""
+    def release(self, slots: Sequence[Slot]) -> None:
+        """The requests were never sent; see `Limiter.release`."""
         with self._lock:
             for slot in slots:
-                for bucket in self._buckets(slot.account, slot.sensitive):
-                    bucket.free_at.pop(slot.id, None)
+                for window in self._windows(slot.account, slot.sensitive):
+                    window.free_at.pop(slot.id, None)
 
-    def refused(self, account: str, retry_after: float | None = None) -> None:
-        """A 429 was answered; see `Limiter.refused`."""
+    def block(self, account: str, retry_after: float | None = None) -> None:
+        """A 429 was answered; see `Limiter.block`."""
         with self._lock:
             now = self._clock()
             until = now + max(self._window, retry_after or 0.0)
@@ -137,9 +137,9 @@ class LocalLimiter(Limiter):
         with self._lock:
             now = self._clock()
             general, sensitive = self._general[account], self._sensitive[account]
-            for bucket in (general, sensitive, self._egress):
-                if bucket:
-                    bucket.drop_free(now)
+            for window in (general, sensitive, self._egress):
+                if window:
+                    window.drop_free(now)
             account_for = self._account_blocked_for(account, now)
             egress_for = max(self._egress_blocked_until - now, 0.0)
             blocked_for = max(account_for, egress_for)
@@ -154,16 +154,16 @@ class LocalLimiter(Limiter):
                 blocked_by=None if not blocked_for else "account" if account_for >= egress_for else "egress",
             )
 
-    def assume_idle(self) -> None:
+    def skip_recovery(self) -> None:
         """Nothing to skip: this limiter starts as if nothing had been sent."""
 
     def _account_blocked_for(self, account: str, now: float) -> float:
         return max(self._blocked_until.get(account, 0.0) - now, 0.0)
 
-    def _buckets(self, account: str, sensitive: bool) -> list[_Bucket]:
-        buckets = [self._general[account]]
+    def _windows(self, account: str, sensitive: bool) -> list[_Window]:
+        windows = [self._general[account]]
         if sensitive:
-            buckets.append(self._sensitive[account])
+            windows.append(self._sensitive[account])
         if self._egress:
-            buckets.append(self._egress)
-        return buckets
+            windows.append(self._egress)
+        return windows

@@ -14,7 +14,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 
 local function recovering_for()
-  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+  local run = run_id()
   local sentinel = redis.call('HMGET', KEYS[1], 'since', 'run')
   local since = tonumber(sentinel[1] or nil)
   if not since or sentinel[2] ~= run or since > now then since = now end

@@ -16,8 +16,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from backmarket import redis_urls
 from backmarket.errors import LimiterUnavailable, SettingsError
-from backmarket.limits.batching import Together
+from backmarket.limits.batching import Batcher
 from backmarket.limits.limiter import RESERVATION_GRACE, Grant, Limiter, LimiterState, Slot
 from backmarket.observability import telemetry
 
@@ -54,7 +55,7 @@ class SharedLimiter(Limiter):
     - Redis evicts nothing by itself (`maxmemory-policy noeviction`), and its clock is not set forward.
       Set back, it delays by as much.
 
-    When Redis can't be asked, `acquire` raises. `complete`, `give_back` and `refused` log and go on: the
+    When Redis can't be asked, `acquire` raises. `complete`, `release` and `block` log and go on: the
     answer in the caller's hand is worth more, and a slot not completed is held longer, not shorter. A block
     not told is one more 429 at worst.
 
@@ -93,10 +94,10 @@ class SharedLimiter(Limiter):
         self._window, self._hold, self._recovery = window, deadline + window, transit + window
         self._acquire = self._script("acquire")
         self._complete = self._script("complete")
-        self._settling = Together(self._settle_all)
-        self._refuse = self._script("refuse")
+        self._settling = Batcher(self._settle_all)
+        self._block = self._script("block")
         self._peek = self._script("peek")
-        self._assume_idle = self._script("assume_idle")
+        self._skip_recovery = self._script("skip_recovery")
 
     def acquire(self, account: str, want: int = 1, *, sensitive: bool = False, urgent: str | None = None) -> Grant:
         """Take up to `want` slots; see `Limiter.acquire`."""
@@ -116,30 +117,30 @@ class SharedLimiter(Limiter):
 
     def complete(self, slots: Sequence[Slot]) -> None:
         """The answers arrived; see `Limiter.complete`. Threads that complete at the same time share a question."""
-        self._settling.bring(slots)
+        self._settling.add(slots)
 
     def _settle_all(self, slots: Sequence[Slot]) -> None:
         for account, group in groupby(slots, key=lambda slot: slot.account):
             pairs = [value for slot in group for value in (slot.id, int(slot.sensitive))]
             with _or_log("limiter.complete_failed", account):
-                self._complete(self._bucket_keys(account), [_us(self._window), int(self._egress_limit > 0), *pairs])
+                self._complete(self._window_keys(account), [_us(self._window), int(self._egress_limit > 0), *pairs])
 
-    def give_back(self, slots: Sequence[Slot]) -> None:
-        """The requests were never sent; see `Limiter.give_back`."""
+    def release(self, slots: Sequence[Slot]) -> None:
+        """The requests were never sent; see `Limiter.release`."""
         for account, group in groupby(slots, key=lambda slot: slot.account):
             ids = [slot.id for slot in group]
-            with _or_log("limiter.give_back_failed", account), self._redis.pipeline() as pipeline:
-                for key in self._bucket_keys(account):
+            with _or_log("limiter.release_failed", account), self._redis.pipeline() as pipeline:
+                for key in self._window_keys(account):
                     pipeline.zrem(key, *ids)
                 pipeline.execute()
 
-    def refused(self, account: str, retry_after: float | None = None) -> None:
-        """A 429 was answered; see `Limiter.refused`."""
+    def block(self, account: str, retry_after: float | None = None) -> None:
+        """A 429 was answered; see `Limiter.block`."""
         telemetry.emit("limiter_block")
         keys = [_key("blocked", account), *self._egress_keys("egress-blocked", "egress-refusals")]
         block = max(self._window, retry_after or 0.0)
-        with _or_log("limiter.refused_failed", account):
-            self._refuse(keys, [account, _ms(self._window), _ms(block)])
+        with _or_log("limiter.block_failed", account):
+            self._block(keys, [account, _ms(self._window), _ms(block)])
 
     def peek(self, account: str) -> LimiterState:
         """What is used and what is blocked; see `Limiter.peek`."""
@@ -158,21 +159,22 @@ class SharedLimiter(Limiter):
             blocked_by=names[longest] if blocked[longest] else None,
         )
 
-    def assume_idle(self) -> None:
-        """Skip the pause after a new or emptied Redis; see `Limiter.assume_idle`."""
+    def skip_recovery(self) -> None:
+        """Skip the pause after a new or emptied Redis; see `Limiter.skip_recovery`."""
         with _or_unavailable():
-            self._assume_idle([_key("sentinel")], [])
+            self._skip_recovery([_key("sentinel")], [])
 
     def _script(self, name: str) -> _Script:
         """A script of this package; redis-py sends it again when the server has forgotten it."""
-        text = files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+        parts = (files(__package__).joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("server", name))
+        text = "".join(parts)
         return cast(_Script, self._redis.register_script(text))
 
     def _six_keys(self, account: str) -> list[str]:
         blocks = [_key("blocked", account), *self._egress_keys("egress-blocked")]
-        return [_key("sentinel"), *blocks, *self._bucket_keys(account)]
+        return [_key("sentinel"), *blocks, *self._window_keys(account)]
 
-    def _bucket_keys(self, account: str) -> list[str]:
+    def _window_keys(self, account: str) -> list[str]:
         return [_key("slots", account), _key("sensitive", account), *self._egress_keys("egress-slots")]
 
     def _urgent_keys(self, account: str) -> list[str]:
@@ -209,13 +211,13 @@ def _connect(url: str) -> Redis:
     network: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_keepalive": True}
     try:
         return Redis.from_url(
-            url,
+            redis_urls.check(url, redis_urls.LIMITER_SCHEMES),
             socket_timeout=ANSWER_TIMEOUT,
             retry=retry,
             **({} if url.startswith("unix:") else network),
         )
-    except ValueError:
-        raise SettingsError("Set BACKMARKET_REDIS_URL to a redis://, rediss:// or unix:// URL.") from None
+    except ValueError as error:
+        raise SettingsError(f"BACKMARKET_REDIS_URL {error}.") from None
 
 
 @contextmanager
@@ -223,7 +225,8 @@ def _or_unavailable() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        raise LimiterUnavailable("Redis can't be asked for a slot, so nothing is sent.") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise LimiterUnavailable(f"Redis can't be asked for a slot, so nothing is sent: {reason}") from error
 
 
 @contextmanager
@@ -231,7 +234,7 @@ def _or_log(event: str, account: str) -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        log.warning(event, account=account, error=type(error).__name__)
+        log.warning(event, account=account, error=" ".join(str(error).split()) or type(error).__name__)
 
 
 def _key(kind: str, name: str = "") -> str:

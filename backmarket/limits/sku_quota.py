@@ -94,13 +94,13 @@ def reserve(
     return reserved
 
 
-def give_back(transaction: Transaction, reserved: Reserved) -> None:
+def release(transaction: Transaction, reserved: Reserved) -> None:
     """The lines were certainly never sent. What may have been sent, even perhaps, is never given back."""
     _lock(transaction, reserved.account)
-    transaction.execute(_GIVE_BACK, (reserved.granted, reserved.account, reserved.free_at))
+    transaction.execute(_RELEASE, (reserved.granted, reserved.account, reserved.free_at))
 
 
-def refused(transaction: Transaction, account: str, seconds: float) -> None:
+def block(transaction: Transaction, account: str, seconds: float) -> None:
     """The API refused a line with 429: it knows of lines that the ledger does not; nothing is granted for a while.
 
     Args:
@@ -109,7 +109,7 @@ def refused(transaction: Transaction, account: str, seconds: float) -> None:
         seconds: that nothing is granted from now on; a longer refusal stays.
     """
     _lock(transaction, account)
-    transaction.execute(_REFUSE, (account, seconds))
+    transaction.execute(_BLOCK, (account, seconds))
 
 
 def free(transaction: Transaction, account: str, *, limit: int, lines: int = 1) -> Free:
@@ -169,12 +169,12 @@ SELECT %(account)s, a.lines::integer, CASE WHEN a.lines = %(lines)s THEN 0.0 ELS
 FROM moment, asked a
 """
 
-_GIVE_BACK = """
+_RELEASE = """
 UPDATE backmarket.sku_quota SET lines = GREATEST(lines - %s, 0)
 WHERE account = %s AND free_at = %s AND lines IS NOT NULL
 """
 
-_REFUSE = """
+_BLOCK = """
 INSERT INTO backmarket.sku_quota AS q (account, free_at) VALUES (%s, clock_timestamp() + make_interval(secs => %s))
 ON CONFLICT (account, free_at) DO UPDATE SET lines = NULL
 """

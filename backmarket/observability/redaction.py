@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-LONGEST = 300
-"""Characters of a foreign text that are kept."""
+MAX_TEXT_CHARS = 300
+"""Maximum stored length of a foreign text."""
 
 _SECRET = re.compile(
     # an e-mail address; looked for at the beginning of words only, or 64 kB without one would take minutes
@@ -23,11 +23,11 @@ _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 def redact(text: str) -> str:
-    """The text on one line, without what looks personal or secret, at most `LONGEST` characters."""
+    """The text on one line, without what looks personal or secret, at most `MAX_TEXT_CHARS` characters."""
     line = " ".join(text.split())
     if not line.isprintable():  # NUL, half a surrogate pair, an escape sequence of a terminal
         line = "".join(character for character in line if character.isprintable())
-    return _NUMBER.sub("[redacted]", _SECRET.sub("[redacted]", line))[:LONGEST]
+    return _NUMBER.sub("[redacted]", _SECRET.sub("[redacted]", line))[:MAX_TEXT_CHARS]
 
 
 def opaque_id(value: object) -> str | None:

@@ -46,7 +46,7 @@ def check_connection(services: Services, organization_id: str, *, timeout: float
     """
     database = services.database
     credentials, generation = connections.credentials(
-        database, services.vault, services.settings, organization_id, even_if_refused=True
+        database, services.key_cipher, services.settings, organization_id, even_if_refused=True
     )
     began = monotonic()
     try:

@@ -10,9 +10,9 @@ from backmarket.bucket.keys import bulk_prefix, invoices_prefix, labels_prefix
 from backmarket.bulk.completion import abandon
 from backmarket.connections.account import Account
 from backmarket.connections.connection import KEY_CLEARED, Connection, select
-from backmarket.connections.health import DUE_IN_TURN, NO_ERROR, forgive, lock
+from backmarket.connections.health import DUE_IN_TURN, NO_ERROR, lock, reset_backoff
 from backmarket.database import Database, Transaction
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.errors import ApiKeyMissing, InvalidArgument, MarketLeft
 from backmarket.limits import account_name
 from backmarket.resources import RESOURCES
@@ -24,7 +24,7 @@ COPIES = ("orders", "orderlines", "listings", "deliveries", "returns")
 
 
 def upsert(
-    database: Database, vault: Vault, settings: Settings, account: Account, *, discard_rows: bool = False
+    database: Database, cipher: KeyCipher, settings: Settings, account: Account, *, discard_rows: bool = False
 ) -> Connection:
     """Connect an organization, or change its connection.
 
@@ -33,7 +33,7 @@ def upsert(
 
     Args:
         database: where.
-        vault: encrypts the key.
+        cipher: encrypts the key.
         settings: which base URLs are allowed.
         account: what is connected.
         discard_rows: remove the rows of the older region or environment; without it, changing either is refused
@@ -46,12 +46,12 @@ def upsert(
     name = account_name(account.api_key, settings.need("limiter_key"))
     with database.transaction() as transaction:
         lock(transaction, account.organization_id)
-        return _write(transaction, vault, account, name, discard_rows=discard_rows)
+        return _write(transaction, cipher, account, name, discard_rows=discard_rows)
 
 
 def change(
     database: Database,
-    vault: Vault,
+    cipher: KeyCipher,
     settings: Settings,
     organization_id: str,
     changes: Mapping[str, str | None],
@@ -62,7 +62,7 @@ def change(
 
     Args:
         database: where.
-        vault: decrypts the key, and encrypts it again.
+        cipher: decrypts the key, and encrypts it again.
         settings: which base URLs are allowed.
         organization_id: whose.
         changes: of `environment`, `region`, `locale` and `base_url`; what is not named stays.
@@ -83,18 +83,24 @@ def change(
         if row is None or row[0] is None:
             raise ApiKeyMissing(KEY_CLEARED)
         parts = {name: changes.get(name, getattr(stored, name)) for name in _PARTS}
-        account = Account(organization_id, vault.decrypt(row[0]), **parts).checked(settings)
-        return _write(transaction, vault, account, row[1], discard_rows=discard_rows, enabled=stored.enabled)
+        account = Account(organization_id, cipher.decrypt(row[0]), **parts).checked(settings)
+        return _write(transaction, cipher, account, row[1], discard_rows=discard_rows, enabled=stored.enabled)
 
 
 def _write(
-    transaction: Transaction, vault: Vault, account: Account, name: str, *, discard_rows: bool, enabled: bool = True
+    transaction: Transaction,
+    cipher: KeyCipher,
+    account: Account,
+    name: str,
+    *,
+    discard_rows: bool,
+    enabled: bool = True,
 ) -> Connection:
     """Write a connection down; the organization is locked.
 
     Args:
         transaction: where.
-        vault: encrypts the key.
+        cipher: encrypts the key.
         account: checked.
         name: under which the limiter knows the key.
         discard_rows: see `upsert`.
@@ -113,7 +119,7 @@ def _write(
         _UPSERT,
         {
             "organization": account.organization_id,
-            "api_key": vault.encrypt(account.api_key),
+            "api_key": cipher.encrypt(account.api_key),
             "account": name,
             "environment": account.environment,
             "region": account.region,
@@ -182,7 +188,7 @@ def enable(database: Database, organization_id: str) -> Connection:
             " WHERE organization_id = %s",
             (organization_id,),
         )
-        forgive(transaction, organization_id)
+        reset_backoff(transaction, organization_id)
         return select(transaction, organization_id)
 
 
@@ -260,7 +266,7 @@ def _begin_again(transaction: Transaction, organization_id: str) -> None:
         (organization_id,),
     )
     work.void(transaction, organization_id)
-    forgive(transaction, organization_id)
+    reset_backoff(transaction, organization_id)
 
 
 _DELETE_BULK = "DELETE FROM backmarket.bulk_jobs WHERE organization_id = %s"

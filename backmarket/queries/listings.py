@@ -11,7 +11,7 @@ from uuid import UUID
 
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
-from backmarket.queries.pagination import Stored, known
+from backmarket.queries.pagination import Stored, enum_or_value
 
 
 class PublicationState(IntEnum):
@@ -64,8 +64,8 @@ class Listing:
     removed_at: datetime | None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "publication_state", known(PublicationState, self.publication_state))
-        object.__setattr__(self, "grade", known(Grade, self.grade))
+        object.__setattr__(self, "publication_state", enum_or_value(PublicationState, self.publication_state))
+        object.__setattr__(self, "grade", enum_or_value(Grade, self.grade))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from decimal import Decimal
 from enum import IntEnum
 from typing import Any
 
-from backmarket.queries.pagination import Stored, created_within, known
+from backmarket.queries.pagination import Stored, created_within, enum_or_value
+from backmarket.resources.signed_links import expires_at
 
 
 class OrderState(IntEnum):
@@ -74,7 +75,12 @@ class Order:
     erased_at: datetime | None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "state", known(OrderState, self.state))
+        object.__setattr__(self, "state", enum_or_value(OrderState, self.state))
+
+    @property
+    def delivery_note_expires_at(self) -> datetime | None:
+        """When the link to the delivery note ends; None: it does not say. `fetch_order` brings a fresh one."""
+        return expires_at(self.delivery_note)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +118,7 @@ class OrderLine:
     erased_at: datetime | None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "state", known(OrderLineState, self.state))
+        object.__setattr__(self, "state", enum_or_value(OrderLineState, self.state))
 
     @property
     def next_states(self) -> tuple[OrderLineState, ...]:

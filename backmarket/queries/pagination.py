@@ -23,8 +23,8 @@ from backmarket.errors import InvalidArgument
 T = TypeVar("T")
 Key = int | UUID
 
-LARGEST_PAGE = 1000
-"""Rows that one query gives at the most."""
+MAX_PAGE_SIZE = 1000
+"""Maximum number of rows in one page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,8 @@ class Stored(Generic[T]):
         Raises:
             InvalidArgument: a limit or cursor that can't be.
         """
-        if not 1 <= limit <= LARGEST_PAGE:
-            raise InvalidArgument(f"limit must be 1 to {LARGEST_PAGE}, not {limit}.")
+        if not 1 <= limit <= MAX_PAGE_SIZE:
+            raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
         asked = {} if where is None else {each.name: _with_offset(getattr(where, each.name)) for each in fields(where)}
         conditions = [f"{self.table}.removed_at IS NULL"]
         conditions += [self.filters[name] for name, value in asked.items() if value is not None]
@@ -173,7 +173,7 @@ def created_within(table: str) -> dict[str, str]:
     }
 
 
-def known(kind: type[Enum], value: Any) -> Any:
+def enum_or_value(kind: type[Enum], value: Any) -> Any:
     """The enum's member, or the value itself where a later API has a new one."""
     try:
         return None if value is None else kind(value)

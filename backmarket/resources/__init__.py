@@ -9,7 +9,7 @@ from backmarket.resources.listings import LISTINGS
 from backmarket.resources.orders import ORDERLINES, ORDERS
 from backmarket.resources.parsing import Page, Row, parse_object, parse_page
 from backmarket.resources.personal import blank, blank_object
-from backmarket.resources.resource import Lines, Resource, Revisit
+from backmarket.resources.resource import Lines, Lookback, Resource
 from backmarket.resources.shipments import DELIVERIES, RETURNS
 
 RESOURCES = {resource.name: resource for resource in (ORDERS, LISTINGS, DELIVERIES, RETURNS)}
@@ -25,9 +25,9 @@ __all__ = [
     "Column",
     "Kind",
     "Lines",
+    "Lookback",
     "Page",
     "Resource",
-    "Revisit",
     "Row",
     "blank",
     "blank_object",

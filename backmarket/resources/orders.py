@@ -47,6 +47,7 @@ ORDERS = Resource(
     modified="date_modification",
     # the list leaves out state 0 (new) and 8 (not paid)
     hidden="state IN (0, 8)",
+    required=True,
     key=Column("order_id", "bigint"),
     columns=(
         Column("state", "integer"),

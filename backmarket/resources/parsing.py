@@ -21,9 +21,10 @@ from xxhash import xxh3_64_intdigest
 from backmarket.errors import BrokenAnswer
 from backmarket.resources.columns import lenient, read_time
 from backmarket.resources.resource import Lines, Resource
+from backmarket.resources.signed_links import without_signatures
 
-LONGEST_NUMBER = 1000
-"""Digits of a number, or places before or after its point, that are kept where an answer is read leniently."""
+MAX_NUMBER_DIGITS = 1000
+"""Maximum digits of a number, or places before or after its point, where an answer is read leniently."""
 
 DEEPEST = 100
 """Levels of arrays and objects that are kept of an answer that has too many for Python."""
@@ -37,7 +38,7 @@ class Row:
         key: its id.
         values: the sent columns, key first.
         raw: the API's object, as JSON text.
-        content: a hash of it.
+        content: a hash of it, without the signatures of its links.
         created: when it appeared, where that is known.
         modified: when it last changed, where that is known.
         lines: values and raw text of each row inside of it.
@@ -194,7 +195,7 @@ def _row(
     encoded: bytes,
     lines: list[tuple[tuple[Any, ...], str]],
 ) -> Row:
-    content = xxh3_64_intdigest(encoded) - 2**63  # as PostgreSQL's bigint
+    content = xxh3_64_intdigest(without_signatures(encoded)) - 2**63  # as PostgreSQL's bigint
     at = resource.positions
     return Row(
         values[0],
@@ -245,7 +246,7 @@ def _shallow(text: str) -> str:
 
 
 def _integer(text: str) -> int | None:
-    return int(text) if len(text) <= LONGEST_NUMBER else None
+    return int(text) if len(text) <= MAX_NUMBER_DIGITS else None
 
 
 def _fraction(text: str) -> Decimal | None:
@@ -254,7 +255,7 @@ def _fraction(text: str) -> Decimal | None:
         value = Decimal(text)
     except InvalidOperation:
         return None
-    return value if len(text) <= LONGEST_NUMBER and abs(value.adjusted()) <= LONGEST_NUMBER else None
+    return value if len(text) <= MAX_NUMBER_DIGITS and abs(value.adjusted()) <= MAX_NUMBER_DIGITS else None
 
 
 def _storable(value: Any) -> Any:

@@ -42,7 +42,7 @@ class Lines:
 
 
 @dataclass(frozen=True)
-class Revisit:
+class Lookback:
     """Which rows are asked for again though the API can't be asked for what changed in them.
 
     Args:
@@ -64,14 +64,15 @@ class Resource(Lines):
         name: as messages, `sync_state` and the CLI have it.
         path: the list's path at the API; one row stands at `path/{id}`.
         paging: the parameters that choose the size of a page, where the API lets it be chosen.
-        since: the parameter that asks for what was modified or, where there are revisits, created at or after a
+        since: the parameter that asks for what was modified or, where there are lookbacks, created at or after a
             time; empty: there is none, and every sync is a full walk.
-        revisits: how what changes after creation is found, where `since` means creation.
+        lookbacks: how what changes after creation is found, where `since` means creation.
         created: the column that says when a row appeared.
         modified: the column that says when a row last changed.
         hidden: an SQL condition on stored rows that the list leaves out by its own rules; they are not missed.
         lines: rows that come inside of its rows.
         label: the column that names a shipping label, where there is one.
+        required: every account has this resource; where the API refuses it, the sync fails.
         beside: what the answer for one row has beside the row's own fields.
     """
 
@@ -79,12 +80,13 @@ class Resource(Lines):
     path: str = ""
     paging: tuple[tuple[str, str], ...] = ()
     since: str = ""
-    revisits: tuple[Revisit, ...] = ()
+    lookbacks: tuple[Lookback, ...] = ()
     created: str = ""
     modified: str = ""
     hidden: str = "false"
     lines: Lines | None = None
     label: str = ""
+    required: bool = False
     beside: tuple[str, ...] = ()
 
     @cached_property
@@ -94,6 +96,11 @@ class Resource(Lines):
         if self.lines is not None:
             fields.append((self.lines.field, list[msgspec.Raw] | None, None))
         return msgspec.json.Decoder(msgspec.defstruct(self.name, fields, gc=False))
+
+    @property
+    def hides(self) -> bool:
+        """Whether the list leaves out rows that exist."""
+        return self.hidden != "false"
 
     @cached_property
     def positions(self) -> dict[str, int]:

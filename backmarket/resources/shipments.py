@@ -8,7 +8,7 @@ and leave no date to ask for. So what can still change is asked for again, the y
 from __future__ import annotations
 
 from backmarket.resources.columns import Column
-from backmarket.resources.resource import Resource, Revisit
+from backmarket.resources.resource import Lookback, Resource
 
 DAY = 86400.0
 
@@ -31,11 +31,11 @@ _COLUMNS = (
 _PERSONAL = ("tracking_number", "tracking_url")
 
 
-def _revisits(label: str) -> tuple[Revisit, ...]:
+def _lookbacks(label: str) -> tuple[Lookback, ...]:
     return (
-        Revisit(every=0, within=DAY, where=f"{label} IS NULL"),  # a seller waits for it
-        Revisit(every=900, within=DAY, where="date_delivery IS NULL"),
-        Revisit(every=3600, within=30 * DAY, where="date_delivery IS NULL"),
+        Lookback(every=0, within=DAY, where=f"{label} IS NULL"),  # a seller waits for it
+        Lookback(every=900, within=DAY, where="date_delivery IS NULL"),
+        Lookback(every=3600, within=30 * DAY, where="date_delivery IS NULL"),
     )
 
 
@@ -45,7 +45,7 @@ DELIVERIES = Resource(
     path="/ws/shipping/v1/deliveries",
     field="results",
     since="start_date",
-    revisits=_revisits("label_url"),
+    lookbacks=_lookbacks("label_url"),
     created="date_creation",
     key=Column("shipment_id", "bigint", "shipmentId"),
     columns=(
@@ -65,7 +65,7 @@ RETURNS = Resource(
     path="/ws/shipping/v1/returns",
     field="results",
     since="start_date",
-    revisits=_revisits("label"),
+    lookbacks=_lookbacks("label"),
     created="date_creation",
     key=Column("shipment_id", "bigint", "shipmentId"),
     columns=(

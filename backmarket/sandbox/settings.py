@@ -31,9 +31,10 @@ class Assumptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     order_id_field: Literal["either", "id", "order_id"] = "either"
     sku_missing: Literal["refused", "every_line"] = "refused"
     price_market: Literal["locale", "account"] = "locale"
-    task_result: Literal["dict", "list", "text", "errors", "nothing"] = "dict"
+    task_result: Literal["recorded", "dict", "list", "text", "errors", "nothing"] = "recorded"
     file_lines: Literal["rows", "with_header"] = "rows"
     labels: Literal["token", "open"] = "token"
+    signed_links: Literal["notes", "notes_and_labels", "none"] = "notes"
     naive_times: Literal["utc", "local"] = "utc"
     address_email: Literal["present", "absent"] = "present"
 

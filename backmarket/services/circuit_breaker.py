@@ -1,4 +1,4 @@
-"""A server that is away: how long everybody in this process waits before it is asked again."""
+"""A circuit breaker: how long this process leaves a server alone that does not answer."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
-FIRST = 5.0
+INITIAL_PAUSE_SECONDS = 5.0
 """Seconds of the first pause."""
 
-LONGEST = 300.0
-"""Seconds; each pause is twice the one before it, up to this."""
+MAX_PAUSE_SECONDS = 300.0
+"""Maximum pause, in seconds; each pause is twice the one before it."""
 
-ASKING = 60.0
-"""Seconds after which whoever asks counts as gone: longer than an answer is waited for."""
+PROBE_TIMEOUT_SECONDS = 60.0
+"""Seconds after which a probe without a result counts as lost: longer than any request waits for its answer."""
 
-TOLD_AGAIN = 60.0
-"""Seconds for which one line in the log is enough, however many organizations wait."""
+LOG_INTERVAL_SECONDS = 60.0
+"""Minimum seconds between two log lines about the same server."""
 
 
-class Outage:
-    """What a process knows of a server's absence. Safe to share between threads.
+class CircuitBreaker:
+    """Stops requests to a server that does not answer, and probes it. Safe to share between threads.
 
     Args:
         clock: gives seconds that only grow.
@@ -32,54 +32,54 @@ class Outage:
         self._lock = threading.Lock()
         self._pause = 0.0
         self._until = 0.0
-        self._asked_until = 0.0
-        self._told_at = -TOLD_AGAIN
+        self._probed_until = 0.0
+        self._logged_at = -LOG_INTERVAL_SECONDS
 
     @property
-    def ongoing(self) -> bool:
-        """Whether it did not answer when it was asked last."""
+    def is_open(self) -> bool:
+        """Whether the last request failed."""
         return self._pause > 0
 
-    def may_ask(self) -> bool:
-        """Whether the caller may ask, for all who wait: one does at a time.
+    def allow_probe(self) -> bool:
+        """Whether the caller may probe the server; one caller at a time may.
 
-        Whoever may says what came of it: `failed`, or `over`.
+        A caller that gets True must report the result with `record_failure()` or `record_success()`.
         """
         with self._lock:
             now = self._clock()
-            if now < self._asked_until:
+            if now < self._probed_until:
                 return False
-            self._asked_until = now + ASKING
+            self._probed_until = now + PROBE_TIMEOUT_SECONDS
             return True
 
     def wait(self) -> float:
-        """Seconds until it may be worth asking again, jittered, for somebody who did not ask."""
-        return max(self._until - self._clock(), FIRST) * random.uniform(1.0, 1.25)  # noqa: S311
+        """Seconds until the next probe may succeed, jittered, for a caller that did not probe."""
+        return max(self._until - self._clock(), INITIAL_PAUSE_SECONDS) * random.uniform(1.0, 1.25)  # noqa: S311
 
-    def failed(self) -> float:
-        """It did not answer. Those who ask at the same time are told of the same pause.
+    def record_failure(self) -> float:
+        """The server did not answer. Concurrent callers get the same pause.
 
         Returns:
-            Seconds until it is worth asking again, jittered.
+            Seconds until the next probe, jittered.
         """
         with self._lock:
             now = self._clock()
             if now >= self._until:
-                self._pause = min(max(FIRST, 2 * self._pause), LONGEST)
+                self._pause = min(max(INITIAL_PAUSE_SECONDS, 2 * self._pause), MAX_PAUSE_SECONDS)
                 self._until = now + self._pause
-            self._asked_until = 0.0
+            self._probed_until = 0.0
             return (self._until - now) * random.uniform(1.0, 1.25)  # noqa: S311
 
-    def worth_telling(self) -> bool:
-        """Whether nobody has told the log of it lately; whoever asks does."""
+    def should_log(self) -> bool:
+        """Whether a log line is due; a caller that gets True writes it."""
         with self._lock:
-            worth = self._clock() - self._told_at >= TOLD_AGAIN
+            worth = self._clock() - self._logged_at >= LOG_INTERVAL_SECONDS
             if worth:
-                self._told_at = self._clock()
+                self._logged_at = self._clock()
             return worth
 
-    def over(self) -> None:
-        """It answers."""
+    def record_success(self) -> None:
+        """The server answered: close the breaker."""
         if self._pause:
             with self._lock:
-                self._pause = self._until = self._asked_until = 0.0
+                self._pause = self._until = self._probed_until = 0.0

@@ -14,11 +14,11 @@ from weakref import WeakSet
 
 from backmarket.client import Downloads, Transport
 from backmarket.database import Database
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.limits import Limiter, shared_limiter
 from backmarket.producer import Producer
 from backmarket.services.admission import AdmissionControl
-from backmarket.services.circuit_breaker import Outage
+from backmarket.services.circuit_breaker import CircuitBreaker
 from backmarket.services.request_threads import RequestThreads
 from backmarket.settings import Settings, load_settings
 
@@ -59,9 +59,9 @@ class Services:
         return Database(url, size=size, timeout=self._patience)
 
     @locked_cached_property
-    def vault(self) -> Vault:
+    def key_cipher(self) -> KeyCipher:
         """Decrypts API keys."""
-        return Vault.from_settings(self.settings)
+        return KeyCipher.from_settings(self.settings)
 
     @locked_cached_property
     def limiter(self) -> Limiter:
@@ -116,8 +116,8 @@ class Services:
         """Set when the process was asked to end: slices hand on what they have."""
         self.admission = AdmissionControl(self.settings.max_long_syncs)
         """Limits the long syncs."""
-        self.bucket_outage = Outage()
-        """Whether the S3 server was away when labels were put there last."""
+        self.bucket_breaker = CircuitBreaker()
+        """Stops fetching labels while the S3 server does not answer."""
 
     def _begin_after_fork(self) -> None:
         """What is open is the parent's: neither used nor closed, nor given to the garbage collector, which closes."""

@@ -11,29 +11,31 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from kombu import Connection
-from kombu.exceptions import KombuError, OperationalError
+from kombu.exceptions import KombuError
+from redis.exceptions import NoPermissionError
 
+from backmarket import redis_urls
 from backmarket.errors import BrokerUnavailable
-from backmarket.messages import QUEUES
-from backmarket.producer import TRANSPORT_OPTIONS
+from backmarket.producer import TRANSPORT_OPTIONS, check_broker, queue_lengths, reason
 
 TIMEOUT = 3.0
 """Seconds to reach the broker, and that it may take to answer."""
-
-UNACKNOWLEDGED = "unacked"
-"""Kombu's hash of the messages that workers have taken and not acknowledged."""
 
 
 class Broker:
     """Asks the broker. Safe to share between threads; one asks at a time.
 
     Args:
-        url: of the broker's Redis.
+        url: URL of the broker's Redis.
+
+    Raises:
+        SettingsError: if the URL is not one of a Redis that can be a broker.
     """
 
     def __init__(self, url: str) -> None:
+        check_broker(url)
         options = TRANSPORT_OPTIONS | {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT}
-        self._connection = Connection(url, transport_options=options)
+        self._connection = Connection(url, ssl=redis_urls.encryption(url), transport_options=options)
         self._channel: Any = None
         self._lock = threading.Lock()
 
@@ -41,7 +43,7 @@ class Broker:
         """Ask whether it is there.
 
         Raises:
-            BrokerUnavailable: it is not; the text says why.
+            BrokerUnavailable: if it is not; the text says why.
         """
         with self._client() as redis:
             redis.ping()
@@ -50,23 +52,23 @@ class Broker:
         """How many messages wait in each queue; under `unacked`, how many workers have taken and not finished.
 
         Raises:
-            BrokerUnavailable: it can't be asked.
-        """
-        queues = sorted(set(QUEUES.values()))
-        with self._client() as redis, redis.pipeline(transaction=False) as pipeline:
-            for queue in queues:
-                pipeline.llen(queue)
-            pipeline.hlen(UNACKNOWLEDGED)
-            return dict(zip([*queues, UNACKNOWLEDGED], pipeline.execute(), strict=True))
-
-    def info(self) -> Mapping[str, Any]:
-        """What the server says of itself, as `INFO` names it.
-
-        Raises:
-            BrokerUnavailable: it can't be asked.
+            BrokerUnavailable: if the broker can't be asked.
         """
         with self._client() as redis:
-            return dict(redis.info())
+            return queue_lengths(redis)
+
+    def info(self) -> Mapping[str, Any]:
+        """What the server says of itself, as `INFO` names it; empty if this user may not ask.
+
+        Raises:
+            BrokerUnavailable: if the broker can't be asked.
+        """
+        with self._client() as redis:
+            try:
+                return dict(redis.info())
+            except NoPermissionError:
+                redis.ping()
+                return {}
 
     def close(self) -> None:
         """Close the connection; the next question opens one."""
@@ -84,15 +86,9 @@ class Broker:
                 yield self._channel.client
             except errors as error:
                 self._forget()
-                raise BrokerUnavailable(f"The broker can't be used: {_why(error)}") from None
+                raise BrokerUnavailable(f"The broker can't be used: {reason(error)}") from None
 
     def _forget(self) -> None:
         self._channel = None
         with suppress(Exception):  # what is broken can't be closed properly
             self._connection.close()
-
-
-def _why(error: Exception) -> str:
-    """In redis-py's words, which name the host and no password; of anything else only the class."""
-    told = isinstance(error, (OperationalError, OSError)) or type(error).__module__ == "redis.exceptions"
-    return " ".join(str(error).split()) or type(error).__name__ if told else f"{type(error).__name__}."

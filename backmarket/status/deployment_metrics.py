@@ -23,6 +23,8 @@ METRICS = {
     "sync_overdue_seconds": "Seconds for which the longest due slice has not been taken up",
     "sync_running": "Slices that hold a lease now",
     "sync_failing_organizations": "Organizations whose last slice failed, by the code of the error",
+    "sync_missing_rows": "Stored rows that full walks did not show, too many at once to be marked as gone",
+    "sync_rejected_rows": "Rows of the API that could not be stored",
     "labels_wanted": "Labels that are to be fetched, tried in vain or not yet",
     "labels_oldest_seconds": "Seconds since the oldest of these became known",
     "bulk_jobs": "Bulk jobs that have not ended",
@@ -35,6 +37,7 @@ METRICS = {
     "bucket_deletions": "Objects and prefixes that are to be deleted from the bucket",
     "upkeep_overdue_seconds": "Seconds for which the hourly upkeep has been due",
     "database_bytes": "Size of the database",
+    "clock_ahead_seconds": "Seconds by which the clock of a worker's host is ahead of PostgreSQL's",
     "queue_messages": "Messages that wait in a queue of the broker",
     "messages_unacknowledged": "Messages that workers have taken and not finished",
     "broker_memory_bytes": "Memory that the broker uses",
@@ -88,16 +91,18 @@ def _of_broker(broker: Broker) -> list[DeploymentMetric]:
     return [
         *(DeploymentMetric("queue_messages", length, {"queue": queue}) for queue, length in lengths.items()),
         DeploymentMetric("messages_unacknowledged", unacknowledged),
-        DeploymentMetric("broker_memory_bytes", info.get("used_memory", 0)),
-        DeploymentMetric("broker_memory_limit_bytes", info.get("maxmemory", 0)),
+        *(DeploymentMetric(name, info[field]) for name, field in _OF_INFO.items() if field in info),
     ]
 
+
+_OF_INFO = {"broker_memory_bytes": "used_memory", "broker_memory_limit_bytes": "maxmemory"}
 
 # One pass over each table, or over a partial index of what is open. A sync counts as one that is to be done under the
 # same conditions as in `sync/requests.py`; a lag begins with the connection where there was no success yet.
 _METRICS = """
 WITH sync AS MATERIALIZED (
     SELECT s.resource, s.lease_until > now() AS running, s.next_due_at, s.nudged_until, s.lease_until,
+        s.rows_missing, s.rows_rejected,
         CASE WHEN s.failing_since IS NOT NULL THEN s.error_code END AS failing,
         extract(epoch FROM now() - COALESCE(s.last_success_at, c.created_at))::float8 AS lag,
         COALESCE(s.interval_seconds, d.interval_seconds) AS interval,
@@ -113,7 +118,9 @@ WITH sync AS MATERIALIZED (
         COALESCE(max(lag) FILTER (WHERE wanted), 0) AS oldest,
         COALESCE(extract(epoch FROM now() - min(next_due_at) FILTER (
             WHERE wanted AND next_due_at <= now() AND running IS NOT TRUE)), 0)::float8 AS overdue,
-        count(*) FILTER (WHERE running) AS running
+        count(*) FILTER (WHERE running) AS running,
+        COALESCE(sum(rows_missing) FILTER (WHERE wanted), 0) AS missing,
+        COALESCE(sum(rows_rejected) FILTER (WHERE wanted), 0) AS rejected
     FROM backmarket.schedule d LEFT JOIN sync USING (resource) GROUP BY d.resource
 ), labels AS (
     SELECT count(*) AS wanted, COALESCE(extract(epoch FROM now() - min(noted_at)), 0)::float8 AS oldest
@@ -137,7 +144,8 @@ SELECT name, labels, value::float8 FROM (
             FROM backmarket.connections) c ON c.state = s.state GROUP BY s.state
     UNION ALL SELECT f.name, jsonb_build_object('resource', resource), f.value FROM of_resource, LATERAL (VALUES
         ('sync_organizations', organizations::float8), ('sync_lagging_organizations', lagging),
-        ('sync_oldest_seconds', oldest), ('sync_overdue_seconds', overdue), ('sync_running', running)
+        ('sync_oldest_seconds', oldest), ('sync_overdue_seconds', overdue), ('sync_running', running),
+        ('sync_missing_rows', missing), ('sync_rejected_rows', rejected)
     ) AS f (name, value)
     UNION ALL SELECT 'sync_failing_organizations', jsonb_build_object('resource', resource, 'code', failing), count(*)
         FROM sync WHERE wanted AND failing IS NOT NULL GROUP BY resource, failing
@@ -160,6 +168,7 @@ SELECT name, labels, value::float8 FROM (
     UNION ALL SELECT 'bucket_deletions', '{}'::jsonb, count(*) FROM backmarket.bucket_deletions
     UNION ALL SELECT 'upkeep_overdue_seconds', '{}'::jsonb,
         greatest(0, COALESCE(extract(epoch FROM now() - (SELECT due_at FROM backmarket.upkeep)), 0))
+    UNION ALL SELECT 'clock_ahead_seconds', jsonb_build_object('process', process), ahead_seconds FROM backmarket.clocks
     UNION ALL SELECT 'database_bytes', '{}'::jsonb, pg_database_size(current_database())
 ) AS metrics
 """

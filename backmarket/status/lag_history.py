@@ -8,13 +8,13 @@ from datetime import datetime
 
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
-from backmarket.queries.pagination import LARGEST_PAGE
+from backmarket.queries.pagination import MAX_PAGE_SIZE
 from backmarket.resources import RESOURCES
 
 RUNS = 300
 """The newest runs of one organization and resource that are read: a day's, at one in five minutes."""
-LONGEST = 366 * 24.0
-"""Hours that can be asked for."""
+MAX_LAG_HOURS = 366 * 24.0
+"""Maximum time span of a query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ def get_lag_history(
     Raises:
         InvalidArgument: too many organizations, or hours that can't be.
     """
-    if len(organization_ids) > LARGEST_PAGE:
-        raise InvalidArgument(f"Ask for up to {LARGEST_PAGE} organizations at once, not {len(organization_ids)}.")
-    if not 0 < hours <= LONGEST:
+    if len(organization_ids) > MAX_PAGE_SIZE:
+        raise InvalidArgument(f"Ask for up to {MAX_PAGE_SIZE} organizations at once, not {len(organization_ids)}.")
+    if not 0 < hours <= MAX_LAG_HOURS:
         raise InvalidArgument("hours must be more than 0, and at most those of 366 days.")
     values = {"organizations": [*organization_ids], "resources": [*RESOURCES], "hours": hours, "runs": RUNS}
     found: dict[tuple[str, str], list[LagSample]] = {}

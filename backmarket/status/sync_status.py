@@ -19,7 +19,8 @@ class SyncStatus:
     Attributes:
         organization_id: whose.
         resource: which.
-        state: `never` synced, `ok`, `running`, `failing`, `not_available`, or, when nothing is asked, the
+        state: `never` synced, `ok`, `incomplete` (with rows missing or rejected), `running`,
+            `failing`, `not_available`, or, when nothing is asked, the
             connection's `disabled`, `no_key` or `unauthorized`, or the schedule's `off`.
         last_success_at: when a walk last ended well; None: never.
         lag: seconds since then; None: never.
@@ -28,13 +29,15 @@ class SyncStatus:
         owner: which worker.
         failing_since: since when it fails; None: it does not.
         failures: failed runs in a row.
-        error_code: of the last failure; or, where the state is `ok`, of what a person should look at.
+        error_code: of the last failure; or `many_missing` or `rows_rejected`, where the state is `incomplete`.
         error: its text.
         error_request_id: for Back Market's support.
         error_cf_ray: the same.
         watermark: by the API's clock, everything modified before it is stored.
         rows_done: rows that the unfinished walk has stored.
         rows_expected: rows that the API counted for it; None: no walk is unfinished, or it did not say.
+        rows_missing: stored rows that the last full walk did not show, when there were too many to ask for each.
+        rows_rejected: rows that the last walks could not store.
     """
 
     organization_id: str
@@ -54,6 +57,8 @@ class SyncStatus:
     watermark: datetime | None
     rows_done: int | None
     rows_expected: int | None
+    rows_missing: int
+    rows_rejected: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ def get_all_sync_status(
     if failing:
         condition += (
             " AND c.enabled AND (s.failing_since IS NOT NULL OR c.unauthorized_at IS NOT NULL"
-            " OR s.error_code = 'many_missing')"
+            " OR s.rows_missing > 0 OR s.rows_rejected > 0)"
         )
     return _select(database, condition, {"after": after, "limit": limit})
 
@@ -132,18 +137,26 @@ SELECT s.organization_id, s.resource,
         WHEN s.lease_until > now() THEN 'running' WHEN s.failing_since IS NOT NULL THEN 'failing'
         WHEN s.availability = 'not_available' THEN 'not_available'
         WHEN NOT (d.enabled AND s.enabled) AND s.requested = s.served THEN 'off'
-        WHEN s.last_success_at IS NULL THEN 'never' ELSE 'ok' END AS state,
+        WHEN s.last_success_at IS NULL THEN 'never'
+        WHEN s.rows_missing > 0 OR s.rows_rejected > 0 THEN 'incomplete' ELSE 'ok' END AS state,
     s.last_success_at, extract(epoch FROM now() - s.last_success_at)::float8 AS lag, s.next_due_at,
     CASE WHEN s.lease_until > now() THEN s.last_started_at END AS running_since,
     CASE WHEN s.lease_until > now() THEN s.lease_owner END AS owner,
     s.failing_since, s.failures, s.watermark,
     -- a key that was refused outside of a sync is told here, too
-    COALESCE(s.error_code, CASE WHEN c.unauthorized_at IS NOT NULL THEN c.last_error_code END) AS error_code,
-    COALESCE(s.error, CASE WHEN c.unauthorized_at IS NOT NULL THEN c.last_error END) AS error,
+    COALESCE(s.error_code, CASE WHEN c.unauthorized_at IS NOT NULL THEN c.last_error_code
+        WHEN s.rows_missing > 0 THEN 'many_missing' WHEN s.rows_rejected > 0 THEN 'rows_rejected' END) AS error_code,
+    COALESCE(s.error, CASE WHEN c.unauthorized_at IS NOT NULL THEN c.last_error
+        WHEN s.rows_missing > 0 THEN format('%%s stored rows were not listed by the last full walk: none was marked as'
+            ' gone. Check the account at Back Market, then sync with `--accept-missing` if they are gone.',
+            s.rows_missing)
+        WHEN s.rows_rejected > 0 THEN format('%%s rows could not be stored: they have no usable id, or a value that'
+            ' this database can''t hold. `backmarket doctor` checks the database''s encoding.', s.rows_rejected)
+    END) AS error,
     COALESCE(s.error_request_id, CASE WHEN c.unauthorized_at IS NOT NULL THEN c.last_error_request_id END)
         AS error_request_id,
     COALESCE(s.error_cf_ray, CASE WHEN c.unauthorized_at IS NOT NULL THEN c.last_error_cf_ray END) AS error_cf_ray,
-    w.rows_done, w.expected AS rows_expected
+    w.rows_done, w.expected AS rows_expected, s.rows_missing, s.rows_rejected
 FROM backmarket.sync_state s
 JOIN backmarket.connections c USING (organization_id)
 JOIN backmarket.schedule d USING (resource)

@@ -10,7 +10,7 @@ from psycopg.rows import class_row
 
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
-from backmarket.queries.pagination import LARGEST_PAGE
+from backmarket.queries.pagination import MAX_PAGE_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ def get_throttled(database: Database, organization_id: str | None = None, *, lim
     Raises:
         InvalidArgument: a limit that can't be.
     """
-    if not 1 <= limit <= LARGEST_PAGE:
-        raise InvalidArgument(f"limit must be 1 to {LARGEST_PAGE}, not {limit}.")
+    if not 1 <= limit <= MAX_PAGE_SIZE:
+        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
     of = "true" if organization_id is None else "{}.organization_id = %(organization)s"
     statement = _THROTTLED.format(syncs=of.format("s"), writes=of.format("w"), bulk=of.format("j"))
     with database.transaction() as transaction, transaction.cursor(row_factory=class_row(Throttled)) as cursor:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from backmarket.database import Transaction
-from backmarket.errors import BackMarketError, IncompleteWalk, RequestRefused
+from backmarket.errors import BackMarketError, IncompleteWalk, LeaseLost, RequestRefused
 from backmarket.sync.leases import Lease
 from backmarket.sync.page_walk import Walk
-from backmarket.sync.upsert import Written
+from backmarket.sync.upsert import UpsertCounts
+
+REFUSED_RUNS = 3
+"""Failed runs in a row after which a walk whose next page the API refuses starts over."""
 
 
 @dataclass
@@ -17,13 +20,13 @@ class Progress:
 
     Attributes:
         requests: answered or not.
-        written: rows by fate.
+        written: rows by outcome.
         removed: rows that turned out to be gone.
         rejected: rows without a usable id.
     """
 
     requests: int = 0
-    written: Written = field(default_factory=Written)
+    written: UpsertCounts = field(default_factory=UpsertCounts)
     removed: int = 0
     rejected: int = 0
 
@@ -31,6 +34,19 @@ class Progress:
     def quiet(self) -> bool:
         """Whether nothing new was found."""
         return not (self.written.created or self.written.updated or self.removed or self.rejected)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that has ended.
+
+    Attributes:
+        quiet: it found nothing new.
+        rejected: rows that could not be stored.
+    """
+
+    quiet: bool
+    rejected: int
 
 
 def save(transaction: Transaction, lease: Lease, walk: Walk, progress: Progress, *, since: tuple[int, int]) -> None:
@@ -42,8 +58,11 @@ def save(transaction: Transaction, lease: Lease, walk: Walk, progress: Progress,
         walk: where it stands now.
         progress: since the last checkpoint.
         since: pass and page that the last checkpoint stood at, which the new ids belong to.
+
+    Raises:
+        LeaseLost: if the last checkpoint is not in the database: it failed over to a server without it.
     """
-    transaction.execute(
+    saved = transaction.execute(
         _SAVE,
         {
             "organization": lease.organization_id,
@@ -59,10 +78,13 @@ def save(transaction: Transaction, lease: Lease, walk: Walk, progress: Progress,
             "expected": walk.expected,
             "highest": walk.highest,
             "serving": walk.serving,
+            "saves": walk.saves,
             **_counts(progress),
         },
-    )
-    walk.checkpointed = True
+    ).fetchone()
+    if saved is None or saved[0] != walk.saves + 1:
+        raise LeaseLost(_ROLLED_BACK)
+    walk.saves += 1
     seen, newcomers = walk.fresh()
     if seen or newcomers:
         transaction.execute(
@@ -79,11 +101,12 @@ def close(
     error: BackMarketError | None = None,
     *,
     failed: bool = False,
-) -> bool:
+) -> Run:
     """End a run: its row in `sync_runs`, unless it went well and found nothing new.
 
     A walk that went well leaves no checkpoint; one that failed keeps it, its counters begin again. One that never
-    saw its whole list begins anew, as does one whose next page the API refuses: the list may have become shorter.
+    saw its whole list starts over, as does one whose next page the API has refused in three runs in a row: the list may
+    have become shorter.
 
     Args:
         transaction: the one that ends the lease.
@@ -93,18 +116,20 @@ def close(
         error: why it failed; or, of a run that went well, what a person should look at.
         failed: it did not go well.
 
-    Returns:
-        Whether the whole run was quiet.
+    Raises:
+        LeaseLost: if the last checkpoint is not in the database.
     """
     stored = (
         transaction.execute(
-            "SELECT started_at, requests, rows_created, rows_updated, rows_unchanged, rows_removed, rows_rejected"
+            "SELECT saves, requests, rows_created, rows_updated, rows_unchanged, rows_removed, rows_rejected"
             " FROM backmarket.walks WHERE organization_id = %s AND resource = %s AND kind = %s",
             (lease.organization_id, lease.resource, walk.kind),
         ).fetchone()
-        if walk.checkpointed
+        if walk.saves
         else None
     )
+    if walk.saves and (stored is None or stored[0] != walk.saves):
+        raise LeaseLost(_ROLLED_BACK)
     counts = _counts(progress)
     if stored is not None:
         counts = {name: value + before for (name, value), before in zip(counts.items(), stored[1:], strict=True)}
@@ -129,12 +154,16 @@ def close(
     if stored is not None:
         transaction.execute(
             "DELETE FROM backmarket.walks WHERE organization_id = %s AND resource = %s AND kind = %s"
-            if not failed or isinstance(error, IncompleteWalk | RequestRefused)
+            if not failed or _starts_over(error, lease.failures)
             else "UPDATE backmarket.walks SET requests = 0, rows_created = 0, rows_updated = 0, rows_unchanged = 0,"
             " rows_removed = 0, rows_rejected = 0 WHERE organization_id = %s AND resource = %s AND kind = %s",
             (lease.organization_id, lease.resource, walk.kind),
         )
-    return quiet
+    return Run(quiet, counts["rows_rejected"])
+
+
+def _starts_over(error: BackMarketError | None, failures: int) -> bool:
+    return isinstance(error, IncompleteWalk) or (isinstance(error, RequestRefused) and failures >= REFUSED_RUNS - 1)
 
 
 def _counts(progress: Progress) -> dict[str, int]:
@@ -148,21 +177,26 @@ def _counts(progress: Progress) -> dict[str, int]:
     }
 
 
+_ROLLED_BACK = "The database has lost this walk's last checkpoint: the next slice goes on from the one before."
+
 _NEWS = ("rows_created", "rows_updated", "rows_removed", "rows_rejected")
 
 _SAVE = """
 INSERT INTO backmarket.walks AS w (organization_id, resource, kind, started_at, began_at, since, pass, pass_began_at,
-    next_page, page_size, expected, highest, serving,
+    next_page, page_size, expected, highest, serving, saves,
     requests, rows_created, rows_updated, rows_unchanged, rows_removed, rows_rejected)
 VALUES (%(organization)s, %(resource)s, %(kind)s, %(started_at)s, %(began_at)s, %(since)s, %(pass)s, %(pass_began_at)s,
-    %(next_page)s, %(page_size)s, %(expected)s, %(highest)s, %(serving)s,
+    %(next_page)s, %(page_size)s, %(expected)s, %(highest)s, %(serving)s, 1,
     %(requests)s, %(rows_created)s, %(rows_updated)s, %(rows_unchanged)s, %(rows_removed)s, %(rows_rejected)s)
 ON CONFLICT (organization_id, resource, kind) DO UPDATE SET
     pass = excluded.pass, pass_began_at = excluded.pass_began_at, next_page = excluded.next_page,
     page_size = excluded.page_size, expected = excluded.expected, highest = excluded.highest,
     requests = w.requests + excluded.requests, rows_created = w.rows_created + excluded.rows_created,
     rows_updated = w.rows_updated + excluded.rows_updated, rows_unchanged = w.rows_unchanged + excluded.rows_unchanged,
-    rows_removed = w.rows_removed + excluded.rows_removed, rows_rejected = w.rows_rejected + excluded.rows_rejected
+    rows_removed = w.rows_removed + excluded.rows_removed, rows_rejected = w.rows_rejected + excluded.rows_rejected,
+    saves = w.saves + 1
+WHERE w.saves = %(saves)s
+RETURNING saves
 """
 
 _SAVE_SEEN = """

@@ -24,10 +24,8 @@ from backmarket.errors import (
     BackMarketError,
     Crashed,
     DatabaseUnavailable,
-    FirewallBlocked,
     LeaseLost,
     LimiterUnavailable,
-    NotAvailable,
     NotFound,
     RateLimited,
     SettingsError,
@@ -39,13 +37,13 @@ from backmarket.observability.logs import error_location
 from backmarket.resources import RESOURCES, Resource
 from backmarket.services import Services
 from backmarket.services.admission import RETRY_WHEN_FULL_SECONDS
-from backmarket.sync import leases
+from backmarket.sync import leases, refusals
 from backmarket.sync.leases import Lease
 from backmarket.sync.lookback import new_walk
 from backmarket.sync.page_fetcher import Fetched, Fetcher
 from backmarket.sync.page_walk import Walk
 from backmarket.sync.storing import Storing
-from backmarket.work import queue
+from backmarket.work import backoff, queue
 
 BATCH_PAGES = 16
 """Pages stored in one transaction: a checkpoint at least every 800 orders."""
@@ -90,11 +88,11 @@ def run_slice(services: Services, organization_id: str, resource_name: str) -> S
         DatabaseUnavailable: PostgreSQL is away; the lease runs out, and the dispatcher sends the next nudge.
     """
     resource = RESOURCES[resource_name]
-    lease = leases.look(services.database, organization_id, resource)
+    lease = leases.probe(services.database, organization_id, resource)
     if lease is None:
         return SliceResult("nothing_to_do")
     try:
-        credentials = lease.sealed.unseal(services.vault, services.settings)
+        credentials = lease.encrypted.decrypt(services.key_cipher, services.settings)
         walk = lease.walk or new_walk(services.database, resource, lease, overlap=services.settings.watermark_overlap)
         run = walk.started_at.isoformat()
         with structlog.contextvars.bound_contextvars(run=run):
@@ -111,7 +109,7 @@ def _give_up(services: Services, lease: Lease, error: BackMarketError) -> SliceE
     log.error("sync.gave_up", code=error.code, error=error.message)
     try:
         with services.database.transaction() as transaction:
-            leases.fail(transaction, lease, error, pause=_back_off(error, lease.failures))
+            leases.fail(transaction, lease, error, pause=backoff.of_sync(error, lease.failures))
             connections.mark_error(transaction, lease.organization_id, error)
     except LeaseLost:  # the connection was changed meanwhile: it is another's to say how it fares
         return "lease_lost"
@@ -136,6 +134,8 @@ class _Sync:
             services.request_threads,
             since=walk.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if walk.since else None,
         )
+        self.not_found: set[Any] = set()
+        """Keys of missing rows whose id has answered 404 once."""
         self.storing = Storing(services, resource, lease, walk, lambda: self.fetcher.requests)
 
     @property
@@ -215,7 +215,7 @@ class _Sync:
             seconds=self.settings.lease_seconds,
         )
         if claimed is None:
-            raise LeaseLost("Another took the lease in the meantime.")
+            raise LeaseLost
         self.storing.lease = claimed
         if first is not None and self.walk.began_at is None:
             self._receive(first)
@@ -270,6 +270,8 @@ class _Sync:
 
     def _accept(self, fetched: Fetched) -> None:
         if fetched.page is not None:
+            if self.walk.ends_early(fetched.number, fetched.page) and self.fetcher.ask_again(fetched.number):
+                return
             self.walk.received(fetched.number, fetched.page, self._answered_at(fetched))
         elif fetched.error is not None and not self.fetcher.try_later(fetched):
             raise fetched.error
@@ -285,23 +287,33 @@ class _Sync:
 
     def _end(self) -> SliceEnd:
         """The walk is over: look for the rows that it did not show, one by one, and finish."""
-        while missing := self.storing.end():
-            for key in missing:
+        while (missing := self.storing.end()).keys:
+            self.not_found |= missing.marked
+            for key in missing.keys:
                 pause = self._must_end()
                 if pause is not None:
                     return self._hand_on(pause)
+                sleep(self.fetcher.pause())
                 self._look_for(key)
         return "done"
 
     def _look_for(self, key: Any) -> None:
-        """Ask for one row by its id, and write down what became of it."""
+        """Ask for one row by its id, and store the answer.
+
+        Where a list leaves rows out by its rules, a 404 is the only sign that such a row is gone. So it counts when it
+        comes a second time, after the other missing rows were asked for.
+        """
         try:
             row = self.fetcher.one(str(key))
         except NotFound:
             row = None
-        except RateLimited:
-            return  # the limiter knows; the row is asked for when it lets us
-        self.storing.settle_missing(key, row)
+        except RateLimited as error:
+            self.fetcher.wait_at_least(error.retry_after)
+            return
+        if row is None and self.resource.hides and key not in self.not_found:
+            self.not_found.add(key)
+        else:
+            self.storing.settle_missing(key, row)
 
     def _hand_on(self, pause: float) -> SliceEnd:
         """Store what came, and let the next slice go on after `pause` seconds."""
@@ -314,10 +326,12 @@ class _Sync:
     def _fail(self, error: BackMarketError) -> SliceEnd:
         """Store what came, say why the rest did not, and back off."""
         self._drain()
+        error = refusals.classify(error, self.resource, self.lease, self.walk)
         log.warning(
             "sync.failed", code=error.code, status=error.status, request_id=error.request_id, cf_ray=error.cf_ray
         )
-        self.storing.fail(error, pause=_back_off(error, self.lease.failures))
+        lease = self.lease
+        self.storing.fail(error, pause=backoff.of_sync(error, lease.failures, failing_for=lease.failing_for))
         return "failed"
 
     def _drain(self) -> None:
@@ -333,11 +347,3 @@ def _is_short(first: Fetched) -> bool:
     """Whether no page follows the first one; where it did not come, neither does another."""
     page = first.page
     return page is None or (page.count is not None and page.size >= page.count)
-
-
-def _back_off(error: BackMarketError, failures: int) -> float:
-    """Seconds until a failing run is tried again: growing, jittered, an hour at most."""
-    if isinstance(error, NotAvailable):
-        return 86400.0
-    shortest = 60.0 if isinstance(error, FirewallBlocked) else 15.0
-    return float(min(3600.0, shortest * 2 ** min(failures, 12)) * random.uniform(0.75, 1.25))  # noqa: S311

@@ -26,7 +26,7 @@ from backmarket.queries.pagination import Stored
 from backmarket.queries.shipments import STORED_DELIVERIES, STORED_RETURNS, Delivery, Return
 from backmarket.resources import DELIVERIES, LISTINGS, ORDERS, RETURNS, Resource, Row
 from backmarket.services import Services
-from backmarket.sync.label_register import NotedAs, want_skipped
+from backmarket.sync.label_register import InitialLabelState, requeue_skipped
 from backmarket.sync.page_fetcher import Fetcher
 from backmarket.sync.upsert import store
 
@@ -34,8 +34,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked of the API for an organization.
+class FetchScope:
+    """Which connection a fetch uses, and in which market.
 
     Args:
         organization_id: whose.
@@ -63,36 +63,36 @@ class Answered:
     generation: int
 
 
-def fetch_order(services: Services, question: Question, order_id: int) -> Order:
+def fetch_order(services: Services, scope: FetchScope, order_id: int) -> Order:
     """Ask for one order, and store it with its lines; see `BackMarket.fetch_order`."""
-    return _keep(services, STORED_ORDERS, ORDERS, question, ask(services, ORDERS, question, order_id))
+    return _keep(services, STORED_ORDERS, ORDERS, scope, ask(services, ORDERS, scope, order_id))
 
 
-def fetch_listing(services: Services, question: Question, listing_id: UUID | str | int) -> Listing:
+def fetch_listing(services: Services, scope: FetchScope, listing_id: UUID | str | int) -> Listing:
     """Ask for one listing, and store it; see `BackMarket.fetch_listing`."""
-    answered = ask(services, LISTINGS, question, listing_key(listing_id))
-    return _keep(services, STORED_LISTINGS, LISTINGS, question, answered)
+    answered = ask(services, LISTINGS, scope, listing_key(listing_id))
+    return _keep(services, STORED_LISTINGS, LISTINGS, scope, answered)
 
 
-def fetch_delivery(services: Services, question: Question, shipment_id: int, labels: NotedAs) -> Delivery:
+def fetch_delivery(services: Services, scope: FetchScope, shipment_id: int, labels: InitialLabelState) -> Delivery:
     """Ask for one delivery, and store it; see `BackMarket.fetch_delivery`."""
-    answered = ask(services, DELIVERIES, question, shipment_id)
-    return _keep(services, STORED_DELIVERIES, DELIVERIES, question, answered, labels)
+    answered = ask(services, DELIVERIES, scope, shipment_id)
+    return _keep(services, STORED_DELIVERIES, DELIVERIES, scope, answered, labels)
 
 
-def fetch_return(services: Services, question: Question, shipment_id: int, labels: NotedAs) -> Return:
+def fetch_return(services: Services, scope: FetchScope, shipment_id: int, labels: InitialLabelState) -> Return:
     """Ask for one return, and store it; see `BackMarket.fetch_return`."""
-    answered = ask(services, RETURNS, question, shipment_id)
-    return _keep(services, STORED_RETURNS, RETURNS, question, answered, labels)
+    answered = ask(services, RETURNS, scope, shipment_id)
+    return _keep(services, STORED_RETURNS, RETURNS, scope, answered, labels)
 
 
-def ask(services: Services, resource: Resource, question: Question, key: object) -> Answered:
+def ask(services: Services, resource: Resource, scope: FetchScope, key: object) -> Answered:
     """Ask for one row by its id, within the limits, as often as it is worth it.
 
     Args:
         services: of this process.
         resource: whose row.
-        question: for whom, and how.
+        scope: for whom, and how.
         key: its id.
 
     Raises:
@@ -101,18 +101,18 @@ def ask(services: Services, resource: Resource, question: Question, key: object)
     """
     credentials, generation = connections.credentials(
         services.database,
-        services.vault,
+        services.key_cipher,
         services.settings,
-        question.organization_id,
-        environment=question.environment,
-        locale=question.locale,
+        scope.organization_id,
+        environment=scope.environment,
+        locale=scope.locale,
     )
     fetcher = Fetcher(services.transport, services.limiter, credentials, resource, services.request_threads)
     try:
         row = fetcher.one(str(key))
     except TerminalError as error:
         if isinstance(error, Unauthorized):
-            _mark_unauthorized(services, question.organization_id, generation, error)
+            _mark_unauthorized(services, scope.organization_id, generation, error)
         raise _explained(error, resource, key) from None
     if row is None:
         raise BrokenAnswer(f"The API's answer for {key} of {resource.name} has no usable id: try again later.")
@@ -143,9 +143,9 @@ def _keep(
     services: Services,
     stored: Stored[T],
     resource: Resource,
-    question: Question,
+    scope: FetchScope,
     answered: Answered,
-    labels: NotedAs = "wanted",
+    labels: InitialLabelState = "wanted",
 ) -> T:
     """Store a row, unless it is of another market than the table's; as it then is.
 
@@ -155,7 +155,7 @@ def _keep(
         LeaseLost: the connection was changed meanwhile.
         BrokenAnswer: PostgreSQL can't hold it.
     """
-    organization_id = question.organization_id
+    organization_id = scope.organization_id
     with services.database.transaction() as transaction:
         transaction.execute(
             "SELECT FROM backmarket.sync_state WHERE organization_id = %s AND resource = %s FOR UPDATE",
@@ -170,9 +170,9 @@ def _keep(
             raise LeaseLost("The connection was changed while the API was asked: nothing was stored. Ask again.")
         if found[0] != answered.locale:
             return _typed(transaction, stored, resource, organization_id, answered.row)
-        store(transaction, resource, organization_id, [answered.row], labels=labels)
+        store(transaction, resource, organization_id, [answered.row], labels=labels, links=True)
         if resource.label and labels == "wanted":  # also that of a row that has not changed
-            want_skipped(transaction, resource, organization_id, answered.row.key)
+            requeue_skipped(transaction, resource, organization_id, answered.row.key)
         kept = stored.select(transaction, organization_id, answered.row.key)
     if kept is None:
         raise BrokenAnswer(f"The API's answer has a value that can't be stored among {resource.name}.")

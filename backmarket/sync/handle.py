@@ -89,6 +89,12 @@ class SyncHandle:
         """How far it is."""
         return get_sync_status(self._database, self.organization_id)[self.resource]
 
+    def _begun(self) -> bool:
+        """Whether a worker has had a slice of it."""
+        values = {"organization": self.organization_id, "resource": self.resource, "slices": self.request.slices}
+        with self._database.transaction() as transaction:
+            return transaction.execute(_BEGUN, values).fetchone() == (True,)
+
     def wait(self, timeout: float = 60.0) -> SyncOutcome:
         """Wait until a walk that began after the request has ended.
 
@@ -105,12 +111,12 @@ class SyncHandle:
             if outcome is not None:
                 return outcome
             if monotonic() + pause > until:
-                raise WaitTimeout(_why_not_done(self.status(), timeout))
+                raise WaitTimeout(_why_not_done(self.status(), self._begun(), timeout))
             sleep(pause)
             pause = min(pause * 1.5, 0.5)
 
 
-def _why_not_done(status: SyncStatus, timeout: float) -> str:
+def _why_not_done(status: SyncStatus, begun: bool, timeout: float) -> str:
     progress = f", {status.rows_done} of {status.rows_expected} rows" if status.rows_expected else ""
     if status.running_since is not None:
         return f"The sync is running{progress}, and has not ended within {timeout:g} s; it goes on by itself."
@@ -119,8 +125,11 @@ def _why_not_done(status: SyncStatus, timeout: float) -> str:
             f"The sync has not ended within {timeout:g} s, and fails ({status.error_code}): {status.error}"
             f" It is tried again after {status.next_due_at:%Y-%m-%d %H:%M:%S %Z}."
         )
-    if progress:
-        return f"The sync waits for its next slice{progress}, and has not ended within {timeout:g} s."
+    if progress or begun:
+        return (
+            f"The sync waits for its next slice{progress}, and has not ended within {timeout:g} s. The dispatcher sends"
+            " that: are beat and a worker with the queue 'dispatch' running? The request is kept."
+        )
     return (
         f"No worker has taken the sync up within {timeout:g} s: is a worker with the queue {status.resource!r} running,"
         " and does it use the same broker? The request is kept."
@@ -136,6 +145,11 @@ SELECT served >= %(number)s AS answered, requested >= %(number)s AS known,
 FROM backmarket.sync_state WHERE organization_id = %(organization)s AND resource = %(resource)s
 """
 
+
+_BEGUN = """
+SELECT lease_number > %(slices)s FROM backmarket.sync_state
+WHERE organization_id = %(organization)s AND resource = %(resource)s
+"""
 
 # The oldest of the newest runs that may be the one; a run without news has no row.
 _RUN = """

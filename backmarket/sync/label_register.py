@@ -10,12 +10,16 @@ from backmarket import work
 from backmarket.database import Transaction
 from backmarket.resources import Resource
 
-NotedAs = Literal["wanted", "skipped"]
-"""How a sync notes a label that it finds; see the table `labels`."""
+InitialLabelState = Literal["wanted", "skipped"]
+"""The state in which a sync registers a label; see the table `labels`."""
 
 
 def note_labels(
-    transaction: Transaction, resource: Resource, organization_id: str, incoming: sql.Identifier, state: NotedAs
+    transaction: Transaction,
+    resource: Resource,
+    organization_id: str,
+    incoming: sql.Identifier,
+    state: InitialLabelState,
 ) -> None:
     """Write down the labels of shipments that are being stored. One that is known by the same URL stays as it is.
 
@@ -26,35 +30,41 @@ def note_labels(
         incoming: the table that holds the shipments.
         state: of labels that are new, or have another URL now.
     """
-    statement = sql.SQL(_NOTE).format(
-        key=sql.Identifier(resource.key.name), label=sql.Identifier(resource.label), incoming=incoming
-    )
+    names = {"key": sql.Identifier(resource.key.name), "label": sql.Identifier(resource.label), "incoming": incoming}
     values = {"organization": organization_id, "resource": resource.name, "state": state}
-    if transaction.execute(statement, values).rowcount and state == "wanted":
-        work.want(transaction, organization_id, "labels")
+    transaction.execute(sql.SQL(_SIGN_AGAIN).format(**names), values)
+    if transaction.execute(sql.SQL(_NOTE).format(**names), values).rowcount and state == "wanted":
+        work.make_due(transaction, organization_id, "labels")
 
 
-def want_skipped(
+def requeue_skipped(
     transaction: Transaction, resource: Resource, organization_id: str, shipment_id: int | None = None
 ) -> None:
-    """Want the labels that somebody was told to leave; of one shipment, or of all."""
+    """Queue the labels that an earlier sync skipped, of one shipment or of all."""
     values = {"organization": organization_id, "resource": resource.name, "shipment": shipment_id}
-    if transaction.execute(_WANT_SKIPPED, values).rowcount:
-        work.want(transaction, organization_id, "labels")
+    if transaction.execute(_REQUEUE_SKIPPED, values).rowcount:
+        work.make_due(transaction, organization_id, "labels")
 
 
-# A label with another URL is another label: nothing of the one before holds for it.
+# The same link with another signature is the same label; the last link is kept, which lives longest.
+_SIGN_AGAIN = """
+UPDATE backmarket.labels AS l SET url = i.{label} FROM {incoming} i
+WHERE l.organization_id = %(organization)s AND l.resource = %(resource)s AND l.shipment_id = i.{key}
+  AND l.url <> i.{label} AND backmarket.without_signatures(l.url) = backmarket.without_signatures(i.{label})
+"""
+
+# A label with another URL is another label; the object of the one before stays until the new one is there.
 _NOTE = """
 INSERT INTO backmarket.labels AS l (organization_id, resource, shipment_id, url, state)
 SELECT %(organization)s, %(resource)s, i.{key}, i.{label}, %(state)s
 FROM {incoming} i WHERE i.{label} <> '' ORDER BY i.{key}
 ON CONFLICT (organization_id, resource, shipment_id) DO UPDATE
 SET url = excluded.url, state = excluded.state, noted_at = now(), due_at = now(), tries = 0, error_code = NULL,
-    error = NULL, object_key = NULL, size = NULL, sha256 = NULL, etag = NULL, content_type = NULL, stored_at = NULL
+    error = NULL
 WHERE l.url <> excluded.url
 """
 
-_WANT_SKIPPED = """
+_REQUEUE_SKIPPED = """
 UPDATE backmarket.labels SET state = 'wanted', due_at = now()
 WHERE organization_id = %(organization)s AND resource = %(resource)s AND state = 'skipped'
   AND shipment_id = COALESCE(%(shipment)s, shipment_id)

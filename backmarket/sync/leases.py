@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from psycopg.rows import dict_row
 
-from backmarket.connections import SEALED, SealedCredentials
+from backmarket.connections import ENCRYPTED_COLUMNS, EncryptedCredentials
 from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError, LeaseLost, NotAvailable
 from backmarket.messages import NUDGE_SECONDS, Nudge
@@ -34,10 +34,12 @@ class Lease:
         kind: of the walk that is to be done now.
         watermark: by the API's clock, everything modified before it is stored; None: never walked.
         failures: runs that failed in a row.
+        failing_for: seconds since the first of them.
+        worked: a walk of this resource has succeeded before.
         labels: the labels of shipments are wanted.
         accept_missing: a person has seen that many rows are missing.
-        blemished: an error is noted on the connection.
-        sealed: what the API is asked with.
+        has_error: an error is noted on the connection.
+        encrypted: the connection's credentials, as they are stored.
         walk: the walk that was handed on or killed; None: a new one begins.
     """
 
@@ -50,15 +52,17 @@ class Lease:
     kind: WalkKind
     watermark: datetime | None
     failures: int
+    failing_for: float
+    worked: bool
     labels: bool
     accept_missing: bool
-    blemished: bool
-    sealed: SealedCredentials
+    has_error: bool
+    encrypted: EncryptedCredentials
     walk: Walk | None
 
 
-def look(database: Database, organization_id: str, resource: Resource) -> Lease | None:
-    """The state of a sync, if there is something to do and nobody does it. Takes nothing and writes nothing.
+def probe(database: Database, organization_id: str, resource: Resource) -> Lease | None:
+    """The state of a sync that is due and that no other worker holds. Takes no lease and writes nothing.
 
     Args:
         database: where.
@@ -71,21 +75,21 @@ def look(database: Database, organization_id: str, resource: Resource) -> Lease 
     """
     values = {"organization": organization_id, "resource": resource.name, "incremental": bool(resource.since)}
     with database.transaction() as transaction, transaction.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(_LOOK, values).fetchone()
+        row = cursor.execute(_PROBE, values).fetchone()
         if row is None:
             return None
         walk = _walk(transaction, organization_id, resource.name, row) if row["began_at"] else None
-    sealed = SealedCredentials(**{name: row[name] for name in _SEALED_COLUMNS})
+    encrypted = EncryptedCredentials(**{name: row[name] for name in _CREDENTIAL_COLUMNS})
     known = {name: row[name] for name in _LEASE_COLUMNS}
-    return Lease(organization_id, resource.name, **known, sealed=sealed, walk=walk)
+    return Lease(organization_id, resource.name, **known, encrypted=encrypted, walk=walk)
 
 
 def claim(database: Database, seen: Lease, *, owner: str, seconds: float) -> Lease | None:
-    """Take the lease, if nothing has happened since somebody looked.
+    """Take the lease, if nothing has happened since the probe.
 
     Args:
         database: where.
-        seen: what `look` gave.
+        seen: what `probe` returned.
         owner: names the process and thread to a person; see `owner_name`.
         seconds: how long it counts without a sign of life.
 
@@ -118,7 +122,7 @@ def hold(transaction: Transaction, lease: Lease) -> None:
         (lease.organization_id, lease.resource, lease.number),
     ).fetchone()
     if row is None:
-        raise LeaseLost(_LOST)
+        raise LeaseLost
 
 
 def renew(transaction: Transaction, lease: Lease, *, seconds: float) -> None:
@@ -204,9 +208,10 @@ def finish(
     incremental: bool,
     overlap: float,
     quiet: bool,
-    alarm: BackMarketError | None = None,
+    missing: int = 0,
+    rejected: int = 0,
 ) -> None:
-    """Let the lease go, taken or only looked at, with the walk complete.
+    """Let the lease go, claimed or only probed, with the walk complete.
 
     The watermark moves, the next slice is due in its phase.
 
@@ -217,7 +222,8 @@ def finish(
         incremental: this resource has incremental walks beside the full ones.
         overlap: seconds that the next incremental walk reaches back.
         quiet: the walk found nothing new.
-        alarm: what a person should look at though it went well.
+        missing: stored rows that a full walk did not show, too many to be asked for.
+        rejected: rows that could not be stored.
 
     Raises:
         LeaseLost: it was taken over.
@@ -235,8 +241,8 @@ def finish(
             "full": walk.kind == "full",
             "incremental": incremental,
             "quiet": int(quiet),
-            "code": alarm.code if alarm else None,
-            "message": alarm.message if alarm else None,
+            "missing": missing,
+            "rejected": rejected,
         },
     )
 
@@ -279,7 +285,7 @@ def _fenced(transaction: Transaction, lease: Lease, assignments: str, values: di
         {**values, "organization": lease.organization_id, "resource": lease.resource, "number": lease.number},
     )
     if cursor.rowcount != 1:
-        raise LeaseLost(_LOST)
+        raise LeaseLost
 
 
 def _walk(transaction: Transaction, organization_id: str, resource: str, row: dict[str, object]) -> Walk:
@@ -292,25 +298,26 @@ def _walk(transaction: Transaction, organization_id: str, resource: str, row: di
     return restore({"kind": kind, **{name: row[name] for name in _WALK_COLUMNS}}, seen)
 
 
-_LOST = "The lease was taken over, or the connection was changed: nothing more is written."
 _LEASE_COLUMNS = (
-    "number", "generation", "taken_at", "requested", "kind", "watermark", "failures", "labels",
-    "accept_missing", "blemished",
+    "number", "generation", "taken_at", "requested", "kind", "watermark", "failures", "failing_for", "worked",
+    "labels", "accept_missing", "has_error",
 )  # fmt: skip
-_SEALED_COLUMNS = ("api_key", "account", "environment", "region", "locale", "base_url")
+_CREDENTIAL_COLUMNS = ("api_key", "account", "environment", "region", "locale", "base_url")
 _WALK_COLUMNS = (
     "since", "started_at", "began_at", "serving", "pass_", "pass_began_at", "next_page", "page_size",
-    "expected", "highest",
+    "expected", "highest", "saves",
 )  # fmt: skip
 
 # While a full walk is unfinished, the syncs that fall due go before its next slice.
 # `IS TRUE` keeps the index of what is due out of it: while statistics say that nothing is due, that index looks as
-# cheap as the key, and after an outage each look would read all that is due (10,000 rows: 4 ms instead of 0.2).
-_LOOK = f"""
+# cheap as the key, and after an outage each probe would read all that is due (10,000 rows: 4 ms instead of 0.2).
+_PROBE = f"""
 SELECT s.lease_number AS number, c.generation, now() AS taken_at, s.requested, p.kind, s.watermark, s.failures,
-    s.download_labels AND NOT s.without_labels AS labels, s.accept_missing, c.last_error_at IS NOT NULL AS blemished,
+    COALESCE(extract(epoch FROM now() - s.failing_since), 0)::float8 AS failing_for,
+    s.last_success_at IS NOT NULL AS worked,
+    s.download_labels AND NOT s.without_labels AS labels, s.accept_missing, c.last_error_at IS NOT NULL AS has_error,
     w.since, w.started_at, w.began_at, w.serving, w.pass AS pass_, w.pass_began_at, w.next_page, w.page_size,
-    w.expected, w.highest, {SEALED}
+    w.expected, w.highest, w.saves, {ENCRYPTED_COLUMNS}
 FROM backmarket.sync_state s
 JOIN backmarket.connections c USING (organization_id)
 JOIN backmarket.schedule d USING (resource)
@@ -342,9 +349,10 @@ WHERE organization_id = %(organization)s AND resource = %(resource)s AND lease_n
 RETURNING lease_number
 """
 
-# The number grows at the end of a slice, too: whoever looked before has seen another walk, and finds nothing to take.
+# The number grows at the end of a slice, too: that invalidates earlier probes, which have seen another walk.
 _OVER = "lease_number = lease_number + 1, lease_until = NULL, lease_owner = NULL"
 
+# What a full walk found wrong stays until the next full walk.
 # A sync that goes before an unfinished full walk answers no request for a full one; and it leaves that walk due. The
 # schedule may have changed since it began.
 _FINISH = f"""
@@ -371,6 +379,8 @@ accept_missing = accept_missing AND NOT (%(full)s AND requested = %(served)s),
 ),
 last_full_walk_at = CASE WHEN %(full)s THEN now() ELSE last_full_walk_at END,
 last_success_at = now(), failing_since = NULL, failures = 0, availability = 'available',
-error_code = %(code)s, error = %(message)s, error_request_id = NULL, error_cf_ray = NULL,
+error_code = NULL, error = NULL, error_request_id = NULL, error_cf_ray = NULL,
+rows_missing = CASE WHEN %(full)s THEN %(missing)s ELSE rows_missing END,
+rows_rejected = CASE WHEN %(full)s THEN %(rejected)s ELSE GREATEST(rows_rejected, %(rejected)s) END,
 runs = runs + 1, quiet_runs = quiet_runs + %(quiet)s
 """

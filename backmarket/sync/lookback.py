@@ -1,6 +1,6 @@
 """How far a sync reaches back for rows that change after their creation without a date to ask for.
 
-A revisit is due when a mark of its rhythm lies between the last walk and now, so nothing has to be remembered; a hash
+A lookback is due when a mark of its rhythm lies between the last walk and now, so nothing has to be remembered; a hash
 of the organization moves the marks, so that organizations do not all reach back together (docs/decisions/0008).
 """
 
@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from zlib import crc32
 
 from backmarket.database import Database
-from backmarket.resources import Resource, Revisit
+from backmarket.resources import Lookback, Resource
 from backmarket.sync.leases import Lease
 from backmarket.sync.page_walk import Walk
 
@@ -30,7 +30,7 @@ def new_walk(database: Database, resource: Resource, lease: Lease, *, overlap: f
     since = None
     if lease.kind == "incremental" and lease.watermark is not None:
         since = lease.watermark
-        if resource.revisits:
+        if resource.lookbacks:
             last = since + timedelta(seconds=overlap)
             oldest = reach_back(database, resource, lease.organization_id, last=last, now=lease.taken_at)
             since = min(since, oldest or since)
@@ -44,7 +44,7 @@ def reach_back(
 
     Args:
         database: where.
-        resource: with revisits.
+        resource: with lookbacks.
         organization_id: whose.
         last: when the last complete walk began.
         now: by the same clock.
@@ -52,15 +52,15 @@ def reach_back(
     Returns:
         None where no row is.
     """
-    due = [revisit for revisit in resource.revisits if _due(revisit, organization_id, last, now)]
+    due = [lookback for lookback in resource.lookbacks if _due(lookback, organization_id, last, now)]
     if not due:
         return None
     oldest = " UNION ALL ".join(
         f"(SELECT date_creation FROM backmarket.{resource.table}"
         " WHERE organization_id = %(organization)s AND date_delivery IS NULL AND removed_at IS NULL"
-        f" AND date_creation >= %(now)s - interval '{revisit.within} s'"
-        f" AND {revisit.where} ORDER BY date_creation LIMIT 1)"
-        for revisit in due
+        f" AND date_creation >= %(now)s - interval '{lookback.within} s'"
+        f" AND {lookback.where} ORDER BY date_creation LIMIT 1)"
+        for lookback in due
     )
     with database.transaction() as transaction:
         row = transaction.execute(
@@ -69,8 +69,8 @@ def reach_back(
     return row[0] - MARGIN if row and row[0] else None
 
 
-def _due(revisit: Revisit, organization_id: str, last: datetime, now: datetime) -> bool:
-    if not revisit.every:
+def _due(lookback: Lookback, organization_id: str, last: datetime, now: datetime) -> bool:
+    if not lookback.every:
         return True
-    phase = crc32(organization_id.encode()) / 2**32 * revisit.every
-    return (last.timestamp() - phase) // revisit.every != (now.timestamp() - phase) // revisit.every
+    phase = crc32(organization_id.encode()) / 2**32 * lookback.every
+    return (last.timestamp() - phase) // lookback.every != (now.timestamp() - phase) // lookback.every

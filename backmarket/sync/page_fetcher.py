@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from functools import partial
+from http import HTTPStatus
 from time import monotonic, sleep
 from urllib.parse import quote
 
 from backmarket.client import Answer, Credentials, Transport, check
 from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS, send
-from backmarket.errors import BackMarketError, NotFound, RateLimited, TransientError
+from backmarket.errors import BackMarketError, NotFound, RateLimited, RequestRefused, TransientError
 from backmarket.limits import Limiter, Slot, wait_for_slot
 from backmarket.observability import telemetry
 from backmarket.resources import Page, Resource, Row, parse_object, parse_page
@@ -20,6 +21,9 @@ from backmarket.services.request_threads import RequestThreads
 
 TRIES = 4
 """Times that one page is asked for in one slice, before the run fails and backs off."""
+
+TRIES_REFUSED = 2
+"""The same, of a page that the API answers with a 4xx such as 400 or 409."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class Fetcher:
     _tries: dict[int, int] = field(default_factory=dict)
     _later: dict[int, float] = field(default_factory=dict)
     _denied_at: float = 0.0
+    _ended: set[int] = field(default_factory=set)
+    """Pages that were asked for again because the list seemed to end there."""
 
     @property
     def in_flight(self) -> int:
@@ -165,13 +171,27 @@ class Fetcher:
         if isinstance(fetched.error, RateLimited):
             self._later[number] = monotonic()
             return True
-        if not isinstance(fetched.error, TransientError):
+        if not isinstance(fetched.error, TransientError | RequestRefused):
             return False
+        timeout = fetched.error.status == HTTPStatus.REQUEST_TIMEOUT
+        tries = TRIES if isinstance(fetched.error, TransientError) or timeout else TRIES_REFUSED
         self._tries[number] = self._tries.get(number, 0) + 1
-        if self._tries[number] >= TRIES:
+        if self._tries[number] >= tries:
             return False
         self._later[number] = monotonic() + _pause_before(self._tries[number] + 1)
         return True
+
+    def ask_again(self, number: int) -> bool:
+        """Whether a page at which the list seems to end too early is asked for again: once in a slice."""
+        if number in self._ended:
+            return False
+        self._ended.add(number)
+        self._later[number] = monotonic() + _pause_before(2)
+        return True
+
+    def wait_at_least(self, seconds: float | None) -> None:
+        """Note the limiter's own pause, which it gave when it granted no slot."""
+        self.paused_until = max(self.paused_until, monotonic() + (seconds or 0.0))
 
     def _refused(self, number: int) -> None:
         """The limiter said no: the page goes first when it says yes."""

@@ -47,7 +47,7 @@ class Walk:
         newcomers: ids seen in this pass that appeared since it began.
         before: ids seen in earlier passes.
         complete: every page was stored, and the list was seen completely.
-        checkpointed: `walks` has a row for it.
+        saves: checkpoints that were written of it; 0: `walks` has no row for it.
     """
 
     kind: WalkKind
@@ -65,7 +65,7 @@ class Walk:
     newcomers: set[str] = field(default_factory=set)
     before: set[str] = field(default_factory=set)
     complete: bool = False
-    checkpointed: bool = False
+    saves: int = 0
 
     _waiting: dict[int, Page] = field(default_factory=dict)
     _asked: set[int] = field(default_factory=set)
@@ -118,6 +118,11 @@ class Walk:
         if page.size == 0 or (page.count is None and page.last):
             self._end = number if self._end is None else min(self._end, number)
         self._waiting[number] = page
+
+    def ends_early(self, number: int, page: Page) -> bool:
+        """Whether a page says that the list ends before all rows that the API counted can have come."""
+        counted = -(-self.highest // self.page_size) if self.page_size and self.expected is not None else 0
+        return page.size == 0 and 1 < number <= counted and (self._end is None or number < self._end)
 
     def failed(self, number: int) -> None:
         """A page was not answered; it will be given out again."""
@@ -242,7 +247,7 @@ def restore(values: dict[str, Any], seen: Iterable[tuple[int, list[str], list[st
         values: the columns of `walks` that `Walk` has under the same names.
         seen: pass, ids and newcomers of each row of `walk_seen`.
     """
-    walk = Walk(**values, checkpointed=True)
+    walk = Walk(**values)
     for pass_, ids, newcomers in seen:
         if pass_ == walk.pass_:
             walk.seen.update(ids)

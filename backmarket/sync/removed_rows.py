@@ -34,10 +34,14 @@ class Missing:
     Attributes:
         keys: rows to be asked for.
         alarm: why none is asked for, where there are too many.
+        count: how many these are.
+        marked: those of the keys that an earlier walk marked as gone.
     """
 
     keys: tuple[Any, ...] = ()
     alarm: ManyMissing | None = None
+    count: int = 0
+    marked: frozenset[Any] = frozenset()
 
 
 def find(
@@ -57,17 +61,34 @@ def find(
         f" AND removed_at IS NULL AND first_seen_at < %s AND ({resource.hidden}) IS NOT TRUE",
         (organization_id, walk.started_at),
     ).fetchall()
-    if not stored:
-        return Missing()
     seen = walk.all_seen()
     keys = tuple(key for (key,) in stored if str(key) not in seen)
     if not accept_many and len(keys) > max(ALARM_ROWS, ALARM_SHARE * len(stored)):
-        return Missing(alarm=ManyMissing(_alarm_text(resource, len(keys), len(stored))))
-    return Missing(keys)
+        return Missing(alarm=ManyMissing(_alarm_text(resource, len(keys), len(stored))), count=len(keys))
+    marked = _to_confirm(transaction, resource, organization_id, walk, seen)
+    return Missing(keys + marked, marked=frozenset(marked))
+
+
+def _to_confirm(
+    transaction: Transaction, resource: Resource, organization_id: str, walk: Walk, seen: set[str]
+) -> tuple[Any, ...]:
+    """The rows that the walk before marked as gone, where a list leaves out rows that exist: they are asked for again.
+
+    Marking and confirming set `last_synced_at`; only a row that is marked and not confirmed has it equal to
+    `removed_at`.
+    """
+    if not resource.hides:
+        return ()
+    rows = transaction.execute(
+        f"SELECT {resource.key.name} FROM backmarket.{resource.table} WHERE organization_id = %s"
+        " AND removed_at = last_synced_at AND removed_at < %s",
+        (organization_id, walk.started_at),
+    ).fetchall()
+    return tuple(key for (key,) in rows if str(key) not in seen)
 
 
 def mark_removed(transaction: Transaction, resource: Resource, organization_id: str, key: Any) -> int:
-    """Mark a row and its lines as gone, with its event, unless it is so already.
+    """Mark a row and its lines as gone, with its event. A row that is marked already is confirmed.
 
     Returns:
         Rows marked: 1 or 0.
@@ -83,7 +104,13 @@ def mark_removed(transaction: Transaction, resource: Resource, organization_id: 
             f" WHERE organization_id = %s AND {resource.key.name} = %s AND removed_at IS NULL",
             (organization_id, key),
         )
-    if marked:
+    if not marked:
+        transaction.execute(
+            f"UPDATE backmarket.{resource.table} SET last_synced_at = now()"
+            f" WHERE organization_id = %s AND {resource.key.name} = %s AND removed_at = last_synced_at",
+            (organization_id, key),
+        )
+    else:
         transaction.execute(
             "INSERT INTO backmarket.changes (organization_id, resource, external_id, kind)"
             " VALUES (%s, %s, %s, 'removed')",

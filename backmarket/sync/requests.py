@@ -14,22 +14,24 @@ CLAIM = 500
 """Rows claimed in one statement; the next tick, a second later, claims the next ones."""
 
 
-def claim_due(database: Database, resource: str, *, limit: int = CLAIM) -> list[Nudge]:
-    """Claim what is due and not nudged, so that no other dispatcher nudges it, too.
+def claim_due(database: Database, resource: str, *, limit: int = CLAIM, only_requested: bool = False) -> list[Nudge]:
+    """Claim rows that are due and not nudged, so that no other dispatcher nudges them, too.
 
-    Disabled and unauthorized organizations are not due, nor is what the schedule has switched off, unless it was asked
-    for, nor what a worker holds the lease of.
+    Disabled and unauthorized organizations are not due; nor are resources that the schedule has switched off, unless a
+    sync was requested; nor rows whose lease a worker holds.
 
     Args:
-        database: where.
+        database: of the deployment.
         resource: such as `orders`.
-        limit: rows at the most.
+        limit: maximum number of rows.
+        only_requested: claim only rows for which a sync was requested: the queue is full.
 
     Returns:
-        A nudge for each, the longest due first.
+        A nudge for each row, the longest due first.
     """
+    values = {"resource": resource, "limit": limit, "seconds": NUDGE_SECONDS, "only_requested": only_requested}
     with database.transaction() as transaction:
-        rows = transaction.execute(_CLAIM, {"resource": resource, "limit": limit, "seconds": NUDGE_SECONDS}).fetchall()
+        rows = transaction.execute(_CLAIM, values).fetchall()
     return [Nudge(resource, organization_id) for (organization_id,) in rows]
 
 
@@ -105,7 +107,7 @@ WITH due AS (
     WHERE s.resource = %(resource)s AND s.next_due_at <= now()
       AND (s.nudged_until IS NULL OR s.nudged_until < now())
       AND (s.lease_until IS NULL OR s.lease_until < now())
-      AND (d.enabled AND s.enabled OR s.requested > s.served)
+      AND (NOT %(only_requested)s AND d.enabled AND s.enabled OR s.requested > s.served)
       AND c.enabled AND c.api_key IS NOT NULL AND c.unauthorized_at IS NULL
     ORDER BY s.next_due_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 ), claimed AS (

@@ -15,8 +15,8 @@ from backmarket.database import Database
 from backmarket.errors import InvalidArgument
 from backmarket.resources import RESOURCES
 
-SHORTEST, LONGEST = 1.0, 366 * 86400.0
-"""Seconds that an interval may have."""
+MIN_INTERVAL_SECONDS, MAX_INTERVAL_SECONDS = 1.0, 366 * 86400.0
+"""Shortest and longest interval of the schedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +120,8 @@ def _check(resource: str, organization_id: str | None, values: dict[str, Any], *
     if not inherit and all(value is None for value in values.values()):
         raise InvalidArgument(f"Say what to change: one of {', '.join(values)}, or inherit.")
     for name in ("interval", "full_interval"):
-        if values[name] is not None and not SHORTEST <= values[name] <= LONGEST:
-            raise InvalidArgument(f"{name} must be 1 second to 366 days ({LONGEST:.0f}), in seconds.")
+        if values[name] is not None and not MIN_INTERVAL_SECONDS <= values[name] <= MAX_INTERVAL_SECONDS:
+            raise InvalidArgument(f"{name} must be 1 second to 366 days ({MAX_INTERVAL_SECONDS:.0f}), in seconds.")
     if values["full_interval"] is not None and not RESOURCES[resource].since:
         raise InvalidArgument(f"Every sync of {resource} is a full walk: set its interval instead.")
     if values["download_labels"] is not None and not RESOURCES[resource].label:
@@ -179,6 +179,7 @@ _SOONER = """
 )
 """
 
+# The rows are locked by organization id, as erasure locks them: in another order the two would deadlock.
 _UPDATE_EVERYBODYS = f"""
 WITH changed AS (
     UPDATE backmarket.schedule SET enabled = COALESCE(%(enabled)s, enabled),
@@ -190,6 +191,7 @@ WITH changed AS (
         CASE WHEN interval_seconds IS NULL THEN %(interval)s::float8 END AS interval,
         CASE WHEN full_interval_seconds IS NULL THEN %(full_interval)s::float8 END AS full_interval
     FROM backmarket.sync_state JOIN changed USING (resource)
+    ORDER BY organization_id FOR UPDATE OF sync_state
 )
 UPDATE backmarket.sync_state AS s SET {_SOONER} FROM states AS changed
 WHERE s.organization_id = changed.organization_id AND s.resource = changed.resource

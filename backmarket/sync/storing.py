@@ -6,7 +6,7 @@ Nothing here asks the API.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -20,7 +20,7 @@ from backmarket.resources import Page, Resource, Row
 from backmarket.services import Services
 from backmarket.sync import checkpoints, leases, removed_rows
 from backmarket.sync.checkpoints import Progress
-from backmarket.sync.label_register import NotedAs, want_skipped
+from backmarket.sync.label_register import InitialLabelState, requeue_skipped
 from backmarket.sync.leases import Lease
 from backmarket.sync.page_walk import Walk
 from backmarket.sync.removed_rows import Missing
@@ -57,7 +57,7 @@ class Storing:
         self._counted = 0
         self._progress = Progress()
         self._since = (walk.pass_, walk.next_page)
-        self._labels: NotedAs = "wanted" if lease.labels else "skipped"
+        self._labels: InitialLabelState = "wanted" if lease.labels else "skipped"
         self._saved_at = monotonic()
 
     def end_if_quiet(self, page: Page, receive: Callable[[], None]) -> None:
@@ -68,7 +68,7 @@ class Storing:
             receive: hands it to the walk.
         """
         with self._database.transaction() as transaction:
-            compared = compare(transaction, self._resource, self.lease.organization_id, page.rows)
+            compared = self._compare_rows(transaction, page.rows)
             if compared.differing:
                 return
             receive()
@@ -77,7 +77,7 @@ class Storing:
             self._walk.finish_pass()
             found = self._missing(transaction)
             if self._walk.complete and not found.keys:
-                self._finish(transaction, found.alarm)
+                self._finish(transaction, found)
 
     def store(self) -> bool:
         """Write the pages that can be written; with the last ones, end the walk. Whether it ended.
@@ -97,7 +97,7 @@ class Storing:
             if self._walk.complete:
                 found = self._missing(transaction)
                 if not found.keys:
-                    self._finish(transaction, found.alarm)
+                    self._finish(transaction, found)
                     return True
             leases.renew(transaction, self.lease, seconds=self._settings.lease_seconds)
             self._checkpoint(transaction)
@@ -105,18 +105,18 @@ class Storing:
             raise incomplete
         return False
 
-    def end(self) -> Sequence[Any]:
+    def end(self) -> Missing:
         """End a walk that is over, unless it did not show all rows that are stored.
 
         Returns:
-            The keys of some that it did not show, to be looked for one by one; none: it has ended.
+            The rows that it did not show, to be asked for one by one; no keys: it has ended.
         """
         with self._database.transaction() as transaction:
             leases.hold(transaction, self.lease)
             found = self._missing(transaction)
             if not found.keys:
-                self._finish(transaction, found.alarm)
-            return found.keys
+                self._finish(transaction, found)
+            return found
 
     def settle_missing(self, key: Any, row: Row | None) -> None:
         """Write down what became of a row that the walk did not show.
@@ -181,14 +181,14 @@ class Storing:
         return self._compare_rows(transaction, [row for page in pages for row in page.rows])
 
     def _compare_rows(self, transaction: Transaction, rows: list[Row]) -> Compared:
-        return compare(transaction, self._resource, self.lease.organization_id, rows)
+        return compare(transaction, self._resource, self.lease.organization_id, rows, asked_at=self.lease.taken_at)
 
     def _write(self, transaction: Transaction, compared: Compared) -> None:
         name = self._resource.name
         with telemetry.span("store", resource=name, rows=len(compared.differing)):
             written = write(transaction, self._resource, self.lease.organization_id, compared, labels=self._labels)
-        for fate in ("created", "updated", "rejected"):
-            telemetry.emit("rows", resource=name, fate=fate, count=getattr(written, fate))
+        for outcome in ("created", "updated", "rejected"):
+            telemetry.emit("rows", resource=name, outcome=outcome, count=getattr(written, outcome))
         self._progress.written += written
         self._progress.rejected += written.rejected
 
@@ -210,23 +210,26 @@ class Storing:
             accept_many=self.lease.accept_missing,
         )
 
-    def _finish(self, transaction: Transaction, alarm: BackMarketError | None) -> None:
+    def _finish(self, transaction: Transaction, found: Missing) -> None:
         self._count_requests()
-        quiet = checkpoints.close(transaction, self.lease, self._walk, self._progress, alarm)
-        if alarm is not None:
-            log.error("sync.many_missing", error=alarm.message)
+        run = checkpoints.close(transaction, self.lease, self._walk, self._progress, found.alarm)
+        if found.alarm is not None:
+            log.error("sync.many_missing", error=found.alarm.message)
+        if run.rejected:
+            log.error("sync.rows_rejected", rows=run.rejected)
         leases.finish(
             transaction,
             self.lease,
             self._walk,
             incremental=bool(self._resource.since),
             overlap=self._settings.watermark_overlap,
-            quiet=quiet,
-            alarm=alarm,
+            quiet=run.quiet,
+            missing=found.count,
+            rejected=run.rejected,
         )
         if self._resource.label and self.lease.labels:
-            want_skipped(transaction, self._resource, self.lease.organization_id)
-        if self.lease.blemished:  # what another sync notes meanwhile, that sync clears
+            requeue_skipped(transaction, self._resource, self.lease.organization_id)
+        if self.lease.has_error:  # what another sync notes meanwhile, that sync clears
             connections.clear_error(transaction, self.lease.organization_id)
         self.ended = True
 

@@ -17,20 +17,21 @@ from psycopg import sql
 from backmarket.database import SCHEMA_VERSION, Transaction, savepoint
 from backmarket.errors import InvalidArgument
 from backmarket.resources import Column, Lines, Resource, Row
+from backmarket.resources.signed_links import without_signatures
 from backmarket.sync.erased_rows import keep_erased, mark_erased
-from backmarket.sync.label_register import NotedAs, note_labels
+from backmarket.sync.label_register import InitialLabelState, note_labels
 
 
 @dataclass(slots=True)
-class Written:
-    """What storing did: rows by fate; a rejected one has a value that PostgreSQL can't hold."""
+class UpsertCounts:
+    """What storing did: rows by outcome; a rejected one has a value that PostgreSQL can't hold."""
 
     created: int = 0
     updated: int = 0
     unchanged: int = 0
     rejected: int = 0
 
-    def __iadd__(self, other: Written) -> Written:
+    def __iadd__(self, other: UpsertCounts) -> UpsertCounts:
         self.created += other.created
         self.updated += other.updated
         self.unchanged += other.unchanged
@@ -55,11 +56,20 @@ class Compared:
     unchanged: int
 
 
-def compare(transaction: Transaction, resource: Resource, organization_id: str, rows: Iterable[Row]) -> Compared:
+def compare(
+    transaction: Transaction,
+    resource: Resource,
+    organization_id: str,
+    rows: Iterable[Row],
+    *,
+    asked_at: datetime | None = None,
+    links: bool = False,
+) -> Compared:
     """Tell which rows differ from what is stored; one question.
 
-    A row that comes twice counts once, the later version wins; a version older (by its modification date) than the
-    stored one is passed over. One that is gone differs.
+    A row that comes twice counts once, the later version wins. A row that was stored after `asked_at` may come from
+    a newer answer: then the version with the later modification date wins. A row that was stored before is replaced
+    whatever its date says. One that is gone differs.
 
     Args:
         transaction: an open one; where the rows are written afterwards, it holds the lease already, so that nobody
@@ -67,10 +77,14 @@ def compare(transaction: Transaction, resource: Resource, organization_id: str, 
         resource: whose rows they are.
         organization_id: whose rows they would become.
         rows: as they came.
+        asked_at: by PostgreSQL's clock, when the oldest of these answers was asked for; None: not known.
+        links: a row with signed links differs, too: the caller wants links that live long.
     """
     newest = _newest(rows)
     known = _known(transaction, resource, organization_id, newest)
-    differing = [row for row in newest.values() if _differs(row, known.get(row.key, _UNKNOWN))]
+    differing = [
+        row for row in newest.values() if _differs(resource, row, known.get(row.key), asked_at=asked_at, links=links)
+    ]
     erased = {key for key, stored in known.items() if stored.erased}
     return Compared(differing, known, erased, len(newest) - len(differing))
 
@@ -81,10 +95,11 @@ def store(
     organization_id: str,
     rows: Iterable[Row],
     *,
-    labels: NotedAs = "wanted",
-) -> Written:
+    labels: InitialLabelState = "wanted",
+    links: bool = False,
+) -> UpsertCounts:
     """Write what differs from what is stored; see `compare` and `write`."""
-    compared = compare(transaction, resource, organization_id, rows)
+    compared = compare(transaction, resource, organization_id, rows, links=links)
     return write(transaction, resource, organization_id, compared, labels=labels)
 
 
@@ -94,8 +109,8 @@ def write(
     organization_id: str,
     compared: Compared,
     *,
-    labels: NotedAs = "wanted",
-) -> Written:
+    labels: InitialLabelState = "wanted",
+) -> UpsertCounts:
     """Write the rows that differ. One that PostgreSQL can't hold is rejected, its neighbours are stored.
 
     Rows whose personal data was erased are written without it.
@@ -107,7 +122,7 @@ def write(
         compared: in the same transaction.
         labels: what becomes of the shipping labels that they name.
     """
-    written = Written(unchanged=compared.unchanged)
+    written = UpsertCounts(unchanged=compared.unchanged)
     if compared.differing:
         batch = _Batch(transaction, resource, organization_id, compared.known, labels)
         rows, erased = keep_erased(transaction, resource, organization_id, compared.differing, compared.erased)
@@ -124,24 +139,24 @@ class _Batch:
     resource: Resource
     organization_id: str
     known: Container[Any]
-    labels: NotedAs
+    labels: InitialLabelState
 
 
-def _write_fitting(batch: _Batch, rows: list[Row]) -> Written:
+def _write_fitting(batch: _Batch, rows: list[Row]) -> UpsertCounts:
     """Write what PostgreSQL can hold; what it refuses is halved until the rows that can't be held stand alone."""
     try:
         with savepoint(batch.transaction):
             return _write(batch, rows)
     except InvalidArgument:
         if len(rows) == 1:
-            return Written(rejected=1)
+            return UpsertCounts(rejected=1)
     middle = len(rows) // 2
     written = _write_fitting(batch, rows[:middle])
     written += _write_fitting(batch, rows[middle:])
     return written
 
 
-def _write(batch: _Batch, rows: list[Row]) -> Written:
+def _write(batch: _Batch, rows: list[Row]) -> UpsertCounts:
     transaction, resource, organization_id = batch.transaction, batch.resource, batch.organization_id
     _copy(transaction, resource, _CONTENT, ((*row.values, row.raw, row.content) for row in rows))
     if resource.lines is not None:
@@ -155,7 +170,7 @@ def _write(batch: _Batch, rows: list[Row]) -> Written:
     if resource.label:
         incoming = sql.Identifier(_incoming_name(resource))
         note_labels(transaction, resource, organization_id, incoming, batch.labels)
-    return Written(created, updated, len(rows) - created - updated)
+    return UpsertCounts(created, updated, len(rows) - created - updated)
 
 
 class _Stored(NamedTuple):
@@ -163,10 +178,11 @@ class _Stored(NamedTuple):
 
     content: int | None
     modified: datetime | None
+    state: int | None
+    stored_at: datetime
     erased: bool
-
-
-_UNKNOWN = _Stored(None, None, False)
+    link: str | None
+    """Of its label, if that is wanted."""
 
 
 def _known(
@@ -175,14 +191,26 @@ def _known(
     """The rows that are stored."""
     if not rows:
         return {}
-    found = transaction.execute(_statements(resource).known, (organization_id, list(rows))).fetchall()
+    values = {"organization": organization_id, "resource": resource.name, "keys": list(rows)}
+    found = transaction.execute(_statements(resource).known, values).fetchall()
     return {key: _Stored(*stored) for key, *stored in found}
 
 
-def _differs(row: Row, stored: _Stored) -> bool:
-    """Whether a row is to be sent: another content, and not older than the stored version."""
-    if stored.content == row.content:
-        return False
+def _differs(resource: Resource, row: Row, stored: _Stored | None, *, asked_at: datetime | None, links: bool) -> bool:
+    """Whether a row is to be sent: it is not stored as it came, and does not come from an older answer.
+
+    The link of a label that is still to be fetched is kept fresh; other links only where the caller asks for it.
+    """
+    if stored is None or stored.content is None:
+        return True
+    at = resource.positions.get("state")
+    state = None if at is None else row.values[at]
+    if (stored.content, stored.modified, stored.state) == (row.content, row.modified, state):
+        if links:
+            return without_signatures(row.raw.encode()) != row.raw.encode()
+        return stored.link is not None and stored.link != row.values[resource.positions[resource.label]]
+    if asked_at is not None and stored.stored_at < asked_at:
+        return True
     return stored.modified is None or row.modified is None or row.modified >= stored.modified
 
 
@@ -256,7 +284,11 @@ def _statements(resource: Resource) -> _Statements:
         "key": sql.Identifier(key),
         "kind": sql.SQL(resource.key.kind),
         **_upsert_parts(resource, "raw, content"),
+        "state": sql.Identifier("state") if "state" in resource.positions else sql.SQL("NULL::integer"),
         "erased": sql.SQL("erased_at IS NOT NULL" if resource.personal else "false"),
+        "link": sql.SQL(_WANTED_LINK).format(sql.Identifier(resource.table, key))
+        if resource.label
+        else sql.SQL("NULL"),
         "modified": sql.Identifier(resource.modified) if resource.modified else sql.SQL("NULL::timestamptz"),
     }
     lines = resource.lines
@@ -309,9 +341,15 @@ SET LOCAL client_min_messages = warning;
 CREATE TEMPORARY TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS; DELETE FROM {}
 """
 
+_WANTED_LINK = """
+(SELECT l.url FROM backmarket.labels l WHERE l.organization_id = %(organization)s AND l.resource = %(resource)s
+    AND l.shipment_id = {} AND l.state = 'wanted')
+"""
+
 _KNOWN = """
-SELECT {key}, CASE WHEN removed_at IS NULL THEN content END, CASE WHEN removed_at IS NULL THEN {modified} END, {erased}
-FROM {table} WHERE organization_id = %s AND {key} = ANY(%s)
+SELECT {key}, CASE WHEN removed_at IS NULL THEN content END, CASE WHEN removed_at IS NULL THEN {modified} END, {state},
+    last_synced_at, {erased}, {link}
+FROM {table} WHERE organization_id = %(organization)s AND {key} = ANY(%(keys)s)
 """
 
 # `before` sees the rows as they were: every part of one statement sees the same snapshot. Each is looked up by its key:
@@ -319,7 +357,7 @@ FROM {table} WHERE organization_id = %s AND {key} = ANY(%s)
 _WRITE = """
 WITH before AS MATERIALIZED (
     SELECT b.* FROM unnest(%(known)s::{kind}[]) AS k (key) CROSS JOIN LATERAL (
-        SELECT o.{key}, o.raw, o.removed_at
+        SELECT o.{key}, o.raw, o.content, o.removed_at
         FROM {table} o WHERE o.organization_id = %(organization)s AND o.{key} = k.key OFFSET 0
     ) AS b
 ), written AS (
@@ -335,9 +373,12 @@ WITH before AS MATERIALIZED (
         CASE WHEN b.{key} IS NULL OR b.removed_at IS NOT NULL THEN 'created' ELSE 'updated' END,
         CASE WHEN b.{key} IS NULL OR b.removed_at IS NOT NULL THEN '{{}}' ELSE ARRAY(
             SELECT name FROM jsonb_object_keys(b.raw || i.raw) AS name
-            WHERE b.raw->name IS DISTINCT FROM i.raw->name ORDER BY name
+            WHERE b.raw->name IS DISTINCT FROM i.raw->name
+              AND backmarket.without_signatures((b.raw->name)::text)
+                IS DISTINCT FROM backmarket.without_signatures((i.raw->name)::text) ORDER BY name
         ) END
     FROM written w JOIN {incoming} i USING ({key}) LEFT JOIN before b USING ({key})
+    WHERE b.{key} IS NULL OR b.removed_at IS NOT NULL OR b.content IS DISTINCT FROM i.content
     RETURNING kind
 )
 SELECT count(*) FILTER (WHERE kind = 'created'), count(*) FILTER (WHERE kind = 'updated') FROM events

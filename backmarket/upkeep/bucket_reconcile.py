@@ -207,7 +207,7 @@ def _want_again(database: Database, labels: Iterable[_Label]) -> int:
             if transaction.execute(_LOCK_CONNECTION, (organization_id,)).fetchone() is None:
                 continue  # it was removed, and its labels with it
             # first the lease's row, then the labels: as whoever stores one does
-            work.want(transaction, organization_id, "labels")
+            work.make_due(transaction, organization_id, "labels")
             values = ([each.key for each in ours], [each.etag for each in ours])
             wanted += transaction.execute(_WANT_AGAIN, values).rowcount
     return wanted

@@ -4,13 +4,39 @@ from __future__ import annotations
 
 import random
 
-SHORTEST, LONGEST = 2.0, 3600.0
-"""Seconds until what failed is tried again: growing from try to try, and jittered."""
+from backmarket.errors import BackMarketError, FirewallBlocked, Forbidden, NotAvailable
+
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 2.0, 3600.0
+"""Shortest and longest pause before a retry; pauses grow from try to try, and are jittered."""
 
 FIREWALL_SECONDS = 60.0
 """The shortest pause of an organization's writes after the firewall in front of the API refused one."""
 
+SYNC_SECONDS = 15.0
+"""The shortest pause of a sync that failed."""
 
-def growing(tries: int, shortest: float = SHORTEST) -> float:
-    """A pause that doubles with each try in a row that was in vain."""
-    return float(min(LONGEST, shortest * 2 ** min(tries, 12)) * random.uniform(0.75, 1.25))  # noqa: S311
+FORBIDDEN_SECONDS = 60.0
+"""The shortest pause after a 403 for a resource that has worked before."""
+
+DAY_SECONDS, WEEK_SECONDS = 86400.0, 7 * 86400.0
+"""A resource that is not available is retried daily; so is one that has been forbidden for a week."""
+
+
+def growing(tries: int, minimum: float = MIN_PAUSE_SECONDS) -> float:
+    """Seconds before the next try, doubled with each failed try in a row."""
+    return float(min(MAX_PAUSE_SECONDS, minimum * 2 ** min(tries, 12)) * random.uniform(0.75, 1.25))  # noqa: S311
+
+
+def of_sync(error: BackMarketError, failures: int, *, failing_for: float = 0.0) -> float:
+    """Seconds until a failed sync is tried again.
+
+    Args:
+        error: why it failed.
+        failures: failed runs in a row before this one.
+        failing_for: seconds since the first of them.
+    """
+    if isinstance(error, NotAvailable):
+        return DAY_SECONDS
+    if isinstance(error, Forbidden):
+        return DAY_SECONDS if failing_for >= WEEK_SECONDS else growing(failures, FORBIDDEN_SECONDS)
+    return growing(failures, FIREWALL_SECONDS if isinstance(error, FirewallBlocked) else SYNC_SECONDS)

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from backmarket.connections.credentials import SEALED, SealedCredentials
+from backmarket.connections.credentials import ENCRYPTED_COLUMNS, EncryptedCredentials
 from backmarket.database import Database, Transaction
 from backmarket.errors import LeaseLost
 from backmarket.messages import NUDGE_SECONDS, Nudge
 
 Work = Literal["labels", "writes", "bulk"]
+KINDS: tuple[Work, ...] = ("labels", "writes", "bulk")
 
 CLAIM = 500
 """Rows claimed in one statement; the next tick, a second later, claims the next ones."""
@@ -33,36 +34,41 @@ class WorkLease:
         kind: of work.
         number: the lease's own.
         generation: of the connection.
-        sealed: what the API is asked with.
+        encrypted: the connection's credentials, as they are stored.
     """
 
     organization_id: str
     kind: Work
     number: int
     generation: int
-    sealed: SealedCredentials
+    encrypted: EncryptedCredentials
 
 
-def want(transaction: Transaction, organization_id: str, kind: Work) -> None:
-    """Let somebody look at an organization's work now. The row waits for, and holds up, whoever ends a slice of it.
+def make_due(transaction: Transaction, organization_id: str, kind: Work) -> None:
+    """Make an organization's work due now. The transactions that end its slices wait for this one, and it for them.
 
     Args:
         transaction: the one that writes down what is to be done.
         organization_id: whose.
         kind: of work.
     """
-    transaction.execute(_WANT, (organization_id, kind))
+    transaction.execute(_MAKE_DUE, (organization_id, kind))
 
 
-def claim_due(database: Database, *, limit: int = CLAIM) -> list[Nudge]:
-    """Find the work that is due, and note that each of it is being nudged.
+def claim_due(database: Database, *, kinds: Sequence[Work] = KINDS, limit: int = CLAIM) -> list[Nudge]:
+    """Claim rows that are due and not nudged, so that no other dispatcher nudges them, too.
 
     Args:
-        database: where.
-        limit: rows at the most, those that are due longest.
+        database: of the deployment.
+        kinds: the kinds of work whose queues have room.
+        limit: maximum number of rows.
+
+    Returns:
+        A nudge for each row, the longest due first.
     """
+    values = {"kinds": list(kinds), "limit": limit, "seconds": NUDGE_SECONDS}
     with database.transaction() as transaction:
-        rows = transaction.execute(_CLAIM_DUE, {"limit": limit, "seconds": NUDGE_SECONDS}).fetchall()
+        rows = transaction.execute(_CLAIM_DUE, values).fetchall()
     return [Nudge(kind, organization_id) for kind, organization_id in rows]
 
 
@@ -84,8 +90,8 @@ def take(database: Database, organization_id: str, kind: Work, *, owner: str, se
         row = transaction.execute(_TAKE, values).fetchone()
     if row is None:
         return None
-    number, generation, *sealed = row
-    return WorkLease(organization_id, kind, number, generation, SealedCredentials(*sealed))
+    number, generation, *encrypted = row
+    return WorkLease(organization_id, kind, number, generation, EncryptedCredentials(*encrypted))
 
 
 def hold(transaction: Transaction, lease: WorkLease, *, seconds: float | None = None) -> None:
@@ -105,7 +111,7 @@ def hold(transaction: Transaction, lease: WorkLease, *, seconds: float | None = 
         (seconds, lease.organization_id, lease.kind, lease.number),
     )
     if row.rowcount != 1:
-        raise LeaseLost("The lease was taken over, or the connection was changed: nothing more is written.")
+        raise LeaseLost
 
 
 def finish(transaction: Transaction, lease: WorkLease, due_at: datetime | None) -> None:
@@ -128,10 +134,10 @@ def finish(transaction: Transaction, lease: WorkLease, due_at: datetime | None) 
         (due_at, lease.organization_id, lease.kind, lease.number),
     )
     if row.rowcount != 1:
-        raise LeaseLost("The lease was taken over, or the connection was changed: nothing more is written.")
+        raise LeaseLost
 
 
-def void(transaction: Transaction, organization_id: str, kinds: Sequence[Work] = ("labels", "writes", "bulk")) -> None:
+def void(transaction: Transaction, organization_id: str, kinds: Sequence[Work] = KINDS) -> None:
     """Let what runs for an organization write nothing more, and somebody look again: its connection was changed."""
     transaction.execute(
         "UPDATE backmarket.work SET lease_number = lease_number + 1, lease_until = NULL, lease_owner = NULL,"
@@ -146,7 +152,7 @@ def owner_name(host: str) -> str:
 
 
 # A nudge that was sent is enough, unless a slice is running: it may have looked already.
-_WANT = """
+_MAKE_DUE = """
 INSERT INTO backmarket.work AS w (organization_id, kind, due_at) VALUES (%s, %s, now())
 ON CONFLICT (organization_id, kind) DO UPDATE SET due_at = now(),
     nudged_until = CASE WHEN w.lease_until > now() THEN NULL ELSE w.nudged_until END
@@ -159,7 +165,7 @@ _CLAIM_DUE = f"""
 WITH due AS (
     SELECT w.organization_id, w.kind
     FROM backmarket.work w JOIN backmarket.connections c USING (organization_id)
-    WHERE w.due_at <= now() AND (w.nudged_until IS NULL OR w.nudged_until < now())
+    WHERE w.due_at <= now() AND w.kind = ANY(%(kinds)s) AND (w.nudged_until IS NULL OR w.nudged_until < now())
       AND (w.lease_until IS NULL OR w.lease_until < now()) AND {_ASKABLE}
     ORDER BY w.due_at LIMIT %(limit)s FOR UPDATE OF w SKIP LOCKED
 ), claimed AS (
@@ -177,5 +183,5 @@ SET lease_number = lease_number + 1, lease_owner = %(owner)s, nudged_until = NUL
 FROM backmarket.connections c
 WHERE w.organization_id = %(organization)s AND w.kind = %(kind)s AND c.organization_id = w.organization_id
   AND w.due_at <= now() AND (w.lease_until IS NULL OR w.lease_until < now()) AND {_ASKABLE}
-RETURNING w.lease_number, c.generation, {SEALED}
+RETURNING w.lease_number, c.generation, {ENCRYPTED_COLUMNS}
 """

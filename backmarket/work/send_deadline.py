@@ -12,12 +12,12 @@ CLOCKS = 1.0
 """Seconds for what the deadline of a request does not count: its rounding, and the end of its connection."""
 
 
-class Moment:
-    """Now, by both clocks: one stands still while the machine sleeps, the other may be set."""
+class Stopwatch:
+    """Measures by two clocks: one stands still while the machine sleeps, the other may be set."""
 
     def __init__(self) -> None:
         self._steady, self._wall = monotonic(), wall_clock()
 
-    def passed(self) -> float:
-        """Seconds since then."""
+    def elapsed(self) -> float:
+        """Seconds since it was made, by the clock that shows more."""
         return max(monotonic() - self._steady, wall_clock() - self._wall)

@@ -106,15 +106,15 @@ def _read(services: Services, call: Call, source: Source) -> Iterator[tuple[Bina
         TooLarge: it has too many bytes.
         BackMarketError: its URL, or its object, could not be read.
     """
-    largest = services.settings.invoice_max_bytes
+    max_bytes = services.settings.invoice_max_bytes
     with SpooledTemporaryFile(max_size=IN_MEMORY) as spooled:
         file = cast(BinaryIO, spooled)
         if source.url is not None:
             origins = Origins.of_invoices(services.settings)
-            came = services.downloads.fetch(source.url, file, origins=origins, largest=largest)
+            came = services.downloads.fetch(source.url, file, origins=origins, max_bytes=max_bytes)
             yield file, came.size, came.sha256
             return
-        writer = PdfWriter(file, largest=largest)
+        writer = PdfWriter(file, max_bytes=max_bytes)
         try:
             for piece in _pieces(services, call, source):
                 writer.write(piece)

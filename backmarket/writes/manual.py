@@ -40,7 +40,7 @@ def _decidable(transaction: Transaction, organization_id: str, write_id: int, st
         ConnectionNotFound, WriteNotFound, NotUndecided: it is not.
     """
     select(transaction, organization_id)
-    work.want(transaction, organization_id, "writes")
+    work.make_due(transaction, organization_id, "writes")
     write = rows.select(transaction, organization_id, write_id)
     if write is None:
         raise WriteNotFound(f"No write {write_id} of this organization is stored (`backmarket writes list`).")

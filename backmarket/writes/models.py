@@ -125,8 +125,8 @@ class NewWrite:
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
-    """What becomes of a write.
+class Transition:
+    """The next state of a write.
 
     Args:
         state: its next one.

@@ -17,8 +17,8 @@ from psycopg.types.json import Jsonb
 
 from backmarket.database import Database, Transaction
 from backmarket.errors import InvalidArgument
-from backmarket.queries.pagination import LARGEST_PAGE, Page
-from backmarket.writes.models import Fate, NewWrite, Write, WriteFilter
+from backmarket.queries.pagination import MAX_PAGE_SIZE, Page
+from backmarket.writes.models import NewWrite, Transition, Write, WriteFilter
 
 
 def insert(transaction: Transaction, new: NewWrite) -> Write | None:
@@ -59,8 +59,8 @@ def page(
     Raises:
         InvalidArgument: a limit or cursor that can't be.
     """
-    if not 1 <= limit <= LARGEST_PAGE:
-        raise InvalidArgument(f"limit must be 1 to {LARGEST_PAGE}, not {limit}.")
+    if not 1 <= limit <= MAX_PAGE_SIZE:
+        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
     values: dict[str, Any] = {"organization": organization_id, "limit": limit + 1}
     conditions = ["organization_id = %(organization)s"]
     for name in ("state", "kind", "object_id"):
@@ -150,24 +150,24 @@ def begin(transaction: Transaction, write: Write, *, prior: dict[str, Any] | Non
     return transaction.execute(_BEGIN, values).rowcount == 1
 
 
-def decide(transaction: Transaction, write: Write, fate: Fate) -> bool:
+def decide(transaction: Transaction, write: Write, transition: Transition) -> bool:
     """Write down what became of a write.
 
     Args:
         transaction: holds the lease.
         write: as it was when it was last seen, sending if `begin` was called.
-        fate: what becomes of it.
+        transition: what becomes of it.
 
     Returns:
         False: it is not open any more.
     """
-    error = fate.error
+    error = transition.error
     values = {
         "id": write.id,
-        "state": fate.state,
-        "pause": fate.pause,
-        "confirmed_by": fate.confirmed_by,
-        "unsent": int(fate.unsent),
+        "state": transition.state,
+        "pause": transition.pause,
+        "confirmed_by": transition.confirmed_by,
+        "unsent": int(transition.unsent),
         "code": error.code if error else None,
         "error": error.message if error else None,
         "status": error.status if error else None,

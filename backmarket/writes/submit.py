@@ -27,7 +27,7 @@ from backmarket.writes.request.models import WriteRequest, as_json
 from backmarket.writes.request.stored_rows import line_of, lines_of, listing_id_of
 from backmarket.writes.targets import listing_lane, order_lane
 
-LONGEST_KEY = 200
+MAX_IDEMPOTENCY_KEY_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +134,11 @@ def record(services: Services, call: Call, build: Callable[[Transaction, str], A
         connection, locale = _meant(transaction, call)
         asked = build(transaction, locale)
         fingerprint = _fingerprint(asked, locale)
-        write = known(transaction, call, asked, fingerprint)
+        write = existing_write(transaction, call, asked, fingerprint)
         if write is None:
             connections.check_usable(connection, call.environment)
             write = _insert(transaction, call, connection, locale, asked, fingerprint)
-            work.want(transaction, call.organization_id, "writes")
+            work.make_due(transaction, call.organization_id, "writes")
     return handle_of(services, write)
 
 
@@ -152,7 +152,7 @@ def find(services: Services, call: Call, asked: Asked) -> WriteHandle | None:
     _check_key(call.idempotency_key)
     with services.database.transaction() as transaction:
         connection, locale = _meant(transaction, call)
-        write = known(transaction, call, asked, _fingerprint(asked, locale))
+        write = existing_write(transaction, call, asked, _fingerprint(asked, locale))
         if write is None:
             connections.check_usable(connection, call.environment)
             asked.check(transaction)
@@ -179,7 +179,7 @@ def _meant(transaction: Transaction, call: Call) -> tuple[Connection, str]:
     return connection, check_locale(connection.region, call.locale) if call.locale else connection.locale
 
 
-def known(transaction: Transaction, call: Call, asked: Asked, fingerprint: str) -> Write | None:
+def existing_write(transaction: Transaction, call: Call, asked: Asked, fingerprint: str) -> Write | None:
     """The write that was asked for before under the same key; None: there is none.
 
     Raises:
@@ -222,15 +222,15 @@ def _insert(
         return write
     if asked.object_key is not None:
         deletion_queue.request(transaction, [asked.object_key])
-    other = known(transaction, call, asked, fingerprint)
+    other = existing_write(transaction, call, asked, fingerprint)
     if other is None:
         raise IdempotencyConflict("A write with this idempotency key was dropped at this moment: ask for it again.")
     return other
 
 
 def _check_key(key: str | None) -> None:
-    if key is not None and not (1 <= len(key) <= LONGEST_KEY and key.isprintable()):
-        raise InvalidArgument(f"An idempotency key has 1 to {LONGEST_KEY} printable characters.")
+    if key is not None and not (1 <= len(key) <= MAX_IDEMPOTENCY_KEY_CHARS and key.isprintable()):
+        raise InvalidArgument(f"An idempotency key has 1 to {MAX_IDEMPOTENCY_KEY_CHARS} printable characters.")
 
 
 def _fingerprint(asked: Asked, locale: str) -> str:

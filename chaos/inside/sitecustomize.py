@@ -17,11 +17,11 @@ from typing import Any
 from backmarket import messages
 from backmarket.services import circuit_breaker
 
-SHORTEST, LONGEST = 0.2, 1.5
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.2, 1.5
 """Seconds that what failed waits, whatever the product's own pauses are."""
 
 messages.NUDGE_SECONDS = 6
-circuit_breaker.FIRST, circuit_breaker.LONGEST = 0.5, 1.5
+circuit_breaker.INITIAL_PAUSE_SECONDS, circuit_breaker.MAX_PAUSE_SECONDS = 0.5, 1.5
 
 from backmarket.work import backoff  # noqa: E402
 from backmarket.writes.engine import retry_policy as writes_policy  # noqa: E402
@@ -32,13 +32,13 @@ def _short(pause: Callable[..., float | None]) -> Callable[..., Any]:
 
     def shorter(*args: Any, **kwargs: Any) -> float | None:
         seconds = pause(*args, **kwargs)
-        return seconds and min(max(seconds / 30, SHORTEST), LONGEST)
+        return seconds and min(max(seconds / 30, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS)
 
     return shorter
 
 
 backoff.growing = writes_policy.growing = _short(backoff.growing)
-writes_policy.rest_after = _short(writes_policy.rest_after)
+writes_policy.pause_all_after = _short(writes_policy.pause_all_after)
 
 from backmarket import work  # noqa: E402
 from backmarket.bucket import client as bucket  # noqa: E402
@@ -53,7 +53,7 @@ from backmarket.sync import engine, leases, storing, upsert  # noqa: E402
 from backmarket.work import queue  # noqa: E402
 
 engine._back_off = _short(engine._back_off)
-labels_policy.Again.pause = _short(labels_policy.Again.pause)
+labels_policy.Retry.pause = _short(labels_policy.Retry.pause)
 labels_engine._pause_after = _short(labels_engine._pause_after)
 requests.LIMITER_AWAY = 1.0
 verify.AFTER_FAILURE = 1.0

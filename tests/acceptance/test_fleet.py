@@ -151,7 +151,7 @@ class TestBroker:
             stack.valkey.kill()
             wait_until(lambda: "Trying again" in (tmp_path / "sync.log").read_text(), "it misses the broker")
             stack.valkey.start()
-            shop.services.limiter.assume_idle()
+            shop.services.limiter.skip_recovery()
             wait_until(lambda: synced(shop), "the walk ended")
             shop.assert_equals_truth(ORG)
             runs = shop.one("SELECT runs FROM backmarket.sync_state")

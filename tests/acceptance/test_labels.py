@@ -20,7 +20,7 @@ from backmarket.standalone.fleet import Fleet
 from tests.support.gate import Gate, Reply
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
 LARGE = 200_000_000
@@ -191,4 +191,4 @@ def again(shop: Shop, bm: BackMarket) -> None:
     shop.sandbox.reset()
     shop.execute("UPDATE backmarket.labels SET due_at = now() + interval '1 h' WHERE state = 'wanted'")
     for handle in (bm.sync_deliveries(ORG, full=True), bm.sync_returns(ORG, full=True)):
-        handle.wait(20)
+        handle.wait(PATIENCE_SECONDS)

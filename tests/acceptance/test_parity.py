@@ -16,7 +16,7 @@ from backmarket.settings import Settings
 from backmarket.standalone.fleet import Fleet
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG, TOKEN = "auth0|1", "token-of-the-seller"
 
@@ -151,7 +151,7 @@ def sync(host: Host) -> None:
         host.sync_returns(ORG, environment="production"),
     ]
     for handle in handles:
-        handle.wait(timeout=60)
+        handle.wait(timeout=PATIENCE_SECONDS)
     status = host.get_connection_status(ORG)
     assert {name: each.state for name, each in status.resources.items()} == dict.fromkeys(status.resources, "ok")
     assert all(each.last_success_at for each in status.resources.values())
@@ -237,7 +237,7 @@ def write(host: Host, shop: Shop, truth: Truth) -> None:
         host.update_listing(ORG, sku=truth("listings")[0]["sku"], price="199.90", quantity=2),
     ]
     for handle in handles:
-        assert handle.wait(timeout=60).confirmed_by == "answer"
+        assert handle.wait(timeout=PATIENCE_SECONDS).confirmed_by == "answer"
     shipped = next(order for order in truth("orders") if order["order_id"] == row["order_id"])
     assert host.get_order_by_id(ORG, row["order_id"]).raw == shipped
     assert (shipped["tracking_number"], shipped["orderlines"][0]["imei"]) == ("T-1", "490154203237518")
@@ -269,7 +269,7 @@ def bulk(host: Host, truth: Truth) -> None:
         row["sku"]: row["quantity"] + 1 for row in rows
     }
     handle = host.create_or_update_listings(ORG, f"sku,quantity\n{rows[0]['sku']},3\n")
-    assert handle.wait(60).state == "done"
+    assert handle.wait(PATIENCE_SECONDS).state == "done"
     (part,) = host.get_bulk_parts(ORG, handle.id)
     assert host.get_task_status(ORG, int(part.task_id)).state == "success"
     assert truth("listings")[0]["quantity"] == 3

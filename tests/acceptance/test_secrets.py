@@ -167,7 +167,7 @@ def server_logs(stack: Stack) -> tuple[Path, Path]:
 
 def flower(port: int, login: str, path: str) -> str:
     """What Flower shows to who may see it."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
     connection.request("GET", path, headers={"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"})
     answer = connection.getresponse()
     body = answer.read().decode()
@@ -213,11 +213,11 @@ def monitored(url: str) -> Iterator[list[str]]:
                 if END in heard[-1]:
                     return
 
-    with redis.Redis.from_url(url, socket_timeout=60) as client:  # workers take their time to start
+    with redis.Redis.from_url(url, socket_timeout=PATIENCE_SECONDS) as client:  # workers take their time to start
         listener = threading.Thread(target=listen, daemon=True)
         listener.start()
         assert started.wait(PATIENCE_SECONDS)
         yield heard
         client.echo(END)
-        listener.join(20)
+        listener.join(PATIENCE_SECONDS)
         assert not listener.is_alive()

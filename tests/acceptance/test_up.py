@@ -23,7 +23,7 @@ import psutil
 import pytest
 
 from backmarket.standalone.fleet import CHECKOUT
-from backmarket.standalone.up.supervisor import LONGEST_PAUSE, Supervised, Supervisor
+from backmarket.standalone.up.supervisor import MAX_RESTART_PAUSE_SECONDS, Supervised, Supervisor
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 
@@ -262,7 +262,7 @@ class TestSupervisor:
         until(400)
         gaps = [round(later - earlier) for earlier, later in pairwise(starts)]
         assert gaps[:5] == [2, 4, 8, 16, 32], "and half a second to see it"
-        assert gaps[-1] == round(LONGEST_PAUSE)
+        assert gaps[-1] == round(MAX_RESTART_PAUSE_SECONDS)
         living[0] = True
         until(500)
         living[0], starts[:] = False, []

@@ -29,13 +29,13 @@ from backmarket.standalone.up.console import Console
 from tests.support.databases import own_redis, shared_database
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import environment
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
-PATIENCE = 30_000
+TIMEOUT_MILLISECONDS = 300_000
 """Milliseconds that a page may take, on a machine with much to do."""
 PASSWORD = "a long password"
 
@@ -61,7 +61,7 @@ class Place:
         self.add(organization, **spec)
         self.bm.upsert_connection(organization, f"token-of-{organization}", base_url=self.sandbox.url)
         for handle in [self.bm.sync(organization, each, full=True) for each in RESOURCES]:
-            handle.wait(60)
+            handle.wait(PATIENCE_SECONDS)
 
     def add(self, organization: str, **spec: Any) -> None:
         """A seller account of the sandbox, which nobody is connected to yet."""
@@ -138,7 +138,7 @@ def place(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) -
         bm = ending.enter_context(BackMarket(settings))
         services = Services(settings)
         services.bucket.ensure()
-        services.limiter.assume_idle()
+        services.limiter.skip_recovery()
         services.close()
         fleet = ending.enter_context(Fleet(environment(settings), directory=logs))
         console = ending.enter_context(Console(environment(settings), "", free_port(0), logs))
@@ -157,7 +157,9 @@ def browser() -> Iterator[Browser]:
         ).stdout.strip()
     )
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=ARGUMENTS, timeout=90_000)
+        browser = playwright.chromium.launch(
+            executable_path=path, headless=True, args=ARGUMENTS, timeout=PATIENCE_SECONDS * 1000
+        )
         yield browser
         browser.close()
 
@@ -169,7 +171,7 @@ def visit(place: Place, browser: Browser) -> Iterator[Callable[..., Person]]:
 
     def open_browser(**options: Any) -> Person:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
-        context.set_default_timeout(PATIENCE)
+        context.set_default_timeout(TIMEOUT_MILLISECONDS)
         person = Person(context.new_page(), place)
         _note_faults(person)
         opened.append((context, person))

@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from backmarket.sandbox.api.label_files import label_pdf
-from tests.browser.conftest import PATIENCE, Person, Place, csv_file
+from tests.browser.conftest import TIMEOUT_MILLISECONDS, Person, Place, csv_file
 from tests.support.waiting import wait_until
 
-expect.set_options(timeout=PATIENCE)
+expect.set_options(timeout=TIMEOUT_MILLISECONDS)
 
 Visit = Callable[..., Person]
 

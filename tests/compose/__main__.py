@@ -104,7 +104,7 @@ def open_shops(stack: Project, ending: ExitStack) -> Shops:
     client = httpx.Client(headers={"Host": "sandbox:8765"}, timeout=120.0, trust_env=False)
     control = SandboxControl(f"http://127.0.0.1:{stack.values['SANDBOX_PORT']}", client)
     ending.enter_context(closing(control))
-    services.limiter.assume_idle()  # nobody has asked this sandbox anything yet
+    services.limiter.skip_recovery()  # nobody has asked this sandbox anything yet
     return Shops(market, services.database, control)
 
 

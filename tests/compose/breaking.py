@@ -14,7 +14,7 @@ from tests.compose.project import Project, wait_until
 
 ORDERS = 15_000
 """Of each large seller: 300 pages, which the limit of 200 in ten seconds makes last."""
-PATIENCE = 180.0
+TIMEOUT_SECONDS = 180.0
 """Seconds until everything is as it should be again."""
 BATCH = 16
 """Pages that are stored in one transaction; one may have been under way when the fault came."""
@@ -64,16 +64,16 @@ def under(shops: Shops, name: str, fault: Callable[[], object]) -> tuple[float, 
     at = pages(shops, name)
     fault()
     began = monotonic()
-    wait_until(lambda: pages(shops, name) > at + 2 * BATCH or synced(shops, name), PATIENCE, "the walk goes on")
+    wait_until(lambda: pages(shops, name) > at + 2 * BATCH or synced(shops, name), TIMEOUT_SECONDS, "the walk goes on")
     on = monotonic() - began
-    wait_until(lambda: synced(shops, name), PATIENCE, "the walk ended")
+    wait_until(lambda: synced(shops, name), TIMEOUT_SECONDS, "the walk ended")
     done = monotonic() - began
-    wait_until(job.done, PATIENCE, "the bulk job ended")
+    wait_until(job.done, TIMEOUT_SECONDS, "the bulk job ended")
     outcome = job.status()
     sent = shops.sandbox.stats().sellers[bulk].sku_lines - sent_before
     if (outcome.state, outcome.lines_done, sent) != ("done", len(lines) - 1, len(lines) - 1):
         raise DemoFailed(f"The bulk job: {outcome.state}, {outcome.lines_done} lines done, {sent} sent.")
-    shops.market.sync(bulk, "listings").wait(PATIENCE)
+    shops.market.sync(bulk, "listings").wait(TIMEOUT_SECONDS)
     checks.labels_stored(shops, [name])
     checks.equal_to_the_truth(shops, [*ALIVE, name])
     return on, done
@@ -96,7 +96,7 @@ def handed_on(stack: Project, shops: Shops) -> None:
     if owner[0][0]:
         raise DemoFailed("The lease was kept.")
     stack.up()
-    wait_until(lambda: synced(shops, name), PATIENCE, "the walk ended")
+    wait_until(lambda: synced(shops, name), TIMEOUT_SECONDS, "the walk ended")
     checks.equal_to_the_truth(shops, [name])
 
 

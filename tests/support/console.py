@@ -32,11 +32,7 @@ ALL = ("orders", "listings", "deliveries", "returns")
 def console_settings(stack: Stack, database_url: str, s3_url: str, **changes: Any) -> Settings:
     """Settings of a console with two users, and a bucket of its own."""
     at = stack.addresses
-    values: dict[str, Any] = {
-        "console_users": (OPERATOR, VIEWER),
-        "rate_limit": 100_000,
-        "request_deadline": 5.0,
-    } | changes
+    values: dict[str, Any] = {"console_users": (OPERATOR, VIEWER), "rate_limit": 100_000} | changes
     return Settings(
         database_url=database_url,
         redis_url=own_redis(stack),

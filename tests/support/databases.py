@@ -30,6 +30,10 @@ HOSTILE = {
     "intervalstyle": "sql_standard",
     "bytea_output": "escape",
     "default_transaction_isolation": "serializable",
+    "client_encoding": "LATIN1",
+    "search_path": "nowhere",
+    "extra_float_digits": 0,
+    "transform_null_equals": "on",
 }
 """The settings of OWNER's sessions."""
 _PINNED = {
@@ -37,6 +41,7 @@ _PINNED = {
     "datestyle": "ISO,MDY",
     "intervalstyle": "postgres",
     "bytea_output": "hex",
+    "client_encoding": "UTF8",
     "default_transaction_isolation": r"read\ committed",
     "backmarket.worker": "on",
 }

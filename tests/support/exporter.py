@@ -48,7 +48,7 @@ def telling_fleet(variables: dict[str, str], directory: Path) -> Iterator[dict[s
 
 def answers(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=PATIENCE_SECONDS) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False
@@ -56,7 +56,7 @@ def answers(port: int) -> bool:
 
 def scrape(port: int) -> str:
     """The figures of a process, as Prometheus reads them."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_SECONDS) as answer:
         return str(answer.read(), "utf-8")
 
 

@@ -27,11 +27,11 @@ from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 from xml.sax.saxutils import escape
 
 REGION = "us-east-1"
-LONGEST_KEY = 1024
-"""Bytes, of S3."""
-LONGEST_SEGMENT = 255
-"""Bytes between two slashes; of the file systems under MinIO."""
-LONGEST_LINK = 604_800
+MAX_KEY_BYTES = 1024
+"""S3's rule."""
+MAX_SEGMENT_BYTES = 255
+"""Between two slashes; the rule of the file systems under MinIO."""
+MAX_LINK_SECONDS = 604_800
 """Seconds."""
 CHECKSUM_BYTES = {"crc32": 4, "crc32c": 4, "crc64nvme": 8, "sha1": 20, "sha256": 32}
 
@@ -116,7 +116,7 @@ def prefix_has_no_empty_part(request: Request) -> Refusal | None:
 
 
 def key_is_short_enough(request: Request) -> Refusal | None:
-    if len(request.key) > LONGEST_KEY or any(len(part) > LONGEST_SEGMENT for part in request.key.split(b"/")):
+    if len(request.key) > MAX_KEY_BYTES or any(len(part) > MAX_SEGMENT_BYTES for part in request.key.split(b"/")):
         return Refusal(400, "KeyTooLongError", "Your key is too long.")
     return None
 
@@ -137,8 +137,8 @@ def link_names_the_region(request: Request) -> Refusal | None:
 
 def link_ends_within_a_week(request: Request) -> Refusal | None:
     expires = request.asked("X-Amz-Expires")
-    if expires is not None and not (expires.isdecimal() and int(expires) <= LONGEST_LINK):
-        text = f"X-Amz-Expires must be a number of seconds, at most {LONGEST_LINK}."
+    if expires is not None and not (expires.isdecimal() and int(expires) <= MAX_LINK_SECONDS):
+        text = f"X-Amz-Expires must be a number of seconds, at most {MAX_LINK_SECONDS}."
         return Refusal(400, "AuthorizationQueryParametersError", text)
     return None
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.messages import QUEUES
 from backmarket.settings import ENV_PREFIX, RENAMED, user_agent_of
 from tests.unit.test_house import CHECKOUT, LOCK, wanted_of
@@ -154,8 +154,8 @@ class TestSecrets:
         assert set(written) == set(REQUIRED.findall((CHECKOUT / "docker-compose.yml").read_text()))
         assert all(written.values())
         assert user_agent_of(written["BACKMARKET_USER_AGENT"] or "") == AGENT
-        vault = Vault((written["BACKMARKET_SECRET_KEYS"] or "",))
-        assert vault.decrypt(vault.encrypt("a token")) == "a token"
+        cipher = KeyCipher((written["BACKMARKET_SECRET_KEYS"] or "",))
+        assert cipher.decrypt(cipher.encrypt("a token")) == "a token"
         assert stat.S_IMODE((checkout / ".env").stat().st_mode) == 0o600
         secrets = [value for name, value in written.items() if name != "BACKMARKET_USER_AGENT"]
         assert len(set(secrets)) == len(secrets)

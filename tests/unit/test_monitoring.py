@@ -110,7 +110,7 @@ def test_what_a_process_does_is_counted() -> None:
         telemetry.emit("limiter_wait", seconds=0.25)
         telemetry.emit("limiter_denied", by="window")
         telemetry.emit("limiter_block")
-        telemetry.emit("rows", resource="orders", fate="created", count=50)
+        telemetry.emit("rows", resource="orders", outcome="created", count=50)
     finally:
         telemetry.unsubscribe(metrics)
     telemetry.emit("limiter_block")  # nobody listens any more
@@ -127,4 +127,4 @@ def test_what_a_process_does_is_counted() -> None:
     assert value("limiter_wait_seconds_sum") == 0.25
     assert value("limiter_denied_total", by="window") == 1
     assert value("limiter_blocks_total") == 1
-    assert value("rows_total", resource="orders", fate="created") == 50
+    assert value("rows_total", resource="orders", outcome="created") == 50

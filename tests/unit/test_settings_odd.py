@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from backmarket.errors import SettingsError
 from backmarket.services import Services
-from backmarket.settings import ENV_PREFIX, LARGEST, YEAR, Settings, load_settings
+from backmarket.settings import ENV_PREFIX, MAX_INTEGER, MAX_SECONDS, Settings, load_settings
 
 RIGHT = {
     "database_url": "postgresql://user@host/name",
@@ -35,7 +35,9 @@ def test_an_odd_value_is_refused_by_name_or_can_be_used(name: str, monkeypatch: 
         check(name, odd, monkeypatch)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.sampled_from(sorted(Settings.model_fields)), st.text(st.characters(exclude_characters="\0"), max_size=30))
 @example("rate_window", "\u0661")
 def test_any_text(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
@@ -58,10 +60,10 @@ def check(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
             return
         found = load_settings()
     given = getattr(found, name)
-    assert not isinstance(given, float) or 0 <= given <= YEAR
-    assert not isinstance(given, int) or 0 <= given <= LARGEST
+    assert not isinstance(given, float) or 0 <= given <= MAX_SECONDS
+    assert not isinstance(given, int) or 0 <= given <= MAX_INTEGER
     services = Services(found)
-    for make in (lambda: found.broker, lambda: services.vault, lambda: services.limiter):
+    for make in (lambda: found.broker, lambda: services.key_cipher, lambda: services.limiter):
         assert ENV_PREFIX in (refusal(make) or ENV_PREFIX)
     services.close()
 

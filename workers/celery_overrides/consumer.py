@@ -1,4 +1,4 @@
-"""The consumer of a worker: it beats for the process, and rejects messages that can't be read."""
+"""The consumer of a worker: it beats the heart of the process, and refuses messages that are not ours for good."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
+from celery.exceptions import InvalidTaskError
 from celery.worker.consumer import Consumer
 
+from backmarket.messages import QUEUES
 from backmarket.observability.logs import error_location
 from workers.health.heartbeat import HEARTBEAT
 
 BEAT_SECONDS = 1.0
+
+_EMBEDDED = ("callbacks", "errbacks", "chain", "chord")
+"""Where a message names tasks that a worker is to call or send after its own."""
 
 log = structlog.get_logger(__name__)
 
@@ -41,19 +46,30 @@ class HeartbeatConsumer(Consumer):  # type: ignore[misc]
 
 
 class RejectingConsumer(HeartbeatConsumer):
-    """The workers' consumer, which logs nothing of what it refuses but where that was noticed, and goes on.
+    """The workers' consumer: it runs our tasks only, and of a message that it refuses it logs one line.
 
-    A queue is open to whoever reaches the broker. Celery ends the worker over most messages that are not as it makes
-    them (celery/celery#4308), and puts the message back before; so one of them would end every worker that takes it,
-    for ever. What it does refuse, it logs with all that the message holds.
+    A queue is open to everyone who reaches the broker. Celery ends the worker over most messages that are not as it
+    makes them (celery/celery#4308), and puts the message back before; so one of them would end every worker that takes
+    it, forever. When Celery refuses a message, it logs all that the message holds.
+
+    Celery's built-in tasks (`celery.map` and the like) and the calls that a message can carry (`link`, `chain`,
+    `chord`) would let one message run thousands of tasks, and those of other queues. A message that is to wait (`eta`)
+    would stay in the worker's memory.
     """
 
+    def update_strategies(self) -> None:
+        """Know our tasks, and none of Celery's own."""
+        super().update_strategies()
+        for name in set(self.strategies) - set(QUEUES):
+            del self.strategies[name]
+
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
-        """What is done with each message."""
+        """The function that takes each message."""
         receive = super().create_task_handler(*args, **kwargs)
 
         def handle(message: Any) -> None:
             try:
+                _check(message)
                 receive(message)
             except self.connection_errors:
                 raise
@@ -82,6 +98,20 @@ class RejectingConsumer(HeartbeatConsumer):
         log.error("message.refused", queue=queue_of(message), **error_location(error))
         if not message.acknowledged:
             message.reject_log_error(log, self.connection_errors)
+
+
+def _check(message: Any) -> None:
+    """Refuse a message that carries calls of other tasks, or is to wait in the worker.
+
+    Raises:
+        InvalidTaskError: if it does.
+        Exception: any, if it is not a message of Celery's.
+    """
+    headers, body = message.headers, message.payload
+    second = "task" in headers  # protocol 2; in protocol 1 all stands in the body
+    about, embedded = (headers, body[2]) if second else (body, body)
+    if any(embedded.get(name) for name in _EMBEDDED) or about.get("eta"):
+        raise InvalidTaskError
 
 
 def queue_of(message: Any) -> str | None:

@@ -26,8 +26,8 @@ class WakingPool(TaskPool):  # type: ignore[misc]
     acknowledged. A thread acknowledges it behind the loop's back, and the loop looks again when it wakes by itself,
     after up to a second: with one task at a time that made 0.6 messages a second, and makes 450 so.
 
-    What ended outside of a task's function, because nobody could read the message, is refused: Celery's pool would
-    forget it, and neither it nor its place among the prefetched ones would ever come free.
+    A message that fails outside of its task's function, because it can't be read, is refused: Celery's pool would
+    forget it, and neither the message nor its place among the prefetched ones would ever come free.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

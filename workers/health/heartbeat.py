@@ -1,4 +1,4 @@
-"""The heartbeat of a process: its main loop beats, so that a liveness probe knows whether the loop still turns."""
+"""The heart of a process: the main loop beats it, and the health endpoint reads whether the loop still turns."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from time import monotonic
 
 
 class Heartbeat:
-    """When the main loop turned last. Safe to share between threads: there is one who writes."""
+    """When the main loop turned last. Safe to share between threads: only one of them writes."""
 
     def __init__(self) -> None:
         self._last = monotonic()
         self.ending = False
-        """The process was told to stop: its loop turns no more, and the supervisor knows how long to wait."""
+        """The process was told to end: its loop no longer turns, and the supervisor knows how long to wait."""
 
     def beat(self) -> None:
         """The loop turned."""

@@ -14,23 +14,23 @@ from backmarket.services import Services
 from backmarket.status.broker import Broker
 
 ANSWER_SECONDS = 3.0
-"""How long whoever asks waits for all answers."""
+"""Maximum seconds that a caller waits for all answers."""
 
 DATABASE_SECONDS = 1.5
-"""How long PostgreSQL is tried; what is left of the time tells why in vain."""
+"""Maximum seconds for a connection to PostgreSQL; the rest of the time finds out why there is none."""
 
 FRESH_SECONDS = 1.0
-"""How long an answer counts: asking more often than that is no more load."""
+"""Seconds for which an answer is reused: more frequent calls cause no more load."""
 
 Probe = Callable[[], object]
-"""Asks for one thing; an error of ours says why it is not there."""
+"""Checks one service; raises an error of ours if it can't be used."""
 
 
 class Probes:
-    """Asks for everything at once, and never twice at the same time for one thing, however often it is asked.
+    """Checks all services at once; concurrent callers share one check of each.
 
     Args:
-        probes: by the name of what is asked for.
+        probes: the check of each service, by its name.
     """
 
     def __init__(self, probes: Mapping[str, Probe]) -> None:
@@ -39,7 +39,7 @@ class Probes:
         self._lock = threading.Lock()
 
     def faults(self) -> dict[str, str | None]:
-        """For each thing why it can't be reached; None: it can.
+        """For each service why it can't be used; None: it can.
 
         Takes no longer than `ANSWER_SECONDS`.
         """
@@ -82,7 +82,9 @@ def of_worker(services: Services) -> Probes:
 
 def _database(services: Services) -> Probe:
     """Beside the pool of the process, in which a busy worker has no connection to spare."""
-    return partial(schema.check, Database(services.settings.need("database_url"), size=1, timeout=DATABASE_SECONDS))
+    url = services.settings.need("database_url")
+    database = Database(url, size=1, timeout=DATABASE_SECONDS, statement_timeout=ANSWER_SECONDS)
+    return partial(schema.check, database)
 
 
 def _answer(probe: Probe, answer: Future[str | None]) -> None:
@@ -90,7 +92,7 @@ def _answer(probe: Probe, answer: Future[str | None]) -> None:
         probe()
     except BackMarketError as error:
         answer.set_result(error.message)
-    except Exception as error:  # noqa: BLE001 - its text may hold anything; whoever asks needs an answer
-        answer.set_result(f"A fault of ours, {type(error).__name__}.")
+    except Exception as error:  # noqa: BLE001 - its text may hold anything, and the caller needs an answer
+        answer.set_result(f"Internal error, {type(error).__name__}.")
     else:
         answer.set_result(None)

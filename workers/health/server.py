@@ -22,7 +22,7 @@ from workers.health.heartbeat import HEARTBEAT, Heartbeat
 from workers.health.probes import Probes
 
 REQUEST_SECONDS = 5.0
-"""Whoever connects and says nothing is let go."""
+"""Seconds after which a connection without a request is closed."""
 
 
 class HealthServer(ThreadingHTTPServer):
@@ -61,7 +61,7 @@ class HealthServer(ThreadingHTTPServer):
         return ready, {"ready": ready, "ending": self.heartbeat.ending, "checks": checks}
 
     def handle_error(self, *_: Any) -> None:
-        """Whoever asked went away."""
+        """The client went away."""
 
 
 class _Handler(BaseHTTPRequestHandler):

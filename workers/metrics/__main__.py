@@ -26,6 +26,9 @@ from workers.health.server import serve
 from workers.metrics.deployment import DeploymentCollector
 from workers.metrics.process import count_from_now_on
 
+SCRAPE_SECONDS = 60.0
+"""How long one statement for the figures may take: Prometheus has given the scrape up by then."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -37,7 +40,9 @@ def main() -> int:
         if not settings.health_port:
             raise SettingsError("Set BACKMARKET_HEALTH_PORT: where Prometheus is to find the metrics.")
         logs.configure(settings)
-        database = Database(settings.need("database_url"), size=1, timeout=probes.ANSWER_SECONDS)
+        database = Database(
+            settings.need("database_url"), size=1, timeout=probes.ANSWER_SECONDS, statement_timeout=SCRAPE_SECONDS
+        )
         REGISTRY.register(DeploymentCollector(partial(measure, database, Broker(settings.broker))))
         count_from_now_on(REGISTRY)
         serve(settings, probes.of_exporter(current))

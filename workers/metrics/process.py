@@ -58,7 +58,9 @@ class ProcessMetrics:
             name("limiter_denied"), "Questions for slots that were not all granted", ["by"], registry=registry
         )
         self._blocks = Counter(name("limiter_blocks"), "429s that blocked an account", registry=registry)
-        self._rows = Counter(name("rows"), "Rows stored, by resource and fate", ["resource", "fate"], registry=registry)
+        self._rows = Counter(
+            name("rows"), "Rows stored, by resource and outcome", ["resource", "outcome"], registry=registry
+        )
         self._store_seconds = Histogram(
             name("store_seconds"), "How long storing a batch took", ["resource"], registry=registry
         )
@@ -106,8 +108,8 @@ class ProcessMetrics:
                 self._denied.labels(str(by)).inc()
             case "limiter_block", _:
                 self._blocks.inc()
-            case "rows", {"resource": resource, "fate": fate, "count": int() as count}:
-                self._rows.labels(str(resource), str(fate)).inc(count)
+            case "rows", {"resource": resource, "outcome": outcome, "count": int() as count}:
+                self._rows.labels(str(resource), str(outcome)).inc(count)
 
     def _oldest(self) -> float:
         with self._lock:

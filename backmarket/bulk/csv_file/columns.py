@@ -16,11 +16,11 @@ from functools import lru_cache
 from backmarket.bulk.csv_file.dialect import QUOTES
 from backmarket.client import field_rules
 from backmarket.client.endpoints import LOCALES
-from backmarket.client.listing_rules import LONGEST_COMMENT, listing_rules
+from backmarket.client.listing_rules import MAX_COMMENT_CHARS, listing_rules
 from backmarket.errors import InvalidArgument
 from backmarket.queries.listings import Grade
 
-LONGEST_SKU = 200
+MAX_SKU_CHARS = 200
 """Characters, by Back Market's own template."""
 
 ASSUMED_CURRENCIES = frozenset({"EUR", "USD"})
@@ -139,7 +139,7 @@ def _passes(rule: field_rules.Rule) -> Callable[[str], bool]:
 def _passes_prose(rule: field_rules.Rule) -> Callable[[str], bool]:
     """The same for a text of many characters, which the rule looks at one by one: most need no such look."""
     accepts = _passes(rule)
-    return lambda cell: (len(cell) <= LONGEST_COMMENT and cell.isprintable() and not cell.isspace()) or accepts(cell)
+    return lambda cell: (len(cell) <= MAX_COMMENT_CHARS and cell.isprintable() and not cell.isspace()) or accepts(cell)
 
 
 def _words(field: str, locale: str, currency: str) -> tuple[str, str]:
@@ -157,7 +157,10 @@ def _words(field: str, locale: str, currency: str) -> tuple[str, str]:
             "is not a number of months",
             "a whole number from 6, in digits only, like 24",
         ),
-        "comment": (f"is blank, or has more than {LONGEST_COMMENT} characters", f"1 to {LONGEST_COMMENT} characters"),
+        "comment": (
+            f"is blank, or has more than {MAX_COMMENT_CHARS} characters",
+            f"1 to {MAX_COMMENT_CHARS} characters",
+        ),
         "shipper": ("is not a carrier of the API's document", "one of those, like DHL Express or Other"),
         "shipper_display": ("is not a text of at most 200 characters", "one line, without spaces around it"),
     }[field]
@@ -171,7 +174,7 @@ _IN_CENTS = "write it like 1234.50: digits, a point, no separator of thousands"
 
 def _is_sku(text: str) -> bool:
     quoted = len(text) > 1 and text[0] == text[-1] and text[0] in QUOTES
-    return len(text) <= LONGEST_SKU and text.isprintable() and text.strip() == text and not quoted
+    return len(text) <= MAX_SKU_CHARS and text.isprintable() and text.strip() == text and not quoted
 
 
 def _one_of(values: tuple[str, ...], problem: str) -> Column:
@@ -187,7 +190,7 @@ _FLAGS = ("true", "false", "True", "False", "TRUE", "FALSE")
 _OF_A_PRODUCT = {
     "sku": Column(
         _is_sku,
-        f"has more than {LONGEST_SKU} characters, quotes around it, or a character that can't be seen",
+        f"has more than {MAX_SKU_CHARS} characters, quotes around it, or a character that can't be seen",
         "write the SKU alone, without quotes",
     ),
     "product_id": Column(_matches(r"[0-9A-Za-z-]{1,64}"), "is not a product's id", "a UUID, or the older number"),

@@ -16,11 +16,11 @@ from backmarket.bulk.csv_file.source import Broken, Record, Source
 from backmarket.bulk.csv_file.workbook import is_spreadsheet, open_workbook
 from backmarket.errors import InvalidArgument
 
-RECORD_LONGEST = 100_000
-"""Characters of a record, with all its lines; the longest that a listing can need has a few thousand."""
+MAX_RECORD_CHARS = 100_000
+"""Maximum length of a record with all its lines; the longest that a listing can need has a few thousand characters."""
 
-PATIENCE = 100_000_000
-"""Characters that may be read again behind broken quotes: a thousand records at their longest, seconds of work."""
+MAX_REREAD_CHARS = 100_000_000
+"""Maximum text that is read again behind broken quotes: a thousand records of maximum length, seconds of work."""
 
 
 class CsvSource(Source):
@@ -43,7 +43,7 @@ class CsvSource(Source):
         self._taken: list[str] = []
         self._length = 0
         self._again: deque[str] = deque()
-        self._patience = PATIENCE
+        self._patience = MAX_REREAD_CHARS
         quote, delimiter = re.escape(dialect.quotechar), re.escape(dialect.delimiter)
         formula = rf"={quote}[^{quote}{delimiter}\r\n]*+{quote}"
         cell = rf"(?:{quote}(?:[^{quote}]++|{quote}{quote})*+{quote}|{formula}|[^{quote}{delimiter}\r\n]*+)"
@@ -92,10 +92,10 @@ class CsvSource(Source):
 
     def _feed(self) -> Iterator[str]:
         taken, readline = self._taken, self._text.readline
-        while line := self._again.popleft() if self._again else readline(RECORD_LONGEST + 1):
+        while line := self._again.popleft() if self._again else readline(MAX_RECORD_CHARS + 1):
             taken.append(line)
             self._length += len(line)
-            if self._length > RECORD_LONGEST:
+            if self._length > MAX_RECORD_CHARS:
                 if len(taken) == 1:
                     raise _TooLong
                 raise csv.Error("too long")
@@ -197,7 +197,7 @@ class _Bytes(io.RawIOBase):
 
 
 _GIVEN_UP = ("and what follows was not read, as too many quotes are broken", "put those above right first")
-_TOO_LONG = f"is longer than {RECORD_LONGEST} characters"
+_TOO_LONG = f"is longer than {MAX_RECORD_CHARS} characters"
 
 
 def _stray(line: int, quote: str) -> Broken:

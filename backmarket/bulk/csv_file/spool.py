@@ -13,8 +13,8 @@ from backmarket.errors import InvalidArgument, SettingsError, TooLarge
 File = Path | BinaryIO | str
 """A path, a file that is open for reading bytes, or the CSV text itself."""
 
-LARGEST = 5 * 1024**3
-"""Bytes of a file: what S3 takes in one request."""
+MAX_FILE_BYTES = 5 * 1024**3
+"""Maximum size of a file: what S3 accepts in one request."""
 
 _CHUNK = 256 * 1024
 
@@ -87,8 +87,8 @@ def spool(pieces: Iterable[bytes], into: BinaryIO) -> str:
     digest, size = hashlib.sha256(), 0
     for piece in pieces:
         size += len(piece)
-        if size > LARGEST:
-            raise TooLarge(f"The file has more than {LARGEST // 1024**3} GiB: cut it.")
+        if size > MAX_FILE_BYTES:
+            raise TooLarge(f"The file has more than {MAX_FILE_BYTES // 1024**3} GiB: cut it.")
         digest.update(piece)
         into.write(piece)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What the steps of one slice over an organization's bulk jobs share: its lease, its requests, its time."""
+"""What the steps of one bulk slice share: the lease, the API requests, the time budget."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import structlog
 
 from backmarket import work
 from backmarket.bulk import rows
-from backmarket.bulk.engine.requests import Asker
+from backmarket.bulk.engine.requests import ApiRequests
 from backmarket.database import Transaction
 from backmarket.errors import LeaseLost
 from backmarket.services import Services
@@ -22,7 +22,7 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
-class Desk(LeaseHolder):
+class SliceContext(LeaseHolder):
     """What the steps of one slice share.
 
     Args:
@@ -32,18 +32,18 @@ class Desk(LeaseHolder):
 
     def __init__(self, services: Services, lease: WorkLease) -> None:
         super().__init__(services, lease)
-        self.asker = Asker(services, lease.sealed)
+        self.api = ApiRequests(services, lease.encrypted)
         self.until = monotonic() + self.settings.task_budget_seconds
 
     @property
     def over(self) -> bool:
         """Whether this slice is to end, whatever is left."""
-        return self.asker.stopped or monotonic() > self.until
+        return self.api.stopped or monotonic() > self.until
 
-    def read(self, question: Callable[[Transaction], T]) -> T:
-        """Ask the rows something."""
+    def read(self, query: Callable[[Transaction], T]) -> T:
+        """Run a query in a transaction of its own."""
         with self.services.database.transaction() as transaction:
-            return question(transaction)
+            return query(transaction)
 
     def end(self, pause: float | None) -> None:
         """Let the lease go, and say when somebody should look again.
@@ -61,5 +61,5 @@ class Desk(LeaseHolder):
 
     def note_refused_key(self) -> None:
         """Note that the API refuses the key, if it does."""
-        if self.asker.refused is not None:
-            self.mark_unauthorized(self.asker.refused)
+        if self.api.refused is not None:
+            self.mark_unauthorized(self.api.refused)

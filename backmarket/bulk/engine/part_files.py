@@ -7,7 +7,7 @@ from typing import NamedTuple
 from backmarket.bucket.keys import bulk_key
 from backmarket.bulk import rows
 from backmarket.bulk.csv_file.parts import part_rows
-from backmarket.bulk.engine.context import Desk
+from backmarket.bulk.engine.context import SliceContext
 from backmarket.bulk.models import Part
 from backmarket.errors import BucketUnavailable, ObjectNotFound
 
@@ -19,28 +19,28 @@ class Line(NamedTuple):
     row: dict[str, str]
 
 
-def part_text(desk: Desk, part: Part) -> bytes:
+def part_text(context: SliceContext, part: Part) -> bytes:
     """What is sent of a part: the header, and its lines.
 
     Raises:
         ObjectNotFound: the file is not in the bucket any more.
         BucketUnavailable: the S3 server is away, or gave another number of bytes.
     """
-    job = desk.read(lambda transaction: rows.select_job(transaction, part.organization_id, part.job_id))
+    job = context.read(lambda transaction: rows.select_job(transaction, part.organization_id, part.job_id))
     if job is None:
         raise ObjectNotFound("The job was removed.")
     key = bulk_key(part.organization_id, part.job_id, "lines.csv")
-    with desk.services.bucket.get(key, offset=part.byte_offset, length=part.byte_length) as content:
+    with context.services.bucket.get(key, offset=part.byte_offset, length=part.byte_length) as content:
         lines = b"".join(content.chunks)
     if len(lines) != part.byte_length:
         raise BucketUnavailable("The bucket gave another number of bytes than the part has: try again later.")
     return job.header.encode() + lines
 
 
-def part_lines(desk: Desk, part: Part) -> list[Line]:
+def part_lines(context: SliceContext, part: Part) -> list[Line]:
     """The lines of a part.
 
     Raises:
         ObjectNotFound, BucketUnavailable: see `part_text`.
     """
-    return [Line(*each) for each in zip(part.line_numbers, part_rows(part_text(desk, part)), strict=True)]
+    return [Line(*each) for each in zip(part.line_numbers, part_rows(part_text(context, part)), strict=True)]

@@ -18,10 +18,10 @@ from backmarket.bulk import rows, transitions
 from backmarket.bulk.api_tasks import ActionStatus
 from backmarket.bulk.csv_file.skus import sku_key
 from backmarket.bulk.engine import task_report
-from backmarket.bulk.engine.context import Desk
+from backmarket.bulk.engine.context import SliceContext
 from backmarket.bulk.engine.part_files import part_lines
-from backmarket.bulk.engine.requests import WINDOW, Question
-from backmarket.bulk.models import OF_A_LINE, Fate, LineOutcome, Outcome, Part, PartState
+from backmarket.bulk.engine.requests import WINDOW, ApiRequest
+from backmarket.bulk.models import OF_A_LINE, LineOutcome, Outcome, Part, PartState, Transition
 from backmarket.client import Answer
 from backmarket.errors import (
     BackMarketError,
@@ -47,8 +47,8 @@ YOUNG = 1800.0
 GROWTH = 1.5
 """By how much the pause grows from one question to the next."""
 
-LARGEST_KEPT = 1_000_000
-"""Bytes of what Back Market says of a part that are kept in the bucket."""
+MAX_STORED_RESPONSE_BYTES = 1_000_000
+"""Maximum size stored of what Back Market reports about a part."""
 
 log = structlog.get_logger(__name__)
 
@@ -83,15 +83,15 @@ class Said:
         return cls(known, redact(error) if isinstance(error, str) else "", value.get("result"))
 
 
-def poll(desk: Desk) -> bool:
+def poll(context: SliceContext) -> bool:
     """Ask about the tasks that are due, some at once; whether there were any."""
     states = [PartState.SUBMITTED]
-    due = desk.read(partial(rows.due_parts, organization_id=desk.organization_id, states=states, limit=WINDOW))
-    if not due or desk.over:
+    due = context.read(partial(rows.due_parts, organization_id=context.organization_id, states=states, limit=WINDOW))
+    if not due or context.over:
         return False
-    questions = [Question(f"/ws/tasks/{quote(part.task_id or '', safe='')}") for part in due]
-    for part, answer in zip(due, desk.asker.ask(questions), strict=False):
-        _heard(desk, part, answer)
+    requests = [ApiRequest(f"/ws/tasks/{quote(part.task_id or '', safe='')}") for part in due]
+    for part, answer in zip(due, context.api.ask(requests), strict=False):
+        _heard(context, part, answer)
     return True
 
 
@@ -102,57 +102,61 @@ def pause_before_next(settings: Settings, part: Part, now: datetime) -> float:
     return min(max(settings.bulk_poll_initial_seconds, age * (GROWTH - 1)), longest)
 
 
-def _heard(desk: Desk, part: Part, answer: Answer | BackMarketError) -> None:
-    pause = pause_before_next(desk.settings, part, datetime.now(UTC))
+def _heard(context: SliceContext, part: Part, answer: Answer | BackMarketError) -> None:
+    pause = pause_before_next(context.settings, part, datetime.now(UTC))
     if isinstance(answer, Answer):
-        _said(desk, part, Said.read(answer.body), answer.body, pause)
+        _said(context, part, Said.read(answer.body), answer.body, pause)
     elif isinstance(answer, NotFound) and _seconds_since(part.missing_since) > MISSING_FOR:
         log.warning("bulk.task_vanished", job=part.job_id, part=part.number)
-        _read_back(desk, part, error=TaskVanished("Back Market no longer knows the task that it had accepted."))
+        _read_back(context, part, error=TaskVanished("Back Market no longer knows the task that it had accepted."))
     else:
         missing = isinstance(answer, NotFound)
-        desk.asker.heed(answer, part.tries)
-        desk.write(partial(transitions.ask_again, part=part, pause=pause, status=None, failed=True, missing=missing))
+        context.api.apply_backpressure(answer, part.tries)
+        context.write(partial(transitions.ask_again, part=part, pause=pause, status=None, failed=True, missing=missing))
 
 
-def _said(desk: Desk, part: Part, said: Said, body: bytes, pause: float) -> None:
+def _said(context: SliceContext, part: Part, said: Said, body: bytes, pause: float) -> None:
     if said.status in {ActionStatus.SUCCESS, ActionStatus.FAILED}:
         try:
-            _over(desk, part, said, body)
+            _over(context, part, said, body)
         except BucketUnavailable as error:
             log.warning("bulk.bucket_unavailable", job=part.job_id, part=part.number, error=error.message)
-            desk.write(partial(transitions.ask_again, part=part, pause=pause, status=said.status))
+            context.write(partial(transitions.ask_again, part=part, pause=pause, status=said.status))
         return
-    odd = said.status not in WORKING
-    if odd and _seconds_since(part.odd_since) > desk.settings.bulk_unexplained_after:
+    unexplained = said.status not in WORKING
+    if unexplained and _seconds_since(part.unexplained_since) > context.settings.bulk_unexplained_after:
         unknown = UnknownOutcome(
-            f"Its task has had the status {said.status} for {desk.settings.bulk_unexplained_after:g} s, which Back"
+            f"Its task has had the status {said.status} for {context.settings.bulk_unexplained_after:g} s, which Back"
             " Market does not explain: ask its support what became of it, look at the listings, then settle it with"
             " `backmarket bulk settle`."
         )
-        fate = Fate(state=PartState.UNKNOWN, error=unknown)
-        desk.write(partial(transitions.settle, part=part, fate=fate, status=said.status))
+        transition = Transition(state=PartState.UNKNOWN, error=unknown)
+        context.write(partial(transitions.settle, part=part, transition=transition, status=said.status))
         return
-    desk.write(partial(transitions.ask_again, part=part, pause=pause, status=said.status, odd=odd))
+    context.write(partial(transitions.ask_again, part=part, pause=pause, status=said.status, unexplained=unexplained))
 
 
 def _seconds_since(moment: datetime | None) -> float:
     return (datetime.now(UTC) - moment).total_seconds() if moment else 0.0
 
 
-def _over(desk: Desk, part: Part, said: Said, body: bytes) -> None:
+def _over(context: SliceContext, part: Part, said: Said, body: bytes) -> None:
     """A task is over: what it says of each line is believed; what it is silent of is read back."""
     error = None
     if said.status == ActionStatus.FAILED:
         error = TaskFailed(f"Back Market broke the task off: {said.error or task_report.NO_REASON}")
     try:
-        lines = part_lines(desk, part)
+        lines = part_lines(context, part)
     except ObjectNotFound as lost:
-        fate = Fate(state=PartState.UNKNOWN, error=UnknownOutcome(f"The lines of this part are lost: {lost.message}"))
-        desk.write(partial(transitions.settle, part=part, fate=fate, status=said.status))
+        transition = Transition(
+            state=PartState.UNKNOWN, error=UnknownOutcome(f"The lines of this part are lost: {lost.message}")
+        )
+        context.write(partial(transitions.settle, part=part, transition=transition, status=said.status))
         return
-    _keep(desk, part, body)
-    verdicts = task_report.read(said.result, (line.row["sku"] for line in lines))
+    _keep(context, part, body)
+    skus = [line.row["sku"] for line in lines]
+    ids = context.read(partial(rows.listing_ids, organization_id=context.organization_id, skus=skus))
+    verdicts = task_report.read(said.result, skus, ids)
     outcomes, silent = {}, []
     for line in lines:
         reasons = verdicts.get(sku_key(line.row["sku"]))
@@ -163,15 +167,15 @@ def _over(desk: Desk, part: Part, said: Said, body: bytes) -> None:
                 line.number, Outcome.FAILED if reasons else Outcome.DONE, " ".join(reasons)
             )
     if silent:
-        _read_back(desk, part, error=error, outcomes=outcomes, lines=silent, status=said.status)
+        _read_back(context, part, error=error, outcomes=outcomes, lines=silent, status=said.status)
         return
     state = PartState.FAILED if error else PartState.DONE
-    fate = Fate(state=state, outcomes=_exceptions(outcomes, state), error=error)
-    desk.write(partial(transitions.settle, part=part, fate=fate, status=said.status))
+    transition = Transition(state=state, outcomes=_exceptions(outcomes, state), error=error)
+    context.write(partial(transitions.settle, part=part, transition=transition, status=said.status))
 
 
 def _read_back(
-    desk: Desk,
+    context: SliceContext,
     part: Part,
     *,
     error: BackMarketError | None,
@@ -181,8 +185,10 @@ def _read_back(
 ) -> None:
     """Let the listings of some lines be read back now."""
     unread = part.line_numbers if lines is None else lines
-    fate = Fate(state=PartState.UNKNOWN, pause=0.0, error=error, outcomes=outcomes or {}, arrived=True, unread=unread)
-    desk.write(partial(transitions.settle, part=part, fate=fate, status=status))
+    transition = Transition(
+        state=PartState.UNKNOWN, pause=0.0, error=error, outcomes=outcomes or {}, arrived=True, unread=unread
+    )
+    context.write(partial(transitions.settle, part=part, transition=transition, status=status))
 
 
 def _exceptions(outcomes: dict[int, LineOutcome], state: PartState) -> dict[int, LineOutcome]:
@@ -191,9 +197,9 @@ def _exceptions(outcomes: dict[int, LineOutcome], state: PartState) -> dict[int,
     return {line: each for line, each in outcomes.items() if (each.outcome, each.message) != (usual.outcome, "")}
 
 
-def _keep(desk: Desk, part: Part, body: bytes) -> None:
+def _keep(context: SliceContext, part: Part, body: bytes) -> None:
     """Keep what Back Market said, as it came."""
-    kept = body[:LARGEST_KEPT]
+    kept = body[:MAX_STORED_RESPONSE_BYTES]
     key = bulk_key(part.organization_id, part.job_id, f"tasks/{part.number}.json")
     digest = hashlib.sha256(kept).hexdigest()
-    desk.services.bucket.put(key, io.BytesIO(kept), size=len(kept), content_type="application/json", sha256=digest)
+    context.services.bucket.put(key, io.BytesIO(kept), size=len(kept), content_type="application/json", sha256=digest)

@@ -8,7 +8,7 @@ from functools import partial
 
 from backmarket.client import Answer, Credentials, check
 from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS, with_slot
-from backmarket.connections.credentials import SealedCredentials
+from backmarket.connections.credentials import EncryptedCredentials
 from backmarket.errors import (
     BackMarketError,
     FirewallBlocked,
@@ -21,15 +21,15 @@ from backmarket.services import Services
 from backmarket.work.backoff import FIREWALL_SECONDS, growing
 
 WINDOW = 8
-"""Questions of one slice that are under way at once."""
+"""Requests of one slice that are in flight at once."""
 
 LIMITER_AWAY = 5.0
 """Seconds until another slice tries, while Redis is away."""
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """Something that is asked for.
+class ApiRequest:
+    """A GET request.
 
     Args:
         path: such as `/ws/tasks/1`.
@@ -43,19 +43,19 @@ class Question:
 
 
 @dataclass
-class Asker:
+class ApiRequests:
     """Sends the requests of one slice.
 
     Args:
         services: of the process.
-        sealed: what is asked with.
+        encrypted: the connection's credentials.
     """
 
     services: Services
-    sealed: SealedCredentials
+    encrypted: EncryptedCredentials
     requests: int = 0
     pause: float | None = None
-    """Seconds that this slice must not ask any more; None: it may."""
+    """Seconds for which the slice may send no request; None: it may send."""
     refused: Unauthorized | None = None
     """The API does not accept the key."""
     _credentials: dict[str | None, Credentials] = field(default_factory=dict)
@@ -63,37 +63,37 @@ class Asker:
     def credentials(self, locale: str | None = None) -> Credentials:
         """What a request for a market is sent with."""
         if locale not in self._credentials:
-            vault, settings = self.services.vault, self.services.settings
-            self._credentials[locale] = self.sealed.unseal(vault, settings, locale=locale)
+            cipher, settings = self.services.key_cipher, self.services.settings
+            self._credentials[locale] = self.encrypted.decrypt(cipher, settings, locale=locale)
         return self._credentials[locale]
 
     @property
     def stopped(self) -> bool:
-        """Whether this slice may ask nothing any more."""
+        """Whether this slice may send no more requests."""
         return self.pause is not None or self.refused is not None or self.services.stopping.is_set()
 
-    def ask(self, questions: Sequence[Question]) -> list[Answer | BackMarketError]:
-        """Ask at most `WINDOW` questions at once.
+    def ask(self, requests: Sequence[ApiRequest]) -> list[Answer | BackMarketError]:
+        """Send at most `WINDOW` requests at once.
 
         Returns:
-            Answers of 2xx, or why there is none, to the first so many questions as the limiter let through.
+            Answers of 2xx, or errors, for as many of the first requests as the limiter granted slots.
         """
-        slots = self._slots(len(questions[:WINDOW]))
-        asked = list(zip(questions, slots, strict=False))
+        slots = self._slots(len(requests[:WINDOW]))
+        asked = list(zip(requests, slots, strict=False))
         reserved = self.services.request_threads.reserve(len(asked) - 1, patience=0.2) if len(asked) > 1 else 0
         given_up = asked[reserved + 1 :]
-        self.services.limiter.give_back([slot for _, slot in given_up])
+        self.services.limiter.release([slot for _, slot in given_up])
         futures = [self.services.request_threads.submit(partial(self._get, *each)) for each in asked[1 : reserved + 1]]
         answers = [self._get(*each) for each in asked[:1]] + [future.result() for future in futures]
         self.requests += len(answers)
         for answer in answers:
-            self.heed(answer)
+            self.apply_backpressure(answer)
         return answers
 
     def slot(self) -> Slot | None:
         """The right to send one request; None: not now."""
         try:
-            return wait_for_slot(self.services.limiter, self.sealed.account, timeout=MAX_LIMITER_WAIT_SECONDS)
+            return wait_for_slot(self.services.limiter, self.encrypted.account, timeout=MAX_LIMITER_WAIT_SECONDS)
         except RateLimited as error:
             self.pause = error.retry_after or MAX_LIMITER_WAIT_SECONDS
         except LimiterUnavailable:
@@ -110,8 +110,8 @@ class Asker:
         send = partial(self.services.transport.send, self.credentials(locale), "POST", path, body=body)
         return check(with_slot(self.services.limiter, slot, send))
 
-    def heed(self, answer: Answer | BackMarketError, tries: int = 0) -> None:
-        """Stop the slice where an answer says so.
+    def apply_backpressure(self, answer: Answer | BackMarketError, tries: int = 0) -> None:
+        """Pause the slice after a 429, a refused key or a firewall block.
 
         Args:
             answer: or the error that it means.
@@ -131,14 +131,14 @@ class Asker:
         if first is None or want == 1:
             return [first] if first else []
         try:
-            return [first, *self.services.limiter.acquire(self.sealed.account, want - 1).slots]
+            return [first, *self.services.limiter.acquire(self.encrypted.account, want - 1).slots]
         except LimiterUnavailable:
             return [first]
 
-    def _get(self, question: Question, slot: Slot) -> Answer | BackMarketError:
+    def _get(self, request: ApiRequest, slot: Slot) -> Answer | BackMarketError:
         """Runs in a thread of the pool, too: no database here."""
-        credentials = self._credentials[question.locale]
-        ask = partial(self.services.transport.get, credentials, question.path, question.parameters)
+        credentials = self._credentials[request.locale]
+        ask = partial(self.services.transport.get, credentials, request.path, request.parameters)
         try:
             return check(with_slot(self.services.limiter, slot, ask))
         except BackMarketError as error:

@@ -17,9 +17,9 @@ import structlog
 from backmarket.bulk import rows, transitions
 from backmarket.bulk.csv_file import comparison
 from backmarket.bulk.csv_file.parts import DELIMITER, ENCODING, QUOTECHAR, part_rows
-from backmarket.bulk.engine.context import Desk
+from backmarket.bulk.engine.context import SliceContext
 from backmarket.bulk.engine.part_files import Line, part_text
-from backmarket.bulk.models import Fate, Next, Part, PartState
+from backmarket.bulk.models import Next, Part, PartState, Transition
 from backmarket.client import Answer
 from backmarket.database import Transaction
 from backmarket.errors import (
@@ -43,9 +43,9 @@ from backmarket.errors import (
 from backmarket.limits import Slot, sku_quota
 from backmarket.limits.sku_quota import Reserved
 from backmarket.work.backoff import FIREWALL_SECONDS, growing
-from backmarket.work.send_deadline import CLOCKS, SEND_WITHIN, Moment
+from backmarket.work.send_deadline import CLOCKS, SEND_WITHIN, Stopwatch
 
-TASK_ID_LONGEST = 64
+MAX_TASK_ID_CHARS = 64
 
 log = structlog.get_logger(__name__)
 
@@ -55,64 +55,64 @@ class _Mark:
     """A part that is marked as being sent."""
 
     reserved: Reserved
-    began: Moment
+    began: Stopwatch
 
 
-def hold_back(desk: Desk) -> None:
+def hold_back(context: SliceContext) -> None:
     """Cancel what is too old to be sent."""
     error = BulkTooOld("It was not sent before its file became older than `max_age` allows.")
-    desk.write(partial(transitions.cancel_expired, organization_id=desk.organization_id, error=error))
+    context.write(partial(transitions.cancel_expired, organization_id=context.organization_id, error=error))
 
 
-def send_next(desk: Desk) -> bool:
+def send_next(context: SliceContext) -> bool:
     """Send the next part, if one may go now; whether one did."""
-    found = desk.read(partial(rows.next_to_send, organization_id=desk.organization_id))
-    if found is None or not found.ready or desk.over or not _has_room(desk, found.part):
+    found = context.read(partial(rows.next_to_send, organization_id=context.organization_id))
+    if found is None or not found.ready or context.over or not _has_room(context, found.part):
         return False
-    text = _text(desk, found.part)
+    text = _text(context, found.part)
     if text is None:
         return False
     body = _body(text)
-    desk.asker.credentials(found.job.locale)
-    slot = desk.asker.slot()
+    context.api.credentials(found.job.locale)
+    slot = context.api.slot()
     if slot is None:
         return False
-    mark = _mark(desk, found, text, slot)
+    mark = _mark(context, found, text, slot)
     if mark is not None:
-        _send(desk, found, body, slot, mark)
+        _send(context, found, body, slot, mark)
     return mark is not None
 
 
-def settle_seconds(desk: Desk) -> float:
+def settle_seconds(context: SliceContext) -> float:
     """Seconds from the mark until reading back tells the truth."""
-    return max(desk.settings.bulk_settle_after, SEND_WITHIN + desk.settings.request_longest + CLOCKS)
+    return max(context.settings.bulk_settle_after, SEND_WITHIN + context.settings.request_longest + CLOCKS)
 
 
-def _has_room(desk: Desk, part: Part) -> bool:
+def _has_room(context: SliceContext, part: Part) -> bool:
     """Whether the quota has room for a part; if not, its job says until when it waits."""
-    limit = desk.settings.sku_lines_limit
+    limit = context.settings.sku_lines_limit
     if part.lines > limit:
         error = InvalidArgument(
             f"A part of this job has {part.lines} lines, more than BACKMARKET_SKU_LINES_LIMIT ({limit}) ever allows:"
             " raise it, or cancel the job and submit the file again."
         )
-        desk.write(partial(_give_up, part=part, error=error))
+        context.write(partial(_give_up, part=part, error=error))
         return False
-    account = desk.lease.sealed.account
-    free = desk.read(partial(sku_quota.free, account=account, limit=limit, lines=part.lines))
+    account = context.lease.encrypted.account
+    free = context.read(partial(sku_quota.free, account=account, limit=limit, lines=part.lines))
     if free.wait_seconds > 0:
-        desk.write(partial(transitions.wait_for_quota, part=part, seconds=free.wait_seconds))
+        context.write(partial(transitions.wait_for_quota, part=part, seconds=free.wait_seconds))
     return free.wait_seconds <= 0
 
 
-def _text(desk: Desk, part: Part) -> bytes | None:
+def _text(context: SliceContext, part: Part) -> bytes | None:
     try:
-        return part_text(desk, part)
+        return part_text(context, part)
     except BucketUnavailable as error:
-        desk.write(partial(transitions.put_back, part=part, pause=growing(part.tries), error=error))
+        context.write(partial(transitions.put_back, part=part, pause=growing(part.tries), error=error))
     except ObjectNotFound as error:
         log.error("bulk.lines_lost", job=part.job_id, part=part.number)
-        desk.write(partial(_give_up, part=part, error=error))
+        context.write(partial(_give_up, part=part, error=error))
     return None
 
 
@@ -121,19 +121,19 @@ def _body(text: bytes) -> bytes:
     return json.dumps(fields).encode()
 
 
-def _mark(desk: Desk, found: Next, text: bytes, slot: Slot) -> _Mark | None:
+def _mark(context: SliceContext, found: Next, text: bytes, slot: Slot) -> _Mark | None:
     """Write down that a part is being sent; None: it is not to be sent now."""
-    began = Moment()
-    part, settings = found.part, desk.settings
+    began = Stopwatch()
+    part, settings = found.part, context.settings
     lines = [Line(*each) for each in zip(part.line_numbers, part_rows(text), strict=True)]
 
     def mark(transaction: Transaction) -> Reserved | None:
         prior = _prior(transaction, found, lines)
-        if not transitions.mark_submitting(transaction, part, prior, settle_seconds=settle_seconds(desk)):
+        if not transitions.mark_submitting(transaction, part, prior, settle_seconds=settle_seconds(context)):
             return None
         reserved = sku_quota.reserve(
             transaction,
-            desk.lease.sealed.account,
+            context.lease.encrypted.account,
             part.lines,
             limit=settings.sku_lines_limit,
             window=settings.sku_lines_window,
@@ -145,12 +145,12 @@ def _mark(desk: Desk, found: Next, text: bytes, slot: Slot) -> _Mark | None:
         return reserved
 
     try:
-        reserved = desk.write(mark)
+        reserved = context.write(mark)
     except BaseException:
-        desk.services.limiter.give_back([slot])
+        context.services.limiter.release([slot])
         raise
     if reserved is None or not reserved.granted:
-        desk.services.limiter.give_back([slot])
+        context.services.limiter.release([slot])
         return None
     return _Mark(reserved, began)
 
@@ -170,57 +170,59 @@ def _prior(transaction: Transaction, found: Next, lines: list[Line]) -> dict[int
     return prior
 
 
-def _send(desk: Desk, found: Next, body: bytes, slot: Slot, mark: _Mark) -> None:
+def _send(context: SliceContext, found: Next, body: bytes, slot: Slot, mark: _Mark) -> None:
     part = found.part
-    if mark.began.passed() > SEND_WITHIN:
-        desk.services.limiter.give_back([slot])
-        desk.write(partial(_return, part=part, mark=mark, pause=0.0, unsent=True))
+    if mark.began.elapsed() > SEND_WITHIN:
+        context.services.limiter.release([slot])
+        context.write(partial(_return, part=part, mark=mark, pause=0.0, unsent=True))
         return
     log.info("bulk.sending", job=part.job_id, part=part.number, lines=part.lines)
     try:
-        answer: Answer | BackMarketError = desk.asker.post(slot, "/ws/listings", body, found.job.locale)
+        answer: Answer | BackMarketError = context.api.post(slot, "/ws/listings", body, found.job.locale)
     except BackMarketError as error:
         answer = error
-    _answered(desk, part, mark, answer)
+    _answered(context, part, mark, answer)
 
 
-def _answered(desk: Desk, part: Part, mark: _Mark, answer: Answer | BackMarketError) -> None:
-    desk.asker.heed(answer, part.tries)
+def _answered(context: SliceContext, part: Part, mark: _Mark, answer: Answer | BackMarketError) -> None:
+    context.api.apply_backpressure(answer, part.tries)
     match answer:
         case Answer():
-            _accepted(desk, part, answer)
+            _accepted(context, part, answer)
         case RateLimited(request_id=None):  # of requests, by the firewall: the limiter knows
-            desk.write(partial(_return, part=part, mark=mark, pause=0.0, error=answer))
+            context.write(partial(_return, part=part, mark=mark, pause=0.0, error=answer))
         case RateLimited():
-            seconds = _after_refusal(desk, part, answer)
-            desk.write(partial(_refused_by_quota, part=part, mark=mark, seconds=seconds, error=answer))
+            seconds = _after_refusal(context, part, answer)
+            context.write(partial(_refused_by_quota, part=part, mark=mark, seconds=seconds, error=answer))
         case Unauthorized() | FirewallBlocked() | NotFound():
-            desk.write(
+            context.write(
                 partial(_return, part=part, mark=mark, pause=growing(part.tries, FIREWALL_SECONDS), error=answer)
             )
-        case NetworkError(arrival="never"):
-            desk.write(partial(_return, part=part, mark=mark, pause=growing(part.tries), error=answer, unsent=True))
+        case NetworkError(delivery="not_sent"):
+            context.write(partial(_return, part=part, mark=mark, pause=growing(part.tries), error=answer, unsent=True))
         case RequestRefused() | NotAvailable() if answer.status != HTTPStatus.REQUEST_TIMEOUT:
             log.warning("bulk.refused", job=part.job_id, part=part.number, status=answer.status)
-            desk.write(partial(_refused, part=part, mark=mark, error=answer))
+            context.write(partial(_refused, part=part, mark=mark, error=answer))
         case _:
             accepted = isinstance(answer, BrokenAnswer) and answer.status in range(200, 300)
-            _lost(desk, part, answer, arrived=accepted)
+            _lost(context, part, answer, arrived=accepted)
 
 
-def _accepted(desk: Desk, part: Part, answer: Answer) -> None:
+def _accepted(context: SliceContext, part: Part, answer: Answer) -> None:
     task_id = _task_id(answer.body)
     if task_id is None:
         is_page = answer.body.lstrip()[:1] == b"<"  # not the API's: a page of maintenance, with 200
-        _lost(desk, part, BrokenAnswer("The answer of 2xx names no task."), arrived=not is_page)
+        _lost(context, part, BrokenAnswer("The answer of 2xx names no task."), arrived=not is_page)
         return
     log.info("bulk.submitted", job=part.job_id, part=part.number, api_task=task_id)
-    desk.write(
-        partial(transitions.mark_submitted, part=part, task_id=task_id, pause=desk.settings.bulk_poll_initial_seconds)
+    context.write(
+        partial(
+            transitions.mark_submitted, part=part, task_id=task_id, pause=context.settings.bulk_poll_initial_seconds
+        )
     )
 
 
-def _lost(desk: Desk, part: Part, error: BackMarketError, *, arrived: bool) -> None:
+def _lost(context: SliceContext, part: Part, error: BackMarketError, *, arrived: bool) -> None:
     """It may have arrived: it is read back, never sent blindly."""
     why = UnknownOutcome(
         f"{error.message} Whether it arrived is read back later.",
@@ -228,8 +230,8 @@ def _lost(desk: Desk, part: Part, error: BackMarketError, *, arrived: bool) -> N
         request_id=error.request_id,
         cf_ray=error.cf_ray,
     )
-    fate = Fate(state=PartState.UNKNOWN, pause=settle_seconds(desk), error=why, arrived=arrived)
-    desk.write(partial(transitions.settle, part=part, fate=fate))
+    transition = Transition(state=PartState.UNKNOWN, pause=settle_seconds(context), error=why, arrived=arrived)
+    context.write(partial(transitions.settle, part=part, transition=transition))
 
 
 def _task_id(body: bytes) -> str | None:
@@ -239,14 +241,14 @@ def _task_id(body: bytes) -> str | None:
         return None
     for name in ("bodymessage", "task_id", "taskId"):
         found = value.get(name) if isinstance(value, dict) else None
-        if isinstance(found, int | str) and not isinstance(found, bool) and 0 < len(str(found)) <= TASK_ID_LONGEST:
+        if isinstance(found, int | str) and not isinstance(found, bool) and 0 < len(str(found)) <= MAX_TASK_ID_CHARS:
             return str(found)
     return None
 
 
-def _after_refusal(desk: Desk, part: Part, error: RateLimited) -> float:
+def _after_refusal(context: SliceContext, part: Part, error: RateLimited) -> float:
     """Seconds that no line of the account is sent after a 429: longer with each in a row, up to a window."""
-    window = desk.settings.sku_lines_window
+    window = context.settings.sku_lines_window
     return min(max(window / 60 * 2.0 ** min(part.tries, 10), error.retry_after or 0.0), window)
 
 
@@ -255,8 +257,8 @@ def _refused_by_quota(
 ) -> None:
     transitions.put_back(transaction, part, pause=0.0, error=error)
     transitions.wait_for_quota(transaction, part, seconds)
-    sku_quota.give_back(transaction, mark.reserved)
-    sku_quota.refused(transaction, mark.reserved.account, seconds)
+    sku_quota.release(transaction, mark.reserved)
+    sku_quota.block(transaction, mark.reserved.account, seconds)
 
 
 def _return(
@@ -269,16 +271,16 @@ def _return(
     unsent: bool = False,
 ) -> None:
     transitions.put_back(transaction, part, pause=pause, error=error, unsent=unsent)
-    sku_quota.give_back(transaction, mark.reserved)
+    sku_quota.release(transaction, mark.reserved)
 
 
 def _refused(transaction: Transaction, *, part: Part, mark: _Mark, error: TerminalError) -> None:
     _give_up(transaction, part=part, error=error)
-    sku_quota.give_back(transaction, mark.reserved)
+    sku_quota.release(transaction, mark.reserved)
 
 
 def _give_up(transaction: Transaction, *, part: Part, error: BackMarketError) -> None:
     """A part can't be sent: what is wrong with it is wrong with the rest of its job."""
-    transitions.settle(transaction, part, Fate(state=PartState.FAILED, error=error))
+    transitions.settle(transaction, part, Transition(state=PartState.FAILED, error=error))
     why = BulkStopped(f"It was not sent, as part {part.number} could not be: {error.message}")
     transitions.cancel_unsent(transaction, part.organization_id, why, part.job_id)

@@ -14,7 +14,7 @@ import structlog
 
 from backmarket.bulk import completion, reports
 from backmarket.bulk.engine import poll, send, verify
-from backmarket.bulk.engine.context import Desk
+from backmarket.bulk.engine.context import SliceContext
 from backmarket.errors import BackMarketError, DatabaseUnavailable, LeaseLost, SettingsError, UsageError
 from backmarket.observability.logs import error_location
 from backmarket.services import Services
@@ -60,49 +60,49 @@ def run_slice(services: Services, organization_id: str) -> SliceResult:
     lease = take_lease(services, organization_id, "bulk")
     if lease is None:
         return SliceResult("nothing_to_do")
-    desk = Desk(services, lease)
+    context = SliceContext(services, lease)
     try:
-        _work(desk)
-        return SliceResult("done", desk.asker.requests)
+        _work(context)
+        return SliceResult("done", context.api.requests)
     except DatabaseUnavailable:
         raise
     except LeaseLost as error:
         log.info("bulk.lease_lost", lease=lease.number, why=error.code)
-        return SliceResult("lease_lost", desk.asker.requests)
+        return SliceResult("lease_lost", context.api.requests)
     except (SettingsError, UsageError) as error:  # another worker may have the key, or the bucket
         log.error("bulk.gave_up", code=error.code, error=error.message)
     except Exception as error:  # noqa: BLE001 - it is due later, or it would come back for ever
         log.error("bulk.crashed", **error_location(error))
-    desk.end(GAVE_UP)
-    return SliceResult("failed", desk.asker.requests)
+    context.end(GAVE_UP)
+    return SliceResult("failed", context.api.requests)
 
 
-def _work(desk: Desk) -> None:
-    desk.asker.credentials()  # a key that can't be read is found out before anything is marked
-    send.hold_back(desk)
-    while not desk.over:
-        busy = [poll.poll(desk), verify.settle(desk), send.send_next(desk)]
+def _work(context: SliceContext) -> None:
+    context.api.credentials()  # a key that can't be read is found out before anything is marked
+    send.hold_back(context)
+    while not context.over:
+        busy = [poll.poll(context), verify.settle(context), send.send_next(context)]
         if not any(busy):
             break
-    desk.note_refused_key()
-    completion.end_jobs(desk.services.database, desk.organization_id)
-    _write_reports(desk)
-    desk.end(desk.asker.pause)
+    context.note_refused_key()
+    completion.end_jobs(context.services.database, context.organization_id)
+    _write_reports(context)
+    context.end(context.api.pause)
 
 
-def _write_reports(desk: Desk) -> None:
+def _write_reports(context: SliceContext) -> None:
     """Write the reports of jobs that ended: each is due until it is in the bucket, whoever was killed meanwhile."""
-    while not desk.services.stopping.is_set():
-        job = desk.read(lambda transaction: completion.due_report(transaction, desk.organization_id))
+    while not context.services.stopping.is_set():
+        job = context.read(lambda transaction: completion.due_report(transaction, context.organization_id))
         if job is None:
             return
-        desk.write(lambda _: None, seconds=job.lines / REPORTED_A_SECOND)
+        context.write(lambda _: None, seconds=job.lines / REPORTED_A_SECOND)
         try:
-            reports.write(desk.services, job)
+            reports.write(context.services, job)
         except DatabaseUnavailable:
             raise
         except BackMarketError as error:
             log.warning("bulk.report_failed", job=job.id, code=error.code, error=error.message)
-            desk.write(partial(completion.report_failed, job=job))
+            context.write(partial(completion.report_failed, job=job))
             return
-        desk.write(partial(completion.reported, job=job))
+        context.write(partial(completion.reported, job=job))

@@ -1,58 +1,84 @@
-"""What Back Market says of each line of a file that it worked off. Pure.
+"""Reads what a bulk task's `result` reports for each line. Pure.
 
-The document does not say what it looks like: `result` differs by action. So every shape that can be meant is read: an
-object by SKU, a list of rows, a text with a row of JSON in each line, one of them inside another. Of what can't be
-read nothing is believed: its lines are silent, and are read back.
+Recorded use shows `{"product_success": {KEY: {...}}, "product_errors": {KEY: error}}`; what KEY is (SKU, number of the
+row, listing id or UUID) and how an error looks is not known, and the API's document shows no shape at all. So every
+shape is read: an object by KEY, a list of rows, a text with a row of JSON in each line, one of them inside another.
+What can't be understood is not believed: its lines are silent, and are verified by reading their listings.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from backmarket.bulk.csv_file.skus import sku_key
 
 NO_REASON = "Back Market gave no reason."
 
-LONGEST = 500
-"""Characters of a reason that are kept."""
+MAX_REASON_CHARS = 500
+"""Maximum stored length of a reason."""
 
 DEEPEST = 4
 """Levels of objects and lists that are looked into."""
 
-_SKU = ("sku", "SKU", "seller_sku", "sellerSku", "listing", "listing_sku")
+_NAMES = ("sku", "SKU", "seller_sku", "sellerSku", "listing", "listing_sku", "listing_id", "id")
 _REASONS = ("errors", "error", "error_message", "errorMessage", "message", "detail", "reason")
 _STATUS = ("status", "state", "result", "outcome", "success")
 _GOOD = frozenset({"ok", "success", "succeeded", "done", "created", "updated", "processed", "valid", "true"})
 _BAD = frozenset({"error", "errors", "ko", "failed", "failure", "invalid", "refused", "rejected", "ignored", "false"})
 
+_SUCCESSES = frozenset({"product_success", "product_successes", "success", "successes"})
+_FAILURES = frozenset({"product_errors", "product_error", "errors"})
+_FIRST_ROWS = (0, 1, 2)
+"""How rows may be numbered: from 0, from 1, or from 1 with the header as the first."""
+
 Verdicts = dict[str, list[str]]
-"""By the SKU's key: why the line failed; an empty list: it is well. Who is not in it, is silent."""
+"""By the SKU's key: the reasons why the line failed; an empty list: it succeeded. A SKU that is missing is silent."""
 
 
-def read(result: Any, skus: Iterable[str]) -> Verdicts:
-    """What a task's `result` says of some SKUs.
+def read(result: Any, skus: Sequence[str], listing_ids: Mapping[str, str] | None = None) -> Verdicts:
+    """Read what a task's `result` reports for some SKUs.
 
     Args:
         result: as it came.
-        skus: of the lines that were sent; what is said of others is passed over.
+        skus: of the lines that were sent, in their order; reports for others are ignored.
+        listing_ids: the SKU of each listing id and UUID that is known, for reports that name these.
 
     Returns:
-        See `Verdicts`; a SKU of which both is said has failed.
+        See `Verdicts`; a SKU that is reported both ways has failed.
     """
-    wanted = {sku_key(sku) for sku in skus}
+    keys = {name.lower(): sku_key(sku) for name, sku in (listing_ids or {}).items()}
+    keys |= {sku_key(sku): sku_key(sku) for sku in skus}
     verdicts: Verdicts = {}
-    for sku, entry in _entries(result, wanted, 0):
-        reasons = _reasons(entry)
+    for sku, entry, good in _entries(result, keys, 0, None) if keys else ():
+        reasons = _reasons(entry, good)
         if reasons is not None:
             known = verdicts.setdefault(sku, [])
             known.extend(reason for reason in reasons if reason not in known)
-    return verdicts
+    return verdicts or _by_row(result, skus)
 
 
-def _entries(value: Any, wanted: set[str], depth: int) -> Iterator[tuple[str, Any]]:
-    """What is said of each SKU that is wanted, wherever it stands."""
+def _by_row(result: Any, skus: Sequence[str]) -> Verdicts:
+    """Read a report whose keys are row numbers; only where they name every row, which shows how they are counted."""
+    if not isinstance(result, dict):
+        return {}
+    told = {name: result[name] for name in result if name in _SUCCESSES | _FAILURES and isinstance(result[name], dict)}
+    numbers = sorted(int(key) for entries in told.values() for key in entries if str(key).isdecimal())
+    first = numbers[0] if numbers else -1
+    if first not in _FIRST_ROWS or numbers != list(range(first, first + len(skus))):
+        return {}
+    return {
+        sku_key(skus[int(key) - first]): _reasons(entry, name in _SUCCESSES) or []
+        for name, entries in told.items()
+        for key, entry in entries.items()
+    }
+
+
+def _entries(
+    value: Any, wanted: Mapping[str, str], depth: int, good: bool | None
+) -> Iterator[tuple[str, Any, bool | None]]:
+    """What is reported for each SKU that is wanted, wherever it stands, and whether it stands among the successes."""
     if depth > DEEPEST:
         return
     match value:
@@ -63,23 +89,28 @@ def _entries(value: Any, wanted: set[str], depth: int) -> Iterator[tuple[str, An
         case dict():
             named = _named(value, wanted)
             if named is not None:
-                yield named, value
+                yield named, value, good
                 return
-            known = {name: sku_key(str(name)) for name in value}
-            yield from ((known[name], each) for name, each in value.items() if known[name] in wanted)
-            inner = [each for name, each in value.items() if known[name] not in wanted]
+            for name, each in value.items():
+                sku = wanted.get(sku_key(str(name)))
+                if sku is not None:
+                    yield sku, each, good
+                else:
+                    among = True if name in _SUCCESSES else False if name in _FAILURES else good
+                    yield from _entries(each, wanted, depth + 1, among)
+            return
         case _:
             return
     for each in inner:
-        yield from _entries(each, wanted, depth + 1)
+        yield from _entries(each, wanted, depth + 1, good)
 
 
-def _named(row: Mapping[Any, Any], wanted: set[str]) -> str | None:
-    """The SKU that a row says it is about."""
-    for name in _SKU:
+def _named(row: Mapping[Any, Any], wanted: Mapping[str, str]) -> str | None:
+    """The SKU that a row names, by itself or by its listing's id."""
+    for name in _NAMES:
         value = row.get(name)
         if isinstance(value, str | int) and sku_key(str(value)) in wanted:
-            return sku_key(str(value))
+            return wanted[sku_key(str(value))]
     return None
 
 
@@ -104,8 +135,15 @@ def _structure(text: str) -> Any:
     return value
 
 
-def _reasons(entry: Any) -> list[str] | None:
-    """Why a line failed; empty: it is well; None: nothing that can be understood is said."""
+def _reasons(entry: Any, good: bool | None) -> list[str] | None:
+    """Why a line failed; empty: it succeeded; None: silent.
+
+    Args:
+        entry: what is reported for it.
+        good: whether it stands among the successes, or among the errors; None: among neither.
+    """
+    if good is not None:
+        return [] if good else list(_texts(entry)) or [NO_REASON]
     match entry:
         case bool():
             return [] if entry else [NO_REASON]
@@ -127,12 +165,13 @@ def _of_object(entry: Mapping[Any, Any]) -> list[str] | None:
 
 
 def _of_word(word: str) -> list[str] | None:
+    """A word that is known; any other text is silent: `Listing updated` is no failure."""
     match _good(word):
         case True:
             return []
         case False:
             return [NO_REASON]
-    return [_clean(word)] if word.strip() else None
+    return None
 
 
 def _good(value: Any) -> bool | None:
@@ -158,4 +197,4 @@ def _texts(value: Any) -> Iterator[str]:
 def _clean(text: str) -> str:
     """On one line, without what can't be printed; where nothing is left, what is said of no reason."""
     line = " ".join(text.split())
-    return "".join(each for each in line if each.isprintable()).strip()[:LONGEST] or NO_REASON
+    return "".join(each for each in line if each.isprintable()).strip()[:MAX_REASON_CHARS] or NO_REASON

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from backmarket.bulk.csv_file.comparison import Reading
-from backmarket.bulk.models import Fate, LineOutcome, Outcome, Part, PartState
+from backmarket.bulk.models import LineOutcome, Outcome, Part, PartState, Transition
 from backmarket.errors import BackMarketError, UnknownOutcome
 
 SENDS = 2
@@ -48,7 +48,7 @@ def verdict(readings: Mapping[int, Reading]) -> Verdict:
     return Verdict.NOT_ARRIVED if found <= {Reading.AGREES, Reading.UNAPPLIED} else Verdict.UNDECIDED
 
 
-def unproven(part: Part, readings: Mapping[int, Reading], *, look_again: float) -> Fate | None:
+def unproven(part: Part, readings: Mapping[int, Reading], *, look_again: float) -> Transition | None:
     """What becomes of a part whose answer was lost, once all of its lines were read back.
 
     Args:
@@ -64,13 +64,13 @@ def unproven(part: Part, readings: Mapping[int, Reading], *, look_again: float) 
             waiting = [line for line, reading in readings.items() if reading is Reading.UNAPPLIED]
             if waiting and part.looks + 1 < LOOKS:
                 outcomes = _outcomes(readings, Outcome.UNKNOWN, "")
-                return Fate(
+                return Transition(
                     state=PartState.UNKNOWN, pause=look_again, outcomes=outcomes, arrived=True, unread=waiting,
                     looked=True, error=_error(part),
                 )  # fmt: skip
             return arrived(part, readings, state=PartState.DONE, reason=_NOT_APPLIED)
         case Verdict.EITHER:
-            return Fate(state=PartState.DONE)
+            return Transition(state=PartState.DONE)
         case Verdict.NOT_ARRIVED if part.sent < SENDS:
             return None
         case Verdict.NOT_ARRIVED:
@@ -78,7 +78,7 @@ def unproven(part: Part, readings: Mapping[int, Reading], *, look_again: float) 
         case _:
             why = "It was sent without an answer, and its listings do not tell whether it arrived."
     outcomes = {line: LineOutcome(line, Outcome.UNKNOWN, _WORDS.get(each, why)) for line, each in readings.items()}
-    return Fate(state=PartState.UNKNOWN, outcomes=outcomes, error=UnknownOutcome(f"{why} {_PERSON}"))
+    return Transition(state=PartState.UNKNOWN, outcomes=outcomes, error=UnknownOutcome(f"{why} {_PERSON}"))
 
 
 def arrived(
@@ -89,7 +89,7 @@ def arrived(
     reason: str,
     error: BackMarketError | None = None,
     believed: bool = False,
-) -> Fate:
+) -> Transition:
     """What becomes of a part that arrived, once the lines that its report is silent of were read back.
 
     Args:
@@ -105,7 +105,7 @@ def arrived(
     if believed:
         unseen = (line for line, reading in readings.items() if reading is Reading.UNSEEN)
         outcomes |= {line: LineOutcome(line, Outcome.DONE) for line in unseen}
-    return Fate(state=state, outcomes=outcomes, arrived=True, error=error, looked=True)
+    return Transition(state=state, outcomes=outcomes, arrived=True, error=error, looked=True)
 
 
 def _outcomes(readings: Mapping[int, Reading], unapplied: Outcome, reason: str) -> dict[int, LineOutcome]:

@@ -1,7 +1,7 @@
 """Reading back: what became of parts whose answer was lost, and of lines that their report is silent of.
 
 It begins only when the sender's deadline is over. What a listing is found to be is written down some at a time, so that
-a killed worker's successor goes on from there; what follows from all of them, `deciding` says.
+a killed worker's successor goes on from there; what follows from all of them, `verdicts` says.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from backmarket.bulk.api_tasks import ActionStatus
 from backmarket.bulk.csv_file import comparison
 from backmarket.bulk.csv_file.comparison import Reading
 from backmarket.bulk.engine import verdicts
-from backmarket.bulk.engine.context import Desk
+from backmarket.bulk.engine.context import SliceContext
 from backmarket.bulk.engine.part_files import Line, part_lines
-from backmarket.bulk.engine.requests import WINDOW, Question
-from backmarket.bulk.models import Fate, Part, PartState
+from backmarket.bulk.engine.requests import WINDOW, ApiRequest
+from backmarket.bulk.models import Part, PartState, Transition
 from backmarket.client import Answer
 from backmarket.errors import (
     BackMarketError,
@@ -47,47 +47,49 @@ SILENT = "Back Market said nothing of the line, and did not apply it."
 log = structlog.get_logger(__name__)
 
 
-def settle(desk: Desk) -> bool:
+def settle(context: SliceContext) -> bool:
     """Read back some lines of a part that is due, and decide it when all are read; whether there was one."""
     states = [PartState.SUBMITTING, PartState.UNKNOWN]
-    due = desk.read(partial(rows.due_parts, organization_id=desk.organization_id, states=states, limit=1))
-    if not due or desk.over:
+    due = context.read(partial(rows.due_parts, organization_id=context.organization_id, states=states, limit=1))
+    if not due or context.over:
         return False
     part = due[0]
     try:
-        lines = part_lines(desk, part)
+        lines = part_lines(context, part)
     except BucketUnavailable as error:
         log.warning("bulk.bucket_unavailable", job=part.job_id, part=part.number, error=error.message)
-        desk.write(partial(transitions.postpone, part=part, pause=growing(part.tries, AFTER_FAILURE)))
+        context.write(partial(transitions.postpone, part=part, pause=growing(part.tries, AFTER_FAILURE)))
         return True
     except ObjectNotFound as error:
         lost = UnknownOutcome(f"The lines of this part are lost, so it can't be read back: {error.message}")
-        desk.write(partial(transitions.settle, part=part, fate=Fate(state=PartState.UNKNOWN, error=lost)))
+        context.write(
+            partial(transitions.settle, part=part, transition=Transition(state=PartState.UNKNOWN, error=lost))
+        )
         return True
     known = {int(number): Reading(reading) for number, reading in (part.readings or {}).items()}
     wanted = set(part.line_numbers if part.unread is None else part.unread)
     missing = [line for line in lines if line.number in wanted and line.number not in known]
-    found = _read(desk, part, missing[:KEPT_AT_ONCE])
+    found = _read(context, part, missing[:KEPT_AT_ONCE])
     if len(found) == len(missing):
-        _decide(desk, part, known | found)
+        _decide(context, part, known | found)
     elif found:
-        desk.write(partial(transitions.keep_readings, part=part, readings=found))
-    elif not desk.over:
-        desk.write(partial(transitions.postpone, part=part, pause=growing(part.tries, AFTER_FAILURE)))
+        context.write(partial(transitions.keep_readings, part=part, readings=found))
+    elif not context.over:
+        context.write(partial(transitions.postpone, part=part, pause=growing(part.tries, AFTER_FAILURE)))
     return True
 
 
-def _read(desk: Desk, part: Part, lines: list[Line]) -> dict[int, Reading]:
+def _read(context: SliceContext, part: Part, lines: list[Line]) -> dict[int, Reading]:
     """What the listings of some lines are; only of the first few, where the slice has to end or the API fails."""
-    locale = desk.read(lambda transaction: rows.locale_of(transaction, part))
-    desk.asker.credentials(locale)
+    locale = context.read(lambda transaction: rows.locale_of(transaction, part))
+    context.api.credentials(locale)
     found: dict[int, Reading] = {}
     left = lines
-    while left and not desk.over:
+    while left and not context.over:
         batch = left[:WINDOW]
-        questions = [Question("/ws/listings/detail", (("sku", line.row["sku"]),), locale) for line in batch]
-        answers = desk.asker.ask(questions)
-        desk.renew_if_old()
+        requests = [ApiRequest("/ws/listings/detail", (("sku", line.row["sku"]),), locale) for line in batch]
+        answers = context.api.ask(requests)
+        context.renew_if_old()
         readings = [_reading(part, line, answer) for line, answer in zip(batch, answers, strict=False)]
         found |= {line.number: each for line, each in zip(batch, readings, strict=False) if each is not None}
         if len(readings) < len(batch) or None in readings:
@@ -116,21 +118,23 @@ def _reading(part: Part, line: Line, answer: Answer | BackMarketError) -> Readin
     return comparison.compare(asked, prior, comparison.seen(listing, asked), known=known)
 
 
-def _decide(desk: Desk, part: Part, readings: dict[int, Reading]) -> None:
-    fate = _fate(desk, part, readings)
-    log.info("bulk.settled", job=part.job_id, part=part.number, fate=fate.state if fate else "not_arrived")
-    if fate is None:
+def _decide(context: SliceContext, part: Part, readings: dict[int, Reading]) -> None:
+    transition = _transition(context, part, readings)
+    log.info(
+        "bulk.settled", job=part.job_id, part=part.number, outcome=transition.state if transition else "not_arrived"
+    )
+    if transition is None:
         error = UnknownOutcome("Its answer was lost, and it did not arrive: it is sent once more.")
-        desk.write(partial(transitions.put_back, part=part, pause=0.0, error=error, tried=False))
+        context.write(partial(transitions.put_back, part=part, pause=0.0, error=error, tried=False))
     else:
-        desk.write(partial(transitions.settle, part=part, fate=fate))
+        context.write(partial(transitions.settle, part=part, transition=transition))
 
 
-def _fate(desk: Desk, part: Part, readings: dict[int, Reading]) -> Fate | None:
+def _transition(context: SliceContext, part: Part, readings: dict[int, Reading]) -> Transition | None:
     if part.task_status == ActionStatus.SUCCESS:
         return verdicts.arrived(part, readings, state=PartState.DONE, reason=SILENT, believed=True)
     if part.task_id is not None:
         vanished = part.error_code == TaskVanished.code
         error = (TaskVanished if vanished else TaskFailed)(part.error or "Its task failed.")
         return verdicts.arrived(part, readings, state=PartState.FAILED, reason=error.message, error=error)
-    return verdicts.unproven(part, readings, look_again=desk.settings.bulk_settle_after)
+    return verdicts.unproven(part, readings, look_again=context.settings.bulk_settle_after)

@@ -38,7 +38,7 @@ class BackMarketClient(OrderCalls, ListingCalls, ShippingCalls, CategoryCalls, B
         RateLimited: a limit is used up for longer than the patience, or the API said so; see its `retry_after`.
         UnknownOutcome: a change was sent, and its answer was lost or can't be read: look before it is sent again.
         NetworkError, ServerError, BrokenAnswer: a question found no answer after four tries; or, `NetworkError` with
-            `arrival` `never`, a change was not sent.
+            `delivery` `not_sent`, a change was not sent.
         Unauthorized, NotAvailable, NotFound, RequestRefused, FirewallBlocked: the API said no.
     """
 

@@ -10,8 +10,8 @@ import secrets
 
 from backmarket.errors import SettingsError
 
-SHORTEST = 10
-"""Characters of a password."""
+MIN_PASSWORD_CHARS = 10
+"""Minimum length of a password."""
 COST = 2**15
 """32 MiB and 0.1 s a try: OWASP's least for scrypt is 2^17; this leaves room for two tries at once in 256 MiB."""
 _BLOCK, _LANES = 8, 1
@@ -30,8 +30,8 @@ def hashed(password: str, *, cost: int = COST) -> str:
     Raises:
         SettingsError: it is shorter than 10 characters.
     """
-    if len(password) < SHORTEST:
-        raise SettingsError(f"A password has {SHORTEST} characters or more.")
+    if len(password) < MIN_PASSWORD_CHARS:
+        raise SettingsError(f"A password has {MIN_PASSWORD_CHARS} characters or more.")
     salt = secrets.token_bytes(16)
     digest = _digest(password, salt, cost, _BLOCK, _LANES)
     return f"scrypt:{cost}:{_BLOCK}:{_LANES}:{_text(salt)}:{_text(digest)}"

@@ -25,8 +25,8 @@ PARTS = 20
 """Parts of a job that are shown."""
 LOOKED_AT = (PartState.UNKNOWN, PartState.FAILED, PartState.SUBMITTING, PartState.SUBMITTED)
 """States of parts that are shown: those that are under way, or need a look."""
-LARGEST = 512 * 1024 * 1024
-"""Bytes of a file: some millions of lines."""
+MAX_FILE_BYTES = 512 * 1024 * 1024
+"""Maximum size of an uploaded file: some millions of lines."""
 LINK_SECONDS = 300
 """How long the link to a report counts."""
 

@@ -15,7 +15,7 @@ from backmarket.console.rendering import Pages
 
 TRIES_AT_ONCE = 2
 """Passwords that are compared at once: each takes 32 MiB and a tenth of a second."""
-LARGEST = 16 * 1024
+MAX_LOGIN_FORM_BYTES = 16 * 1024
 """Bytes of the form."""
 
 
@@ -31,9 +31,9 @@ async def log_in(request: Request) -> Response:
     """Compare name and password; a wrong one says nothing about which of them it was."""
     auth: Auth = request.app.state.auth
     length = request.headers.get("content-length", "")
-    if not auth.users or not (length.isascii() and length.isdigit() and int(length[:9]) <= LARGEST):
+    if not auth.users or not (length.isascii() and length.isdigit() and int(length[:9]) <= MAX_LOGIN_FORM_BYTES):
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
-    async with request.form(max_files=0, max_fields=10, max_part_size=LARGEST) as form:
+    async with request.form(max_files=0, max_fields=10, max_part_size=MAX_LOGIN_FORM_BYTES) as form:
         name, password, token = (str(form.get(each, "")) for each in ("name", "password", CSRF_FIELD))
         wanted = str(form.get("next", ""))
     if not auth.is_ours(request, token):

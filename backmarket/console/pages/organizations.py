@@ -19,7 +19,7 @@ from backmarket.errors import BackMarketError, ConnectionNotFound, InvalidArgume
 from backmarket.resources import RESOURCES
 
 ENVIRONMENTS = ("production", "sandbox")
-GOING = frozenset({"never", "ok", "running", "failing"})
+GOING = frozenset({"never", "ok", "incomplete", "running", "failing"})
 """States of syncs that go on by themselves."""
 
 

@@ -128,6 +128,16 @@ def _shaped(report: Report | None, shape: str) -> Any:
         return None
     if shape == "errors":
         return {sku: entry["errors"] for sku, entry in (report or {}).items() if entry["errors"]}
+    if shape == "recorded":
+        entries = (report or {}).items()
+        return {
+            "product_success": {
+                sku: {"listing_id": entry.get("listing_id"), "backmarket_id": None, "publication_state": 2}
+                for sku, entry in entries
+                if not entry["errors"]
+            },
+            "product_errors": {sku: " ".join(entry["errors"]) for sku, entry in entries if entry["errors"]},
+        }
     if report is None:
         return None if shape == "text" else [] if shape == "list" else {}
     if shape == "dict":

@@ -23,7 +23,7 @@ NEXT_STATES: Final[dict[int, frozenset[int]]] = {
 
 RETURN_REASONS: Final = frozenset({0, 1, 11, 12, 13, 21, 22, 23, 24, 25})
 VAT_TYPES: Final = frozenset({"REGULAR", "MARGINAL"})
-LONGEST: Final = {
+MAX_TEXT_CHARS: Final = {
     "sku": None, "imei": 15, "serial_number": 50, "tracking_number": 200, "tracking_url": 300, "shipper": 200,
     "return_message": 500, "date_shipping": None,
 }  # fmt: skip
@@ -104,7 +104,7 @@ def _checked(order_id: int, update: dict[str, Any], assumed: Assumptions) -> int
     new_state = update.get("new_state")
     if not isinstance(new_state, int) or isinstance(new_state, bool) or new_state not in range(10):
         raise _bad("parameter new_state must be an order line state")
-    for name in LONGEST:
+    for name in MAX_TEXT_CHARS:
         if update.get(name) is not None:
             _check_text(name, update[name])
     if not _among(update.get("return_reason"), RETURN_REASONS):
@@ -122,7 +122,7 @@ def _among(value: object, allowed: Iterable[object]) -> bool:
 
 
 def _check_text(name: str, value: object) -> None:
-    longest = LONGEST[name]
+    longest = MAX_TEXT_CHARS[name]
     if not isinstance(value, str) or (longest is not None and len(value) > longest):
         raise _bad(f"parameter {name} must be a text" + (f" of at most {longest} characters" if longest else ""))
     if name == "date_shipping":

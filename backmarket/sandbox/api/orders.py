@@ -10,6 +10,7 @@ from backmarket.sandbox import times
 from backmarket.sandbox.api import pagination
 from backmarket.sandbox.api.calls import Call
 from backmarket.sandbox.api.responses import Answer, Refused, refusal
+from backmarket.sandbox.api.signing import signed
 from backmarket.sandbox.settings import ListOrder
 from backmarket.sandbox.world.order_stock import ORDER_STATES, OrderRow
 from backmarket.sandbox.world.people import COUNTRY_CODES
@@ -44,12 +45,12 @@ async def list_orders(call: Call) -> Answer:
     order, descending = _SORTS[assumed.list_order]
     key = (assumed.list_order, assumed.unpaid_orders, exclusive, created, modified, state, country_code)
     rows = call.seller.orders.rows.listed(key, order=order, descending=descending, where=asked_for)
-    return pagination.page_of(rows, page, size, call, "/ws/orders")
+    return signed(call, pagination.page_of(rows, page, size, call, "/ws/orders"))
 
 
 async def get_order(call: Call) -> Answer:
     """`get-ws-specific-order`: any order of the account, those in states 0 and 8 too."""
-    return Answer(200, order_of(call).body)
+    return signed(call, Answer(200, order_of(call).body))
 
 
 def order_of(call: Call) -> OrderRow:

@@ -11,6 +11,7 @@ from backmarket.sandbox.api.calls import Call
 from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.sandbox.api.middleware import Handler
 from backmarket.sandbox.api.responses import Answer, Refused, in_json, refusal
+from backmarket.sandbox.api.signing import signed
 from backmarket.sandbox.world.shipment_stock import LABEL_HOST, Kind, ShipmentRow, ShipmentStock, by_creation
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _stock(call: Call, kind: Kind) -> ShipmentStock:
 
 def _here(call: Call, answer: Answer) -> Answer:
     """The answer with addresses of labels that lead to this sandbox, as the caller knows it."""
-    return answer._replace(body=answer.body.replace(LABEL_HOST.encode(), call.origin.encode()))
+    return signed(call, answer._replace(body=answer.body.replace(LABEL_HOST.encode(), call.origin.encode())))
 
 
 def _page(query: dict[str, str]) -> int:

@@ -7,7 +7,7 @@ import secrets
 import time
 from contextlib import ExitStack
 
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.errors import BackMarketError
 from backmarket.facade import BackMarket
 from backmarket.sandbox.server import SandboxServer
@@ -23,7 +23,7 @@ from backmarket.standalone.up.environment import settings_of
 from backmarket.standalone.up.interrupts import Interrupted, interruptible
 from backmarket.standalone.up.supervisor import Supervised, members_of, servers_of
 
-PATIENCE = 300.0
+FIRST_SYNC_TIMEOUT_SECONDS = 300.0
 """Seconds until the first syncs must be done; they take 2 to 5 where nothing else is done."""
 GRACE = 1.0
 """Seconds from what a death causes until the system tells us of it."""
@@ -130,7 +130,7 @@ class _Demo:
 
     def _connect(self, stack: Stack, sandbox: SandboxServer) -> Shops:
         self.environment = stack.environment() | {
-            f"{ENV_PREFIX}SECRET_KEYS": Vault.generate(),
+            f"{ENV_PREFIX}SECRET_KEYS": KeyCipher.generate(),
             f"{ENV_PREFIX}LIMITER_KEY": secrets.token_hex(24),
             f"{ENV_PREFIX}USER_AGENT": "BM-Example-Demo;contact@company.example",
             f"{ENV_PREFIX}ALLOWED_BASE_URLS": sandbox.url,
@@ -143,7 +143,7 @@ class _Demo:
         market.apply_schema()
         for resource, entry in market.get_schedule().items():
             market.update_schedule(resource, interval=SELDOM, full_interval=entry.full_interval and SELDOM)
-        services.limiter.assume_idle()  # nobody has asked this sandbox anything yet
+        services.limiter.skip_recovery()  # nobody has asked this sandbox anything yet
         for seller in SELLERS:
             market.upsert_connection(seller.name, seller.token, base_url=sandbox.url)
         return Shops(market, services.database, sandbox.control)
@@ -158,12 +158,12 @@ class _Demo:
 
     def _wait_for_the_first_syncs(self, shops: Shops) -> None:
         totals = {seller.name: checks.rows_of(seller) for seller in SELLERS if seller.name != DEAD}
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + FIRST_SYNC_TIMEOUT_SECONDS
         with self.screen.progress(totals) as show:
             while not shops.all_settled():
                 self._look()
                 if time.monotonic() > until:
-                    raise DemoFailed(f"Not every seller was synced within {PATIENCE:g} s.")
+                    raise DemoFailed(f"Not every seller was synced within {FIRST_SYNC_TIMEOUT_SECONDS:g} s.")
                 show(shops.stored())
                 time.sleep(0.1)
             show(shops.stored())

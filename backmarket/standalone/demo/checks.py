@@ -14,6 +14,7 @@ from backmarket.errors import BackMarketError, BulkFileRefused
 from backmarket.facade import BackMarket
 from backmarket.queries.pagination import Page
 from backmarket.resources import RESOURCES
+from backmarket.resources.signed_links import unsigned
 from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.sandbox.world.sellers import SellerSpec
@@ -323,7 +324,7 @@ def _written(shops: Shops) -> list[tuple[Any, ...]]:
 
 def _same(what: str, stored: dict[Any, Any], truth: dict[Any, Any]) -> None:
     missing, surplus = len(truth.keys() - stored.keys()), len(stored.keys() - truth.keys())
-    differing = sum(stored[key] != truth[key] for key in stored.keys() & truth.keys())
+    differing = sum(unsigned(stored[key]) != unsigned(truth[key]) for key in stored.keys() & truth.keys())
     if missing or surplus or differing:
         raise DemoFailed(f"The {what} differ: {missing} missing, {surplus} too many, {differing} not the same.")
 

@@ -23,8 +23,8 @@ from backmarket.standalone.embedded.processes import StackError, end_recorded, i
 PREFIX = "backmarket-stack-"
 TAKE_OVER_SECONDS = 120.0
 """How long the watcher of a killed owner may take to put things in order."""
-LONGEST_PLACE = 60
-"""Bytes; what a socket's path may have (104 on macOS, 108 on Linux), less our own names below it."""
+MAX_DIRECTORY_BYTES = 60
+"""Maximum length: that of a socket's path (104 on macOS, 108 on Linux), less our own names below it."""
 
 _LOCK, _TEMPORARY, _OUTSIDE = "lock", "temporary", "outside"
 _held: set[int] = set()
@@ -140,7 +140,7 @@ def put_in_order(path: Path) -> None:
 def places() -> Iterator[Path]:
     """Where temporary directories may be made, the best first."""
     for place in dict.fromkeys((Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"))):  # noqa: S108
-        if place.is_dir() and len(os.fsencode(place)) <= LONGEST_PLACE and postgres_user.can_pass(place):
+        if place.is_dir() and len(os.fsencode(place)) <= MAX_DIRECTORY_BYTES and postgres_user.can_pass(place):
             yield place
 
 

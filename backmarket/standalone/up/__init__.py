@@ -109,7 +109,7 @@ class _Up:
         services = Services(settings)
         services.bucket.ensure()
         if idle:  # nobody used this limiter before
-            services.limiter.assume_idle()
+            services.limiter.skip_recovery()
         services.close()
 
     def _start_fleet(self, ending: ExitStack, environment: Mapping[str, str], flower_port: int) -> list[Supervised]:

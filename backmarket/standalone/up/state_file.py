@@ -7,7 +7,7 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.settings import Settings
 from backmarket.standalone.embedded.ports import free_port
 from backmarket.standalone.up.private import write_private
@@ -59,10 +59,10 @@ class StateFile:
         found = json.loads(path.read_text()) if path.exists() else {}
         mine = not given.database_url
         if not mine:
-            Vault.from_settings(given)
+            KeyCipher.from_settings(given)
             given.need("limiter_key")
         state = cls(
-            secret_key=found.get("secret_key") or (Vault.generate() if mine else ""),
+            secret_key=found.get("secret_key") or (KeyCipher.generate() if mine else ""),
             limiter_key=found.get("limiter_key") or (secrets.token_hex(24) if mine else ""),
             flower_password=found.get("flower_password") or secrets.token_urlsafe(12),
             console_password=found.get("console_password") or secrets.token_urlsafe(12),

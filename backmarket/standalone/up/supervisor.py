@@ -12,8 +12,8 @@ from backmarket.standalone.embedded import Stack, StackError
 from backmarket.standalone.embedded.processes import Server
 from backmarket.standalone.fleet import Fleet
 
-LONGEST_PAUSE = 60.0
-"""Seconds between two starts of what keeps dying; the first pause is one second."""
+MAX_RESTART_PAUSE_SECONDS = 60.0
+"""Maximum pause between two starts of a process that keeps dying; the first pause is one second."""
 STEADY_SECONDS = 60.0
 """What has lived so long begins with a short pause again."""
 
@@ -78,7 +78,7 @@ class Supervisor:
             case.pause = 1.0
         case.again_at = now + case.pause
         self._say(f"\n{_short(why)}\n{case.supervised.name} is started again in {case.pause:g} s.")
-        case.pause = min(2 * case.pause, LONGEST_PAUSE)
+        case.pause = min(2 * case.pause, MAX_RESTART_PAUSE_SECONDS)
 
     def _restart(self, case: _Case) -> None:
         case.again_at, case.since = None, self._clock()

@@ -17,7 +17,7 @@ from backmarket.writes import rows
 from backmarket.writes.engine.sender import crashed
 from backmarket.writes.engine.steps import is_foreign
 from backmarket.writes.engine.verification import seen
-from backmarket.writes.models import Fate, Write, WriteState
+from backmarket.writes.models import Transition, Write, WriteState
 from backmarket.writes.request.models import from_json
 from backmarket.writes.targets import stored_object
 
@@ -53,7 +53,7 @@ def note_sending(
     kept, denied = listings[: line.granted], listings[line.granted :]
     refused = [write.id for write in denied]
     for write in denied:
-        rows.decide(transaction, write, Fate(WriteState.PENDING, line.wait_seconds, LINES_USED_UP))
+        rows.decide(transaction, write, Transition(WriteState.PENDING, line.wait_seconds, LINES_USED_UP))
     for write in writes:
         prior = _prior(transaction, write, locale)
         if write.id not in refused and not rows.begin(transaction, write, prior=prior, seconds=over):

@@ -5,10 +5,14 @@ from __future__ import annotations
 from backmarket.errors import NetworkError
 from backmarket.limits.sku_quota import Reserved
 from backmarket.writes.engine.results import Result
-from backmarket.writes.engine.retry_policy import fate_of_failed_reading, fate_of_reading, fate_of_sending
+from backmarket.writes.engine.retry_policy import (
+    transition_after_failed_reading,
+    transition_after_reading,
+    transition_after_sending,
+)
 from backmarket.writes.engine.sender import Read, Sent, crashed
 from backmarket.writes.engine.verification import Verdict, compare, undecidable
-from backmarket.writes.models import Fate, Write, WriteState
+from backmarket.writes.models import Transition, Write, WriteState
 from backmarket.writes.request.models import from_json
 
 REFUSED_LINES_SECONDS = 300.0
@@ -24,11 +28,13 @@ def after_sending(write: Write, sent: Sent, line: Reserved | None, *, locale: st
         line: the SKU line that was taken for it.
         locale: that rows were asked for in.
     """
-    fate = Fate(WriteState.PENDING, 0.0, unsent=True) if sent.late else fate_of_sending(write, sent.error)
-    never = sent.late or (isinstance(sent.error, NetworkError) and sent.error.arrival == "never")
+    transition = (
+        Transition(WriteState.PENDING, 0.0, unsent=True) if sent.late else transition_after_sending(write, sent.error)
+    )
+    never = sent.late or (isinstance(sent.error, NetworkError) and sent.error.delivery == "not_sent")
     return Result(
         write,
-        fate,
+        transition,
         row=sent.row,
         locale=locale,
         cause=sent.error,
@@ -46,8 +52,8 @@ def after_reading(write: Write, read: Read, *, locale: str) -> Result:
         locale: that rows were asked for in.
     """
     if read.error is not None:
-        return Result(write, fate_of_failed_reading(write, read.error), cause=read.error)
-    return Result(write, fate_of_reading(write, _verdict(write, read)), row=read.row, locale=locale)
+        return Result(write, transition_after_failed_reading(write, read.error), cause=read.error)
+    return Result(write, transition_after_reading(write, _verdict(write, read)), row=read.row, locale=locale)
 
 
 def _verdict(write: Write, read: Read) -> Verdict:

@@ -18,7 +18,7 @@ from backmarket.resources import ORDERS, Resource, Row
 from backmarket.sync.upsert import store
 from backmarket.work import WorkLease
 from backmarket.writes import rows
-from backmarket.writes.models import Fate, Write, WriteState
+from backmarket.writes.models import Transition, Write, WriteState
 from backmarket.writes.targets import subject_of
 
 
@@ -28,7 +28,7 @@ class Result:
 
     Attributes:
         write: which, as it was before.
-        fate: what becomes of it.
+        transition: what becomes of it.
         row: the object as the API shows it, in `locale`; None: it did not say.
         locale: the connection's, when it was asked.
         cause: what the request met.
@@ -37,7 +37,7 @@ class Result:
     """
 
     write: Write
-    fate: Fate
+    transition: Transition
     row: Row | None = None
     locale: str = ""
     cause: BackMarketError | None = None
@@ -66,15 +66,15 @@ def write_down(transaction: Transaction, lease: WorkLease, result: Result, *, ac
     if isinstance(error, FirewallBlocked):
         mark_error(transaction, write.organization_id, error)
     work.hold(transaction, lease, seconds=seconds)
-    rows.decide(transaction, write, result.fate)
+    rows.decide(transaction, write, result.transition)
     if ours and resource is not None and result.row is not None:
         store(transaction, resource, write.organization_id, [result.row])
-    elif write.kind == "upload_order_invoice" and result.fate.state is WriteState.SUCCEEDED:
+    elif write.kind == "upload_order_invoice" and result.transition.state is WriteState.SUCCEEDED:
         note_invoice(transaction, write.organization_id, int(write.object_id))
     if result.line is not None:
-        sku_quota.give_back(transaction, result.line)
+        sku_quota.release(transaction, result.line)
     if result.lines_closed:
-        sku_quota.refused(transaction, account, result.lines_closed)
+        sku_quota.block(transaction, account, result.lines_closed)
 
 
 def note_invoice(transaction: Transaction, organization_id: str, order_id: int) -> None:
@@ -96,7 +96,7 @@ def _resource(result: Result) -> Resource | None:
     """Whose row is written; None: none is."""
     subject = subject_of(result.write)
     if subject is None:
-        return ORDERS if result.fate.state is WriteState.SUCCEEDED else None
+        return ORDERS if result.transition.state is WriteState.SUCCEEDED else None
     return subject.resource if result.row is not None else None
 
 

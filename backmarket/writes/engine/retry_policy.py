@@ -20,7 +20,7 @@ from backmarket.errors import (
 )
 from backmarket.work.backoff import FIREWALL_SECONDS, growing
 from backmarket.writes.engine.verification import Verdict
-from backmarket.writes.models import Fate, Write, WriteState
+from backmarket.writes.models import Transition, Write, WriteState
 
 MOST_SENT = 3
 """Times that a write is sent by itself, each one after the last was certainly not there."""
@@ -33,7 +33,7 @@ _TIMED_OUT = 408
 """The API waited for the rest of a request: it says no, and may have begun."""
 
 
-def fate_of_sending(write: Write, error: BackMarketError | None) -> Fate:
+def transition_after_sending(write: Write, error: BackMarketError | None) -> Transition:
     """What becomes of a write that was sent.
 
     Args:
@@ -42,22 +42,24 @@ def fate_of_sending(write: Write, error: BackMarketError | None) -> Fate:
     """
     match error:
         case None:
-            return Fate(WriteState.SUCCEEDED, confirmed_by="answer")
-        case NetworkError(arrival="never") | LimiterUnavailable():
-            return Fate(WriteState.PENDING, growing(write.tries), error, unsent=True)
+            return Transition(WriteState.SUCCEEDED, confirmed_by="answer")
+        case NetworkError(delivery="not_sent") | LimiterUnavailable():
+            return Transition(WriteState.PENDING, growing(write.tries), error, unsent=True)
         case RateLimited() | Unauthorized():  # the limiter keeps the next one waiting, or the connection its key
-            return Fate(WriteState.PENDING, 0.0, error, unsent=True)
+            return Transition(WriteState.PENDING, 0.0, error, unsent=True)
         case FirewallBlocked():
-            return Fate(WriteState.PENDING, growing(write.tries, FIREWALL_SECONDS), error, unsent=True)
+            return Transition(WriteState.PENDING, growing(write.tries, FIREWALL_SECONDS), error, unsent=True)
         case TerminalError() if error.status != _TIMED_OUT:
             return (
-                Fate(WriteState.UNKNOWN, 0.0, error) if _sent_before(write) else Fate(WriteState.REFUSED, error=error)
+                Transition(WriteState.UNKNOWN, 0.0, error)
+                if _sent_before(write)
+                else Transition(WriteState.REFUSED, error=error)
             )
         case _:
             return lost(write, error)
 
 
-def lost(write: Write, error: BackMarketError | None) -> Fate:
+def lost(write: Write, error: BackMarketError | None) -> Transition:
     """What becomes of a write that may have happened: it is read back, where that can be.
 
     Args:
@@ -66,11 +68,11 @@ def lost(write: Write, error: BackMarketError | None) -> Fate:
     """
     why = error.message.rstrip(".") if error else "The worker that sent it ended before the answer came"
     if write.kind == "upload_order_invoice":
-        return Fate(WriteState.UNKNOWN, None, _unknown(f"{why}. {_INVOICE}", error))
-    return Fate(WriteState.UNKNOWN, 0.0, _unknown(f"{why}. It may have happened, and is read back.", error))
+        return Transition(WriteState.UNKNOWN, None, _unknown(f"{why}. {_INVOICE}", error))
+    return Transition(WriteState.UNKNOWN, 0.0, _unknown(f"{why}. It may have happened, and is read back.", error))
 
 
-def fate_of_reading(write: Write, found: Verdict) -> Fate:
+def transition_after_reading(write: Write, found: Verdict) -> Transition:
     """What becomes of a write that was read back.
 
     Args:
@@ -78,19 +80,19 @@ def fate_of_reading(write: Write, found: Verdict) -> Fate:
         found: by the comparison.
     """
     if found.state == "applied":
-        return Fate(WriteState.SUCCEEDED, confirmed_by="reading_back")
+        return Transition(WriteState.SUCCEEDED, confirmed_by="reading_back")
     if found.state == "undecidable":
-        return Fate(WriteState.UNKNOWN, None, UnknownOutcome(f"{found.reason} {_DECIDE}"))
+        return Transition(WriteState.UNKNOWN, None, UnknownOutcome(f"{found.reason} {_DECIDE}"))
     if write.error_code in REFUSALS:
         marks = {"status": write.error_status, "request_id": write.error_request_id, "cf_ray": write.error_cf_ray}
-        return Fate(WriteState.REFUSED, error=error_for(write.error_code, write.error or "", **marks))
+        return Transition(WriteState.REFUSED, error=error_for(write.error_code, write.error or "", **marks))
     if write.sent < MOST_SENT:
-        return Fate(WriteState.PENDING, 0.0, UnknownOutcome("It had not arrived, and is sent again."))
+        return Transition(WriteState.PENDING, 0.0, UnknownOutcome("It had not arrived, and is sent again."))
     text = f"It was sent {write.sent} times, and never arrived. {_DECIDE}"
-    return Fate(WriteState.UNKNOWN, None, UnknownOutcome(text))
+    return Transition(WriteState.UNKNOWN, None, UnknownOutcome(text))
 
 
-def fate_of_failed_reading(write: Write, error: BackMarketError) -> Fate:
+def transition_after_failed_reading(write: Write, error: BackMarketError) -> Transition:
     """What becomes of a write that could not be read back: that is tried again.
 
     Args:
@@ -100,12 +102,12 @@ def fate_of_failed_reading(write: Write, error: BackMarketError) -> Fate:
     pause = 0.0 if isinstance(error, RateLimited | Unauthorized) else growing(write.tries)
     why = error.message.rstrip(".")
     if isinstance(error, NotFound):
-        return Fate(WriteState.UNKNOWN, None, _unknown(f"It may have happened, and {_GONE} {_DECIDE}", error))
+        return Transition(WriteState.UNKNOWN, None, _unknown(f"It may have happened, and {_GONE} {_DECIDE}", error))
     text = f"It may have happened, and could not be read back yet: {why}."
-    return Fate(WriteState.UNKNOWN, pause, _unknown(text, error))
+    return Transition(WriteState.UNKNOWN, pause, _unknown(text, error))
 
 
-def fate_of_loading(write: Write, error: BackMarketError) -> Fate:
+def transition_after_loading(write: Write, error: BackMarketError) -> Transition:
     """What becomes of an invoice whose file could not be read from the bucket; nothing was sent.
 
     Args:
@@ -113,11 +115,11 @@ def fate_of_loading(write: Write, error: BackMarketError) -> Fate:
         error: why.
     """
     if isinstance(error, ObjectNotFound):
-        return Fate(WriteState.REFUSED, error=error)
-    return Fate(WriteState.PENDING, growing(write.tries), error)
+        return Transition(WriteState.REFUSED, error=error)
+    return Transition(WriteState.PENDING, growing(write.tries), error)
 
 
-def rest_after(error: BackMarketError | None, tries: int) -> float | None:
+def pause_all_after(error: BackMarketError | None, tries: int) -> float | None:
     """Seconds that all writes of an organization rest after an error; None: they go on.
 
     Args:
@@ -137,10 +139,10 @@ def rest_after(error: BackMarketError | None, tries: int) -> float | None:
             return None
 
 
-def elsewhere() -> Fate:
+def elsewhere() -> Transition:
     """What becomes of a write that may have happened in a market that the connection has left."""
     text = f"It may have happened, and the connection has another region, environment or base URL since. {_DECIDE}"
-    return Fate(WriteState.UNKNOWN, None, UnknownOutcome(text))
+    return Transition(WriteState.UNKNOWN, None, UnknownOutcome(text))
 
 
 def _sent_before(write: Write) -> bool:

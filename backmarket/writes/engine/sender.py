@@ -21,7 +21,7 @@ from backmarket.errors import BackMarketError, BrokenAnswer, Crashed, RateLimite
 from backmarket.limits import Limiter, Slot, wait_for_slot
 from backmarket.observability.logs import error_location
 from backmarket.resources import Row, parse_object
-from backmarket.work.send_deadline import SEND_WITHIN, Moment
+from backmarket.work.send_deadline import SEND_WITHIN, Stopwatch
 from backmarket.writes.models import Write
 from backmarket.writes.request.http import Request
 from backmarket.writes.targets import Subject, subject_of
@@ -74,7 +74,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Messenger:
+class WriteSender:
     """Sends the requests of one slice; safe to use in many threads.
 
     Args:
@@ -89,7 +89,7 @@ class Messenger:
     credentials: Credentials
     bucket: Callable[[], Bucket]
 
-    def send(self, write: Write, request: Request, slot: Slot, began: Moment) -> Sent:
+    def send(self, write: Write, request: Request, slot: Slot, began: Stopwatch) -> Sent:
         """Send a write, unless it was held up, and find out how the object is now.
 
         Args:
@@ -98,8 +98,8 @@ class Messenger:
             slot: of the limiter.
             began: when the transaction began that says so.
         """
-        if began.passed() > SEND_WITHIN:
-            self.limiter.give_back([slot])
+        if began.elapsed() > SEND_WITHIN:
+            self.limiter.release([slot])
             return Sent(late=True)
         try:
             answer = with_slot(

@@ -20,19 +20,19 @@ from backmarket.messages import Nudge
 from backmarket.observability.logs import error_location
 from backmarket.services import Services
 from backmarket.work import WorkLease
-from backmarket.work.send_deadline import Moment
+from backmarket.work.send_deadline import Stopwatch
 from backmarket.work.slice import LeaseHolder, Ready, RequestWindow, SliceEnd, take_lease
 from backmarket.writes import rows
 from backmarket.writes.engine.mark_sending import Noted, note_sending, prior_in
 from backmarket.writes.engine.outcomes import after_reading, after_sending
 from backmarket.writes.engine.results import Result, write_down
-from backmarket.writes.engine.retry_policy import fate_of_loading, fate_of_sending, rest_after
-from backmarket.writes.engine.sender import Loaded, Messenger, Read, Sent, crashed
+from backmarket.writes.engine.retry_policy import pause_all_after, transition_after_loading, transition_after_sending
+from backmarket.writes.engine.sender import Loaded, Read, Sent, WriteSender, crashed
 from backmarket.writes.engine.steps import Step, StepResult, do, next_step
-from backmarket.writes.models import Fate, Write, WriteState
+from backmarket.writes.models import Transition, Write, WriteState
 
-AHEAD = 64
-"""Writes that are read from the table at once: finding the first one of each lane costs with all that are open."""
+READ_AHEAD_WRITES = 64
+"""Due writes that one query reads ahead: finding the first one of each lane costs with all that are open."""
 
 CRASH_SECONDS = 60.0
 """How long the writes of an organization rest after a fault of ours; what was being sent is read back."""
@@ -73,12 +73,12 @@ def run_slice(services: Services, organization_id: str) -> SliceResult:
     if lease is None:
         return SliceResult("nothing_to_do")
     try:
-        credentials = lease.sealed.unseal(services.vault, services.settings)
-        messenger = Messenger(services.transport, services.limiter, credentials, lambda: services.bucket)
-        return _Writes(services, lease, messenger).run()
+        credentials = lease.encrypted.decrypt(services.key_cipher, services.settings)
+        sender = WriteSender(services.transport, services.limiter, credentials, lambda: services.bucket)
+        return _Writes(services, lease, sender).run()
     except SettingsError as error:  # this worker can't decrypt the key: another may
-        log.error("writes.rest", code=error.code, error=error.message)
-        return _give_up(services, lease, rest_after(error, 0))
+        log.error("writes.paused", code=error.code, error=error.message)
+        return _give_up(services, lease, pause_all_after(error, 0))
     except LeaseLost as error:
         log.info("writes.lease_lost", lease=lease.number, why=error.code)
         return SliceResult("lease_lost")
@@ -92,7 +92,7 @@ def run_slice(services: Services, organization_id: str) -> SliceResult:
 def send_now(database: Database, organization_id: str) -> None:
     """Let what waits for its next try be due at once; what is read back keeps its time."""
     with database.transaction() as transaction:
-        work.want(transaction, organization_id, "writes")  # first: whoever sends locks in this order
+        work.make_due(transaction, organization_id, "writes")  # first: whoever sends locks in this order
         rows.ask_now(transaction, organization_id)
 
 
@@ -118,11 +118,11 @@ def _finish(transaction: Transaction, lease: WorkLease, pause: float | None) -> 
 
 
 class _Writes(LeaseHolder):
-    def __init__(self, services: Services, lease: WorkLease, messenger: Messenger) -> None:
+    def __init__(self, services: Services, lease: WorkLease, sender: WriteSender) -> None:
         super().__init__(services, lease)
-        self.messenger = messenger
-        self.account = messenger.credentials.account
-        self.locale = messenger.credentials.locale
+        self.sender = sender
+        self.account = sender.credentials.account
+        self.locale = sender.credentials.locale
         """That rows are asked for in."""
         self.window: RequestWindow[Step, StepResult] = RequestWindow(
             services,
@@ -178,7 +178,7 @@ class _Writes(LeaseHolder):
         if not self.window.wants_more:
             return
         with self.services.database.transaction() as transaction:
-            due = rows.due(transaction, self.organization_id, besides=self.lanes, limit=AHEAD)
+            due = rows.due(transaction, self.organization_id, besides=self.lanes, limit=READ_AHEAD_WRITES)
         for write in due:
             self.lanes.add(write.lane)
             self._plan(write)
@@ -188,8 +188,8 @@ class _Writes(LeaseHolder):
         try:
             step = next_step(write, content, self.lease)
         except Exception as error:  # noqa: BLE001 - of a row that can't be read; nothing was sent
-            step = Fate(WriteState.REFUSED, error=crashed(write, error))
-        if isinstance(step, Fate):
+            step = Transition(WriteState.REFUSED, error=crashed(write, error))
+        if isinstance(step, Transition):
             self._settle(Result(write, step))
         else:
             self.window.queue.append(step)
@@ -200,21 +200,21 @@ class _Writes(LeaseHolder):
         Raises:
             LeaseLost: another took over; nothing was sent.
         """
-        began = Moment()
+        began = Stopwatch()
         sends = [step.write for step, slot in ready if step.action == "send" and slot is not None]
         try:
             noted = self._note_sending(sends) if sends else Noted({}, [])
         except BaseException:
-            self.services.limiter.give_back([slot for _, slot in ready if slot is not None])
+            self.services.limiter.release([slot for _, slot in ready if slot is not None])
             raise
         jobs: list[Callable[[], StepResult]] = []
         for step, slot in ready:
             write = step.write
             if step.action == "send" and write.id in noted.refused:
-                self.services.limiter.give_back([slot] if slot else [])
+                self.services.limiter.release([slot] if slot else [])
                 self.lanes.discard(write.lane)
                 continue
-            jobs.append(partial(do, self.messenger, step, slot, began, noted.lines.get(write.id)))
+            jobs.append(partial(do, self.sender, step, slot, began, noted.lines.get(write.id)))
         self.requests += sum(1 for step, _ in ready if step.asks) - len(noted.refused)
         return jobs
 
@@ -236,7 +236,7 @@ class _Writes(LeaseHolder):
             case Loaded(content=bytes(content)):
                 self._plan(write, content)
             case Loaded(error=BackMarketError() as error):
-                self._settle(Result(write, fate_of_loading(write, error), cause=error))
+                self._settle(Result(write, transition_after_loading(write, error), cause=error))
             case Read() if result.step.action == "ask":
                 self._take_prior(write, outcome)
             case Read():
@@ -245,7 +245,9 @@ class _Writes(LeaseHolder):
     def _take_prior(self, write: Write, read: Read) -> None:
         """The values before a write came, or not: only then is it sent."""
         if read.error is not None:
-            self._settle(Result(write, replace(fate_of_sending(write, read.error), unsent=False), cause=read.error))
+            self._settle(
+                Result(write, replace(transition_after_sending(write, read.error), unsent=False), cause=read.error)
+            )
             return
         prior = prior_in(write, read.seen or {}) or {}
         self.write(partial(rows.note_prior, write=write, prior=prior))
@@ -257,7 +259,7 @@ class _Writes(LeaseHolder):
         Raises:
             LeaseLost: another took over; nothing was written.
         """
-        write, fate = result.write, result.fate
+        write, transition = result.write, result.transition
         try:
             self._write_down(result)
         except (LeaseLost, DatabaseUnavailable):
@@ -267,8 +269,8 @@ class _Writes(LeaseHolder):
             self._write_down(replace(result, row=None))
         self.held_at = monotonic()
         self.lanes.discard(write.lane)
-        self.counts[fate.state] += 1
-        log.info("writes.settled", write=write.id, kind=write.kind, state=str(fate.state), code=_code(fate))
+        self.counts[transition.state] += 1
+        log.info("writes.settled", write=write.id, kind=write.kind, state=str(transition.state), code=_code(transition))
         if result.cause is not None:
             self._halt(result.cause, write.tries)
 
@@ -279,9 +281,9 @@ class _Writes(LeaseHolder):
 
     def _halt(self, error: BackMarketError, tries: int) -> None:
         """Let all writes of the organization rest, if the error is none of a single one; what is in flight lands."""
-        rest = rest_after(error, tries)
+        rest = pause_all_after(error, tries)
         if rest is not None:
-            log.warning("writes.rest", code=error.code, error=error.message, seconds=round(rest))
+            log.warning("writes.paused", code=error.code, error=error.message, seconds=round(rest))
             self.window.pause_all_for(rest)
 
     def _drain(self) -> None:
@@ -291,5 +293,5 @@ class _Writes(LeaseHolder):
             self.renew_if_old()
 
 
-def _code(fate: Fate) -> str | None:
-    return fate.error.code if fate.error else None
+def _code(transition: Transition) -> str | None:
+    return transition.error.code if transition.error else None

@@ -9,10 +9,10 @@ from backmarket.errors import ConnectionChanged
 from backmarket.limits import Slot
 from backmarket.limits.sku_quota import Reserved
 from backmarket.work import WorkLease
-from backmarket.work.send_deadline import Moment
+from backmarket.work.send_deadline import Stopwatch
 from backmarket.writes.engine.retry_policy import elsewhere, lost
-from backmarket.writes.engine.sender import Loaded, Messenger, Read, Sent, crashed
-from backmarket.writes.models import Fate, Write, WriteState
+from backmarket.writes.engine.sender import Loaded, Read, Sent, WriteSender, crashed
+from backmarket.writes.models import Transition, Write, WriteState
 from backmarket.writes.request.http import Request, http_request
 from backmarket.writes.request.models import from_json
 from backmarket.writes.targets import subject_of
@@ -56,7 +56,7 @@ class StepResult:
     line: Reserved | None = None
 
 
-def next_step(write: Write, content: bytes | None, lease: WorkLease) -> Step | Fate:
+def next_step(write: Write, content: bytes | None, lease: WorkLease) -> Step | Transition:
     """The next step of a write that is due; or what becomes of it without one.
 
     Args:
@@ -69,10 +69,10 @@ def next_step(write: Write, content: bytes | None, lease: WorkLease) -> Step | F
             return lost(write, None)
         return Step(write, "read") if _is_here(write, lease) else elsewhere()
     if not _is_here(write, lease):
-        return Fate(WriteState.REFUSED, error=MOVED)
+        return Transition(WriteState.REFUSED, error=MOVED)
     if write.kind == "upload_order_invoice" and content is None:
         return Step(write, "load")
-    if is_foreign(write, lease.sealed.locale) and write.prior is None:
+    if is_foreign(write, lease.encrypted.locale) and write.prior is None:
         return Step(write, "ask")
     return Step(write, "send", http_request(from_json(write.kind, write.request), content))
 
@@ -87,36 +87,40 @@ def is_foreign(write: Write, locale: str) -> bool:
     return write.kind == "update_listing" and write.locale != locale
 
 
-def do(messenger: Messenger, step: Step, slot: Slot | None, began: Moment, line: Reserved | None) -> StepResult:
+def do(sender: WriteSender, step: Step, slot: Slot | None, began: Stopwatch, line: Reserved | None) -> StepResult:
     """Do a step. Runs in a thread of the pool: no database here, and nothing of the slice's state.
 
     Args:
-        messenger: sends.
+        sender: sends.
         step: which.
         slot: of the limiter, where the API is asked.
         began: when the transaction began that says that it is sent.
         line: the SKU line that was taken for it.
     """
     try:
-        outcome = _outcome(messenger, step, slot, began)
+        outcome = _outcome(sender, step, slot, began)
     except Exception as error:  # noqa: BLE001 - the slice waits for it, and a write may have been sent
         kind = {"send": Sent, "load": Loaded}.get(step.action, Read)
         outcome = kind(crashed(step.write, error))
     return StepResult(step, outcome, line)
 
 
-def _outcome(messenger: Messenger, step: Step, slot: Slot | None, began: Moment) -> Sent | Read | Loaded:
+def _outcome(sender: WriteSender, step: Step, slot: Slot | None, began: Stopwatch) -> Sent | Read | Loaded:
     if slot is None:
-        return messenger.load(step.write)
+        return sender.load(step.write)
     if step.request is not None:
-        return messenger.send(step.write, step.request, slot, began)
-    return messenger.read(step.write, slot)
+        return sender.send(step.write, step.request, slot, began)
+    return sender.read(step.write, slot)
 
 
 def _is_here(write: Write, lease: WorkLease) -> bool:
     """Whether the connection is still that of the market that a write was meant for."""
-    sealed = lease.sealed
-    return (write.environment, write.region, write.base_url) == (sealed.environment, sealed.region, sealed.base_url)
+    encrypted = lease.encrypted
+    return (write.environment, write.region, write.base_url) == (
+        encrypted.environment,
+        encrypted.region,
+        encrypted.base_url,
+    )
 
 
 MOVED = ConnectionChanged(

@@ -20,7 +20,7 @@ UNSHOWN = frozenset({
     "filename",
 })  # fmt: skip
 """Fields whose values an error never quotes: they say who has bought what."""
-_LONGEST = 40
+_MAX_SHOWN_CHARS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,4 +108,4 @@ def described(field: str, value: object) -> str:
             else f"a value of type {type(value).__name__}"
         )
     shown = repr(value)
-    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
+    return shown if len(shown) <= _MAX_SHOWN_CHARS else f"{shown[:_MAX_SHOWN_CHARS]}..."

@@ -115,7 +115,7 @@ def update_order(
         "serial_number": serial_number,
     }
     checks = Checks()
-    number = checks.read("order_id", order_id, field_rules.whole(1, field_rules.LARGEST_ID))
+    number = checks.read("order_id", order_id, field_rules.whole(1, field_rules.MAX_ID))
     state = checks.read("new_state", new_state, field_rules.choice(SETTABLE, "the states"))
     wanted_sku = None if sku is None else checks.read("sku", sku, field_rules.text())
     sent = _read_order_fields(given, state, checks, unchecked_imei=unchecked_imei)
@@ -154,7 +154,7 @@ def update_orderline(
         InvalidWrite: something is wrong, or all of it is registered; the text names all of it.
     """
     checks = Checks()
-    number = checks.read("orderline_id", orderline_id, field_rules.whole(1, field_rules.LARGEST_ID))
+    number = checks.read("orderline_id", orderline_id, field_rules.whole(1, field_rules.MAX_ID))
     rules: dict[str, field_rules.Rule] = {
         "imei": field_rules.unchecked_imei if unchecked_imei else field_rules.imei,
         "serial_number": field_rules.serial_number,
@@ -215,7 +215,7 @@ def upload_order_invoice(order_id: int, filename: str) -> UploadOrderInvoice:
         InvalidWrite: something is wrong; the text names all of it.
     """
     checks = Checks()
-    number = checks.read("order_id", order_id, field_rules.whole(1, field_rules.LARGEST_ID))
+    number = checks.read("order_id", order_id, field_rules.whole(1, field_rules.MAX_ID))
     name = checks.read("filename", filename, field_rules.filename)
     checks.end()
     assert number is not None  # noqa: S101 - or its fault was raised

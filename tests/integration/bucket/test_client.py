@@ -48,7 +48,7 @@ from backmarket.services import Services
 from backmarket.settings import Settings
 from tests.conftest import Bucket as Given
 from tests.support.gate import QuietServer
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 PDF = b"%PDF-1.7 a label"
 SECRET = "the-secret-of-the-bucket"
@@ -100,7 +100,7 @@ class TestObjects:
         found = bucket.stat(key)
         assert (found.key, found.size, found.etag, found.content_type) == (key, len(PDF), etag, "application/pdf")
         assert found.sha256 == hashlib.sha256(PDF).hexdigest()
-        assert abs((found.modified - datetime.datetime.now(datetime.UTC)).total_seconds()) < 60
+        assert abs((found.modified - datetime.datetime.now(datetime.UTC)).total_seconds()) < PATIENCE_SECONDS
         with bucket.get(key) as content:
             assert content.stored == found
             assert b"".join(content.chunks) == PDF

@@ -48,7 +48,7 @@ from backmarket.standalone.fleet import CHECKOUT
 from tests.conftest import Bucket
 from tests.support.bulk_files import as_csv, one_slice, opened_shop, run, settings_for
 from tests.support.sellers import Shop, environment
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 from tests.support.workbooks import text, workbook
 
 
@@ -104,7 +104,7 @@ def test_a_file_is_submitted_however_it_comes(shop: Shop, bm: BackMarket, org: s
     assert handle.status().file_name == ("my listings.csv" if way in {"path", "open"} else None)
     assert handle.done() is None
     run(shop, org, handle.id)
-    job = handle.wait(5)
+    job = handle.wait(PATIENCE_SECONDS)
     assert (job.state, job.lines, job.lines_done) == (JobState.DONE, 5, 5)
     assert [each.line for each in handle.report()] == [2, 3, 4, 5, 6]
     assert {each.sku for each in handle.report()} == {row["sku"] for row in lines(shop, org, 5)}

@@ -105,7 +105,7 @@ def test_a_lost_answer_is_read_back_and_nothing_is_applied_twice(
     run_slice(shop.services, org)
     (part,) = parts_of(shop, org, job_id)
     assert (part.state, part.arrived) == (PartState.UNKNOWN, False)
-    assert shop.one("SELECT due_at > now() + interval '890 s' FROM backmarket.bulk_parts") is True
+    assert shop.one("SELECT due_at > now() + interval '300 s' FROM backmarket.bulk_parts") is True
     assert turn_without_hurry(shop, org) == "nothing_to_do", "nobody reads back before the sender's deadline"
     assert shop.one("SELECT sum(lines)::int FROM backmarket.sku_quota") == LINES, "never given back"
     job = run(shop, org, job_id)
@@ -214,7 +214,7 @@ def test_another_market_is_read_back_in_its_own_locale(shop: Shop, org: str) -> 
 
 @pytest.mark.parametrize("arrived", [True, False])
 def test_a_worker_killed_with_its_request_open(shop: Shop, org: str, arrived: bool) -> None:
-    shop.sandbox.add_fault("timeout", operation="listings.bulk", count=1, applied=arrived, seconds=30)
+    shop.sandbox.add_fault("timeout", operation="listings.bulk", count=1, applied=arrived, seconds=PATIENCE_SECONDS)
     job_id = submit(shop, org, raised(shop, org))
     with worker(shop, org) as process:
         wait_until(lambda: requests(shop, org) == 1, "the part is being sent")
@@ -235,7 +235,7 @@ def test_a_worker_killed_while_it_reads_back_is_followed_by_another(shop: Shop, 
     job_id = submit(shop, org, raised(shop, org, 20))
     run_slice(shop.services, org)
     hurry(shop)
-    shop.sandbox.add_fault("timeout", operation="listings.detail", count=1, after=9, seconds=30)
+    shop.sandbox.add_fault("timeout", operation="listings.detail", count=1, after=9, seconds=PATIENCE_SECONDS)
     with worker(shop, org) as process:
         wait_until(lambda: shop.sandbox.stats().count("listings.detail", org) > 9, "it reads back")
         process.kill()
@@ -246,7 +246,6 @@ def test_a_worker_killed_while_it_reads_back_is_followed_by_another(shop: Shop, 
 
 
 def test_whoever_slept_past_its_lease_writes_nothing(shop: Shop, org: str) -> None:
-    shop.restart(request_deadline=60.0)
     shop.sandbox.settings(latency=1.5)
     job_id = submit(shop, org, raised(shop, org))
     with worker(shop, org) as process:
@@ -274,7 +273,7 @@ def test_whoever_was_held_up_before_its_request_does_not_send(shop: Shop, org: s
             wait_until(lambda: shop.one(waits), "the mark waits")
             shop.services.stopping.set()  # this slice does nothing after it
             sleep(SEND_WITHIN)
-        turned.result(20)
+        turned.result(PATIENCE_SECONDS)
     shop.services.stopping.clear()
     (part,) = parts_of(shop, org, job_id)
     assert (part.state, part.sent, requests(shop, org)) == (PartState.PENDING, 0, 0)

@@ -11,13 +11,14 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ from backmarket.resources import RESOURCES
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import ENV_PREFIX, Settings
 from tests.support.sellers import Shop
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
 ODD = 'a/../b "[red]" %s \' é'
@@ -171,19 +172,24 @@ class OnTerminal:
             self._read()
 
     def type(self, text: str) -> None:
-        """Type, when it asks with echo off or on."""
-        sleep(0.1)  # getpass flushes what came before it turned the echo off
+        """Type, when it asks with echo on."""
         os.write(self.fd, text.encode())
+
+    def type_unseen(self, text: str) -> None:
+        """Type, once the echo is off: getpass flushes what came before."""
+        wait_until(lambda: not termios.tcgetattr(self.fd)[3] & termios.ECHO, "the echo is off")
+        self.type(text)
 
     def interrupt(self) -> int:
         """Press Ctrl-C until it ends, as a person would; its exit code.
 
-        Once is nearly always enough: a signal that comes between Python's last look and `read` waits for a key.
+        Once is nearly always enough: a signal that comes between Python's last look and `read` waits for a key. The
+        next one comes late, as it would strike one that is about to end.
         """
         until = monotonic() + PATIENCE_SECONDS
         while monotonic() < until:
             self._process.send_signal(signal.SIGINT)  # the terminal is not its controlling one
-            while select.select([self.fd], [], [], 3)[0]:
+            while select.select([self.fd], [], [], PATIENCE_SECONDS / 5)[0]:
                 if not self._read():
                     return self._ended()
         raise AssertionError(f"Ctrl-C does not end it: {self.shown}")
@@ -230,7 +236,7 @@ class TestConnections:
             found = cli.shop.one(
                 "SELECT api_key FROM backmarket.connections WHERE organization_id = %s", f"by-{organization}"
             )
-            assert cli.shop.services.vault.decrypt(found) == f"{KEY}-{organization}"
+            assert cli.shop.services.key_cipher.decrypt(found) == f"{KEY}-{organization}"
 
     def test_without_a_key_and_a_terminal_it_says_how(self, cli: Cli, tmp_path: Path) -> None:
         assert "--api-key-stdin" in cli.fails(2, "connections", "add", "x")
@@ -242,7 +248,7 @@ class TestConnections:
     def test_on_a_terminal_it_is_asked_for_and_not_shown(self, cli: Cli) -> None:
         terminal = OnTerminal("connections", "add", ORG, *at(cli))
         terminal.wait_for("API key: ")
-        terminal.type(f"{KEY}\n")
+        terminal.type_unseen(f"{KEY}\n")
         assert terminal.end() == 0
         assert "Connected" in terminal.shown
         assert KEY not in terminal.shown

@@ -29,12 +29,12 @@ from backmarket.client.arguments import (
     Choice,
     Files,
     Flag,
-    Moment,
     Money,
     NamedContents,
     Prices,
     Text,
     Texts,
+    Timestamp,
     Uuid,
     UuidOrWhole,
     Whole,
@@ -171,7 +171,7 @@ SAMPLES: dict[type, Callable[[Any], Any]] = {
     Text: lambda kind: SAMPLES_OF_FORM.get(kind.form) or "x" * max(kind.shortest, 1),
     Choice: lambda kind: kind.values[0],
     Flag: lambda _: True,
-    Moment: lambda _: datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC),
+    Timestamp: lambda _: datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC),
     Money: lambda _: Decimal("12.50"),
     Uuid: lambda _: UUID(SOME_ID),
     UuidOrWhole: lambda _: SOME_ID,
@@ -403,7 +403,7 @@ def test_no_one_listens(connect: Connect, quick: None) -> None:
     for call in (lambda: client.get_order_by_id(1), lambda: client.update_listing(SOME_ID, quantity=1)):
         with pytest.raises(NetworkError) as caught:
             call()
-        assert caught.value.arrival == "never"
+        assert caught.value.delivery == "not_sent"
 
 
 # --- against the sandbox, whose answers go wrong
@@ -470,6 +470,11 @@ def test_changes_at_the_sandbox(sandbox: SandboxServer, connect: Connect) -> Non
     assert sandbox.control.truth("s", "invoices")[-1]["order_id"] == order["order_id"]
 
 
+def deadline_for(kind: str) -> dict[str, float]:
+    """A short one where it is waited for."""
+    return {"request_deadline": 2.0} if kind == "timeout" else {}
+
+
 TRANSIENT: list[tuple[str, dict[str, Any], type[BackMarketError]]] = [
     ("status", {"status": 503}, ServerError),
     ("status", {"status": 500, "html": True}, ServerError),
@@ -488,7 +493,7 @@ def test_a_question_is_asked_again(
     sandbox: SandboxServer, connect: Connect, quick: None, kind: Any, rule: dict[str, Any], _error: Any
 ) -> None:
     sandbox.control.add_fault(kind, operation="orders.list", count=3, **rule)
-    page = connect(sandbox.url, request_deadline=1.0).get_orders(page_size=50)
+    page = connect(sandbox.url, **deadline_for(kind)).get_orders(page_size=50)
     assert len(page["results"]) == 50
     assert asked(sandbox, "orders.list") == 4
 
@@ -499,7 +504,7 @@ def test_a_question_is_given_up_after_four_tries(
 ) -> None:
     sandbox.control.add_fault(kind, operation="orders.list", **rule)
     with pytest.raises(error) as caught:
-        connect(sandbox.url, request_deadline=1.0).get_orders()
+        connect(sandbox.url, **deadline_for(kind)).get_orders()
     assert asked(sandbox, "orders.list") == 4
     assert "token-of-s" not in str(caught.value)
 
@@ -544,7 +549,7 @@ LOST: list[tuple[str, dict[str, Any]]] = [
 def test_a_change_whose_answer_is_lost_is_sent_once_and_not_known(
     sandbox: SandboxServer, connect: Connect, kind: Any, rule: dict[str, Any], *, applied: bool
 ) -> None:
-    client = connect(sandbox.url, request_deadline=1.0)
+    client = connect(sandbox.url, **deadline_for(kind))
     listing = next(client.iter_listings())
     quantity = listing["quantity"] + 1
     sandbox.control.add_fault(kind, operation="listings.update", applied=applied, **rule)

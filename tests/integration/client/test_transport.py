@@ -19,9 +19,9 @@ from backmarket.client import Credentials, Transport, check, transport
 from backmarket.errors import BrokenAnswer, NetworkError, RequestRefused
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
-DEADLINE = 0.3
-SLACK = 1.5
-"""Seconds that a busy machine may add."""
+DEADLINE = 1.0
+SLACK = 60.0
+"""Seconds that a busy machine may add; what is not stopped takes minutes."""
 
 KEY = "token-that-nobody-may-see"
 
@@ -85,7 +85,7 @@ class Wire(StreamRequestHandler):
         self.wfile.write(bytes_)
 
     def drip(self, bytes_: bytes) -> None:
-        """Byte by byte: none keeps its reader waiting, all together do for seconds."""
+        """Byte by byte: none keeps its reader waiting, all together do for minutes."""
         for byte in bytes_:
             if self.wait(0.01):
                 return
@@ -112,7 +112,7 @@ def far() -> Iterator[Far]:
 
 @pytest.fixture
 def near() -> Iterator[Transport]:
-    made = Transport(user_agent="BM-Test-Wire;dev@test.example", connect_timeout=1.0, deadline=DEADLINE)
+    made = Transport(user_agent="BM-Test-Wire;dev@test.example", connect_timeout=PATIENCE_SECONDS, deadline=DEADLINE)
     yield made
     made.close()
 
@@ -226,7 +226,7 @@ def test_a_cut_answer_is_past(far: Far, patient: Transport, beginning: bytes) ->
         wire.cut()
 
     far.act = begin_and_cut
-    assert failure(patient, far.port).arrival == "past"
+    assert failure(patient, far.port).delivery == "finished"
 
 
 def test_after_a_cut_the_next_request_is_answered(far: Far, patient: Transport) -> None:
@@ -237,7 +237,7 @@ def test_after_a_cut_the_next_request_is_answered(far: Far, patient: Transport) 
 
 
 def test_a_refused_connection_never_sent(near: Transport, closed_port: int) -> None:
-    assert failure(near, closed_port).arrival == "never"
+    assert failure(near, closed_port).delivery == "not_sent"
 
 
 @pytest.mark.parametrize("beginning", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])
@@ -248,40 +248,40 @@ def test_a_server_that_falls_silent_leaves_it_open(far: Far, near: Transport, be
 
     far.act = begin_and_wait
     began = monotonic()
-    assert failure(near, far.port).arrival == "open"
+    assert failure(near, far.port).delivery == "in_doubt"
     assert monotonic() - began < DEADLINE + SLACK
 
 
 @contextmanager
-def in_time(deadline: float = DEADLINE) -> Iterator[None]:
+def in_time() -> Iterator[None]:
     began = monotonic()
     yield
-    assert monotonic() - began < deadline + SLACK
+    assert monotonic() - began < DEADLINE + SLACK
 
 
 def test_a_dripping_body_is_stopped_at_the_deadline(far: Far, near: Transport) -> None:
     def drip(wire: Wire) -> None:
-        wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\n")
-        wire.drip(b" " * 300)
+        wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n")
+        wire.drip(b" " * 30_000)
 
     far.act = drip
     with in_time():
-        assert failure(near, far.port).arrival == "open"
+        assert failure(near, far.port).delivery == "in_doubt"
 
 
 @pytest.mark.parametrize("before", [b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 3])
 def test_dripping_headers_are_stopped_at_the_deadline(far: Far, near: Transport, before: bytes) -> None:
-    far.act = lambda wire: wire.drip(before + answer(b"{}", "X-Long: " + "x" * 300))
+    far.act = lambda wire: wire.drip(before + answer(b"{}", "X-Long: " + "x" * 30_000))
     with in_time():
-        assert failure(near, far.port).arrival == "open"
+        assert failure(near, far.port).delivery == "in_doubt"
 
 
 def test_a_deadline_holds_on_a_connection_that_was_kept(far: Far) -> None:
-    near = Transport(user_agent="BM-Test-Wire;dev@test.example", deadline=1.0)
+    near = Transport(user_agent="BM-Test-Wire;dev@test.example", deadline=DEADLINE)
     assert near.get(credentials(far.port), "/ws/orders").status == 200
-    far.act = lambda wire: wire.drip(answer(b"{}", "X-Long: " + "x" * 300))
-    with in_time(1.0):
-        assert failure(near, far.port).arrival == "open"
+    far.act = lambda wire: wire.drip(answer(b"{}", "X-Long: " + "x" * 30_000))
+    with in_time():
+        assert failure(near, far.port).delivery == "in_doubt"
     far.act = lambda wire: wire.write(answer())
     assert near.get(credentials(far.port), "/ws/orders").status == 200, "the deadline begins anew"
     assert (far.connections, len(far.heads)) == (2, 3), "the connection that was late is not used again"
@@ -289,12 +289,12 @@ def test_a_deadline_holds_on_a_connection_that_was_kept(far: Far) -> None:
 
 
 def test_a_dripping_tls_handshake_is_stopped_at_the_deadline(far: Far) -> None:
-    far.meet = lambda wire: wire.drip(b"\x16\x03\x03\x40\x00" + b"\x02" * 300)  # the head of a record of 16 kB
-    near = Transport(user_agent="BM-Test-Wire;dev@test.example", connect_timeout=5.0, deadline=DEADLINE)
+    far.meet = lambda wire: wire.drip(b"\x16\x03\x03\x40\x00" + b"\x02" * 16_000)  # the head of a record of 16 kB
+    near = Transport(user_agent="BM-Test-Wire;dev@test.example", connect_timeout=PATIENCE_SECONDS, deadline=DEADLINE)
     secure = Credentials(f"https://127.0.0.1:{far.port}", KEY, "account", "fr-fr")
     with in_time(), pytest.raises(NetworkError) as caught:
         near.send(secure, "POST", "/ws/listings", body=b"{}")
-    assert caught.value.arrival == "never"
+    assert caught.value.delivery == "not_sent"
     near.close()
 
 
@@ -331,7 +331,7 @@ def test_a_body_that_nobody_takes_is_stopped_and_never_arrives(far: Far, near: T
     late = Late(far)
     with in_time(), pytest.raises(NetworkError) as caught:
         near.send(credentials(far.port), "POST", "/ws/listings", body=b"x" * size)
-    assert caught.value.arrival == "open"
+    assert caught.value.delivery == "in_doubt"
     taken, end = late.read()
     assert end == "cut"
     assert taken < size / 2
@@ -356,26 +356,28 @@ def test_what_a_killed_process_had_not_sent_never_arrives(far: Far) -> None:
 
 
 def test_a_body_that_is_taken_slowly_is_stopped_at_the_deadline(far: Far, near: Transport) -> None:
+    taken = [0]
+
     def sip(wire: Wire) -> None:
-        for _ in range(300):
-            if wire.wait(0.01) or not wire.connection.recv(262144):
-                return
+        while not wire.wait(0.01) and (piece := wire.connection.recv(65536)):
+            taken[0] += len(piece)
 
     far.meet = sip
-    with in_time(), pytest.raises(NetworkError) as caught:
+    with pytest.raises(NetworkError) as caught:
         near.send(credentials(far.port), "POST", "/ws/listings", body=b"x" * 64_000_000)
-    assert caught.value.arrival == "open"
+    assert caught.value.delivery == "in_doubt"
+    assert 0 < taken[0] < 32_000_000, "ten seconds would be needed for all of it"
 
 
 def test_every_address_of_a_name_has_what_is_left(
     near: Transport, monkeypatch: pytest.MonkeyPatch, silent_port: int
 ) -> None:
-    """None of four answers, and each alone would be given a second."""
+    """None of four answers, and each alone would be given minutes."""
     monkeypatch.setattr(transport, "resolve", lambda _: [f"127.0.0.{last}" for last in range(1, 5)])
     named = Credentials(f"http://api.example:{silent_port}", KEY, "account", "fr-fr")
     with in_time(), pytest.raises(NetworkError) as caught:
         near.get(named, "/ws/orders")
-    assert caught.value.arrival == "never"
+    assert caught.value.delivery == "not_sent"
 
 
 def test_the_next_address_of_a_name_is_tried(far: Far, patient: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,14 +394,14 @@ def test_a_name_without_an_address_never_sent(patient: Transport, monkeypatch: p
     monkeypatch.setattr(transport, "resolve", unknown)
     with pytest.raises(NetworkError) as caught:
         patient.get(Credentials("http://nobody.invalid", KEY, "account", "fr-fr"), "/ws/orders")
-    assert caught.value.arrival == "never"
+    assert caught.value.delivery == "not_sent"
 
 
 @pytest.mark.parametrize(("encoding", "pack"), [("identity", bytes), ("gzip", gzip.compress)])
 def test_a_body_has_a_largest_size(
     far: Far, patient: Transport, monkeypatch: pytest.MonkeyPatch, encoding: str, pack: Callable[[bytes], bytes]
 ) -> None:
-    monkeypatch.setattr(transport, "LARGEST_BODY", 1000)
+    monkeypatch.setattr(transport, "MAX_BODY_BYTES", 1000)
     far.bytes_ = answer(pack(b"1" * 1000), f"Content-Encoding: {encoding}")
     assert len(patient.get(credentials(far.port), "/ws/orders").body) == 1000
     far.bytes_ = answer(pack(b"1" * 1001), f"Content-Encoding: {encoding}")
@@ -408,7 +410,7 @@ def test_a_body_has_a_largest_size(
 
 
 def test_a_largest_size_counts_every_chunk(far: Far, patient: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "LARGEST_BODY", 15)
+    monkeypatch.setattr(transport, "MAX_BODY_BYTES", 15)
     far.bytes_ = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"8\r\n12345678\r\n" * 2 + b"0\r\n\r\n"
     with pytest.raises(BrokenAnswer):
         patient.get(credentials(far.port), "/ws/orders")

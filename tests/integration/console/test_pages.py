@@ -28,7 +28,7 @@ from tests.support.console import Visitor, console_settings, opened_shop, words
 from tests.support.databases import open_connection
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
 HOME = at(ORG)
@@ -148,7 +148,7 @@ class TestOverview:
     def test_shows_what_waits_for_a_limit(self, shop: Shop, anna: Visitor) -> None:
         shop.execute(
             "UPDATE backmarket.sync_state SET sync_due_at = now() - interval '1 min', failures = 0,"
-            " next_due_at = now() + interval '8 s' WHERE organization_id = %s AND resource = 'orders'", ORG
+            " next_due_at = now() + interval '1 h' WHERE organization_id = %s AND resource = 'orders'", ORG
         )  # fmt: skip
         assert "sync of orders, for requests of its account" in anna.text("/")
         assert "The sync of orders waits for requests of its account" in anna.text(HOME)
@@ -601,11 +601,11 @@ def test_browsers_are_told_what_changes(shop: Shop, shared_url: str) -> None:
     """Changes of several organizations at once are one message to each browser, and the end ends it."""
 
     async def follow(events: EventStream) -> list[str]:
-        streams = [events.follow(seconds=60), events.follow(seconds=60)]
+        streams = [events.follow(seconds=PATIENCE_SECONDS), events.follow(seconds=PATIENCE_SECONDS)]
         for stream in streams:
             assert (await anext(stream)).startswith("retry:")
         # the follower of the feed begins with its first reader, and is told of nothing before
-        for number in range(100):
+        for number in range(1000):
             with open_connection(shared_url, autocommit=True) as connection:
                 connection.execute("SET backmarket.worker = 'on'")
                 connection.execute(
@@ -616,11 +616,11 @@ def test_browsers_are_told_what_changes(shop: Shop, shared_url: str) -> None:
             if events._readers and all(reader.news.is_set() for reader in events._readers):
                 break
             await asyncio.sleep(0.2)
-        heard = [await asyncio.wait_for(anext(stream), 30) for stream in streams]
+        heard = [await asyncio.wait_for(anext(stream), PATIENCE_SECONDS) for stream in streams]
         events.end()
         for stream in streams:
             with pytest.raises(StopAsyncIteration):
-                await asyncio.wait_for(anext(stream), 30)
+                await asyncio.wait_for(anext(stream), PATIENCE_SECONDS)
         return heard
 
     with BackMarket(shop.settings) as market:

@@ -614,7 +614,7 @@ QUESTIONS: dict[str, Callable[[BackMarket], object]] = {
     "lines of a SKU": lambda bm: bm.get_orderlines_by_listing("org 7", "sku-4207"),
     "orders of a SKU": lambda bm: bm.get_orders("org 7", sku="sku-4207"),
     "due": lambda bm: claim_due(bm._services.database, "orders"),
-    "lease": lambda bm: leases.look(bm._services.database, "org 7", ORDERS),
+    "lease": lambda bm: leases.probe(bm._services.database, "org 7", ORDERS),
     "status": lambda bm: bm.get_connection_status("org 7"),
     "compared": lambda bm: incoming(bm, compare),
     "written": lambda bm: incoming(bm, store),

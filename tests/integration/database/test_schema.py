@@ -7,17 +7,22 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
 from backmarket.database import SCHEMA_VERSION, Database, schema
 from backmarket.database.schema import apply_schema
-from backmarket.errors import DatabaseUnavailable, SchemaDiffers, SchemaMissing
+from backmarket.doctor import servers
+from backmarket.errors import DatabaseUnavailable, SchemaDiffers, SchemaMissing, SettingsError
 from backmarket.facade import BackMarket
+from backmarket.services import Services
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
-from tests.support.databases import new_database, open_connection
+from tests.support.databases import OWNER, as_role, new_database, open_connection
+from tests.support.waiting import PATIENCE_SECONDS
+from workers import lifecycle
 
 OLDER = Path(__file__).parents[2] / "schemas"
 ORG = "auth0|1"
@@ -119,7 +124,7 @@ def test_two_at_once_take_turns(url: str) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
     assert sorted(passed) == list(range(2, SCHEMA_VERSION + 1))
 
 
@@ -191,3 +196,27 @@ def test_without_tables_what_is_missing_is_said(url: str) -> None:
         assert schema.version(database) is None
         with pytest.raises(SchemaMissing, match="db init"):
             schema.check(database)
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_of_another_encoding_is_refused_everywhere(
+    stack: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    name, admin = f"encoded_{encoding.lower()}", stack.addresses.database_url
+    made = f"{name} OWNER {OWNER} ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0"
+    with open_connection(admin, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {made}".encode())
+        url = as_role(urlsplit(admin)._replace(path=f"/{name}").geturl(), OWNER)
+        services = Services(settings.model_copy(update={"database_url": url}))
+        try:
+            for refuse in (apply_schema, schema.check):
+                with pytest.raises(SettingsError, match=f"encoding is {encoding}.*ENCODING 'UTF8'"):
+                    refuse(services.database)
+            (found,) = (each for each in servers.database(services) if each.check == "schema")
+            assert (found.verdict, encoding in found.found) == ("fault", True)
+            monkeypatch.setattr("backmarket.services.current", lambda: services)
+            with pytest.raises(SystemExit, match=encoding):
+                lifecycle._schema_fault()
+        finally:
+            services.close()
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

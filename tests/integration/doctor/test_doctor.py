@@ -60,6 +60,10 @@ class Patient:
         set_to(value)
         self.endings.append(lambda: set_to(healthy))
 
+    def redis_command(self, *words: str) -> None:
+        with redis.Redis.from_url(self.stack.addresses.redis_url) as client:
+            client.execute_command(*words)
+
     def examine(self, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
         """What the command says, to a program."""
         result = CliRunner().invoke(app, ["doctor", "--json", *arguments], env=self.variables)
@@ -92,7 +96,7 @@ def shop(stack: Stack, s3_url: str) -> Iterator[Shop]:
 
 @pytest.fixture
 def patient(shop: Shop, stack: Stack) -> Iterator[Patient]:
-    shop.services.limiter.assume_idle()  # another test may have emptied Redis
+    shop.services.limiter.skip_recovery()  # another test may have emptied Redis
     patient = Patient(environment(shop.settings), shop, stack)
     yield patient
     for end in patient.endings:
@@ -131,6 +135,20 @@ def forgetful_broker(patient: Patient) -> None:
 def no_limiter(patient: Patient) -> None:
     patient.set("BROKER_URL", patient.variables["BACKMARKET_REDIS_URL"].replace("unix://", "redis+socket://"))
     patient.set("REDIS_URL", "redis://:secret-word@127.0.0.1:1/0")
+
+
+def user_without_rights(patient: Patient) -> None:
+    at = urlsplit(patient.stack.addresses.redis_url)
+    patient.redis_command("ACL", "SETUSER", "poor", "on", ">secret-word", "~*", "&*", "+ping", "+info")
+    patient.endings.append(lambda: patient.redis_command("ACL", "DELUSER", "poor"))
+    url = at._replace(netloc=f"poor:secret-word@{at.hostname}:{at.port}").geturl()
+    patient.set("BROKER_URL", patient.variables["BACKMARKET_REDIS_URL"])
+    patient.set("REDIS_URL", url)
+
+
+def replica(patient: Patient) -> None:
+    patient.redis_command("REPLICAOF", "127.0.0.1", "1")
+    patient.endings.append(lambda: patient.redis_command("REPLICAOF", "NO", "ONE"))
 
 
 def no_bucket_server(patient: Patient) -> None:
@@ -195,6 +213,8 @@ PLANTED = [
     (no_broker, "broker", "can't be used", "BACKMARKET_BROKER_URL"),
     (forgetful_broker, "broker memory policy", "allkeys-lru", "maxmemory-policy noeviction"),
     (no_limiter, "limiter", "can't be asked", "BACKMARKET_REDIS_URL"),
+    (user_without_rights, "limiter", "no permissions", "docs/operations.md"),
+    (replica, "broker", "is a replica", "Name the primary"),
     (no_bucket_server, "bucket", "can't be reached", "BACKMARKET_S3_ENDPOINT_URL"),
     (silent_bucket_server, "bucket", "can't be reached", "BACKMARKET_S3_ENDPOINT_URL"),
     (wrong_bucket_key, "bucket", "S3 server answered", "BACKMARKET_S3_"),
@@ -245,6 +265,16 @@ def test_for_people_each_advice_stands_below_its_fault(patient: Patient) -> None
     assert lines[at].startswith("FAULT    broker: The broker can't be used: ")
     assert lines[at + 1].startswith("         -> Is Redis running")
     assert "1 faults" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("info", "said"), [({"redis_mode": "cluster"}, "is a cluster"), ({"role": "slave"}, "is a replica")]
+)
+def test_a_redis_that_cannot_serve_is_a_fault(info: dict[str, str], said: str) -> None:
+    found = servers._role("broker", info)
+    assert found is not None
+    assert (found.verdict, said in found.found) == ("fault", True)
+    assert servers._role("broker", {"redis_mode": "standalone", "role": "master"}) is None
 
 
 def test_without_any_setting_it_says_what_to_set() -> None:

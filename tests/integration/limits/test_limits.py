@@ -62,7 +62,7 @@ class GuessingLimiter(NotingLimiter):
     """The sentinel switched off: an emptied Redis is taken for an idle one."""
 
     def acquire(self, account: str, want: int = 1, *, sensitive: bool = False, urgent: str | None = None) -> Grant:
-        self.assume_idle()
+        self.skip_recovery()
         return super().acquire(account, want, sensitive=sensitive, urgent=urgent)
 
 
@@ -253,7 +253,7 @@ def make(request: pytest.FixtureRequest) -> MakeLimiter:
     def make_shared(window: float = LONG, deadline: float = LONG, egress_limit: int = 0) -> Limiter:
         url = request.getfixturevalue("redis_url")
         limiter = shared_on(url, window=window, deadline=deadline, egress_limit=egress_limit)
-        limiter.assume_idle()
+        limiter.skip_recovery()
         return limiter
 
     return make_local if request.param == "local" else make_shared
@@ -290,7 +290,7 @@ def test_an_unanswered_slot_is_held_for_its_deadline_and_a_window(make: MakeLimi
 
 def test_slots_given_back_are_free_at_once(make: MakeLimiter, account: str) -> None:
     limiter = make(egress_limit=1)
-    limiter.give_back(limiter.acquire(account, sensitive=True).slots)
+    limiter.release(limiter.acquire(account, sensitive=True).slots)
     assert limiter.acquire(account, sensitive=True).slots
 
 
@@ -316,13 +316,13 @@ def test_the_address_has_a_limit_of_its_own(make: MakeLimiter) -> None:
 def test_a_429_blocks_its_account_and_two_block_the_address(make: MakeLimiter) -> None:
     limiter = make()
     first, second, bystander = (uuid4().hex for _ in range(3))
-    limiter.refused(first, retry_after=2 * LONG)
-    limiter.refused(first)
+    limiter.block(first, retry_after=2 * LONG)
+    limiter.block(first)
     blocked = limiter.acquire(first)
     assert blocked.blocked
     assert LONG < blocked.wait <= 2 * LONG
     assert limiter.acquire(bystander).slots
-    limiter.refused(second)
+    limiter.block(second)
     assert limiter.acquire(bystander).blocked
     assert limiter.peek(bystander).blocked_by == "egress"
     assert limiter.peek(first).blocked_by == "account"
@@ -331,8 +331,8 @@ def test_a_429_blocks_its_account_and_two_block_the_address(make: MakeLimiter) -
 def test_the_block_of_an_address_ends_before_a_longer_one_of_an_account(make: MakeLimiter) -> None:
     limiter = make(window=0.5)
     first, second, bystander = (uuid4().hex for _ in range(3))
-    limiter.refused(first, retry_after=PATIENCE_SECONDS)
-    limiter.refused(second)
+    limiter.block(first, retry_after=PATIENCE_SECONDS)
+    limiter.block(second)
     until_true(lambda: limiter.acquire(bystander).slots)
     assert limiter.acquire(first).blocked
 
@@ -340,9 +340,9 @@ def test_the_block_of_an_address_ends_before_a_longer_one_of_an_account(make: Ma
 def test_429s_of_two_accounts_more_than_a_window_apart(make: MakeLimiter) -> None:
     limiter = make(window=0.5)
     first, second, bystander = (uuid4().hex for _ in range(3))
-    limiter.refused(first)
+    limiter.block(first)
     until_true(lambda: limiter.acquire(first).slots)
-    limiter.refused(second, retry_after=LONG)
+    limiter.block(second, retry_after=LONG)
     assert limiter.acquire(second).blocked
     assert limiter.acquire(bystander).slots
 
@@ -384,7 +384,7 @@ def test_a_reservation_ends_when_its_waiter_was_killed(make: MakeLimiter, accoun
 def all_given_back(limiter: Limiter, account: str) -> int:
     """How many slots can be had; none is kept."""
     slots = limiter.acquire(account, 3).slots
-    limiter.give_back(slots)
+    limiter.release(slots)
     return len(slots)
 
 
@@ -446,13 +446,13 @@ def test_without_urgency_a_crowd_starves_it(make: MakeLimiter, account: str) -> 
 def test_never_exceeded_by_processes_whose_clocks_are_apart(redis_url: str, account: str) -> None:
     shifts = (0.0, 86400.0, -3600.0)
     sendings = [Sending(redis_url, account, LIMIT, clock_shift=shift, urgent=shift < 0) for shift in shifts]
-    sendings[0].limiter().assume_idle()
+    sendings[0].limiter().skip_recovery()
     assert violations(send(sendings)) == 0
 
 
 def test_never_exceeded_by_many_threads_and_fully_used(redis_url: str, account: str) -> None:
     sending = Sending(redis_url, account, 8 * LIMIT, threads=2 * LIMIT, transit=0.002)
-    sending.limiter().assume_idle()
+    sending.limiter().skip_recovery()
     over = threading.Event()
     over.set()
     arrivals = sorted(sending.run(over))
@@ -462,17 +462,17 @@ def test_never_exceeded_by_many_threads_and_fully_used(redis_url: str, account: 
 
 def test_a_block_is_seen_by_every_instance_at_once(redis_url: str, account: str) -> None:
     one, other = (shared_on(redis_url, window=60.0) for _ in range(2))
-    one.assume_idle()
+    one.skip_recovery()
     assert other.acquire(account).slots
-    one.refused(account)
+    one.block(account)
     assert other.acquire(account).blocked
 
 
 def test_an_address_is_blocked_for_its_own_processes_only(redis_url: str, account: str) -> None:
     here, also_here, elsewhere = (shared_on(redis_url, window=60.0, egress_id=f"{account}{i}") for i in "112")
-    here.assume_idle()
-    here.refused(uuid4().hex)
-    also_here.refused(uuid4().hex)
+    here.skip_recovery()
+    here.block(uuid4().hex)
+    also_here.block(uuid4().hex)
     assert here.acquire(account).blocked
     assert also_here.acquire(account).blocked
     assert elsewhere.acquire(account).slots
@@ -480,10 +480,10 @@ def test_an_address_is_blocked_for_its_own_processes_only(redis_url: str, accoun
 
 def test_slots_can_be_settled_elsewhere_and_among_other_accounts(redis_url: str) -> None:
     one, other = shared_on(redis_url, window=60.0), shared_on(redis_url, window=60.0)
-    one.assume_idle()
+    one.skip_recovery()
     slots = [slot for account in ("b", "a", "b") for slot in one.acquire(uuid4().hex + account, 2).slots]
     other.complete(slots)
-    other.give_back(slots[:1])
+    other.release(slots[:1])
     assert [one.peek(slot.account).used for slot in slots[::2]] == [1, 2, 2]
 
 
@@ -526,14 +526,14 @@ def test_a_new_redis_grants_nothing_until_a_window_has_passed(own_valkey: OwnVal
 def test_the_caller_may_know_that_nothing_was_sent(own_valkey: OwnValkey, account: str) -> None:
     limiter = shared_on(own_valkey.url)
     assert limiter.acquire(account).blocked
-    limiter.assume_idle()
+    limiter.skip_recovery()
     assert limiter.acquire(account).slots
     assert limiter.peek(account).blocked_by is None
 
 
 def test_an_answer_counts_although_redis_forgot_its_request(own_valkey: OwnValkey, account: str) -> None:
     limiter = shared_on(own_valkey.url, window=LONG, egress_limit=9)
-    limiter.assume_idle()
+    limiter.skip_recovery()
     slots = limiter.acquire(account, sensitive=True).slots
     own_valkey.redis.flushall()
     limiter.complete(slots)
@@ -543,7 +543,7 @@ def test_an_answer_counts_although_redis_forgot_its_request(own_valkey: OwnValke
 
 def test_a_restarted_redis_counts_as_emptied_even_if_it_kept_its_file(own_valkey: OwnValkey) -> None:
     account, limiter = uuid4().hex, shared_on(own_valkey.url)
-    limiter.assume_idle()
+    limiter.skip_recovery()
     slots = limiter.acquire(account, 3).slots
     own_valkey.kill()
     with pytest.raises(LimiterUnavailable):
@@ -565,12 +565,12 @@ def call_all(limiter: SharedLimiter, slot: Slot) -> list[str]:
     """Calls what must not raise; returns the events that were logged instead."""
     with capture_logs() as logs:
         limiter.complete([slot])
-        limiter.give_back([slot])
-        limiter.refused(slot.account)
+        limiter.release([slot])
+        limiter.block(slot.account)
     return [entry["event"] for entry in logs]
 
 
-SWALLOWED = ["limiter.complete_failed", "limiter.give_back_failed", "limiter.refused_failed"]
+SWALLOWED = ["limiter.complete_failed", "limiter.release_failed", "limiter.block_failed"]
 
 
 def test_without_redis_nothing_is_granted_and_answers_are_not_lost(tmp_path: Path) -> None:
@@ -578,12 +578,12 @@ def test_without_redis_nothing_is_granted_and_answers_are_not_lost(tmp_path: Pat
     with pytest.raises(LimiterUnavailable):
         limiter.acquire("a")
     with pytest.raises(LimiterUnavailable):
-        limiter.assume_idle()
+        limiter.skip_recovery()
     assert call_all(limiter, Slot("a", "s", False)) == SWALLOWED
 
 
 def test_a_redis_that_hangs_is_given_up_in_time(own_valkey: OwnValkey, monkeypatch: pytest.MonkeyPatch) -> None:
-    shared_on(own_valkey.url).assume_idle()
+    shared_on(own_valkey.url).skip_recovery()
     monkeypatch.setattr(shared, "ANSWER_TIMEOUT", 0.2)
     limiter = shared_on(own_valkey.url)
     assert own_valkey.process
@@ -604,7 +604,7 @@ def test_a_redis_that_hangs_is_given_up_in_time(own_valkey: OwnValkey, monkeypat
 
 def test_a_cut_connection_is_opened_again_unseen(own_valkey: OwnValkey, account: str) -> None:
     limiter = shared_on(own_valkey.url, window=60.0)
-    limiter.assume_idle()
+    limiter.skip_recovery()
     slots = limiter.acquire(account).slots
     own_valkey.redis.client_kill_filter(_type="normal", skipme=True)
     own_valkey.redis.script_flush()
@@ -618,11 +618,11 @@ def test_a_cut_connection_is_opened_again_unseen(own_valkey: OwnValkey, account:
 
 def test_idle_accounts_leave_nothing_behind(own_valkey: OwnValkey, account: str) -> None:
     limiter = shared_on(own_valkey.url, window=LONG, egress_limit=9, sensitive_limit=9)
-    limiter.assume_idle()
+    limiter.skip_recovery()
     limiter.complete(limiter.acquire(account, 2, sensitive=True).slots[:1])
     limiter.acquire(account, 2, sensitive=True, urgent="waiter")
-    limiter.refused(account)
-    limiter.refused("another")
+    limiter.block(account)
+    limiter.block("another")
     kinds = {"slots", "sensitive", "blocked", "egress-slots", "egress-blocked", "egress-refusals", "sentinel"}
     kinds |= {"urgent", "urgent-sensitive", "urgent-egress"}
     assert {key.removeprefix(PREFIX).split(":")[0] for key in own_valkey.key_names()} == kinds
@@ -633,7 +633,7 @@ def test_idle_accounts_leave_nothing_behind(own_valkey: OwnValkey, account: str)
 
 def test_a_short_answer_does_not_cut_the_life_of_an_unanswered_slot(own_valkey: OwnValkey, account: str) -> None:
     limiter = shared_on(own_valkey.url, limit=2, deadline=60.0)
-    limiter.assume_idle()
+    limiter.skip_recovery()
     limiter.complete(limiter.acquire(account, 2).slots[:1])
     assert own_valkey.redis.pttl(f"{PREFIX}slots:{account}") > 30_000
 
@@ -653,7 +653,7 @@ def test_a_script_begins_by_listing_every_key_it_touches(script: Path) -> None:
 def test_the_settings_give_the_limiter(redis_url: str, account: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(redis_url=SecretStr(redis_url), rate_limit=7, egress_rate_limit=9, egress_id=account)
     limiter = shared.shared_limiter(settings)
-    limiter.assume_idle()
+    limiter.skip_recovery()
     assert len(limiter.acquire(account, 50).slots) == 7
     state = limiter.peek(account)
     assert (state.limit, state.sensitive_limit, state.egress_limit, state.egress_used) == (7, 20, 9, 7)

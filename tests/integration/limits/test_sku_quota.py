@@ -129,10 +129,10 @@ def test_what_can_never_be_granted_is_a_mistake(
 def test_lines_given_back_are_free_at_once_and_only_those(database: Database, account: str) -> None:
     first, second = reserve(database, account, 15), reserve(database, account, 5)
     with database.transaction() as transaction:
-        sku_quota.give_back(transaction, second)
+        sku_quota.release(transaction, second)
     assert free(database, account).lines == 5
     with database.transaction() as transaction:
-        sku_quota.give_back(transaction, first)
+        sku_quota.release(transaction, first)
     assert reserve(database, account, 20).granted == 20
 
 
@@ -147,7 +147,7 @@ def test_a_refusal_closes_the_quota_for_its_time(database: Database, account: st
     reserve(database, account, 15)
     for seconds in (WINDOW / 2, 10.0):
         with database.transaction() as transaction:
-            sku_quota.refused(transaction, account, seconds)
+            sku_quota.block(transaction, account, seconds)
     denied = reserve(database, account, 1)
     assert denied.granted == 0
     assert about(denied.wait_seconds, WINDOW / 2)
@@ -160,7 +160,7 @@ def test_a_refusal_closes_the_quota_for_its_time(database: Database, account: st
 def test_after_a_refusal_the_ledger_goes_on(database: Database, account: str) -> None:
     reserve(database, account, 15)
     with database.transaction() as transaction:
-        sku_quota.refused(transaction, account, WINDOW / 2)
+        sku_quota.block(transaction, account, WINDOW / 2)
     assert reserve(database, account, 5).granted == 0
     with database.transaction() as transaction:  # its time passes
         transaction.execute(
@@ -178,7 +178,7 @@ def test_lines_come_free_after_the_window_and_the_deadline(database: Database, a
     wait_until(lambda: reserve(database, account).granted, "a free line")
     assert time.monotonic() - began >= 0.6
     with database.transaction() as transaction:
-        sku_quota.give_back(transaction, reserved)
+        sku_quota.release(transaction, reserved)
     assert free(database, account).lines == LIMIT - 1
 
 

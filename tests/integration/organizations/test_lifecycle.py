@@ -17,7 +17,7 @@ from psycopg import sql
 from backmarket import BackMarket, connections
 from backmarket.client import HOSTS, LOCALES
 from backmarket.connections import Account
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.errors import (
     ApiKeyMissing,
     BackMarketError,
@@ -53,7 +53,7 @@ def settings(database_url: str, redis_url: str) -> Settings:
     return Settings(
         database_url=database_url,
         redis_url=redis_url,
-        secret_keys=(Vault.generate(),),
+        secret_keys=(KeyCipher.generate(),),
         limiter_key="any long random text",
         user_agent="BM-Test-Suite;dev@test.example",
     )
@@ -122,7 +122,9 @@ def left_over(query: Query, organization: str) -> dict[str, int]:
 
 
 def key_of(services: Services, organization: str, **options: Any) -> str:
-    found, _ = connections.credentials(services.database, services.vault, services.settings, organization, **options)
+    found, _ = connections.credentials(
+        services.database, services.key_cipher, services.settings, organization, **options
+    )
     return found.api_key
 
 
@@ -141,41 +143,45 @@ class TestKeysAtRest:
         assert not any(KEY in part or KEY.encode().hex() in part for part in row)
 
     def test_every_secret_key_decrypts_and_the_first_encrypts(self, services: Services) -> None:
-        old, new = Vault.generate(), Vault.generate()
+        old, new = KeyCipher.generate(), KeyCipher.generate()
         settings = services.settings
-        lifecycle.upsert(services.database, Vault((old,)), settings, Account("old", KEY))
-        lifecycle.upsert(services.database, Vault((new, old)), settings, Account("new", KEY))
-        for vault, organization in ((Vault((new, old)), "old"), (Vault((old, new)), "old"), (Vault((new,)), "new")):
-            found, _ = connections.credentials(services.database, vault, services.settings, organization)
+        lifecycle.upsert(services.database, KeyCipher((old,)), settings, Account("old", KEY))
+        lifecycle.upsert(services.database, KeyCipher((new, old)), settings, Account("new", KEY))
+        for cipher, organization in (
+            (KeyCipher((new, old)), "old"),
+            (KeyCipher((old, new)), "old"),
+            (KeyCipher((new,)), "new"),
+        ):
+            found, _ = connections.credentials(services.database, cipher, services.settings, organization)
             assert found.api_key == KEY
         with pytest.raises(SettingsError, match="BACKMARKET_SECRET_KEYS"):
-            connections.credentials(services.database, Vault((old,)), services.settings, "new")
+            connections.credentials(services.database, KeyCipher((old,)), services.settings, "new")
 
     def test_rotation_encrypts_all_keys_with_the_first(self, services: Services) -> None:
-        old, new = Vault.generate(), Vault.generate()
+        old, new = KeyCipher.generate(), KeyCipher.generate()
         for number in range(5):
             lifecycle.upsert(
-                services.database, Vault((old,)), services.settings, Account(f"org {number}", f"k{number}")
+                services.database, KeyCipher((old,)), services.settings, Account(f"org {number}", f"k{number}")
             )
         lifecycle.disable(services.database, "org 3", clear_api_key=True)
-        assert connections.rotate_keys(services.database, Vault((new, old)), batch=2) == 4
+        assert connections.rotate_keys(services.database, KeyCipher((new, old)), batch=2) == 4
         for number in (0, 1, 2, 4):
             found, generation = connections.credentials(
-                services.database, Vault((new,)), services.settings, f"org {number}"
+                services.database, KeyCipher((new,)), services.settings, f"org {number}"
             )
             assert found.api_key == f"k{number}"
             assert generation == connections.get(services.database, f"org {number}").generation
 
     def test_rotation_with_a_lost_key_does_the_others_and_says_what_is_missing(self, services: Services) -> None:
-        lost, old, new = Vault.generate(), Vault.generate(), Vault.generate()
+        lost, old, new = KeyCipher.generate(), KeyCipher.generate(), KeyCipher.generate()
         for organization, key in (("a", old), ("b", lost), ("c", old)):
-            lifecycle.upsert(services.database, Vault((key,)), services.settings, Account(organization, KEY))
+            lifecycle.upsert(services.database, KeyCipher((key,)), services.settings, Account(organization, KEY))
         with pytest.raises(SettingsError, match=r"1 of 3 .*'b'.*BACKMARKET_SECRET_KEYS"):
-            connections.rotate_keys(services.database, Vault((new, old)))
+            connections.rotate_keys(services.database, KeyCipher((new, old)))
         for organization, key in (("a", new), ("b", lost), ("c", new)):
-            found, _ = connections.credentials(services.database, Vault((key,)), services.settings, organization)
+            found, _ = connections.credentials(services.database, KeyCipher((key,)), services.settings, organization)
             assert found.api_key == KEY, "nothing is lost"
-        assert connections.rotate_keys(services.database, Vault((new, old, lost))) == 3
+        assert connections.rotate_keys(services.database, KeyCipher((new, old, lost))) == 3
 
     @pytest.mark.parametrize("key", ["", "two words", "with\nnewline", "schlüssel", "Basic abc", "\x7f"])
     def test_a_key_that_can_not_be_one_is_refused_without_repeating_it(self, key: str) -> None:
@@ -186,7 +192,7 @@ class TestKeysAtRest:
 
 def test_no_text_shows_a_secret(settings: Settings, bm: BackMarket, services: Services) -> None:
     connection = bm.upsert_connection("shop", KEY)
-    found, _ = connections.credentials(services.database, services.vault, services.settings, "shop")
+    found, _ = connections.credentials(services.database, services.key_cipher, services.settings, "shop")
     shown: list[Any] = [
         connection,
         found,
@@ -204,7 +210,7 @@ def test_no_text_shows_a_secret(settings: Settings, bm: BackMarket, services: Se
         lambda: bm.upsert_connection("shop", KEY, locale="xx-xx"),
         lambda: bm.upsert_connection("shop", KEY, region="MOON"),
         lambda: bm.upsert_connection("a\nb", KEY),
-        lambda: Vault(("not a fernet key " + KEY,)),
+        lambda: KeyCipher(("not a fernet key " + KEY,)),
     ):
         with pytest.raises(BackMarketError) as error:
             act()
@@ -276,7 +282,7 @@ class TestWhereATokenGoes:
         self, bm: BackMarket, services: Services, region: str, environment: str
     ) -> None:
         bm.upsert_connection("shop", KEY, region=region.lower(), environment=environment.upper())
-        found, _ = connections.credentials(services.database, services.vault, services.settings, "shop")
+        found, _ = connections.credentials(services.database, services.key_cipher, services.settings, "shop")
         assert found.base_url == HOSTS[region, environment]
         assert found.locale == LOCALES[region][0]
 
@@ -356,13 +362,15 @@ class TestWhereATokenGoes:
     ) -> None:
         bm.upsert_connection("shop", KEY)
         found, _ = connections.credentials(
-            services.database, services.vault, services.settings, "shop", locale="es-es", environment="production"
+            services.database, services.key_cipher, services.settings, "shop", locale="es-es", environment="production"
         )
         assert found.locale == "es-es"
         with pytest.raises(EnvironmentMismatch, match="'production', not 'sandbox'"):
-            connections.credentials(services.database, services.vault, services.settings, "shop", environment="sandbox")
+            connections.credentials(
+                services.database, services.key_cipher, services.settings, "shop", environment="sandbox"
+            )
         with pytest.raises(InvalidArgument):
-            connections.credentials(services.database, services.vault, services.settings, "shop", locale="ja-jp")
+            connections.credentials(services.database, services.key_cipher, services.settings, "shop", locale="ja-jp")
 
 
 class Gated:
@@ -372,7 +380,7 @@ class Gated:
         self.settings = settings.model_copy(update={"allowed_base_urls": (gate.url,)})
         self.bm = BackMarket(self.settings)
         self.services = Services(self.settings)
-        self.services.limiter.assume_idle()
+        self.services.limiter.skip_recovery()
         self.organization = organization
         self.url = gate.url
         self.connect()
@@ -541,7 +549,7 @@ class TestMarkets:
         assert shop.run_slice(org).end == "handed_on"
         assert {"walks", "walk_seen", "orders", "orderlines"} <= set(left_over(query, org))
         account = Account(org, "another", environment="sandbox")
-        lifecycle.upsert(shop.services.database, shop.services.vault, shop.settings, account, discard_rows=True)
+        lifecycle.upsert(shop.services.database, shop.services.key_cipher, shop.settings, account, discard_rows=True)
         assert set(left_over(query, org)) == {"connections", "sync_state", "changes"}
 
     def test_without_rows_the_market_changes_freely(self, bm: BackMarket) -> None:
@@ -637,7 +645,7 @@ class TestRemoval:
         self, shop: Shop, org: str, query: Query
     ) -> None:
         """Everything that locks, again and again against everything else; PostgreSQL would name a deadlock."""
-        database, vault = shop.services.database, shop.services.vault
+        database, cipher = shop.services.database, shop.services.key_cipher
         shop.sandbox.add_seller(org, f"token-of-{org}", orders=5)
         shop.sandbox.add_fault("status", seller=org, status=400, probability=0.5)  # a slice then writes why, too
         account = Account(org, f"token-of-{org}", base_url=shop.sandbox.url)
@@ -658,14 +666,14 @@ class TestRemoval:
                     act()
 
         acts: list[Callable[[], object]] = [
-            lambda: lifecycle.upsert(database, vault, shop.settings, account),
+            lambda: lifecycle.upsert(database, cipher, shop.settings, account),
             lambda: (lifecycle.remove(database, org), worked.wait(0.1)),
             lambda: (lifecycle.disable(database, org), lifecycle.enable(database, org), worked.wait(0.02)),
-            lambda: connections.rotate_keys(database, vault),
+            lambda: connections.rotate_keys(database, cipher),
         ]
         with ThreadPoolExecutor(1 + len(acts)) as threads:
             for done in [threads.submit(work), *(threads.submit(often, act) for act in acts)]:
-                done.result(60)
+                done.result(2 * PATIENCE_SECONDS)
         assert min(ends[end] for end in wanted) >= 20
         query("SELECT pg_stat_force_next_flush()")
         ((deadlocks,),) = query("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")

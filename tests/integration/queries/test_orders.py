@@ -14,7 +14,7 @@ import pytest
 from backmarket import BackMarket, OrderLineState, OrderState
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
-from backmarket.queries.pagination import LARGEST_PAGE
+from backmarket.queries.pagination import MAX_PAGE_SIZE
 from backmarket.resources import ORDERS, parse_page
 from backmarket.settings import Settings
 from backmarket.sync.upsert import store
@@ -179,7 +179,7 @@ class TestNewestFirst:
         assert books.bm.get_orders(ORG, limit=2).next_cursor is None
         assert books.bm.get_orders(ORG, limit=1).next_cursor is not None
 
-    @pytest.mark.parametrize("limit", [0, -1, LARGEST_PAGE + 1])
+    @pytest.mark.parametrize("limit", [0, -1, MAX_PAGE_SIZE + 1])
     def test_a_limit_that_can_not_be_is_refused(self, books: Books, limit: int) -> None:
         with pytest.raises(InvalidArgument, match="limit must be 1 to 1000"):
             books.found(limit=limit)

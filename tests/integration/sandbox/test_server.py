@@ -11,8 +11,9 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from time import process_time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ import httpx
 import pytest
 
 from backmarket.sandbox import SandboxControl, SandboxServer, SellerSpec
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 HEADERS = {"authorization": "Basic token", "user-agent": "BM-Test-Integration;test@example.com"}
 
@@ -42,23 +43,14 @@ def sandbox(server: SandboxServer) -> Iterator[SandboxServer]:
 
 @pytest.fixture
 def client(sandbox: SandboxServer) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=sandbox.url, headers=HEADERS, timeout=5) as client:
+    with httpx.Client(base_url=sandbox.url, headers=HEADERS, timeout=PATIENCE_SECONDS) as client:
         yield client
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def refuses(url: str) -> bool:
     host, _, port = url.removeprefix("http://").partition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=1).close()
+        socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS).close()
     except ConnectionRefusedError:
         return True
     return False
@@ -87,48 +79,48 @@ def test_a_broken_connection_breaks_one_request_only(
 
 
 def test_a_caller_that_gives_up_is_let_go(sandbox: SandboxServer, client: httpx.Client) -> None:
-    sandbox.control.add_fault("timeout", seconds=60, count=1)
+    sandbox.control.add_fault("timeout", seconds=PATIENCE_SECONDS, count=1)
     with pytest.raises(httpx.ReadTimeout):
-        client.get("/ws/orders", timeout=0.1)
+        client.get("/ws/orders", timeout=httpx.Timeout(PATIENCE_SECONDS, read=0.1))
     assert client.get("/ws/orders").status_code == 200
 
 
 def test_a_slow_body_drips(sandbox: SandboxServer, client: httpx.Client) -> None:
     right = client.get("/ws/orders").content
-    sandbox.control.add_fault("slow", seconds=0.4, count=1)
+    sandbox.control.add_fault("slow", seconds=2.0, count=1)
     began = time.monotonic()
     with client.stream("GET", "/ws/orders") as answer:
         parts = [part for part in answer.iter_raw() if part]
     assert b"".join(parts) == right
     assert len(parts) > 5
-    assert time.monotonic() - began >= 0.35
+    assert time.monotonic() - began >= 1.9
 
 
 def test_latency_holds_up_nobody_else(sandbox: SandboxServer) -> None:
-    sandbox.control.settings(latency=0.3)
+    sandbox.control.settings(latency=3.0)
 
     async def ask() -> float:
-        async with httpx.AsyncClient(base_url=sandbox.url, headers=HEADERS, timeout=10) as client:
+        async with httpx.AsyncClient(base_url=sandbox.url, headers=HEADERS, timeout=PATIENCE_SECONDS) as client:
             began = time.monotonic()
             await asyncio.gather(*(client.get("/ws/orders") for _ in range(20)))
             return time.monotonic() - began
 
-    assert 0.3 <= asyncio.run(ask()) < 2.0
+    assert asyncio.run(ask()) >= 3.0
     assert sandbox.control.stats().in_flight_maximum == 20
 
 
 def test_violations_agree_with_the_log_of_arrivals(sandbox: SandboxServer) -> None:
-    sandbox.control.settings(enforce_limit=False, limit=5, window=0.05, jitter=0.02)
+    sandbox.control.settings(enforce_limit=False, limit=5, window=0.2, jitter=0.02)
 
     async def ask() -> None:
-        async with httpx.AsyncClient(base_url=sandbox.url, headers=HEADERS, timeout=10) as client:
+        async with httpx.AsyncClient(base_url=sandbox.url, headers=HEADERS, timeout=PATIENCE_SECONDS) as client:
             for size in (3, 9, 2, 14, 6):
                 await asyncio.gather(*(client.get("/ws/orders") for _ in range(size)))
 
     asyncio.run(ask())
     arrivals = [entry.arrival for entry in sandbox.control.requests()]
     over = [
-        sum(1 for other in arrivals[:number] if other > moment - 0.05) >= 5 for number, moment in enumerate(arrivals)
+        sum(1 for other in arrivals[:number] if other > moment - 0.2) >= 5 for number, moment in enumerate(arrivals)
     ]
     sandbox.control.settings(window=10.0)
     assert len(arrivals) == 34
@@ -141,7 +133,7 @@ def test_every_page_of_many_askers_is_the_truth(sandbox: SandboxServer, client: 
 
 
 def test_a_page_of_fifty_is_cheap() -> None:
-    """Well under a millisecond of the server's CPU, or it would show in benchmarks of the client."""
+    """About as much of the server's CPU as Python needs to encode it, or it would show in benchmarks of the client."""
     with SandboxServer([SellerSpec(name="s", token="token", orders=2000)], enforce_limit=False) as server:
         pages = 400
         with httpx.Client(base_url=server.url, headers=HEADERS) as client:
@@ -149,7 +141,11 @@ def test_a_page_of_fifty_is_cheap() -> None:
             for page in range(pages):
                 client.get("/ws/orders", params={"page-size": 50, "page": 1 + page % 40})
             spent = _cpu_seconds(server.pid) - before
-    assert spent / pages < 0.001
+            rows = client.get("/ws/orders", params={"page-size": 50}).json()
+    began = process_time()
+    for _ in range(pages):
+        json.dumps(rows)
+    assert spent < 2 * (process_time() - began)
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -181,7 +177,7 @@ def test_it_starts_over_as_a_new_process_would() -> None:
 def test_it_ends_with_its_block_even_while_somebody_waits(server: SandboxServer) -> None:
     with SandboxServer([SellerSpec(name="s", token="token", orders=1)]) as running:
         url, pid = running.url, running.pid
-        running.control.add_fault("timeout", seconds=60)
+        running.control.add_fault("timeout", seconds=PATIENCE_SECONDS)
         waiting = socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])))
         waiting.sendall(b"GET /ws/orders HTTP/1.1\r\nHost: x\r\n\r\n")
     waiting.close()
@@ -194,7 +190,7 @@ import time
 from backmarket.sandbox import SandboxServer
 with SandboxServer() as server:
     print(server.url, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -208,7 +204,7 @@ def test_it_ends_with_its_parent_however_that_ends(number: signal.Signals) -> No
     parent.send_signal(number)
     parent.wait(PATIENCE_SECONDS)
     parent.stdout.close()
-    assert eventually(lambda: refuses(url))
+    wait_until(lambda: refuses(url), "its end")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -251,15 +247,15 @@ def test_a_caller_that_goes_away_while(tmp_path: Path, request_: str) -> None:
     port = urlsplit(json.loads(process.stdout.readline())["url"]).port
     (token,) = json.loads(tokens_file.read_text()).values()
     control = SandboxControl(f"http://127.0.0.1:{port}")
-    control.settings(latency=0.3)
+    control.settings(latency=2.0)
     control.add_fault("reset", operation="orders.list")
     named = {"Host": "127.0.0.1", "Authorization": f"Basic {token}", "User-Agent": HEADERS["user-agent"]}
     headers = "".join(f"{name}: {value}\r\n" for name, value in named.items())
     with socket.create_connection(("127.0.0.1", port)) as caller:
         order = control.truth("seller-1")[0]["order_id"]
         caller.sendall(request_.format(order=order, headers=headers).encode())
-        assert eventually(lambda: control.stats().in_flight == 1)
-    assert eventually(lambda: control.stats().in_flight == 0)
+        wait_until(lambda: control.stats().in_flight == 1, "the request arrived")
+    wait_until(lambda: control.stats().in_flight == 0, "it is let go")
     control.close()
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=PATIENCE_SECONDS) == (b"", b"")
@@ -270,7 +266,7 @@ def test_a_port_that_is_taken_is_said_so(server: SandboxServer) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "backmarket.sandbox", "--port", port, "--sellers", "0"],
         capture_output=True,
-        timeout=20,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 1

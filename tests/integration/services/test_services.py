@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 
 from backmarket import BackMarket
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.errors import SettingsError
 from backmarket.services import Services
 from backmarket.settings import Settings
@@ -20,7 +20,7 @@ from tests.support.databases import open_connection
 from tests.support.waiting import PATIENCE_SECONDS
 
 T = TypeVar("T")
-NAMES = ("database", "vault", "limiter", "transport", "producer", "request_threads")
+NAMES = ("database", "key_cipher", "limiter", "transport", "producer", "request_threads")
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def settings(database_url: str, redis_url: str) -> Settings:
     return Settings(
         database_url=database_url,
         redis_url=redis_url,
-        secret_keys=(Vault.generate(),),
+        secret_keys=(KeyCipher.generate(),),
         limiter_key="any long random text",
         user_agent="BM-Test-Suite;dev@test.example",
     )

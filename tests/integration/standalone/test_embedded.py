@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,7 @@ from backmarket.standalone.embedded import Stack, StackError, home, ports, postg
 from backmarket.standalone.embedded import stack as stack_module
 from backmarket.standalone.embedded.stack import Service
 from backmarket.standalone.embedded.wheels import executable
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 OWNER = """
 import json, os, sys
@@ -124,15 +124,8 @@ def shared_memory_of(pids: Sequence[int]) -> list[str]:
     return [row for row in rows if int(row.split()[4]) in pids]
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "what was waited for did not come"
-        time.sleep(0.01)
-
-
 def assert_gone(stack: Owner) -> None:
-    wait_until(lambda: not stack.left())
+    wait_until(lambda: not stack.left(), "all is gone")
 
 
 def ordinary_users() -> list[list[str]]:
@@ -289,7 +282,8 @@ def test_a_paused_server_answers_nothing_until_it_is_resumed(stack: Stack, redis
         stack.valkey.pause()
         with pytest.raises(redis.TimeoutError):
             client.ping()
-        stack.valkey.resume()
+    stack.valkey.resume()
+    with redis.Redis.from_url(redis_url) as client:
         assert client.ping()
 
 

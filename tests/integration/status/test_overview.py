@@ -145,7 +145,7 @@ class TestWaiting:
     def test_names_what_a_limit_holds_back_the_soonest_first(self, bm: BackMarket) -> None:
         connect(bm, ORG, "other")
         assert bm.get_throttled() == []
-        late = "sync_due_at = now() - interval '1 min', next_due_at = now() + interval '5 s', last_started_at = now()"
+        late = "sync_due_at = now() - interval '1 min', next_due_at = now() + interval '1 h', last_started_at = now()"
         execute(bm, f"UPDATE backmarket.sync_state SET {late} WHERE organization_id = %s AND resource = 'orders'", ORG)
         execute(
             bm,
@@ -155,7 +155,7 @@ class TestWaiting:
         )
         execute(
             bm,
-            "INSERT INTO backmarket.work (organization_id, kind, due_at) VALUES (%s, 'writes', now() + interval '9 s')",
+            "INSERT INTO backmarket.work (organization_id, kind, due_at) VALUES (%s, 'writes', now() + interval '2 h')",
             ORG,
         )
         execute(

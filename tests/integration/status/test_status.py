@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from backmarket import BackMarket
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.errors import (
     BackMarketError,
     ConnectionDisabled,
@@ -45,7 +45,7 @@ def settings(shared_url: str, redis_url: str) -> Settings:
     return Settings(
         database_url=shared_url,
         redis_url=redis_url,
-        secret_keys=(Vault.generate(),),
+        secret_keys=(KeyCipher.generate(),),
         limiter_key="any long random text",
         user_agent="BM-Test-Suite;dev@test.example",
         rate_limit=100_000,
@@ -231,7 +231,7 @@ class TestFailures:
 
     def test_a_worker_without_the_secret_key_is_told(self, gated: Gated) -> None:
         handle = gated.ask()
-        gated.shop.restart(secret_keys=(SecretStr(Vault.generate()),))
+        gated.shop.restart(secret_keys=(SecretStr(KeyCipher.generate()),))
         assert gated.run_slice().end == "failed"
         with pytest.raises(SettingsError, match="BACKMARKET_SECRET_KEYS"):
             handle.wait(1)

@@ -87,7 +87,7 @@ class Reader:
 
     def connect(self, organization: str) -> None:
         account = Account(organization, "one-token", base_url=self.api.url)
-        lifecycle.upsert(self.services.database, self.services.vault, self.services.settings, account)
+        lifecycle.upsert(self.services.database, self.services.key_cipher, self.services.settings, account)
 
     def one(self, statement: str, *values: Any) -> Any:
         with self.services.database.transaction() as transaction:
@@ -104,7 +104,7 @@ class Reader:
 @pytest.fixture
 def reader(api: Api, settings: Settings) -> Iterator[Reader]:
     services = Services(settings.model_copy(update={"allowed_base_urls": (api.url,), "rate_limit": 100_000}))
-    services.limiter.assume_idle()
+    services.limiter.skip_recovery()
     yield Reader(api, services)
     services.close()
 

@@ -38,7 +38,7 @@ def test_a_look_reads_one_row_however_many_fell_due_since_the_last_statistics(pr
         )
         transaction.execute("ANALYZE backmarket.sync_state, backmarket.connections")
         transaction.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
-        plan = "\n".join(row[0] for row in transaction.execute(f"EXPLAIN {leases._LOOK}", values))
+        plan = "\n".join(row[0] for row in transaction.execute(f"EXPLAIN {leases._PROBE}", values))
     assert "sync_state_pkey" in plan
     assert "sync_state_due" not in plan
 

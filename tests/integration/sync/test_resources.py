@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from backmarket.settings import Settings
+from backmarket.status import get_sync_status
 from backmarket.sync import requests
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, counted_writes
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
 SHIPMENTS = ("deliveries", "returns")
@@ -137,11 +138,12 @@ class TestListings:
         shop.sandbox.change(ORG, resource="listings", remove=100)
         assert shop.sync(ORG, "listings").end == "done"
         assert shop.one("SELECT count(*) FROM backmarket.listings WHERE removed_at IS NOT NULL") == 0
-        assert state(shop, "listings", "error_code") == "many_missing"
-        assert "--accept-missing" in state(shop, "listings", "error")
+        status = get_sync_status(shop.services.database, ORG)["listings"]
+        assert (status.state, status.error_code, status.rows_missing) == ("incomplete", "many_missing", 100)
+        assert "--accept-missing" in str(status.error)
         shop.sync(ORG, "listings", accept_missing=True)
         shop.assert_rows_equal_truth(ORG, "listings")
-        assert state(shop, "listings", "error_code") is None
+        assert state(shop, "listings", "rows_missing") == 0
         assert state(shop, "listings", "accept_missing") is False, "said once, it holds once"
 
     def test_the_prices_of_the_connections_own_market_are_stored(self, shop: Shop) -> None:
@@ -306,7 +308,7 @@ class TestFullWalks:
             slice_ = pool.submit(shop.run_slice, ORG)
             wait_until(lambda: state(shop, "orders", "lease_until IS NOT NULL"), "the slice runs")
             shop.execute(f"UPDATE backmarket.{whose} SET interval_seconds = 60, full_interval_seconds = 600")
-            assert slice_.result(20).end == "done"
+            assert slice_.result(PATIENCE_SECONDS).end == "done"
         assert state(shop, "orders", "next_due_at < now() + interval '61 s'")
         assert state(shop, "orders", "full_walk_due_at < now() + interval '901 s'")
 

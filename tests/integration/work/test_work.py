@@ -14,7 +14,7 @@ from backmarket.settings import Settings
 from backmarket.work import WorkLease
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "shop-1"
 
@@ -28,9 +28,9 @@ def shop(settings: Settings) -> Iterator[Shop]:
         shop.services.close()
 
 
-def want(shop: Shop, kind: work.Work = "labels") -> None:
+def make_due(shop: Shop, kind: work.Work = "labels") -> None:
     with shop.services.database.transaction() as transaction:
-        work.want(transaction, ORG, kind)
+        work.make_due(transaction, ORG, kind)
 
 
 def take(shop: Shop, *, seconds: float = 60, owner: str = "one") -> WorkLease | None:
@@ -52,10 +52,10 @@ def finish(shop: Shop, lease: WorkLease, due_at: datetime | None = None) -> None
 def test_what_is_wanted_is_nudged_once_a_minute_until_it_is_done(shop: Shop) -> None:
     database = shop.services.database
     assert work.claim_due(database) == []
-    want(shop, "labels")
-    want(shop, "writes")
+    make_due(shop, "labels")
+    make_due(shop, "writes")
     assert sorted(work.claim_due(database), key=lambda each: each.name) == [Nudge("labels", ORG), Nudge("writes", ORG)]
-    want(shop, "labels")
+    make_due(shop, "labels")
     assert work.claim_due(database) == []
     shop.execute("UPDATE backmarket.work SET nudged_until = now() - interval '1 s' WHERE kind = 'labels'")
     assert work.claim_due(database) == [Nudge("labels", ORG)]
@@ -65,7 +65,7 @@ def test_what_is_wanted_is_nudged_once_a_minute_until_it_is_done(shop: Shop) -> 
 
 
 def test_the_next_look_is_when_the_worker_says(shop: Shop) -> None:
-    want(shop)
+    make_due(shop)
     finish(shop, taken(shop), datetime.now(UTC) + timedelta(hours=1))
     assert take(shop) is None
     assert work.claim_due(shop.services.database) == []
@@ -74,14 +74,14 @@ def test_the_next_look_is_when_the_worker_says(shop: Shop) -> None:
 
 
 def test_one_at_a_time(shop: Shop) -> None:
-    want(shop)
+    make_due(shop)
     with ThreadPoolExecutor(4) as pool:
         leases = list(pool.map(lambda n: take(shop, owner=str(n)), range(4)))
     assert sum(lease is not None for lease in leases) == 1
 
 
 def test_whoever_slept_past_its_lease_writes_nothing(shop: Shop) -> None:
-    want(shop)
+    make_due(shop)
     sleeper = taken(shop, seconds=0)
     assert work.claim_due(shop.services.database) == [Nudge("labels", ORG)]
     finish(shop, taken(shop))
@@ -92,9 +92,9 @@ def test_whoever_slept_past_its_lease_writes_nothing(shop: Shop) -> None:
 
 
 def test_what_is_wanted_while_a_slice_runs_is_nudged_when_it_ends(shop: Shop) -> None:
-    want(shop)
+    make_due(shop)
     lease = taken(shop)
-    want(shop)
+    make_due(shop)
     assert work.claim_due(shop.services.database) == []
     with shop.services.database.transaction() as transaction:
         work.hold(transaction, lease)
@@ -104,21 +104,21 @@ def test_what_is_wanted_while_a_slice_runs_is_nudged_when_it_ends(shop: Shop) ->
 
 def test_what_is_written_down_while_a_slice_ends_is_not_forgotten(shop: Shop) -> None:
     """The row is locked from `want` to the commit: an ending slice waits for it, and then sees what was written."""
-    want(shop)
+    make_due(shop)
     database = shop.services.database
     waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     lease = taken(shop)
     with ThreadPoolExecutor(1) as pool:
         with database.transaction() as transaction:
-            work.want(transaction, ORG, "labels")
+            work.make_due(transaction, ORG, "labels")
             ending = pool.submit(finish, shop, lease)
             wait_until(lambda: shop.one(waits), "the slice that ends waits")
-        ending.result(20)
+        ending.result(PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize("act", ["new key", "disabled", "removed"])
 def test_a_connection_that_changes_voids_the_lease(shop: Shop, act: str) -> None:
-    want(shop)
+    make_due(shop)
     lease = taken(shop)
     if act == "new key":
         shop.connect(ORG, "another-token")
@@ -127,14 +127,14 @@ def test_a_connection_that_changes_voids_the_lease(shop: Shop, act: str) -> None
     else:
         lifecycle.remove(shop.services.database, ORG)
         shop.connect(ORG, "token")
-        want(shop)
+        make_due(shop)
         assert taken(shop).number > lease.number
     with pytest.raises(LeaseLost), shop.services.database.transaction() as transaction:
         work.hold(transaction, lease)
 
 
 def test_a_connection_that_is_not_asked_is_not_nudged(shop: Shop) -> None:
-    want(shop)
+    make_due(shop)
     lifecycle.disable(shop.services.database, ORG)
     assert work.claim_due(shop.services.database) == []
     assert take(shop) is None

@@ -9,9 +9,9 @@ import pytest
 
 from tests.support import strict_s3
 from tests.support.strict_s3 import (
-    LONGEST_KEY,
-    LONGEST_LINK,
-    LONGEST_SEGMENT,
+    MAX_KEY_BYTES,
+    MAX_LINK_SECONDS,
+    MAX_SEGMENT_BYTES,
     RULES,
     Request,
     Rule,
@@ -56,7 +56,7 @@ CASES: list[tuple[Rule, int, str, str, str, Mapping[str, str | None]]] = [
     ),
     *(
         (strict_s3.key_is_short_enough, 400, "KeyTooLongError", "PUT", f"/bucket/{key}", {})
-        for key in ("a" * (LONGEST_SEGMENT + 1), "%C3%A9" * 128, "/".join(["a" * 200] * 6))
+        for key in ("a" * (MAX_SEGMENT_BYTES + 1), "%C3%A9" * 128, "/".join(["a" * 200] * 6))
     ),
     (
         strict_s3.header_names_the_region,
@@ -83,7 +83,7 @@ CASES: list[tuple[Rule, int, str, str, str, Mapping[str, str | None]]] = [
             LINK.format("us-east-1", seconds),
             {"authorization": None},
         )
-        for seconds in (LONGEST_LINK + 1, -1, "soon")
+        for seconds in (MAX_LINK_SECONDS + 1, -1, "soon")
     ),
     *(
         (strict_s3.body_has_a_hash, 400, code, "GET", "/bucket/key", {"x-amz-content-sha256": told})
@@ -137,12 +137,12 @@ def test_every_rule_is_tried_above() -> None:
         ("GET", "/", {}),
         ("PUT", "/bucket", {}),
         ("PUT", "/a.bucket-1/labels/auth0%7C1/deliveries/7.pdf", {}),
-        ("PUT", f"/bucket/{'/'.join(['a' * 203] * 5)}{'b' * (LONGEST_KEY - 5 * 204 + 1)}", {}),
+        ("PUT", f"/bucket/{'/'.join(['a' * 203] * 5)}{'b' * (MAX_KEY_BYTES - 5 * 204 + 1)}", {}),
         ("PUT", "/bucket/%252E%252E/...", {"x-amz-content-sha256": "UNSIGNED-PAYLOAD"}),
         ("PUT", "/bucket/key", {"x-amz-sdk-checksum-algorithm": "crc32", "x-amz-checksum-crc32": "AAAAAA=="}),
         ("GET", "/bucket/key", {"x-amz-checksum-mode": "ENABLED"}),
         ("GET", "/bucket?list-type=2&prefix=labels%2F%25%2F&start-after=labels%2Fa", {"content-length": None}),
-        ("GET", LINK.format("us-east-1", LONGEST_LINK), {"authorization": None, "x-amz-content-sha256": None}),
+        ("GET", LINK.format("us-east-1", MAX_LINK_SECONDS), {"authorization": None, "x-amz-content-sha256": None}),
         ("POST", "/bucket?delete=", {"content-md5": "1B2M2Y8AsgTpgAmY7PhCfg=="}),
         ("POST", "/bucket?delete", {"x-amz-checksum-crc32": "AAAAAA=="}),
         ("DELETE", "/bucket/key", {"content-length": None}),

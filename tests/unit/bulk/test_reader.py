@@ -11,7 +11,7 @@ import pytest
 
 from backmarket.bulk.csv_file import reader
 from backmarket.bulk.csv_file.dialect import ENCODINGS
-from backmarket.bulk.csv_file.reader import RECORD_LONGEST, CsvSource, open_source
+from backmarket.bulk.csv_file.reader import MAX_RECORD_CHARS, CsvSource, open_source
 from backmarket.bulk.csv_file.source import Broken, Record
 from backmarket.errors import BulkFileRefused, InvalidArgument
 
@@ -212,19 +212,19 @@ def test_a_quote_that_is_never_closed_holds_no_more_than_a_record() -> None:
         broken = next(records)
         assert isinstance(broken, Broken)
         assert (broken.line, broken.astray) == (2, True)
-        assert taken * 90 < 4 * RECORD_LONGEST
+        assert taken * 90 < 4 * MAX_RECORD_CHARS
         assert sum(1 for _ in records) == 50_000
 
 
 def test_a_line_without_an_end_is_not_held() -> None:
-    first, last = read(b"sku;x\n" + b"x" * (RECORD_LONGEST + 1))
+    first, last = read(b"sku;x\n" + b"x" * (MAX_RECORD_CHARS + 1))
     assert isinstance(first, Record)
     assert isinstance(last, Broken)
     assert last.astray
 
 
 def test_broken_quotes_without_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "PATIENCE", 10 * RECORD_LONGEST)
+    monkeypatch.setattr(reader, "MAX_REREAD_CHARS", 10 * MAX_RECORD_CHARS)
     records = read("sku;x\n" + 'a";"b\n' * 40_000)
     assert len(records) < 20
     assert all(isinstance(record, Broken) and record.astray for record in records[1:])

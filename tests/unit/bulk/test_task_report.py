@@ -9,9 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from backmarket.bulk.engine.task_report import LONGEST, NO_REASON, read
+from backmarket.bulk.engine.task_report import MAX_REASON_CHARS, NO_REASON, read
 
 SKUS = ("A-1", "b 2", "77")
+UUID = "2b9d3c50-0000-4000-8000-00000000000b"
 OK: list[str] = []
 EXPECTED = {"a-1": OK, "b 2": ["price is wrong"]}
 """What each of the shapes says: the first is well, the second failed, of the third nothing is said."""
@@ -20,7 +21,20 @@ ROWS = [{"sku": "a-1", "status": "ok", "errors": []}, {"sku": "B 2", "status": "
 
 SHAPES: dict[str, Any] = {
     "by SKU": {"A-1": {"status": "ok", "errors": []}, "B 2": {"status": "error", "errors": ["price is wrong"]}},
-    "by SKU, a word": {"A-1": "ok", "b 2": "price is wrong"},
+    "as recorded": {
+        "product_success": {"A-1": {"listing_id": 7, "backmarket_id": 8, "publication_state": 2}},
+        "product_errors": {"B 2": "price is wrong"},
+    },
+    "as recorded, a list of errors": {"product_success": {"A-1": {}}, "product_errors": {"B 2": ["price is wrong"]}},
+    "as recorded, code and message": {
+        "product_success": {"A-1": None},
+        "product_errors": {"B 2": {"code": "E1", "message": "price is wrong"}},
+    },
+    "as recorded, by listing": {"product_success": {"41": {}}, "product_errors": {UUID.upper(): "price is wrong"}},
+    "as recorded, rows": {
+        "product_success": [{"sku": "a-1"}],
+        "product_errors": [{"id": UUID, "error": "price is wrong"}],
+    },
     "by SKU, a list of errors": {"a-1": [], "b 2": ["price is wrong"]},
     "by SKU, true or errors": {"a-1": True, "b 2": {"error": "price is wrong"}},
     "rows": ROWS,
@@ -41,7 +55,27 @@ SHAPES: dict[str, Any] = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_shape_is_understood(shape: str) -> None:
-    assert read(SHAPES[shape], SKUS) == EXPECTED
+    assert read(SHAPES[shape], SKUS, {"41": "A-1", UUID: "b 2"}) == EXPECTED
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_rows_are_understood_where_every_row_is_reported(first: int) -> None:
+    result = {
+        "product_success": {str(first): {"listing_id": 1}, str(first + 2): {"listing_id": 2}},
+        "product_errors": {str(first + 1): {"price": ["price is wrong"]}},
+    }
+    skus = ("A-1", "b 2", "c")
+    assert read(result, skus) == {"a-1": OK, "b 2": ["price: price is wrong"], "c": OK}
+    assert read({"product_errors": {str(first + 1): "price is wrong"}}, skus) == {}, "which row that is, is not known"
+
+
+def test_a_number_that_is_a_sku_is_no_row() -> None:
+    assert read({"product_success": {"77": {}}, "product_errors": {"1": "no"}}, SKUS) == {"77": OK}
+
+
+def test_a_text_among_no_errors_is_no_failure() -> None:
+    assert read({"A-1": "Listing updated", "b 2": "price is wrong"}, SKUS) == {}
+    assert read({"product_success": {"A-1": "Listing updated"}}, SKUS) == {"a-1": OK}
 
 
 @pytest.mark.parametrize(
@@ -67,7 +101,7 @@ def test_of_both_the_failure_is_believed() -> None:
 def test_reasons_are_short_and_printable() -> None:
     ((reason,),) = read({"77": ["a\x00b\n" + "x" * 9999]}, SKUS).values()
     assert reason.startswith("ab x")
-    assert len(reason) <= LONGEST
+    assert len(reason) <= MAX_REASON_CHARS
 
 
 JSON = st.recursive(

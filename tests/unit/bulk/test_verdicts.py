@@ -80,7 +80,7 @@ def part(**values: Any) -> Part:
     usual: dict[str, Any] = {
         "organization_id": "org", "job_id": 1, "number": 1, "state": "unknown", "byte_offset": 0, "byte_length": 1,
         "lines": 3, "line_numbers": [2, 3, 4], "due_at": None, "sent": 1, "tries": 0, "arrived": False,
-        "task_id": None, "task_status": None, "odd_since": None, "missing_since": None,
+        "task_id": None, "task_status": None, "unexplained_since": None, "missing_since": None,
         "submitted_at": None, "prior": None, "unread": None,
         "readings": None, "looks": 0, "outcomes": {}, "error_code": None, "error": None, "error_status": None,
         "error_request_id": None, "error_cf_ray": None,
@@ -115,10 +115,10 @@ def test_what_did_not_arrive_is_sent_once_more_and_not_again() -> None:
 
 def test_silent_lines_of_a_task_that_went_well() -> None:
     known = {"2": ["failed", "price is wrong"]}
-    fate = arrived(
+    transition = arrived(
         part(outcomes=known), {3: R.UNSEEN, 4: R.UNAPPLIED}, state=PartState.DONE, reason="why", believed=True
     )
-    assert fate.outcomes == {
+    assert transition.outcomes == {
         2: LineOutcome(2, Outcome.FAILED, "price is wrong"),
         3: LineOutcome(3, Outcome.DONE),
         4: LineOutcome(4, Outcome.FAILED, "why"),

@@ -2,7 +2,7 @@
 
 import json
 import string
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from backmarket import errors
 from backmarket.client import Answer, check, retry_after
-from backmarket.client.answers import LONGEST_PAUSE
+from backmarket.client.answers import MAX_RETRY_AFTER_SECONDS
 from backmarket.errors import BackMarketError
-from backmarket.observability.redaction import LONGEST, redact
+from backmarket.observability.redaction import MAX_TEXT_CHARS, redact
 
 REQUEST_ID = "6b1f0d6c-94a1-4b8e-9d50-2f3d5a1f7c11"
 RAY = "8c1d2e3f4a5b6c7d-CDG"
@@ -100,7 +100,7 @@ def test_an_odd_body_changes_no_meaning(body: str, status: int) -> None:
     assert type(error) is MEANINGS[status]
     assert error.request_id is None
     assert str(error).isprintable()
-    assert len(error.message) < 2 * LONGEST + 100
+    assert len(error.message) < 2 * MAX_TEXT_CHARS + 100
 
 
 def test_a_bare_string_is_told() -> None:
@@ -162,7 +162,7 @@ def test_a_ray_that_is_no_id_is_dropped() -> None:
         ("", None),
         ("nan", None),
         ("inf", None),
-        ("1e99", LONGEST_PAUSE),
+        ("1e99", MAX_RETRY_AFTER_SECONDS),
     ],
 )
 def test_retry_after(header: str, seconds: float | None) -> None:
@@ -214,6 +214,6 @@ def test_no_end_of_a_token_survives(token: str) -> None:
     "text", ["a.b" * 21_000, "1-" * 32_000, "%" * 65_000, "a@" * 32_000, "basic " * 10_000, "(" * 65_000]
 )
 def test_a_long_text_takes_no_long_time(text: str) -> None:
-    began = perf_counter()
-    assert len(redact(text)) <= LONGEST
-    assert perf_counter() - began < 2.0
+    began = thread_time()
+    assert len(redact(text)) <= MAX_TEXT_CHARS
+    assert thread_time() - began < 2.0

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from backmarket.bulk.engine import task_report
 from backmarket.client import Answer, check, retry_after
 from backmarket.client import operations as known
-from backmarket.client.answers import LONGEST_PAUSE
+from backmarket.client.answers import MAX_RETRY_AFTER_SECONDS
 from backmarket.client.caller import Caller, read
 from backmarket.client.operation import Operation
 from backmarket.client.pagination import walk, walk_by_cursor
 from backmarket.errors import BackMarketError, BrokenAnswer, IncompleteWalk
-from backmarket.observability.redaction import LONGEST
+from backmarket.observability.redaction import MAX_TEXT_CHARS
 
 quickly = settings(deadline=None, max_examples=150)
 
@@ -68,7 +68,7 @@ def test_any_status_and_body(status: int, body: bytes, headers: dict[str, str]) 
     assert (error is None) == (200 <= status < 300)
     if error is not None:
         assert error.message.isprintable()
-        assert len(error.message) < 3 * LONGEST
+        assert len(error.message) < 3 * MAX_TEXT_CHARS
         str(error).encode()
 
 
@@ -77,7 +77,7 @@ def test_any_status_and_body(status: int, body: bytes, headers: dict[str, str]) 
 def test_any_headers(text: str) -> None:
     answer = Answer(429, {"retry-after": text, "date": text}, b"")
     seconds = retry_after(answer)
-    assert seconds is None or 0 <= seconds <= LONGEST_PAUSE
+    assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER_SECONDS
     assert answer.date is None
 
 
@@ -115,4 +115,4 @@ def test_any_pages_of_a_list_with_a_cursor(pages: list[dict[str, Any]]) -> None:
 @example({"A": {"errors": [{"message": float("nan")}, None, [[["x\ud800"]]]]}}, ["a"])
 def test_any_report_of_a_task(result: Any, skus: list[str]) -> None:
     for reasons in task_report.read(result, skus).values():
-        assert all(len(reason) <= task_report.LONGEST and "\0" not in reason for reason in reasons)
+        assert all(len(reason) <= task_report.MAX_REASON_CHARS and "\0" not in reason for reason in reasons)

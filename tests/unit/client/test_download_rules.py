@@ -249,9 +249,9 @@ def test_a_place_does_not_show_its_query() -> None:
 PDF = b"%PDF-1.4\n1 0 obj<<>>endobj\ntrailer<<>>\n%%EOF\n"
 
 
-def written(pieces: list[bytes], largest: int = 10_000, content_type: str | None = "application/pdf") -> bytes:
+def written(pieces: list[bytes], max_bytes: int = 10_000, content_type: str | None = "application/pdf") -> bytes:
     into = BytesIO()
-    pdf = PdfWriter(into, largest=largest, content_type=content_type)
+    pdf = PdfWriter(into, max_bytes=max_bytes, content_type=content_type)
     for piece in pieces:
         pdf.write(piece)
     assert pdf.end().size == len(into.getvalue())
@@ -304,7 +304,7 @@ def test_what_is_no_pdf(body: bytes, error: type[BackMarketError], split: Callab
 def test_a_wrong_file_is_refused_at_its_first_bytes() -> None:
     into = BytesIO()
     with pytest.raises(NotAPdf):
-        PdfWriter(into, largest=100).write(b"<html>")
+        PdfWriter(into, max_bytes=100).write(b"<html>")
     assert into.getvalue() == b""
 
 
@@ -326,6 +326,6 @@ def test_the_content_type_is_told(content_type: str | None, said: str) -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_file_has_a_largest_size(split: Callable[[bytes], list[bytes]]) -> None:
-    assert written(split(PDF), largest=len(PDF)) == PDF
+    assert written(split(PDF), max_bytes=len(PDF)) == PDF
     with pytest.raises(TooLarge, match=str(len(PDF) - 1)):
-        written(split(PDF), largest=len(PDF) - 1)
+        written(split(PDF), max_bytes=len(PDF) - 1)

@@ -23,12 +23,12 @@ from backmarket.client.arguments import (
     Choice,
     Files,
     Flag,
-    Moment,
     Money,
     NamedContents,
     Prices,
     Text,
     Texts,
+    Timestamp,
     Uuid,
     UuidOrWhole,
     Whole,
@@ -160,14 +160,14 @@ def alike_whole(kind: Whole, fact: Fact, types: set[str]) -> bool:
     )
 
 
-def alike_moment(kind: Moment, fact: Fact, types: set[str]) -> bool:
+def alike_moment(kind: Timestamp, fact: Fact, types: set[str]) -> bool:
     return types == {"string"} and (fact.get("format") in {"date-time", "datetime"} or kind.form.endswith("-%M"))
 
 
 ALIKE: dict[type, Callable[[Any, Fact, set[str]], bool]] = {
     Whole: alike_whole,
     Text: alike_text,
-    Moment: alike_moment,
+    Timestamp: alike_moment,
     Money: lambda kind, _, types: ("number" if kind.number else "string") in types,
     Uuid: lambda _, fact, types: types == {"string"} and fact.get("format") == "uuid",
     UuidOrWhole: lambda _, __, types: types == {"string", "integer"},
@@ -576,7 +576,7 @@ def test_a_request_that_was_never_sent_costs_nothing() -> None:
     limits = OwnLimits(Settings(), patience=0.0)
     operation = replace(GET_COMPETITORS, name="test-2", limits=(Limit(1, 60.0),))
     account = credentials()
-    limits.take(operation, account).give_back()
+    limits.take(operation, account).release()
     limits.take(operation, account)
     with pytest.raises(RateLimited):
         limits.take(operation, account)

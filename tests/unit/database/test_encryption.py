@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backmarket.database.encryption import Vault
+from backmarket.database.encryption import KeyCipher
 from backmarket.errors import SettingsError
 from backmarket.settings import Settings
 
-OLD, NEW, OTHER = (Vault.generate() for _ in range(3))
+OLD, NEW, OTHER = (KeyCipher.generate() for _ in range(3))
 API_KEY = "token-that-nobody-may-see"
 
 
@@ -26,52 +26,52 @@ def refusal(call: Callable[[], object]) -> str:
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
 def test_what_is_encrypted_is_decrypted(api_key: str) -> None:
-    vault = Vault((NEW,))
-    assert vault.decrypt(vault.encrypt(api_key)) == api_key
+    cipher = KeyCipher((NEW,))
+    assert cipher.decrypt(cipher.encrypt(api_key)) == api_key
 
 
 def test_what_is_stored_shows_nothing_and_never_repeats() -> None:
-    vault = Vault((NEW,))
-    first, second = vault.encrypt(API_KEY), vault.encrypt(API_KEY)
+    cipher = KeyCipher((NEW,))
+    first, second = cipher.encrypt(API_KEY), cipher.encrypt(API_KEY)
     assert first != second
     assert API_KEY.encode() not in first
 
 
 def test_the_first_key_encrypts_and_all_decrypt() -> None:
-    both = Vault((NEW, OLD))
-    assert both.decrypt(Vault((OLD,)).encrypt(API_KEY)) == API_KEY
-    assert Vault((NEW,)).decrypt(both.encrypt(API_KEY)) == API_KEY
-    assert "None of BACKMARKET_SECRET_KEYS" in refusal(lambda: Vault((OLD,)).decrypt(both.encrypt(API_KEY)))
+    both = KeyCipher((NEW, OLD))
+    assert both.decrypt(KeyCipher((OLD,)).encrypt(API_KEY)) == API_KEY
+    assert KeyCipher((NEW,)).decrypt(both.encrypt(API_KEY)) == API_KEY
+    assert "None of BACKMARKET_SECRET_KEYS" in refusal(lambda: KeyCipher((OLD,)).decrypt(both.encrypt(API_KEY)))
 
 
 def test_after_a_rotation_the_old_key_may_go() -> None:
-    stored = Vault((OLD,)).encrypt(API_KEY)
-    rotated = Vault((NEW, OLD)).rotate(stored)
-    assert Vault((NEW,)).decrypt(rotated) == API_KEY
-    refusal(lambda: Vault((OLD,)).decrypt(rotated))
+    stored = KeyCipher((OLD,)).encrypt(API_KEY)
+    rotated = KeyCipher((NEW, OLD)).rotate(stored)
+    assert KeyCipher((NEW,)).decrypt(rotated) == API_KEY
+    refusal(lambda: KeyCipher((OLD,)).decrypt(rotated))
 
 
 def test_a_rotation_may_be_repeated() -> None:
-    vault = Vault((NEW, OLD))
-    assert vault.decrypt(vault.rotate(vault.rotate(vault.encrypt(API_KEY)))) == API_KEY
+    cipher = KeyCipher((NEW, OLD))
+    assert cipher.decrypt(cipher.rotate(cipher.rotate(cipher.encrypt(API_KEY)))) == API_KEY
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:9] + b[10:], lambda b: b"", lambda b: b"\x00" * 80])
 def test_a_damaged_key_is_refused(damage: Callable[[bytes], bytes]) -> None:
-    vault = Vault((NEW,))
-    stored = damage(vault.encrypt(API_KEY))
-    assert "BACKMARKET_SECRET_KEYS" in refusal(lambda: vault.decrypt(stored))
-    assert "BACKMARKET_SECRET_KEYS" in refusal(lambda: vault.rotate(stored))
+    cipher = KeyCipher((NEW,))
+    stored = damage(cipher.encrypt(API_KEY))
+    assert "BACKMARKET_SECRET_KEYS" in refusal(lambda: cipher.decrypt(stored))
+    assert "BACKMARKET_SECRET_KEYS" in refusal(lambda: cipher.rotate(stored))
 
 
 def test_the_key_of_another_deployment_decrypts_nothing() -> None:
-    stored = Vault((OLD,)).encrypt(API_KEY)
-    assert "add the key that encrypted it" in refusal(lambda: Vault((NEW, OTHER)).rotate(stored))
+    stored = KeyCipher((OLD,)).encrypt(API_KEY)
+    assert "add the key that encrypted it" in refusal(lambda: KeyCipher((NEW, OTHER)).rotate(stored))
 
 
 def test_without_a_secret_key_it_says_what_to_set() -> None:
-    assert refusal(lambda: Vault(())).startswith("Set BACKMARKET_SECRET_KEYS: ")
-    assert refusal(lambda: Vault.from_settings(Settings())).startswith("Set BACKMARKET_SECRET_KEYS: ")
+    assert refusal(lambda: KeyCipher(())).startswith("Set BACKMARKET_SECRET_KEYS: ")
+    assert refusal(lambda: KeyCipher.from_settings(Settings())).startswith("Set BACKMARKET_SECRET_KEYS: ")
 
 
 @pytest.mark.parametrize(
@@ -81,15 +81,15 @@ def test_without_a_secret_key_it_says_what_to_set() -> None:
 )
 @pytest.mark.parametrize("before", [(), (NEW,)], ids=["alone", "after a good one"])
 def test_what_is_no_secret_key_is_refused(wrong: str, before: tuple[str, ...]) -> None:
-    assert refusal(lambda: Vault((*before, wrong))).startswith("BACKMARKET_SECRET_KEYS holds something")
+    assert refusal(lambda: KeyCipher((*before, wrong))).startswith("BACKMARKET_SECRET_KEYS holds something")
 
 
 def test_it_is_made_of_the_settings() -> None:
-    vault = Vault.from_settings(Settings(secret_keys=f"{NEW}, {OLD}"))
-    assert vault.decrypt(Vault((OLD,)).encrypt(API_KEY)) == API_KEY
-    assert NEW not in repr(vault) + repr(vars(vault))
+    cipher = KeyCipher.from_settings(Settings(secret_keys=f"{NEW}, {OLD}"))
+    assert cipher.decrypt(KeyCipher((OLD,)).encrypt(API_KEY)) == API_KEY
+    assert NEW not in repr(cipher) + repr(vars(cipher))
 
 
 def test_generated_keys_differ_and_fit() -> None:
-    assert len({Vault.generate() for _ in range(20)}) == 20
-    assert Vault((Vault.generate(),)).encrypt(API_KEY)
+    assert len({KeyCipher.generate() for _ in range(20)}) == 20
+    assert KeyCipher((KeyCipher.generate(),)).encrypt(API_KEY)

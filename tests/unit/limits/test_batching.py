@@ -5,15 +5,15 @@ from collections.abc import Sequence
 
 import pytest
 
-from backmarket.limits.batching import Together
+from backmarket.limits.batching import Batcher
 from tests.support.waiting import PATIENCE_SECONDS
 
 
 def test_who_is_alone_hands_on_at_once() -> None:
     said: list[list[int]] = []
-    together = Together[int](lambda items: said.append([*items]))
-    together.bring([1, 2])
-    together.bring([3])
+    batcher = Batcher[int](lambda items: said.append([*items]))
+    batcher.add([1, 2])
+    batcher.add([3])
     assert said == [[1, 2], [3]]
 
 
@@ -26,12 +26,12 @@ def test_others_leave_theirs_with_who_is_at_it_and_do_not_wait() -> None:
         begun.set()
         assert go_on.wait(PATIENCE_SECONDS)
 
-    together = Together[int](slowly)
-    first = threading.Thread(target=together.bring, args=([1],))
+    batcher = Batcher[int](slowly)
+    first = threading.Thread(target=batcher.add, args=([1],))
     first.start()
     assert begun.wait(PATIENCE_SECONDS)
-    together.bring([2])  # would block here if it waited
-    together.bring([3])
+    batcher.add([2])  # would block here if it waited
+    batcher.add([3])
     assert said == [[1]]
     go_on.set()
     first.join(PATIENCE_SECONDS)
@@ -47,22 +47,22 @@ def test_a_fault_is_its_finders_and_stops_nobody_after_it() -> None:
             raise ValueError
         said.append([*items])
 
-    together = Together[int](once_broken)
+    batcher = Batcher[int](once_broken)
     with pytest.raises(ValueError):  # noqa: PT011
-        together.bring([1])
-    together.bring([2])
+        batcher.add([1])
+    batcher.add([2])
     assert said == [[], [2]]
 
 
 def test_nothing_is_lost_among_many() -> None:
     said: list[int] = []
-    together = Together[int](said.extend)
+    batcher = Batcher[int](said.extend)
 
-    def bring(number: int) -> None:
+    def add(number: int) -> None:
         for _ in range(200):
-            together.bring([number, -number])
+            batcher.add([number, -number])
 
-    threads = [threading.Thread(target=bring, args=(number,)) for number in range(1, 9)]
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(1, 9)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -76,7 +76,7 @@ def test_a_slot_without_an_answer_is_held_until_its_deadline_and_a_window(clock:
 
 def test_a_slot_given_back_is_free_at_once(clock: Clock) -> None:
     limiter = limiter_at(clock, limit=1, sensitive_limit=1, egress_limit=1)
-    limiter.give_back(limiter.acquire("a", sensitive=True).slots)
+    limiter.release(limiter.acquire("a", sensitive=True).slots)
     assert limiter.acquire("a", sensitive=True).slots
 
 
@@ -113,7 +113,7 @@ def test_the_sensitive_limit_counts_beside_the_general_one(clock: Clock) -> None
 
 def test_a_429_blocks_the_account_for_a_window_at_least(clock: Clock) -> None:
     limiter = limiter_at(clock)
-    limiter.refused("a", retry_after=2.0)
+    limiter.block("a", retry_after=2.0)
     grant = limiter.acquire("a")
     assert (grant.slots, grant.wait, grant.blocked) == ((), WINDOW, True)
     assert limiter.acquire("b").slots
@@ -123,18 +123,18 @@ def test_a_429_blocks_the_account_for_a_window_at_least(clock: Clock) -> None:
 
 def test_a_longer_retry_after_is_kept_when_a_shorter_one_follows(clock: Clock) -> None:
     limiter = limiter_at(clock)
-    limiter.refused("a", retry_after=60.0)
-    limiter.refused("a")
+    limiter.block("a", retry_after=60.0)
+    limiter.block("a")
     assert limiter.peek("a").blocked_for == 60.0
 
 
 def test_429s_on_two_accounts_within_the_window_block_the_address(clock: Clock) -> None:
     limiter = limiter_at(clock)
-    limiter.refused("a")
-    limiter.refused("a")
+    limiter.block("a")
+    limiter.block("a")
     assert limiter.acquire("c").slots
     clock.now += WINDOW - 1
-    limiter.refused("b")
+    limiter.block("b")
     assert limiter.acquire("c").wait == WINDOW
     assert limiter.peek("c").blocked_by == "egress"
     assert limiter.peek("b").blocked_by == "account"
@@ -142,9 +142,9 @@ def test_429s_on_two_accounts_within_the_window_block_the_address(clock: Clock) 
 
 def test_429s_on_two_accounts_further_apart_do_not(clock: Clock) -> None:
     limiter = limiter_at(clock)
-    limiter.refused("a")
+    limiter.block("a")
     clock.now += WINDOW
-    limiter.refused("b")
+    limiter.block("b")
     assert limiter.acquire("c").slots
 
 
@@ -165,7 +165,7 @@ def test_a_reservation_is_taken_away_by_its_grant(clock: Clock) -> None:
     limiter = limiter_at(clock)
     first = limiter.acquire("a", 3).slots
     assert not limiter.acquire("a", urgent="one").slots
-    limiter.give_back(first)
+    limiter.release(first)
     assert limiter.acquire("a", urgent="one").slots
     assert len(limiter.acquire("a", 3).slots) == 2
 
@@ -191,7 +191,7 @@ def test_a_reservation_ends_a_second_after_its_waiter_should_have_come(clock: Cl
 
 def test_the_urgent_is_first_after_a_429_too(clock: Clock) -> None:
     limiter = limiter_at(clock)
-    limiter.refused("a")
+    limiter.block("a")
     assert limiter.acquire("a", urgent="one").blocked
     clock.now += WINDOW
     assert len(limiter.acquire("a", 3).slots) == 2
@@ -200,7 +200,7 @@ def test_the_urgent_is_first_after_a_429_too(clock: Clock) -> None:
 
 def test_a_long_block_keeps_no_reservation(clock: Clock) -> None:
     limiter = limiter_at(clock, egress_limit=1)
-    limiter.refused("a", retry_after=3600.0)
+    limiter.block("a", retry_after=3600.0)
     limiter.acquire("a", urgent="one")
     assert not limiter.acquire("b").slots
     clock.now += WINDOW + 1.001
@@ -287,5 +287,5 @@ def test_an_account_is_named_by_a_keyed_hash() -> None:
 
 def test_both_limiters_are_limiters(clock: Clock) -> None:
     limiter: Limiter = limiter_at(clock)
-    limiter.assume_idle()
+    limiter.skip_recovery()
     assert limiter.acquire("a").slots

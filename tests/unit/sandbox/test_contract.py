@@ -259,7 +259,7 @@ def test_answers_hold_what_is_documented_and_nothing_else(operation: str) -> Non
         assert unexpected(operation, answer) == set()
 
 
-@pytest.mark.parametrize("shape", ["dict", "list", "text", "errors", "nothing"])
+@pytest.mark.parametrize("shape", ["recorded", "dict", "list", "text", "errors", "nothing"])
 def test_a_task_is_documented_in_every_shape_of_its_result(shape: str) -> None:
     for answer in Api(task_result=shape).tasks():
         assert unexpected("GET /ws/tasks/{taskId}", answer) == set()

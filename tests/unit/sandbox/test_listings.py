@@ -294,13 +294,16 @@ def test_tasks_that_do_not_succeed(
     assert shown(client, listing)["quantity"] == listing["quantity"]
 
 
-@pytest.mark.parametrize("shape", ["dict", "list", "text"])
+@pytest.mark.parametrize("shape", ["recorded", "dict", "list", "text"])
 def test_a_report_has_one_of_several_shapes(client: httpx.Client, world: World, clock: Clock, shape: Any) -> None:
     world.settings = Settings(assumptions=Assumptions(task_result=shape))
     answer = bulk(client, "sku\nA\nB\n")
     clock.forward(1)
     result = task(client, answer)["result"]
-    if shape == "dict":
+    if shape == "recorded":
+        assert result["product_success"] == {}
+        told = [{"sku": sku, "status": "error"} for sku in result["product_errors"]]
+    elif shape == "dict":
         told = [{"sku": sku, **entry} for sku, entry in result.items()]
     else:
         told = result if shape == "list" else [json.loads(line) for line in result.split("\n")]

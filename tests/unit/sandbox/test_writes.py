@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from backmarket.resources.signed_links import without_signatures
 from backmarket.sandbox import Assumptions, InProcessTransport, Settings, World
 
 HEADERS = {"authorization": "Basic token", "user-agent": "BM-Test-Unit;test@example.com"}
@@ -122,9 +123,9 @@ def test_a_sku_picks_one_line_and_is_required_where_there_are_several(
 )  # fmt: skip
 def test_malformed_updates_change_nothing(client: httpx.Client, order: Order, fields: dict[str, Any]) -> None:
     order_id = order(1)
-    before = client.get(f"/ws/orders/{order_id}").content
+    before = without_signatures(client.get(f"/ws/orders/{order_id}").content)
     assert update(client, order_id, **({"sku": SKU} | fields)).status_code == 400
-    assert client.get(f"/ws/orders/{order_id}").content == before
+    assert without_signatures(client.get(f"/ws/orders/{order_id}").content) == before
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_options_are_not_looked_at_here() -> None:
 @pytest.mark.parametrize(("args", "kwargs"), [each for each in ARGUMENTS if each not in FIT])
 def test_what_it_does_not_take(args: list[Any], kwargs: dict[str, Any]) -> None:
     assert refusal(sync, args, kwargs)
-    assert refusal(tick, args or ["a"], kwargs) == "Other arguments came than this task takes: ()."
+    assert refusal(tick, args or ["a"], kwargs) == "The message's arguments don't fit. The task takes ()."
 
 
 @given(st.lists(ANY, max_size=3), st.dictionaries(NAMES, ANY, max_size=3))

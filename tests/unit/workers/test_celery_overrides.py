@@ -12,10 +12,11 @@ from celery import Celery
 from celery.app.amqp import AMQP
 from celery.app.events import Events
 from celery.app.utils import Settings
-from celery.beat import Scheduler
+from celery.beat import ScheduleEntry, Scheduler
 from celery.concurrency.base import BasePool
 from celery.concurrency.thread import ApplyResult, TaskPool
 from celery.events.dispatcher import EventDispatcher
+from celery.worker import control
 from celery.worker.consumer import Consumer
 from kombu import Connection
 from kombu.message import Message
@@ -35,25 +36,49 @@ OVERRIDES: dict[type, type] = {
     transport.Channel: redis.Channel,
     transport.Transport: redis.Transport,
     scheduler.MemoryScheduler: Scheduler,
+    scheduler.SteadyEntry: ScheduleEntry,
     events.SingleTryEventDispatcher: EventDispatcher,
     events.SingleTryEvents: Events,
     producer._OurCelery: Celery,
 }
 """Our class, and theirs."""
 
-OWN = {"_ended", "_on_wake", "_reject", "our_broker_url"}
+OWN = {
+    "_ended",
+    "_on_wake",
+    "_reject",
+    "our_broker_url",
+    "_is_full",
+    "_full_since",
+    "_told",
+    "_server_clock",
+    "_server_time",
+}
 """Names of ours in these classes."""
 
 USED: list[tuple[Any, str]] = [
     (Consumer, "register_with_event_loop"),
     (Consumer, "ensure_connected"),
     (Consumer, "create_task_handler"),
+    (Consumer, "update_strategies"),
+    (control.Panel, "data"),
     (Connection, "ensure_connection"),
     (Message, "reject_log_error"),
     (Message, "acknowledged"),
     (TaskPool, "on_apply"),
     (BasePool, "register_with_event_loop"),
     (redis.QoS, "restore_unacked_once"),
+    (redis.QoS, "append"),
+    (redis.QoS, "restore_visible"),
+    (redis.QoS, "restore_by_tag"),
+    (redis.QoS, "pipe_or_acquire"),
+    (redis.QoS, "unacked_key"),
+    (redis.QoS, "unacked_index_key"),
+    (redis.QoS, "unacked_mutex_key"),
+    (redis.QoS, "unacked_mutex_expire"),
+    (redis.QoS, "visibility_timeout"),
+    (redis, "Mutex"),
+    (redis, "MutexHeld"),
     (redis.Channel, "_brpop_read"),
     (redis.Channel, "QoS"),
     (redis.Channel, "_q_for_pri"),
@@ -66,6 +91,9 @@ USED: list[tuple[Any, str]] = [
     (Scheduler, "apply_entry"),
     (Scheduler, "apply_async"),
     (Scheduler, "_ensure_connected"),
+    (Scheduler, "producer"),
+    (Scheduler, "Entry"),
+    (ScheduleEntry, "default_now"),
     (Events, "dispatcher_cls"),
     (EventDispatcher, "send"),
     (Celery, "connection_for_write"),

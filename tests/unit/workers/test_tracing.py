@@ -14,6 +14,7 @@ from opentelemetry.trace import StatusCode
 from backmarket.errors import ServerError
 from backmarket.observability import telemetry
 from backmarket.services.request_threads import RequestThreads
+from tests.support.waiting import PATIENCE_SECONDS
 from workers import tracing
 
 CHECKOUT = Path(__file__).parents[3]
@@ -44,7 +45,7 @@ def test_what_a_task_does_is_within_it_in_threads_that_fetch_too(exported: InMem
     request_threads = RequestThreads(1)
     with telemetry.span("task", task="backmarket.sync_orders"):
         request_threads.reserve(1, patience=1)
-        request_threads.submit(ask).result(10)
+        request_threads.submit(ask).result(PATIENCE_SECONDS)
         with telemetry.span("store", resource="orders", rows=50):
             pass
     request_threads.close()

@@ -3,5 +3,5 @@
 -- Keys:
 --   KEYS[1] backmarket:limiter:{all}:sentinel   hash: `since` (us), `run` (server's run_id); never expires
 
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+local run = run_id()
 redis.call('HSET', KEYS[1], 'since', '0', 'run', run)

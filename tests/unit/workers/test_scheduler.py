@@ -1,0 +1,26 @@
+"""Beat's entries are timed by the monotonic clock."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from celery import Celery
+
+from workers.celery_overrides import scheduler
+from workers.celery_overrides.scheduler import SteadyEntry
+
+
+def test_an_entry_is_due_after_its_interval_whatever_the_host_s_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Celery("test", broker="memory://", set_as_current=False)
+    passed = [1000.0]
+    monkeypatch.setattr(scheduler, "monotonic", lambda: passed[0])
+    monkeypatch.setattr(app, "now", lambda: pytest.fail("the host's clock was asked"))
+    entry = SteadyEntry("tick", "task", schedule=1.0, app=app)
+    assert not entry.is_due().is_due
+    passed[0] += 1.0
+    assert entry.is_due().is_due
+    following = next(entry)
+    assert following.last_run_at - entry.last_run_at == timedelta(seconds=1)
+    assert not following.is_due().is_due
+    app.close()

@@ -16,10 +16,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from backmarket import redis_urls
 from backmarket.errors import LimiterUnavailable, SettingsError
 from backmarket.limits.batching import Batcher
 from backmarket.limits.limiter import RESERVATION_GRACE, Grant, Limiter, LimiterState, Slot
+from backmarket.messages import redis_urls
 from backmarket.observability import telemetry
 
 if TYPE_CHECKING:

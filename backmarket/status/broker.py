@@ -14,8 +14,8 @@ from kombu import Connection
 from kombu.exceptions import KombuError
 from redis.exceptions import NoPermissionError
 
-from backmarket import redis_urls
 from backmarket.errors import BrokerUnavailable
+from backmarket.messages import redis_urls
 from backmarket.producer import TRANSPORT_OPTIONS, check_broker, queue_lengths, reason
 
 TIMEOUT = 3.0

@@ -90,7 +90,7 @@ class FileCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Files:
-    """The temporary files of one submission.
+    """The result of the checks, with the temporary files.
 
     Attributes:
         check: the result of the check.

@@ -97,7 +97,6 @@ class Nudge:
 
     Args:
         name: the row's kind, a key of `NUDGED_TASKS`: a resource, `labels`, `writes` or `bulk`.
-        organization_id: the organization that the row belongs to.
     """
 
     name: str

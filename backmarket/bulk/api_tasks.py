@@ -30,7 +30,6 @@ class TaskStatus:
     """The API's answer about a task.
 
     Attributes:
-        task_id: the task's id.
         action_status: its progress.
         last_action_error: why it failed, in the API's words.
         result: a report for each SKU, whose shape differs by action.

@@ -20,7 +20,6 @@ class BulkHandle:
     """A submitted bulk job. Workers process it; waiting is optional.
 
     Attributes:
-        organization_id: whose.
         id: of the job.
         expected_duration: minimum time until its last line is sent, estimated when it was submitted.
     """

@@ -67,7 +67,6 @@ class Job:
     """A bulk job.
 
     Attributes:
-        organization_id: whose.
         id: the job's id.
         state: its progress.
         file_name: what the seller calls the file.
@@ -133,8 +132,6 @@ class Part:
     """A part of a job.
 
     Attributes:
-        organization_id: whose.
-        job_id: of which job.
         number: from 1.
         state: its progress.
         byte_offset: where its lines begin in lines.csv.
@@ -282,8 +279,6 @@ class Next:
     """The part to send next.
 
     Attributes:
-        part: the part.
-        job: its job.
         ready: the part itself may be sent now.
     """
 

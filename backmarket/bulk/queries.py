@@ -33,12 +33,12 @@ def page(
     """Bulk jobs of one organization, the newest first.
 
     Args:
-        database: where.
-        organization_id: whose.
+        database: the database.
+        organization_id: the organization.
         state: only jobs in this state.
         idempotency_key: only the job with this key.
         limit: 1 to 1000.
-        cursor: of the page before.
+        cursor: `next_cursor` of the page before.
 
     Raises:
         InvalidArgument: if an argument is invalid.
@@ -69,8 +69,8 @@ def expected_duration(services: Services, organization_id: str, lines: int) -> t
     Single updates of listings use the same quota, and may make it longer.
 
     Args:
-        services: of the process.
-        organization_id: whose.
+        services: of this process.
+        organization_id: the organization.
         lines: number of lines to send, besides those that wait already.
     """
     limit, window = services.settings.sku_lines_limit, services.settings.sku_lines_window
@@ -96,8 +96,8 @@ def check_comparable(transaction: Transaction, organization_id: str, *, locale: 
     """Check that lines can be compared with the stored listings.
 
     Args:
-        transaction: where.
-        organization_id: whose.
+        transaction: an open one.
+        organization_id: the organization.
         locale: the market of the lines.
         own: the market of the stored listings: the connection's.
 

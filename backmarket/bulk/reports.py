@@ -104,7 +104,7 @@ def url(services: Services, organization_id: str, job_id: int, *, expires: int =
 
     Args:
         services: of this process.
-        organization_id: the organization's id.
+        organization_id: the organization.
         job_id: the job's id.
         expires: seconds from now, at most 7 days.
 

@@ -219,7 +219,7 @@ def prepared(
 
     Args:
         services: of this process.
-        organization_id: the organization's id.
+        organization_id: the organization.
         file: read from its current position to its end.
         options: how to read and send it.
 
@@ -257,7 +257,7 @@ def submit_object(services: Services, organization_id: str, object_key: str, **o
 
     Args:
         services: of this process.
-        organization_id: the organization's id.
+        organization_id: the organization.
         object_key: of the file, under `uploads/`.
         **options: those of `Options`, `max_age` in seconds.
 

@@ -29,11 +29,11 @@ class Labels(FacadePart):
         """The known labels of deliveries and returns, in the bucket or not.
 
         Args:
-            organization_id: whose.
+            organization_id: the organization.
             resource: only of `deliveries` or of `returns`.
             state: only in this state: `wanted`, `skipped`, `stored` or `unavailable`.
             limit: 1 to 1000.
-            cursor: of the page before.
+            cursor: `next_cursor` of the page before.
 
         Raises:
             InvalidArgument: if an argument is invalid.
@@ -46,7 +46,7 @@ class Labels(FacadePart):
         """The label of one delivery or return; None: unknown.
 
         Args:
-            organization_id: whose.
+            organization_id: the organization.
             resource: `deliveries` or `returns`.
             shipment_id: the id of the delivery or return.
 
@@ -61,7 +61,7 @@ class Labels(FacadePart):
         It points to `BACKMARKET_S3_PUBLIC_ENDPOINT_URL`, if that is set.
 
         Args:
-            organization_id: whose.
+            organization_id: the organization.
             shipment_id: the delivery's id.
             expires: seconds from now, 1 to 604,800 (7 days).
 
@@ -91,7 +91,7 @@ class Labels(FacadePart):
         If the label is not stored, a worker fetches it now, even if it was given up or skipped.
 
         Args:
-            organization_id: whose.
+            organization_id: the organization.
             shipment_id: the delivery's id.
             to: the path of a file, which is replaced once the whole label is there, or a file open for writing bytes;
                 None: write no file.

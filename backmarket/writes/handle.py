@@ -19,7 +19,6 @@ class WriteOutcome:
     """A write that succeeded.
 
     Attributes:
-        write_id: the write's id.
         confirmed_by: `answer`: the API confirmed it. `reading_back`: the answer was lost, but the change is there.
             `person`: a person confirmed it.
         requests: number of requests sent; more than 1: the earlier ones certainly did not arrive.
@@ -37,7 +36,6 @@ class WriteHandle:
     """A queued write. A worker sends it; waiting is optional.
 
     Attributes:
-        organization_id: the organization.
         id: of the write.
         nudged: a nudge was sent; False: the broker is away, and the dispatcher nudges a worker later.
     """

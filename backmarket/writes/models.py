@@ -33,7 +33,6 @@ class Write:
     """A change to be made at Back Market. Its `repr` shows no personal data.
 
     Attributes:
-        organization_id: the organization.
         id: the write's id; within one organization, ids rise in the order of the calls.
         kind: what is changed.
         object_id: the order's, the order line's or the listing's id.

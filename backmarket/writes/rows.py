@@ -50,11 +50,11 @@ def page(
     """Writes of one organization, the newest first.
 
     Args:
-        database: where.
-        organization_id: whose.
+        database: the database.
+        organization_id: the organization.
         where: the filter.
         limit: 1 to 1000.
-        cursor: of the page before.
+        cursor: `next_cursor` of the page before.
 
     Raises:
         InvalidArgument: if the limit or the cursor is invalid.
@@ -83,8 +83,8 @@ def due(transaction: Transaction, organization_id: str, *, besides: Iterable[str
     """The writes that can be processed now: the first open one of each lane, if it is due. The oldest first.
 
     Args:
-        transaction: where.
-        organization_id: whose.
+        transaction: an open one.
+        organization_id: the organization.
         besides: lanes that the worker has in hand already.
         limit: maximum number of writes.
     """
@@ -97,8 +97,8 @@ def next_due(transaction: Transaction, organization_id: str, *, after: float = 0
     """When an organization's next write is due; None: none becomes due by itself.
 
     Args:
-        transaction: where.
-        organization_id: whose.
+        transaction: an open one.
+        organization_id: the organization.
         after: minimum, in seconds from now.
     """
     row = transaction.execute(_NEXT_DUE, {"organization": organization_id, "after": after}).fetchone()

@@ -47,12 +47,7 @@ def subject_of(write: Write) -> Subject | None:
 
 
 def stored_object(transaction: Transaction, write: Write) -> dict[str, Any] | None:
-    """The stored API object that a write changes; None: it is not stored, or its personal data was erased.
-
-    Args:
-        transaction: where.
-        write: which.
-    """
+    """The stored API object that a write changes; None: it is not stored, or its personal data was erased."""
     subject = subject_of(write)
     if subject is None:
         return None

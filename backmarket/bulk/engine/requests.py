@@ -47,7 +47,6 @@ class ApiRequests:
     """Sends the requests of one slice.
 
     Args:
-        services: of the process.
         encrypted: the connection's credentials.
     """
 

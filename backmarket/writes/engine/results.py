@@ -50,7 +50,7 @@ def write_down(transaction: Transaction, lease: WorkLease, result: Result, *, ac
     Args:
         transaction: an open one, which has locked nothing yet.
         lease: the lease.
-        result: of the request.
+        result: the result.
         account: the limiter's name of the account.
         seconds: how long to extend the lease from now.
 

@@ -37,7 +37,7 @@ def transition_after_sending(write: Write, error: BackMarketError | None) -> Tra
     """The next state of a write that was sent.
 
     Args:
-        write: which.
+        write: the write.
         error: why it failed, or why its outcome is unknown; None: the API accepted it.
     """
     match error:
@@ -63,7 +63,7 @@ def lost(write: Write, error: BackMarketError | None) -> Transition:
     """The next state of a write that may have happened: it is read back, if possible.
 
     Args:
-        write: which.
+        write: the write.
         error: why the outcome is unknown; None: the sending worker ended first.
     """
     why = error.message.rstrip(".") if error else "The worker that sent it ended before the answer came"
@@ -76,7 +76,7 @@ def transition_after_reading(write: Write, found: Verdict) -> Transition:
     """The next state of a write that was read back.
 
     Args:
-        write: which.
+        write: the write.
         found: the comparison's verdict.
     """
     if found.state == "applied":
@@ -93,12 +93,7 @@ def transition_after_reading(write: Write, found: Verdict) -> Transition:
 
 
 def transition_after_failed_reading(write: Write, error: BackMarketError) -> Transition:
-    """The next state of a write whose reading back failed: it is read back again later.
-
-    Args:
-        write: which.
-        error: why.
-    """
+    """The next state of a write whose reading back failed: it is read back again later."""
     pause = 0.0 if isinstance(error, RateLimited | Unauthorized) else growing(write.tries)
     why = error.message.rstrip(".")
     if isinstance(error, NotFound):
@@ -108,12 +103,7 @@ def transition_after_failed_reading(write: Write, error: BackMarketError) -> Tra
 
 
 def transition_after_loading(write: Write, error: BackMarketError) -> Transition:
-    """The next state of an invoice whose file could not be read from the bucket; nothing was sent.
-
-    Args:
-        write: which.
-        error: why.
-    """
+    """The next state of an invoice whose file could not be read from the bucket; nothing was sent."""
     if isinstance(error, ObjectNotFound):
         return Transition(WriteState.REFUSED, error=error)
     return Transition(WriteState.PENDING, growing(write.tries), error)

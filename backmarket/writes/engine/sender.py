@@ -122,12 +122,7 @@ class WriteSender:
         return Sent(row=self._row_after(write, answer))
 
     def read(self, write: Write, slot: Slot) -> Read:
-        """Fetch the object in the write's locale, and in the connection's locale to store it.
-
-        Args:
-            write: which.
-            slot: of the limiter.
-        """
+        """Fetch the object in the write's locale, and in the connection's locale to store it."""
         subject = subject_of(write)
         if subject is None:
             return Read(Crashed("This can't be read back."))

@@ -62,10 +62,6 @@ class SliceResult:
 def run_slice(services: Services, organization_id: str) -> SliceResult:
     """Send the due writes of one organization, for as long as one slice may take.
 
-    Args:
-        services: of this process.
-        organization_id: whose.
-
     Raises:
         DatabaseUnavailable: if PostgreSQL is away; the lease expires, and another slice begins.
     """

@@ -26,7 +26,6 @@ class Step:
     """The next step of a write.
 
     Attributes:
-        write: the write.
         action: what to do.
         request: the request to send, if the action is `send`.
     """
@@ -46,7 +45,6 @@ class StepResult:
     """The result of a step.
 
     Attributes:
-        step: the step.
         outcome: of its request.
         line: the SKU line reserved for it.
     """
@@ -60,7 +58,7 @@ def next_step(write: Write, content: bytes | None, lease: WorkLease) -> Step | T
     """The next step of a due write; or its next state, if no step is needed.
 
     Args:
-        write: which.
+        write: the write.
         content: of its file, once loaded.
         lease: the lease that the worker holds.
     """
@@ -81,7 +79,7 @@ def is_foreign(write: Write, locale: str) -> bool:
     """Whether the stored row lacks the prior values, because the write is for another market.
 
     Args:
-        write: which.
+        write: the write.
         locale: the connection's.
     """
     return write.kind == "update_listing" and write.locale != locale

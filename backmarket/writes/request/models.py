@@ -15,7 +15,6 @@ class UpdateOrder:
     """Move lines of an order to another state. What is None is not sent.
 
     Attributes:
-        order_id: the order.
         new_state: of the lines.
         sku: of the lines to move, as in the order; None: the only one, or with state 3 all accepted ones.
         date_shipping: in UTC, to the second.

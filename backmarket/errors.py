@@ -4,14 +4,14 @@ BackMarketError
 ├── TransientError              retry with growing, jittered pauses
 │   ├── NetworkError            no answer: connection refused, cut, timed out
 │   ├── ServerError             the API answered 5xx
-│   ├── BrokenAnswer            the API answered 200 and the body is cut or is not what it should be
+│   ├── BrokenAnswer            the API answered 200 with a truncated or unexpected body
 │   ├── NotAPdf                 a file that should be a PDF is something else, such as an error page
-│   ├── IncompleteWalk          the list ended before every row that it counted was seen
+│   ├── IncompleteWalk          the list ended with fewer rows than its own count
 │   ├── LabelNotStored          a label is not in the bucket yet; it is retried automatically
 │   ├── BrokerUnavailable       the Redis that carries the messages is away
-│   ├── LimiterUnavailable      Redis is away; nothing is sent on a guess
+│   ├── LimiterUnavailable      Redis is away; no request is sent
 │   ├── DatabaseUnavailable     PostgreSQL is away, full, or out of connections
-│   └── BucketUnavailable       the S3 server is away, or can't take the work now
+│   └── BucketUnavailable       the S3 server is away, or cannot take the work now
 ├── RateLimited                 429: every worker that uses the account pauses
 ├── FirewallBlocked             403 from the firewall in front of the API, not a bad key; pause
 ├── TerminalError               a retry is useless until a person acts
@@ -30,7 +30,7 @@ BackMarketError
 │   │   ├── BulkTooOld          the file passed its maximum age
 │   │   └── MarketLeft          the connection was changed to another market
 │   ├── RequestRefused          any other 4xx, or a redirect
-│   ├── ConnectionChanged       a write was meant for another market than the connection's
+│   ├── ConnectionChanged       a write was queued for another market than the connection's
 │   └── WriteRefused            a write ended without changing anything
 ├── UnknownOutcome              a write was sent and its answer was lost; read it back, never resend it blindly
 ├── LeaseLost                   another process took over the work; write nothing
@@ -47,7 +47,7 @@ BackMarketError
     ├── EnvironmentMismatch
     ├── IdempotencyConflict     this idempotency key belongs to another write
     ├── InvalidArgument
-    ├── BulkFileRefused         lines of a bulk file are wrong, each with what is expected; nothing was sent
+    ├── BulkFileRefused         lines of a bulk file are wrong; the faults say what is expected; nothing was sent
     ├── BulkJobNotFound
     ├── NotStoredYet            the object to change is not stored: sync or fetch it first
     ├── NotUndecided            this write needs no decision by a person
@@ -56,7 +56,7 @@ BackMarketError
     ├── WaitTimeout
     └── WriteNotFound           no write has this id
 
-No text in here ever carries a token, a name, an address, a phone number or an e-mail address.
+No error text ever contains a token, a name, an address, a phone number or an e-mail address.
 """
 
 from __future__ import annotations
@@ -66,17 +66,17 @@ from typing import Any, Literal, Protocol
 
 
 class BackMarketError(Exception):
-    """Any error that this package raises on purpose.
+    """Base class of the errors that this package raises on purpose.
 
     Args:
         message: one sentence for a person.
-        status: the HTTP status that the API answered, if it answered.
+        status: the HTTP status that the API answered, if any.
         request_id: the API's `requestId`, for its support.
         cf_ray: Cloudflare's `cf-ray`, for its support.
     """
 
     code = "error"
-    """A stable word for programs, kept in `sync_runs` and on the connection."""
+    """A stable code for programs, stored in `sync_runs` and on the connection."""
 
     def __init__(
         self,
@@ -431,7 +431,7 @@ class FileFault(Protocol):
 
     @property
     def letter(self) -> str | None:
-        """The column as Excel names it, such as C; None: not known."""
+        """The column as Excel names it, such as C; None: unknown."""
 
     @property
     def row(self) -> int | None:

@@ -20,7 +20,7 @@ class BulkHandle:
     """A submitted bulk job. Workers process it; waiting is optional.
 
     Attributes:
-        id: of the job.
+        id: the job's id.
         expected_duration: minimum time until its last line is sent, estimated when it was submitted.
     """
 

@@ -1,8 +1,8 @@
 """Bulk jobs: submit, query and cancel them, and settle parts whose outcome is unknown.
 
-The files of a job are in the bucket before its rows are written: `original`, and `lines.csv`, whose first line is the
-header and of which every part is a range (`backmarket.bucket.keys.bulk_key`). From then on the rows are the truth, and
-a slice (`engine.slice.run_slice`) processes what is due.
+The files of a job are in the bucket before its rows are written: `original`, and `lines.csv`, a header line
+followed by the lines; each part is a byte range of it (`backmarket.bucket.keys.bulk_key`). From then on the rows are
+authoritative, and a slice (`engine.slice.run_slice`) processes what is due.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Submission:
             fingerprint is refused.
         bad_lines: number of lines left out because they are wrong.
         unchanged_lines: number of lines left out because they change nothing.
-        file_name: what the seller calls it.
+        file_name: the seller's name of the file.
         locale: the market that prices and texts belong to; None: the connection's.
         max_age: maximum time until a line is sent; later lines are dropped.
         idempotency_key: the caller's own name for this job.
@@ -159,7 +159,7 @@ def parts_in(database: Database, organization_id: str, job_id: int, states: Iter
 def cancel(services: Services, organization_id: str, job_id: int) -> Job:
     """Send no more parts of a job. Back Market finishes the parts that it already has; the job ends after that.
 
-    A job that has ended stays as it is.
+    A job that has ended is left unchanged.
 
     Raises:
         BulkJobNotFound: if there is no such job.

@@ -12,7 +12,7 @@ from backmarket.errors import BackMarketError
 
 
 class JobState(StrEnum):
-    """How far a job is; see the table `bulk_jobs`."""
+    """The progress of a job; see the table `bulk_jobs`."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -24,7 +24,7 @@ class JobState(StrEnum):
 
 
 class PartState(StrEnum):
-    """How far a part is; see the table `bulk_parts`."""
+    """The progress of a part; see the table `bulk_parts`."""
 
     PENDING = "pending"
     SUBMITTING = "submitting"
@@ -69,7 +69,7 @@ class Job:
     Attributes:
         id: the job's id.
         state: its progress.
-        file_name: what the seller calls the file.
+        file_name: the seller's name of the file.
         locale: the market that prices and texts belong to.
         environment: the connection's when the job was submitted.
         header: of lines.csv, with its line end.

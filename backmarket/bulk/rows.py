@@ -143,7 +143,7 @@ def next_to_send(transaction: Transaction, organization_id: str) -> Next | None:
     """The first unsent part of the oldest job that has one.
 
     Returns:
-        None: there is none; or an earlier part's outcome is still unknown, and that part may have to be sent first.
+        None: no part is pending; or an earlier part, of unknown outcome, may have to be sent first.
     """
     row = transaction.execute(_NEXT, {"organization": organization_id}).fetchone()
     if row is None or row[2] != PartState.PENDING:
@@ -210,7 +210,7 @@ INSERT INTO backmarket.bulk_parts (organization_id, job_id, number, byte_offset,
 VALUES (%s, %s, %s, %s, %s, %s, %s)
 """
 
-# A refused file is a job that ended at once.
+# A refused file becomes a job that ends at once.
 _INSERT = """
 INSERT INTO backmarket.bulk_jobs (organization_id, id, state, object_prefix, file_name, locale, environment, region,
     base_url, header, lines, bad_lines, unchanged_lines, idempotency_key, fingerprint, expires_at, error_code, error,

@@ -42,7 +42,7 @@ class Bulk(FacadePart):
     """The methods of `BackMarket` for files of listings.
 
     A file is a `Path`, a file open for reading bytes, or the CSV text itself. It is CSV or an Excel workbook
-    (.xlsx), known by its first bytes. Its first row names the columns; one is `sku`. The options are
+    (.xlsx), known by its first bytes. Its first row names the columns; one is `sku`. The options:
 
     - `delimiter`, `quotechar`, `encoding`: the CSV dialect. By default detected from the header; the encoding is UTF-8
       unless a byte order mark says otherwise.
@@ -98,7 +98,7 @@ class Bulk(FacadePart):
         Args:
             organization_id: the organization.
             file: see the class.
-            max_wait: seconds, for both.
+            max_wait: seconds to wait for both.
             poll_interval: seconds between two reads of the rows; None: short at first, then growing.
             **options: see the class.
 
@@ -115,10 +115,10 @@ class Bulk(FacadePart):
     def check_listings_file(
         self, organization_id: str, file: Path | BinaryIO | str, **options: Unpack[FileOptions]
     ) -> FileCheck:
-        """Check a file as submitting it would, and store nothing.
+        """Check a file as for submission, without storing anything.
 
         Args:
-            organization_id: whose; the market and the quota are its connection's.
+            organization_id: the organization; the market and the quota are its connection's.
             file: see the class.
             **options: see the class.
 

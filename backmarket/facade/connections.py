@@ -38,7 +38,7 @@ class Connections(FacadePart):
         """Connect an organization to its seller account, or change its connection; its sync is due at once.
 
         Args:
-            organization_id: the host application's own, 1 to 200 printable characters.
+            organization_id: the host application's own id, 1 to 200 printable characters.
             api_key: from Back Market, without `Basic`; stored encrypted, never shown again.
             environment: `production` or `sandbox`.
             region: `EU`, `NA` or `AP`.

@@ -95,7 +95,7 @@ class Writes(FacadePart):
             order_id: the order's id; the order must be stored.
             new_state: 2 accept or 4 cancel a paid line, 3 ship or 5 refund an accepted one, 6 refund a shipped one.
             sku: of the line, if lines of several SKUs could move; state 3 moves all accepted ones.
-            tracking_number: of the parcel; required for state 3, which also accepts the next three.
+            tracking_number: of the parcel; required for state 3. Only state 3 accepts it and the next three.
             tracking_url: http or https.
             shipper: the carrier.
             date_shipping: with its offset; None: now.

@@ -36,7 +36,7 @@ class WriteHandle:
     """A queued write. A worker sends it; waiting is optional.
 
     Attributes:
-        id: of the write.
+        id: the write's id.
         nudged: a nudge was sent; False: the broker is away, and the dispatcher nudges a worker later.
     """
 

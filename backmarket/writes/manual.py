@@ -15,7 +15,7 @@ from backmarket.writes.submit import handle_of
 
 
 def retry_write(services: Services, organization_id: str, write_id: int) -> WriteHandle:
-    """Send a write again, as a person decided; see `BackMarket.retry_write`."""
+    """Queue a write again, as a person decided; see `BackMarket.retry_write`."""
     with services.database.transaction() as transaction:
         write = _decidable(transaction, organization_id, write_id, {WriteState.REFUSED, WriteState.UNKNOWN})
         if not write.request:

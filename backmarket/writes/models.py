@@ -16,7 +16,7 @@ ConfirmedBy = Literal["answer", "reading_back", "person"]
 
 
 class WriteState(StrEnum):
-    """How far a write is; see the table `api_writes`."""
+    """The progress of a write; see the table `api_writes`."""
 
     PENDING = "pending"
     SENDING = "sending"
@@ -34,7 +34,7 @@ class Write:
 
     Attributes:
         id: the write's id; within one organization, ids rise in the order of the calls.
-        kind: what is changed.
+        kind: the kind of change.
         object_id: the order's, the order line's or the listing's id.
         lane: writes of one lane are sent one after the other.
         request: the arguments, by our names; empty once its order was erased.

@@ -34,7 +34,7 @@ def erase(transaction: Transaction, orders: Sequence[tuple[str, int]]) -> None:
 
     Args:
         transaction: holds the locks on these organizations' syncs.
-        orders: organization and id of each.
+        orders: organization and order id of each.
     """
     lanes = [(each, lane(order)) for each, order in orders for lane in (order_lane, invoice_lane)]
     values = {"organizations": [each for each, _ in lanes], "lanes": [lane for _, lane in lanes]}

@@ -15,7 +15,7 @@ class Subject:
     """An API object that can be fetched.
 
     Attributes:
-        resource: its list.
+        resource: the list that it belongs to.
         key: its id.
     """
 

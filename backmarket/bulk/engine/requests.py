@@ -90,7 +90,7 @@ class ApiRequests:
         return answers
 
     def slot(self) -> Slot | None:
-        """The right to send one request; None: not now."""
+        """Acquire a slot for one request; None: none is free now."""
         try:
             return wait_for_slot(self.services.limiter, self.encrypted.account, timeout=MAX_LIMITER_WAIT_SECONDS)
         except RateLimited as error:
@@ -135,7 +135,7 @@ class ApiRequests:
             return [first]
 
     def _get(self, request: ApiRequest, slot: Slot) -> Answer | BackMarketError:
-        """Runs in a thread of the pool, too: no database here."""
+        """Also runs in threads of the pool: no database access."""
         credentials = self._credentials[request.locale]
         ask = partial(self.services.transport.get, credentials, request.path, request.parameters)
         try:

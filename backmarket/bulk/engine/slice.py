@@ -33,7 +33,7 @@ SliceEnd = Literal["nothing_to_do", "done", "failed", "lease_lost"]
 
 @dataclass(frozen=True, slots=True)
 class SliceResult:
-    """What a slice did.
+    """The result of a slice.
 
     Attributes:
         end: how it ended.

@@ -52,11 +52,11 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What the API shows.
+    """The result of reading a write back.
 
     Attributes:
         error: why the request failed.
-        seen: the object in the locale of the write.
+        seen: the object, in the locale of the write.
         row: the object in the connection's locale, as it is stored; None: it could not be fetched.
     """
 

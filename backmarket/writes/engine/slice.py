@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SliceResult:
-    """What a slice did.
+    """The result of a slice.
 
     Attributes:
         end: how it ended.
@@ -135,7 +135,7 @@ class _Writes(LeaseHolder):
         self.requests = 0
 
     def run(self) -> SliceResult:
-        """The whole slice.
+        """Run the whole slice.
 
         Raises:
             LeaseLost: if another worker took over; it reads back what is in flight.

@@ -19,7 +19,7 @@ from backmarket.writes.request.models import UpdateListing, UpdateOrder, UpdateO
 from backmarket.writes.request.validation import may_move
 
 Shown = Mapping[str, Any]
-"""An object of the API, or what `seen` took out of it."""
+"""An object of the API, or what `seen` extracted from it."""
 
 REACHED = {new: {new, *NEXT_STATES.get(new, ()), *({6} if new == 2 else ())} for new in (2, 3, 4, 5, 6)}
 """For each target state: the states in which a line may be once it was moved there."""

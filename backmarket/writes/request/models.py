@@ -12,7 +12,7 @@ from backmarket.queries.orders import OrderLineState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateOrder:
-    """Move lines of an order to another state. What is None is not sent.
+    """Move lines of an order to another state. Fields that are None are not sent.
 
     Attributes:
         new_state: of the lines.
@@ -37,7 +37,7 @@ class UpdateOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateOrderline:
-    """Register the identifiers of a sold device, for good. What is None is not sent."""
+    """Register the identifiers of a sold device, for good. Fields that are None are not sent."""
 
     kind: ClassVar = "update_orderline"
     orderline_id: int

@@ -86,8 +86,8 @@ def update_order(
         order_id: the order's id.
         new_state: 2 accept or 4 cancel a paid line, 3 ship or 5 refund an accepted one, 6 refund a shipped one.
         sku: of the line, in any case; required if lines of several SKUs could move. State 3 moves all accepted lines.
-        tracking_number: of the parcel; required for state 3, invalid otherwise. The same states accept `tracking_url`,
-            `shipper`, `date_shipping`, `imei` and `serial_number`.
+        tracking_number: of the parcel; required for state 3. Only state 3 accepts it, `tracking_url`, `shipper`,
+            `date_shipping`, `imei` and `serial_number`.
         tracking_url: http or https.
         shipper: the carrier.
         date_shipping: with its offset; None: the API takes the current time.

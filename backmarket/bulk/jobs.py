@@ -55,7 +55,7 @@ class Submission:
     Args:
         job_id: from `new_id`; it is part of the objects' keys.
         header: the first line of lines.csv, with its line end.
-        parts: the parts to send, from `cutting.cut`; empty if every line was left out, or the file was refused.
+        parts: the parts to send, from `csv_file.parts.cut`; empty if every line was left out, or the file was refused.
         lines: number of listing lines in the seller's file.
         fingerprint: hexadecimal SHA-256 of the file and its options; a job with the same idempotency key and another
             fingerprint is refused.

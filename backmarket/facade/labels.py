@@ -99,7 +99,7 @@ class Labels(FacadePart):
 
         Raises:
             LabelNotStored: if the worker failed; the text says why, and when it retries.
-            LabelUnavailable: if the label must not be fetched, or its attempts are used up; the text says why.
+            LabelUnavailable: if the label must not be fetched, or was retried for long enough; the text says why.
             LabelNotFound: if no label of this delivery is known.
             WaitTimeout: if no worker tried in time; the label stays queued.
             BucketUnavailable: if the S3 server is away.

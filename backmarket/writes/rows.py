@@ -197,7 +197,7 @@ def retry(transaction: Transaction, write: Write) -> Write | None:
     """Queue a write again, as a person decided; None: the decision came too late.
 
     Args:
-        transaction: has made the organization's work due (`work.want`), and so holds its row.
+        transaction: has made the organization's work due (`work.make_due`), and so holds its row.
         write: as the person saw it.
     """
     return _changed(transaction, write, _RETRY)

@@ -17,10 +17,10 @@ LABELS = "labels/"
 INVOICES = "invoices/"
 BULK = "bulk/"
 PREFIXES = (LABELS, INVOICES, BULK)
-"""Where everything of ours lies in the bucket."""
+"""Prefixes of all our objects in the bucket."""
 
 WHOLE = 180
-"""The longest part that is kept whole; a longer one is cut, and with its hash always longer than this."""
+"""Maximum length of a part that is kept whole; a longer one is cut, and with its hash always longer than this."""
 
 _KEPT = 134
 _PARTIAL = re.compile("%.?$")
@@ -33,7 +33,7 @@ def object_key(*parts: str | int) -> str:
         *parts: none of them empty.
 
     Raises:
-        InvalidArgument: a part is empty, or has a lone surrogate.
+        InvalidArgument: if a part is empty, or has a lone surrogate.
     """
     return "/".join(_encoded(str(part)) for part in parts)
 

@@ -90,8 +90,8 @@ class DownloadSlots:
         """Another request is sent now; the one before it was answered, and led on.
 
         Raises:
-            RateLimited: not now.
-            LimiterUnavailable: Redis is away.
+            RateLimited: if not now.
+            LimiterUnavailable: if Redis is unreachable.
         """
         self.end("finished")
         self._last = self.granted or wait_for_slot(self.limiter, self.account, timeout=MAX_LIMITER_WAIT_SECONDS)

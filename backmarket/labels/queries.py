@@ -39,7 +39,6 @@ class Label:
     """The shipping label of a delivery or a return.
 
     Attributes:
-        organization_id: whose.
         resource: `deliveries` or `returns`.
         shipment_id: of which of them.
         state: how it fares.
@@ -82,7 +81,7 @@ def get_label(database: Database, organization_id: str, resource: str, shipment_
     """One label; None: none is known.
 
     Raises:
-        InvalidArgument: there is no such resource.
+        InvalidArgument: if there is no such resource.
     """
     _check(resource)
     found = _select(
@@ -113,7 +112,7 @@ def get_labels(
         cursor: of the page before.
 
     Raises:
-        InvalidArgument: an argument that can't be.
+        InvalidArgument: if an argument that can't be.
     """
     if not 1 <= limit <= MAX_PAGE_SIZE:
         raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
@@ -135,7 +134,7 @@ def need_label(database: Database, organization_id: str, resource: str, shipment
     """One label, in whatever state.
 
     Raises:
-        LabelNotFound: none is known; the text says what to do.
+        LabelNotFound: if none is known; the text says what to do.
     """
     label = get_label(database, organization_id, resource, shipment_id)
     if label is None:
@@ -151,8 +150,8 @@ def need_stored(label: Label) -> str:
     """The key of a label that is in the bucket.
 
     Raises:
-        LabelNotStored: it is not there yet; the text says when it is tried next.
-        LabelUnavailable: it was given up; the text says why.
+        LabelNotStored: if it is not there yet; the text says when it is tried next.
+        LabelUnavailable: if it was given up; the text says why.
     """
     if label.object_key is not None and label.state is not LabelState.UNAVAILABLE:
         return label.object_key

@@ -22,10 +22,6 @@ from backmarket.services import Services
 def queue_all(database: Database, organization_id: str) -> int:
     """Let the labels that wait for their next try, and those that were given up, be tried now.
 
-    Args:
-        database: where.
-        organization_id: whose.
-
     Returns:
         How many labels are due now.
     """
@@ -41,7 +37,7 @@ def fetch_labels(services: Services, organization_id: str) -> int:
     """The same, with a message for a worker.
 
     Raises:
-        ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: it can't be asked.
+        ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: if it can't be asked.
     """
     connections.check_usable(connections.get(services.database, organization_id))
     due = queue_all(services.database, organization_id)
@@ -84,8 +80,8 @@ def _fetched(services: Services, label: Label, until: float, timeout: float) -> 
     """The label once a worker has stored it.
 
     Raises:
-        LabelNotStored, LabelUnavailable: the worker tried in vain; the text says why.
-        WaitTimeout: it has not tried in time.
+        LabelNotStored, LabelUnavailable: if the worker tried in vain; the text says why.
+        WaitTimeout: if it has not tried in time.
     """
     database, organization_id = services.database, label.organization_id
     connections.check_usable(connections.get(database, organization_id))
@@ -121,8 +117,8 @@ def _read(services: Services, label: Label, to: Path | BinaryIO) -> None:
     """Write a stored label to a file, whose bytes are those that were stored.
 
     Raises:
-        ObjectNotFound: it is not in the bucket any more.
-        BrokenAnswer: it is another file.
+        ObjectNotFound: if it is not in the bucket any more.
+        BrokenAnswer: if it is another file.
     """
     if not isinstance(to, Path):
         _copy(services, label, to)

@@ -42,7 +42,7 @@ def check_connection(services: Services, organization_id: str, *, timeout: float
         timeout: seconds to wait for the rate limit; with a Redis that is new or was emptied, 15 s pass.
 
     Raises:
-        ConnectionNotFound, ConnectionDisabled, ApiKeyMissing: there is nothing to be checked.
+        ConnectionNotFound, ConnectionDisabled, ApiKeyMissing: if there is nothing to be checked.
     """
     database = services.database
     credentials, generation = connections.credentials(

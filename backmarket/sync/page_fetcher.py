@@ -89,7 +89,7 @@ class Fetcher:
         """Ask for one page in this thread; None if the limiter says no.
 
         Raises:
-            LimiterUnavailable: Redis is away.
+            LimiterUnavailable: if Redis is unreachable.
         """
         slots = self._slots(1)
         if not slots:
@@ -104,9 +104,9 @@ class Fetcher:
             None where the answer has no usable id.
 
         Raises:
-            NotFound: the API does not know it.
-            RateLimited: it is not to be asked now; the limiter knows.
-            BackMarketError: it could not be had.
+            NotFound: if the API does not know it.
+            RateLimited: if it is not to be asked now; the limiter knows.
+            BackMarketError: if it could not be had.
         """
         for attempt in range(1, TRIES + 1):
             slot = wait_for_slot(self.limiter, self.credentials.account, timeout=MAX_LIMITER_WAIT_SECONDS)
@@ -130,7 +130,7 @@ class Fetcher:
             window: requests in flight at the most.
 
         Raises:
-            LimiterUnavailable: Redis is away.
+            LimiterUnavailable: if Redis is unreachable.
         """
         free = window - len(self._in_flight)
         if free <= 0 or self.pause():

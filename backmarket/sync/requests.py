@@ -77,7 +77,7 @@ def request_sync(
 
     Raises:
         InvalidArgument: if there is no such resource.
-        ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized, EnvironmentMismatch: if see
+        ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized, EnvironmentMismatch: see
             `check_usable`.
     """
     if resource not in RESOURCES:

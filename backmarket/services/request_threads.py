@@ -1,4 +1,4 @@
-"""The threads in which a process sends its requests, shared by all slices."""
+"""The threads that send a process's requests, shared by all slices."""
 
 from __future__ import annotations
 

@@ -302,7 +302,7 @@ COMMENT ON TABLE backmarket.orders IS 'Orders, as the API last showed them';
 -- CASE, as under a row policy no index serves a comparison with COALESCE
 CREATE INDEX IF NOT EXISTS orders_newest ON backmarket.orders (
     organization_id, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, order_id DESC);
--- the newest of one state (nearly all are 9, so 9 needs no index), of one country; and by a tracking number
+-- the newest of one state (nearly all are 9, which the index of all serves), of one country; and by a tracking number
 CREATE INDEX IF NOT EXISTS orders_state ON backmarket.orders (
     organization_id, state, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, order_id DESC)
 WHERE state <> 9;
@@ -858,7 +858,7 @@ SELECT backmarket.make_partitions();
 
 ------------------------------------------------------------------------------
 -- Row-level security: a guard against mistakes (docs/decisions/0009).
--- A host application's logins are members of `backmarket_reader`. They see one organization, which each transaction sets:
+-- A host application's logins are members of `backmarket_reader`. They see one organization, set by each transaction:
 --     SELECT set_config('backmarket.organization_id', '...', true)
 -- The owner of the tables is bound as well, except in transactions that are marked as a worker's:
 --     SET LOCAL backmarket.worker = 'on'

@@ -148,7 +148,7 @@ class Bucket:
             sha256: of its bytes, hexadecimal; kept with it.
 
         Returns:
-            The server's name for this content (ETag).
+            The server's identifier of this content (ETag).
 
         Raises:
             InvalidArgument: if the file has another size.
@@ -220,7 +220,7 @@ class Bucket:
         """The next objects whose keys begin with a prefix; fewer than the limit: the list has ended.
 
         In the server's order. Within one directory (keys that have all up to the last slash in common) that is the
-        order of the bytes with every server; SeaweedFS has `a/1` before `a-b/1`, which is not.
+        byte order with every server; SeaweedFS has `a/1` before `a-b/1`, which is not.
 
         Args:
             prefix: such as `labels/`.
@@ -266,7 +266,7 @@ class Bucket:
     ) -> str:
         """A link by which anyone can read an object until it expires; made without a request to the server.
 
-        It leads to `S3_PUBLIC_ENDPOINT_URL` where that is set: a link holds for the host that it was signed for.
+        It leads to `S3_PUBLIC_ENDPOINT_URL` if that is set: a link is valid only for the host that it was signed for.
 
         Args:
             key: of the object; not checked to exist.

@@ -8,7 +8,7 @@ from backmarket.database import Transaction
 
 
 def request(transaction: Transaction, keys: Iterable[str]) -> None:
-    """Queue objects for deletion; those that a row still refers to then stay.
+    """Queue objects for deletion; objects that a row refers to are kept.
 
     Args:
         transaction: the one that makes them garbage.

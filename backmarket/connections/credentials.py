@@ -77,7 +77,7 @@ def credentials(
         organization_id: whose.
         environment: must be the connection's, if given.
         locale: in place of the connection's, for this call.
-        even_if_refused: also when the API refused the key before.
+        even_if_refused: also if the API has refused the key.
 
     Raises:
         ConnectionNotFound: if the organization is not connected.

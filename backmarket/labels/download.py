@@ -17,7 +17,7 @@ from backmarket.limits import Limiter, Slot, wait_for_slot
 from backmarket.observability.logs import error_location
 
 if TYPE_CHECKING:
-    from backmarket.bucket import Bucket  # 0.2 s that only some processes need
+    from backmarket.bucket import Bucket  # takes 0.2 s, and only some processes need it
 
 IN_MEMORY = 1024 * 1024
 """Maximum size of a label in memory, in bytes; a larger one goes through an unnamed file, which leaves no trace."""

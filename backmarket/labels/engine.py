@@ -216,7 +216,7 @@ class _Labels(LeaseHolder):
         return SliceResult("done" if pause is None else "handed_on", self.stored, self.failed, pause or 0.0)
 
     def _work(self) -> float | None:
-        """Fetch until nothing is left (None), or until the slice must end: the pause before the next one."""
+        """Fetch until nothing is left (None), or the slice must end (returns the pause before the next one)."""
         while True:
             pause = self.window.must_end()
             if pause is not None:

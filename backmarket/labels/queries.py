@@ -27,7 +27,7 @@ class LabelState(StrEnum):
     WANTED = "wanted"
     """It is to be fetched into the bucket when it is due."""
     SKIPPED = "skipped"
-    """The sync that found it was told to leave labels alone."""
+    """The sync that found it was told to skip labels."""
     STORED = "stored"
     """It is in the bucket."""
     UNAVAILABLE = "unavailable"

@@ -43,7 +43,7 @@ class SharedLimiter(Limiter):
 
     Guarantee: in no interval of `window` seconds do more than `limit` requests of one account
     *arrive* at the server, however long each takes and whatever the clients' clocks say. A slot
-    is held from before its request is sent until `window` after its answer was seen here, so all
+    is held from before its request is sent until `window` after its answer arrived here, so all
     requests of one server window hold their slots together; Redis's TIME is the only clock. The same
     holds for `sensitive_limit` and, where set, for `egress_limit`.
 

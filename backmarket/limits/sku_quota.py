@@ -50,7 +50,7 @@ class Free:
     Attributes:
         lines: number that could be reserved now.
         wait_seconds: seconds until the given lines could be reserved; 0.0: now.
-        closed: the API refused a line, whatever the ledger says.
+        closed: the API has refused a line, whatever the ledger says.
     """
 
     lines: int

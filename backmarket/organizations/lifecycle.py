@@ -216,7 +216,7 @@ def remove(database: Database, organization_id: str) -> int:
 
 
 def _leave_market(transaction: Transaction, organization_id: str, *, discard_rows: bool) -> None:
-    """Discard rows and sync history: those of one region or environment must not mix with another's."""
+    """Discard rows and sync history, which must not mix with those of another region or environment."""
     for table in () if discard_rows else COPIES:
         if transaction.execute(
             f"SELECT 1 FROM backmarket.{table} WHERE organization_id = %s LIMIT 1", (organization_id,)

@@ -109,7 +109,7 @@ class Stored(Generic[T]):
             ).fetchone()
 
     def find(self, database: Database, organization_id: str, condition: str, values: Mapping[str, Any]) -> T | None:
-        """The first row under an SQL condition, which may end in an order; also one that the API no longer knows."""
+        """The first row that meets an SQL condition (with ORDER BY, if any); also one that the API no longer knows."""
         rows = self._select(database, organization_id, condition, values, 1)
         return rows[0] if rows else None
 
@@ -160,7 +160,7 @@ class Stored(Generic[T]):
 def created(table: str) -> str:
     """SQL for a row's creation, as in the index of the newest; a row without a date is older than all others.
 
-    No COALESCE: behind a row policy no index answers a comparison with it (docs/decisions/0009).
+    No COALESCE: under a row policy no index serves a comparison with it (docs/decisions/0009).
     """
     return f"CASE WHEN {table}.date_creation IS NULL THEN '-infinity' ELSE {table}.date_creation END"
 
@@ -174,7 +174,7 @@ def created_within(table: str) -> dict[str, str]:
 
 
 def enum_or_value(kind: type[Enum], value: Any) -> Any:
-    """The enum's member, or the value itself where a later API has a new one."""
+    """The enum's member, or the value itself if a later API has a new one."""
     try:
         return None if value is None else kind(value)
     except ValueError:

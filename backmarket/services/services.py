@@ -89,7 +89,7 @@ class Services:
     @locked_cached_property
     def bucket(self) -> Bucket:
         """The bucket for labels and files."""
-        from backmarket.bucket import Bucket  # here: 0.2 s that only some processes need
+        from backmarket.bucket import Bucket  # here, as it takes 0.2 s and only some processes need it
 
         return Bucket(self.settings)
 

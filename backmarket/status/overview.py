@@ -76,7 +76,7 @@ def get_connection_statuses(
     Args:
         database: where.
         health: of this health only.
-        search: with this part in the id, without regard to case.
+        search: part of the id, ignoring case.
         after: the last id of the page before.
         limit: 1 to 1000.
 

@@ -66,7 +66,7 @@ class SliceResult:
     Attributes:
         end: how it ended.
         requests: number sent to the API.
-        run: names the run in the log, as `sync_runs.started_at` has it; None: there was none.
+        run: identifies the run in the log, as in `sync_runs.started_at`; None: no run.
     """
 
     end: SliceEnd
@@ -231,7 +231,7 @@ class _Sync:
             pause = self._must_end()
             if pause is not None:
                 return self._hand_on(pause)
-            more = self.walk.page_size == 0  # after the first page, the next ones are on their way before it is stored
+            more = self.walk.page_size == 0  # after the first page, the next ones are requested before it is stored
             for fetched in self._fetch():
                 self._accept(fetched)
             enough = self.walk.ready >= BATCH_PAGES or (self.walk.ready and not self.fetcher.unfinished and not more)
@@ -240,7 +240,7 @@ class _Sync:
         return self._end()
 
     def _must_end(self) -> float | None:
-        """The pause after which another slice goes on, if this one is to end; None: go on."""
+        """Seconds until another slice goes on, if this one must end; None: go on."""
         pause = self.fetcher.pause()
         if pause > MAX_LIMITER_WAIT_SECONDS:
             # due a little early, so that the next slice waits for less than a tick of beat
@@ -335,7 +335,7 @@ class _Sync:
         return "failed"
 
     def _drain(self) -> None:
-        """Wait for what is in flight: it was paid for."""
+        """Wait for the requests in flight: their slots are spent."""
         self.fetcher.drop_retries()
         while self.fetcher.in_flight:
             for fetched in self.fetcher.collect(MAX_LIMITER_WAIT_SECONDS):

@@ -126,7 +126,7 @@ def _mark_unauthorized(services: Services, organization_id: str, generation: int
 
 
 def _explained(error: TerminalError, resource: Resource, key: object) -> TerminalError:
-    """The same error with what to do about it."""
+    """The same error, with advice added."""
     what_to_do = {
         Unauthorized: "Connect this organization with a new key (`connections add`), or `connections enable` it if the"
         " key is valid again.",

@@ -1,4 +1,4 @@
-"""Leases: who may work on one organization and resource now.
+"""Leases: which worker may sync one organization and resource now.
 
 A lease is a number that only grows. Only the holder of the newest one may write, and every transaction that
 writes checks the number in the locked row: a process that slept past its lease writes nothing. A walk that is over
@@ -22,7 +22,7 @@ from backmarket.sync.page_walk import Walk, WalkKind, restore
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to sync one resource of one organization, and what is known when it is taken.
+    """The right to sync one resource of one organization, with the state read when it is taken.
 
     Attributes:
         number: the lease's own.
@@ -63,8 +63,8 @@ def probe(database: Database, organization_id: str, resource: Resource) -> Lease
     """The state of a sync that is due and that no other worker holds. Takes no lease and writes nothing.
 
     Returns:
-        A lease that is not yet taken, with the newest number; None when the sync is not due, held by another, disabled,
-        switched off in the schedule, without a key, or unauthorized.
+        A lease that is not yet taken, with the newest number; None when the sync is not due, its lease is held by
+        another worker, or it is disabled, switched off in the schedule, without a key, or unauthorized.
     """
     values = {"organization": organization_id, "resource": resource.name, "incremental": bool(resource.since)}
     with database.transaction() as transaction, transaction.cursor(row_factory=dict_row) as cursor:
@@ -301,7 +301,7 @@ _WALK_COLUMNS = (
     "expected", "highest", "saves",
 )  # fmt: skip
 
-# While a full walk is unfinished, the syncs that fall due go before its next slice.
+# While a full walk is unfinished, due syncs go before its next slice.
 # `IS TRUE` rules out the index of due rows: while statistics say that nothing is due, that index looks as cheap as
 # the key, and after an outage each probe would read all due rows (10,000 rows: 4 ms instead of 0.2).
 _PROBE = f"""
@@ -332,7 +332,7 @@ WHERE s.organization_id = %(organization)s AND s.resource = %(resource)s
   AND c.enabled AND c.api_key IS NOT NULL AND c.unauthorized_at IS NULL
 """
 
-# Everything that makes a lease void makes the number grow, so comparing it is enough.
+# Everything that voids a lease increases the number, so comparing it is enough.
 _CLAIM = """
 UPDATE backmarket.sync_state
 SET lease_number = lease_number + 1, lease_owner = %(owner)s, nudged_until = NULL,

@@ -23,7 +23,7 @@ TRIES = 4
 """Maximum tries for one page in one slice; then the run fails and backs off."""
 
 TRIES_REFUSED = 2
-"""The same, of a page that the API answers with a 4xx such as 400 or 409."""
+"""Maximum tries for a page that the API answers with a 4xx such as 400 or 409."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Fetcher:
         """Fetch one row by its id, in this thread, with retries where they may help.
 
         Returns:
-            None where the answer has no usable id.
+            None if the answer has no usable id.
 
         Raises:
             NotFound: if the API does not know it.

@@ -130,7 +130,7 @@ class Walk:
 
     @property
     def ready(self) -> int:
-        """Pages that can be stored now, without a gap before them."""
+        """Number of pages that can be stored now, without a gap before them."""
         number = self.next_page
         while number in self._waiting:
             number += 1
@@ -138,7 +138,7 @@ class Walk:
 
     @property
     def outstanding(self) -> int:
-        """Pages asked for or answered, and not stored."""
+        """Number of pages requested or answered, and not stored."""
         return len(self._asked) + len(self._waiting)
 
     def pop_ready(self) -> list[Page]:
@@ -228,7 +228,7 @@ class Walk:
         """The ids of rows that were there when the pass began, and of those that may have come since.
 
         A row modified since may be an old one that entered the list just then, as an order does that leaves
-        state 0. The API's clock has whole seconds: a row of the very second in which the pass began may have been
+        state 0. The API's clock has whole seconds: a row of the second in which the pass began may have been
         counted or not. Both count as newcomers, which costs another pass at worst.
         """
         began = self.pass_began_at.replace(microsecond=0) if self.pass_began_at else None

@@ -1,6 +1,6 @@
 """What a slice writes: rows that differ, checkpoints, and the result; each transaction checks the lease.
 
-`upsert.py` stores rows, `removed_rows.py` says which are gone, `checkpoints.py` and `leases.py` write down the rest.
+`upsert.py` stores rows, `removed_rows.py` says which are gone, `checkpoints.py` and `leases.py` write the rest.
 Nothing here sends requests.
 """
 
@@ -82,7 +82,7 @@ class Storing:
     def store(self) -> bool:
         """Write the pages that can be written; with the last ones, end the walk. Returns whether it ended.
 
-        Pages without news cost no write, but for a checkpoint now and then.
+        Pages without news cost no write, apart from a checkpoint now and then.
 
         Raises:
             IncompleteWalk: if the list ended before the walk saw all of it; its rows are written.

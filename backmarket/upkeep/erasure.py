@@ -1,6 +1,6 @@
 """Erase personal data of one order, or of all old orders, and keep it erased.
 
-What is personal is declared with each resource (`Lines.personal`). An erased row keeps what accounting needs: states,
+Each resource declares its personal columns (`Lines.personal`). An erased row keeps what accounting needs: states,
 dates, prices, the country, the goods with IMEI and serial number. The hash of the API's object stays as well: an
 unchanged row is recognized, and a changed one is stored without its personal data.
 """

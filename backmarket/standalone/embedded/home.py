@@ -59,7 +59,7 @@ def claim(path: Path) -> Home:
     """Claim a persistent directory, and clean up after its previous owner.
 
     Args:
-        path: made if it is not there.
+        path: the directory; made if missing.
 
     Raises:
         StackError: if a running process owns it, or it holds something other than a stack.
@@ -176,7 +176,7 @@ def _owner(path: Path) -> int | None:
 
 
 def _is_ours(path: Path) -> bool:
-    """A directory of our own user, and no link to elsewhere."""
+    """Whether it is a directory of our own user, and not a link."""
     with suppress(OSError):
         status = path.lstat()
         return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
@@ -184,7 +184,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Remove a temporary directory; last what says that it is one, in case we are killed before the end."""
+    """Remove a temporary directory; its marker goes last, in case this process is killed before the end."""
     for child in path.iterdir():
         if child.is_dir():
             shutil.rmtree(child, ignore_errors=True)
@@ -194,7 +194,7 @@ def _remove(path: Path) -> None:
 
 
 def _remove_socket(path: Path) -> None:
-    """Remove a socket of our own user that nobody listens on: another stack may have the same name by now."""
+    """Remove a socket of our own user, unless a process listens on it: another stack may use the same name by now."""
     with suppress(OSError):
         status = path.lstat()
         if stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid():

@@ -102,17 +102,17 @@ class Stack:
 
     @property
     def postgres(self) -> Postgres:
-        """The embedded PostgreSQL; a `StackError` if there is none."""
+        """The embedded PostgreSQL; a `StackError` if the stack does not embed it."""
         return self._server("postgres", Postgres)
 
     @property
     def valkey(self) -> Valkey:
-        """The embedded Valkey; a `StackError` if there is none."""
+        """The embedded Valkey; a `StackError` if the stack does not embed it."""
         return self._server("valkey", Valkey)
 
     @property
     def s3(self) -> S3:
-        """The embedded S3 server; a `StackError` if there is none."""
+        """The embedded S3 server; a `StackError` if the stack does not embed it."""
         return self._server("s3", S3)
 
     def start(self, timeout: float = START_SECONDS) -> None:

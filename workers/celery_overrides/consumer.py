@@ -105,7 +105,7 @@ def _check(message: Any) -> None:
 
     Raises:
         InvalidTaskError: if it does.
-        Exception: any, if it is not a message of Celery's.
+        Exception: if it is not a message of Celery's; of any class.
     """
     headers, body = message.headers, message.payload
     second = "task" in headers  # protocol 2; in protocol 1 everything is in the body

@@ -67,7 +67,7 @@ class Call:
         """A whole number in the path.
 
         Raises:
-            Refused: 404, if if it is not a whole number.
+            Refused: if it is not a whole number (404).
         """
         text: str = self.scope["path_params"][name]
         if not (text.isascii() and text.isdigit() and len(text) < 19):
@@ -93,7 +93,7 @@ class Call:
         """The body as a JSON object.
 
         Raises:
-            Refused: 400, if if it is not a JSON object, or its Content-Type is not JSON.
+            Refused: if it is not a JSON object, or its Content-Type is not JSON (400).
         """
         content_type = self.headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         if content_type != b"application/json":

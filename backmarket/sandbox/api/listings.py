@@ -27,7 +27,7 @@ def take_sku_lines(call: Call, lines: int) -> None:
     """Count SKU lines against the hourly limit of the guidelines (2,000).
 
     Raises:
-        Refused: 429 as JSON (response `RateLimited`), if if it is exceeded; nothing is counted then.
+        Refused: if it is exceeded (429 as JSON, response `RateLimited`); nothing is counted then.
     """
     settings = call.world.settings
     now = call.world.now().timestamp()

@@ -57,7 +57,7 @@ def order_of(call: Call) -> OrderRow:
     """The account's order whose id the path names.
 
     Raises:
-        Refused: 404, if if there is no such order.
+        Refused: if there is no such order (404).
     """
     row = call.seller.orders.rows.get(call.path_number("order_id"))
     if row is None:

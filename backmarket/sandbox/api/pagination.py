@@ -28,7 +28,7 @@ def whole_number(query: dict[str, str], name: str, default: int) -> int:
     """A query parameter as a whole number of at least 1.
 
     Raises:
-        Refused: 400, if if it is anything else.
+        Refused: if it is anything else (400).
     """
     text = query.get(name)
     if text is None:

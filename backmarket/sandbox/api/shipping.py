@@ -116,7 +116,7 @@ class Wanted(NamedTuple):
         """Read the query parameters.
 
         Raises:
-            Refused: 422, if if one is malformed.
+            Refused: if one is malformed (422).
         """
         query = call.query
         state = _number(query, "order_state")

@@ -169,7 +169,7 @@ def _keep_reporting_clock(name: str) -> None:
 
 
 def _name_events(sender: Any, **_: Any) -> None:
-    """Name the events: with `-E` alone, all are sent and none can be turned off; Flower turns named ones off later."""
+    """Name the events: with `-E` alone, all stay on; named ones can be turned off, as Flower does when it ends."""
     dispatcher = sender.event_dispatcher
     if dispatcher is not None and not dispatcher.groups:
         dispatcher.groups = {"worker", "task"}

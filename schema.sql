@@ -34,12 +34,12 @@ COMMENT ON TABLE backmarket.schema_version IS 'Which version of this file was ap
 
 CREATE TABLE IF NOT EXISTS backmarket.connections (
     organization_id text PRIMARY KEY CHECK (length(organization_id) BETWEEN 1 AND 200),
-    -- grows with every new key, region, environment or base URL; what an older one brings is void
+    -- grows with every new key, region, environment or base URL; results of an older one are void
     generation bigint NOT NULL DEFAULT 1,
     enabled boolean NOT NULL DEFAULT true,
     -- encrypted (Fernet); null: cleared
     api_key bytea,
-    -- keyed hash of the API key: organizations that share a key share its rate limit
+    -- keyed hash of the API key: organizations with the same key share its rate limit
     account text,
     environment text NOT NULL CHECK (environment IN (
         'production',   -- the real marketplace
@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS backmarket.connections (
     locale text NOT NULL,
     -- null: the host of region and environment
     base_url text,
-    -- the API refused the key then; cleared by a new key or by `enable`
+    -- when the API refused the key; cleared by a new key or by `enable`
     unauthorized_at timestamptz,
     last_error_at timestamptz,
     last_error_code text,
@@ -69,14 +69,14 @@ CREATE INDEX IF NOT EXISTS connections_account ON backmarket.connections (accoun
 
 ------------------------------------------------------------------------------
 -- The schedule: how often each resource is synced. An organization may have its
--- own in `sync_state`. Read at every slice, so a change needs no restart.
+-- own in `sync_state`. Every slice reads it, so a change needs no restart.
 ------------------------------------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS backmarket.schedule (
     resource text PRIMARY KEY CHECK (resource IN ('orders', 'listings', 'deliveries', 'returns')),
-    -- false: off for everybody, whatever an organization's own schedule says
+    -- false: off for all organizations, whatever their own schedules say
     enabled boolean NOT NULL DEFAULT true,
-    -- seconds between two syncs, and between two full walks where a sync asks only for what changed
+    -- seconds between two syncs, and between two full walks if a sync requests only changed rows
     interval_seconds double precision NOT NULL DEFAULT 300 CHECK (interval_seconds > 0),
     full_interval_seconds double precision NOT NULL DEFAULT 86400 CHECK (full_interval_seconds > 0)
 );
@@ -85,43 +85,43 @@ INSERT INTO backmarket.schedule (resource) VALUES ('orders'), ('listings'), ('de
 ON CONFLICT DO NOTHING;
 
 ------------------------------------------------------------------------------
--- Sync: what is due, who works on it, how far it is
+-- Sync: what is due, which worker holds it, its progress
 ------------------------------------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS backmarket.sync_state (
     organization_id text NOT NULL REFERENCES backmarket.connections ON DELETE CASCADE,
     resource text NOT NULL CHECK (resource IN ('orders', 'listings', 'deliveries', 'returns')),
-    -- this organization's own schedule; null: as `schedule` says
+    -- this organization's own schedule; null: as in `schedule`
     enabled boolean NOT NULL DEFAULT true,
     interval_seconds double precision CHECK (interval_seconds > 0),
     full_interval_seconds double precision CHECK (full_interval_seconds > 0),
     -- whether the labels of its shipments are wanted in the bucket
     download_labels boolean NOT NULL DEFAULT true,
-    -- from when the next slice may be taken
+    -- when the next slice is due
     next_due_at timestamptz NOT NULL DEFAULT now(),
-    -- a message was sent; until then no other is sent
+    -- a message was sent; no other is sent before this time
     nudged_until timestamptz,
-    -- the lease: whoever holds the newest number may write, whatever its clock says
+    -- the lease: only the holder of the newest number may write, whatever its clock says
     lease_number bigint NOT NULL DEFAULT 0,
     lease_owner text,
     lease_until timestamptz,
-    -- syncs that somebody asked for, and the number up to which they have been answered
+    -- number of the newest sync request, and of the newest one that was answered
     requested bigint NOT NULL DEFAULT 0,
     served bigint NOT NULL DEFAULT 0,
     full_requested boolean NOT NULL DEFAULT false,
-    -- a person has seen that many rows are missing: they may be asked for by id
+    -- an operator has accepted that many rows are missing: they may be requested by id
     accept_missing boolean NOT NULL DEFAULT false,
-    -- the asked sync is to leave labels where they are
+    -- the requested sync skips labels
     without_labels boolean NOT NULL DEFAULT false,
-    -- by the API's clock: everything modified before it is here; null: never walked completely
+    -- everything modified before it (API's clock) is stored; null: never walked completely
     watermark timestamptz,
-    -- when the next sync is due, and the next full walk; a sync goes before a full walk that is not finished
+    -- when the next sync and the next full walk are due; a sync goes before an unfinished full walk
     sync_due_at timestamptz NOT NULL DEFAULT now(),
     full_walk_due_at timestamptz NOT NULL DEFAULT now(),
     last_started_at timestamptz,
     last_success_at timestamptz,
     last_full_walk_at timestamptz,
-    -- the failure that goes on now; null: the last slice went well
+    -- the present failure; null: the last slice succeeded
     failing_since timestamptz,
     failures integer NOT NULL DEFAULT 0,
     error_code text,
@@ -130,12 +130,12 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_state (
     error_cf_ray text,
     availability text NOT NULL DEFAULT 'available' CHECK (availability IN (
         'available',
-        'not_available'     -- the account may not use this resource; tried again daily
+        'not_available'     -- the account may not use this resource; retried daily
     )),
-    -- finished walks in all, and those of them that found nothing new
+    -- finished walks, and those of them that found nothing new
     runs bigint NOT NULL DEFAULT 0,
     quiet_runs bigint NOT NULL DEFAULT 0,
-    -- stored rows that the last full walk did not show, too many to be asked for; 0: not so many
+    -- stored rows that the last full walk did not show, if too many to request each; 0: not too many
     rows_missing bigint NOT NULL DEFAULT 0,
     -- rows that the last full walk, or an incremental one since, could not store
     rows_rejected bigint NOT NULL DEFAULT 0,
@@ -143,7 +143,7 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_state (
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE backmarket.sync_state IS 'One row for each organization and resource: when it is due, its lease, its watermark, how it fares';
 CREATE INDEX IF NOT EXISTS sync_state_due ON backmarket.sync_state (resource, next_due_at);
--- connections that are older than a resource are synced for it, too
+-- existing connections get the states of new resources, too
 DO $$
 BEGIN
     PERFORM set_config('backmarket.worker', 'on', true);  -- sees all of them; see "Row-level security"
@@ -153,7 +153,7 @@ BEGIN
 END
 $$;
 
--- The next moment of a rhythm of so many seconds whose phase is a hash of `name`, at least `pause` seconds from now:
+-- The next time in a rhythm of some seconds whose phase is a hash of `name`, at least `pause` seconds from now:
 -- organizations with the same interval do not all fall due together.
 CREATE OR REPLACE FUNCTION backmarket.next_in_phase(
     name text, seconds double precision, pause double precision DEFAULT 0
@@ -165,8 +165,8 @@ LANGUAGE sql STABLE AS $$
     FROM (SELECT (hashtextextended(name, 0) & 1048575) / 1048576.0 * seconds AS phase) AS p
 $$;
 
--- A text without the signatures of its links, which the API makes new in every answer: what is left is the content
--- (`backmarket/resources/signed_links.py` has the same rule for what comes).
+-- A text without the signatures of its links, which are new in every answer of the API: the rest is the content
+-- (`backmarket/resources/signed_links.py` has the same rule for fetched rows).
 CREATE OR REPLACE FUNCTION backmarket.without_signatures(text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN $1 !~* '[?&](x-(amz|goog)-)?signature=' THEN $1 ELSE (
@@ -186,19 +186,19 @@ CREATE TABLE IF NOT EXISTS backmarket.walks (
     resource text NOT NULL,
     kind text NOT NULL CHECK (kind IN (
         'full',             -- every row that the API lists
-        'incremental'       -- what was modified since the watermark
+        'incremental'       -- rows modified since the watermark
     )),
-    -- by our clock; and by the API's clock, when the first page was answered
+    -- by our clock; and when the first page was answered, by the API's clock
     started_at timestamptz NOT NULL,
     began_at timestamptz NOT NULL,
-    -- what the API was asked for: modified at or after; null: everything
+    -- requested rows: modified at or after; null: all
     since timestamptz,
-    -- which of at most three passes over the list this is, and the first page not yet stored
+    -- number of the pass over the list (at most three), and the first page not yet stored
     pass integer NOT NULL,
     pass_began_at timestamptz,
     next_page integer NOT NULL,
     page_size integer NOT NULL,
-    -- rows that the API counted at the beginning of this pass, and the most it has counted in it;
+    -- rows that the API counted at the beginning of this pass, and its highest count in it;
     -- null: it does not say
     expected bigint,
     highest bigint NOT NULL,
@@ -210,7 +210,7 @@ CREATE TABLE IF NOT EXISTS backmarket.walks (
     rows_unchanged bigint NOT NULL DEFAULT 0,
     rows_removed bigint NOT NULL DEFAULT 0,
     rows_rejected bigint NOT NULL DEFAULT 0,
-    -- how often this row was written: a slice that counted otherwise runs on a server that lost a commit
+    -- number of writes of this row: if a slice counts otherwise, the server has lost a commit
     saves bigint NOT NULL DEFAULT 1,
     PRIMARY KEY (organization_id, resource, kind),
     FOREIGN KEY (organization_id, resource) REFERENCES backmarket.sync_state ON DELETE CASCADE
@@ -223,7 +223,7 @@ CREATE TABLE IF NOT EXISTS backmarket.walk_seen (
     kind text NOT NULL,
     pass integer NOT NULL,
     first_page integer NOT NULL,
-    -- rows that were there when the pass began; and rows that appeared since
+    -- rows that existed when the pass began, and rows that appeared since
     ids text[] NOT NULL,
     newcomers text[] NOT NULL,
     PRIMARY KEY (organization_id, resource, kind, pass, first_page),
@@ -238,7 +238,7 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_runs (
     kind text NOT NULL,
     outcome text NOT NULL CHECK (outcome IN (
         'done',             -- the walk was complete
-        'failed'            -- it stopped at an error, and goes on from its checkpoint later
+        'failed'            -- it stopped at an error; a later run goes on from its checkpoint
     )),
     started_at timestamptz NOT NULL,
     finished_at timestamptz NOT NULL DEFAULT now(),
@@ -249,13 +249,13 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_runs (
     rows_updated bigint NOT NULL,
     rows_unchanged bigint NOT NULL,
     rows_removed bigint NOT NULL,
-    -- rows without a usable id, which can't be stored
+    -- rows without a usable id, which are not stored
     rows_rejected bigint NOT NULL,
     error_code text,
     error text,
     error_request_id text,
     error_cf_ray text,
-    -- seconds that the copies were behind when it ended, before it put that right; null: never synced before
+    -- seconds that the copies were behind when it ended, before it caught up; null: never synced before
     behind double precision,
     -- finds the newest runs of one organization and resource
     PRIMARY KEY (organization_id, resource, id, finished_at)
@@ -264,7 +264,7 @@ COMMENT ON TABLE backmarket.sync_runs IS 'Each walk that changed something or fa
 
 ------------------------------------------------------------------------------
 -- The copies. `raw` is the API's own object; the columns are read from it.
--- `content` is a hash of the bytes that came, to tell an unchanged row without sending it.
+-- `content` is a hash of the fetched bytes, to detect an unchanged row without sending it.
 ------------------------------------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS backmarket.orders (
@@ -294,15 +294,15 @@ CREATE TABLE IF NOT EXISTS backmarket.orders (
     content bigint NOT NULL,
     first_seen_at timestamptz NOT NULL DEFAULT now(),
     last_synced_at timestamptz NOT NULL DEFAULT now(),  -- when the row was last written
-    removed_at timestamptz,                             -- the API no longer knows it
-    erased_at timestamptz,          -- its personal data was erased, and stays away
+    removed_at timestamptz,                             -- since when the API no longer knows it
+    erased_at timestamptz,          -- when its personal data was erased; it stays erased
     PRIMARY KEY (organization_id, order_id)
 );
 COMMENT ON TABLE backmarket.orders IS 'Orders, as the API last showed them';
--- CASE, as behind a row policy no index answers a comparison with COALESCE
+-- CASE, as under a row policy no index serves a comparison with COALESCE
 CREATE INDEX IF NOT EXISTS orders_newest ON backmarket.orders (
     organization_id, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, order_id DESC);
--- the newest of one state (nearly all are 9: those of it are found as any), of one country; and by a tracking number
+-- the newest of one state (nearly all are 9, which the index of all serves), of one country; and by a tracking number
 CREATE INDEX IF NOT EXISTS orders_state ON backmarket.orders (
     organization_id, state, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, order_id DESC)
 WHERE state <> 9;
@@ -310,7 +310,7 @@ CREATE INDEX IF NOT EXISTS orders_country ON backmarket.orders (
     organization_id, country_code, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC,
     order_id DESC);
 CREATE INDEX IF NOT EXISTS orders_tracking ON backmarket.orders (organization_id, tracking_number);
--- whose personal data may be old enough to be erased
+-- orders whose personal data may be old enough to be erased
 CREATE INDEX IF NOT EXISTS orders_erasable ON backmarket.orders (
     (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END))
 WHERE erased_at IS NULL;
@@ -344,9 +344,9 @@ CREATE TABLE IF NOT EXISTS backmarket.orderlines (
     raw jsonb NOT NULL,
     first_seen_at timestamptz NOT NULL DEFAULT now(),
     last_synced_at timestamptz NOT NULL DEFAULT now(),
-    removed_at timestamptz,         -- its order no longer has it
-    erased_at timestamptz,          -- its personal data was erased, and stays away
-    -- finds a SKU without regard to case, under row-level security, too (docs/decisions/0009)
+    removed_at timestamptz,         -- since when its order no longer has it
+    erased_at timestamptz,          -- when its personal data was erased; it stays erased
+    -- finds a SKU ignoring case, also under row-level security (docs/decisions/0009)
     sku_key text GENERATED ALWAYS AS (lower(left(listing, 200))) STORED,
     PRIMARY KEY (organization_id, orderline_id)
 );
@@ -358,7 +358,7 @@ CREATE TABLE IF NOT EXISTS backmarket.listings (
     organization_id text NOT NULL,
     listing_id uuid NOT NULL,
     legacy_listing_id bigint,       -- the older integer id, which order lines name
-    sku text,                       -- the seller's own; unique without regard to case
+    sku text,                       -- the seller's own; unique ignoring case
     product_id text,
     backmarket_id bigint,
     title text,
@@ -411,14 +411,14 @@ CREATE TABLE IF NOT EXISTS backmarket.deliveries (
     first_seen_at timestamptz NOT NULL DEFAULT now(),
     last_synced_at timestamptz NOT NULL DEFAULT now(),
     removed_at timestamptz,
-    erased_at timestamptz,          -- its personal data was erased, and stays away
+    erased_at timestamptz,          -- when its personal data was erased; it stays erased
     PRIMARY KEY (organization_id, shipment_id)
 );
 COMMENT ON TABLE backmarket.deliveries IS 'BackShip parcels to customers, as the API last showed them';
 CREATE INDEX IF NOT EXISTS deliveries_newest ON backmarket.deliveries (
     organization_id, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, shipment_id DESC);
 CREATE INDEX IF NOT EXISTS deliveries_order ON backmarket.deliveries (organization_id, order_id);
--- those that can still change: how far a sync has to reach back
+-- shipments that can still change: how far a sync must reach back
 CREATE INDEX IF NOT EXISTS deliveries_open ON backmarket.deliveries (organization_id, date_creation)
 WHERE date_delivery IS NULL AND removed_at IS NULL;
 
@@ -445,7 +445,7 @@ CREATE TABLE IF NOT EXISTS backmarket.returns (
     first_seen_at timestamptz NOT NULL DEFAULT now(),
     last_synced_at timestamptz NOT NULL DEFAULT now(),
     removed_at timestamptz,
-    erased_at timestamptz,          -- its personal data was erased, and stays away
+    erased_at timestamptz,          -- when its personal data was erased; it stays erased
     PRIMARY KEY (organization_id, shipment_id)
 );
 COMMENT ON TABLE backmarket.returns IS 'BackShip parcels from customers, as the API last showed them';
@@ -465,14 +465,14 @@ CREATE TABLE IF NOT EXISTS backmarket.work (
     kind text NOT NULL CHECK (kind IN (
         'labels',           -- labels to be fetched into the bucket
         'writes',           -- writes to be sent to the API, or to be read back
-        'bulk'              -- parts of bulk files to be sent, asked about, or read back
+        'bulk'              -- parts of bulk files to be sent, polled, or read back
     )),
-    -- from when somebody should look; infinity: there is nothing to do
+    -- when a worker should look; infinity: there is nothing to do
     due_at timestamptz NOT NULL,
-    -- a message was sent; until then no other is sent
+    -- a message was sent; no other is sent before this time
     nudged_until timestamptz,
-    -- the lease: whoever holds the newest number may write, whatever its clock says. The first one begins with the
-    -- transaction's number, which never comes back: where a connection is removed and made anew, it grows all the same
+    -- the lease: only the holder of the newest number may write, whatever its clock says. The first one begins with the
+    -- transaction's number, which never repeats: so it grows even if a connection is removed and added again
     lease_number bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint,
     lease_owner text,
     lease_until timestamptz,
@@ -482,33 +482,33 @@ CREATE INDEX IF NOT EXISTS work_due ON backmarket.work (due_at);
 COMMENT ON TABLE backmarket.work IS 'When the labels, writes and bulk jobs of each organization are to be looked at, and who does it';
 
 ------------------------------------------------------------------------------
--- Labels: which are wanted in the bucket, and what became of them. Written with the shipment's row.
+-- Labels: which are wanted in the bucket, and their states. Written with the shipment's row.
 ------------------------------------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS backmarket.labels (
     organization_id text NOT NULL,
     resource text NOT NULL CHECK (resource IN ('deliveries', 'returns')),
     shipment_id bigint NOT NULL,
-    -- as the API names it: a path, or a URL
+    -- from the API: a path, or a URL
     url text NOT NULL,
     state text NOT NULL CHECK (state IN (
-        'wanted',           -- it belongs into the bucket
-        'skipped',          -- the sync that found it was told to leave labels alone
+        'wanted',           -- to be fetched into the bucket
+        'skipped',          -- the sync that found it was told to skip labels
         'stored',           -- it is in the bucket
-        'unavailable'       -- it was tried for long enough, or must not be fetched: `error` says why
+        'unavailable'       -- given up, or must not be fetched: `error` says why
     )),
-    -- since when this label is known; a label with another URL, signatures apart, is another label
+    -- when this label was first seen; another URL, signatures apart, is another label
     noted_at timestamptz NOT NULL DEFAULT now(),
-    -- of one that is wanted: when it is tried next, how often it was in vain, and why
+    -- of a wanted label: when it is tried next, its failed tries, and the last error
     due_at timestamptz NOT NULL DEFAULT now(),
     tries integer NOT NULL DEFAULT 0,
     error_code text,
     error text,
-    -- of one that is stored, or was until its URL changed: the object stays until the new one is there
+    -- of a label that is stored, or was until its URL changed: the object stays until the new one is stored
     object_key text COLLATE "C",
     size bigint,                    -- bytes
     sha256 text,                    -- hexadecimal
-    etag text,                      -- the store's name for this content
+    etag text,                      -- the server's identifier of this content
     content_type text,
     stored_at timestamptz,
     PRIMARY KEY (organization_id, resource, shipment_id),
@@ -528,37 +528,37 @@ CREATE TABLE IF NOT EXISTS backmarket.api_writes (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     organization_id text NOT NULL,
     kind text NOT NULL CHECK (kind IN ('update_order', 'update_orderline', 'update_listing', 'upload_order_invoice')),
-    -- what is changed: the order's, the order line's or the listing's id
+    -- id of the changed order, order line or listing
     object_id text NOT NULL,
     -- writes of one lane are sent one after the other, in the order of their ids, such as `order/123`
     lane text NOT NULL,
-    -- what was asked for, by our names of the arguments; personal (tracking, serial numbers): never in a log
+    -- the requested change, by our names of the arguments; personal (tracking, serial numbers): never in a log
     request jsonb NOT NULL,
     locale text NOT NULL,
-    -- the market it was meant for; where the connection has left it, it is not sent any more
+    -- the market it was meant for; not sent if the connection has left that market
     environment text NOT NULL,
     region text NOT NULL,
     base_url text,
-    -- a caller's own name for this write: repeating the call gives this row
+    -- the caller's own name for this write: repeating the call gives this row
     idempotency_key text CHECK (length(idempotency_key) BETWEEN 1 AND 200),
-    -- a hash of what the caller asked for, which tells a repeated call from another one; null: its order was erased
+    -- a hash of the caller's request, which tells a repeated call from a different one; null: its order was erased
     fingerprint text,
     -- of an invoice: the file in the bucket
     object_key text COLLATE "C",
     state text NOT NULL DEFAULT 'pending' CHECK (state IN (
         'pending',          -- not sent, or certainly not arrived
-        'sending',          -- sent perhaps: whoever finds this after `settle_at` reads back
+        'sending',          -- perhaps sent: a worker that finds this after `settle_at` reads back
         'succeeded',
-        'refused',          -- the API said no, or it can't be sent any more: `error` says why
-        'unknown'           -- it may have happened: read back after `settle_at`, or a person's to decide
+        'refused',          -- the API refused it, or it is no longer valid: `error` says why
+        'unknown'           -- it may have happened: read back after `settle_at`, or a person decides
     )),
-    -- the values before it was sent, as far as they are known; tells an arrival from somebody else's change
+    -- the values before it was sent, as far as they are known; tells its arrival from another party's change
     prior jsonb,
-    -- from when it is to be looked at again; infinity: a person has to
+    -- when a worker looks at it again; infinity: a person must
     due_at timestamptz NOT NULL DEFAULT now(),
-    -- the sender's deadline is over then: reading back tells the truth
+    -- when the sender's deadline is over: reading back is reliable from then on
     settle_at timestamptz,
-    -- requests that were sent, and tries in a row that did not come to an end
+    -- requests sent, and tries in a row that did not settle it
     sent integer NOT NULL DEFAULT 0,
     tries integer NOT NULL DEFAULT 0,
     error_code text,
@@ -569,17 +569,17 @@ CREATE TABLE IF NOT EXISTS backmarket.api_writes (
     created_at timestamptz NOT NULL DEFAULT now(),
     sent_at timestamptz,
     settled_at timestamptz,
-    -- of one that succeeded: how that is known
+    -- of a write that succeeded: how that is known
     confirmed_by text CHECK (confirmed_by IN (
-        'answer',           -- the API said so
-        'reading_back',     -- its answer was lost; what was asked for is there
-        'person'            -- somebody looked
+        'answer',           -- the API confirmed it
+        'reading_back',     -- its answer was lost; the requested values were found
+        'person'            -- a person checked
     ))
 );
 CREATE UNIQUE INDEX IF NOT EXISTS api_writes_idempotency ON backmarket.api_writes (organization_id, idempotency_key)
 WHERE idempotency_key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS api_writes_newest ON backmarket.api_writes (organization_id, id DESC);
--- those of one object, in their order; the first open one of each lane is what can be sent
+-- the writes of one object, in their order; the first open one of each lane can be sent
 CREATE INDEX IF NOT EXISTS api_writes_lanes ON backmarket.api_writes (organization_id, lane, id);
 CREATE INDEX IF NOT EXISTS api_writes_open ON backmarket.api_writes (organization_id, lane, id)
 WHERE state IN ('pending', 'sending', 'unknown');
@@ -592,9 +592,9 @@ COMMENT ON TABLE backmarket.api_writes IS 'Every change that was asked for at Ba
 ------------------------------------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS backmarket.sku_quota (
-    -- as `connections.account`; organizations that share a key share its quota
+    -- as `connections.account`; organizations with the same key share its quota
     account text NOT NULL,
-    -- until then the lines count
+    -- until when the lines count
     free_at timestamptz NOT NULL,
     -- null: the API refused a line; nothing is granted until then
     lines integer CHECK (lines >= 0),
@@ -608,47 +608,47 @@ COMMENT ON TABLE backmarket.sku_quota IS 'SKU lines that each account has reserv
 
 CREATE TABLE IF NOT EXISTS backmarket.bulk_jobs (
     organization_id text NOT NULL,
-    -- from the sequence before the files are stored, as their names hold it
+    -- taken from the sequence before the files are stored, as their names contain it
     id bigint GENERATED BY DEFAULT AS IDENTITY,
     state text NOT NULL DEFAULT 'pending' CHECK (state IN (
         'pending',              -- nothing was sent yet
-        'running',              -- parts are being sent, or worked off by Back Market
-        'waiting_for_quota',    -- the next part has to wait until lines of the account's quota come free
-        'done',                 -- every line that was to be sent is done
+        'running',              -- parts are being sent, or processed by Back Market
+        'waiting_for_quota',    -- the next part waits until lines of the account's quota are free
+        'done',                 -- every line to be sent is done
         'done_with_errors',     -- it ended, and the report names lines that are not done
         'failed',               -- it ended, and no part of it was done: `error` says why
-        'cancelled'             -- what was not sent yet never is
+        'cancelled'             -- unsent lines are never sent
     )),
-    -- where its files are in the bucket; ends in a slash
+    -- prefix of its files in the bucket; ends in a slash
     object_prefix text COLLATE "C" NOT NULL,
-    -- what the seller's file was called, if that is known
+    -- name of the seller's file, if known
     file_name text,
     locale text NOT NULL,
-    -- the market it was meant for; where the connection has left it, nothing of it is sent any more
+    -- the market it was meant for; nothing is sent if the connection has left that market
     environment text NOT NULL,
     region text NOT NULL,
     base_url text,
     -- the first line of lines.csv, with its line end; each part is sent under it
     header text NOT NULL,
-    -- lines with listings in the seller's file, and those of them that are not in any part
+    -- lines with listings in the seller's file, and those of them that are in no part
     lines integer NOT NULL,
     bad_lines integer NOT NULL DEFAULT 0,
     unchanged_lines integer NOT NULL DEFAULT 0,
-    -- a caller's own name for this job: repeating the call gives this row, if the file and what was asked are the same
+    -- the caller's own name for this job: repeating the call gives this row, if the file and the request are the same
     idempotency_key text CHECK (length(idempotency_key) BETWEEN 1 AND 200),
-    -- hexadecimal SHA-256 of the file and of what was asked
+    -- hexadecimal SHA-256 of the file and of the request
     fingerprint text NOT NULL,
-    -- what is not sent by then is too old to be true
+    -- deadline: lines not sent by then are out of date
     expires_at timestamptz,
     cancelled_at timestamptz,
-    -- while it waits for the quota: until then, as far as is known
+    -- while it waits for the quota: the expected end of the wait
     waits_until timestamptz,
     error_code text,
     error text,
     created_at timestamptz NOT NULL DEFAULT now(),
     started_at timestamptz,
     ended_at timestamptz,
-    -- of a job that ended: when its report is to be written; null: it is written
+    -- of a job that ended: when its report is due; null: it is written
     report_due_at timestamptz,
     reported_at timestamptz,
     report_tries integer NOT NULL DEFAULT 0,
@@ -669,40 +669,40 @@ CREATE TABLE IF NOT EXISTS backmarket.bulk_parts (
     number integer NOT NULL,            -- from 1
     state text NOT NULL DEFAULT 'pending' CHECK (state IN (
         'pending',          -- not sent, or certainly not arrived
-        'submitting',       -- sent perhaps: whoever finds this after `due_at` reads back
+        'submitting',       -- perhaps sent: a worker that finds this after `due_at` reads back
         'submitted',        -- Back Market has it as the task `task_id`
-        'done',             -- it was worked off; lines that failed are named in `outcomes`
-        'failed',           -- it was refused or broke off: `error` says why; lines that are done are named in `outcomes`
-        'unknown',          -- it may have happened: read back when due, or (due at infinity) a person's to decide
+        'done',             -- it was processed; `outcomes` names lines that failed
+        'failed',           -- it was refused or broke off: `error` says why; `outcomes` names lines that are done
+        'unknown',          -- it may have happened: read back when due, or (due at infinity) a person decides
         'cancelled'         -- never sent: `error` says why
     )),
-    -- where its lines are in lines.csv, in bytes; and which lines of the seller's file they are
+    -- position of its lines in lines.csv, in bytes; and their line numbers in the seller's file
     byte_offset bigint NOT NULL,
     byte_length bigint NOT NULL,
     lines integer NOT NULL CHECK (lines > 0),
     line_numbers integer[] NOT NULL CHECK (cardinality(line_numbers) = lines),
-    -- from when it may be sent, is to be asked about, or read back
+    -- when it may be sent, is to be polled, or read back
     due_at timestamptz NOT NULL DEFAULT now(),
-    -- how often it was sent, and tries in a row that did not come to an end
+    -- how often it was sent, and tries in a row that did not settle it
     sent integer NOT NULL DEFAULT 0,
     tries integer NOT NULL DEFAULT 0,
     sent_at timestamptz,
-    -- the answer proved that it arrived
+    -- an answer has proved that it arrived
     arrived boolean NOT NULL DEFAULT false,
     task_id text,
     submitted_at timestamptz,
-    -- the task's status (action_status) when it was last polled, and since when that status is not explained
+    -- the task's status (action_status) when it was last polled, and since when that status is unexplained
     task_status integer,
     unexplained_since timestamptz,
     -- since when the API does not know the task
     missing_since timestamptz,
-    -- what its listings were before it was sent, by the line's number: the members that the line sets; null: not there
+    -- its listings before it was sent, by line number: the members that the line sets; null: no such listing
     prior jsonb,
-    -- lines that are to be read back, and what was found of them so far, by the line's number
+    -- lines to be read back, and the results so far, by line number
     unread integer[],
     readings jsonb,
     looks integer NOT NULL DEFAULT 0,
-    -- lines with another outcome than the state says, by their number: [outcome, text]
+    -- lines with another outcome than the state says, by line number: [outcome, text]
     outcomes jsonb NOT NULL DEFAULT '{}',
     lines_done integer NOT NULL DEFAULT 0,
     lines_failed integer NOT NULL DEFAULT 0,
@@ -721,22 +721,22 @@ WHERE state IN ('pending', 'submitting', 'submitted', 'unknown');
 COMMENT ON TABLE backmarket.bulk_parts IS 'The parts in which a bulk job is sent, and what became of each';
 
 ------------------------------------------------------------------------------
--- The bucket: what is to be deleted from it, and how far the daily comparison with the rows is
+-- The bucket: objects to be deleted, and the progress of the daily comparison with the rows
 ------------------------------------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS backmarket.bucket_deletions (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    -- an object's key, or what keys begin with: then it ends in a slash
+    -- an object's key, or a prefix of keys, which ends in a slash
     object_key text COLLATE "C" NOT NULL,
-    -- done for the first time at once, and once more when whoever was storing at that moment has ended
+    -- done at once, and a second time when every upload that was running then has ended
     requested_at timestamptz NOT NULL DEFAULT now(),
     due_at timestamptz NOT NULL DEFAULT now(),
-    -- of a prefix: what comes next, where the time was over
+    -- of a prefix: where to go on, if the time limit ended a slice
     step text NOT NULL DEFAULT 'objects' CHECK (step IN ('objects', 'rows')),
     position text COLLATE "C" NOT NULL DEFAULT '',
-    -- what is going on is the second time
+    -- the second time is in progress
     last boolean NOT NULL DEFAULT false,
-    -- in a row that were in vain, and why the last one was
+    -- failed tries in a row, and the last error
     tries integer NOT NULL DEFAULT 0,
     error text
 );
@@ -745,16 +745,16 @@ COMMENT ON TABLE backmarket.bucket_deletions IS 'Objects to be deleted, unless a
 
 CREATE TABLE IF NOT EXISTS backmarket.bucket_sweep (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    -- when somebody should begin, or go on; whoever moves it does
+    -- when a sweep should begin or go on; the worker that moves it runs the sweep
     due_at timestamptz NOT NULL,
-    -- where the sweep that is going on is; null: none is
+    -- position of the running sweep; null: no sweep is running
     prefix text CHECK (prefix IN ('labels/', 'invoices/', 'bulk/')),
     step text NOT NULL DEFAULT 'objects' CHECK (step IN (
-        'objects',          -- through the objects: those that nothing refers to are deleted
+        'objects',          -- through the objects: those without a row are deleted
         'rows'              -- through the rows: labels that are not in the bucket are wanted again
     )),
     position text COLLATE "C" NOT NULL DEFAULT '',
-    -- a person has seen that many objects have no row: they may be deleted
+    -- an operator has accepted that many objects have no row: they may be deleted
     accept_garbage boolean NOT NULL DEFAULT false,
     tries integer NOT NULL DEFAULT 0,
     error text,
@@ -777,7 +777,7 @@ CREATE TABLE IF NOT EXISTS backmarket.changes (
     -- the API's names of the fields that differ; never their values
     fields text[] NOT NULL DEFAULT '{}',
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    -- the order in which it is read
+    -- the order in which the feed is read
     PRIMARY KEY (transaction_id, id, recorded_at)
 ) PARTITION BY RANGE (recorded_at);
 COMMENT ON TABLE backmarket.changes IS 'Append-only: what was created, updated or removed, written in the transaction that did it';
@@ -787,7 +787,7 @@ CREATE INDEX IF NOT EXISTS changes_row ON backmarket.changes (organization_id, e
 
 CREATE TABLE IF NOT EXISTS backmarket.feed_marks (
     mark text PRIMARY KEY CHECK (mark IN (
-        'announced',        -- up to here listeners were told
+        'announced',        -- listeners were told up to here
         'dropped'           -- up to here events may have been dropped: they were older than the retention
     )),
     transaction_id xid8 NOT NULL,
@@ -804,7 +804,7 @@ COMMENT ON TABLE backmarket.clocks IS
     'How far the clock of each worker''s host is ahead of PostgreSQL''s, as the worker reports each minute';
 
 ------------------------------------------------------------------------------
--- Upkeep: what grows without end lies in partitions of a week (by UTC, from Monday), and old ones are dropped
+-- Upkeep: growing tables have weekly partitions (by UTC, from Monday), and old ones are dropped
 -- (docs/decisions/0010)
 ------------------------------------------------------------------------------
 
@@ -814,8 +814,8 @@ CREATE TABLE IF NOT EXISTS backmarket.upkeep (
 );
 COMMENT ON TABLE backmarket.upkeep IS 'One row: when the hourly upkeep is due next; whoever moves it does it';
 
--- Makes the partitions of this week and of `ahead`, and those of rows that had none and lie in the default one; gives
--- how many. Two callers take turns, and nobody waits longer than the lock timeout for it.
+-- Creates the partitions of this week and of `ahead`, and those of rows in the default partition; returns their number.
+-- Two callers take turns; a caller waits at most for the lock timeout.
 CREATE OR REPLACE FUNCTION backmarket.make_partitions(ahead interval DEFAULT '28 days') RETURNS integer
 LANGUAGE plpgsql SET lock_timeout = '2s' SET timezone = 'UTC' AS $$
 DECLARE
@@ -858,9 +858,9 @@ SELECT backmarket.make_partitions();
 
 ------------------------------------------------------------------------------
 -- Row-level security: a guard against mistakes (docs/decisions/0009).
--- A host application's logins are members of `backmarket_reader`. They see one organization, which each transaction names:
+-- A host application's logins are members of `backmarket_reader`. They see one organization, set by each transaction:
 --     SELECT set_config('backmarket.organization_id', '...', true)
--- The owner of the tables is bound as well, but for transactions that say that they are a worker's:
+-- The owner of the tables is bound as well, except in transactions that are marked as a worker's:
 --     SET LOCAL backmarket.worker = 'on'
 ------------------------------------------------------------------------------
 
@@ -871,7 +871,7 @@ BEGIN
     END IF;
 EXCEPTION
     WHEN duplicate_object OR unique_violation THEN
-        NULL;               -- roles belong to the whole server: another database's schema made it at this moment
+        NULL;               -- roles belong to the whole server: another database's schema has just created it
     WHEN insufficient_privilege THEN
         RAISE EXCEPTION 'The role backmarket_reader is missing, and % may not make it: let an administrator run'
             ' `CREATE ROLE backmarket_reader NOLOGIN`, then repeat `backmarket db init`.', current_user;
@@ -879,19 +879,19 @@ END
 $$;
 
 GRANT USAGE ON SCHEMA backmarket TO backmarket_reader;
--- of a partitioned table, never the partitions: their rows are guarded where they are read through it
+-- on the partitioned table, not on its partitions: rows read through the table are guarded
 GRANT SELECT ON
     backmarket.orders, backmarket.orderlines, backmarket.listings, backmarket.deliveries, backmarket.returns,
     backmarket.labels, backmarket.api_writes, backmarket.bulk_jobs, backmarket.bulk_parts, backmarket.work,
     backmarket.sync_state, backmarket.sync_runs, backmarket.changes
 TO backmarket_reader;
--- all but the key, and the account's hash
+-- all columns but the key and the account's hash
 GRANT SELECT (
     organization_id, generation, enabled, environment, region, locale, base_url, unauthorized_at,
     last_error_at, last_error_code, last_error, last_error_request_id, last_error_cf_ray, created_at, updated_at
 ) ON backmarket.connections TO backmarket_reader;
 
--- Every table with an organization, that of a later version included.
+-- Every table with an organization, including those of later versions.
 DO $$
 DECLARE
     guarded record;
@@ -906,7 +906,7 @@ BEGIN
         IF NOT guarded.forced THEN
             EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', guarded.name);
         END IF;
-        -- the plain comparison, so that an index answers a query without a WHERE
+        -- the plain comparison, so that an index serves a query without a WHERE
         IF NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = guarded.oid AND polname = 'reader') THEN
             EXECUTE format($policy$
                 CREATE POLICY reader ON %s FOR SELECT TO backmarket_reader USING (
@@ -914,8 +914,8 @@ BEGIN
                 )
             $policy$, guarded.name);
         END IF;
-        -- the subqueries are answered once a statement, not once a row; IS NOT NULL is what the planner takes for true of
-        -- nearly all rows, so that its estimates stay as they are without the policy
+        -- the subqueries run once per statement, not once per row; the planner takes IS NOT NULL as true for nearly all
+        -- rows, so its estimates stay as they are without the policy
         IF NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = guarded.oid AND polname = 'owner') THEN
             EXECUTE format($policy$
                 CREATE POLICY owner ON %s TO %s USING (

@@ -1,41 +1,41 @@
-"""What can go wrong, as one tree: the type of an error decides what happens next.
+"""All errors of this package, as one tree. The type of an error decides what happens next.
 
 BackMarketError
-├── TransientError              try again, with a growing and jittered pause
+├── TransientError              retry with growing, jittered pauses
 │   ├── NetworkError            no answer: connection refused, cut, timed out
 │   ├── ServerError             the API answered 5xx
-│   ├── BrokenAnswer            the API answered 200 and the body is cut or is not what it should be
+│   ├── BrokenAnswer            the API answered 200 with a truncated or unexpected body
 │   ├── NotAPdf                 a file that should be a PDF is something else, such as an error page
-│   ├── IncompleteWalk          the list ended before every row that it counted was seen
-│   ├── LabelNotStored          a label is not in the bucket yet; it is tried by itself
+│   ├── IncompleteWalk          the list ended with fewer rows than its own count
+│   ├── LabelNotStored          a label is not in the bucket yet; it is retried automatically
 │   ├── BrokerUnavailable       the Redis that carries the messages is away
-│   ├── LimiterUnavailable      Redis is away; nothing is sent on a guess
+│   ├── LimiterUnavailable      Redis is away; no request is sent
 │   ├── DatabaseUnavailable     PostgreSQL is away, full, or out of connections
-│   └── BucketUnavailable       the S3 server is away, or can't take the work now
-├── RateLimited                 429: everybody who shares the account pauses
-├── FirewallBlocked             403 from the firewall in front of the API, not a bad token; pause
-├── TerminalError               trying again changes nothing until somebody acts
+│   └── BucketUnavailable       the S3 server is away, or cannot take the work now
+├── RateLimited                 429: every worker that uses the account pauses
+├── FirewallBlocked             403 from the firewall in front of the API, not a bad key; pause
+├── TerminalError               a retry is useless until a person acts
 │   ├── Unauthorized            401: the API refuses the key
 │   ├── NotAvailable            403: this account may not use this resource
 │   ├── Forbidden               403: as NotAvailable, but this resource has worked before, or must work
 │   ├── NotFound                404
-│   ├── OriginRefused           a file's address, or where it leads, may not be asked; a setting can allow it
-│   ├── HostRefused             a host that is not the API's refused to give a file; it never saw the key
+│   ├── OriginRefused           a file's address, or its redirect, is not allowed; a setting can allow it
+│   ├── HostRefused             a host other than the API's refused a file; it never saw the key
 │   ├── LabelUnavailable        a label was given up; the text says why, and what would help
-│   ├── TooLarge                a file has more bytes than it may have
-│   ├── TaskFailed              the API broke the task of a bulk file off
+│   ├── TooLarge                a file is larger than allowed
+│   ├── TaskFailed              the API aborted the task of a bulk file
 │   ├── TaskVanished            the API no longer knows the task of a bulk file
 │   ├── BulkStopped             parts of a bulk job are never sent
-│   │   ├── BulkCancelled       somebody cancelled it
-│   │   ├── BulkTooOld          the file became too old to be true
+│   │   ├── BulkCancelled       a person cancelled it
+│   │   ├── BulkTooOld          the file passed its maximum age
 │   │   └── MarketLeft          the connection was changed to another market
 │   ├── RequestRefused          any other 4xx, or a redirect
-│   ├── ConnectionChanged       a write was meant for another market than the connection's
-│   └── WriteRefused            a write that came to its end without having changed anything
-├── UnknownOutcome              a write was sent and its answer was lost; read back, never resend
-├── LeaseLost                   another process took the work over; write nothing
-├── Crashed                     a fault of ours; the log has its place, never its text
-└── UsageError                  the caller's to put right; the text says how
+│   ├── ConnectionChanged       a write was queued for another market than the connection's
+│   └── WriteRefused            a write ended without changing anything
+├── UnknownOutcome              a write was sent and its answer was lost; read it back, never resend it blindly
+├── LeaseLost                   another process took over the work; write nothing
+├── Crashed                     an internal error; the log has its location, never its text
+└── UsageError                  the caller must fix it; the text says how
     ├── SettingsError
     │   └── BucketRefused       the S3 server does not accept the keys, or they may not do this
     ├── ObjectNotFound          nothing in the bucket has this key
@@ -45,18 +45,18 @@ BackMarketError
     ├── ApiKeyMissing
     ├── ConnectionUnauthorized
     ├── EnvironmentMismatch
-    ├── IdempotencyConflict     this idempotency key names another write
+    ├── IdempotencyConflict     this idempotency key belongs to another write
     ├── InvalidArgument
-    ├── BulkFileRefused         lines of a bulk file are wrong, each with what is expected; nothing was sent
+    ├── BulkFileRefused         lines of a bulk file are wrong; the faults say what is expected; nothing was sent
     ├── BulkJobNotFound
-    ├── NotStoredYet            what is to be changed is not stored: sync or fetch it first
-    ├── NotUndecided            this write is not a person's to decide
-    ├── SchemaDiffers           the database's tables are those of another version
+    ├── NotStoredYet            the object to change is not stored: sync or fetch it first
+    ├── NotUndecided            this write needs no decision by a person
+    ├── SchemaDiffers           the database's tables belong to another version
     ├── SchemaMissing
     ├── WaitTimeout
     └── WriteNotFound           no write has this id
 
-No text in here ever carries a token, a name, an address, a phone number or an e-mail address.
+No error text ever contains a token, a name, an address, a phone number or an e-mail address.
 """
 
 from __future__ import annotations
@@ -66,17 +66,17 @@ from typing import Any, Literal, Protocol
 
 
 class BackMarketError(Exception):
-    """Any error that this package raises on purpose.
+    """Base class of the errors that this package raises on purpose.
 
     Args:
         message: one sentence for a person.
-        status: the HTTP status that the API answered, if it answered.
+        status: the HTTP status that the API answered, if any.
         request_id: the API's `requestId`, for its support.
         cf_ray: Cloudflare's `cf-ray`, for its support.
     """
 
     code = "error"
-    """A stable word for programs, kept in `sync_runs` and on the connection."""
+    """A stable code for programs, stored in `sync_runs` and on the connection."""
 
     def __init__(
         self,
@@ -106,18 +106,18 @@ class BackMarketError(Exception):
 
 
 class TransientError(BackMarketError):
-    """Worth trying again after a pause."""
+    """Worth a retry after a pause."""
 
     code = "transient"
 
 
 RequestDelivery = Literal["not_sent", "finished", "in_doubt"]
-"""Whether a request without an answer reached the API: it was not sent; the connection was cut, so that it arrived
-before or never will; or its deadline passed, and it may still arrive."""
+"""What happened to a request without an answer. `not_sent`: it was never sent. `finished`: the connection was cut, so
+the request arrived before that or never will. `in_doubt`: its deadline passed, and it may still arrive."""
 
 
 class NetworkError(TransientError):
-    """No whole answer came.
+    """No complete answer arrived.
 
     Args:
         message: one sentence for a person.
@@ -138,49 +138,49 @@ class ServerError(TransientError):
 
 
 class BrokenAnswer(TransientError):
-    """The API answered 200 with a body that is cut, is not JSON, or has another shape."""
+    """The API answered 200 with a body that is truncated, not JSON, or of another shape."""
 
     code = "broken_answer"
 
 
 class NotAPdf(TransientError):
-    """A file came that is not a PDF, such as an error page with status 200; the PDF may come another time."""
+    """A file is not a PDF, such as an error page with status 200; a later attempt may return the PDF."""
 
     code = "not_a_pdf"
 
 
 class IncompleteWalk(TransientError):
-    """A list ended before as many distinct rows were seen as it had counted."""
+    """A list ended with fewer distinct rows than its own count."""
 
     code = "incomplete_walk"
 
 
 class LabelNotStored(TransientError):
-    """A label is known, and is not in the bucket yet; it is tried by itself."""
+    """A label is known but not in the bucket yet; a worker retries it automatically."""
 
     code = "label_not_stored"
 
 
 class BrokerUnavailable(TransientError):
-    """The Redis that carries the messages can't be asked."""
+    """The Redis that carries the messages does not answer."""
 
     code = "broker_unavailable"
 
 
 class LimiterUnavailable(TransientError):
-    """Redis can't be asked, so no request may be sent."""
+    """Redis does not answer, so no request may be sent."""
 
     code = "limiter_unavailable"
 
 
 class DatabaseUnavailable(TransientError):
-    """PostgreSQL can't be reached, or can't take the work now."""
+    """PostgreSQL is unreachable, or cannot take the work now."""
 
     code = "database_unavailable"
 
 
 class BucketUnavailable(TransientError):
-    """The S3 server can't be reached, or can't take the work now."""
+    """The S3 server is unreachable, or cannot take the work now."""
 
     code = "bucket_unavailable"
 
@@ -190,7 +190,7 @@ class RateLimited(BackMarketError):
 
     Args:
         message: one sentence for a person.
-        retry_after: seconds until the API may be asked again, where it said so.
+        retry_after: seconds until the next request is allowed, if the API said so.
     """
 
     code = "rate_limited"
@@ -207,7 +207,7 @@ class FirewallBlocked(BackMarketError):
 
 
 class TerminalError(BackMarketError):
-    """Trying again changes nothing until somebody acts."""
+    """A retry is useless until a person acts."""
 
     code = "refused"
 
@@ -237,13 +237,13 @@ class NotFound(TerminalError):
 
 
 class OriginRefused(TerminalError):
-    """A file is at an origin that may not be asked, or leads to one; nothing was sent there."""
+    """A file's origin, or the origin it redirects to, is not allowed; nothing was sent there."""
 
     code = "origin_refused"
 
 
 class HostRefused(TerminalError):
-    """A host other than the API's answered a status that refuses; it says nothing about the key."""
+    """A host other than the API's refused the request; this says nothing about the key."""
 
     code = "host_refused"
 
@@ -255,7 +255,7 @@ class LabelUnavailable(TerminalError):
 
 
 class TooLarge(TerminalError):
-    """A file has more bytes than the setting allows."""
+    """A file is larger than the setting allows."""
 
     code = "too_large"
 
@@ -267,7 +267,7 @@ class RequestRefused(TerminalError):
 
 
 class TaskFailed(TerminalError):
-    """The API broke the task of a bulk file off (action status 8)."""
+    """The API aborted the task of a bulk file (action status 8)."""
 
     code = "task_failed"
 
@@ -279,25 +279,25 @@ class TaskVanished(TerminalError):
 
 
 class BulkStopped(TerminalError):
-    """What is left of a bulk job is never sent."""
+    """The rest of a bulk job is never sent."""
 
     code = "stopped"
 
 
 class BulkCancelled(BulkStopped):
-    """Somebody cancelled the bulk job before this was sent."""
+    """The bulk job was cancelled before this part was sent."""
 
     code = "cancelled"
 
 
 class BulkTooOld(BulkStopped):
-    """The file of a bulk job became older than it may be before this was sent."""
+    """The file of a bulk job passed its maximum age before this part was sent."""
 
     code = "too_old"
 
 
 class MarketLeft(BulkStopped):
-    """The connection's region, environment or base URL is another than the bulk job was meant for."""
+    """The connection's region, environment or base URL differs from the one that the bulk job was meant for."""
 
     code = "market_left"
 
@@ -309,11 +309,11 @@ class ConnectionChanged(TerminalError):
 
 
 class WriteRefused(TerminalError):
-    """A write came to its end without having changed anything: the API said no, or it can't be sent any more.
+    """A write ended without changing anything: the API refused it, or it cannot be sent any more.
 
     Args:
         message: one sentence for a person.
-        reason: the code of what refused it, such as `not_found` or `connection_changed`.
+        reason: the code of the reason, such as `not_found` or `connection_changed`.
     """
 
     code = "write_refused"
@@ -330,7 +330,7 @@ class UnknownOutcome(BackMarketError):
 
 
 class LeaseLost(BackMarketError):
-    """The lease was taken over, or the connection changed; what was fetched is void."""
+    """Another process took over the lease, or the connection changed; discard what was fetched."""
 
     code = "lease_lost"
 
@@ -341,13 +341,13 @@ class LeaseLost(BackMarketError):
 
 
 class Crashed(BackMarketError):
-    """A fault of ours. The log says where; the original text may quote a customer's data and goes nowhere."""
+    """An internal error. The log has its location; the original text may quote a customer's data and is dropped."""
 
     code = "crashed"
 
 
 class UsageError(BackMarketError):
-    """The caller's to put right; the text says how."""
+    """The caller must fix it; the text says how."""
 
     code = "usage"
 
@@ -359,7 +359,7 @@ class SettingsError(UsageError):
 
 
 class BucketRefused(SettingsError):
-    """The S3 server does not accept the keys, or they may not do this; trying again changes nothing."""
+    """The S3 server does not accept the keys, or they do not permit this; a retry is useless."""
 
     code = "bucket_refused"
 
@@ -401,25 +401,25 @@ class ConnectionUnauthorized(UsageError):
 
 
 class EnvironmentMismatch(UsageError):
-    """Another environment was named than the connection's."""
+    """The given environment is not the connection's."""
 
     code = "environment_mismatch"
 
 
 class IdempotencyConflict(UsageError):
-    """A write with this idempotency key was asked for before, and is another one."""
+    """Another write was queued with this idempotency key before."""
 
     code = "idempotency_conflict"
 
 
 class InvalidArgument(UsageError):
-    """An argument has a value that can't be meant."""
+    """An argument has an invalid value."""
 
     code = "invalid_argument"
 
 
 class FileFault(Protocol):
-    """What is wrong with a line of a bulk file; `backmarket.bulk.csv_file.faults.Fault` is one."""
+    """One fault in a line of a bulk file; `backmarket.bulk.csv_file.faults.Fault` is one."""
 
     @property
     def line(self) -> int:
@@ -427,15 +427,15 @@ class FileFault(Protocol):
 
     @property
     def column(self) -> str | None:
-        """Its name, as the file has it; None: it is the line's as a whole."""
+        """The column's name as in the file; None: the fault concerns the whole line."""
 
     @property
     def letter(self) -> str | None:
-        """The column as Excel names it, such as C; None: not known."""
+        """The column as Excel names it, such as C; None: unknown."""
 
     @property
     def row(self) -> int | None:
-        """The row as Excel numbers it; None: that of `line`."""
+        """The row as Excel numbers it; None: the same as `line`."""
 
     @property
     def place_in_row(self) -> str:
@@ -443,11 +443,11 @@ class FileFault(Protocol):
 
     @property
     def value(self) -> str | None:
-        """What stands there, cut; None where it may be personal."""
+        """The cell's value, truncated; None if it may be personal data."""
 
     @property
     def problem(self) -> str:
-        """What is wrong with it."""
+        """What is wrong."""
 
     @property
     def expected(self) -> str:
@@ -455,12 +455,12 @@ class FileFault(Protocol):
 
 
 class BulkFileRefused(UsageError):
-    """Lines of a bulk file are wrong; nothing of it was stored or sent.
+    """Lines of a bulk file are wrong; nothing was stored or sent.
 
     Args:
         message: one sentence for a person.
-        faults: what is wrong, by line; not more than 10,000 of them.
-        count: how many there are in all.
+        faults: the faults, by line; at most 10,000.
+        count: number of all faults.
     """
 
     code = "bulk_file_refused"
@@ -472,25 +472,25 @@ class BulkFileRefused(UsageError):
 
 
 class BulkJobNotFound(UsageError):
-    """No bulk job of this organization has this id, or no part of it this number."""
+    """No bulk job of this organization has this id, or the job has no part with this number."""
 
     code = "bulk_job_not_found"
 
 
 class NotStoredYet(UsageError):
-    """What is to be changed is not stored, so what is asked for can't be checked."""
+    """The object to change is not stored, so the change cannot be checked."""
 
     code = "not_stored_yet"
 
 
 class NotUndecided(UsageError):
-    """A write that a person has nothing to decide about: it goes on by itself, or came to its end."""
+    """A write that needs no decision by a person: it continues automatically, or has ended."""
 
     code = "not_undecided"
 
 
 class SchemaDiffers(UsageError):
-    """The database's tables are those of an older or a newer version."""
+    """The database's tables belong to an older or a newer version."""
 
     code = "schema_differs"
 
@@ -508,16 +508,16 @@ class WriteNotFound(UsageError):
 
 
 class WaitTimeout(UsageError):
-    """What was waited for did not end in time; it goes on by itself."""
+    """The awaited work did not end in time; it continues without the caller."""
 
     code = "wait_timeout"
 
 
 def error_for(code: str, message: str, **marks: Any) -> BackMarketError:
-    """The error that was written down as a code and a text, such as in `sync_runs`.
+    """Rebuild an error that was stored as a code and a text, such as in `sync_runs`.
 
     Args:
-        code: of one of the classes here; another gives a plain `BackMarketError`.
+        code: the code of one of these classes; any other gives a plain `BackMarketError`.
         message: its text.
         **marks: `request_id` and `cf_ray`.
     """

@@ -18,9 +18,8 @@ from kombu.exceptions import OperationalError
 from kombu.utils.json import dumps
 from kombu.utils.uuid import uuid
 
-from backmarket import redis_urls
 from backmarket.errors import BrokerUnavailable, SettingsError
-from backmarket.messages import NUDGED_TASKS, QUEUES, Nudge
+from backmarket.messages import NUDGED_TASKS, QUEUES, Nudge, redis_urls
 
 TRANSPORT_OPTIONS = {
     # a task whose worker was killed comes back then; leases in PostgreSQL bring its work back sooner

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from backmarket import redis_urls
 from backmarket.errors import SettingsError
+from backmarket.messages import redis_urls
 
 ENV_PREFIX = "BACKMARKET_"
 

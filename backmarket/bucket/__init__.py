@@ -1,6 +1,6 @@
 """The bucket: the only code that talks to S3.
 
-Any server that speaks S3 will do; the settings `S3_*` say which.
+It works with any S3 server; the settings `S3_*` name it.
 """
 
 from __future__ import annotations

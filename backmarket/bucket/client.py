@@ -1,4 +1,4 @@
-"""What is asked of the S3 server. What goes wrong leaves as an error of ours that names the setting to look at."""
+"""The client of the S3 server. Failures are raised as our own errors, which name the setting to look at."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ from backmarket.errors import InvalidArgument, SettingsError
 from backmarket.settings import Settings, origin_of
 
 PAGE = 1000
-"""Objects in one answer of a list, and in one request to delete: the most that S3 allows."""
+"""Objects per list answer, and per delete request: S3's maximum."""
 
 MAX_LINK_SECONDS = 7 * 86400
 """Maximum lifetime of a signed link, by S3's rule."""
 
 CHUNK = 256 * 1024
-"""Bytes that are read or sent at once."""
+"""Bytes read or sent at a time."""
 
 CONNECTIONS = 64
-"""Connections that a process keeps open when they are idle: one for each thread that may be at work."""
+"""Idle connections that a process keeps open: one for each thread that may use the bucket."""
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
-"""Without a single byte."""
+"""Seconds without a single byte, after which a request fails."""
 
 RETRIES = 2
-"""After the first try; all that is asked here can be repeated."""
+"""Retries after the first try; every request here can be repeated."""
 
 HASTY_SECONDS = 5.0
-"""Without a single byte, for somebody who only wants to know whether the server answers: there is no second try."""
+"""The same for a caller that only checks whether the server answers; it does not retry."""
 
 _NO_KEYS = f"{LABELS}%/"
-"""A prefix that no key of ours has: each part is percent-encoded, so a lone `%` is none.
+"""A prefix that no key of ours has: each part is percent-encoded, so no key has a lone `%`.
 
 No empty part (`labels//`): MinIO answers 400 `XMinioInvalidObjectName` to a prefix that has one.
 """
@@ -61,16 +61,16 @@ log = structlog.get_logger(__name__)
 
 
 class Bucket:
-    """The bucket of the settings, which is made at the first use if it is not there. Safe to share between threads.
+    """The bucket of the settings, created at the first use if it is missing. Safe to share between threads.
 
     Open it after a fork, never before.
 
     Args:
         settings: `s3_*`.
-        hasty: to look whether the server answers, not to get work done: one try, a few seconds.
+        hasty: only check whether the server answers: one try, a few seconds.
 
     Raises:
-        SettingsError: one of them is missing or can't be used.
+        SettingsError: if one of them is missing or invalid.
     """
 
     def __init__(self, settings: Settings, *, hasty: bool = False) -> None:
@@ -91,13 +91,13 @@ class Bucket:
         self._http.clear()
 
     def ensure(self) -> None:
-        """Make the bucket if it is missing, for nobody but us; asks only at the first use in a process.
+        """Create the bucket if it is missing, private to our keys; checks only at the first use in a process.
 
-        An open one is used all the same, and an error in the log says what to do.
+        A public bucket is used all the same; an error in the log says what to do.
 
         Raises:
-            BucketUnavailable: the server can't be reached.
-            BucketRefused: the keys may not use this bucket, or not make it.
+            BucketUnavailable: if the server cannot be reached.
+            BucketRefused: if the keys may not use this bucket, or not create it.
         """
         with self._lock:
             if self._ensured:
@@ -110,20 +110,20 @@ class Bucket:
             self._ensured = True
 
     def exists(self) -> bool:
-        """Whether the bucket is there; makes nothing.
+        """Whether the bucket exists; does not create it.
 
         Raises:
-            BucketUnavailable: the server can't be reached.
-            BucketRefused: the keys may not use this bucket.
+            BucketUnavailable: if the server cannot be reached.
+            BucketRefused: if the keys may not use this bucket.
         """
         with self._translate_errors():
             return self._exists()
 
     def is_public(self) -> bool | None:
-        """Whether its policy lets everybody in; None: the keys may not see the policy.
+        """Whether its policy allows public access; None: the keys may not read the policy.
 
         Raises:
-            BucketUnavailable: the server can't be reached.
+            BucketUnavailable: if the server cannot be reached.
         """
         with self._translate_errors():
             try:
@@ -135,25 +135,25 @@ class Bucket:
             return any(_for_everybody(statement) for statement in policy.get("Statement", []))
 
     def put(self, key: str, file: BinaryIO, *, size: int, content_type: str, sha256: str) -> str:
-        """Store a file under a key, in one request; what was there before is replaced when all of it has arrived.
+        """Store a file under a key, in one request; a stored object is replaced once all of it has arrived.
 
         The request is signed with the hash, against which most servers check the bytes (SeaweedFS does not). Memory
         holds one chunk of them.
 
         Args:
             key: see `object_key`.
-            file: can be sought in; all of it is stored.
-            size: its bytes; at most 5 GiB.
+            file: seekable; all of it is stored.
+            size: in bytes, at most 5 GiB.
             content_type: such as `application/pdf`.
             sha256: of its bytes, hexadecimal; kept with it.
 
         Returns:
-            The server's name for this content (ETag).
+            The server's identifier of this content (ETag).
 
         Raises:
-            InvalidArgument: the file has another size.
-            BucketUnavailable: the server can't be reached, or what came was not what was sent.
-            BucketRefused: the keys may not store here.
+            InvalidArgument: if the file has another size.
+            BucketUnavailable: if the server cannot be reached, or received other bytes than were sent.
+            BucketRefused: if the keys may not store here.
         """
         if file.seek(0, 2) != size:
             raise InvalidArgument("The file has another size than was said.")
@@ -190,12 +190,12 @@ class Bucket:
         Args:
             key: of the object.
             offset: bytes before the first that is read.
-            length: bytes to be read; 0: all that come.
+            length: bytes to read; 0: to the end.
 
         Raises:
-            ObjectNotFound: there is none.
-            BucketUnavailable: the server can't be reached, or the answer was cut.
-            BucketRefused: the keys may not read here.
+            ObjectNotFound: if there is no such object.
+            BucketUnavailable: if the server cannot be reached, or cut its answer.
+            BucketRefused: if the keys may not read here.
         """
         self.ensure()
         with self._translate_errors(key):
@@ -204,12 +204,12 @@ class Bucket:
             yield Content(described(key, response.headers), self._chunks(key, response))
 
     def stat(self, key: str) -> StoredObject:
-        """What the bucket says of an object.
+        """Metadata of an object.
 
         Raises:
-            ObjectNotFound: there is none.
-            BucketUnavailable: the server can't be reached.
-            BucketRefused: the keys may not read here.
+            ObjectNotFound: if there is no such object.
+            BucketUnavailable: if the server cannot be reached.
+            BucketRefused: if the keys may not read here.
         """
         self.ensure()
         with self._translate_errors(key):
@@ -217,19 +217,19 @@ class Bucket:
             return described(key, found.metadata)
 
     def list(self, prefix: str, *, after: str = "", limit: int = PAGE) -> list[StoredObject]:
-        """The next objects whose keys begin with a prefix; fewer than the limit: there are no more.
+        """The next objects whose keys begin with a prefix; fewer than the limit: the list has ended.
 
         In the server's order. Within one directory (keys that have all up to the last slash in common) that is the
-        order of the bytes with every server; SeaweedFS has `a/1` before `a-b/1`, which is not.
+        byte order with every server; SeaweedFS has `a/1` before `a-b/1`, which is not.
 
         Args:
             prefix: such as `labels/`.
-            after: the last key of the page before; it need not be there any more.
+            after: the last key of the page before; it may have been deleted.
             limit: at most 1,000.
 
         Raises:
-            BucketUnavailable: the server can't be reached.
-            BucketRefused: the keys may not list here.
+            BucketUnavailable: if the server cannot be reached.
+            BucketRefused: if the keys may not list here.
         """
         self.ensure()
         with self._translate_errors():
@@ -245,11 +245,11 @@ class Bucket:
             ]
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete objects, 1,000 in a request; one that is not there is no error.
+        """Delete objects, 1,000 per request; a missing one is no error.
 
         Raises:
-            BucketUnavailable: the server can't be reached, or did not delete all of them.
-            BucketRefused: the keys may not delete here.
+            BucketUnavailable: if the server cannot be reached, or did not delete all of them.
+            BucketRefused: if the keys may not delete here.
         """
         self.ensure()
         with self._translate_errors():
@@ -264,18 +264,18 @@ class Bucket:
     def presigned_url(
         self, key: str, *, expires: int, filename: str | None = None, content_type: str | None = "application/pdf"
     ) -> str:
-        """A link by which anybody can read an object until it expires, without asking the server for it.
+        """A link by which anyone can read an object until it expires; made without a request to the server.
 
-        It leads to `S3_PUBLIC_ENDPOINT_URL` where that is set: a link holds for the host that it was signed for.
+        It leads to `S3_PUBLIC_ENDPOINT_URL` if that is set: a link is valid only for the host that it was signed for.
 
         Args:
-            key: of the object; whether there is one is not asked.
+            key: of the object; not checked to exist.
             expires: seconds from now, 1 to 604,800 (7 days).
-            filename: under which a browser saves it; None: the key's last part.
-            content_type: what a browser is told that it is, so that it shows it; None: as it was stored.
+            filename: name under which a browser saves it; None: the key's last part.
+            content_type: sent to the browser, so that it shows the file; None: as it was stored.
 
         Raises:
-            InvalidArgument: it can't count for so long.
+            InvalidArgument: if `expires` is out of range.
         """
         if not 1 <= expires <= MAX_LINK_SECONDS:
             raise InvalidArgument(f"A link counts for 1 to {MAX_LINK_SECONDS} seconds (7 days), not for {expires}.")
@@ -299,7 +299,7 @@ class Bucket:
                 region=self._region,
                 http_client=self._http,
             )
-            client.get_presigned_url("GET", self.name, "key")  # signs, and asks nobody: it checks the bucket's name
+            client.get_presigned_url("GET", self.name, "key")  # signs, without a request: it checks the bucket's name
         except ValueError:
             raise SettingsError(
                 "These settings can't be used together: BACKMARKET_S3_BUCKET (3 to 63 lower-case letters, digits and"
@@ -308,7 +308,7 @@ class Bucket:
         return client
 
     def _exists(self) -> bool:
-        """Ask for a list that is empty: unlike the answer to HEAD, a refusal of it says why."""
+        """Request a list that is empty: unlike the answer to HEAD, its refusal says why."""
         try:
             any(self._client.list_objects(self.name, _NO_KEYS))
         except S3Error as error:
@@ -318,10 +318,10 @@ class Bucket:
         return True
 
     def _make(self) -> None:
-        """Make the bucket; another process may do so at the same moment.
+        """Create the bucket; another process may do so at the same moment.
 
-        That process gets an error, or is told that it made the bucket, too: by AWS in us-east-1 always, by SeaweedFS
-        where both requests are under way at once. Nothing is lost by it.
+        The other gets an error, or a success, too: from AWS in us-east-1 always, from SeaweedFS
+        where both requests are in flight at once. Both are harmless.
         """
         try:
             self._client.make_bucket(self.name)
@@ -352,7 +352,7 @@ class Bucket:
 
     @contextmanager
     def _translate_errors(self, key: str | None = None) -> Iterator[None]:
-        """What minio-py and urllib3 raise, as errors of ours."""
+        """Raise what minio-py and urllib3 raise as our own errors."""
         try:
             with refusals_told(self.name, key):
                 yield
@@ -389,13 +389,13 @@ def _origin(name: str, url: str) -> str:
 
 
 def _disposition(filename: str) -> str:
-    """Shown in the browser, saved under this name: in ASCII, and in full for those that know RFC 6266."""
+    """The header to show a file in the browser and save it under a name: in ASCII, and in full (RFC 6266)."""
     plain = "".join(each if each.isascii() and each.isprintable() and each not in '"\\/%' else "_" for each in filename)
     return f"inline; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
 
 
 def _for_everybody(statement: dict[str, Any]) -> bool:
-    """Whether a statement of a policy lets in whoever comes, without any condition."""
+    """Whether a statement of a policy allows public access without any condition."""
     principal = statement.get("Principal")
     named = principal.get("AWS", []) if isinstance(principal, dict) else principal
     anybody = "*" in (named if isinstance(named, list) else [named])

@@ -1,4 +1,4 @@
-"""Objects that are to be deleted: written down in the transaction that makes them garbage, for `upkeep` to work off."""
+"""Queue of objects to delete: filled in the transaction that makes them garbage, worked off by `upkeep`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from backmarket.database import Transaction
 
 
 def request(transaction: Transaction, keys: Iterable[str]) -> None:
-    """Write down that objects are to be deleted, unless a row refers to them.
+    """Queue objects for deletion; objects that a row refers to are kept.
 
     Args:
         transaction: the one that makes them garbage.
-        keys: of objects, or what keys begin with, which ends in a slash.
+        keys: of objects, or prefixes of keys, which end in a slash.
     """
     transaction.execute(
         "INSERT INTO backmarket.bucket_deletions (object_key) SELECT unnest(%s::text[])", (sorted(set(keys)),)

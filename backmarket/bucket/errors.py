@@ -1,6 +1,6 @@
-"""What goes wrong with S3, as errors of ours: each says what to do, and never the server's own words.
+"""Failures of S3 as our own errors: each says what to do, and never quotes the server.
 
-Those quote keys and signatures.
+The server's texts contain keys and signatures.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PASSING = {
     "BadDigest", "IncompleteBody", "OperationAborted", "RequestTimeout", "SlowDown", "TooManyRequests",
     "XAmzContentSHA256Mismatch",
 }  # fmt: skip
-"""Refusals below 500 that another try may not meet: bytes arrived damaged, or the server has too much to do."""
+"""Refusals below 500 that a retry may solve: bytes arrived damaged, or the server is overloaded."""
 
 _REGION = "set BACKMARKET_S3_REGION and BACKMARKET_S3_ENDPOINT_URL to those of the bucket."
 _KEYS = "set BACKMARKET_S3_ACCESS_KEY and BACKMARKET_S3_SECRET_KEY to keys that it knows."
@@ -36,7 +36,7 @@ _ADVICE = {
     "TooManyBuckets": "make the bucket of BACKMARKET_S3_BUCKET by hand, or have the limit raised.",
     "RequestTimeTooSkewed": "set this machine's clock.",
 }
-"""What to do about a refusal that stays until somebody does it."""
+"""What an operator must do about a refusal that no retry solves."""
 
 
 class StrangeAnswer(Exception):
@@ -44,16 +44,16 @@ class StrangeAnswer(Exception):
 
 
 class BucketGone(BucketUnavailable):
-    """The bucket was removed; it is made again at the next use."""
+    """The bucket was removed; the next use creates it again."""
 
 
 @contextmanager
 def refusals_told(bucket: str, key: str | None = None) -> Iterator[None]:
-    """What minio-py and urllib3 raise in the `with` block, as errors of ours.
+    """Raise what minio-py and urllib3 raise in the `with` block as our own errors.
 
     Args:
         bucket: its name.
-        key: of the object that is asked for; None: no single one is.
+        key: of the requested object; None: the request is not about a single one.
 
     Raises:
         ObjectNotFound, BucketUnavailable, BucketGone, BucketRefused: see `error_for`.
@@ -76,12 +76,12 @@ def error_for(bucket: str, key: str | None, code: str, status: int) -> BackMarke
 
     Args:
         bucket: its name.
-        key: of the object that was asked for, if it was one.
+        key: of the requested object, if the request was about one.
         code: of the refusal, such as `NoSuchKey`.
         status: of the answer.
 
     Returns:
-        `ObjectNotFound`, `BucketGone`, `BucketUnavailable` where another try may help, or `BucketRefused`, which names
+        `ObjectNotFound`, `BucketGone`, `BucketUnavailable` where a retry may help, or `BucketRefused`, which names
         the setting to look at.
     """
     if code == "NoSuchKey" and key:

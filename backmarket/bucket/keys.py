@@ -17,71 +17,71 @@ LABELS = "labels/"
 INVOICES = "invoices/"
 BULK = "bulk/"
 PREFIXES = (LABELS, INVOICES, BULK)
-"""Where everything of ours lies in the bucket."""
+"""Prefixes of all our objects in the bucket."""
 
 WHOLE = 180
-"""The longest part that is kept whole; a longer one is cut, and with its hash always longer than this."""
+"""Maximum length of a part that is kept whole; a longer one is cut, and with its hash always longer than this."""
 
 _KEPT = 134
 _PARTIAL = re.compile("%.?$")
 
 
 def object_key(*parts: str | int) -> str:
-    """The key that these parts name, each percent-encoded, with slashes between them. Other parts give another key.
+    """The key of these parts: each percent-encoded, joined by slashes. Other parts give another key.
 
     Args:
         *parts: none of them empty.
 
     Raises:
-        InvalidArgument: a part is empty, or has a lone surrogate.
+        InvalidArgument: if a part is empty, or has a lone surrogate.
     """
     return "/".join(_encoded(str(part)) for part in parts)
 
 
 def labels_prefix(organization_id: str) -> str:
-    """What the keys of an organization's labels begin with, and no other's."""
+    """Prefix of the keys of an organization's labels, and of no other's."""
     return f"{LABELS}{_encoded(organization_id)}/"
 
 
 def invoices_prefix(organization_id: str) -> str:
-    """What the keys of an organization's invoices begin with, and no other's."""
+    """Prefix of the keys of an organization's invoices, and of no other's."""
     return f"{INVOICES}{_encoded(organization_id)}/"
 
 
 def label_key(organization_id: str, resource: Literal["deliveries", "returns"] | str, shipment_id: int) -> str:
-    """Where the label of a delivery or a return is kept."""
+    """Key of the label of a delivery or a return."""
     return f"{labels_prefix(organization_id)}{resource}/{shipment_id}.pdf"
 
 
 def invoice_key(organization_id: str, order_id: int, write_id: int | str) -> str:
-    """Where the invoice of an order is kept until it is sent.
+    """Key of an order's invoice, until it is sent.
 
     Args:
         organization_id: whose.
         order_id: of which order.
-        write_id: of which write, so that two invoices of one order are two objects.
+        write_id: of the write, so that two invoices of one order are two objects.
     """
     return f"{invoices_prefix(organization_id)}{order_id}/{_encoded(str(write_id))}.pdf"
 
 
 def bulk_prefix(organization_id: str) -> str:
-    """What the keys of the files of an organization's bulk jobs begin with, and no other's."""
+    """Prefix of the keys of an organization's bulk files, and of no other's."""
     return f"{BULK}{_encoded(organization_id)}/"
 
 
 def bulk_job_prefix(organization_id: str, job_id: int) -> str:
-    """What the keys of the files of one bulk job begin with."""
+    """Prefix of the keys of one bulk job's files."""
     return f"{bulk_prefix(organization_id)}{job_id}/"
 
 
 def bulk_key(organization_id: str, job_id: int, name: str) -> str:
-    """Where a file of a bulk job is kept.
+    """Key of a file of a bulk job.
 
     Args:
         organization_id: whose.
         job_id: of which job.
         name: `original` (as the seller gave it), `lines.csv` (what is sent), `report.csv`, or
-            `tasks/` and a part's number (what Back Market said of it).
+            `tasks/` and a part's number (Back Market's answer about it).
     """
     return f"{bulk_job_prefix(organization_id, job_id)}{name}"
 

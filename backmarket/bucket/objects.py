@@ -1,4 +1,4 @@
-"""What the bucket says of an object."""
+"""Objects of the bucket: metadata and content."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SHA256 = "x-amz-meta-sha256"
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """What the bucket says of an object.
+    """Metadata of an object.
 
     Attributes:
         key: its name.
         size: in bytes.
-        etag: the server's name for this content; another content has another.
+        etag: the server's identifier of this content; other content has another.
         modified: when it was stored, by the server's clock; now, where the server does not say.
         sha256: hexadecimal; None in a list, or when it was not given with the object.
         content_type: None in a list.
@@ -38,8 +38,8 @@ class Content:
     """An object that is being read.
 
     Attributes:
-        stored: what the bucket says of it.
-        chunks: its bytes; to be taken once. Raises `BucketUnavailable` when they end too early.
+        stored: its metadata.
+        chunks: its bytes; can be iterated once. Raises `BucketUnavailable` when they end too early.
     """
 
     stored: StoredObject
@@ -47,7 +47,7 @@ class Content:
 
 
 def described(key: str, headers: Any) -> StoredObject:
-    """An object as the headers of an answer tell of it.
+    """Metadata of an object from the headers of an answer.
 
     Args:
         key: its name.

@@ -1,4 +1,4 @@
-"""Bulk tasks at the API: what became of a file of listings (operation `GET /ws/tasks/{taskId}`)."""
+"""Bulk tasks at the API: the outcome of a file of listings (operation `GET /ws/tasks/{taskId}`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from backmarket.sync.fetch_one import FetchScope, ask
 
 
 class ActionStatus(IntEnum):
-    """How far a task is (field `action_status`); 3 and 7 exist too, and the document does not say what they are."""
+    """A task's progress (field `action_status`); 3 and 7 exist, too, but the document does not explain them."""
 
     TO_DO = 0
     IN_PROGRESS = 2
@@ -27,11 +27,10 @@ TaskState = Literal["running", "failed", "success", "unexplained"]
 
 @dataclass(frozen=True, slots=True)
 class TaskStatus:
-    """What the API says of a task.
+    """The API's answer about a task.
 
     Attributes:
-        task_id: which.
-        action_status: how far it is.
+        action_status: its progress.
         last_action_error: why it failed, in the API's words.
         result: a report for each SKU, whose shape differs by action.
         statuscode: the API's own.
@@ -61,7 +60,7 @@ class TaskStatus:
 
 
 def get_task_status(services: Services, scope: FetchScope, task_id: int) -> TaskStatus:
-    """Ask what became of a task; see `BackMarket.get_task_status`."""
+    """Fetch a task's status; see `BackMarket.get_task_status`."""
     row = ask(services, _TASKS, scope, task_id).row
     number, status, error, code = row.values
     return TaskStatus(number, status, error, json.loads(row.raw).get("result"), code)

@@ -1,6 +1,6 @@
 """The end of a job: its state, the sync that follows, the event in the change feed, and its report.
 
-Nothing here needs the lease: a job ends by what its parts are, whoever comes first.
+Nothing here needs the lease: the states of a job's parts end it, and any process may do so.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from backmarket.errors import BackMarketError
 
 
 def end_anew(transaction: Transaction, organization_id: str, job_id: int) -> None:
-    """A person decided something about a job: if it had ended, it ends again, with another report."""
+    """Reopen a job after a person's decision: if it had ended, it ends again, with a new report."""
     transaction.execute(
         "UPDATE backmarket.bulk_jobs SET state = 'running', ended_at = NULL, report_due_at = NULL, reported_at = NULL"
         " WHERE organization_id = %s AND id = %s",
@@ -24,7 +24,7 @@ def end_anew(transaction: Transaction, organization_id: str, job_id: int) -> Non
 
 
 def abandon(transaction: Transaction, organization_id: str, error: BackMarketError) -> None:
-    """The connection has left the market that open jobs were meant for: nothing of them can be sent or found out."""
+    """End the open jobs of a market that the connection has left: their lines can be neither sent nor read back."""
     cancel_unsent(transaction, organization_id, error)
     transaction.execute(_ABANDON, {"organization": organization_id} | marks_of(error))
     transaction.execute(
@@ -36,18 +36,18 @@ def abandon(transaction: Transaction, organization_id: str, error: BackMarketErr
 
 
 def end_jobs(database: Database, organization_id: str) -> int:
-    """End the jobs of which no line is open any more, let the listings be synced, and tell the change feed.
+    """End the jobs without open lines, request a sync of the listings, and add events to the change feed.
 
-    Needs no lease: whoever comes first does it.
+    Needs no lease: any process may do it.
 
     Returns:
-        How many ended.
+        Number of jobs that ended.
     """
     with database.transaction() as transaction:
         open_ones = transaction.execute(_ENDING, {"organization": organization_id}).fetchone()
         if open_ones is None:
             return 0
-        # the order in which everybody locks: a sync's state comes first
+        # all processes lock in this order: a sync's state comes first
         transaction.execute(
             "SELECT FROM backmarket.sync_state WHERE organization_id = %s AND resource = 'listings' FOR UPDATE",
             (organization_id,),
@@ -68,14 +68,14 @@ def _end_jobs(transaction: Transaction, organization_id: str) -> int:
 
 
 def due_report(transaction: Transaction, organization_id: str) -> Job | None:
-    """An ended job whose report is to be written now."""
+    """An ended job whose report is due."""
     with transaction.cursor(row_factory=class_row(Job)) as cursor:
         statement = f"{JOBS} WHERE j.organization_id = %s AND j.report_due_at <= now() ORDER BY j.report_due_at LIMIT 1"
         return cursor.execute(statement.encode(), (organization_id,)).fetchone()
 
 
 def reported(transaction: Transaction, job: Job) -> None:
-    """The report of a job is in the bucket."""
+    """Note that the report of a job is in the bucket."""
     transaction.execute(
         "UPDATE backmarket.bulk_jobs SET report_due_at = NULL, reported_at = now(), report_tries = 0"
         " WHERE organization_id = %s AND id = %s AND ended_at = %s",
@@ -84,7 +84,7 @@ def reported(transaction: Transaction, job: Job) -> None:
 
 
 def report_failed(transaction: Transaction, job: Job) -> None:
-    """The report of a job could not be written; it is tried again after a growing pause."""
+    """Note that writing a job's report failed; it is retried after a growing pause."""
     transaction.execute(
         "UPDATE backmarket.bulk_jobs SET report_tries = report_tries + 1, report_due_at = now()"
         " + make_interval(secs => LEAST(10 * power(2, report_tries), 3600))"

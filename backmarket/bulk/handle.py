@@ -1,4 +1,4 @@
-"""What a caller has in hand of a bulk job: how far it is, how it ended, and what became of each line."""
+"""The caller's handle of a bulk job: its progress, how it ended, and the outcome of each line."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from backmarket.sync.handle import SyncOutcome
 
 @dataclass(frozen=True, slots=True)
 class BulkHandle:
-    """A bulk job that was submitted. It goes on by itself; waiting is optional.
+    """A submitted bulk job. Workers process it; waiting is optional.
 
     Attributes:
-        organization_id: whose.
-        id: of the job.
-        expected_duration: at least, until its last line is sent, as far as was known when it was submitted.
+        id: the job's id.
+        expected_duration: minimum time until its last line is sent, estimated when it was submitted.
     """
 
     organization_id: str
@@ -34,7 +33,7 @@ class BulkHandle:
         """The job as it is now.
 
         Raises:
-            BulkJobNotFound: the connection was removed, and the job with it.
+            BulkJobNotFound: if the connection was removed, and the job with it.
         """
         return jobs.get(self._services.database, self.organization_id, self.id)
 
@@ -43,10 +42,10 @@ class BulkHandle:
         return queries.what_it_waits_for(self._services.database, self.status())
 
     def done(self) -> Job | None:
-        """The job, once it has ended; None: it goes on by itself. Its state says how it ended.
+        """The job, once it has ended; None: it is still open. Its state says how it ended.
 
         Raises:
-            BackMarketError: no line of it was done; the class says why.
+            BackMarketError: if no line was done; the class says why.
             BulkJobNotFound: see `status`.
         """
         job = self.status()
@@ -59,11 +58,11 @@ class BulkHandle:
 
         Args:
             timeout: seconds. A large file may take days (`expected_duration`).
-            poll_interval: seconds between two looks at its row; None: short ones first, a second at the most.
+            poll_interval: seconds between two reads of its row; None: short at first, growing to one second.
 
         Raises:
-            WaitTimeout: it has not; it goes on by itself. The text says what it waits for.
-            BackMarketError: no line of it was done; see `done`.
+            WaitTimeout: if it has not ended in time; it continues. The text says what it waits for.
+            BackMarketError: if no line was done; see `done`.
         """
         until, pause = monotonic() + timeout, poll_interval or 0.05
         while True:
@@ -78,11 +77,11 @@ class BulkHandle:
             pause = poll_interval or min(pause * 1.5, 1.0)
 
     def report(self) -> Iterator[ReportLine]:
-        """What became of each line of the file, as it is known now, in the file's order.
+        """The outcome of each line of the file, as known now, in the file's order.
 
         Raises:
             BulkJobNotFound: see `status`.
-            BucketUnavailable: the S3 server is away.
+            BucketUnavailable: if the S3 server is away.
         """
         return reports.lines(self._services, self.status())
 
@@ -96,7 +95,7 @@ class BulkSyncOutcome:
     """A bulk job that ended, and the sync of the listings after it.
 
     Attributes:
-        job: its state says how it ended, its counts what became of its lines.
+        job: its state says how it ended, its counts give the outcomes of its lines.
         sync: what the sync found.
     """
 

@@ -1,8 +1,8 @@
-"""Bulk jobs: submitted, looked at, cancelled, and what a person decides about a part whose outcome is unknown.
+"""Bulk jobs: submit, query and cancel them, and settle parts whose outcome is unknown.
 
-The files of a job are in the bucket before its rows are written: `original`, and `lines.csv`, whose first line is the
-header and of which every part is a range (`backmarket.bucket.keys.bulk_key`). From then on the rows are the truth, and
-a slice (`engine.slice.run_slice`) does what is due of them.
+The files of a job are in the bucket before its rows are written: `original`, and `lines.csv`, a header line
+followed by the lines; each part is a byte range of it (`backmarket.bucket.keys.bulk_key`). From then on the rows are
+authoritative, and a slice (`engine.slice.run_slice`) processes what is due.
 """
 
 from __future__ import annotations
@@ -45,29 +45,28 @@ __all__ = [
 ]  # fmt: skip
 
 PARTS_AT_ONCE = 100
-"""Parts that are read at once."""
+"""Number of parts read by one query."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """A file that was checked, cut and stored in the bucket.
+    """A file that was checked, cut into parts and stored in the bucket.
 
     Args:
-        job_id: of `new_id`; the objects are named by it.
-        organization_id: whose.
+        job_id: from `new_id`; it is part of the objects' keys.
         header: the first line of lines.csv, with its line end.
-        parts: what is to be sent, as `cutting.cut` gives it; none where every line was left out, or the file refused.
-        lines: of listings in the seller's file.
-        fingerprint: hexadecimal SHA-256 of the file and of what was asked; the same idempotency key with another one
-            is refused.
-        bad_lines: that are left out since they are wrong.
-        unchanged_lines: that are left out since they change nothing.
-        file_name: what the seller calls it.
+        parts: the parts to send, from `csv_file.parts.cut`; empty if every line was left out, or the file was refused.
+        lines: number of listing lines in the seller's file.
+        fingerprint: hexadecimal SHA-256 of the file and its options; a job with the same idempotency key and another
+            fingerprint is refused.
+        bad_lines: number of lines left out because they are wrong.
+        unchanged_lines: number of lines left out because they change nothing.
+        file_name: the seller's name of the file.
         locale: the market that prices and texts belong to; None: the connection's.
-        max_age: what is not sent after so long never is.
+        max_age: maximum time until a line is sent; later lines are dropped.
         idempotency_key: the caller's own name for this job.
         environment: must be the connection's, if given.
-        refused: the file can't be sent: the job is written down as failed, with this reason.
+        refused: why the file cannot be sent: the job is stored as failed, with this reason.
     """
 
     job_id: int
@@ -87,25 +86,21 @@ class Submission:
 
 
 def new_id(database: Database) -> int:
-    """An id for a job, under which its files are stored before its row is written; never given twice."""
+    """A new job id, for storing the files before the row is written; never returned twice."""
     with database.transaction() as transaction:
         return rows.new_id(transaction)
 
 
 def submit(services: Services, submission: Submission) -> int:
-    """Write a job down with all of its parts, in one transaction; it is sent from then on.
-
-    Args:
-        services: of the process.
-        submission: what is to be sent.
+    """Store a job with all of its parts, in one transaction; workers send it from then on.
 
     Returns:
-        The job's id: another than `submission.job_id` where a job with the same idempotency key was there; the caller
-        then deletes the files that it stored.
+        The job's id: differs from `submission.job_id` if a job with the same idempotency key existed; the caller then
+        deletes the files that it stored.
 
     Raises:
-        InvalidArgument: the idempotency key belongs to another file, or was given with other options; the region has
-            no such locale.
+        InvalidArgument: if the idempotency key belongs to another file or to other options, or the region has no such
+            locale.
         ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized, EnvironmentMismatch: see
             `check_usable`.
     """
@@ -123,17 +118,17 @@ def submit(services: Services, submission: Submission) -> int:
 
 
 def get(database: Database, organization_id: str, job_id: int) -> Job:
-    """A job, with how many of its lines are where.
+    """A job, with the number of its lines in each state.
 
     Raises:
-        BulkJobNotFound: there is none.
+        BulkJobNotFound: if there is no such job.
     """
     with database.transaction() as transaction:
         return _job(transaction, organization_id, job_id)
 
 
 def parts(database: Database, organization_id: str, job_id: int) -> Iterator[Part]:
-    """The parts of a job in their order, read some at a time. `Part.line_outcomes` says what became of each line."""
+    """The parts of a job in their order, read in batches. `Part.line_outcomes` gives the outcome of each line."""
     number = 0
     while True:
         with database.transaction() as transaction:
@@ -148,8 +143,8 @@ def parts_in(database: Database, organization_id: str, job_id: int, states: Iter
     """The first parts of a job that are in these states.
 
     Raises:
-        BulkJobNotFound: there is no such job.
-        InvalidArgument: there is no such state, or a limit that can't be.
+        BulkJobNotFound: if there is no such job.
+        InvalidArgument: if there is no such state, or the limit is invalid.
     """
     wanted = [each for each in PartState if each in set(states)]
     if len(wanted) != len(set(states)):
@@ -162,16 +157,16 @@ def parts_in(database: Database, organization_id: str, job_id: int, states: Iter
 
 
 def cancel(services: Services, organization_id: str, job_id: int) -> Job:
-    """Send nothing more of a job. What Back Market has already, it works off; the job ends when that is over.
+    """Send no more parts of a job. Back Market finishes the parts that it already has; the job ends after that.
 
-    A job that has ended stays as it is.
+    A job that has ended is left unchanged.
 
     Raises:
-        BulkJobNotFound: there is none.
+        BulkJobNotFound: if there is no such job.
     """
     with services.database.transaction() as transaction:
         _job(transaction, organization_id, job_id)
-        # the lease's row first, as whoever sends has it
+        # the lease's row first: a sending worker locks it first, too
         work.make_due(transaction, organization_id, "bulk")
         transitions.cancel(
             transaction, organization_id, job_id, BulkCancelled("The job was cancelled before it was sent.")
@@ -184,19 +179,19 @@ def cancel(services: Services, organization_id: str, job_id: int) -> Job:
 def settle_part(services: Services, organization_id: str, job_id: int, number: int, *, arrived: bool) -> Job:
     """Settle a part whose outcome is unknown, after a person has looked at Back Market.
 
-    Also of one whose task has not come to an end for `bulk_unexplained_after`.
+    Also settles a part whose task has not ended within `bulk_unexplained_after`.
 
     Args:
-        services: of the process.
-        organization_id: whose.
-        job_id: which job.
-        number: which of its parts.
-        arrived: True: its lines count as done. False: it is sent again, and the job goes on.
+        services: of this process.
+        organization_id: the organization.
+        job_id: the job's id.
+        number: the part's number.
+        arrived: True: its lines count as done. False: the part is sent again, and the job continues.
 
     Raises:
-        BulkJobNotFound: there is no such job or part.
-        InvalidArgument: its outcome is known, or it is still being read back; or it can't be sent any more, as the
-            connection has left its market.
+        BulkJobNotFound: if there is no such job or part.
+        InvalidArgument: if the part's outcome is known or still being read back, or the part cannot be sent any more
+            because the connection has left its market.
     """
     with services.database.transaction() as transaction:
         work.make_due(transaction, organization_id, "bulk")
@@ -214,14 +209,14 @@ def settle_part(services: Services, organization_id: str, job_id: int, number: i
 
 
 def retry_now(database: Database, organization_id: str) -> None:
-    """Make parts due now that wait for their next try; not those that wait for the quota or for reading back."""
+    """Make parts that wait for a retry due now; not those that wait for the quota or for reading back."""
     with database.transaction() as transaction:
         if transitions.retry_now(transaction, organization_id):
             work.make_due(transaction, organization_id, "bulk")
 
 
 def _locked(transaction: Transaction, organization_id: str) -> Connection:
-    """The connection, which nobody changes until the transaction ends: its market is the job's."""
+    """The connection, locked against changes until the transaction ends: its market is the job's."""
     transaction.execute("SELECT FROM backmarket.connections WHERE organization_id = %s FOR SHARE", (organization_id,))
     return select(transaction, organization_id)
 

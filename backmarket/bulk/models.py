@@ -1,4 +1,4 @@
-"""What a bulk job, its parts and its lines are to those who ask."""
+"""The models of bulk jobs, their parts and their lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from backmarket.errors import BackMarketError
 
 
 class JobState(StrEnum):
-    """How far a job is; see the table `bulk_jobs`."""
+    """The progress of a job; see the table `bulk_jobs`."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -24,7 +24,7 @@ class JobState(StrEnum):
 
 
 class PartState(StrEnum):
-    """How far a part is; see the table `bulk_parts`."""
+    """The progress of a part; see the table `bulk_parts`."""
 
     PENDING = "pending"
     SUBMITTING = "submitting"
@@ -36,7 +36,7 @@ class PartState(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What became of a line; `unchanged` and `bad` lines are in no part."""
+    """The outcome of a line; `unchanged` and `bad` lines are in no part."""
 
     OPEN = "open"
     DONE = "done"
@@ -49,12 +49,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LineOutcome:
-    """What became of a line.
+    """The outcome of a line.
 
     Attributes:
         line: its number in the seller's file.
-        outcome: in one word; `open` while it is not known yet.
-        message: why it is not done; empty where it is.
+        outcome: in one word; `open` while it is unknown.
+        message: why the line is not done; empty if it is.
     """
 
     line: int
@@ -67,33 +67,32 @@ class Job:
     """A bulk job.
 
     Attributes:
-        organization_id: whose.
-        id: names it.
-        state: how far it is.
-        file_name: what the seller calls the file.
+        id: the job's id.
+        state: its progress.
+        file_name: the seller's name of the file.
         locale: the market that prices and texts belong to.
-        environment: that it was meant for.
+        environment: the connection's when the job was submitted.
         header: of lines.csv, with its line end.
-        lines: of listings in the seller's file.
-        bad_lines: of them, left out since they are wrong.
-        unchanged_lines: of them, left out since they change nothing.
-        parts: that it was cut into.
-        lines_pending: that were not sent yet, and still will be.
-        lines_submitted: that were sent, and whose outcome is not known yet.
-        lines_done: that Back Market worked off.
-        lines_failed: that it refused.
-        lines_unknown: whose outcome a person has to find out.
-        lines_not_sent: that never will be: cancelled, too old, or after a refusal.
+        lines: number of listing lines in the seller's file.
+        bad_lines: number of those left out because they are wrong.
+        unchanged_lines: number of those left out because they change nothing.
+        parts: number of parts.
+        lines_pending: number of lines not sent yet that still will be.
+        lines_submitted: number of lines sent whose outcome is not known yet.
+        lines_done: number of lines that Back Market processed.
+        lines_failed: number of lines that it refused.
+        lines_unknown: number of lines whose outcome a person has to find out.
+        lines_not_sent: number of lines that never will be sent: cancelled, too old, or after a refusal.
         idempotency_key: the caller's own name for it.
-        expires_at: what is not sent by then never is.
-        cancelled_at: when somebody cancelled it.
-        waits_until: while it waits for the quota: until then, as far as is known.
-        error_code: why it failed, was cancelled, or does not go on now; a word for programs.
+        expires_at: lines not sent by then never are.
+        cancelled_at: when it was cancelled.
+        waits_until: until when it waits for the quota, as far as known.
+        error_code: why it failed, was cancelled, or does not continue now; a code for programs.
         error: the same as a sentence.
         created_at: when it was submitted.
         started_at: when its first part was sent.
-        ended_at: when the outcome of every line was known, or a person's to find out.
-        reported_at: when its report was written; None: it is not there yet.
+        ended_at: when the outcome of every line was known, or left to a person.
+        reported_at: when its report was written; None: not yet.
     """
 
     organization_id: str
@@ -133,29 +132,27 @@ class Part:
     """A part of a job.
 
     Attributes:
-        organization_id: whose.
-        job_id: of which job.
         number: from 1.
-        state: how far it is.
+        state: its progress.
         byte_offset: where its lines begin in lines.csv.
         byte_length: of its lines.
-        lines: how many.
+        lines: number of lines.
         line_numbers: of its lines in the seller's file, in their order.
-        due_at: when it is looked at again, while it is open; None: a person has to decide.
-        sent: how often it was sent.
-        tries: in a row that came to no end.
-        arrived: it is certain that Back Market has it.
-        task_id: of Back Market.
-        task_status: when it was last asked about.
-        unexplained_since: since when that status is not explained.
+        due_at: when a worker looks at it again, while it is open; None: a person has to decide.
+        sent: number of times that it was sent.
+        tries: number of failed attempts in a row.
+        arrived: Back Market certainly has it.
+        task_id: of Back Market's task.
+        task_status: the task's status when last polled.
+        unexplained_since: since when that status is undocumented.
         missing_since: since when the API does not know the task.
-        submitted_at: when Back Market had it.
-        prior: what its listings were before it was sent, by the line's number; what is not in it, is not known.
-        unread: lines that are to be read back; None: nobody has begun to.
-        readings: what was found of them so far, by the line's number.
-        looks: how often it was read back to the end.
-        outcomes: lines with another outcome than the state says, by their number.
-        error_code: why it is not done; a word for programs.
+        submitted_at: when Back Market accepted it.
+        prior: its listings before it was sent, by line number; missing ones are unknown.
+        unread: lines to read back; None: reading back has not begun.
+        readings: the results of reading back so far, by line number.
+        looks: number of complete readings.
+        outcomes: lines whose outcome differs from what the state says, by line number.
+        error_code: why it is not done; a code for programs.
         error: the same as a sentence.
         error_status: HTTP status that the API answered.
         error_request_id: for Back Market's support.
@@ -194,7 +191,7 @@ class Part:
         object.__setattr__(self, "state", PartState(self.state))
 
     def line_outcomes(self) -> Iterator[LineOutcome]:
-        """What became of each of its lines, in the order of lines.csv."""
+        """The outcome of each of its lines, in the order of lines.csv."""
         default = OF_A_LINE[self.state]
         message = "" if default in {Outcome.DONE, Outcome.OPEN} else self.error or ""
         for line in self.line_numbers:
@@ -214,7 +211,7 @@ OF_A_LINE = {
 
 
 class NewPart(Protocol):
-    """A part to be sent, as `csv_file.parts` gives it."""
+    """A part to send, from `csv_file.parts`."""
 
     @property
     def offset(self) -> int:
@@ -222,11 +219,11 @@ class NewPart(Protocol):
 
     @property
     def length(self) -> int:
-        """Their bytes."""
+        """Their length in bytes."""
 
     @property
     def line_numbers(self) -> Sequence[int]:
-        """Of the lines in the seller's file."""
+        """The numbers of its lines in the seller's file."""
 
 
 BY_LINE = {Outcome.DONE: "lines_done", Outcome.FAILED: "lines_failed", Outcome.UNKNOWN: "lines_unknown"}
@@ -237,13 +234,13 @@ class Transition:
     """The next state of a part that was sent.
 
     Args:
-        state: its next one.
-        pause: seconds until it is looked at again; None: never by itself.
+        state: the next state.
+        pause: seconds until a worker looks at it again; None: never.
         error: why it is not done, or not over.
-        outcomes: lines with another outcome than the state says.
-        arrived: it is certain now that Back Market has it.
-        unread: lines that are to be read back.
-        looked: it was read back to the end.
+        outcomes: lines whose outcome differs from what the state says.
+        arrived: Back Market certainly has it now.
+        unread: lines to read back.
+        looked: all lines were read back.
     """
 
     state: PartState
@@ -257,7 +254,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """A job that is written down; see `Job` and the table `bulk_jobs`."""
+    """A job to insert; see `Job` and the table `bulk_jobs`."""
 
     organization_id: str
     id: int
@@ -279,12 +276,10 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """The part that is to be sent next.
+    """The part to send next.
 
     Attributes:
-        part: which.
-        job: of which job.
-        ready: it may be sent now, as far as the part itself is concerned.
+        ready: the part itself may be sent now.
     """
 
     part: Part
@@ -297,8 +292,8 @@ class StoredListings:
     """Listings as the latest sync left them.
 
     Attributes:
-        locale: the market that their prices and texts belong to.
-        listings: the API's objects, by the SKUs that were asked for.
+        locale: the market of their prices and texts.
+        listings: the API's objects, by the requested SKUs.
     """
 
     locale: str

@@ -1,4 +1,4 @@
-"""How a file is to be read and sent: said by a caller, or by a message."""
+"""How to read and send a file: the options of a caller or of a message."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_NAME_CHARS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How a file is to be read, and what is to be done with it.
+    """How to read a file, and what to do with it.
 
     Args:
         delimiter: between fields; None: found by the header.
@@ -65,7 +65,7 @@ class Options:
         return Notation(self.decimal, self.thousands)
 
     def fingerprint(self, content: str) -> str:
-        """The same for the same file, asked for in the same way.
+        """A hash of the file and its options.
 
         Args:
             content: hexadecimal hash of the file.
@@ -79,7 +79,7 @@ class Options:
 
 
 def from_message(object_key: str, content: str, options: Mapping[str, Any]) -> Options:
-    """The options of a message, with a key by which the same message gives the same job.
+    """The options of a message, with an idempotency key that gives the same job for the same message.
 
     Args:
         object_key: of the file.
@@ -87,7 +87,7 @@ def from_message(object_key: str, content: str, options: Mapping[str, Any]) -> O
         options: those of `Options`, `max_age` in seconds.
 
     Raises:
-        InvalidArgument: an option that can't be.
+        InvalidArgument: if an option is invalid.
     """
     unknown = options.keys() - _OF_A_MESSAGE.keys()
     if unknown:
@@ -122,7 +122,7 @@ _OF_A_MESSAGE: dict[str, Any] = {
     "environment": str,
     "file_name": str,
 }
-"""The options that a message may have, and what they are in JSON."""
+"""The options that a message may have, and their types in JSON."""
 
 
 def _seconds(value: float) -> timedelta:
@@ -133,12 +133,7 @@ def _seconds(value: float) -> timedelta:
 
 
 def with_name(options: Options, file: File) -> Options:
-    """The options with the file's own name, where the caller gave none.
-
-    Args:
-        options: of the caller.
-        file: as the caller gave it.
-    """
+    """The options with the file's own name, if the caller gave none."""
     name = options.file_name
     if name is None and not isinstance(file, str):
         own = file if isinstance(file, Path) else getattr(file, "name", None)

@@ -1,4 +1,4 @@
-"""Questions about bulk jobs: lists, how long they take, what they wait for, and what the listings are."""
+"""Queries about bulk jobs: lists, their duration, what they wait for, and their stored listings."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def page(
     """Bulk jobs of one organization, the newest first.
 
     Args:
-        database: where.
-        organization_id: whose.
-        state: in this state only.
-        idempotency_key: the one that the caller gave this name.
+        database: the database.
+        organization_id: the organization.
+        state: only jobs in this state.
+        idempotency_key: only the job with this key.
         limit: 1 to 1000.
-        cursor: of the page before.
+        cursor: `next_cursor` of the page before.
 
     Raises:
-        InvalidArgument: an argument that can't be.
+        InvalidArgument: if an argument is invalid.
     """
     if not 1 <= limit <= MAX_PAGE_SIZE:
         raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
@@ -63,15 +63,15 @@ def page(
 
 
 def expected_duration(services: Services, organization_id: str, lines: int) -> timedelta:
-    """How long it takes, at the quota, until so many lines more were sent; nothing can make it shorter.
+    """The minimum time, at the quota, until this many more lines are sent.
 
-    What the account has sent within the window goes before them, and so does what waits in other bulk jobs. Single
-    updates of listings, which take from the same quota, may make it longer.
+    The lines that the account sent within the window go before them, and so do lines that wait in other bulk jobs.
+    Single updates of listings use the same quota, and may make it longer.
 
     Args:
-        services: of the process.
-        organization_id: whose.
-        lines: that are to be sent, beside those that wait already.
+        services: of this process.
+        organization_id: the organization.
+        lines: number of lines to send, besides those that wait already.
     """
     limit, window = services.settings.sku_lines_limit, services.settings.sku_lines_window
     with services.database.transaction() as transaction:
@@ -86,23 +86,23 @@ def expected_duration(services: Services, organization_id: str, lines: int) -> t
 
 
 def stored_listings(database: Database, organization_id: str, skus: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
-    """The columns of the stored listings with these SKUs, by `sku_key`; those that are gone are left out."""
+    """The columns of the stored listings with these SKUs, by `sku_key`; removed listings are left out."""
     with database.transaction() as transaction, transaction.cursor(row_factory=dict_row) as cursor:
         found = cursor.execute(_LISTINGS, (organization_id, [*skus])).fetchall()
     return {sku_key(listing["sku"]): listing for listing in found}
 
 
 def check_comparable(transaction: Transaction, organization_id: str, *, locale: str, own: str) -> None:
-    """Check that lines can be compared with what is stored.
+    """Check that lines can be compared with the stored listings.
 
     Args:
-        transaction: where.
-        organization_id: whose.
-        locale: the market that the lines are meant for.
-        own: the market that the stored listings are in: the connection's.
+        transaction: an open one.
+        organization_id: the organization.
+        locale: the market of the lines.
+        own: the market of the stored listings: the connection's.
 
     Raises:
-        InvalidArgument: they can't.
+        InvalidArgument: if they cannot.
     """
     if locale != own:
         raise InvalidArgument(
@@ -116,7 +116,7 @@ def check_comparable(transaction: Transaction, organization_id: str, *, locale: 
 
 
 def what_it_waits_for(database: Database, job: Job) -> str:
-    """What an open job waits for, in a sentence or two; empty: it has ended."""
+    """What an open job waits for, in one or two sentences; empty: it has ended."""
     if job.ended_at is not None:
         return ""
     with database.transaction() as transaction:

@@ -1,8 +1,8 @@
-"""The report of a bulk job: what became of each line of the seller's file.
+"""The report of a bulk job: the outcome of each line of the seller's file.
 
-It is put together from the parts, which know what became of their lines, and from `left_out.csv`, which names the lines
-that are in no part; both are in the order of the file. When the job ends it is written into the bucket, as
-`report.csv`; before that it can be read all the same.
+It merges the parts, which have the outcomes of their lines, with `left_out.csv`, which names the lines that are in no
+part; both are in the order of the file. When the job ends, a worker writes the report into the bucket as `report.csv`;
+it can be read before that, too.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ REPORT, LEFT_OUT = "report.csv", "left_out.csv"
 """The names of the objects, beside those of the job's file."""
 
 CHUNK = 256 * 1024
-"""Bytes that are read at once."""
+"""Bytes read at once."""
 
 CSV_TYPE = f"text/csv; charset={ENCODING}"
 
 LINK_SECONDS = 3600
-"""How long a link to a report counts, if nothing else was said."""
+"""Default lifetime of a link to a report, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportLine:
-    """What became of one line.
+    """The outcome of one line.
 
     Attributes:
         line: where it begins in the seller's file, from 1.
-        sku: that it names.
-        outcome: in one word; `open` while it is not known yet.
-        message: why it is not done; empty where it is.
+        sku: the SKU in the line.
+        outcome: in one word; `open` while it is unknown.
+        message: why the line is not done; empty if it is.
     """
 
     line: int
@@ -68,37 +68,29 @@ class CsvLines:
         self.add(header)
 
     def add(self, cells: Iterable[object]) -> None:
-        """One more line."""
+        """Add a line."""
         self._writer.writerow(cells)
 
     def write(self, text: str) -> None:
-        """What `csv` gives."""
+        """Write the text of a line; called by `csv`."""
         self._write(text.encode(ENCODING, "replace"))
 
 
 def lines(services: Services, job: Job) -> Iterator[ReportLine]:
-    """What became of each line, as it is known now, in the order of the seller's file.
-
-    Args:
-        services: of the process.
-        job: whose.
+    """The outcome of each line, as known now, in the order of the seller's file.
 
     Raises:
-        BucketUnavailable: the S3 server is away.
+        BucketUnavailable: if the S3 server is away.
     """
     return heapq.merge(_sent(services, job), _left_out(services, job), key=lambda each: each.line)
 
 
 def write(services: Services, job: Job) -> None:
-    """Write the report of a job that has ended into the bucket. Written twice, it is the same.
-
-    Args:
-        services: of the process.
-        job: whose.
+    """Write the report of an ended job into the bucket. Safe to repeat.
 
     Raises:
-        BucketUnavailable: the S3 server is away.
-        BucketRefused: the keys may not store.
+        BucketUnavailable: if the S3 server is away.
+        BucketRefused: if the keys may not store objects.
     """
     with TemporaryFile() as file:
         report = CsvLines(file, (each.name for each in fields(ReportLine)))
@@ -108,18 +100,18 @@ def write(services: Services, job: Job) -> None:
 
 
 def url(services: Services, organization_id: str, job_id: int, *, expires: int = LINK_SECONDS) -> str:
-    """A link to the report, by which anybody can read it until it expires. A report that is not there yet is written.
+    """A link to the report; anyone with the link can read it until it expires. Writes the report if it is missing.
 
     Args:
-        services: of the process.
-        organization_id: whose.
-        job_id: of which job.
+        services: of this process.
+        organization_id: the organization.
+        job_id: the job's id.
         expires: seconds from now, at most 7 days.
 
     Raises:
-        BulkJobNotFound: there is none.
-        InvalidArgument: it has not ended, or a link can't count for so long.
-        BucketUnavailable: the S3 server is away.
+        BulkJobNotFound: if there is no such job.
+        InvalidArgument: if the job has not ended, or `expires` is too long.
+        BucketUnavailable: if the S3 server is away.
     """
     job = jobs.get(services.database, organization_id, job_id)
     if job.ended_at is None:
@@ -158,7 +150,7 @@ def _sent(services: Services, job: Job) -> Iterator[ReportLine]:
 
 
 def _left_out(services: Services, job: Job) -> Iterator[ReportLine]:
-    """The lines that are in none: bad ones, unchanged ones, and all of a file that was refused."""
+    """The lines that are in no part: bad ones, unchanged ones, and all lines of a refused file."""
     if job.parts and not job.bad_lines and not job.unchanged_lines:
         return
     cells = _cells(services, bulk_key(job.organization_id, job.id, LEFT_OUT))
@@ -173,7 +165,7 @@ def _sku_of(header: list[str]) -> Callable[[list[str]], str]:
 
 
 def _cells(services: Services, key: str) -> Iterator[list[str]]:
-    """The lines of a file of ours; none where it was deleted: what the rows know can be told without it."""
+    """The lines of one of our files; none if it was deleted: the rows alone still give the outcomes."""
     with suppress(ObjectNotFound), services.bucket.get(key) as content:
         yield from csv.reader(_text_lines(content.chunks), delimiter=DELIMITER, quotechar=QUOTECHAR, strict=True)
 

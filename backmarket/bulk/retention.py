@@ -1,4 +1,4 @@
-"""How long bulk jobs are kept, with their parts and their files."""
+"""The retention of bulk jobs, with their parts and their files."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from backmarket.bucket import deletion_queue
 from backmarket.database import Database
 
 BATCH = 20
-"""Jobs that are dropped in one transaction; each may have thousands of parts."""
+"""Maximum number of jobs dropped in one transaction; each may have thousands of parts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """How far the dropping of old jobs came.
+    """The progress of dropping old jobs.
 
     Attributes:
-        jobs: that were dropped.
-        more: there may be more; the time was over.
+        jobs: number of dropped jobs.
+        more: the time ran out, and there may be more.
     """
 
     jobs: int = 0
@@ -26,12 +26,12 @@ class Dropped:
 
 
 def drop_ended(database: Database, days: int, *, seconds: float | None = None) -> Dropped:
-    """Drop the jobs that ended so long ago, with their files. What a person has yet to decide goes with them.
+    """Drop the jobs that ended more than `days` ago, with their files, even if a person has yet to decide on parts.
 
     Args:
-        database: where.
-        days: since their end; 0: none is dropped.
-        seconds: after which no new batch begins; None: no limit.
+        database: the database.
+        days: minimum days since their end; 0: drop none.
+        seconds: time after which no new batch begins; None: no limit.
     """
     until = None if seconds is None else monotonic() + seconds
     total = 0

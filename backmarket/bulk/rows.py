@@ -1,4 +1,4 @@
-"""The rows of bulk jobs and their parts: written down, and asked for; `transitions` and `completion` change them."""
+"""The rows of bulk jobs and their parts: inserts and queries; `transitions` and `completion` update them."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def new_id(transaction: Transaction) -> int:
 
 
 def insert(transaction: Transaction, new: NewJob) -> bool:
-    """Write a job down; False: there is one with this idempotency key, which is visible now."""
+    """Insert a job; False: a job with this idempotency key exists, and is visible now."""
     values = {each.name: getattr(new, each.name) for each in fields(new)} | marks_of(new.error)
     return transaction.execute(_INSERT, values).rowcount == 1
 
 
 def insert_parts(transaction: Transaction, organization_id: str, job_id: int, parts: Iterable[NewPart]) -> None:
-    """Write the parts of a job down."""
+    """Insert the parts of a job."""
     numbered = ((number, part, [*part.line_numbers]) for number, part in enumerate(parts, start=1))
     with transaction.cursor() as cursor:
         cursor.executemany(
@@ -54,7 +54,7 @@ def insert_parts(transaction: Transaction, organization_id: str, job_id: int, pa
 
 
 def by_key(transaction: Transaction, organization_id: str, idempotency_key: str) -> tuple[int, str] | None:
-    """The id and the fingerprint of the job that a caller gave this name."""
+    """The id and the fingerprint of the job with this idempotency key."""
     row = transaction.execute(
         "SELECT id, fingerprint FROM backmarket.bulk_jobs WHERE organization_id = %s AND idempotency_key = %s",
         (organization_id, idempotency_key),
@@ -102,7 +102,7 @@ def due_parts(transaction: Transaction, organization_id: str, states: Sequence[P
 
 
 def listing_ids(transaction: Transaction, organization_id: str, skus: Sequence[str]) -> dict[str, str]:
-    """The stored listings of some SKUs: the SKU of each UUID and older id."""
+    """The SKU of each stored listing with one of these SKUs, by its UUID and its older id."""
     found = transaction.execute(
         "SELECT l.listing_id::text, l.legacy_listing_id::text, wanted.sku"
         " FROM unnest(%s::text[]) AS wanted (sku) JOIN backmarket.listings l"
@@ -113,7 +113,7 @@ def listing_ids(transaction: Transaction, organization_id: str, skus: Sequence[s
 
 
 def stored_listings(transaction: Transaction, organization_id: str, skus: Sequence[str]) -> StoredListings | None:
-    """The listings of some SKUs; None: they were never synced to the end."""
+    """The stored listings of some SKUs; None: the listings were never fully synced."""
     row = transaction.execute(
         "SELECT c.locale FROM backmarket.connections c JOIN backmarket.sync_state s USING (organization_id)"
         " WHERE organization_id = %s AND s.resource = 'listings' AND s.last_full_walk_at IS NOT NULL",
@@ -143,7 +143,7 @@ def next_to_send(transaction: Transaction, organization_id: str) -> Next | None:
     """The first unsent part of the oldest job that has one.
 
     Returns:
-        None: there is none; or it is not known yet whether an earlier one arrived, which would be sent before it.
+        None: no part is pending; or an earlier part, of unknown outcome, may have to be sent first.
     """
     row = transaction.execute(_NEXT, {"organization": organization_id}).fetchone()
     if row is None or row[2] != PartState.PENDING:
@@ -155,7 +155,7 @@ def next_to_send(transaction: Transaction, organization_id: str) -> Next | None:
 
 
 def next_due(transaction: Transaction, organization_id: str, *, pause: float = 0.0) -> datetime | None:
-    """When something is due next, but not before a pause of some seconds; None: nothing is, by itself."""
+    """When something is due next, at least `pause` seconds from now; None: nothing becomes due by itself."""
     row = transaction.execute(_NEXT_DUE, {"organization": organization_id, "pause": pause}).fetchone()
     return row[0] if row else None
 
@@ -210,7 +210,7 @@ INSERT INTO backmarket.bulk_parts (organization_id, job_id, number, byte_offset,
 VALUES (%s, %s, %s, %s, %s, %s, %s)
 """
 
-# A refused file is a job that ended at once.
+# A refused file becomes a job that ends at once.
 _INSERT = """
 INSERT INTO backmarket.bulk_jobs (organization_id, id, state, object_prefix, file_name, locale, environment, region,
     base_url, header, lines, bad_lines, unchanged_lines, idempotency_key, fingerprint, expires_at, error_code, error,
@@ -223,7 +223,7 @@ VALUES (%(organization_id)s, %(id)s, CASE WHEN %(code)s::text IS NULL THEN 'pend
 ON CONFLICT (organization_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 """
 
-# A part that may be sent once more goes before whatever would be sent after it.
+# A part that may have to be sent again goes before all later parts.
 _FIRST = """
 SELECT p.job_id, p.number, p.state, p.due_at, j.waits_until
 FROM backmarket.bulk_parts p JOIN backmarket.bulk_jobs j ON j.organization_id = p.organization_id AND j.id = p.job_id
@@ -233,7 +233,7 @@ ORDER BY j.created_at, j.id, p.state = 'pending', p.number LIMIT 1
 """
 
 _NEXT = f"SELECT job_id, number, state, due_at <= now() FROM ({_FIRST}) AS first"
-# What waits before the next part, such as one that may have arrived, is in the first of them.
+# A part that blocks the next one, such as one that may have arrived, is covered by the first subquery.
 _NEXT_DUE = f"""
 SELECT GREATEST(due_at, now() + make_interval(secs => %(pause)s)) FROM (SELECT LEAST(
     (SELECT min(due_at) FROM backmarket.bulk_parts WHERE organization_id = %(organization)s

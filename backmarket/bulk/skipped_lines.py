@@ -1,4 +1,4 @@
-"""The lines of a file that are in no part, and why: bad ones and unchanged ones, or all of a file that was refused."""
+"""The lines of a file that are in no part, and why: bad ones and unchanged ones, or all lines of a refused file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REFUSED = "The file was refused, so nothing of it was sent."
 
 
 class LeftOut:
-    """Lines as they are left out: some bytes of memory for each, their texts in a file.
+    """Skipped lines: line numbers in memory, messages in a temporary file.
 
     Args:
         texts: an empty file, open for reading and writing.
@@ -34,28 +34,28 @@ class LeftOut:
         return bool(self._bad) or bool(self._unchanged)
 
     def add_fault(self, fault: FileFault) -> None:
-        """A line is bad; it may have several faults."""
+        """Add a fault of a bad line; a line may have several."""
         text = str(fault)
         end = self._ends[-1] if self._ends else 0
         self._ends.append(end + self._texts.write(text.encode("utf-8", "replace")))
         self._bad.append(fault.line)
 
     def add_unchanged(self, line: int) -> None:
-        """A good line changes nothing. Lines come in their order."""
+        """Add a good line that changes nothing. Lines must be added in their order."""
         self._unchanged.append(line)
 
     def unchanged_lines(self) -> int:
-        """How many change nothing, but for those that are bad."""
+        """Number of lines that change nothing, without bad ones."""
         bad = set(self._bad)
         return sum(line not in bad for line in self._unchanged)
 
     def write(self, into: BinaryIO, records: Iterable[Record | Broken], *, refused: bool) -> None:
-        """Write them down, in the order of the file.
+        """Write the skipped lines as CSV, in the order of the file.
 
         Args:
             into: an empty file.
-            records: of the file from its header on; empty where it has no header.
-            refused: the whole file was, so every line of it is left out.
+            records: of the file from its header on; empty if it has no header.
+            refused: the whole file was refused, so every line is skipped.
         """
         lines = CsvLines(into, ("line", "sku", "outcome", "message"))
         for each in self._lines(records, refused=refused):
@@ -86,7 +86,7 @@ class LeftOut:
             next_bad = next(bad, None)
 
     def _bad_lines(self) -> Iterator[tuple[int, str]]:
-        """Each bad line once, with all that is wrong with it, in the order of the file."""
+        """Each bad line once, with all of its faults, in the order of the file."""
         order = sorted(range(len(self._bad)), key=self._bad.__getitem__)
         for line, found in groupby(order, key=self._bad.__getitem__):
             yield line, " | ".join(dict.fromkeys(map(self._text, found)))

@@ -1,7 +1,7 @@
-"""Submitting a file: it is read once and checked line by line, then stored, then written down as a job.
+"""Submit a file: read it once and check it line by line, then store it, then insert it as a job.
 
-Nothing is stored before all of it was looked at. The files are in the bucket before the rows that name them are
-written: a process that is killed in between leaves files, and no half of a job.
+Nothing is stored before the whole file was checked. The files are in the bucket before the rows that name them are
+written: a process that is killed in between leaves files behind, but no partial job.
 """
 
 from __future__ import annotations
@@ -37,35 +37,35 @@ from backmarket.errors import BackMarketError, BulkFileRefused, FileFault, Inval
 from backmarket.services import Services
 
 UPLOADS = "uploads/"
-"""Where in the bucket a host application puts the files that its messages name."""
+"""Prefix in the bucket for the files that a host application's messages name."""
 
 MAX_OBJECT_KEY_BYTES = 1024
-"""Maximum length of a key, by S3's rule."""
+"""Maximum length of a key in bytes, by S3's rule."""
 
 COMPARED = 500
-"""Lines that are compared with their listings at once."""
+"""Lines that one query compares with their listings."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileCheck:
-    """What is known of a file before anything of it is stored or sent.
+    """The result of checking a file, before anything is stored or sent.
 
     Attributes:
-        lines: of listings; 0 where the header is wrong.
-        bad_lines: that can't be sent.
-        unchanged_lines: that change nothing, where those are skipped.
-        lines_to_send: if it is submitted; 0: it would be refused, or changes nothing.
-        parts: in which they are sent.
-        faults: what is wrong, by line; not more than 10,000.
-        fault_count: how many there are in all.
-        reason: why it is refused; None: it is not.
-        dialect: how the file is written, in words; None: that could not be found out.
-        columns: by their names, as they are sent.
-        unknown_columns: of them, those of which nothing is known; they are passed on as they are.
-        notes: what was passed over or put right in the file, a sentence each.
-        expected_duration: at least, until its last line is sent: the quota of the account allows no more.
+        lines: number of listing lines; 0 if the header is wrong.
+        bad_lines: number of lines that cannot be sent.
+        unchanged_lines: number of lines that change nothing, if those are skipped.
+        lines_to_send: number of lines to send on submission; 0: the file would be refused, or changes nothing.
+        parts: number of parts to send.
+        faults: the faults, by line; at most 10,000.
+        fault_count: number of all faults.
+        reason: why the file is refused; None: it is not.
+        dialect: how the file is written, in words; None: unknown.
+        columns: their names, as they are sent.
+        unknown_columns: those columns that are not known; they are sent unchanged.
+        notes: what was ignored or corrected in the file, one sentence each.
+        expected_duration: minimum time until the last line is sent, by the account's quota.
     """
 
     lines: int = 0
@@ -84,21 +84,21 @@ class FileCheck:
 
     @property
     def is_refused(self) -> bool:
-        """Whether nothing of it can be submitted."""
+        """Whether the file cannot be submitted."""
         return self.reason is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Files:
-    """What becomes of a file.
+    """The result of the checks, with the temporary files.
 
     Attributes:
-        check: what was found.
-        refused: why nothing of it is sent; None: it is.
-        parts: of `lines`; None: it was refused.
+        check: the result of the check.
+        refused: why nothing is sent; None: the file is accepted.
+        parts: the parts of `lines`; None: the file was refused.
         original: the file itself.
         lines: the canonical text.
-        left_out: the lines that are in no part; None: all are.
+        left_out: the lines that are in no part; None: all lines are in parts.
         fingerprint: see `Options.fingerprint`.
     """
 
@@ -112,10 +112,10 @@ class _Files:
 
 
 class PreparedFile:
-    """A file that was checked and cut, and of which nothing is stored yet. It lasts as long as its `with` block.
+    """A file that was checked and cut, but not stored yet. It is valid within its `with` block.
 
     Attributes:
-        check: what was found.
+        check: the result of the check.
     """
 
     def __init__(self, services: Services, organization_id: str, options: Options, files: _Files) -> None:
@@ -126,16 +126,17 @@ class PreparedFile:
         self._files = files
 
     def submit(self) -> BulkHandle:
-        """Store the file, and write the job down; it is sent from then on.
+        """Store the file and insert the job; workers send it from then on.
 
         Returns:
-            a handle of the job; with an idempotency key that was used before, of that one.
+            A handle of the job; if the idempotency key was used before, of that earlier job.
 
         Raises:
-            BulkFileRefused: see `check`; nothing is stored.
-            InvalidArgument: the idempotency key belongs to another file, or was given with other options.
-            ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: it can't be asked now.
-            BucketUnavailable, DatabaseUnavailable: nothing was submitted, or that is not known; try again, with an
+            BulkFileRefused: if the file is refused, see `check`; nothing is stored.
+            InvalidArgument: if the idempotency key belongs to another file or to other options.
+            ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: if the connection cannot be
+                used now.
+            BucketUnavailable, DatabaseUnavailable: if nothing was submitted, or that is unknown; retry with an
                 idempotency key.
         """
         if self._files.refused is not None:
@@ -143,7 +144,7 @@ class PreparedFile:
         return self._handle(self._known() or self._write_down())
 
     def submit_refused(self) -> BulkHandle:
-        """Write a job down in any case: one that failed where the file was refused, with the faults in its report.
+        """Insert a job in any case; if the file was refused, a failed job with the faults in its report.
 
         Raises:
             UsageError, BucketUnavailable, DatabaseUnavailable: see `submit`.
@@ -154,7 +155,7 @@ class PreparedFile:
         return BulkHandle(self._organization_id, job_id, self.check.expected_duration, self._services)
 
     def _known(self) -> int | None:
-        """The job of the same name, file and options, if there is one."""
+        """The job with the same idempotency key, file and options, if there is one."""
         key = self._options.idempotency_key
         if key is None:
             return None
@@ -167,7 +168,7 @@ class PreparedFile:
         keys = list(self._store(job_id))
         try:
             submitted = jobs.submit(self._services, self._submission(job_id))
-        except UsageError:  # certainly not written; of any other error that is not known
+        except UsageError:  # certainly not inserted; any other error leaves that open
             self._discard(keys)
             raise
         if submitted != job_id:
@@ -187,7 +188,7 @@ class PreparedFile:
                 yield key
 
     def _discard(self, keys: list[str]) -> None:
-        with suppress(BackMarketError):  # they do no harm
+        with suppress(BackMarketError):  # leftover files do no harm
             self._services.bucket.delete(keys)
 
     def _submission(self, job_id: int) -> Submission:
@@ -214,22 +215,22 @@ class PreparedFile:
 def prepared(
     services: Services, organization_id: str, file: File, options: Options | None = None
 ) -> Iterator[PreparedFile]:
-    """Check and cut a file; memory does not grow with it but for 50 bytes a line.
+    """Check and cut a file. Memory use grows by only 50 bytes a line.
 
     Args:
-        services: of the process.
-        organization_id: whose.
-        file: to be read, from where it stands to its end.
-        options: how.
+        services: of this process.
+        organization_id: the organization.
+        file: read from its current position to its end.
+        options: how to read and send it.
 
     Yields:
-        what can be submitted within the `with` block.
+        The prepared file, to submit within the `with` block.
 
     Raises:
-        InvalidArgument: an option that can't be, or a file that can't be read.
-        TooLarge: the file has more than 5 GiB.
-        SettingsError: there is no room for temporary files.
-        ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized, EnvironmentMismatch: nothing
+        InvalidArgument: if an option is invalid, or the file is unreadable.
+        TooLarge: if the file is larger than 5 GiB.
+        SettingsError: if there is no space for temporary files.
+        ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized, EnvironmentMismatch: if nothing
             can be sent.
     """
     options = options or Options()
@@ -250,22 +251,22 @@ def prepared(
 
 
 def submit_object(services: Services, organization_id: str, object_key: str, **options: Any) -> int:
-    """Submit a file that lies in the bucket. A file that is refused becomes a job that failed.
+    """Submit a file that is in the bucket. A refused file becomes a failed job.
 
-    Repeated with the same object, bytes and options, it gives the same job.
+    Repeating the call with the same object, bytes and options gives the same job.
 
     Args:
-        services: of the process.
-        organization_id: whose.
+        services: of this process.
+        organization_id: the organization.
         object_key: of the file, under `uploads/`.
         **options: those of `Options`, `max_age` in seconds.
 
     Returns:
-        the job's id.
+        The job's id.
 
     Raises:
-        InvalidArgument: an option or a key that can't be.
-        ObjectNotFound: there is no such object.
+        InvalidArgument: if an option or the key is invalid.
+        ObjectNotFound: if there is no such object.
         UsageError, BucketUnavailable, DatabaseUnavailable: see `prepared` and `PreparedFile.submit`.
     """
     _check_upload_key(object_key)
@@ -281,10 +282,10 @@ def submit_object(services: Services, organization_id: str, object_key: str, **o
 
 
 def _check_upload_key(key: str) -> None:
-    """What no S3 server can have is refused here: an answer about it would look like a server that is away.
+    """Refuse keys that no S3 server can have: the server's error would look like an outage.
 
     Raises:
-        InvalidArgument: the key is not under `uploads/`, or can't be.
+        InvalidArgument: if the key is not under `uploads/`, or is invalid.
     """
     if not key.startswith(UPLOADS):
         raise InvalidArgument(f"A message names a file under {UPLOADS}, where the host application put it.")
@@ -309,7 +310,7 @@ class _Checking:
     left_out: LeftOut
 
     def run(self, lines: BinaryIO, left_out: BinaryIO, *, fingerprint: str) -> _Files:
-        """Check the file, cut it, and note what is left out, into these empty files."""
+        """Check the file and cut it; write the parts and the left-out lines to these empty files."""
         source: Source | None = None
         checked: Check | None = None
         parts: Parts | None = None
@@ -337,7 +338,7 @@ class _Checking:
         )
 
     def _open(self) -> Source:
-        """The file from its beginning."""
+        """Open the file from its beginning."""
         self.original.seek(0)
         return open_source(
             self.original if self.text is None else self.text,

@@ -1,7 +1,7 @@
 """The transitions of bulk parts, written to their rows.
 
-Whoever changes an open part holds the lease of the organization's bulk work (`work.hold`), but for cancelling what is
-not sent, and for a person's decision about a part that no worker looks at.
+Only the holder of the lease of the organization's bulk work (`work.hold`) changes an open part, except for cancelling
+unsent parts, and for a person's decision about a part that no worker looks at.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from backmarket.errors import BackMarketError, BulkCancelled
 
 
 def cancel(transaction: Transaction, organization_id: str, job_id: int, error: BackMarketError) -> None:
-    """Send nothing more of a job that has not ended."""
+    """Cancel the unsent parts of a job that has not ended."""
     noted = transaction.execute(
         "UPDATE backmarket.bulk_jobs SET cancelled_at = COALESCE(cancelled_at, now())"
         " WHERE organization_id = %s AND id = %s AND ended_at IS NULL",
@@ -28,7 +28,7 @@ def cancel(transaction: Transaction, organization_id: str, job_id: int, error: B
 
 
 def retry_now(transaction: Transaction, organization_id: str) -> bool:
-    """Make unsent parts due that wait for their next try; whether there are any."""
+    """Make unsent parts that wait for a retry due now; returns whether there are any."""
     return bool(
         transaction.execute(
             "UPDATE backmarket.bulk_parts SET due_at = now()"
@@ -39,7 +39,7 @@ def retry_now(transaction: Transaction, organization_id: str) -> bool:
 
 
 def reopen(transaction: Transaction, part: Part) -> None:
-    """Let a part be sent again that certainly did not arrive, and its job go on."""
+    """Queue a part that did not arrive again, and reopen its job."""
     transaction.execute(_REOPEN_PART, _key(part))
     transaction.execute(
         "UPDATE backmarket.bulk_jobs SET state = 'running', ended_at = NULL, report_due_at = NULL, reported_at = NULL,"
@@ -52,13 +52,13 @@ def reopen(transaction: Transaction, part: Part) -> None:
 def mark_submitting(
     transaction: Transaction, part: Part, prior: Mapping[int, Mapping[str, Any] | None], *, settle_seconds: float
 ) -> bool:
-    """Write down that a part is about to be sent; False: it was cancelled meanwhile.
+    """Mark a part as about to be sent; False: it was cancelled meanwhile.
 
     Args:
         transaction: holds the lease; send nothing before it commits.
-        part: which.
-        prior: what its listings are now, by the line's number.
-        settle_seconds: after which reading back tells the truth.
+        part: the part.
+        prior: its listings as they are now, by line number.
+        settle_seconds: seconds after which reading back is reliable.
     """
     values = _key(part) | {"sent": part.sent, "prior": json.dumps(prior), "seconds": settle_seconds}
     if not transaction.execute(_SUBMITTING, values).rowcount:
@@ -76,15 +76,15 @@ def put_back(
     unsent: bool = False,
     tried: bool = True,
 ) -> None:
-    """A part certainly did not arrive, or is not to be sent yet: it is sent later, unless its job was cancelled.
+    """Queue a part that did not arrive, or must not be sent yet, for later, unless its job was cancelled.
 
     Args:
         transaction: holds the lease.
-        part: which.
-        pause: seconds.
-        error: why.
+        part: the part.
+        pause: seconds until it is due.
+        error: the error.
         unsent: the request never left; it does not count.
-        tried: it counts as a try that came to no end.
+        tried: count a failed attempt.
     """
     values = _key(part) | marks_of(error) | {"pause": pause, "unsent": unsent, "tried": tried}
     transaction.execute(_PUT_BACK, values)
@@ -94,13 +94,13 @@ def put_back(
 
 
 def mark_submitted(transaction: Transaction, part: Part, task_id: str, *, pause: float) -> None:
-    """Back Market has a part.
+    """Mark a part as accepted by Back Market.
 
     Args:
         transaction: holds the lease.
-        part: which.
-        task_id: what it is asked about with.
-        pause: seconds until then.
+        part: the part.
+        task_id: of Back Market's task, for polling.
+        pause: seconds until the first poll.
     """
     transaction.execute(_SUBMITTED, _key(part) | {"task": task_id, "pause": pause})
 
@@ -115,16 +115,16 @@ def ask_again(
     failed: bool = False,
     missing: bool = False,
 ) -> None:
-    """A task is not over, or could not be asked about.
+    """Poll a task again later: it is not over, or polling failed.
 
     Args:
         transaction: holds the lease.
-        part: whose.
-        pause: seconds until it is asked about again.
-        status: what it said.
-        unexplained: the status is not explained.
-        failed: it could not be asked about.
-        missing: the API did not know it.
+        part: the part.
+        pause: seconds until the next poll.
+        status: the task's status.
+        unexplained: the status is undocumented.
+        failed: polling failed.
+        missing: the API did not know the task.
     """
     values = _key(part) | {
         "pause": pause,
@@ -137,13 +137,13 @@ def ask_again(
 
 
 def settle(transaction: Transaction, part: Part, transition: Transition, *, status: int | None = None) -> None:
-    """Write the transition of a part that was sent.
+    """Store the next state of a part that was sent.
 
     Args:
         transaction: holds the lease.
-        part: which.
-        transition: to which state, and why.
-        status: of its task, where it is over.
+        part: the part.
+        transition: the next state, and why.
+        status: of its task, if that is over.
     """
     counts = dict.fromkeys(BY_LINE.values(), 0)
     known_for_good = transition.state in _ENDED or (transition.state is PartState.UNKNOWN and transition.pause is None)
@@ -165,17 +165,17 @@ def settle(transaction: Transaction, part: Part, transition: Transition, *, stat
 
 
 def keep_readings(transaction: Transaction, part: Part, readings: Mapping[int, str]) -> None:
-    """Note what some listings of a part were found to be, so that a killed worker's successor need not ask again."""
+    """Store the readings of some listings, so that a killed worker's successor need not repeat them."""
     transaction.execute(_READ, _key(part) | {"readings": json.dumps(readings)})
 
 
 def postpone(transaction: Transaction, part: Part, *, pause: float) -> None:
-    """Look at a part later; it failed to be looked at now."""
+    """Retry a part later, after a failure."""
     transaction.execute(_POSTPONE, _key(part) | {"pause": pause})
 
 
 def note(transaction: Transaction, part: Part, error: BackMarketError | None) -> None:
-    """Say on the job why it does not go on; None: it does."""
+    """Note on the job why it does not continue; None: it does."""
     transaction.execute(
         "UPDATE backmarket.bulk_jobs SET error_code = %s, error = %s"
         " WHERE organization_id = %s AND id = %s AND ended_at IS NULL AND error_code IS DISTINCT FROM %s",
@@ -184,7 +184,7 @@ def note(transaction: Transaction, part: Part, error: BackMarketError | None) ->
 
 
 def wait_for_quota(transaction: Transaction, part: Part, seconds: float) -> None:
-    """The next part of a job has to wait for lines of the quota."""
+    """Note on a job that its next part waits for the quota."""
     transaction.execute(
         "UPDATE backmarket.bulk_jobs SET state = 'waiting_for_quota',"
         " waits_until = now() + make_interval(secs => %s)"
@@ -196,7 +196,7 @@ def wait_for_quota(transaction: Transaction, part: Part, seconds: float) -> None
 def cancel_unsent(
     transaction: Transaction, organization_id: str, error: BackMarketError, job_id: int | None = None
 ) -> int:
-    """Send no more of a job, or of any; gives how many parts that were."""
+    """Cancel the unsent parts of a job, or of all jobs; returns their number."""
     values = {"organization": organization_id, "job": job_id} | marks_of(error)
     cancelled = transaction.execute(_CANCEL, values).rowcount
     transaction.execute(_WAIT_NO_MORE, {"organization": organization_id})
@@ -204,7 +204,7 @@ def cancel_unsent(
 
 
 def cancel_expired(transaction: Transaction, organization_id: str, error: BackMarketError) -> int:
-    """Send no more of the jobs whose files are too old; gives how many parts that were."""
+    """Cancel the unsent parts of jobs whose files are too old; returns their number."""
     expired = transaction.execute(_EXPIRE, {"organization": organization_id} | marks_of(error)).rowcount
     if expired:
         transaction.execute(_WAIT_NO_MORE, {"organization": organization_id})

@@ -1,9 +1,9 @@
 """The Back Market HTTP client.
 
 `transport.py` is the only code that sends to the API, `rate_limited.py` with a slot of the limiter; `answers.py`
-decides by type what an answer means; `endpoints.py` knows hosts and locales. `downloads.py` fetches files: `origins.py`
-says from where, `pinned_dns.py` connects to the address that was checked, `pdf.py` looks at what comes. `deadline.py`
-ends every wait of both in time.
+maps answers to errors; `endpoints.py` knows hosts and locales. `downloads.py` fetches files: `origins.py`
+says from where, `pinned_dns.py` connects to the checked address, `pdf.py` checks the content. `deadline.py` ends every
+wait of both in time.
 """
 
 from backmarket.client.answers import Answer, check, retry_after

@@ -1,4 +1,4 @@
-"""What an answer means: the error tree, decided by status, headers and the shapes of error bodies.
+"""Map answers to the error tree, by status, headers and the shapes of error bodies.
 
 The shapes (`ErrorResponseV1` to `V3`, RFC 7807, a bare string, HTML, nothing) are those of the published
 document and of Cloudflare; see the section "Limits and refusals" of `docs/assumptions.md`.
@@ -27,17 +27,17 @@ from backmarket.errors import (
 from backmarket.observability.redaction import opaque_id, redact
 
 MAX_RETRY_AFTER_SECONDS = 3600.0
-"""Maximum `Retry-After` that is obeyed: a wrong one must not stop an account for years."""
+"""Maximum `Retry-After` obeyed, in seconds: a wrong one must not stop an account for years."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back for one request.
+    """The answer to one request.
 
     Attributes:
         status: HTTP status.
-        headers: names in lower case.
-        body: the whole of it, decompressed.
+        headers: with names in lower case.
+        body: complete, decompressed.
     """
 
     status: int
@@ -46,7 +46,7 @@ class Answer:
 
     @property
     def date(self) -> datetime | None:
-        """The server's clock when it answered, to the second; None where the header is missing or odd."""
+        """The server's time of the answer, to the second; None if the header is missing or malformed."""
         try:
             text = self.headers["date"]
             return datetime.strptime(text, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
@@ -55,16 +55,16 @@ class Answer:
 
 
 def check(answer: Answer) -> Answer:
-    """The answer itself, if it is a 2xx.
+    """Return the answer itself, if it is a 2xx.
 
     Raises:
-        Unauthorized: 401.
-        FirewallBlocked: 403 with the firewall's marks: a challenge code, or an HTML page.
-        NotAvailable: any other 403.
-        NotFound: 404.
-        RateLimited: 429.
-        ServerError: 5xx.
-        RequestRefused: any other status.
+        Unauthorized: if it is a 401.
+        FirewallBlocked: if it is a 403 with the firewall's marks: a challenge code, or an HTML page.
+        NotAvailable: if it is any other 403.
+        NotFound: if it is a 404.
+        RateLimited: if it is a 429.
+        ServerError: if it is a 5xx.
+        RequestRefused: if it has any other status.
     """
     if 200 <= answer.status < 300:
         return answer
@@ -101,7 +101,7 @@ _CLOUDFLARE = re.compile(r"error code: 1\d{3}\b")
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """What an error body says, whichever of the shapes it has."""
+    """The content of an error body of any shape."""
 
     text: str
     code: str
@@ -121,7 +121,7 @@ class _Fault:
         try:
             value = json.loads(body)
         except (ValueError, RecursionError):
-            # what is left of a cut object may quote a customer's data, member by member
+            # the rest of a truncated object may quote a customer's data, member by member
             said = "" if body[:1] in {"{", "["} else redact(body)
             return cls(said, "", None, firewall=False)
         if isinstance(value, str):
@@ -136,21 +136,21 @@ class _Fault:
 
 
 def _details(value: dict[str, Any]) -> list[dict[str, Any]]:
-    """Where an error body says what is wrong, the most telling place first."""
+    """The parts of an error body that say what is wrong, the most specific first."""
     inner = value.get("error") or value.get("errors") or ()
     each = inner if isinstance(inner, list | tuple) else [inner]
     return [*(detail if isinstance(detail, dict) else {"message": detail} for detail in each), value]
 
 
 def _first(detail: dict[str, Any], *names: str) -> str:
-    """The first of some members that is a text or a number, safe to show."""
+    """The first of the named members that is a text or a number, safe to show."""
     found = (detail.get(name) for name in names)
     texts = (redact(str(each)) for each in found if isinstance(each, str | int) and not isinstance(each, bool))
     return next(filter(None, texts), "")
 
 
 def retry_after(answer: Answer) -> float | None:
-    """Seconds after which the API wants to be asked again; None where it does not say, or says it in another way."""
+    """Seconds after which the API allows a retry; None if it does not say, or in another form."""
     try:
         seconds = float(answer.headers["retry-after"])
     except (KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""What may be given to an operation: each kind of argument says which values it takes, and how they are sent.
+"""Arguments of operations: each kind of argument defines which values it accepts, and how they are sent.
 
 A kind refuses with a `ValueError` whose text follows the argument's name and never quotes the value.
 """
@@ -28,7 +28,7 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET
-"""Not given, where None is a value of its own and empties a field."""
+"""Not given; unlike None, which empties a field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Attachment:
 
     Args:
         filename: as the receiver sees it.
-        content: all of it.
+        content: complete.
         content_type: such as `application/pdf`.
     """
 
@@ -47,13 +47,13 @@ class Attachment:
 
     @classmethod
     def read(cls, path: str | PathLike[str]) -> Attachment:
-        """A file of the disk, under its own name; its type is guessed from the name."""
+        """Read a file from disk, under its own name; its type is guessed from the name."""
         file = Path(path)
         return cls(file.name, file.read_bytes(), mimetypes.guess_type(file.name)[0] or "application/octet-stream")
 
 
 class NamedContent(TypedDict):
-    """A file inside JSON: its name, and its content as a text."""
+    """A file inside JSON: its name, and its content as text."""
 
     name: str
     content: str
@@ -70,10 +70,10 @@ class Kind(Protocol):
     """One kind of argument."""
 
     def sent(self, value: Any) -> Any:
-        """The value as JSON holds it, or the files.
+        """The value for JSON, or the files.
 
         Raises:
-            ValueError: it is none of this kind.
+            ValueError: if it is not of this kind.
         """
         ...
 
@@ -100,10 +100,10 @@ class Text:
     """A text.
 
     Args:
-        shortest: characters at the least.
-        longest: characters at the most; None: the document gives no limit.
+        shortest: minimum characters.
+        longest: maximum characters; None: the document gives no limit.
         form: a pattern that the whole text matches.
-        like: how a matching text looks, for the error.
+        like: describes a matching text, for the error.
     """
 
     shortest: int = 0
@@ -194,7 +194,7 @@ class Money:
     """An amount of money, zero or more.
 
     Args:
-        number: sent as a number, as the document has it there, not as a text.
+        number: send it as a number, as the document requires for this field, not as a text.
     """
 
     number: bool = False
@@ -231,7 +231,7 @@ class Uuid:
 
 @dataclass(frozen=True, slots=True)
 class UuidOrWhole:
-    """A UUID, or the number that was its forerunner."""
+    """A UUID, or the older integer id."""
 
     def sent(self, value: Any) -> str | int:
         """Either."""
@@ -240,7 +240,7 @@ class UuidOrWhole:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """A list of texts, one at the least."""
+    """A list of at least one text."""
 
     def sent(self, value: Any) -> list[str]:
         """The list."""
@@ -269,7 +269,7 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class NamedContents:
-    """Files inside JSON, each with a name of its own; there may be none."""
+    """Files inside JSON, each with its own name; may be empty."""
 
     def sent(self, value: Any) -> list[dict[str, str]]:
         """The files."""
@@ -292,7 +292,7 @@ class Files:
     """Files of a multipart form.
 
     Args:
-        least: so many; None: it is one file, and not a list.
+        least: minimum number; None: one file, not a list.
     """
 
     least: int | None = None

@@ -1,4 +1,4 @@
-"""An operation called: its arguments checked, its turn waited for, sent, tried again where that does no harm, read."""
+"""Call an operation: check its arguments, wait for the limits, send, retry where that is harmless, read the answer."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from backmarket.errors import (
 Answered = TypeVar("Answered")
 
 TRIES = 4
-"""Times that a question is asked; what may change something is sent once."""
+"""Maximum tries of a read; a write is sent once."""
 PAUSE = 0.3
-"""Half the seconds, at the most, between the first two tries; each further pause is twice as long."""
+"""Half the maximum seconds between the first two tries; each further pause is twice as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class Caller:
 
     Args:
         transport: sends.
-        limits: says when.
-        credentials: whose key, and where.
+        limits: grants the slots.
+        credentials: with key and base URL.
     """
 
     transport: Transport
@@ -55,7 +55,7 @@ class Caller:
             try:
                 return self._once(operation, request)
             except RateLimited as error:
-                if error.status is None or attempt == TRIES:  # without a status the answer is our own
+                if error.status is None or attempt == TRIES:  # without a status the error is our own
                     raise
             except TransientError:
                 if attempt == TRIES:
@@ -109,10 +109,10 @@ def _unknown(operation: Operation[Any], error: TransientError) -> UnknownOutcome
 
 
 def read(operation: Operation[Any], answer: Answer) -> Any:
-    """What an answer holds, as it came.
+    """The content of an answer, unconverted.
 
     Raises:
-        BrokenAnswer: it is no JSON, or has another outer shape than the operation's answer.
+        BrokenAnswer: if it is not JSON, or has another outer shape than the operation's answer.
     """
     shape: Any = operation.answer
     if shape is type(None):

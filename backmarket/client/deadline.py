@@ -1,7 +1,7 @@
-"""Connections whose every wait ends at a deadline: to connect, to agree on TLS, to write, to read.
+"""Connections whose every wait ends at a deadline: connect, TLS handshake, write, read.
 
-httpx and httpcore count seconds for each wait, so that a far side which drips its bytes, or takes ours one by one,
-is waited for without end. Here each single wait gets what is left.
+httpx and httpcore apply a timeout to each wait, so a server that sends or reads byte by byte can hold a request
+forever. Here each wait gets the remaining time.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from time import monotonic
 import httpcore
 
 Resolver = Callable[[str], Sequence[str]]
-"""The IP addresses of a name; raises `OSError` where there are none."""
+"""Returns the IP addresses of a name; raises `OSError` if there are none."""
 
 _DISCARD = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-"""However a connection ends, by the death of its process too: what the system has not sent yet is thrown away."""
+"""Discard unsent data when a connection ends, even if its process dies."""
 
 
 def resolve(name: str) -> Sequence[str]:
-    """Ask the system, in its order of preference."""
+    """Resolve a name with the system, in its order of preference."""
     found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 class Clock:
-    """When the present request has to be over; one for each pool."""
+    """Deadline of the current request; one clock for each pool."""
 
     def __init__(self) -> None:
         self._until = 0.0
 
     def start(self, seconds: float) -> None:
-        """A request begins."""
+        """Start the time of a request."""
         self._until = monotonic() + seconds
 
     def clip(self, timeout: float | None) -> float:
-        """Seconds that a wait may take.
+        """The timeout, or the remaining seconds if fewer.
 
         Raises:
-            TimeoutError: the time is over.
+            TimeoutError: if no time is left.
         """
         left = self._until - monotonic()
         if left <= 0:
@@ -53,9 +53,9 @@ class TimedBackend(httpcore.NetworkBackend):
     """Opens connections.
 
     Args:
-        resolver: finds the addresses of a name; how long it takes is its own affair, but nothing is sent after it
-            when the deadline has passed.
-        clock: ends every wait.
+        resolver: finds the addresses of a name; the clock cannot interrupt it, but nothing is sent after it
+            if the deadline has passed.
+        clock: limits every wait.
     """
 
     def __init__(self, resolver: Resolver, clock: Clock) -> None:
@@ -71,11 +71,11 @@ class TimedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect to the first address of a name that lets us.
+        """Connect to the first address of a name that accepts.
 
         Raises:
-            httpcore.ConnectError: the name has no address, or none lets us.
-            httpcore.ConnectTimeout: none answers in time.
+            httpcore.ConnectError: if the name has no address, or none accepts.
+            httpcore.ConnectTimeout: if none answers in time.
         """
         failure: Exception = httpcore.ConnectError("the name has no address")
         for address in self._addresses(host):
@@ -114,7 +114,7 @@ class _Timed(httpcore.NetworkStream):
             raise httpcore.ReadError from error
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Piece by piece: httpcore would give each piece all of the time."""
+        """Write piece by piece: httpcore would give each piece the full timeout."""
         left = memoryview(buffer)
         try:
             while left:
@@ -147,7 +147,7 @@ def timed_pool(tls: ssl.SSLContext, backend: TimedBackend) -> httpcore.Connectio
 
     Args:
         tls: verifies the hosts.
-        backend: opens the connections; its clock is to be started before each request.
+        backend: opens the connections; the caller starts its clock before each request.
     """
     return httpcore.ConnectionPool(
         ssl_context=tls,

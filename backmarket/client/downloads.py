@@ -1,7 +1,7 @@
-"""Files from Back Market and from origins that the operator allowed: labels, invoices (docs/decisions/0011).
+"""Fetch files (labels, invoices) from Back Market and from origins that the operator allows (docs/decisions/0011).
 
-It stands on httpcore, below httpx: the address that was checked is the one that is connected to, the place that was
-read from a URL is what is sent, and no cookie, proxy or `.netrc` comes in between.
+It uses httpcore, below httpx: it connects to exactly the address that was checked, sends exactly the parsed URL, and
+uses no cookie, proxy or `.netrc`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from backmarket.errors import (
 from backmarket.observability import telemetry
 
 REDIRECTS = 5
-"""Redirects that are followed for one file."""
+"""Maximum redirects followed for one file."""
 MAX_ERROR_BODY_BYTES = 65536
-"""Maximum size read of a response that is not the file: an error, a redirect."""
+"""Maximum bytes read of a response that is not the file: an error, a redirect."""
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 _LOST = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
@@ -46,13 +46,13 @@ _UNSENT = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout)
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """A file that came whole.
+    """A completely fetched file.
 
     Attributes:
-        size: bytes.
-        sha256: of its bytes, hexadecimal.
-        content_type: what its host calls it, without parameters; None where that is missing or odd.
-        origin: where it came from in the end.
+        size: in bytes.
+        sha256: hexadecimal.
+        content_type: as its host sent it, without parameters; None if that is missing or malformed.
+        origin: from which it came after redirects.
     """
 
     size: int
@@ -67,8 +67,8 @@ class Downloads:
     Args:
         user_agent: `BM-{Company}-{Integration};contact`.
         connect_timeout: seconds to open a connection.
-        deadline: seconds that a file may take in all, from its address to its last byte; finding the addresses of
-            a name is the system's, and comes on top of it where no name server answers.
+        deadline: maximum seconds for a file, from resolving its host to its last byte; if no name server answers,
+            the system's resolution may take longer.
         resolver: finds the addresses of a name.
         tls: verifies the hosts; None: by the system's authorities.
     """
@@ -105,22 +105,22 @@ class Downloads:
 
         Args:
             url: absolute, or a path on the connection's own origin.
-            into: takes the bytes as they come; after an error, what it holds is worth nothing.
-            origins: where it may come from, beside the connection's own origin.
+            into: receives the bytes; after an error, its content is worthless.
+            origins: allowed ones, beside the connection's own.
             max_bytes: maximum size.
-            credentials: the connection's; the key goes to its own origin and nowhere else. None: there is none.
-            deadline: seconds for all of it; None: as given to the constructor.
-            before: called before each request that goes to the connection's own origin, such as for a slot of the
+            credentials: the connection's; the key is sent to its own origin only. None: no connection.
+            deadline: maximum seconds; None: as given to the constructor.
+            before: called before each request to the connection's own origin, for instance to take a slot of the
                 limiter; what it raises ends the fetch.
 
         Raises:
-            OriginRefused: the address, or one that it leads to, may not be asked; nothing was sent there.
-            NetworkError: no whole file came. `delivery` is that of the last request to the connection's own origin.
-            NotAPdf: it is something else, such as an error page.
-            BrokenAnswer: it is empty, cut, packed, or only a part.
-            TooLarge: it has more than `max_bytes`.
-            HostRefused: a host other than the connection's own refused, in a way that says nothing about the key.
-            BackMarketError: the connection's own origin answered with another status, as `check` tells.
+            OriginRefused: if the URL, or one that it leads to, is not allowed; nothing was sent there.
+            NetworkError: if no whole file arrived; `delivery` is of the last request to the connection's own origin.
+            NotAPdf: if it is something else, such as an error page.
+            BrokenAnswer: if it is empty, truncated, compressed, or only a part.
+            TooLarge: if it is larger than `max_bytes`.
+            HostRefused: if another host than the connection's own refused; that says nothing about the key.
+            BackMarketError: if the connection's own origin answered with an error status; see `check`.
         """
         trip = _Trip(origins, credentials, before)
         with telemetry.span("download"), self._line() as line:
@@ -138,7 +138,7 @@ class Downloads:
         raise RequestRefused(f"The {origins.kind}'s address leads on more than {REDIRECTS} times.")
 
     def close(self) -> None:
-        """Close the connections that are not in use; those that are get closed when they are given back."""
+        """Close idle connections; those in use are closed when they are returned."""
         with self._lock:
             idle, self._idle = self._idle, []
         for line in idle:
@@ -146,7 +146,7 @@ class Downloads:
 
     @contextmanager
     def _line(self) -> Iterator[_Line]:
-        """The line that was used last, as its connections are the likeliest to be still open; else a new one."""
+        """The line used last, as its connections are the likeliest to be still open; else a new one."""
         with self._lock:
             home = self._idle
             line = home.pop() if home else None
@@ -194,7 +194,7 @@ class _Line:
 
 @dataclass
 class _Trip:
-    """The way to one file: which places it may lead through, and which of them are the connection's own."""
+    """The requests for one file: which places are allowed, and which of them are the connection's own."""
 
     origins: Origins
     credentials: Credentials | None
@@ -209,7 +209,7 @@ class _Trip:
         return self.origins.admit(url, own=self._own, base=self.home)
 
     def follow(self, place: Place, answer: Answer) -> Place:
-        """Where an answer leads, which is not the file; raises what it means otherwise."""
+        """The place to which an answer redirects; raises the error that any other answer means."""
         location = answer.headers.get("location")
         if answer.status in _REDIRECTS and location:
             return self.origins.admit(location, own=self._own, base=place)
@@ -219,7 +219,7 @@ class _Trip:
         raise BrokenAnswer("The API answered without the whole file.", status=answer.status)
 
     def permission(self, place: Place) -> list[tuple[bytes, bytes]]:
-        """The header with the key, at the connection's own origin only."""
+        """The header with the key, for the connection's own origin only."""
         if not self.credentials or not self._is_own(place):
             return []
         if self.before:
@@ -229,7 +229,7 @@ class _Trip:
 
     @contextmanager
     def errors(self, place: Place) -> Iterator[None]:
-        """What httpcore raises while a place is asked, as errors of ours; its texts could name the URL."""
+        """Raise httpcore's errors as our own; its texts could contain the URL."""
         try:
             yield
         except AddressRefused:
@@ -250,7 +250,7 @@ class _Trip:
         return place.origin == self._own
 
     def _delivery(self, place: Place, error: Exception) -> RequestDelivery:
-        """Of the last request to the own origin; one that was answered, with a redirect, is past."""
+        """The delivery of the last request to the connection's own origin; one answered with a redirect is finished."""
         if not self._is_own(place):
             return "finished" if self._own_asked else "not_sent"
         if isinstance(error, _UNSENT):
@@ -275,7 +275,7 @@ def _store(
 
 
 def _remark(response: httpcore.Response) -> bytes:
-    """The beginning of an answer that is not the file; a short one is read whole, so that the connection is kept."""
+    """Read the beginning of an answer that is not the file; a short one completely, so that the connection is kept."""
     pieces: list[bytes] = []
     for piece in response.iter_stream():
         pieces.append(piece)
@@ -285,7 +285,7 @@ def _remark(response: httpcore.Response) -> bytes:
 
 
 def _foreign_error(place: Place, status: int) -> BackMarketError:
-    """What a status means that another origin answered: it knows neither the key nor the account's limit."""
+    """The error for a status of another origin, which knows neither the key nor the account's limit."""
     if status in {404, 410}:
         return NotFound(f"{place.origin} does not have the file.", status=status)
     if status == 403:

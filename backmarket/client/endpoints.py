@@ -1,4 +1,4 @@
-"""Where the API stands, by region and environment, which locales each region speaks, and what may be asked with.
+"""Hosts of the API by region and environment, the locales of each region, and checks of keys and base URLs.
 
 Source: the `servers` and the `Locale` schema of the published OpenAPI document, version 0.1.1.
 """
@@ -32,7 +32,7 @@ def host_for(region: str, environment: str) -> str:
     """The origin of a region and environment.
 
     Raises:
-        InvalidArgument: there is no such region or environment.
+        InvalidArgument: if there is no such region or environment.
     """
     try:
         return HOSTS[region, environment]
@@ -44,10 +44,10 @@ def host_for(region: str, environment: str) -> str:
 
 
 def check_locale(region: str, locale: str) -> str:
-    """The locale, lower-case, if the region speaks it.
+    """Return the locale in lower case, if the region has it.
 
     Raises:
-        InvalidArgument: it does not; the text lists those that it does.
+        InvalidArgument: if it does not; the text lists the region's locales.
     """
     known = LOCALES[region]
     if locale.lower() not in known:
@@ -56,10 +56,10 @@ def check_locale(region: str, locale: str) -> str:
 
 
 def check_api_key(api_key: str) -> str:
-    """The key itself, if it can be sent in a header.
+    """Return the key itself, if it can be sent in a header.
 
     Raises:
-        InvalidArgument: it can't.
+        InvalidArgument: if it cannot.
     """
     if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
         raise InvalidArgument(
@@ -69,10 +69,10 @@ def check_api_key(api_key: str) -> str:
 
 
 def check_base_url(base_url: str | None, host: str, settings: Settings) -> str | None:
-    """The origin of its own that a connection names; None: Back Market's.
+    """Return a connection's own origin; None: Back Market's.
 
     Raises:
-        InvalidArgument: it is no origin, or not an allowed one.
+        InvalidArgument: if it is not an origin, or not an allowed one.
     """
     if base_url is None:
         return None

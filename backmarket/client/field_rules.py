@@ -1,7 +1,7 @@
-"""What a single field may hold, by the published document; and how it is sent.
+"""Valid values of single fields, by the published document; and how they are sent.
 
-Each rule gives the value as it is sent, or raises a `ValueError` whose text says what is expected, never what came.
-Texts are taken where numbers are, as the rows of a file hold them.
+Each rule returns the value to send, or raises a `ValueError` whose text says what is expected, and never quotes the
+value. Numbers may be given as texts, as in the rows of a file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CURRENCIES = {
     "ja-jp": "JPY",
     "en-au": "AUD",
 }
-"""What prices are in, by locale; EUR in all others."""
+"""Currency of prices, by locale; EUR in all others."""
 WITHOUT_CENTS = frozenset({"JPY"})
 MAX_WHOLE = 2**31 - 1
 MAX_ID = 2**63 - 1
@@ -58,7 +58,7 @@ def amount(currency: str, *, zero: bool = False) -> Callable[[object], str]:
     """An amount of money, exact: a Decimal, a whole number or a text; never a float.
 
     Args:
-        currency: decides how many decimals there are.
+        currency: decides the number of decimals.
         zero: whether it may be 0.
     """
     cents = 0 if currency in WITHOUT_CENTS else 2
@@ -76,7 +76,7 @@ def amount(currency: str, *, zero: bool = False) -> Callable[[object], str]:
 
 
 def _exact(value: object) -> Decimal | None:
-    """The number that is meant; None where it is none, or has more than 9 digits before the point."""
+    """The exact number; None if it is not a number, or has more than 9 digits before the point."""
     if isinstance(value, str):
         return Decimal(value) if _AMOUNT.fullmatch(value) else None
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
@@ -98,7 +98,7 @@ def text(longest: int | None = None) -> Callable[[object], str]:
 
 
 def prose(longest: int) -> Callable[[object], str]:
-    """A text that may have several lines; spaces around it are left out."""
+    """A text that may have several lines; spaces around it are stripped."""
 
     def read(value: object) -> str:
         fit = isinstance(value, str) and 0 < len(value) <= longest and bool(value.strip())
@@ -128,7 +128,7 @@ def choice(options: Sequence[str] | Sequence[int], what: str) -> Rule:
 
     Args:
         options: all of them.
-        what: names them, where they are too many to list.
+        what: describes them, if they are too many to list.
     """
     listed = ", ".join(str(option) for option in options) if len(options) <= 20 else what
 
@@ -152,7 +152,7 @@ def moment(value: object) -> datetime:
 
 
 def url(longest: int) -> Callable[[object], str]:
-    """An address of the web."""
+    """A web address."""
 
     def read(value: object) -> str:
         if not _is_line(value, longest) or " " in str(value) or not _is_web(str(value)):
@@ -163,7 +163,7 @@ def url(longest: int) -> Callable[[object], str]:
 
 
 def imei(value: object) -> str:
-    """15 digits, the last of which follows from the others (Luhn): a mistyped one is found before it is registered."""
+    """15 digits, the last of which follows from the others (Luhn): a typing error is found before it is registered."""
     if not isinstance(value, str) or not (value.isascii() and value.isdigit() and len(value) == IMEI_DIGITS):
         raise ValueError(f"an IMEI of {IMEI_DIGITS} digits without spaces or hyphens")
     doubled = [int(digit) * (1 + place % 2) for place, digit in enumerate(value)]

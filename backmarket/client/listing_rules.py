@@ -1,4 +1,4 @@
-"""What may be set on a listing, by the published document."""
+"""Fields that may be set on a listing, by the published document."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from backmarket.client import field_rules
 
 MIN_WARRANTY_MONTHS = 12
-"""Months."""
+"""Minimum warranty, in months."""
 MAX_COMMENT_CHARS = 500
 PLACES = (1, 2, 3)
-"""Of the carriers of a listing."""
+"""Places of a listing's carriers."""
 
 
 def listing_rules(locale: str) -> dict[str, field_rules.Rule]:
-    """What may be set on a listing in one market, by name, in the document's order.
+    """Rules of the fields that may be set on a listing in one market, by name, in the document's order.
 
     Args:
         locale: such as `fr-fr`.

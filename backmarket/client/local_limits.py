@@ -1,6 +1,6 @@
-"""The limits as one process keeps them for its typed clients: the account's, and those of single operations.
+"""The limits that one process keeps for its typed clients: the account's, and those of single operations.
 
-They know nothing of other processes with the same key. All clients of this process with the same key share them.
+All clients of this process with the same key share them; they do not count requests of other processes.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _lock = threading.Lock()
 
 
 def name_account(api_key: str) -> str:
-    """How the limits of this process call the account that a key opens; another process calls it otherwise."""
+    """This process's name for the account of a key; another process uses another name."""
     return account_name(api_key, _HASHED_WITH)
 
 
 def _shared(key: Hashable, make: Callable[[], LocalLimiter]) -> LocalLimiter:
-    """The limiter of this process for a key, made when it is first asked for."""
+    """The limiter of this process for a key, created at first use."""
     with _lock:
         if key not in _limiters:
             _limiters[key] = make()
@@ -45,36 +45,36 @@ class Held:
     slots: tuple[tuple[Limiter, Slot], ...]
 
     def answered(self, answer: Answer) -> None:
-        """An answer came, whatever it says."""
+        """Report an answer, whatever its status."""
         self.complete()
         if answer.status == 429:
             limiter, slot = self.slots[-1]  # the account's
             limiter.block(slot.account, retry_after(answer))
 
     def failed(self, error: NetworkError) -> None:
-        """No answer came: what is known of the request decides."""
+        """Report a request without an answer; `delivery` decides about its slots."""
         if error.delivery == "finished":
             self.complete()
         elif error.delivery == "not_sent":
             self.release()
 
     def complete(self) -> None:
-        """The request is over: its slots come free a window from now."""
+        """Report the request as over: its slots come free a window from now."""
         for limiter, slot in self.slots:
             limiter.complete([slot])
 
     def release(self) -> None:
-        """The request was never sent."""
+        """Report the request as never sent: its slots are free at once."""
         for limiter, slot in self.slots:
             limiter.release([slot])
 
 
 class OwnLimits:
-    """Says when a client may send.
+    """Decides when a client may send.
 
     Args:
         settings: the account's figures.
-        patience: seconds that a call waits for its turn.
+        patience: seconds that a call waits for its slots.
     """
 
     def __init__(self, settings: Settings, *, patience: float) -> None:
@@ -90,10 +90,10 @@ class OwnLimits:
         self._patience = patience
 
     def take(self, operation: Operation[Any], credentials: Credentials) -> Held:
-        """Wait until an operation may be sent; it is to be sent at once.
+        """Wait until an operation may be sent; the caller must send it at once.
 
         Raises:
-            RateLimited: not within the patience; `retry_after` says in how many seconds.
+            RateLimited: if it may not be sent within `patience`; `retry_after` has the seconds to wait.
         """
         until = time.monotonic() + self._patience
         while True:
@@ -106,7 +106,7 @@ class OwnLimits:
             time.sleep(pause)
 
     def _try(self, operation: Operation[Any], credentials: Credentials) -> tuple[Held | None, float, Limit | None]:
-        """A slot of each limit, or of none: then how many seconds to wait, and for which."""
+        """A slot of each limit; or none of them, the seconds to wait, and the limit to wait for."""
         taken: list[tuple[Limiter, Slot]] = []
         for limit in (*operation.limits, None):
             if limit is None:
@@ -130,7 +130,7 @@ class OwnLimits:
 
 
 def _counted(limit: Limit, credentials: Credentials) -> str:
-    """Whose requests a limit counts together."""
+    """The name under which a limit counts requests together."""
     return f"{credentials.account} {credentials.locale}" if limit.each == "locale" else credentials.account
 
 

@@ -12,16 +12,16 @@ _TYPE = re.compile(r"[\w.+-]+/[\w.+-]+")
 
 
 def encode_form(parts: Sequence[tuple[str, str | Attachment]]) -> tuple[bytes, str]:
-    """A form as it is sent.
+    """Encode a form.
 
     Args:
-        parts: each with the name of its field; a field of several files is several parts.
+        parts: names of fields, and values; a field with several files has several parts.
 
     Returns:
         The body, and its content type.
 
     Raises:
-        ValueError: a content type that is none.
+        ValueError: if a content type is invalid.
     """
     boundary = secrets.token_hex(16)
     pieces = [b"--%s\r\n%s\r\n" % (boundary.encode(), _part(name, value)) for name, value in parts]
@@ -39,5 +39,5 @@ def _part(name: str, value: str | Attachment) -> bytes:
 
 
 def _quoted(text: str) -> str:
-    """A name between quotes, which no character of it can leave (the escapes of browsers)."""
+    """Quote a name, with the escapes of browsers, so that no character of it ends the quotes."""
     return text.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")

@@ -23,9 +23,9 @@ class Limit:
     """A limit that the document gives for one operation.
 
     Args:
-        requests: so many at the most ...
-        seconds: ... in any window of this length.
-        each: whose requests count together: those of an `account`, or of an account in one `locale`.
+        requests: maximum number in a window.
+        seconds: length of the window.
+        each: which requests count together: those of an `account`, or of an account in one `locale`.
     """
 
     requests: int
@@ -35,15 +35,15 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One thing that is sent with an operation.
+    """One value that is sent with an operation.
 
     Args:
         place: where it goes; `form` is a multipart form.
         name: the document's.
-        kind: which values it takes.
+        kind: of its values.
         argument: the method's name for it.
         required: whether it must be given.
-        nullable: whether None empties it; otherwise None is as good as not given.
+        nullable: whether None empties it; otherwise None means not given.
     """
 
     place: Place
@@ -56,7 +56,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is sent for an operation."""
+    """The request for an operation."""
 
     path: str
     parameters: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -73,13 +73,13 @@ class Operation(Generic[Answered]):
         method: of HTTP.
         path: with the names of its parts in braces, as in the document.
         answer: the type of its answer; `type(None)`: the body says nothing.
-        fields: what is sent with it.
-        id: the document's `operationId`, where it has one.
+        fields: values that are sent with it.
+        id: the document's `operationId`, if any.
         sensitive: it counts against the limit of the sensitive operations, too.
         limits: of its own.
-        key: names the rows of a page; None: nothing in a row does.
+        key: field that identifies a row of a page; None: no field does.
         needs_any: at least one of the fields that aren't required must be given.
-        read_back: what shows whether a write arrived whose answer was lost.
+        read_back: the read that shows whether a write with a lost answer arrived.
     """
 
     name: str
@@ -96,17 +96,17 @@ class Operation(Generic[Answered]):
 
     @property
     def writes(self) -> bool:
-        """Whether it may change something, so that it must never be sent twice on a guess."""
+        """Whether it may change something, so that it must never be resent on a guess."""
         return self.method != "GET"
 
     def request(self, values: Mapping[str, Any]) -> Request:
-        """What is sent for these arguments.
+        """The request for these arguments.
 
         Args:
-            values: by the method's names; what is None or `UNSET` was not given.
+            values: by the method's names; None or `UNSET`: not given.
 
         Raises:
-            InvalidArgument: one can't be sent; the text names it.
+            InvalidArgument: if one is invalid; the text names it.
         """
         sent = {each: self._sent(each, values.get(each.argument, UNSET)) for each in self.fields}
         given = {each: value for each, value in sent.items() if value is not UNSET}

@@ -1,7 +1,7 @@
 """The operations of the API, one row each, as the published document (0.1.1) has them.
 
-`tests/unit/client/test_operations.py` holds every row against the document's facts: method, path, what may be sent,
-what must be, which values, and the limits of its own.
+`tests/unit/client/test_operations.py` holds every row against the document's facts: method, path, optional
+and required fields, their values, and its own limits.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from backmarket.client.types.tasks import Task
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 NOTHING = type(None)
-"""The type of an answer that says nothing."""
+"""The type of an empty answer."""
 
 PAGE = query("page", Whole(1))
 PAGING = (PAGE, query("page-size", Whole(1, 50)))
@@ -483,4 +483,4 @@ GET_COMPETITORS = Operation(
 OPERATIONS: dict[str, Operation[Any]] = {
     each.name: each for each in list(globals().values()) if isinstance(each, Operation)
 }
-"""All of them, by the names of their methods."""
+"""All operations, by the names of their methods."""

@@ -1,7 +1,7 @@
-"""Where a file may be fetched from: origins that are allowed by name, and addresses that are public.
+"""Where a file may be fetched from: origins allowed by name, at public addresses.
 
-An address of a file comes from outside and is read once, here, into a `Place`; what is sent goes to that place, so
-that no second reader can understand it differently.
+A file's URL comes from outside and is parsed once, here, into a `Place`; requests go to that place, so that no second
+parser can read the URL differently.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PORTS = {"http": 80, "https": 443}
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,20}")
 _BRACKETS = re.compile(r"\[[^\]]*\](?::\d*)?")
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
-"""Never meant, and understood differently by every reader of URLs."""
+"""Characters that no valid URL has, and that URL parsers read differently."""
 
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _SIX_TO_FOUR = IPv6Network("2002::/16")
@@ -33,13 +33,13 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An address, taken apart.
+    """A parsed URL.
 
     Attributes:
         scheme: `http` or `https`.
         host: a name in lower case, or an IP address, without brackets.
         port: always a number.
-        target: path and query, as they are sent; a query may carry a signature, and is shown nowhere.
+        target: path and query, as sent; never shown, as a query may carry a signature.
     """
 
     scheme: str
@@ -49,13 +49,13 @@ class Place:
 
     @property
     def authority(self) -> str:
-        """The host as a `Host` header names it: with the port, where it is not the scheme's own."""
+        """The host for a `Host` header, with the port if it is not the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port in the one form that is compared."""
+        """Scheme, host and port in the normal form used to compare."""
         return f"{self.scheme}://{self.authority}"
 
 
@@ -64,10 +64,10 @@ class Origins:
     """Which origins a kind of file may be fetched from, beside the connection's own.
 
     Args:
-        kind: what is fetched, as an error calls it: `label`, `invoice`.
+        kind: of file, for errors: `label`, `invoice`.
         setting: the variable that allows another origin.
-        allowed: the origins; they are asked without the token.
-        private: those that may stand at an address that is not public, because the operator said so: the origins of
+        allowed: the origins; requests to them carry no key.
+        private: origins that the operator allows at an address that is not public: those of
             `ALLOWED_BASE_URLS`, and allowed ones that are written as an IP address.
     """
 
@@ -96,15 +96,15 @@ class Origins:
         )
 
     def admit(self, url: str, *, own: str | None, base: Place | None = None) -> Place:
-        """Read an address, if it may be asked.
+        """Parse a URL, if it may be fetched.
 
         Args:
             url: absolute, or relative to `base`.
             own: the connection's origin, in the form of `Place.origin`.
-            base: where `url` was named: the connection's base URL, or the place that redirects.
+            base: source of `url`: the connection's base URL, or the place that redirects.
 
         Raises:
-            OriginRefused: it may not; the text names its origin and the setting that would allow it.
+            OriginRefused: if it may not; the text names its origin and the setting that would allow it.
         """
         try:
             place = place_of(url, base)
@@ -118,7 +118,7 @@ class Origins:
         return place
 
     def refuse_address(self, place: Place) -> OriginRefused:
-        """The error for an origin that is allowed, but leads to an address that is not public."""
+        """The error for an allowed origin with an address that is not public."""
         return OriginRefused(
             f"The {self.kind} is at {place.origin}, whose address is not a public one: if that is meant, write the"
             f" origin with its IP address in {self.setting}, or name it in {ENV_PREFIX}ALLOWED_BASE_URLS."
@@ -128,15 +128,15 @@ class Origins:
 def place_of(url: str, base: Place | None = None) -> Place:
     """Read an address.
 
-    White space around it, upper case, a final dot of the host and the scheme's own port make no difference; a space
+    White space around it, upper case, a final dot of the host and the scheme's default port are ignored; a space
     or a letter beyond ASCII in path or query is percent-encoded; a fragment is left out.
 
     Args:
         url: absolute, or relative to `base`.
-        base: where it was named; None: only an absolute one is understood.
+        base: source of `url`; None: only an absolute URL is valid.
 
     Raises:
-        ValueError: it is not an address of http or https; the text never quotes it.
+        ValueError: if it is not an http or https URL; the text never quotes it.
     """
     text = url.strip(" \t\r\n")
     if not text or len(text) > MAX_URL_CHARS:
@@ -164,13 +164,13 @@ def place_of(url: str, base: Place | None = None) -> Place:
 
 @lru_cache(maxsize=1024)
 def own_place(base_url: str) -> Place:
-    """A connection's base URL, taken apart."""
+    """A connection's base URL, parsed."""
     return place_of(base_url)
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet: not private, loopback, link-local, shared, multicast,
-    reserved, or an IPv6 address that stands for such an IPv4 one.
+    """Whether an IP address is public: not private, loopback, link-local, shared, multicast,
+    reserved, or an IPv6 address for such an IPv4 one.
     """
     ip = ip_address(address)
     if isinstance(ip, IPv4Address):

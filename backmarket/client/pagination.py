@@ -1,4 +1,4 @@
-"""Lists as a whole, page by page: the pages are counted here, and an address that the API names is never followed."""
+"""Read whole lists, page by page: page numbers are counted here, and addresses from the API are never followed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from backmarket.errors import BrokenAnswer, IncompleteWalk, NotFound
 
 
 class Seen:
-    """Which rows of a list came already.
+    """The rows of a list that were already returned.
 
     Args:
-        key: the field that names a row; None: all of it does.
+        key: field that identifies a row; None: the whole row does.
     """
 
     def __init__(self, key: str | None) -> None:
@@ -31,7 +31,7 @@ class Seen:
         return len(self._names)
 
     def add(self, row: Any) -> bool:
-        """Remember a row; whether it is new."""
+        """Remember a row; returns whether it is new."""
         name = row.get(self._key) if isinstance(row, dict) else None
         text = json.dumps(row if name is None else name, sort_keys=True)
         new = text not in self._names
@@ -40,13 +40,13 @@ class Seen:
 
 
 def walk(caller: Caller, operation: Operation[Page[Row]], arguments: Mapping[str, Any]) -> Iterator[Row]:
-    """Every row of a list, each once, in the order in which they come.
+    """Every row of a list, each once, in the API's order.
 
-    A row that moves to another page while the pages are asked can be missed, without a trace if another takes its
-    place in the count. Lists that must be complete are the work of `BackMarket`, whose syncs walk again.
+    A row that moves to another page during the walk can be missed, unnoticed if another takes its place in the
+    count. For complete lists use `BackMarket`, whose syncs walk again.
 
     Raises:
-        IncompleteWalk: the list ended, or a page held nothing new, before as many rows came as the API counted.
+        IncompleteWalk: if the list ended, or a page held nothing new, before as many rows came as the API counted.
     """
     seen = Seen(operation.key)
     number, count = 0, -1
@@ -65,7 +65,7 @@ def walk(caller: Caller, operation: Operation[Page[Row]], arguments: Mapping[str
 
 
 def _page(caller: Caller, operation: Operation[Page[Row]], arguments: Mapping[str, Any]) -> Page[Row]:
-    """A page; one past the end is empty, whether the API answers so or with 404."""
+    """A page; one past the end is empty, also if the API answers 404."""
     try:
         return caller.call(operation, arguments)
     except NotFound:
@@ -75,7 +75,7 @@ def _page(caller: Caller, operation: Operation[Page[Row]], arguments: Mapping[st
 
 
 def _counted(page: Page[Any], before: int) -> int:
-    """How many rows the list has, by this page, or by the one before it that said so."""
+    """The number of rows in the list, by this page or the last one that said it."""
     count: Any = page.get("count")
     return int(count) if isinstance(count, int | float) and 0 <= count < inf else before
 
@@ -83,11 +83,11 @@ def _counted(page: Page[Any], before: int) -> int:
 def walk_by_cursor(
     caller: Caller, operation: Operation[BuybackListings], arguments: Mapping[str, Any]
 ) -> Iterator[BuybackListing]:
-    """Every row of a list that goes on from a cursor, each once.
+    """Every row of a list with cursors, each once.
 
     Raises:
-        IncompleteWalk: a page led back to one that was there before.
-        BrokenAnswer: a page named a next one without a cursor.
+        IncompleteWalk: if a page led back to an earlier one.
+        BrokenAnswer: if a page names a next one without a cursor.
     """
     seen, cursors = Seen(operation.key), set[str]()
     cursor: str | None = None
@@ -103,10 +103,10 @@ def walk_by_cursor(
 
 
 def cursor_of(following: Any) -> str:
-    """The cursor in the address of the next page, of which nothing else is used; or the cursor itself.
+    """The cursor in the address of the next page, which is not used otherwise; or the cursor itself.
 
     Raises:
-        BrokenAnswer: there is none.
+        BrokenAnswer: if it has no cursor.
     """
     try:
         text = str(following)

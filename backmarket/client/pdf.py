@@ -1,4 +1,4 @@
-"""Is it a PDF: looked at while it passes, so that a wrong file is refused at its first bytes."""
+"""Check a PDF while it is written, so that a wrong file is refused at its first bytes."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from backmarket.errors import BrokenAnswer, NotAPdf, TooLarge
 _MARK = b"%PDF-"
 _END = b"%%EOF"
 _BLANK = b"\xef\xbb\xbf \t\r\n\f\0"
-"""A byte order mark and white space, which may stand before a PDF; readers of PDF allow any 1024 bytes there, but so
-would an error page pass that quotes one, and a browser could take the file for something else than a PDF."""
+"""A byte order mark and white space, which may stand before a PDF; readers of PDF allow any 1024 bytes there, but then
+an error page that quotes one would pass, and a browser could take the file for something else."""
 _SLACK = 1024
-"""Bytes at either end within which the marks are looked for; at the end, readers of PDF do the same."""
+"""Bytes at either end that are searched for the marks; at the end, readers of PDF do the same."""
 _CONTENT_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class FileDigest:
-    """Size and hash of a file that was written.
+    """Size and hash of a written file.
 
     Attributes:
-        size: bytes.
+        size: in bytes.
         sha256: hexadecimal.
     """
 
@@ -33,12 +33,12 @@ class FileDigest:
 
 
 class PdfWriter:
-    """Writes a PDF into a file, checking, counting and hashing what passes.
+    """Writes a PDF into a file, and checks, counts and hashes its bytes.
 
     Args:
-        into: takes the bytes; after an error, what it holds is worth nothing.
+        into: receives the bytes; after an error, its content is worthless.
         max_bytes: maximum size.
-        content_type: what the bytes were said to be, for the error.
+        content_type: as the host sent it, for the error.
     """
 
     def __init__(self, into: BinaryIO, *, max_bytes: int, content_type: str | None = None) -> None:
@@ -51,11 +51,11 @@ class PdfWriter:
         self._tail = b""
 
     def write(self, piece: bytes) -> None:
-        """Take the next bytes.
+        """Write the next bytes.
 
         Raises:
-            TooLarge: there are too many.
-            NotAPdf: they don't begin as a PDF does.
+            TooLarge: if there are too many.
+            NotAPdf: if they do not begin like a PDF.
         """
         self._size += len(piece)
         if self._size > self._max_bytes:
@@ -67,11 +67,11 @@ class PdfWriter:
         self._into.write(piece)
 
     def end(self) -> FileDigest:
-        """All bytes were given.
+        """End the file: all bytes were written.
 
         Raises:
-            BrokenAnswer: there were none, or the PDF's end is missing.
-            NotAPdf: there were too few to be one.
+            BrokenAnswer: if there were none, or the PDF's end is missing.
+            NotAPdf: if there were too few for a PDF.
         """
         if not self._size:
             raise BrokenAnswer("The file is empty.")
@@ -102,6 +102,6 @@ def too_large(max_bytes: int) -> TooLarge:
 
 
 def known_type(content_type: str | None) -> str | None:
-    """A content type without its parameters; None where it does not look like one."""
+    """A content type without its parameters; None if it is invalid."""
     kind = (content_type or "").partition(";")[0].strip().lower()
     return kind if _CONTENT_TYPE.fullmatch(kind) else None

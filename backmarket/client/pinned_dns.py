@@ -1,8 +1,8 @@
-"""Connections to the very address that was checked.
+"""Connections to exactly the address that was checked.
 
-A name is resolved once for a connection; all of its addresses are checked, and one of them is connected to. So there
-is no moment at which the name could begin to mean another address. TLS is still verified against the name, and a
-connection that is kept belongs to that name.
+A name is resolved once for a connection; all of its addresses are checked, and one of them is used. So the name cannot
+change to another address in between. TLS is still verified against the name, and a kept connection belongs to that
+name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from backmarket.client.deadline import Clock, Resolver, TimedBackend, resolve
 from backmarket.client.origins import is_public
 
 KEEP_NAMES = 5.0
-"""Seconds that the addresses of a name are believed; a new connection after that asks again."""
+"""Seconds that the addresses of a name are cached; a new connection after that resolves it again."""
 
 
 class AddressRefused(Exception):
@@ -23,7 +23,7 @@ class AddressRefused(Exception):
 
 
 class Names:
-    """The addresses of names, remembered for some seconds; safe to share between threads.
+    """The addresses of names, cached for some seconds; safe to share between threads.
 
     Args:
         resolver: finds them.
@@ -38,7 +38,7 @@ class Names:
         """All of a name's addresses.
 
         Raises:
-            OSError: there are none, or they can't be had now.
+            OSError: if there are none, or they cannot be resolved now.
         """
         with self._lock:
             until, known = self._known.get(name, (0.0, ()))
@@ -53,12 +53,12 @@ class Names:
 
 
 class Pinned(TimedBackend):
-    """Opens connections to addresses that were checked; raises `AddressRefused` where one may not be.
+    """Opens connections to checked addresses; raises `AddressRefused` for a forbidden one.
 
     Args:
         names: resolves.
-        clock: ends them.
-        public: whether every address of a name has to be public.
+        clock: limits every wait.
+        public: whether every address of a name must be public.
     """
 
     def __init__(self, names: Names, clock: Clock, *, public: bool) -> None:

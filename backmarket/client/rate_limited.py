@@ -1,4 +1,4 @@
-"""One request with a slot of the limiter, and the truth about that slot."""
+"""Send one request with a slot of the limiter, and report the slot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from backmarket.errors import BrokenAnswer, NetworkError
 from backmarket.limits import Limiter, Slot
 
 MAX_LIMITER_WAIT_SECONDS = 2.0
-"""Maximum time that a slice waits for a slot. Before a longer wait it hands on."""
+"""Maximum seconds that a slice waits for a slot. Before a longer wait it hands on."""
 
 
 def send(
@@ -21,12 +21,12 @@ def send(
     path: str,
     parameters: Sequence[tuple[str, str]] = (),
 ) -> Answer:
-    """One question, and the truth about its slot; see `with_slot`."""
+    """Send one request, and report its slot; see `with_slot`."""
     return with_slot(limiter, slot, partial(transport.get, credentials, path, parameters))
 
 
 def with_slot(limiter: Limiter, slot: Slot, request: Callable[[], Answer]) -> Answer:
-    """One request, and the truth about its slot: the limiter hears what became of it.
+    """Send one request, and report to the limiter whether its slot was used.
 
     Raises:
         NetworkError, BrokenAnswer: see `Transport.send`.
@@ -40,7 +40,7 @@ def with_slot(limiter: Limiter, slot: Slot, request: Callable[[], Answer]) -> An
             case "finished":
                 limiter.complete([slot])
             case "in_doubt":
-                pass  # the slot is held until the request can't arrive any more
+                pass  # the slot is held until the request cannot arrive any more
         raise
     except BrokenAnswer:
         limiter.complete([slot])

@@ -1,7 +1,7 @@
-"""The only code that sends to Back Market, and the only file that knows httpx.
+"""The only code that sends to Back Market, and the only file that imports httpx.
 
-It stands on httpx's transport, below its client: no cookie is kept between organizations, no redirect is
-followed, no `.netrc` is read. One transport a thread with a shared TLS context: a single client shared by many
+It uses httpx's transport, below its client: no cookie is kept between organizations, no redirect is
+followed, no `.netrc` is read. One transport per thread with a shared TLS context: a single client shared by many
 threads gets slow past about 32 of them (docs/decisions/0004).
 """
 
@@ -23,17 +23,17 @@ from backmarket.errors import BrokenAnswer, NetworkError, RequestDelivery
 from backmarket.observability import telemetry
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
-"""Maximum size of a response; a page of 50 orders has about 100 kB."""
+"""Maximum size of a response, in bytes; a page of 50 orders has about 100 kB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who asks, and where.
+    """Key and base URL of a request.
 
     Args:
         base_url: the origin that the key belongs to.
-        api_key: sent as it is, after `Basic`.
-        account: the name under which the limiter knows the key.
+        api_key: sent unchanged, after `Basic`.
+        account: the limiter's name for the key.
         locale: the market that prices and texts belong to.
     """
 
@@ -49,9 +49,9 @@ class Transport:
     Args:
         user_agent: `BM-{Company}-{Integration};contact`.
         connect_timeout: seconds to open a connection.
-        deadline: seconds that a request may take, from finding its host to the last byte of its answer, however
-            slowly they come; silence ends it after a third of them. What was not sent by then never is. Only
-            the system's search for a host's addresses is out of reach: nothing is sent after it, if it was too long.
+        deadline: maximum seconds of a request, from resolving its host to the last byte of its answer, however
+            slow; a third of them without a byte ends it. Nothing is sent after the deadline. The system's name
+            resolution alone cannot be interrupted.
     """
 
     def __init__(self, *, user_agent: str, connect_timeout: float = 5.0, deadline: float = 30.0) -> None:
@@ -65,7 +65,7 @@ class Transport:
         self._lock = threading.Lock()
 
     def get(self, credentials: Credentials, path: str, parameters: Sequence[tuple[str, str]] = ()) -> Answer:
-        """Ask for something; see `send`."""
+        """Send a GET request; see `send`."""
         return self.send(credentials, "GET", path, parameters)
 
     def send(
@@ -81,17 +81,17 @@ class Transport:
         """Send one request.
 
         Args:
-            credentials: whose key, and where.
+            credentials: key and base URL.
             method: of HTTP.
             path: such as `/ws/orders`; parts that come from outside are percent-encoded by the caller.
             parameters: of the query.
-            body: what is sent; None: nothing.
+            body: to send; None: no body.
             content_type: of the body.
 
         Raises:
-            NetworkError: no whole answer came before the deadline. A question may be asked again; what became of
-                anything else is not known, unless its `delivery` is `not_sent`.
-            BrokenAnswer: the answer is larger than `MAX_BODY_BYTES`, or can't be decompressed.
+            NetworkError: if no whole answer arrived before the deadline. A read may be retried; whether a write took
+                effect is not known, unless its `delivery` is `not_sent`.
+            BrokenAnswer: if the answer is larger than `MAX_BODY_BYTES`, or cannot be decompressed.
         """
         query = f"?{urlencode(parameters)}" if parameters else ""
         request = httpx.Request(
@@ -140,9 +140,9 @@ class Transport:
 
     @staticmethod
     def _read(response: httpx.Response) -> bytes:
-        """The body, inflated here: the size is bounded for every piece that comes."""
+        """Read the body and decompress it here: the size is checked for every piece."""
         packed = response.headers.get("content-encoding") in {"gzip", "deflate"}
-        inflate = zlib.decompressobj(wbits=47) if packed else None  # 47: whichever of the two it is
+        inflate = zlib.decompressobj(wbits=47) if packed else None  # 47: gzip or zlib
         pieces: list[bytes] = []
         size = 0
         for raw in response.iter_raw():
@@ -166,10 +166,10 @@ class Transport:
 
 
 class _Line(httpx.HTTPTransport):
-    """The connections of one thread, whose every wait ends at the clock's deadline.
+    """The connections of one thread; each wait ends at the clock's deadline.
 
-    httpx takes no network backend, only its pool does, which is private: so httpx is held below 0.29, and with the
-    pool at another place `test_dripping_headers_are_stopped_at_the_deadline` turns red.
+    httpx takes no network backend, only its private pool does: so httpx is held below 0.29, and if the pool moves,
+    `test_dripping_headers_are_stopped_at_the_deadline` fails.
     """
 
     def __init__(self, tls: ssl.SSLContext) -> None:
@@ -179,7 +179,7 @@ class _Line(httpx.HTTPTransport):
 
 
 def _delivery(error: httpx.TransportError) -> RequestDelivery:
-    """What an error says about the request: whether it can still count against the limit."""
+    """Whether a request with this error can still count against the limit."""
     match error:
         case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout() | httpx.UnsupportedProtocol():
             return "not_sent"

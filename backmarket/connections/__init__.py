@@ -1,4 +1,4 @@
-"""Connections: which seller account an organization has, with which key, and why it is not asked."""
+"""Connections: an organization's seller account, its key, and why requests for it are off."""
 
 from backmarket.connections.account import Account, check_organization_id
 from backmarket.connections.connection import Connection, check_usable, get, get_all

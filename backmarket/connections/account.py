@@ -14,7 +14,7 @@ class Account:
     """The seller account that an API key opens, as it is about to be stored.
 
     Args:
-        organization_id: whose it becomes.
+        organization_id: of the owner.
         api_key: as Back Market gave it, without `Basic`.
         environment: `production` or `sandbox`.
         region: `EU`, `NA` or `AP`.
@@ -30,10 +30,10 @@ class Account:
     base_url: str | None = None
 
     def checked(self, settings: Settings) -> Account:
-        """The same in its normal form.
+        """Return it in its normal form.
 
         Raises:
-            InvalidArgument: an id, key, region, environment, locale or base URL that can't be used.
+            InvalidArgument: if its id, key, region, environment, locale or base URL is invalid.
         """
         region = self.region.upper()
         environment = self.environment.lower()
@@ -49,10 +49,10 @@ class Account:
 
 
 def check_organization_id(organization_id: str) -> str:
-    """The id itself, if it is one.
+    """Return the id itself, if it is valid.
 
     Raises:
-        InvalidArgument: it is empty, longer than 200 characters, or has one that can't be printed.
+        InvalidArgument: if it is empty, longer than 200 characters, or has an unprintable one.
     """
     if not 1 <= len(organization_id) <= 200 or not organization_id.isprintable():
         raise InvalidArgument("An organization id has 1 to 200 characters, all of them printable.")

@@ -1,4 +1,4 @@
-"""A connection as it is stored, without its key, and whether it can be used."""
+"""A stored connection, without its key, and whether it can be used."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Connection:
     Attributes:
         organization_id: the host application's own id.
         generation: grows with every new key, region, environment or base URL.
-        enabled: whether it is asked at all.
+        enabled: whether requests are sent for it.
         has_api_key: whether a key is stored.
         environment: `production` or `sandbox`.
         region: `EU`, `NA` or `AP`.
@@ -41,12 +41,12 @@ class Connection:
         base_url: an origin of its own; None: the host of region and environment.
         unauthorized_at: when the API refused its key; None: it did not.
         last_error_at: when its last failing run failed; None: all is well.
-        last_error_code: a word for programs.
-        last_error: a sentence for a person.
+        last_error_code: for programs.
+        last_error: for people.
         last_error_request_id: for Back Market's support.
         last_error_cf_ray: the same.
         created_at: when it was first connected.
-        updated_at: when it was last changed by a person.
+        updated_at: when a person last changed it.
     """
 
     organization_id: str
@@ -82,7 +82,7 @@ def get(database: Database, organization_id: str) -> Connection:
     """One connection.
 
     Raises:
-        ConnectionNotFound: there is none.
+        ConnectionNotFound: if the organization is not connected.
     """
     with database.transaction() as transaction:
         return select(transaction, organization_id)
@@ -94,7 +94,7 @@ def get_all(database: Database, *, after: str = "", limit: int = 1000) -> list[C
     Args:
         database: where.
         after: the last id of the page before.
-        limit: how many at the most.
+        limit: maximum number of connections.
     """
     with (
         database.transaction() as transaction,
@@ -106,7 +106,7 @@ def get_all(database: Database, *, after: str = "", limit: int = 1000) -> list[C
 
 
 def check_usable(connection: Connection, environment: str | None = None, *, even_if_refused: bool = False) -> None:
-    """Raise the error that says why this connection can't be used, if it can't.
+    """Raise the error that says why this connection cannot be used, if so.
 
     Raises:
         ApiKeyMissing, ConnectionDisabled, ConnectionUnauthorized, EnvironmentMismatch: the text says what to do.
@@ -131,7 +131,7 @@ def select(transaction: Transaction, organization_id: str) -> Connection:
     """One connection, within a transaction.
 
     Raises:
-        ConnectionNotFound: there is none.
+        ConnectionNotFound: if the organization is not connected.
     """
     with transaction.cursor(row_factory=class_row(Connection)) as cursor:
         connection = cursor.execute(f"{SELECT} WHERE organization_id = %s", (organization_id,)).fetchone()

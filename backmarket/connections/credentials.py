@@ -1,4 +1,4 @@
-"""API keys in use: what a request needs, and encrypting all of them anew."""
+"""API keys: decrypt one for a request, or re-encrypt all of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EncryptedCredentials:
 
     Args:
         api_key: encrypted.
-        account: the name under which the limiter knows the key.
+        account: the limiter's name for the key.
         environment: of the connection.
         region: the same.
         locale: the same.
@@ -34,16 +34,16 @@ class EncryptedCredentials:
     base_url: str | None
 
     def decrypt(self, cipher: KeyCipher, settings: Settings, *, locale: str | None = None) -> Credentials:
-        """What a request needs.
+        """The credentials that a request needs.
 
         Args:
             cipher: decrypts the key.
-            settings: say which base URLs are allowed, here and now.
-            locale: another than the connection's.
+            settings: which base URLs are allowed now.
+            locale: in place of the connection's.
 
         Raises:
-            InvalidArgument: the region has no such locale.
-            SettingsError: the base URL is no longer allowed, or the key can't be decrypted.
+            InvalidArgument: if the region has no such locale.
+            SettingsError: if the base URL is no longer allowed, or the key cannot be decrypted.
         """
         chosen = check_locale(self.region, locale) if locale else self.locale
         if self.base_url is not None and self.base_url not in settings.allowed_base_urls:
@@ -68,25 +68,25 @@ def credentials(
     locale: str | None = None,
     even_if_refused: bool = False,
 ) -> tuple[Credentials, int]:
-    """What is needed to ask for this organization, and the generation that it belongs to.
+    """The credentials for an organization's requests, and the generation that they belong to.
 
     Args:
         database: where.
         cipher: decrypts the key.
-        settings: say which base URLs are allowed, here and now.
+        settings: which base URLs are allowed now.
         organization_id: whose.
         environment: must be the connection's, if given.
-        locale: another than the connection's, for this call.
-        even_if_refused: also when the API refused the key before.
+        locale: in place of the connection's, for this call.
+        even_if_refused: also if the API has refused the key.
 
     Raises:
-        ConnectionNotFound: there is none.
-        ConnectionDisabled: it was disabled.
-        ApiKeyMissing: its key was cleared.
-        ConnectionUnauthorized: the API refused its key.
-        EnvironmentMismatch: the connection is for another environment.
-        InvalidArgument: its region has no such locale.
-        SettingsError: its base URL is no longer allowed, or its key can't be decrypted.
+        ConnectionNotFound: if the organization is not connected.
+        ConnectionDisabled: if it was disabled.
+        ApiKeyMissing: if its key was cleared.
+        ConnectionUnauthorized: if the API refused its key.
+        EnvironmentMismatch: if the connection is for another environment.
+        InvalidArgument: if its region has no such locale.
+        SettingsError: if its base URL is no longer allowed, or its key cannot be decrypted.
     """
     with database.transaction() as transaction:
         connection = select(transaction, organization_id)
@@ -102,7 +102,7 @@ def credentials(
 
 
 def unreadable_keys(database: Database, cipher: KeyCipher) -> tuple[int, int]:
-    """How many stored keys none of `SECRET_KEYS` decrypts, and how many keys are stored in all."""
+    """Number of stored keys that none of `SECRET_KEYS` decrypts, and of all stored keys."""
     with database.transaction() as transaction:
         rows = transaction.execute("SELECT api_key FROM backmarket.connections WHERE api_key IS NOT NULL").fetchall()
     return sum(not _readable(cipher, bytes(stored)) for (stored,) in rows), len(rows)
@@ -121,14 +121,14 @@ def rotate_keys(database: Database, cipher: KeyCipher, *, batch: int = 500) -> i
 
     Args:
         database: where.
-        cipher: knows the old keys and the new one.
-        batch: rows a transaction.
+        cipher: with the old keys and the new one.
+        batch: rows per transaction.
 
     Returns:
-        How many keys were encrypted anew.
+        Number of keys re-encrypted.
 
     Raises:
-        SettingsError: some stored keys can be decrypted with none of them, and stay as they are; the others are done.
+        SettingsError: if no key of `SECRET_KEYS` decrypts some stored keys; they stay as they are, the others are done.
     """
     done, lost, after = 0, list[str](), ""
     while True:

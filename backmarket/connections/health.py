@@ -1,4 +1,4 @@
-"""What syncs and checks find out about a connection: its key is refused, its runs fail, all is well again."""
+"""Note what syncs and checks find out about a connection: its key is refused, its runs fail, all is well again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NO_ERROR = (
 )
 
 DUE_IN_TURN = "now() + CASE WHEN resource = 'orders' THEN interval '0' ELSE interval '2 s' END"
-"""When the syncs of a connection begin that has not been asked with yet: a key that is refused costs one request."""
+"""When the syncs of a new key begin, orders first: a refused key costs one request."""
 
 
 def mark_unauthorized(transaction: Transaction, organization_id: str, generation: int) -> bool:
@@ -28,7 +28,7 @@ def mark_unauthorized(transaction: Transaction, organization_id: str, generation
 
 
 def mark_authorized(transaction: Transaction, organization_id: str, generation: int) -> bool:
-    """Note that the API accepts the key after all, and ask again at once; not if the key changed in the meantime.
+    """Note that the API accepts the key again, and resume syncs at once; not if the key changed in the meantime.
 
     Returns:
         Whether it had been refused.
@@ -45,7 +45,7 @@ def mark_authorized(transaction: Transaction, organization_id: str, generation: 
 
 
 def mark_error(transaction: Transaction, organization_id: str, error: BackMarketError) -> None:
-    """Note why a run failed, where the owner of the account looks first."""
+    """Note on the connection why a run failed, where the account's owner looks first."""
     transaction.execute(
         "UPDATE backmarket.connections SET last_error_at = now(), last_error_code = %s, last_error = %s,"
         " last_error_request_id = %s, last_error_cf_ray = %s WHERE organization_id = %s",
@@ -54,7 +54,7 @@ def mark_error(transaction: Transaction, organization_id: str, error: BackMarket
 
 
 def clear_error(transaction: Transaction, organization_id: str) -> None:
-    """A run went well again, and no other resource is failing; a row that says nothing is not written."""
+    """Clear the error, if no other resource is failing; a row without an error is not written."""
     transaction.execute(
         f"UPDATE backmarket.connections SET {NO_ERROR}"
         " WHERE organization_id = %(organization)s AND last_error_at IS NOT NULL AND NOT EXISTS ("
@@ -64,9 +64,9 @@ def clear_error(transaction: Transaction, organization_id: str) -> None:
 
 
 def lock(transaction: Transaction, organization_id: str) -> None:
-    """Take turns with whoever else changes this connection, and wait for running batches to commit.
+    """Lock out other changes of this connection, and wait for running batches to commit.
 
-    Everybody locks in this order: the organization, though it may have no row yet; its states; its connection. A sync
+    All code locks in this order: the organization, though it may have no row yet; its states; its connection. A sync
     begins with its state.
     """
     transaction.execute(

@@ -49,10 +49,11 @@ def check_encoding(transaction: Transaction) -> None:
     Raises:
         SettingsError: if its encoding is not UTF8.
     """
-    row = transaction.execute("SHOW server_encoding").fetchone()
-    if row != ("UTF8",):
+    row = transaction.execute("SELECT convert_to(current_setting('server_encoding'), 'SQL_ASCII')").fetchone()
+    encoding = bytes(row[0]).decode("ascii") if row else "unknown"  # a text comes as bytes where it is SQL_ASCII
+    if encoding != "UTF8":
         raise SettingsError(
-            f"The database's encoding is {row[0] if row else 'unknown'}, which can't hold every name and address."
+            f"The database's encoding is {encoding}, which can't hold every name and address."
             " Create another one (CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0), and name it in"
             " BACKMARKET_DATABASE_URL."
         )

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from typing import Any
 
-from backmarket import redis_urls
 from backmarket.database import Transaction, schema
 from backmarket.doctor.finding import Finding, fault, ok, skipped, warning
 from backmarket.errors import BackMarketError, SchemaDiffers, SchemaMissing, SettingsError
+from backmarket.messages import redis_urls
 from backmarket.services import Services
 from backmarket.status.broker import Broker
 

@@ -1,7 +1,7 @@
 """The `BackMarket` object: what a host application uses.
 
-Queries read PostgreSQL and give typed objects. Actions write the durable row, put the nudge into the queue, and give a
-handle that can be waited for.
+Queries read PostgreSQL and return typed objects. Actions write the durable row, send a nudge, and return a handle that
+the caller may wait for.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from backmarket.settings import Settings, load_settings
 class BackMarket(Connections, Syncs, StoredRows, Labels, Writes, Bulk, Fetches, Feed, Housekeeping):
     """Back Market seller accounts, from the settings in the environment.
 
-    Opens nothing before its first use, is safe to share between threads, and is made anew after a fork.
+    Opens nothing before its first use, is safe to share between threads, and must be created again after a fork.
 
     Args:
-        settings: other ones than the environment's.
+        settings: settings to use instead of the environment's.
 
     Raises:
-        SettingsError: a setting can't be used.
+        SettingsError: if a setting is invalid.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -50,15 +50,15 @@ class BackMarket(Connections, Syncs, StoredRows, Labels, Writes, Bulk, Fetches, 
         self._services.close()
 
     def apply_schema(self, *, migrate: bool = True) -> list[int]:
-        """Make the tables, or bring older ones to this version without losing a row; harmless to repeat.
+        """Create the tables, or migrate older ones to this version without losing a row; safe to repeat.
 
         Args:
-            migrate: also where there are older ones.
+            migrate: also migrate older tables.
 
         Returns:
-            The versions that it went through; empty where there was nothing to migrate.
+            The versions that the migration went through; empty if there was nothing to migrate.
 
         Raises:
-            SchemaDiffers: they are newer than this program; or older, and not to be migrated.
+            SchemaDiffers: if the tables are newer than this program, or older and `migrate` is False.
         """
         return apply_schema(self._services.database, migrate=migrate)

@@ -1,4 +1,4 @@
-"""Bulk jobs: CSV files of listings, checked, submitted, looked at, and what a person decides about them."""
+"""Bulk jobs: check and submit files of listings, query the jobs, and settle their parts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from backmarket.queries.pagination import Page
 
 
 class FileOptions(TypedDict, total=False):
-    """How a file of listings is read, and what is done with it; see `Options`."""
+    """How to read a file of listings, and what to do with it; see `Options`."""
 
     delimiter: str | None
     quotechar: str | None
@@ -39,46 +39,46 @@ class FileOptions(TypedDict, total=False):
 
 
 class Bulk(FacadePart):
-    """What `BackMarket` does with files of listings.
+    """The methods of `BackMarket` for files of listings.
 
-    A file is a `Path`, a file that is open for reading bytes, or the CSV text itself. It is CSV or an Excel workbook
-    (.xlsx), known by its first bytes. Its first row names the columns; one is `sku`. The options are
+    A file is a `Path`, a file open for reading bytes, or the CSV text itself. It is CSV or an Excel workbook
+    (.xlsx), known by its first bytes. Its first row names the columns; one is `sku`. The options:
 
-    - `delimiter`, `quotechar`, `encoding`: how it is written. Found by its header if not given; the encoding is UTF-8
+    - `delimiter`, `quotechar`, `encoding`: the CSV dialect. By default detected from the header; the encoding is UTF-8
       unless a byte order mark says otherwise.
-    - `decimal` (`.` or `,`), `thousands` (`.`, `,`, a space or `'`): how amounts are written; never guessed.
+    - `decimal` (`.` or `,`), `thousands` (`.`, `,`, a space or `'`): the format of amounts; never guessed.
     - `skus_as_they_are`: send SKUs that look as if Excel had damaged them, such as `3.53E+14`.
     - `locale`: the market that prices and texts belong to, if not the connection's.
     - `skip_bad_lines`: send the other lines. Without it one bad line refuses the file, and nothing is sent.
     - `skip_unchanged`: leave out lines that change nothing by the latest sync of the listings.
-    - `max_age`: what is not sent so long after submitting never is; old quantities oversell.
-    - `idempotency_key`: the caller's own name for the job: repeating the call gives the same job.
+    - `max_age`: maximum time until a line is sent; later lines are dropped, as old quantities oversell.
+    - `idempotency_key`: the caller's own name for the job: repeating the call returns the same job.
     - `environment`: must be the connection's, if given.
-    - `file_name`: what a person calls it.
+    - `file_name`: the file's name, for people.
 
-    Whatever takes a file raises
+    All methods that take a file raise
 
-    - `ConnectionNotFound`, `ConnectionDisabled`, `ApiKeyMissing`, `ConnectionUnauthorized`, `EnvironmentMismatch`: the
-      connection can't be used so.
-    - `InvalidArgument`: an option that can't be, or a file that can't be read.
+    - `ConnectionNotFound`, `ConnectionDisabled`, `ApiKeyMissing`, `ConnectionUnauthorized`, `EnvironmentMismatch`: if
+      the connection cannot be used like this.
+    - `InvalidArgument`: if an option is invalid, or the file is unreadable.
     """
 
     def create_or_update_listings(
         self, organization_id: str, file: Path | BinaryIO | str, **options: Unpack[FileOptions]
     ) -> BulkHandle:
-        """Create or update listings by a CSV file of any size. It is checked here and now; workers send it in parts.
+        """Create or update listings from a CSV file of any size. The call checks it; workers send it in parts.
 
         Args:
-            organization_id: whose.
+            organization_id: the organization.
             file: see the class.
             **options: see the class.
 
         Returns:
-            a handle; `expected_duration` says how long the quota of SKU lines makes it take, at least.
+            A handle; `expected_duration` is the minimum time, by the quota of SKU lines.
 
         Raises:
-            BulkFileRefused: lines are bad; `faults` names each with what is expected. Nothing was stored or sent.
-            BucketUnavailable, DatabaseUnavailable: whether it was submitted may not be known: repeat the call, with
+            BulkFileRefused: if lines are bad; `faults` names each with what is expected. Nothing was stored or sent.
+            BucketUnavailable, DatabaseUnavailable: if nothing was submitted, or that is unknown: repeat the call with
                 an idempotency key.
         """
         with self.prepare_listings_file(organization_id, file, **options) as prepared:
@@ -93,18 +93,18 @@ class Bulk(FacadePart):
         poll_interval: float | None = None,
         **options: Unpack[FileOptions],
     ) -> BulkSyncOutcome:
-        """The same, and wait until it has ended and the listings were synced after it. Only the caller waits.
+        """The same, then wait until the job has ended and the listings were synced after it. Only the caller waits.
 
         Args:
-            organization_id: whose.
+            organization_id: the organization.
             file: see the class.
-            max_wait: seconds, for both.
-            poll_interval: seconds between two looks at the rows; None: short ones first.
+            max_wait: seconds to wait for both.
+            poll_interval: seconds between two reads of the rows; None: short at first, then growing.
             **options: see the class.
 
         Raises:
-            WaitTimeout: it has not ended in time, and goes on by itself; the text names the job.
-            BackMarketError: no line of it was done, or the sync failed; the class says why.
+            WaitTimeout: if it has not ended in time; it continues. The text names the job.
+            BackMarketError: if no line was done, or the sync failed; the class says why.
         """
         until = monotonic() + max_wait
         handle = self.create_or_update_listings(organization_id, file, **options)
@@ -115,15 +115,15 @@ class Bulk(FacadePart):
     def check_listings_file(
         self, organization_id: str, file: Path | BinaryIO | str, **options: Unpack[FileOptions]
     ) -> FileCheck:
-        """Check a file as submitting it would, and store nothing.
+        """Check a file as for submission, without storing anything.
 
         Args:
-            organization_id: whose; the market and the quota are its connection's.
+            organization_id: the organization; the market and the quota are its connection's.
             file: see the class.
             **options: see the class.
 
         Returns:
-            its faults, how many lines would be sent, and how long that takes at least.
+            Its faults, the number of lines to send, and the minimum time for that.
         """
         with self.prepare_listings_file(organization_id, file, **options) as prepared:
             return prepared.check
@@ -131,21 +131,21 @@ class Bulk(FacadePart):
     def prepare_listings_file(
         self, organization_id: str, file: Path | BinaryIO | str, **options: Unpack[FileOptions]
     ) -> AbstractContextManager[PreparedFile]:
-        """Check a file, look at what was found, then submit it or not.
+        """Check a file, inspect the result, then submit the file or not.
 
             with bm.prepare_listings_file("shop-1", Path("listings.csv")) as prepared:
                 if prepared.check.expected_duration < timedelta(hours=2):
                     handle = prepared.submit()
 
         Args:
-            organization_id: whose.
+            organization_id: the organization.
             file: see the class; it is read once.
             **options: see the class.
         """
         return submit.prepared(self._services, organization_id, file, Options(**options))
 
     def get_bulk_job(self, organization_id: str, job_id: int) -> Job | None:
-        """One bulk job, and how many of its lines are where; None: there is none."""
+        """One bulk job, with the number of its lines in each state; None: it does not exist."""
         try:
             return jobs.get(self._services.database, organization_id, job_id)
         except BulkJobNotFound:
@@ -163,14 +163,14 @@ class Bulk(FacadePart):
         """Bulk jobs, the newest first.
 
         Args:
-            organization_id: whose.
-            state: `pending`, `running`, `waiting_for_quota`, `done`, `done_with_errors`, `failed` or `cancelled` ones.
-            idempotency_key: the one that the caller gave this name.
+            organization_id: the organization.
+            state: only `pending`, `running`, `waiting_for_quota`, `done`, `done_with_errors`, `failed` or `cancelled`.
+            idempotency_key: only the job with this key.
             limit: 1 to 1000.
-            cursor: of the page before.
+            cursor: `next_cursor` of the page before.
 
         Raises:
-            InvalidArgument: an argument that can't be.
+            InvalidArgument: if an argument is invalid.
         """
         return queries.page(
             self._services.database,
@@ -182,10 +182,10 @@ class Bulk(FacadePart):
         )
 
     def get_bulk_parts(self, organization_id: str, job_id: int) -> list[Part]:
-        """The parts in which a job is sent, in their order.
+        """The parts of a job, in their order.
 
         Raises:
-            BulkJobNotFound: there is no such job.
+            BulkJobNotFound: if there is no such job.
         """
         jobs.get(self._services.database, organization_id, job_id)
         return list(jobs.parts(self._services.database, organization_id, job_id))
@@ -193,35 +193,35 @@ class Bulk(FacadePart):
     def get_bulk_parts_in(
         self, organization_id: str, job_id: int, states: Collection[PartState | str], *, limit: int = 50
     ) -> list[Part]:
-        """The first parts of a job that are in some states, such as those that need a look.
+        """The first parts of a job in some states, such as those that need a person.
 
         Args:
-            organization_id: whose.
-            job_id: which job.
-            states: of `pending`, `submitting`, `submitted`, `done`, `failed`, `unknown` and `cancelled`.
+            organization_id: the organization.
+            job_id: the job's id.
+            states: any of `pending`, `submitting`, `submitted`, `done`, `failed`, `unknown` and `cancelled`.
             limit: 1 to 1000.
 
         Raises:
-            BulkJobNotFound: there is no such job.
-            InvalidArgument: an argument that can't be.
+            BulkJobNotFound: if there is no such job.
+            InvalidArgument: if an argument is invalid.
         """
         return jobs.parts_in(self._services.database, organization_id, job_id, states, limit=limit)
 
     def get_bulk_handle(self, organization_id: str, job_id: int) -> BulkHandle:
-        """A handle of a job that was submitted before; its `expected_duration` is what is left.
+        """A handle of a job that was submitted before; its `expected_duration` is the remaining time.
 
         Raises:
-            BulkJobNotFound: there is no such job.
+            BulkJobNotFound: if there is no such job.
         """
         job = jobs.get(self._services.database, organization_id, job_id)
         left = queries.expected_duration(self._services, organization_id, 0) if job.lines_pending else timedelta()
         return BulkHandle(organization_id, job_id, left, self._services)
 
     def cancel_bulk_job(self, organization_id: str, job_id: int) -> Job:
-        """Send nothing more of a job. What Back Market has already, it works off; the job ends when that is over.
+        """Send no more parts of a job. Back Market finishes the parts that it already has; the job ends after that.
 
         Raises:
-            BulkJobNotFound: there is no such job.
+            BulkJobNotFound: if there is no such job.
         """
         return jobs.cancel(self._services, organization_id, job_id)
 
@@ -229,28 +229,28 @@ class Bulk(FacadePart):
         """Settle a part whose outcome is unknown, after a person has looked at Back Market.
 
         Args:
-            organization_id: whose.
-            job_id: which job.
-            part: its number.
-            arrived: True: its lines count as done. False: it is sent again, and the job goes on.
+            organization_id: the organization.
+            job_id: the job's id.
+            part: the part's number.
+            arrived: True: its lines count as done. False: the part is sent again, and the job continues.
 
         Raises:
-            BulkJobNotFound: there is no such job or part.
-            InvalidArgument: if there is nothing to settle about it.
+            BulkJobNotFound: if there is no such job or part.
+            InvalidArgument: if there is nothing to settle.
         """
         return jobs.settle_part(self._services, organization_id, job_id, part, arrived=arrived)
 
     def get_bulk_report_url(self, organization_id: str, job_id: int, *, expires: int = reports.LINK_SECONDS) -> str:
-        """A link to the report of a job that has ended: a CSV file that says what became of each line.
+        """A link to the report of an ended job: a CSV file with the outcome of each line.
 
         Args:
-            organization_id: whose.
-            job_id: which.
-            expires: seconds for which anybody who has the link can read it, 1 to 604,800 (7 days).
+            organization_id: the organization.
+            job_id: the job's id.
+            expires: seconds until the link expires, 1 to 604,800 (7 days); until then, anyone with it can read it.
 
         Raises:
-            BulkJobNotFound: there is no such job.
-            InvalidArgument: it has not ended, or a link can't count for so long.
-            BucketUnavailable: the S3 server is away.
+            BulkJobNotFound: if there is no such job.
+            InvalidArgument: if the job has not ended, or `expires` is out of range.
+            BucketUnavailable: if the S3 server is away.
         """
         return reports.url(self._services, organization_id, job_id, expires=expires)

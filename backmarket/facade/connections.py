@@ -13,7 +13,7 @@ from backmarket.status import ConnectionStatus, overview
 
 
 class ConnectionChanges(TypedDict, total=False):
-    """What may be changed of a connection beside its key; see `upsert_connection`."""
+    """The settings of a connection that may be changed, besides its key; see `upsert_connection`."""
 
     environment: str
     region: str
@@ -22,7 +22,7 @@ class ConnectionChanges(TypedDict, total=False):
 
 
 class Connections(FacadePart):
-    """What `BackMarket` does with connections."""
+    """The methods of `BackMarket` for connections."""
 
     def upsert_connection(
         self,
@@ -38,16 +38,16 @@ class Connections(FacadePart):
         """Connect an organization to its seller account, or change its connection; its sync is due at once.
 
         Args:
-            organization_id: the host application's own, 1 to 200 printable characters.
-            api_key: as Back Market gave it, without `Basic`; stored encrypted, never shown again.
+            organization_id: the host application's own id, 1 to 200 printable characters.
+            api_key: from Back Market, without `Basic`; stored encrypted, never shown again.
             environment: `production` or `sandbox`.
             region: `EU`, `NA` or `AP`.
-            locale: the market of prices and texts; None: the region's first.
-            base_url: an origin of its own, from `ALLOWED_BASE_URLS`; None: Back Market's.
-            discard_rows: remove the rows of the older region or environment, where either changes.
+            locale: the market of prices and texts; None: the region's first locale.
+            base_url: another base URL, one of `ALLOWED_BASE_URLS`; None: Back Market's.
+            discard_rows: if the region or the environment changes, remove the rows of the old one.
 
         Raises:
-            InvalidArgument: a value that can't be used, or the market changes while rows exist.
+            InvalidArgument: if a value is invalid, or the market changes while rows exist.
         """
         account = Account(organization_id, api_key, environment, region, locale, base_url)
         return lifecycle.upsert(
@@ -61,17 +61,17 @@ class Connections(FacadePart):
     def update_connection(
         self, organization_id: str, *, discard_rows: bool = False, **changes: Unpack[ConnectionChanges]
     ) -> Connection:
-        """Change where a connection leads, with the key that is stored; what is not named stays.
+        """Change a connection's settings, keeping its key; settings that are not named stay.
 
         Args:
-            organization_id: whose.
-            discard_rows: remove the rows of the older region or environment, where either changes.
+            organization_id: the organization.
+            discard_rows: if the region or the environment changes, remove the rows of the old one.
             **changes: see `ConnectionChanges`.
 
         Raises:
-            ConnectionNotFound: there is none.
-            ApiKeyMissing: its key was cleared.
-            InvalidArgument: a value that can't be used, or the market changes while rows exist.
+            ConnectionNotFound: if there is no such connection.
+            ApiKeyMissing: if its key was cleared.
+            InvalidArgument: if a value is invalid, or the market changes while rows exist.
         """
         return lifecycle.change(
             self._services.database,
@@ -83,61 +83,61 @@ class Connections(FacadePart):
         )
 
     def get_connection_status(self, organization_id: str) -> ConnectionStatus:
-        """A connection without its key, and how each resource fares.
+        """A connection without its key, with the status of each resource.
 
         Raises:
-            ConnectionNotFound: there is none.
+            ConnectionNotFound: if there is no such connection.
         """
         return status.get_connection_status(self._services.database, organization_id)
 
     def get_connection_statuses(
         self, *, health: str | None = None, search: str | None = None, after: str = "", limit: int = 50
     ) -> list[ConnectionStatus]:
-        """Connections by organization id, each with how its resources fare; two statements, however many there are.
+        """Connections by organization id, each with the status of its resources; always two statements.
 
         Args:
-            health: only those that are `ok`, `no_key`, `disabled`, `unauthorized` or `failing`.
-            search: a part of the id, without regard to case.
+            health: only connections that are `ok`, `no_key`, `disabled`, `unauthorized` or `failing`.
+            search: a part of the id, ignoring case.
             after: the last id of the page before.
             limit: 1 to 1000.
 
         Raises:
-            InvalidArgument: there is no such health, or a limit that can't be.
+            InvalidArgument: if there is no such health, or the limit is invalid.
         """
         return overview.get_connection_statuses(
             self._services.database, health=health, search=search, after=after, limit=limit
         )
 
     def get_connections(self, *, after: str = "", limit: int = 1000) -> list[Connection]:
-        """Connections by organization id; pass the last one's id as `after` for the next ones."""
+        """Connections by organization id; pass the last one's id as `after` for the next page."""
         return connections.get_all(self._services.database, after=after, limit=limit)
 
     def check_connection(self, organization_id: str) -> ConnectionCheck:
-        """Ask the API one harmless question with the connection's key.
+        """Send the API one harmless request with the connection's key.
 
         Raises:
-            ConnectionNotFound, ConnectionDisabled, ApiKeyMissing: there is nothing to be checked.
+            ConnectionNotFound, ConnectionDisabled, ApiKeyMissing: if there is nothing to check.
         """
         return check.check_connection(self._services, organization_id)
 
     def disable_connection(self, organization_id: str, *, clear_api_key: bool = False) -> Connection:
-        """Ask this account nothing any more; its rows stay.
+        """Stop sending requests to this account; its rows stay.
 
         Args:
-            organization_id: whose.
-            clear_api_key: delete the key, too; enabling then needs a new one.
+            organization_id: the organization.
+            clear_api_key: delete the key, too; a new one is then required.
 
         Raises:
-            ConnectionNotFound: there is none.
+            ConnectionNotFound: if there is no such connection.
         """
         return lifecycle.disable(self._services.database, organization_id, clear_api_key=clear_api_key)
 
     def enable_connection(self, organization_id: str) -> Connection:
-        """Ask this account again, at once.
+        """Resume sending requests to this account, at once.
 
         Raises:
-            ConnectionNotFound: there is none.
-            ApiKeyMissing: its key was cleared.
+            ConnectionNotFound: if there is no such connection.
+            ApiKeyMissing: if its key was cleared.
         """
         return lifecycle.enable(self._services.database, organization_id)
 
@@ -147,16 +147,16 @@ class Connections(FacadePart):
     """Name of `enable_connection` in the component that this package replaces."""
 
     def remove_connection(self, organization_id: str) -> int:
-        """Remove an organization with everything that is stored for it.
+        """Remove an organization with all of its stored data.
 
         Returns:
-            Rows of its copies that were removed.
+            Number of removed rows.
 
         Raises:
-            ConnectionNotFound: there is none.
+            ConnectionNotFound: if there is no such connection.
         """
         return lifecycle.remove(self._services.database, organization_id)
 
     def rotate_keys(self) -> int:
-        """Encrypt every stored API key with the first of `SECRET_KEYS`; returns how many."""
+        """Encrypt all stored API keys with the first of `SECRET_KEYS`; returns their number."""
         return connections.rotate_keys(self._services.database, self._services.key_cipher)

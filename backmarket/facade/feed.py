@@ -13,7 +13,7 @@ from backmarket.facade.part import FacadePart
 
 
 class Feed(FacadePart):
-    """How `BackMarket` tells what changed."""
+    """The change feed's methods of `BackMarket`."""
 
     def changes(
         self,
@@ -23,18 +23,18 @@ class Feed(FacadePart):
         resource: str | None = None,
         limit: int = 1000,
     ) -> Changes:
-        """What was created, updated and removed, oldest first; each event comes once, none is skipped.
+        """What was created, updated and removed, oldest first; each event is returned once, none is skipped.
 
         Args:
             after: `next_cursor` of the page before, or the `cursor` of an event; `now`: the end of the feed; None:
-                from the oldest event that is kept.
-            organization_id: only of this organization.
-            resource: only of this resource.
+                start from the oldest event in the feed.
+            organization_id: only events of this organization.
+            resource: only events of this resource.
             limit: 1 to 10,000.
 
         Raises:
-            InvalidArgument: a limit, resource or cursor that can't be.
-            ChangesMissed: events after the cursor are older than the retention, and were dropped.
+            InvalidArgument: if the limit, the resource or the cursor is invalid.
+            ChangesMissed: if events after the cursor are older than the retention, and were dropped.
         """
         where = ChangeFilter(organization_id, resource)
         return changes.get_changes(self._services.database, after, where, limit=limit)
@@ -42,21 +42,21 @@ class Feed(FacadePart):
     def get_history(
         self, organization_id: str, resource: str, external_id: int | str, *, limit: int = 100
     ) -> list[Change]:
-        """What happened to one row, as far as the feed is kept, the newest first.
+        """The events of one row that are still in the feed, the newest first.
 
         Args:
-            organization_id: whose.
+            organization_id: the organization.
             resource: such as `orders`.
             external_id: the row's id at Back Market.
             limit: 1 to 10,000.
 
         Raises:
-            InvalidArgument: a limit or resource that can't be.
+            InvalidArgument: if the limit or the resource is invalid.
         """
         return changes.get_history(self._services.database, organization_id, resource, external_id, limit=limit)
 
     def changes_cursor(self) -> str:
-        """The end of the feed now. Take it, read the tables, then follow the feed from it: nothing is missed."""
+        """The current end of the feed. Take it, read the tables, then follow the feed from it: nothing is missed."""
         return changes.get_cursor(self._services.database)
 
     def watch(
@@ -69,23 +69,23 @@ class Feed(FacadePart):
         poll: float = 5.0,
         stop: Event | None = None,
     ) -> Iterator[Change]:
-        """Follow the changes as they happen, about a second later; each event comes once, in the order of `changes`.
+        """Follow the changes, about a second after they happen; yields each event once, in the order of `changes`.
 
-        It survives a lost connection and a restart of PostgreSQL. It blocks its thread; beside an event loop, run it
-        in a thread of its own, and end it with `stop`.
+        It survives a lost connection and a restart of PostgreSQL. It blocks its thread: beside an event loop, run it in
+        a thread of its own, and end it with `stop`.
 
         Args:
-            after: a cursor; by default only what happens from now on; None: from the oldest event that is kept.
-            organization_id: only of this organization.
-            resource: only of this resource.
+            after: a cursor; by default, only events from now on; None: start from the oldest event in the feed.
+            organization_id: only events of this organization.
+            resource: only events of this resource.
             timeout: seconds without an event after which it ends; None: never.
-            poll: seconds between two looks where no announcement is heard: behind a transaction pooler, or when no
+            poll: seconds between two queries if no notification arrives: behind a transaction pooler, or while no
                 worker takes the queue `dispatch`.
-            stop: ends it within half a second when set.
+            stop: when set, ends it within half a second.
 
         Raises:
-            InvalidArgument: a figure, resource or cursor that can't be.
-            ChangesMissed: events after the cursor are older than the retention, and were dropped.
+            InvalidArgument: if a number, the resource or the cursor is invalid.
+            ChangesMissed: if events after the cursor are older than the retention, and were dropped.
         """
         where = ChangeFilter(organization_id, resource)
         return changes.watch(self._services.database, after, where, timeout=timeout, poll=poll, stop=stop)

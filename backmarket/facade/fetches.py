@@ -1,4 +1,4 @@
-"""Asking the API for one thing, now and in this process."""
+"""Fetching one object from the API, now and in this process."""
 
 from __future__ import annotations
 
@@ -16,27 +16,29 @@ from backmarket.sync.label_register import InitialLabelState
 
 
 class Fetches(FacadePart):
-    """What `BackMarket` asks the API for by itself."""
+    """The methods of `BackMarket` that fetch single objects."""
 
     def fetch_order(
         self, organization_id: str, order_id: int, *, environment: str | None = None, locale: str | None = None
     ) -> Order:
-        """Ask the API for one order now, store it with its lines, and give it as it is stored.
+        """Fetch one order from the API now, store it with its lines, and return it as stored.
 
         Args:
-            organization_id: whose.
-            order_id: which.
+            organization_id: the organization.
+            order_id: the order's id.
             environment: must be the connection's, if given.
-            locale: another than the connection's, whose market the answer then has; it is not stored.
+            locale: another locale than the connection's: returns that market's answer, without storing it.
 
         Raises:
-            NotFound: the API does not know it. What is stored stays as it is; a sync finds out whether it is gone.
-            Unauthorized: the API refuses the key; the connection is not asked again until that is put right.
-            NotAvailable: the account may not use this.
-            RateLimited: the account's requests are used up for now.
-            TransientError: it could not be had now.
-            ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: it can't be asked.
-            EnvironmentMismatch, InvalidArgument: the connection has another environment; its region no such locale.
+            NotFound: if the API does not know the order. The stored row stays; a sync finds out whether it is gone.
+            Unauthorized: if the API refuses the key; the connection sends nothing more until that is fixed.
+            NotAvailable: if the account may not use this resource.
+            RateLimited: if the account's requests are used up for now.
+            TransientError: if the order could not be fetched now.
+            ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: if the connection cannot be
+                used.
+            EnvironmentMismatch: if the connection has another environment.
+            InvalidArgument: if the connection's region has no such locale.
         """
         return fetch_one.fetch_order(self._services, FetchScope(organization_id, environment, locale), order_id)
 
@@ -48,7 +50,7 @@ class Fetches(FacadePart):
         environment: str | None = None,
         locale: str | None = None,
     ) -> Listing:
-        """Ask the API for one listing now, by its UUID or its older integer id, and store it; see `fetch_order`."""
+        """Fetch one listing now, by its UUID or its older integer id, and store it; see `fetch_order`."""
         return fetch_one.fetch_listing(self._services, FetchScope(organization_id, environment, locale), listing_id)
 
     def fetch_delivery(
@@ -60,14 +62,14 @@ class Fetches(FacadePart):
         environment: str | None = None,
         locale: str | None = None,
     ) -> Delivery:
-        """Ask the API for one delivery now, and store it; see `fetch_order`.
+        """Fetch one delivery from the API now, and store it; see `fetch_order`.
 
         Args:
-            organization_id: whose.
-            shipment_id: which.
-            download_labels: its label is wanted in the bucket.
+            organization_id: the organization.
+            shipment_id: the delivery's id.
+            download_labels: queue its label for the bucket.
             environment: must be the connection's, if given.
-            locale: another than the connection's; the answer is then not stored.
+            locale: another locale than the connection's; the answer is then not stored.
         """
         scope = FetchScope(organization_id, environment, locale)
         return fetch_one.fetch_delivery(self._services, scope, shipment_id, _labels(download_labels))
@@ -81,14 +83,14 @@ class Fetches(FacadePart):
         environment: str | None = None,
         locale: str | None = None,
     ) -> Return:
-        """Ask the API for one return now, and store it; see `fetch_delivery`."""
+        """Fetch one return from the API now, and store it; see `fetch_delivery`."""
         scope = FetchScope(organization_id, environment, locale)
         return fetch_one.fetch_return(self._services, scope, shipment_id, _labels(download_labels))
 
     def get_task_status(
         self, organization_id: str, task_id: int, *, environment: str | None = None, locale: str | None = None
     ) -> TaskStatus:
-        """Ask the API what became of a bulk task; see `fetch_order` for the errors."""
+        """Fetch the status of a bulk task; see `fetch_order` for the errors."""
         return api_tasks.get_task_status(self._services, FetchScope(organization_id, environment, locale), task_id)
 
 

@@ -1,4 +1,4 @@
-"""Shipping labels: which there are, links to them, and their files."""
+"""Shipping labels: lists of them, links to them, and their files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Labels(FacadePart):
-    """What `BackMarket` does with labels."""
+    """The methods of `BackMarket` for labels."""
 
     def get_labels(
         self,
@@ -26,51 +26,51 @@ class Labels(FacadePart):
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Label]:
-        """The labels of deliveries and returns that are known, whether they are in the bucket or not.
+        """The known labels of deliveries and returns, in the bucket or not.
 
         Args:
-            organization_id: whose.
-            resource: of `deliveries` or of `returns` only.
-            state: of this state only: `wanted`, `skipped`, `stored` or `unavailable`.
+            organization_id: the organization.
+            resource: only of `deliveries` or of `returns`.
+            state: only in this state: `wanted`, `skipped`, `stored` or `unavailable`.
             limit: 1 to 1000.
-            cursor: of the page before.
+            cursor: `next_cursor` of the page before.
 
         Raises:
-            InvalidArgument: an argument that can't be.
+            InvalidArgument: if an argument is invalid.
         """
         return queries.get_labels(
             self._services.database, organization_id, resource=resource, state=state, limit=limit, cursor=cursor
         )
 
     def get_label(self, organization_id: str, resource: str, shipment_id: int) -> Label | None:
-        """The label of one delivery or return; None: none is known.
+        """The label of one delivery or return; None: unknown.
 
         Args:
-            organization_id: whose.
+            organization_id: the organization.
             resource: `deliveries` or `returns`.
-            shipment_id: of which of them.
+            shipment_id: the id of the delivery or return.
 
         Raises:
-            InvalidArgument: there is no such resource.
+            InvalidArgument: if there is no such resource.
         """
         return queries.get_label(self._services.database, organization_id, resource, shipment_id)
 
     def get_label_url(self, organization_id: str, shipment_id: int, *, expires: int = 3600) -> str:
-        """A link by which anybody can read a delivery's label until it expires; nobody is asked for it.
+        """A link to a delivery's label; anyone with the link can read it until it expires. Sends no request.
 
-        It leads to `BACKMARKET_S3_PUBLIC_ENDPOINT_URL`, where that is set.
+        It points to `BACKMARKET_S3_PUBLIC_ENDPOINT_URL`, if that is set.
 
         Args:
-            organization_id: whose.
-            shipment_id: of which delivery.
+            organization_id: the organization.
+            shipment_id: the delivery's id.
             expires: seconds from now, 1 to 604,800 (7 days).
 
         Raises:
-            LabelNotStored: it is not in the bucket yet; the text says when it is tried, and why it is not there.
-            LabelUnavailable: it was given up; the text says why.
-            LabelNotFound: no label of this delivery is known.
-            InvalidArgument: a link can't count for so long.
-            SettingsError: there is no bucket in the settings.
+            LabelNotStored: if the label is not in the bucket yet; the text says why, and when a worker retries it.
+            LabelUnavailable: if the label was given up; the text says why.
+            LabelNotFound: if no label of this delivery is known.
+            InvalidArgument: if `expires` is out of range.
+            SettingsError: if the settings name no bucket.
         """
         return requests.link(self._services, organization_id, "deliveries", shipment_id, expires)
 
@@ -86,24 +86,24 @@ class Labels(FacadePart):
         to: Path | BinaryIO | None = None,
         timeout: float = 30.0,
     ) -> Label:
-        """Have a delivery's label in the bucket, and its file here.
+        """Fetch a delivery's label into the bucket, and write its file here.
 
-        One that is not stored is fetched by a worker now, also one that was given up or left alone.
+        If the label is not stored, a worker fetches it now, even if it was given up or skipped.
 
         Args:
-            organization_id: whose.
-            shipment_id: of which delivery.
-            to: a file to be written, which is replaced when the label is there whole, or one that is open for bytes;
-                None: none.
+            organization_id: the organization.
+            shipment_id: the delivery's id.
+            to: the path of a file, which is replaced once the whole label is there, or a file open for writing bytes;
+                None: write no file.
             timeout: seconds to wait for the worker.
 
         Raises:
-            LabelNotStored: the worker tried in vain; the text says why, and when it tries again by itself.
-            LabelUnavailable: it must not be fetched, or was tried for long enough; the text says why.
-            LabelNotFound: no label of this delivery is known.
-            WaitTimeout: no worker has tried in time; the label stays wanted.
-            BucketUnavailable: the S3 server is away.
-            ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: the label is not stored, and can't be asked for.
+            LabelNotStored: if the worker failed; the text says why, and when it retries.
+            LabelUnavailable: if the label must not be fetched, or was retried for long enough; the text says why.
+            LabelNotFound: if no label of this delivery is known.
+            WaitTimeout: if no worker tried in time; the label stays queued.
+            BucketUnavailable: if the S3 server is away.
+            ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: if the label is not stored and cannot be fetched.
         """
         return requests.download(self._services, organization_id, "deliveries", shipment_id, to=to, timeout=timeout)
 
@@ -115,36 +115,37 @@ class Labels(FacadePart):
         to: Path | BinaryIO | None = None,
         timeout: float = 30.0,
     ) -> Label:
-        """Have a return's label in the bucket, and its file here; see `download_label`."""
+        """Fetch a return's label into the bucket, and write its file here; see `download_label`."""
         return requests.download(self._services, organization_id, "returns", shipment_id, to=to, timeout=timeout)
 
     def fetch_labels(self, organization_id: str) -> int:
-        """Have all labels fetched now that wait for their next try, or were given up.
+        """Queue all labels that wait for a retry, or were given up, to be fetched now.
 
         Returns:
-            How many are due now; a worker fetches them by itself.
+            Number of labels that are due now; a worker fetches them.
 
         Raises:
-            ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: it can't be asked.
+            ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: if the connection cannot be
+                used.
         """
         return requests.fetch_labels(self._services, organization_id)
 
     def sweep_bucket(self, *, seconds: float | None = None, accept_garbage: bool = False) -> Swept:
-        """Compare the whole bucket with the rows, as a worker does once a day, from where the last one was interrupted.
+        """Compare the whole bucket with the rows, as a worker does daily; continues an interrupted sweep.
 
-        Objects that no row refers to are deleted, and labels whose object is missing are wanted again.
+        Objects that no row refers to are deleted, and labels whose object is missing are queued again.
 
         Args:
-            seconds: after which it ends before its end; None: as long as it takes.
-            accept_garbage: a person has seen that very many objects have no row: they are deleted.
+            seconds: time after which it stops early; None: no limit.
+            accept_garbage: a person confirmed that very many objects have no row: delete them.
 
         Raises:
-            BucketUnavailable: the S3 server is away; what was done is done.
-            SettingsError: the bucket can't be used as the settings say.
-            ManyGarbage: more than half of what was looked at has no row; nothing of it was deleted.
+            BucketUnavailable: if the S3 server is away; completed work stays.
+            SettingsError: if the bucket cannot be used with these settings.
+            ManyGarbage: if more than half of the checked objects have no row; none of them was deleted.
         """
         from backmarket.upkeep.bucket_sweep import (
-            sweep,  # here: it loads the client of S3, 0.2 s that few processes need
+            sweep,  # here: it loads the S3 client, 0.2 s that few processes need
         )
 
         return sweep(self._services, seconds=seconds, accept_garbage=accept_garbage)

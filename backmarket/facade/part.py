@@ -1,4 +1,4 @@
-"""What the parts of the `BackMarket` object have in common."""
+"""The base class of the parts of the `BackMarket` object."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ from backmarket.services import Services
 
 
 class FacadePart:
-    """A part of `BackMarket`: its methods for one kind of thing.
-
-    Args:
-        services: of the object.
-    """
+    """A part of `BackMarket`: its methods for one topic."""
 
     def __init__(self, services: Services) -> None:
         self._services = services

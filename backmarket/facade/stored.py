@@ -1,4 +1,4 @@
-"""Queries of what is stored: PostgreSQL only, nothing is asked of the API."""
+"""Queries of the stored rows: PostgreSQL only, no API requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from backmarket.queries.shipments import (
 
 
 class StoredRows(FacadePart):
-    """What `BackMarket` reads from the tables."""
+    """The methods of `BackMarket` that read the tables."""
 
     def get_orders(
         self,
@@ -40,7 +40,7 @@ class StoredRows(FacadePart):
         """Stored orders, newest first; see `OrderFilter` and `Stored.page`.
 
         Raises:
-            InvalidArgument: a limit or cursor that can't be.
+            InvalidArgument: if the limit or the cursor is invalid.
         """
         where = OrderFilter(state, country_code, created_after, created_before, modified_after, sku, tracking_number)
         return STORED_ORDERS.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
@@ -62,7 +62,7 @@ class StoredRows(FacadePart):
         """Stored order lines, highest id first: of one order, in one state, of one listing, or all.
 
         Raises:
-            InvalidArgument: a limit or cursor that can't be.
+            InvalidArgument: if the limit or the cursor is invalid.
         """
         where = OrderLineFilter(order_id, state, sku)
         return STORED_ORDERLINES.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
@@ -70,7 +70,7 @@ class StoredRows(FacadePart):
     def get_orderlines_by_listing(
         self, organization_id: str, sku: str, *, limit: int = 50, cursor: str | None = None
     ) -> Page[OrderLine]:
-        """Stored order lines of one listing, by its SKU without regard to case."""
+        """Stored order lines of one listing, by its SKU, ignoring case."""
         return self.get_orderlines(organization_id, sku=sku, limit=limit, cursor=cursor)
 
     def get_orderlines_by_state(
@@ -94,10 +94,10 @@ class StoredRows(FacadePart):
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Listing]:
-        """Stored listings, by id; see `ListingFilter`. Those that are gone are left out.
+        """Stored listings, by id; see `ListingFilter`. Removed listings are left out.
 
         Raises:
-            InvalidArgument: a limit or cursor that can't be.
+            InvalidArgument: if the limit or the cursor is invalid.
         """
         where = ListingFilter(publication_state, min_quantity, max_quantity, search)
         return STORED_LISTINGS.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
@@ -105,17 +105,17 @@ class StoredRows(FacadePart):
     def get_listing_by_id(self, organization_id: str, listing_id: UUID | str | int) -> Listing | None:
         """One stored listing, by its UUID or its older integer id; None: it is not stored.
 
-        One that is gone is still found, with `removed_at`.
+        A removed listing is still found, with `removed_at`.
 
         Raises:
-            InvalidArgument: an id that is neither.
+            InvalidArgument: if the id is neither.
         """
         return listings.get_listing(self._services.database, organization_id, listing_id)
 
     def get_listing_by_sku(self, organization_id: str, sku: str) -> Listing | None:
-        """One stored listing, by its SKU without regard to case; None: it is not stored.
+        """One stored listing, by its SKU, ignoring case; None: it is not stored.
 
-        One that is gone is still found, with `removed_at`, unless its SKU is used again.
+        A removed listing is still found, with `removed_at`, unless its SKU is used again.
         """
         return listings.get_listing_by_sku(self._services.database, organization_id, sku)
 
@@ -133,7 +133,7 @@ class StoredRows(FacadePart):
         """Stored deliveries, newest first; see `DeliveryFilter`.
 
         Raises:
-            InvalidArgument: a limit or cursor that can't be.
+            InvalidArgument: if the limit or the cursor is invalid.
         """
         where = DeliveryFilter(order_id, hub_scanned, created_after, created_before)
         return STORED_DELIVERIES.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
@@ -163,7 +163,7 @@ class StoredRows(FacadePart):
         """Stored returns, newest first; see `ReturnFilter`.
 
         Raises:
-            InvalidArgument: a limit or cursor that can't be.
+            InvalidArgument: if the limit or the cursor is invalid.
         """
         where = ReturnFilter(order_id, orderline_id, hub_scanned, created_after, created_before)
         return STORED_RETURNS.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)

@@ -1,4 +1,4 @@
-"""Syncs now, how they fare, and the schedule."""
+"""Requesting syncs, their status, and the schedule."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from backmarket.sync.schedule import ScheduleEntry
 
 
 class Syncs(FacadePart):
-    """What `BackMarket` does with syncs."""
+    """The methods of `BackMarket` for syncs."""
 
     def sync_orders(self, organization_id: str, *, full: bool = False, environment: str | None = None) -> SyncHandle:
         """Sync the orders now, whatever the schedule says; see `sync`."""
@@ -26,8 +26,8 @@ class Syncs(FacadePart):
     def sync_listings(self, organization_id: str, *, full: bool = False, environment: str | None = None) -> SyncHandle:
         """Sync the listings now, whatever the schedule says; see `sync`.
 
-        There is no locale of its own: the table has the prices of one market, the connection's. `fetch_listing`
-        gives those of another.
+        It takes no locale: the table has the prices of one market, the connection's. `fetch_listing` returns those of
+        another.
         """
         return self.sync(organization_id, "listings", full=full, environment=environment)
 
@@ -67,21 +67,21 @@ class Syncs(FacadePart):
         accept_missing: bool = False,
         environment: str | None = None,
     ) -> SyncHandle:
-        """Sync one resource by its name now, whatever the schedule says.
+        """Sync one resource now, whatever the schedule says.
 
         Args:
-            organization_id: whose.
+            organization_id: the organization.
             resource: `orders`, `listings`, `deliveries` or `returns`.
-            full: ask for the whole list, not only for what may have changed.
-            download_labels: the labels of the shipments that it finds are wanted; without it they are left to the
-                next sync.
-            accept_missing: walk the whole list, and look into rows that it does not show however many they are.
+            full: fetch the whole list, not only rows that may have changed.
+            download_labels: queue the labels of the shipments that it finds; if False, leave them to the next sync.
+            accept_missing: walk the whole list, and check the rows that it does not show, however many they are.
             environment: must be the connection's, if given.
 
         Raises:
-            InvalidArgument: there is no such resource.
-            ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: it can't be asked.
-            EnvironmentMismatch: the connection is for another environment.
+            InvalidArgument: if there is no such resource.
+            ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: if the connection cannot be
+                used.
+            EnvironmentMismatch: if the connection is for another environment.
         """
         request = requests.request_sync(
             self._services.database,
@@ -96,52 +96,52 @@ class Syncs(FacadePart):
         return SyncHandle(organization_id, resource, request, nudged, self._services.database)
 
     def get_status(self, *, after: str = "", limit: int = 1000, failing: bool = False) -> list[SyncStatus]:
-        """How the resources of all organizations fare, by organization id.
+        """The status of all organizations' resources, by organization id.
 
         Args:
             after: the last id of the page before.
-            limit: rows at the most, but for those that complete the last organization.
-            failing: only what fails, or is not asked because the key was refused.
+            limit: maximum number of rows, plus those that complete the last organization.
+            failing: only resources that fail, or that are not synced because the API refused the key.
         """
         return status.get_all_sync_status(self._services.database, after=after, limit=limit, failing=failing)
 
     def get_overview(self) -> Overview:
-        """How many organizations there are by health, and how their syncs fare by resource; two statements."""
+        """The number of organizations by health, and the status of their syncs by resource; two statements."""
         return overview.get_overview(self._services.database)
 
     def get_lag_history(
         self, organization_ids: Sequence[str], *, hours: float = 24.0
     ) -> dict[tuple[str, str], list[LagSample]]:
-        """How far behind the copies were lately, by organization and resource, the oldest first.
+        """The recent lag of the stored rows, by organization and resource, the oldest first.
 
-        Only runs that found news or failed are known, so a quiet account has few samples.
+        Only runs that found changes or failed are recorded, so a quiet account has few samples.
 
         Args:
-            organization_ids: whose; up to 1000.
-            hours: how far back, up to the newest 300 runs of each.
+            organization_ids: ids of up to 1000 organizations.
+            hours: hours to look back, up to the newest 300 runs of each.
 
         Raises:
-            InvalidArgument: too many organizations, or hours that can't be.
+            InvalidArgument: if there are too many organizations, or `hours` is invalid.
         """
         return lag_history.get_lag_history(self._services.database, organization_ids, hours=hours)
 
     def get_throttled(self, *, organization_id: str | None = None, limit: int = 100) -> list[Throttled]:
-        """What waits for a limit to let it go on, the soonest first: syncs, writes and bulk jobs.
+        """The syncs, writes and bulk jobs that wait for a limit, the soonest first.
 
         Args:
-            organization_id: of this one only.
+            organization_id: only of this organization.
             limit: 1 to 1000.
 
         Raises:
-            InvalidArgument: a limit that can't be.
+            InvalidArgument: if the limit is invalid.
         """
         return throttled.get_throttled(self._services.database, organization_id, limit=limit)
 
     def get_schedule(self, organization_id: str | None = None) -> dict[str, ScheduleEntry]:
-        """The schedule by resource: everybody's, or as it counts for one organization.
+        """The schedule by resource: the general one, or the one in effect for one organization.
 
         Raises:
-            ConnectionNotFound: there is no such organization.
+            ConnectionNotFound: if there is no such organization.
         """
         return schedule.get_schedule(self._services.database, organization_id)
 
@@ -156,20 +156,20 @@ class Syncs(FacadePart):
         download_labels: bool | None = None,
         inherit: bool = False,
     ) -> ScheduleEntry:
-        """Change the schedule of one resource, at once and without a restart; what is None stays.
+        """Change the schedule of one resource, at once and without a restart; None keeps a value.
 
         Args:
             resource: `orders`, `listings`, `deliveries` or `returns`.
-            organization_id: for this one only; None: for all that have no value of their own.
-            enabled: whether it is synced by itself. Off for everybody is off for each.
+            organization_id: only for this one; None: for all that have no value of their own.
+            enabled: whether it is synced on schedule. If it is off in general, it is off for each organization.
             interval: seconds between two syncs, from 1 to 366 days.
-            full_interval: seconds between two full walks, the same.
-            download_labels: whether the labels of an organization's shipments are wanted in the bucket.
+            full_interval: seconds between two full walks, in the same range.
+            download_labels: whether to queue the labels of an organization's shipments for the bucket.
             inherit: first drop the organization's own values.
 
         Raises:
-            InvalidArgument: there is no such resource, or a value that can't be.
-            ConnectionNotFound: there is no such organization.
+            InvalidArgument: if there is no such resource, or a value is invalid.
+            ConnectionNotFound: if there is no such organization.
         """
         return schedule.update_schedule(
             self._services.database,

@@ -9,20 +9,20 @@ from backmarket.upkeep.hourly import Upkeep
 
 
 class Housekeeping(FacadePart):
-    """What `BackMarket` does so that nothing is kept for too long."""
+    """The methods of `BackMarket` that enforce retention."""
 
     def upkeep(self) -> Upkeep:
-        """Do now what beat has done every hour: make partitions, drop what is too old, erase old personal data."""
+        """Run the hourly upkeep now: create partitions, drop rows past their retention, erase old personal data."""
         return hourly.run(self._services.database, self._services.settings)
 
     def erase_order(self, organization_id: str, order_id: int) -> Erased:
-        """Erase the personal data of an order, with its lines, deliveries and returns; later syncs keep it away.
+        """Erase the personal data of an order, with its lines, deliveries and returns. Later syncs do not restore it.
 
-        Addresses, tracking, the delivery note, the customer's words and labels go; states, dates, prices, the country
-        and the goods stay.
+        Addresses, tracking, the delivery note, the customer's words and labels are erased; states, dates, prices, the
+        country and the goods stay.
 
         Raises:
-            ConnectionNotFound: there is no such organization.
-            OrderNotStored: nothing of this order is stored.
+            ConnectionNotFound: if there is no such organization.
+            OrderNotStored: if nothing of this order is stored.
         """
         return erasure.erase_order(self._services.database, organization_id, order_id)

@@ -1,4 +1,4 @@
-"""Changes at Back Market, and what became of them."""
+"""Changes at Back Market, and their outcomes."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Money = Decimal | str | int
 
 
 class ListingChanges(TypedDict, total=False):
-    """What may be changed in a listing; None empties what can be empty.
+    """The fields of a listing that may be changed; None empties an optional field.
 
-    Prices, comment, carriers and warranty are those of one market; the quantity is the same in all of them.
+    Prices, comment, carriers and warranty belong to one market; the quantity is the same in all of them.
     """
 
     price: Money
@@ -48,23 +48,23 @@ class ListingChanges(TypedDict, total=False):
 
 
 class Writes(FacadePart):
-    """What `BackMarket` changes at Back Market.
+    """The methods of `BackMarket` that change something at Back Market.
 
-    Each call checks what it can, writes a row, and gives a handle; a worker sends it ahead of the syncs of the
-    account, and never twice on a guess. All of them raise
+    Each call checks what it can, writes a row, and returns a handle. A worker sends the write ahead of the account's
+    syncs, and never resends it blindly. All methods raise
 
-    - `InvalidWrite`: the API would refuse it; the text names every wrong argument.
-    - `NotStoredYet`: what is to be changed is not stored: sync or fetch it first.
-    - `IdempotencyConflict`: the idempotency key names another write.
+    - `InvalidWrite`: if the API would refuse the write; the text names every wrong argument.
+    - `NotStoredYet`: if the object to change is not stored: sync or fetch it first.
+    - `IdempotencyConflict`: if the idempotency key belongs to another write.
     - `ConnectionNotFound`, `ConnectionDisabled`, `ApiKeyMissing`, `ConnectionUnauthorized`, `EnvironmentMismatch`,
-      `InvalidArgument`: the connection can't be used so.
+      `InvalidArgument`: if the connection cannot be used like this.
 
     and take
 
-    - `idempotency_key`: the caller's own name for the write. A call with the same key and the same arguments gives the
-      handle of the first one, with its outcome.
+    - `idempotency_key`: the caller's own name for the write. A call with the same key and the same arguments returns
+      the handle of the first one, with its outcome.
     - `environment`: must be the connection's, if given.
-    - `locale`: another market than the connection's.
+    - `locale`: a market other than the connection's.
     """
 
     def update_order(
@@ -91,20 +91,20 @@ class Writes(FacadePart):
         """Move lines of an order to another state. The stored order and its lines follow the API's answer.
 
         Args:
-            organization_id: whose.
-            order_id: which; it is stored.
+            organization_id: the organization.
+            order_id: the order's id; the order must be stored.
             new_state: 2 accept or 4 cancel a paid line, 3 ship or 5 refund an accepted one, 6 refund a shipped one.
-            sku: of the line that is meant, where lines of several SKUs could be; with state 3 all accepted ones are.
-            tracking_number: of the parcel; state 3 needs it, and takes the following, too.
+            sku: of the line, if lines of several SKUs could move; state 3 moves all accepted ones.
+            tracking_number: of the parcel; required for state 3. Only state 3 accepts it and the next three.
             tracking_url: http or https.
-            shipper: who carries it.
+            shipper: the carrier.
             date_shipping: with its offset; None: now.
             return_reason: of a cancellation or a refund.
             return_message: to the customer, with the same.
             vat_type: `REGULAR` or `MARGINAL`.
-            imei: of the device, where the order has one line of quantity 1; it can't be corrected.
+            imei: of the device, if the order has one line of quantity 1; it cannot be corrected later.
             serial_number: the same.
-            unchecked_imei: the IMEI is of another kind, and sent as it is.
+            unchecked_imei: True: the IMEI has another format, and is sent unchecked.
             idempotency_key: see the class; so are `environment` and `locale`.
             environment: must be the connection's.
             locale: another than the connection's.
@@ -137,14 +137,14 @@ class Writes(FacadePart):
         environment: str | None = None,
         locale: str | None = None,
     ) -> WriteHandle:
-        """Register what identifies a device that was sold. Once registered, it can never be corrected.
+        """Register the identifiers of a sold device. Once registered, they can never be corrected.
 
         Args:
-            organization_id: whose.
-            orderline_id: which; it is stored.
-            imei: 15 digits, the last of which has to fit the others.
+            organization_id: the organization.
+            orderline_id: the order line's id; the line must be stored.
+            imei: 15 digits with the right check digit.
             serial_number: up to 50 characters.
-            unchecked_imei: the IMEI is of another kind, and sent as it is.
+            unchecked_imei: True: the IMEI has another format, and is sent unchecked.
             idempotency_key: see the class; so are `environment` and `locale`.
             environment: must be the connection's.
             locale: another than the connection's.
@@ -164,15 +164,15 @@ class Writes(FacadePart):
         locale: str | None = None,
         **changes: Unpack[ListingChanges],
     ) -> WriteHandle:
-        """Change a listing; what is not named stays. It takes one of the SKU lines that an account has in an hour.
+        """Change a listing; fields that are not named stay. Uses one of the account's hourly SKU lines.
 
         Args:
-            organization_id: whose.
-            listing_id: its UUID, or its older whole number; it is stored.
+            organization_id: the organization.
+            listing_id: its UUID, or its older whole number; the listing must be stored.
             sku: names the listing instead.
             idempotency_key: see the class; so is `environment`.
             environment: must be the connection's.
-            locale: the market that price, texts and carriers are meant for, if it is another than the connection's.
+            locale: the market of price, texts and carriers, if it is not the connection's.
             **changes: see `ListingChanges`. Quantity 0 takes it off sale.
         """
         call = Call(organization_id, environment, locale, idempotency_key)
@@ -192,14 +192,14 @@ class Writes(FacadePart):
         environment: str | None = None,
         locale: str | None = None,
     ) -> WriteHandle:
-        """Give an order an invoice: exactly one of `content`, `file`, `object_key` and `url`.
+        """Give an order an invoice, from exactly one of `content`, `file`, `object_key` and `url`.
 
-        The PDF is read and checked here and now, and kept in the bucket until the order is erased or the write's
-        retention is over. An upload whose answer was lost can't be read back: it stays unknown for a person.
+        The PDF is read and checked during the call, and kept in the bucket until the order is erased or the write's
+        retention is over. An upload with a lost answer cannot be read back: it stays unknown until a person decides.
 
         Args:
-            organization_id: whose.
-            order_id: which; it is stored.
+            organization_id: the organization.
+            order_id: the order's id; the order must be stored.
             content: the PDF.
             file: a path, or an open binary file.
             object_key: an object of the bucket.
@@ -210,10 +210,10 @@ class Writes(FacadePart):
             locale: another than the connection's.
 
         Raises:
-            InvalidArgument: it is no PDF, or can't be read.
-            TooLarge: it has more bytes than `BACKMARKET_INVOICE_MAX_BYTES`.
-            OriginRefused: the URL's host is not allowed.
-            BucketUnavailable: the S3 server is away; nothing was asked for.
+            InvalidArgument: if the file is not a PDF, or is unreadable.
+            TooLarge: if it has more bytes than `BACKMARKET_INVOICE_MAX_BYTES`.
+            OriginRefused: if the URL's host is not allowed.
+            BucketUnavailable: if the S3 server is away; nothing was queued.
         """
         call = Call(organization_id, environment, locale, idempotency_key)
         return invoices.upload_order_invoice(
@@ -234,48 +234,48 @@ class Writes(FacadePart):
         """Writes, the newest first.
 
         Args:
-            organization_id: whose.
-            state: `pending`, `sending`, `succeeded`, `refused` or `unknown` ones only.
-            kind: of this kind only, such as `update_order`.
-            object_id: of this order, order line or listing only.
-            order_id: of this order, its lines and its invoices only.
+            organization_id: the organization.
+            state: only `pending`, `sending`, `succeeded`, `refused` or `unknown` ones.
+            kind: only of this kind, such as `update_order`.
+            object_id: only of this order, order line or listing.
+            order_id: only of this order, its lines and its invoices.
             limit: 1 to 1000.
-            cursor: of the page before.
+            cursor: `next_cursor` of the page before.
 
         Raises:
-            InvalidArgument: an argument that can't be.
+            InvalidArgument: if an argument is invalid.
         """
         lanes = None if order_id is None else (order_lane(order_id), invoice_lane(order_id))
         where = WriteFilter.of(state, kind, object_id, lanes)
         return rows.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
 
     def get_write(self, organization_id: str, write_id: int) -> Write | None:
-        """One write; None: there is none, or its retention is over."""
+        """One write; None: it does not exist, or its retention is over."""
         return rows.get(self._services.database, organization_id, write_id)
 
     def retry_write(self, organization_id: str, write_id: int) -> WriteHandle:
-        """Send a write again that was refused, or of which nobody knows whether it happened.
+        """Queue a write again that was refused, or whose outcome is unknown.
 
-        That is a person's decision: an invoice that had arrived after all is then there twice.
+        A person has to decide this: an invoice that had arrived after all is then there twice.
 
         Raises:
-            ConnectionNotFound, WriteNotFound: there is no such write.
-            NotUndecided: it goes on by itself, succeeded, or its order was erased.
+            ConnectionNotFound, WriteNotFound: if there is no such write.
+            NotUndecided: if it continues automatically, succeeded, or its order was erased.
         """
         return manual.retry_write(self._services, organization_id, write_id)
 
     def settle_write(self, organization_id: str, write_id: int, *, arrived: bool) -> Write:
         """Settle a write whose outcome is unknown, after a person has looked at Back Market.
 
-        Later writes of the same object go on then.
+        Later writes of the same object then continue.
 
         Args:
-            organization_id: whose.
-            write_id: which.
-            arrived: what was asked for is there.
+            organization_id: the organization.
+            write_id: the write's id.
+            arrived: the change is there.
 
         Raises:
-            ConnectionNotFound, WriteNotFound: there is no such write.
-            NotUndecided: it goes on by itself, or has come to its end.
+            ConnectionNotFound, WriteNotFound: if there is no such write.
+            NotUndecided: if it continues automatically, or has ended.
         """
         return manual.settle_write(self._services, organization_id, write_id, arrived=arrived)

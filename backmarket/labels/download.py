@@ -1,4 +1,4 @@
-"""One label from its address into the bucket. Runs in a thread of its own: no database here."""
+"""Copies one label from its address into the bucket. Runs in a thread of its own and uses no database."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from backmarket.limits import Limiter, Slot, wait_for_slot
 from backmarket.observability.logs import error_location
 
 if TYPE_CHECKING:
-    from backmarket.bucket import Bucket  # 0.2 s that only some processes need
+    from backmarket.bucket import Bucket  # takes 0.2 s, and only some processes need it
 
 IN_MEMORY = 1024 * 1024
-"""Bytes; a larger label goes through a file without a name, which nothing leaves behind."""
+"""Maximum size of a label in memory, in bytes; a larger one goes through an unnamed file, which leaves no trace."""
 
 PDF = "application/pdf"
-"""What a label is stored as, whatever its host called it: its first bytes were looked at."""
+"""Content type of every stored label, whatever its host sent: its first bytes were checked."""
 
 log = structlog.get_logger(__name__)
 
@@ -34,9 +34,9 @@ class Wanted:
 
     Attributes:
         resource: `deliveries` or `returns`.
-        shipment_id: whose label.
+        shipment_id: of the delivery or return.
         url: where it is.
-        tries: in vain until now.
+        tries: failed tries so far.
     """
 
     resource: str
@@ -46,7 +46,7 @@ class Wanted:
 
     @property
     def key(self) -> tuple[str, int]:
-        """Names it within its organization."""
+        """Identifies it within its organization."""
         return self.resource, self.shipment_id
 
 
@@ -56,9 +56,9 @@ class StoredLabelObject:
 
     Attributes:
         object_key: its name there.
-        size: bytes.
+        size: in bytes.
         sha256: hexadecimal.
-        etag: the store's name for this content.
+        etag: the server's identifier of this content.
     """
 
     object_key: str
@@ -74,37 +74,37 @@ class DownloadSlots:
     Args:
         limiter: grants them.
         account: whose limit it is.
-        granted: taken already, for the first request.
+        granted: slot already taken, for the first request.
     """
 
     limiter: Limiter
     account: str
     granted: Slot | None
     answered: list[Slot] = field(default_factory=list)
-    """To be settled."""
+    """Slots to report as complete."""
     unsent: list[Slot] = field(default_factory=list)
-    """To be given back."""
+    """Slots to release."""
     _last: Slot | None = None
 
     def next(self) -> None:
-        """Another request is sent now; the one before it was answered, and led on.
+        """Take a slot for the next request; the one before it was answered with a redirect.
 
         Raises:
-            RateLimited: not now.
-            LimiterUnavailable: Redis is away.
+            RateLimited: if no slot comes free in time.
+            LimiterUnavailable: if Redis is unreachable.
         """
         self.end("finished")
         self._last = self.granted or wait_for_slot(self.limiter, self.account, timeout=MAX_LIMITER_WAIT_SECONDS)
         self.granted = None
 
     def end(self, delivery: RequestDelivery) -> None:
-        """What became of the last request; an open one holds its slot until it can't arrive any more."""
+        """Note the delivery of the last request; an unanswered one holds its slot until it cannot arrive any more."""
         if self._last and delivery != "in_doubt":
             (self.unsent if delivery == "not_sent" else self.answered).append(self._last)
         self._last = None
 
     def over(self) -> None:
-        """There is no further request; the last one was answered, unless something else was said of it."""
+        """End the download; the last request counts as answered, unless `end` noted otherwise."""
         self.end("finished")
         if self.granted:
             self.unsent.append(self.granted)
@@ -113,7 +113,7 @@ class DownloadSlots:
 
 @dataclass(frozen=True, slots=True)
 class DownloadResult:
-    """A label that is in the bucket, or why it is not."""
+    """A label in the bucket, or the error."""
 
     label: Wanted
     stored: StoredLabelObject | None
@@ -128,10 +128,10 @@ class LabelUploader:
     Args:
         organization_id: whose.
         credentials: of the connection.
-        downloads: fetches.
-        bucket: keeps.
-        limiter: says when the connection's own origin may be asked.
-        origins: where labels may be.
+        downloads: fetches them.
+        bucket: stores them.
+        limiter: for requests to the connection's own origin.
+        origins: from which labels may be fetched.
         max_bytes: maximum size.
     """
 
@@ -156,7 +156,7 @@ class LabelUploader:
 
         Args:
             label: which.
-            slot: the limiter's, where it needs one.
+            slot: for the first request, if it needs one.
         """
         slots = DownloadSlots(self.limiter, self.credentials.account, slot)
         stored: StoredLabelObject | None = None

@@ -1,7 +1,7 @@
-"""A slice: fetch what is due of one organization's labels, several at once, for as long as one task may take.
+"""A slice: fetch the due labels of one organization, several at once, for as long as one task may take.
 
-Safe to run twice and to be killed anywhere: whoever holds the organization's lease writes, an object is put before its
-row is written, and a label that was put in vain is fetched once more.
+Safe to run twice and to be killed anywhere: only the holder of the organization's lease writes, an object is put before
+its row is written, and a label whose row was not written is fetched again.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from backmarket.work import WorkLease
 from backmarket.work.slice import LeaseHolder, Ready, RequestWindow, SliceEnd, take_lease
 
 READ_AHEAD_LABELS = 64
-"""Due labels that one query reads ahead."""
+"""Due labels read ahead by one query."""
 
 BATCH_LABELS = 16
-"""Labels whose rows are written in one transaction, where they come fast."""
+"""Maximum number of labels whose rows are written in one transaction."""
 
 BATCH_SECONDS = 0.5
-"""How long a label that came waits for others to be written with it."""
+"""Seconds that a fetched label waits for others to be written with it."""
 
 log = structlog.get_logger(__name__)
 
@@ -53,9 +53,9 @@ class SliceResult:
 
     Attributes:
         end: how it ended.
-        stored: labels that are in the bucket now.
-        failed: labels that could not be had.
-        pause: seconds until somebody looks again, where it was handed on.
+        stored: labels put into the bucket.
+        failed: labels that could not be fetched.
+        pause: seconds until the next slice, if it was handed on.
     """
 
     end: SliceEnd
@@ -65,14 +65,10 @@ class SliceResult:
 
 
 def run_slice(services: Services, organization_id: str) -> SliceResult:
-    """Fetch the labels of one organization that are due, as far as one slice goes.
-
-    Args:
-        services: of this process.
-        organization_id: whose.
+    """Fetch the due labels of one organization, as far as one slice goes.
 
     Raises:
-        DatabaseUnavailable: PostgreSQL is away; the lease runs out, and another slice begins.
+        DatabaseUnavailable: if PostgreSQL is unreachable; the lease runs out, and another slice begins.
     """
     lease = take_lease(services, organization_id, "labels")
     if lease is None:
@@ -109,24 +105,24 @@ def _uploader(services: Services, lease: WorkLease) -> LabelUploader:
 
 
 def _bucket_is_there(services: Services) -> bool:
-    """Whether labels can be stored, so that none is fetched in vain: an S3 server that was away is asked first, by one
-    for all who wait.
+    """Whether labels can be stored; otherwise none is fetched. An S3 server that was unreachable is probed first, by
+    one slice for all that wait.
 
     Raises:
-        BucketUnavailable: it was asked, and is away still.
+        BucketUnavailable: if the probe found it unreachable.
     """
     breaker = services.bucket_breaker
     if breaker.is_open:
         if not breaker.allow_probe():
             return False
-        with suppress(BucketRefused):  # it answers: what it refuses is each label's to hear
+        with suppress(BucketRefused):  # it answers: its refusals are errors of single labels
             services.bucket.list(LABELS, limit=1)
         breaker.record_success()
     return True
 
 
 def _pause_all(services: Services, lease: WorkLease, pause: float) -> SliceResult:
-    """Nothing can be fetched now: look again later."""
+    """Nothing can be fetched now: end the slice, and retry later."""
     try:
         _finish(services, lease, (), pause)
     except LeaseLost:
@@ -135,7 +131,7 @@ def _pause_all(services: Services, lease: WorkLease, pause: float) -> SliceResul
 
 
 def _pause_after(services: Services, error: BackMarketError) -> float:
-    """Seconds that the labels of an organization rest after an error that is not a label's."""
+    """Seconds that all labels of an organization pause after an error that concerns them all."""
     if isinstance(error, BucketUnavailable):
         return services.bucket_breaker.record_failure()
     decision = retry_decision(error)
@@ -143,13 +139,13 @@ def _pause_after(services: Services, error: BackMarketError) -> float:
 
 
 def _finish(services: Services, lease: WorkLease, results: Sequence[DownloadResult], pause: float | None) -> int:
-    """Write down what came, and let the lease go.
+    """Write the results, and release the lease.
 
     Args:
         services: of this process.
         lease: which.
-        results: those not written yet.
-        pause: seconds until somebody looks again; None: when the next label is due.
+        results: those not yet written.
+        pause: seconds until the next slice; None: when the next label is due.
 
     Returns:
         As `write_down`.
@@ -179,9 +175,9 @@ class _Labels(LeaseHolder):
             halt=self._halt,
         )
         self.busy: set[tuple[str, int]] = set()
-        """Labels that are in the queue, in flight, or came and are not written down: the table has them as due."""
+        """Labels queued, in flight, or fetched and not yet written: the table still has them as due."""
         self.exhausted = False
-        """The table had no further label that is due."""
+        """The table has no further due label."""
         self.results: list[DownloadResult] = []
         self.answered: list[Slot] = []
         self.unsent: list[Slot] = []
@@ -192,7 +188,7 @@ class _Labels(LeaseHolder):
         """The whole slice.
 
         Raises:
-            LeaseLost: what was put into the bucket since then harms nobody.
+            LeaseLost: if another worker took over; objects put into the bucket since then are harmless.
         """
         try:
             return self._run()
@@ -213,27 +209,27 @@ class _Labels(LeaseHolder):
             pause = rest
         left = _finish(self.services, self.lease, self.results, pause)
         self.results = []
-        if left and pause is None:  # another URL came meanwhile
+        if left and pause is None:  # a label's URL changed meanwhile
             pause = 0.0
         if pause == 0.0 and rest is None:
             self.services.producer.nudge([Nudge("labels", self.organization_id)])
         return SliceResult("done" if pause is None else "handed_on", self.stored, self.failed, pause or 0.0)
 
     def _work(self) -> float | None:
-        """Fetch until nothing is left (None), or until the slice must end: the pause before the next one."""
+        """Fetch until nothing is left (None), or the slice must end (returns the pause before the next one)."""
         while True:
             pause = self.window.must_end()
             if pause is not None:
                 return pause
             self.window.start(self._begin)
-            self._load()  # it and what comes next take their time while requests are in flight
+            self._load()  # slow, like what follows; requests are in flight meanwhile
             self._write()
             if self.window.over:
                 return None
             self._collect()
 
     def _load(self) -> None:
-        """Read what is due next, before the queue runs dry."""
+        """Read the next due labels before the queue is empty."""
         if self.exhausted or not self.window.wants_more:
             return
         limit = READ_AHEAD_LABELS + len(self.busy)
@@ -253,7 +249,7 @@ class _Labels(LeaseHolder):
         self.results += results
 
     def _report_slots(self) -> None:
-        """Tell the limiter which requests were answered, and which never sent; a delay only holds slots longer."""
+        """Tell the limiter which requests were answered, and which never sent; a delay holds their slots longer."""
         answered, unsent = self.answered, self.unsent
         self.answered, self.unsent = [], []
         if answered:
@@ -270,14 +266,14 @@ class _Labels(LeaseHolder):
             return
         self.failed += 1
         if isinstance(result.error, RateLimited):
-            if result.error.status is not None:  # by the API; else the limiter said it
+            if result.error.status is not None:  # from the API; else from the limiter
                 self.services.limiter.block(self.uploader.credentials.account, result.error.retry_after)
             self.window.pause_all_for(result.error.retry_after or self.settings.rate_window)
         elif isinstance(retry_decision(result.error), PauseAll):
             self._halt(result.error)
 
     def _halt(self, error: BackMarketError) -> None:
-        """All labels of the organization rest; what is in flight is waited for."""
+        """Pause all labels of the organization; requests in flight are still collected."""
         if self.window.pause_all is None:
             log.warning("labels.paused", code=error.code, error=error.message)
             if isinstance(error, Unauthorized):
@@ -285,10 +281,10 @@ class _Labels(LeaseHolder):
         self.window.pause_all_for(_pause_after(self.services, error))
 
     def _write(self) -> None:
-        """Write down what came, once it is enough or has waited; and that this slice lives.
+        """Write the results, once there are enough or they have waited; and renew the lease.
 
         Raises:
-            LeaseLost: another took over; nothing was written.
+            LeaseLost: if another worker took over; nothing was written.
         """
         waits = len(self.results) < BATCH_LABELS and monotonic() - self.held_at < BATCH_SECONDS
         if not self.needs_renewal and (not self.results or waits):
@@ -308,7 +304,7 @@ class _Labels(LeaseHolder):
         self.held_at = monotonic()
 
     def _drain(self, *, renew: bool = False) -> None:
-        """Wait for what is in flight: it was paid for."""
+        """Wait for the requests in flight: their slots are spent."""
         while self.window.in_flight:
             self._collect()
             if renew:

@@ -1,4 +1,4 @@
-"""Labels as they are read: which there are, and where each is."""
+"""Read labels: their states, and their objects in the bucket."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from backmarket.errors import InvalidArgument, LabelNotFound, LabelNotStored, La
 from backmarket.queries.pagination import MAX_PAGE_SIZE, Page
 
 Shipments = Literal["deliveries", "returns"]
-"""What has labels."""
+"""Resources with labels."""
 
 SHIPMENTS: tuple[Shipments, ...] = ("deliveries", "returns")
 
 
 class LabelState(StrEnum):
-    """How a label fares."""
+    """State of a label."""
 
     WANTED = "wanted"
-    """It belongs into the bucket, and is tried when its time comes."""
+    """It is to be fetched into the bucket when it is due."""
     SKIPPED = "skipped"
-    """The sync that found it was told to leave labels alone."""
+    """The sync that found it was told to skip labels."""
     STORED = "stored"
     """It is in the bucket."""
     UNAVAILABLE = "unavailable"
-    """It was tried for long enough, or must not be fetched."""
+    """It was given up after many tries, or must not be fetched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,21 +39,20 @@ class Label:
     """The shipping label of a delivery or a return.
 
     Attributes:
-        organization_id: whose.
         resource: `deliveries` or `returns`.
-        shipment_id: of which of them.
-        state: how it fares.
-        url: as the API names it: a path, or a URL.
-        noted_at: since when it is known by this URL.
+        shipment_id: of the delivery or return.
+        state: see `LabelState`.
+        url: from the API: a path, or a URL.
+        noted_at: when it was first seen with this URL.
         due_at: when it is tried next, if it is wanted.
-        tries: in vain until now.
-        error_code: of the last try, if it was in vain.
+        tries: failed tries so far.
+        error_code: of the last try, if it failed.
         error: its text.
         object_key: its name in the bucket, if it is stored, or was until its URL changed; so are those below.
-        size: bytes.
+        size: in bytes.
         sha256: hexadecimal.
-        etag: the store's name for this content.
-        content_type: what it is.
+        etag: the server's identifier of this content.
+        content_type: its media type.
         stored_at: when it was stored.
     """
 
@@ -79,10 +78,10 @@ class Label:
 
 
 def get_label(database: Database, organization_id: str, resource: str, shipment_id: int) -> Label | None:
-    """One label; None: none is known.
+    """One label; None: it is not known.
 
     Raises:
-        InvalidArgument: there is no such resource.
+        InvalidArgument: if there is no such resource.
     """
     _check(resource)
     found = _select(
@@ -113,7 +112,7 @@ def get_labels(
         cursor: of the page before.
 
     Raises:
-        InvalidArgument: an argument that can't be.
+        InvalidArgument: if an argument is invalid.
     """
     if not 1 <= limit <= MAX_PAGE_SIZE:
         raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
@@ -135,7 +134,7 @@ def need_label(database: Database, organization_id: str, resource: str, shipment
     """One label, in whatever state.
 
     Raises:
-        LabelNotFound: none is known; the text says what to do.
+        LabelNotFound: if it is not known; the text says what to do.
     """
     label = get_label(database, organization_id, resource, shipment_id)
     if label is None:
@@ -151,8 +150,8 @@ def need_stored(label: Label) -> str:
     """The key of a label that is in the bucket.
 
     Raises:
-        LabelNotStored: it is not there yet; the text says when it is tried next.
-        LabelUnavailable: it was given up; the text says why.
+        LabelNotStored: if it is not stored yet; the text says when it is tried next.
+        LabelUnavailable: if it was given up; the text says why.
     """
     if label.object_key is not None and label.state is not LabelState.UNAVAILABLE:
         return label.object_key

@@ -1,4 +1,4 @@
-"""Having labels fetched now, and reading them out of the bucket."""
+"""Request labels now, and read them from the bucket."""
 
 from __future__ import annotations
 
@@ -20,14 +20,10 @@ from backmarket.services import Services
 
 
 def queue_all(database: Database, organization_id: str) -> int:
-    """Let the labels that wait for their next try, and those that were given up, be tried now.
-
-    Args:
-        database: where.
-        organization_id: whose.
+    """Make labels that wait for a retry, and those that were given up, due now.
 
     Returns:
-        How many labels are due now.
+        Number of labels that are due now.
     """
     with database.transaction() as transaction:
         transaction.execute(
@@ -38,10 +34,10 @@ def queue_all(database: Database, organization_id: str) -> int:
 
 
 def fetch_labels(services: Services, organization_id: str) -> int:
-    """The same, with a message for a worker.
+    """Like `queue_all`, with a message for a worker.
 
     Raises:
-        ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: it can't be asked.
+        ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: if the connection is not usable.
     """
     connections.check_usable(connections.get(services.database, organization_id))
     due = queue_all(services.database, organization_id)
@@ -74,18 +70,18 @@ def download(
         return label
     try:
         _read(services, label, to)
-    except (ObjectNotFound, BrokenAnswer):  # the bucket has lost it, or has another file there
+    except (ObjectNotFound, BrokenAnswer):  # missing in the bucket, or another file
         label = _fetched(services, label, until, timeout)
         _read(services, label, to)
     return label
 
 
 def _fetched(services: Services, label: Label, until: float, timeout: float) -> Label:
-    """The label once a worker has stored it.
+    """Wait until a worker has stored the label.
 
     Raises:
-        LabelNotStored, LabelUnavailable: the worker tried in vain; the text says why.
-        WaitTimeout: it has not tried in time.
+        LabelNotStored, LabelUnavailable: if the worker failed; the text says why.
+        WaitTimeout: if no worker has tried in time.
     """
     database, organization_id = services.database, label.organization_id
     connections.check_usable(connections.get(database, organization_id))
@@ -118,11 +114,11 @@ def _why_not(label: Label, timeout: float) -> str:
 
 
 def _read(services: Services, label: Label, to: Path | BinaryIO) -> None:
-    """Write a stored label to a file, whose bytes are those that were stored.
+    """Write a stored label to a file, and verify its bytes.
 
     Raises:
-        ObjectNotFound: it is not in the bucket any more.
-        BrokenAnswer: it is another file.
+        ObjectNotFound: if it is not in the bucket any more.
+        BrokenAnswer: if it is another file.
     """
     if not isinstance(to, Path):
         _copy(services, label, to)
@@ -147,7 +143,7 @@ def _copy(services: Services, label: Label, file: BinaryIO) -> None:
 
 @contextmanager
 def _replaced(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of another when it is whole."""
+    """A file that replaces another once it is complete."""
     descriptor, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
     try:
         with open(descriptor, "wb") as file:
@@ -170,7 +166,7 @@ def _want_due(transaction: Transaction, organization_id: str) -> int:
     return int(due)
 
 
-# Those that were given up begin anew; the others keep the number of their tries.
+# Labels that were given up start over; the others keep their number of tries.
 _AGAIN = """
 WITH asked AS (
     SELECT organization_id, resource, shipment_id FROM backmarket.labels

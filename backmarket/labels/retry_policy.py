@@ -22,41 +22,41 @@ from backmarket.errors import (
 HOUR = 3600.0
 
 MIN_TRIES = 10
-"""Before a label is given up, however long ago it was found: some twelve hours of trying."""
+"""Minimum tries before a label is given up, however old it is: some twelve hours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The label is tried again, after a pause that doubles with each try.
+    """Retry the label, after a pause that doubles with each try.
 
     Attributes:
-        initial_seconds: the first pause.
-        max_seconds: the longest pause.
+        initial_seconds: first pause.
+        max_seconds: longest pause.
     """
 
     initial_seconds: float
     max_seconds: float
 
     def pause(self, tries: int) -> float:
-        """Seconds until the next try, jittered.
+        """Seconds until the retry, jittered.
 
         Args:
-            tries: in vain before the last one.
+            tries: failed tries before the last one.
         """
         return min(self.max_seconds, self.initial_seconds * 2.0 ** min(tries, 30)) * random.uniform(0.75, 1.25)  # noqa: S311
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Trying again changes nothing until somebody acts: the label is unavailable."""
+    """Retrying is useless until a person acts: the label is unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class PauseAll:
-    """It is not the label's fault: no try is counted, and all labels of the organization rest.
+    """The failure is not the label's: no try is counted, and all labels of the organization pause.
 
     Attributes:
-        seconds: how long; None: the limiter, the connection or the bucket's circuit breaker decides.
+        seconds: of the pause; None: the limiter, the connection or the bucket's circuit breaker decides.
     """
 
     seconds: float | None = None
@@ -75,12 +75,12 @@ _DECISIONS: tuple[tuple[type[BackMarketError], RetryDecision], ...] = (
     (SettingsError, PauseAll(300.0)),
     (NotAPdf, Retry(60.0, 6 * HOUR)),
     (TransientError, Retry(15.0, HOUR)),
-    (BackMarketError, Retry(60.0, 6 * HOUR)),  # not there yet (404), not given out (403), any other refusal
+    (BackMarketError, Retry(60.0, 6 * HOUR)),  # not there yet (404), not permitted (403), any other refusal
 )
 
 
 def retry_decision(error: BackMarketError) -> RetryDecision:
-    """What to do about a label that could not be fetched.
+    """How to go on with a label that could not be fetched.
 
     Args:
         error: why.

@@ -1,7 +1,7 @@
-"""The rows of labels that are being fetched: which are due, and what became of them.
+"""The rows of labels that are being fetched: read due ones, and write results.
 
-Whoever writes locks the labels first, in the order of their keys, and then the row of the organization's work, as syncs
-do: nobody waits in a circle.
+Every writer locks the labels first, in the order of their keys, and then the row of the organization's work, as syncs
+do, so that no two deadlock.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from backmarket.labels.retry_policy import MIN_TRIES, GiveUp, Retry, retry_decis
 
 
 def due(database: Database, organization_id: str, limit: int) -> list[Wanted]:
-    """Labels of an organization that are due, those that are due longest first.
+    """Due labels of an organization, the longest due first.
 
     Args:
         database: where.
         organization_id: whose.
-        limit: at the most.
+        limit: maximum number of labels.
     """
     with database.transaction() as transaction:
         rows = transaction.execute(_DUE, (organization_id, limit)).fetchall()
@@ -33,16 +33,16 @@ def due(database: Database, organization_id: str, limit: int) -> list[Wanted]:
 def write_down(
     transaction: Transaction, organization_id: str, results: Sequence[DownloadResult], *, give_up_days: int
 ) -> int:
-    """Write down what became of labels. One that has another URL by now, or is gone, is left alone.
+    """Write the results of labels. A label that has another URL by now, or is gone, is skipped.
 
     Args:
-        transaction: which then makes sure that it holds the lease.
+        transaction: the caller then checks in it that it holds the lease.
         organization_id: whose.
         results: of the labels.
-        give_up_days: after which a label that does not come is given up.
+        give_up_days: days after which a failing label is given up.
 
     Returns:
-        How many of those that are in the bucket were left alone: they are due again, if they are wanted still.
+        Number of fetched labels that were skipped: they are due again, if they are still wanted.
     """
     stored = [_stored_row(each) for each in results if each.stored]
     failed = [_failed_row(each) for each in results if each.error and not isinstance(each.error, RateLimited)]
@@ -56,13 +56,13 @@ def write_down(
 
 
 def next_due(transaction: Transaction, organization_id: str) -> datetime | None:
-    """When the next label is due; None: none is wanted."""
+    """When the next label is due; None: no label is wanted."""
     row = transaction.execute(_NEXT_DUE, (organization_id,)).fetchone()
     return row[0] if row else None
 
 
 def mend(database: Database, organization_id: str, results: Iterable[DownloadResult]) -> int:
-    """Objects were put under a lease that was lost: where another's content was replaced, the label is wanted again.
+    """Repair after objects were put under a lost lease: a label whose object was overwritten is wanted again.
 
     Args:
         database: where.
@@ -70,7 +70,7 @@ def mend(database: Database, organization_id: str, results: Iterable[DownloadRes
         results: those whose rows were not written.
 
     Returns:
-        How many are wanted again.
+        Number of labels that are wanted again.
     """
     put = [_stored_row(each) for each in results if each.stored]
     if not put:
@@ -121,7 +121,7 @@ FROM came WHERE l.organization_id = came.organization_id AND l.resource = came.r
   AND l.shipment_id = came.shipment_id
 """
 
-# Without a pause it is no fault of the label's: it stays due, and no try is counted.
+# Without a pause, the failure is not the label's: it stays due, and no try is counted.
 _FAIL = """
 WITH came AS (
     SELECT l.organization_id, l.resource, l.shipment_id, c.give_up, c.pause, c.code, c.error

@@ -1,4 +1,4 @@
-"""The rate limiter: who may send a request now, so that the API's limits are used fully, never exceeded."""
+"""The rate limiter: grants slots for requests, so that the API's limits are fully used and never exceeded."""
 
 from backmarket.limits.limiter import Grant, Limiter, LimiterState, Slot, account_name, wait_for_slot
 from backmarket.limits.local import LocalLimiter

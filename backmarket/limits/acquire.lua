@@ -1,4 +1,4 @@
--- Grants as many of the wanted slots as fit, or says when asking again makes sense.
+-- Grants as many of the wanted slots as fit, and returns when a retry for the others makes sense.
 --
 -- Keys (all on one hash tag, so that a cluster keeps them on one node):
 --   KEYS[1] backmarket:limiter:{all}:sentinel                  hash: `since` (us), `run` (server's run_id); never expires
@@ -17,8 +17,8 @@
 --   ARGV[5] recovery: how long nothing is granted after Redis lost its memory
 --   ARGV[6..8] limits of KEYS[4..6]; 0: that window does not apply
 --   ARGV[9] the urgent waiter's token; empty: not urgent
---   ARGV[10] how long a reservation outlives the moment at which its waiter should ask again
--- Answers {slots granted, us until one more may come free, 1 if blocked else 0}.
+--   ARGV[10] how long a reservation outlives the time at which its waiter should retry
+-- Returns {slots granted, us until one more may come free, 1 if blocked else 0}.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -60,14 +60,14 @@ local function add(key, slots)
   expire(key)
 end
 
--- What the asker has to leave: an urgent one yields to nobody.
+-- Slots reserved for others, which the caller must leave; an urgent caller need not.
 local function reserved(quota)
   if urgent ~= '' then return 0 end
   return redis.call('ZCOUNT', quota.urgent, string.format('%.0f', now), '+inf')
 end
 
--- The urgent waiter's reservation becomes what it still lacks. Never longer than a window, so that one killed during
--- a long block holds nothing for long.
+-- Reserves for the urgent waiter the slots that it still lacks. Never longer than a window, so that a waiter killed
+-- during a long block does not hold them for long.
 local function reserve(quota, slots, wait)
   drop_free(quota.urgent)
   for i = 1, want do

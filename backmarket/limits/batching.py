@@ -1,4 +1,4 @@
-"""Batching: calls that several threads make at the same time become one call."""
+"""Batching: concurrent calls of several threads become one call."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Batcher(Generic[T]):
         """Flush items, or leave them with the thread that is flushing.
 
         Raises:
-            Exception: what `flush` raises, to the thread that called it.
+            Exception: whatever `flush` raises, in the thread that called it.
         """
         with self._lock:
             self._waiting += items

@@ -1,4 +1,4 @@
--- A 429 was answered: blocks the account, and the address when two accounts got one within the window.
+-- The API answered 429: blocks the account, and the address if two accounts got one within the window.
 --
 -- Keys (all on one hash tag):
 --   KEYS[1] backmarket:limiter:{all}:blocked:<account>           exists while the account is blocked

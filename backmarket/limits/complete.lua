@@ -1,4 +1,4 @@
--- Answers arrived: each slot comes free one window from now, and counts again if it was forgotten.
+-- Answers arrived: each slot comes free one window from now, and counts again if it had expired.
 --
 -- Keys (all on one hash tag):
 --   KEYS[1] backmarket:limiter:{all}:slots:<account>         sorted set: slot -> us at which it comes free

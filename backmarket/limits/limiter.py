@@ -14,10 +14,10 @@ from backmarket.errors import RateLimited
 from backmarket.observability import telemetry
 
 MIN_PAUSE_SECONDS = 0.01
-"""Seconds between two questions of one waiter: many waiters must not turn into a busy loop."""
+"""Minimum seconds between two requests of one waiter for a slot: many waiters must not become a busy loop."""
 RESERVATION_GRACE = 1.0
-"""Seconds that a reservation outlives the moment at which its waiter should ask again: a busy machine's delay, and
-what one that was killed costs beyond its wait."""
+"""Seconds that a reservation outlives the time at which its waiter should retry: allows for a busy machine, and bounds
+what a killed waiter costs beyond its wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class Slot:
 
     Attributes:
         account: whose limit it counts against, as `account_name` gives it.
-        id: names the slot among all slots ever granted.
-        sensitive: it counts against the limit of the sensitive endpoints too.
+        id: unique among all slots ever granted.
+        sensitive: it counts against the limit of the sensitive endpoints, too.
     """
 
     account: str
@@ -37,12 +37,12 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What `Limiter.acquire` answers.
+    """Result of `Limiter.acquire`.
 
     Attributes:
-        slots: the slots granted, as many as were wanted or fewer.
-        wait: seconds until at least one more slot may come free; 0.0 when all wanted were granted.
-        blocked: a 429 or an emptied Redis stands in the way, not the ordinary window.
+        slots: the granted slots, as many as were wanted or fewer.
+        wait: seconds until at least one more slot may come free; 0.0 if all wanted were granted.
+        blocked: the reason is a 429 or an emptied Redis, not the ordinary window.
     """
 
     slots: tuple[Slot, ...]
@@ -52,10 +52,10 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class LimiterState:
-    """What a limiter knows of one account, for a person to read.
+    """State of one account's limits, for operators.
 
     Attributes:
-        used: slots that are held or not yet free again.
+        used: slots held or not yet free again.
         limit: requests that the account may send in any window.
         sensitive_used: of these, the ones on sensitive endpoints.
         sensitive_limit: their limit.
@@ -79,12 +79,12 @@ class LimiterState:
 class Limiter(Protocol):
     """Grants slots so that no window of the server's sees more requests than its limit.
 
-    A slot is taken before a request is sent, and is the caller's duty from then on: exactly one of
-    `complete` (an answer came, whatever its status) or `release` (it was never sent). Where neither is
-    known (no answer came, or the process died), nothing is called, and the slot is held until the
-    request's deadline and one window more have passed.
+    The caller takes a slot before it sends a request, and must then call exactly one of `complete` (an
+    answer arrived, whatever its status) or `release` (the request was never sent). If neither is known
+    (no answer, or the process died), nothing is called, and the slot is held until the request's
+    deadline and one more window have passed.
 
-    The request must be sent at once, and be over `deadline` seconds after `acquire` was called.
+    The caller must send the request at once, and end it within `deadline` seconds of calling `acquire`.
     """
 
     def acquire(self, account: str, want: int = 1, *, sensitive: bool = False, urgent: str | None = None) -> Grant:
@@ -94,46 +94,46 @@ class Limiter(Protocol):
             account: whose limit counts, as `account_name` gives it.
             want: slots wanted, at least 1; as many as fit are granted.
             sensitive: the requests go to sensitive endpoints (catalogue, category).
-            urgent: names a waiter that goes before those without a name. What it is denied is reserved for it, until
-                it has asked again under the same name, or for a second more than `Grant.wait`; never for longer
-                than a window and that second.
+            urgent: name of a waiter that goes before those without a name. Slots denied to it are reserved for it
+                until it retries under the same name, or for a second more than `Grant.wait`; never for longer than
+                a window and that second.
 
         Raises:
-            LimiterUnavailable: the limiter can't be asked; nothing may be sent.
-            ValueError: `want` is below 1.
+            LimiterUnavailable: if the limiter cannot be reached; nothing may be sent.
+            ValueError: if `want` is below 1.
         """
         ...
 
     def complete(self, slots: Sequence[Slot]) -> None:
-        """The answers arrived: each slot comes free one window from now. Never raises for Redis."""
+        """The answers arrived: each slot comes free one window from now. Only logs errors of Redis."""
         ...
 
     def release(self, slots: Sequence[Slot]) -> None:
-        """The requests were never sent: the slots are free at once. Never raises for Redis."""
+        """The requests were never sent: the slots are free at once. Only logs errors of Redis."""
         ...
 
     def block(self, account: str, retry_after: float | None = None) -> None:
-        """A 429 was answered: nobody gets a slot of this account for a while. Never raises for Redis.
+        """The API answered 429: block the account's slots for a while. Only logs errors of Redis.
 
         Args:
-            account: the account that was refused.
-            retry_after: seconds that the answer named, if it named any; the block lasts at least a window.
+            account: that got the 429.
+            retry_after: seconds that the answer named, if any; the block lasts at least a window.
         """
         ...
 
     def peek(self, account: str) -> LimiterState:
-        """What is used and what is blocked; changes nothing.
+        """Return the account's state; changes nothing.
 
         Raises:
-            LimiterUnavailable: the limiter can't be asked.
+            LimiterUnavailable: if the limiter cannot be reached.
         """
         ...
 
     def skip_recovery(self) -> None:
-        """Skip the pause after a new or emptied Redis: the caller knows that nothing was sent lately.
+        """Skip the pause after Redis is new or was emptied: the caller knows that nothing was sent lately.
 
         Raises:
-            LimiterUnavailable: the limiter can't be asked.
+            LimiterUnavailable: if the limiter cannot be reached.
         """
         ...
 
@@ -153,13 +153,13 @@ def wait_for_slot(
         limiter: grants it.
         account: whose limit counts.
         sensitive: the request goes to a sensitive endpoint.
-        urgent: before those who are not, while this waits.
+        urgent: go before waiters that are not urgent.
         timeout: seconds.
-        sleep: waits for some seconds.
+        sleep: sleeps for some seconds.
 
     Raises:
-        RateLimited: no slot can come free in time; `retry_after` says in how many seconds one may.
-        LimiterUnavailable: the limiter can't be asked.
+        RateLimited: if no slot can come free in time; `retry_after` says in how many seconds one may.
+        LimiterUnavailable: if the limiter cannot be reached.
     """
     begun, waiter = time.monotonic(), secrets.token_hex(8) if urgent else None
     until = begun + timeout
@@ -175,7 +175,7 @@ def wait_for_slot(
 
 
 def account_name(api_key: str, limiter_key: str) -> str:
-    """Name an account so that organizations with the same API key share its limit and nobody reads the key.
+    """Name an account: the same for organizations with the same API key, so that they share its limit; hides the key.
 
     Args:
         api_key: the key as it is sent to Back Market.

@@ -13,7 +13,7 @@ from backmarket.limits.limiter import RESERVATION_GRACE, Grant, Limiter, Limiter
 
 
 class _Window:
-    """Slots of one limit: which are held, and when each comes free; which are reserved, and until when."""
+    """Slots of one limit: those held, and when each comes free; those reserved, and until when."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -21,16 +21,16 @@ class _Window:
         self.reserved: dict[str, float] = {}
 
     def drop_free(self, now: float) -> None:
-        """Forget what came free, and what is not reserved any more."""
+        """Forget free slots, and expired reservations."""
         self.free_at = {slot: free_at for slot, free_at in self.free_at.items() if free_at >= now}
         self.reserved = {name: until for name, until in self.reserved.items() if until >= now}
 
     def room(self, urgent: bool) -> int:
-        """Slots that may be taken; only who is not urgent leaves what is reserved."""
+        """Number of slots that may be taken; an urgent caller may take reserved ones, too."""
         return max(self.limit - len(self.free_at) - (0 if urgent else len(self.reserved)), 0)
 
     def next_free(self, now: float, window: float, urgent: bool) -> float:
-        """Seconds until one more may fit: a slot in flight may be answered now, and free a window later."""
+        """Seconds until one more slot may be free: one in flight may be answered now, and is free a window later."""
         ends: list[float] = [*self.free_at.values(), *(() if urgent else self.reserved.values())]
         over = len(ends) - self.limit
         if over < 0:
@@ -38,7 +38,7 @@ class _Window:
         return min(heapq.nsmallest(over + 1, ends)[-1] - now, window)
 
     def reserve(self, urgent: str, slots: int, until: float) -> None:
-        """What an urgent waiter has reserved from now on, in place of what it had."""
+        """Replace an urgent waiter's reservation."""
         self.reserved = {name: end for name, end in self.reserved.items() if not name.startswith(f"{urgent}:")}
         self.reserved.update((f"{urgent}:{number}", until) for number in range(slots))
 
@@ -46,17 +46,17 @@ class _Window:
 class LocalLimiter(Limiter):
     """The rules of `SharedLimiter` inside one process; thread-safe.
 
-    It knows nothing of other processes that use the same key or address, and nothing of what this
-    process's predecessor sent: two such processes, or one restarted within the window, can exceed the
-    limit together. Use `SharedLimiter` wherever more than one process sends.
+    It does not know other processes that use the same key or address, nor what this process's
+    predecessor sent: two such processes, or one restarted within the window, can exceed the limit
+    together. Use `SharedLimiter` wherever more than one process sends.
 
     Args:
         limit: requests that one account may send in any window.
         window: seconds.
         sensitive_limit: requests to the sensitive endpoints in the same window.
         deadline: seconds after which a request without an answer is over.
-        egress_limit: requests of all accounts together in a window; 0: no limit of its own.
-        clock: seconds of a clock that never goes back.
+        egress_limit: requests of all accounts together in a window; 0: no such limit.
+        clock: returns seconds that never decrease.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class LocalLimiter(Limiter):
                     window.free_at.pop(slot.id, None)
 
     def block(self, account: str, retry_after: float | None = None) -> None:
-        """A 429 was answered; see `Limiter.block`."""
+        """The API answered 429; see `Limiter.block`."""
         with self._lock:
             now = self._clock()
             until = now + max(self._window, retry_after or 0.0)
@@ -133,7 +133,7 @@ class LocalLimiter(Limiter):
                 self._egress_blocked_until = max(now + self._window, self._egress_blocked_until)
 
     def peek(self, account: str) -> LimiterState:
-        """What is used and what is blocked; see `Limiter.peek`."""
+        """Return the account's state; see `Limiter.peek`."""
         with self._lock:
             now = self._clock()
             general, sensitive = self._general[account], self._sensitive[account]

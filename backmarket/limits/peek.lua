@@ -1,4 +1,4 @@
--- What the limiter knows of one account; changes nothing.
+-- State of one account's limits; changes nothing.
 --
 -- Keys (all on one hash tag): the six of acquire.lua, in its order
 --   KEYS[1] backmarket:limiter:{all}:sentinel
@@ -8,7 +8,7 @@
 --   KEYS[5] backmarket:limiter:{all}:sensitive:<account>
 --   KEYS[6] backmarket:limiter:{all}:egress-slots:<egress>
 -- Arguments: ARGV[1] recovery in us
--- Answers {used of KEYS[4], of KEYS[5], of KEYS[6], us that the account, the address, and everything is blocked for}.
+-- Returns {used of KEYS[4], of KEYS[5], of KEYS[6], us that the account, the address, and everything is blocked for}.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]

@@ -16,21 +16,21 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from backmarket import redis_urls
 from backmarket.errors import LimiterUnavailable, SettingsError
 from backmarket.limits.batching import Batcher
 from backmarket.limits.limiter import RESERVATION_GRACE, Grant, Limiter, LimiterState, Slot
+from backmarket.messages import redis_urls
 from backmarket.observability import telemetry
 
 if TYPE_CHECKING:
     from backmarket.settings import Settings
 
 PREFIX = "backmarket:limiter:{all}:"
-"""Of every key. The hash tag keeps them on one node of a cluster, as one script touches several."""
+"""Prefix of every key. The hash tag keeps them on one node of a cluster, as one script uses several."""
 CONNECT_TIMEOUT = 2.0
-"""Seconds to reach Redis."""
+"""Seconds to connect to Redis."""
 ANSWER_TIMEOUT = 5.0
-"""Seconds that Redis may take to answer."""
+"""Seconds to wait for an answer of Redis."""
 MICRO, MILLI = 1_000_000, 1_000
 
 _Script = Callable[[list[str], list[str | int]], list[int]]
@@ -41,23 +41,23 @@ log = structlog.get_logger(__name__)
 class SharedLimiter(Limiter):
     """A true sliding window, exact across any number of processes and machines.
 
-    What is guaranteed: in no interval of `window` seconds do more than `limit` requests of one account
-    *arrive* at the server, however long each is under way and whatever the clocks of the clients say. A slot
-    is held from before its request is sent until `window` after its answer was seen here, so all
+    Guarantee: in no interval of `window` seconds do more than `limit` requests of one account
+    *arrive* at the server, however long each takes and whatever the clients' clocks say. A slot
+    is held from before its request is sent until `window` after its answer arrived here, so all
     requests of one server window hold their slots together; Redis's TIME is the only clock. The same
     holds for `sensitive_limit` and, where set, for `egress_limit`.
 
-    It holds as long as
+    The guarantee holds as long as
     - each caller sends at once and ends each request within `deadline` of `acquire`;
-    - requests reach the server within `transit` of `acquire`, or are answered before the pause after a lost
-      memory ends. This matters only when Redis was emptied, restarted or failed over: then nothing is
-      granted for `transit + window`, since what was in flight is not known;
-    - Redis evicts nothing by itself (`maxmemory-policy noeviction`), and its clock is not set forward.
-      Set back, it delays by as much.
+    - requests reach the server within `transit` of `acquire`, or are answered before the pause after a data
+      loss ends. This matters only when Redis was emptied, restarted or failed over: then nothing is
+      granted for `transit + window`, since the requests in flight are not known;
+    - Redis evicts nothing (`maxmemory-policy noeviction`), and its clock is not set forward.
+      A clock set back delays slots by as much.
 
-    When Redis can't be asked, `acquire` raises. `complete`, `release` and `block` log and go on: the
-    answer in the caller's hand is worth more, and a slot not completed is held longer, not shorter. A block
-    not told is one more 429 at worst.
+    When Redis is unreachable, `acquire` raises. `complete`, `release` and `block` log and go on: the caller's
+    answer is worth more, and a slot not completed is held longer, not shorter. A lost block costs one more
+    429 at worst.
 
     Safe to share between threads and to use after a fork.
 
@@ -67,13 +67,13 @@ class SharedLimiter(Limiter):
         window: seconds.
         sensitive_limit: requests to the sensitive endpoints in the same window.
         deadline: seconds after `acquire` at which a request without an answer is over.
-        egress_id: names the address that requests leave from; 429s on two of its accounts block it.
-        egress_limit: requests that may leave from that address in a window; 0: no limit of its own.
-        transit: seconds from `acquire` to a request's arrival at the server, at most; the time to open a
-            connection, in practice.
+        egress_id: name of the address that requests leave from; 429s on two of its accounts block it.
+        egress_limit: requests from that address in any window; 0: no such limit.
+        transit: maximum seconds from `acquire` to a request's arrival at the server; in practice, the time to
+            open a connection.
 
     Raises:
-        SettingsError: `redis_url` is not such a URL.
+        SettingsError: if `redis_url` is not such a URL.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class SharedLimiter(Limiter):
         return Grant(slots, wait / MICRO, bool(blocked))
 
     def complete(self, slots: Sequence[Slot]) -> None:
-        """The answers arrived; see `Limiter.complete`. Threads that complete at the same time share a question."""
+        """The answers arrived; see `Limiter.complete`. Threads that complete at the same time share one call."""
         self._settling.add(slots)
 
     def _settle_all(self, slots: Sequence[Slot]) -> None:
@@ -135,7 +135,7 @@ class SharedLimiter(Limiter):
                 pipeline.execute()
 
     def block(self, account: str, retry_after: float | None = None) -> None:
-        """A 429 was answered; see `Limiter.block`."""
+        """The API answered 429; see `Limiter.block`."""
         telemetry.emit("limiter_block")
         keys = [_key("blocked", account), *self._egress_keys("egress-blocked", "egress-refusals")]
         block = max(self._window, retry_after or 0.0)
@@ -143,7 +143,7 @@ class SharedLimiter(Limiter):
             self._block(keys, [account, _ms(self._window), _ms(block)])
 
     def peek(self, account: str) -> LimiterState:
-        """What is used and what is blocked; see `Limiter.peek`."""
+        """Return the account's state; see `Limiter.peek`."""
         with _or_unavailable():
             used, sensitive, egress, *blocked = self._peek(self._six_keys(account), [_us(self._recovery)])
         names: tuple[Literal["account", "egress", "emptied"], ...] = ("account", "egress", "emptied")
@@ -165,7 +165,7 @@ class SharedLimiter(Limiter):
             self._skip_recovery([_key("sentinel")], [])
 
     def _script(self, name: str) -> _Script:
-        """A script of this package; redis-py sends it again when the server has forgotten it."""
+        """A script of this package; redis-py sends it again if the server has dropped it."""
         parts = (files(__package__).joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("server", name))
         text = "".join(parts)
         return cast(_Script, self._redis.register_script(text))
@@ -185,10 +185,10 @@ class SharedLimiter(Limiter):
 
 
 def shared_limiter(settings: Settings) -> SharedLimiter:
-    """The limiter that the settings describe.
+    """Create the limiter that the settings describe.
 
     Raises:
-        SettingsError: `REDIS_URL` is missing or is not a URL of Redis.
+        SettingsError: if `REDIS_URL` is missing or is not a URL of Redis.
     """
     return SharedLimiter(
         settings.need("redis_url"),
@@ -203,9 +203,9 @@ def shared_limiter(settings: Settings) -> SharedLimiter:
 
 
 def _connect(url: str) -> Redis:
-    """A pool of connections that opens them when needed, and again when one was cut.
+    """A connection pool that opens connections when needed, and reopens broken ones.
 
-    A cut connection is tried once more at once; the slots of a lost answer are held until they expire.
+    A call on a broken connection is retried once; the slots of a lost answer are held until they expire.
     """
     retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
     network: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_keepalive": True}

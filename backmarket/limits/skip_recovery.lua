@@ -1,4 +1,4 @@
--- Plants the sentinel as of long ago: whoever runs the deployment knows that nothing was sent lately.
+-- Sets the sentinel to long ago: the operator knows that nothing was sent lately.
 --
 -- Keys:
 --   KEYS[1] backmarket:limiter:{all}:sentinel   hash: `since` (us), `run` (server's run_id); never expires

@@ -1,11 +1,11 @@
-"""The hourly quota of SKU lines: how many lines of listings an account may still send, as rows.
+"""The hourly quota of SKU lines that an account may send, kept in rows.
 
-A line is reserved in the transaction that decides to send it, and counts from then until it is free again: a window
-after its request is over. So no window of the server's sees more than the limit, however long a request is under way
+A line is reserved in the transaction that decides to send it, and counts until a window after its request is over.
+So no window of the server's sees more than the limit, however long a request takes
 (docs/decisions/0003 has the same argument for requests). PostgreSQL's clock is the only one.
 
-Whoever reserves, gives back or notes a refusal holds the account's lock until the transaction ends: do it last in
-the transaction, and with one account only.
+`reserve`, `release` and `block` hold the account's lock until the transaction ends: call them last in the transaction,
+and for one account only.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from psycopg.rows import args_row
 from backmarket.database import Database, Transaction
 
 STEPS = 1800
-"""Moments of a window at which lines may come free (2 s of an hour): so many rows has an account at the most, and so
-fine a part of the window is a line held for too long.
+"""Steps of a window at which lines may come free (2 s in an hour): the maximum number of an account's rows; a line is
+held for at most one step too long.
 
 Measured (socket, 2 cores): 2,000 reservations of a line one after the other 2.3 s; with 1,800 rows 1.5 ms each where
 granted, 4 ms where denied.
@@ -28,12 +28,12 @@ granted, 4 ms where denied.
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """What `reserve` answers.
+    """Result of `reserve`.
 
     Attributes:
         account: whose quota.
-        granted: lines that may be sent now; they count even if they never are, unless given back.
-        wait_seconds: until it makes sense to ask again; 0.0 when all was granted.
+        granted: lines that may be sent now; they count even if they are never sent, unless released.
+        wait_seconds: seconds until a retry may succeed; 0.0 if all were granted.
         free_at: when the granted lines come free.
     """
 
@@ -45,12 +45,12 @@ class Reserved:
 
 @dataclass(frozen=True, slots=True)
 class Free:
-    """What is left of an account's quota.
+    """Remaining quota of an account.
 
     Attributes:
-        lines: that could be reserved now.
-        wait_seconds: until the lines asked for could be; 0.0: now.
-        closed: the API refused a line, whatever the ledger says.
+        lines: number that could be reserved now.
+        wait_seconds: seconds until the given lines could be reserved; 0.0: now.
+        closed: the API has refused a line, whatever the ledger says.
     """
 
     lines: int
@@ -71,16 +71,16 @@ def reserve(
     """Reserve lines: all of them or none; or, with `at_least`, as many as fit.
 
     Args:
-        transaction: they count once it commits; send nothing before.
+        transaction: the lines count once it commits; send nothing before.
         account: as `account_name` gives it.
-        lines: wanted, from 1.
+        lines: number wanted, at least 1.
         limit: lines that the account may send in any window.
         window: seconds.
-        at_least: take what fits if it is that many.
+        at_least: reserve fewer if at least this many fit.
         deadline: seconds from now at which the request that carries them is over.
 
     Raises:
-        ValueError: so many lines can never be granted at once, or less than one is wanted.
+        ValueError: if more lines are wanted than can ever be granted at once, or fewer than one.
     """
     least = lines if at_least is None else at_least
     if not 1 <= least <= min(lines, limit):
@@ -95,31 +95,31 @@ def reserve(
 
 
 def release(transaction: Transaction, reserved: Reserved) -> None:
-    """The lines were certainly never sent. What may have been sent, even perhaps, is never given back."""
+    """Release lines that were certainly never sent. Lines that may have been sent are never released."""
     _lock(transaction, reserved.account)
     transaction.execute(_RELEASE, (reserved.granted, reserved.account, reserved.free_at))
 
 
 def block(transaction: Transaction, account: str, seconds: float) -> None:
-    """The API refused a line with 429: it knows of lines that the ledger does not; nothing is granted for a while.
+    """The API refused a line with 429, so it counts lines that the ledger does not: grant nothing for a while.
 
     Args:
         transaction: where.
-        account: whose.
-        seconds: that nothing is granted from now on; a longer refusal stays.
+        account: that got the 429.
+        seconds: for which nothing is granted, from now on; a longer block stays.
     """
     _lock(transaction, account)
     transaction.execute(_BLOCK, (account, seconds))
 
 
 def free(transaction: Transaction, account: str, *, limit: int, lines: int = 1) -> Free:
-    """What is free now, and when so many lines are; changes nothing, and promises nothing.
+    """What is free now, and when a number of lines is; changes nothing, and promises nothing.
 
     Args:
         transaction: where.
         account: whose.
         limit: lines that the account may send in any window.
-        lines: that one would like to reserve; more than the limit count as the limit.
+        lines: number that the caller would reserve; more than the limit count as the limit.
     """
     wanted = {"account": account, "lines": min(lines, limit), "limit": limit}
     with transaction.cursor(row_factory=args_row(Free)) as cursor:
@@ -129,7 +129,7 @@ def free(transaction: Transaction, account: str, *, limit: int, lines: int = 1) 
 
 
 def drop_free(database: Database) -> int:
-    """Forget what came free of accounts that reserve no more; gives how many rows went."""
+    """Delete free lines of accounts that reserve no more; returns the number of deleted rows."""
     with database.transaction() as transaction:
         return transaction.execute("DELETE FROM backmarket.sku_quota WHERE free_at <= now()").rowcount
 
@@ -138,8 +138,8 @@ def _lock(transaction: Transaction, account: str) -> None:
     transaction.execute("SELECT pg_advisory_xact_lock(hashtextextended('backmarket.sku_quota/' || %s, 0))", (account,))
 
 
-# The clock is read after the lock was had: a transaction's own now() may be older than what others reserved meanwhile.
-# A moment of the rhythm counts as passed only once it is over, hence floor + 1.
+# The clock is read after taking the lock: a transaction's own now() may be older than what others have reserved since.
+# A step counts as passed only once it is over, hence floor + 1.
 _RESERVE = """
 WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS at),
 gone AS (DELETE FROM backmarket.sku_quota USING moment WHERE account = %(account)s AND free_at <= at),

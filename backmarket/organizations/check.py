@@ -1,4 +1,4 @@
-"""Does a connection work? One question to the API that changes nothing."""
+"""Check whether a connection works: one request to the API that changes nothing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from backmarket.services import Services
 
 @dataclass(frozen=True, slots=True)
 class ConnectionCheck:
-    """What the API said.
+    """Result of the check.
 
     Attributes:
         ok: the key works.
-        orders: how many orders the API counts; None where it does not say, or the check failed.
+        orders: number of orders, as the API counts them; None if it does not say, or the check failed.
         seconds: that the answer took.
-        error: why not, if not.
+        error: why the key does not work.
     """
 
     ok: bool
@@ -32,9 +32,9 @@ class ConnectionCheck:
 
 
 def check_connection(services: Services, organization_id: str, *, timeout: float = 20.0) -> ConnectionCheck:
-    """Ask for one page of orders with the connection's key.
+    """Request one page of orders with the connection's key.
 
-    A key that the API accepts again is used again; one that it refuses is not asked with any more.
+    A key that the API accepts again is used again; one that it refuses is not used any more.
 
     Args:
         services: of this process.
@@ -42,7 +42,7 @@ def check_connection(services: Services, organization_id: str, *, timeout: float
         timeout: seconds to wait for the rate limit; with a Redis that is new or was emptied, 15 s pass.
 
     Raises:
-        ConnectionNotFound, ConnectionDisabled, ApiKeyMissing: there is nothing to be checked.
+        ConnectionNotFound, ConnectionDisabled, ApiKeyMissing: if there is nothing to check.
     """
     database = services.database
     credentials, generation = connections.credentials(

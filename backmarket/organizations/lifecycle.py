@@ -20,7 +20,7 @@ from backmarket.settings import Settings
 
 _PARTS = ("environment", "region", "locale", "base_url")
 COPIES = ("orders", "orderlines", "listings", "deliveries", "returns")
-"""The tables that hold an organization's rows."""
+"""Tables that hold an organization's rows."""
 
 
 def upsert(
@@ -28,14 +28,14 @@ def upsert(
 ) -> Connection:
     """Connect an organization, or change its connection.
 
-    A new key, region, environment or base URL starts a new generation: whatever is running for the older one
-    writes nothing any more, and the next sync is a full walk. A sync is due at once in any case, orders first.
+    A new key, region, environment or base URL starts a new generation: slices of the older one
+    write nothing any more, and the next sync is a full walk. A sync is due at once in any case, orders first.
 
     Args:
         database: where.
         cipher: encrypts the key.
         settings: which base URLs are allowed.
-        account: what is connected.
+        account: to be connected.
         discard_rows: remove the rows of the older region or environment; without it, changing either is refused
             while there are any.
 
@@ -58,21 +58,21 @@ def change(
     *,
     discard_rows: bool = False,
 ) -> Connection:
-    """Change where a connection leads, with the key that it has; see `upsert`.
+    """Change a connection, but not its key; see `upsert`.
 
     Args:
         database: where.
         cipher: decrypts the key, and encrypts it again.
         settings: which base URLs are allowed.
         organization_id: whose.
-        changes: of `environment`, `region`, `locale` and `base_url`; what is not named stays.
+        changes: of `environment`, `region`, `locale` and `base_url`; values not named stay.
         discard_rows: see `upsert`.
 
     Raises:
-        ConnectionNotFound: there is none.
-        ApiKeyMissing: its key was cleared.
+        ConnectionNotFound: if the organization is not connected.
+        ApiKeyMissing: if its key was cleared.
         InvalidArgument: see `upsert`.
-        SettingsError: its key can't be decrypted.
+        SettingsError: if its key cannot be decrypted.
     """
     with database.transaction() as transaction:
         lock(transaction, organization_id)
@@ -96,15 +96,15 @@ def _write(
     discard_rows: bool,
     enabled: bool = True,
 ) -> Connection:
-    """Write a connection down; the organization is locked.
+    """Store a connection; the caller has locked the organization.
 
     Args:
         transaction: where.
         cipher: encrypts the key.
         account: checked.
-        name: under which the limiter knows the key.
+        name: the limiter's name for the key.
         discard_rows: see `upsert`.
-        enabled: whether it is asked.
+        enabled: whether requests are sent for it.
     """
     before = transaction.execute(
         "SELECT account, region, environment, base_url FROM backmarket.connections"
@@ -144,15 +144,15 @@ def _write(
 
 
 def disable(database: Database, organization_id: str, *, clear_api_key: bool = False) -> Connection:
-    """Ask this account nothing any more; what is running stops at its next write.
+    """Stop all requests for this account; running slices stop at their next write.
 
     Args:
         database: where.
         organization_id: whose.
-        clear_api_key: forget the key, too.
+        clear_api_key: delete the key, too.
 
     Raises:
-        ConnectionNotFound: there is none.
+        ConnectionNotFound: if the organization is not connected.
     """
     with database.transaction() as transaction:
         lock(transaction, organization_id)
@@ -172,11 +172,11 @@ def disable(database: Database, organization_id: str, *, clear_api_key: bool = F
 
 
 def enable(database: Database, organization_id: str) -> Connection:
-    """Ask this account again, at once; also after its key was refused and Back Market put that right.
+    """Resume requests for this account at once; also after its key was refused and Back Market has fixed that.
 
     Raises:
-        ConnectionNotFound: there is none.
-        ApiKeyMissing: its key was cleared.
+        ConnectionNotFound: if the organization is not connected.
+        ApiKeyMissing: if its key was cleared.
     """
     with database.transaction() as transaction:
         lock(transaction, organization_id)
@@ -193,18 +193,18 @@ def enable(database: Database, organization_id: str) -> Connection:
 
 
 def remove(database: Database, organization_id: str) -> int:
-    """Remove an organization with everything that is stored for it. What is running for it writes nothing more.
+    """Remove an organization with everything that is stored for it. Its running slices write nothing more.
 
     Returns:
-        Rows of its copies that were removed.
+        Number of its copied rows that were removed.
 
     Raises:
-        ConnectionNotFound: there is none.
+        ConnectionNotFound: if the organization is not connected.
     """
     with database.transaction() as transaction:
         lock(transaction, organization_id)
         select(transaction, organization_id)
-        # the leases go with it, so no walk can write after this
+        # its leases go with it, so no walk can write after this
         transaction.execute("DELETE FROM backmarket.connections WHERE organization_id = %s", (organization_id,))
         removed = _discard(transaction, organization_id)
         transaction.execute("DELETE FROM backmarket.sync_runs WHERE organization_id = %s", (organization_id,))
@@ -216,7 +216,7 @@ def remove(database: Database, organization_id: str) -> int:
 
 
 def _leave_market(transaction: Transaction, organization_id: str, *, discard_rows: bool) -> None:
-    """Rows of one region or environment can't be mixed with those of another; nor can what their syncs did."""
+    """Discard rows and sync history, which must not mix with those of another region or environment."""
     for table in () if discard_rows else COPIES:
         if transaction.execute(
             f"SELECT 1 FROM backmarket.{table} WHERE organization_id = %s LIMIT 1", (organization_id,)
@@ -225,7 +225,7 @@ def _leave_market(transaction: Transaction, organization_id: str, *, discard_row
                 "Rows of another region or environment are stored for this organization:"
                 " pass discard_rows=True (`--discard-rows`) to remove them, or use another organization id."
             )
-    for resource in RESOURCES.values():  # whoever follows the changes hears that the rows are gone
+    for resource in RESOURCES.values():  # readers of the change feed learn that the rows are gone
         transaction.execute(
             "INSERT INTO backmarket.changes (organization_id, resource, external_id, kind)"
             f" SELECT organization_id, %s, {resource.key.name}::text, 'removed' FROM backmarket.{resource.table}"
@@ -258,7 +258,7 @@ def _discard(transaction: Transaction, organization_id: str) -> int:
 
 
 def _begin_again(transaction: Transaction, organization_id: str) -> None:
-    """A new generation: leases are void, checkpoints gone, everything is walked in full."""
+    """Start a new generation: leases are void, checkpoints gone, every next sync is a full walk."""
     transaction.execute("DELETE FROM backmarket.walks WHERE organization_id = %s", (organization_id,))
     transaction.execute(
         "UPDATE backmarket.sync_state SET lease_number = lease_number + 1, lease_until = NULL, lease_owner = NULL,"
@@ -271,14 +271,14 @@ def _begin_again(transaction: Transaction, organization_id: str) -> None:
 
 _DELETE_BULK = "DELETE FROM backmarket.bulk_jobs WHERE organization_id = %s"
 
-# Also what is being stored at this moment has a row already.
+# An object that is being stored at this moment already has a row, too.
 _HAS_OBJECTS = """
 SELECT EXISTS (SELECT FROM backmarket.labels WHERE organization_id = %(organization)s)
     OR EXISTS (SELECT FROM backmarket.api_writes WHERE organization_id = %(organization)s AND object_key IS NOT NULL)
 """
 
-# Both numbers begin with that of the transaction, which never comes back: so they grow even where a connection is
-# removed and made anew, and what ran for the removed one stays void.
+# Both numbers begin with that of the transaction, which never repeats: so they grow even where a connection is
+# removed and added again, and leases of the removed one stay void.
 _INSERT_STATES = f"""
 INSERT INTO backmarket.sync_state (organization_id, resource, lease_number, next_due_at)
 SELECT %s, resource, pg_current_xact_id()::text::bigint, {DUE_IN_TURN} FROM backmarket.schedule ON CONFLICT DO NOTHING

@@ -1,1 +1,1 @@
-"""What is stored, read: orders, listings and shipments, a page at a time."""
+"""Read stored orders, listings and shipments, a page at a time."""

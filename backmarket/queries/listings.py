@@ -1,4 +1,4 @@
-"""Listings, the offers in the seller's catalogue, as they are stored: typed, filtered, found by id or SKU."""
+"""Stored listings (the offers in the seller's catalogue): typed, filtered, found by id or SKU."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PublicationState(IntEnum):
 
 
 class Grade(StrEnum):
-    """The condition of what is offered (schema `AestheticGradeValue`)."""
+    """The condition of the offered item (schema `AestheticGradeValue`)."""
 
     PREMIUM = "PREMIUM"
     EXCELLENT = "EXCELLENT"
@@ -70,13 +70,13 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class ListingFilter:
-    """Which listings; what is None does not restrict.
+    """Which listings; None does not restrict.
 
     Args:
         publication_state: known or not.
-        min_quantity: so many on sale or more.
-        max_quantity: so many on sale or fewer.
-        search: a part of the SKU or of the title, without regard to case. It reads all listings of the organization.
+        min_quantity: minimum number on sale.
+        max_quantity: maximum number on sale.
+        search: a part of the SKU or title, ignoring case. It reads all listings of the organization.
     """
 
     publication_state: int | None = None
@@ -89,7 +89,7 @@ def listing_key(listing_id: UUID | str | int) -> UUID | int:
     """A listing's id in its normal form: the UUID, or the older integer.
 
     Raises:
-        InvalidArgument: it is neither.
+        InvalidArgument: if it is neither of them.
     """
     if isinstance(listing_id, UUID | int):
         return listing_id
@@ -113,7 +113,7 @@ def get_listing(database: Database, organization_id: str, listing_id: UUID | str
         listing_id: the UUID, as such or as text, or the older integer id.
 
     Raises:
-        InvalidArgument: an id that can't be.
+        InvalidArgument: if the id is invalid.
     """
     key = listing_key(listing_id)
     if isinstance(key, UUID):
@@ -122,7 +122,7 @@ def get_listing(database: Database, organization_id: str, listing_id: UUID | str
 
 
 def get_listing_by_sku(database: Database, organization_id: str, sku: str) -> Listing | None:
-    """The listing with this SKU, without regard to case, also one that the API no longer knows; None: there is none."""
+    """The listing with this SKU, ignoring case, also one that the API no longer knows; None: it is not stored."""
     return STORED_LISTINGS.find(database, organization_id, _BY_SKU, {"sku": sku})
 
 
@@ -141,7 +141,7 @@ STORED_LISTINGS = Stored(
     UUID,
 )
 
-# A SKU may be used again after its listing went: the one that is there goes before those that are not.
+# A SKU may be used again after its listing was removed: a present listing comes before removed ones.
 _FIRST = "ORDER BY listings.removed_at DESC NULLS FIRST, listings.listing_id"
 _BY_LEGACY_ID = f"listings.legacy_listing_id = %(number)s {_FIRST}"
 _BY_SKU = f"listings.sku_key = lower(left(%(sku)s, 200)) AND lower(listings.sku) = lower(%(sku)s) {_FIRST}"

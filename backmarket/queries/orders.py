@@ -1,4 +1,4 @@
-"""Orders and their lines, as they are stored: typed, filtered, newest first."""
+"""Stored orders and their lines: typed, filtered, newest first."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class OrderLineState(IntEnum):
 
 
 NEXT_STATES: dict[int, frozenset[int]] = {1: frozenset({2, 4}), 2: frozenset({3, 5}), 3: frozenset({6})}
-"""Where a seller may move a line of each state to (schema `OrderLineState`); from all others there is no way on."""
+"""States to which a seller may move a line of each state (schema `OrderLineState`); all others are final."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ class Order:
 
     @property
     def delivery_note_expires_at(self) -> datetime | None:
-        """When the link to the delivery note ends; None: it does not say. `fetch_order` brings a fresh one."""
+        """When the link to the delivery note expires; None: it does not say. `fetch_order` gets a fresh one."""
         return expires_at(self.delivery_note)
 
 
@@ -122,13 +122,13 @@ class OrderLine:
 
     @property
     def next_states(self) -> tuple[OrderLineState, ...]:
-        """Where `update_order` may move it from here, by the document; empty: nowhere."""
+        """States to which `update_order` may move it, by the document."""
         return tuple(OrderLineState(each) for each in sorted(NEXT_STATES.get(self.state or 0, ())))
 
 
 @dataclass(frozen=True, slots=True)
 class OrderFilter:
-    """Which orders; what is None does not restrict. Times without an offset count as UTC.
+    """Which orders; None does not restrict. Times without an offset count as UTC.
 
     Args:
         state: an order state, known or not.
@@ -136,8 +136,8 @@ class OrderFilter:
         created_after: created then or later.
         created_before: created earlier.
         modified_after: modified then or later.
-        sku: with a line of this SKU, without regard to case.
-        tracking_number: of its parcel, as it is written there.
+        sku: with a line of this SKU, ignoring case.
+        tracking_number: of its parcel, in exact spelling.
     """
 
     state: int | None = None
@@ -151,12 +151,12 @@ class OrderFilter:
 
 @dataclass(frozen=True, slots=True)
 class OrderLineFilter:
-    """Which order lines; what is None does not restrict.
+    """Which order lines; None does not restrict.
 
     Args:
         order_id: of this order.
         state: an order line state, known or not.
-        sku: the listing's SKU, without regard to case.
+        sku: the listing's SKU, ignoring case.
     """
 
     order_id: int | None = None
@@ -164,7 +164,7 @@ class OrderLineFilter:
     sku: str | None = None
 
 
-# The column `sku_key` leads to the few rows whose SKU begins alike; the SKU itself decides.
+# The column `sku_key` finds the few rows whose SKU begins alike; the SKU itself decides.
 _OF_SKU = "orderlines.sku_key = lower(left(%(sku)s, 200)) AND lower(orderlines.listing) = lower(%(sku)s)"
 
 STORED_ORDERS = Stored(

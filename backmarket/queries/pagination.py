@@ -1,6 +1,6 @@
-"""Stored rows as they are read: one by its id, or a page of a list with a cursor to the next one.
+"""Read stored rows: one by its id, or a page of a list with a cursor to the next page.
 
-A list has the order of an index, and a cursor says where in it the next page begins: what a page costs does not grow
+A list has the order of an index, and a cursor says where in it the next page begins: the cost of a page does not grow
 with the rows before it.
 """
 
@@ -29,11 +29,11 @@ MAX_PAGE_SIZE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some rows, and where the next ones begin.
+    """Some rows, and the cursor to the next ones.
 
     Attributes:
         items: the rows.
-        next_cursor: pass it as `cursor` for the next page; None: there is none.
+        next_cursor: pass it as `cursor` for the next page; None: this is the last page.
     """
 
     items: list[T]
@@ -48,16 +48,16 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True)
 class Stored(Generic[T]):
-    """A table of copies, as it is read.
+    """A table of stored rows that can be read.
 
     Args:
         table: its name; conditions name its columns `table.column`.
         row: the type of its rows, whose fields are its columns.
         key: the column that identifies a row within its organization.
-        order: of a list: `newest` first by creation, or the `highest` or `lowest` key first.
-        filters: an SQL condition for each field of the filter that a list takes.
-        key_type: what the key is.
-        others: SQL expressions of fields that are no columns.
+        order: of a list: `newest` creation first, or the `highest` or `lowest` key first.
+        filters: an SQL condition for each field of a list's filter.
+        key_type: type of the key.
+        others: SQL expressions of fields that are not columns.
     """
 
     table: str
@@ -76,12 +76,12 @@ class Stored(Generic[T]):
         Args:
             database: where.
             organization_id: whose.
-            where: a dataclass with the names of `filters`; what is None does not restrict.
+            where: a dataclass with the names of `filters`; None does not restrict.
             limit: 1 to 1000.
             cursor: of the page before.
 
         Raises:
-            InvalidArgument: a limit or cursor that can't be.
+            InvalidArgument: if the limit or cursor is invalid.
         """
         if not 1 <= limit <= MAX_PAGE_SIZE:
             raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
@@ -109,13 +109,13 @@ class Stored(Generic[T]):
             ).fetchone()
 
     def find(self, database: Database, organization_id: str, condition: str, values: Mapping[str, Any]) -> T | None:
-        """The first row under an SQL condition, which may end in an order; also one that the API no longer knows."""
+        """The first row that meets an SQL condition (with ORDER BY, if any); also one that the API no longer knows."""
         rows = self._select(database, organization_id, condition, values, 1)
         return rows[0] if rows else None
 
     @property
     def columns(self) -> str:
-        """What is read of a row, as SQL has it."""
+        """The SQL column list of a row."""
         names = [each.name for each in fields(self.row)]  # type: ignore[arg-type]
         return ", ".join(f"{self.others.get(name, f'{self.table}.{name}')} AS {name}" for name in names)
 
@@ -158,9 +158,9 @@ class Stored(Generic[T]):
 
 
 def created(table: str) -> str:
-    """When a row was created, as the index of the newest has it; a row without a date is older than all others.
+    """SQL for a row's creation, as in the index of the newest; a row without a date is older than all others.
 
-    No COALESCE: behind a row policy no index answers a comparison with it (docs/decisions/0009).
+    No COALESCE: under a row policy no index serves a comparison with it (docs/decisions/0009).
     """
     return f"CASE WHEN {table}.date_creation IS NULL THEN '-infinity' ELSE {table}.date_creation END"
 
@@ -174,7 +174,7 @@ def created_within(table: str) -> dict[str, str]:
 
 
 def enum_or_value(kind: type[Enum], value: Any) -> Any:
-    """The enum's member, or the value itself where a later API has a new one."""
+    """The enum's member, or the value itself if a later API has a new one."""
     try:
         return None if value is None else kind(value)
     except ValueError:

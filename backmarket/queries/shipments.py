@@ -1,4 +1,4 @@
-"""Deliveries and returns: BackShip parcels to and from customers, as they are stored: typed, filtered, newest first."""
+"""Deliveries and returns: stored BackShip parcels to and from customers: typed, filtered, newest first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class StoredLabel:
 
     Attributes:
         object_key: its name there.
-        size: bytes.
+        size: in bytes.
         sha256: hexadecimal.
         stored_at: when it was stored.
     """
@@ -28,7 +28,7 @@ class StoredLabel:
 
     @classmethod
     def read(cls, document: Any) -> StoredLabel | None:
-        """From the form that the queries give."""
+        """Convert from the form that the queries return."""
         if not isinstance(document, dict):
             return None if document is None else cast(StoredLabel, document)
         return cls(**{**document, "stored_at": datetime.fromisoformat(document["stored_at"])})
@@ -101,7 +101,7 @@ class Return:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFilter:
-    """Which deliveries; what is None does not restrict. Times without an offset count as UTC.
+    """Which deliveries; None does not restrict. Times without an offset count as UTC.
 
     Args:
         order_id: of this order.
@@ -144,7 +144,7 @@ def _filters(table: str) -> dict[str, str]:
 
 
 def _stored_label(table: str) -> str:
-    """One look into an index for each row that is given."""
+    """SQL for the label: one index lookup for each returned row."""
     members = ", ".join(f"'{each.name}', l.{each.name}" for each in fields(StoredLabel))
     return (
         f"(SELECT jsonb_build_object({members}) FROM backmarket.labels l"

@@ -1,7 +1,7 @@
-"""What the API's resources look like: how each is asked for, parsed, identified and stored.
+"""The API's resources: how each is requested, parsed, identified and stored.
 
-A resource is a declaration (`orders.py`, `listings.py`, `shipments.py`); `columns.py` says what kinds of columns there
-are and how a value becomes one; `parsing.py` turns an answer's bytes into rows.
+A resource is a declaration (`orders.py`, `listings.py`, `shipments.py`); `columns.py` has the kinds of columns, and
+converts values to them; `parsing.py` turns an answer's bytes into rows.
 """
 
 from backmarket.resources.columns import Column, Kind
@@ -13,7 +13,7 @@ from backmarket.resources.resource import Lines, Lookback, Resource
 from backmarket.resources.shipments import DELIVERIES, RETURNS
 
 RESOURCES = {resource.name: resource for resource in (ORDERS, LISTINGS, DELIVERIES, RETURNS)}
-"""By name, as `sync_state.resource` has it."""
+"""The resources by name, as in `sync_state.resource`."""
 
 __all__ = [
     "DELIVERIES",

@@ -1,7 +1,7 @@
-"""The kinds of columns, and how a JSON value becomes one.
+"""The kinds of columns, and the conversion of JSON values to them.
 
-Each kind has a strict form, which msgspec decodes at full speed, and a lenient one, which takes whatever came
-and gives null for what can't be read. A row goes the lenient way only when the strict one refused it.
+Each kind has a strict form, which msgspec decodes at full speed, and a lenient one, which accepts any value
+and returns null for unreadable ones. A row is read leniently only if the strict form refused it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 Kind = Literal["bigint", "integer", "text", "uuid", "boolean", "numeric", "timestamptz", "jsonb"]
 
 _NUMERIC = r"^-?[0-9]{1,20}(\.[0-9]{1,20})?\Z"
-# What PostgreSQL takes and psycopg reads, in any zone. The 29th of February is looked at more closely (`_timestamp`).
+# What PostgreSQL accepts and psycopg reads, in any zone. `_timestamp` also checks the 29th of February.
 _DATE = (
     r"(?!000[01]|9999)[0-9]{4}-"
     r"((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
@@ -32,12 +32,12 @@ STRICT: dict[str, Any] = {
     "text": str,
     "uuid": UUID,
     "boolean": bool,
-    # money comes as a text; the price of a shipment is a whole number
+    # money is a text; the price of a shipment is a whole number
     "numeric": Annotated[str, msgspec.Meta(pattern=_NUMERIC)] | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)],
-    # kept as the text that came: PostgreSQL reads it, and what has no offset counts as UTC there, too
+    # kept as text: PostgreSQL reads it, and takes a time without an offset as UTC, too
     "timestamptz": Annotated[str, msgspec.Meta(pattern=_TIMESTAMP)],
 }
-"""The msgspec type of each kind that is sent as a column; `jsonb` is cut out of `raw` by PostgreSQL."""
+"""The msgspec type of each kind that is sent as a column; PostgreSQL extracts `jsonb` from `raw`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Column:
     Args:
         name: in the table.
         kind: its PostgreSQL type.
-        field: the API's name, where it is another.
+        field: the API's name, if different.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Column:
 
 
 def lenient(kind: Kind, value: Any) -> Any:
-    """Read a value of any JSON type as well as it can be read, a fraction as a `Decimal`; null where it can't."""
+    """Read a value of any JSON type as far as possible, a fraction as a `Decimal`; null if it is unreadable."""
     return None if value is None else _LENIENT[kind](value)
 
 
@@ -118,7 +118,7 @@ def _timestamp(value: Any) -> str | None:
 
 
 def read_time(text: str) -> datetime | None:
-    """A time with its offset; one that came without counts as UTC (`docs/assumptions.md`). None: it is no time."""
+    """A time with its offset; one without counts as UTC (`docs/assumptions.md`). None: it is not a time."""
     try:
         moment = datetime.fromisoformat(text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

@@ -1,6 +1,6 @@
 """Listings (`GET /ws/listings`, `GET /ws/listings/{listingId}`).
 
-Their list can't be asked for what changed, so every sync is a full walk.
+Their list has no filter for changes, so every sync is a full walk.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""From an answer's bytes to rows: strict and fast where the answer is as documented, lenient where it is not.
+"""Parse an answer's bytes into rows: strictly and fast if the answer is as documented, leniently if not.
 
-Whatever stands in a row, its neighbours are read; the API's own object goes along as `raw`, unknown fields
-included. PostgreSQL holds neither NUL characters nor lone surrogates: both become U+FFFD.
+A bad row does not stop the others; the API's own object is kept as `raw`, with unknown fields.
+PostgreSQL stores neither NUL characters nor lone surrogates: both become U+FFFD.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from backmarket.resources.resource import Lines, Resource
 from backmarket.resources.signed_links import without_signatures
 
 MAX_NUMBER_DIGITS = 1000
-"""Maximum digits of a number, or places before or after its point, where an answer is read leniently."""
+"""Maximum digits of a number, or places before or after its point, in lenient reading."""
 
 DEEPEST = 100
-"""Levels of arrays and objects that are kept of an answer that has too many for Python."""
+"""Maximum levels of arrays and objects that are kept of an answer with too many for Python."""
 
 
 @dataclass(slots=True)
@@ -38,10 +38,10 @@ class Row:
         key: its id.
         values: the sent columns, key first.
         raw: the API's object, as JSON text.
-        content: a hash of it, without the signatures of its links.
-        created: when it appeared, where that is known.
-        modified: when it last changed, where that is known.
-        lines: values and raw text of each row inside of it.
+        content: hash of `raw`, without the signatures of its links.
+        created: when it appeared, if known.
+        modified: when it last changed, if known.
+        lines: values and raw text of each row inside it.
     """
 
     key: Any
@@ -58,8 +58,8 @@ class Page:
     """One answer of a list.
 
     Attributes:
-        rows: in the order in which they came.
-        count: rows in the whole list, as the API counts them; None where it does not say.
+        rows: in the order of the answer.
+        count: rows in the whole list, as the API counts them; None if it does not say.
         last: the API says that no page follows.
         rejected: objects without a usable id.
     """
@@ -92,11 +92,11 @@ def parse_page(resource: Resource, body: bytes) -> Page:
     """Read a list's answer.
 
     Args:
-        resource: whose list it is.
+        resource: of the list.
         body: the answer's bytes.
 
     Raises:
-        BrokenAnswer: it is not JSON, or no list of results can be found in it.
+        BrokenAnswer: if it is not JSON, or no list of results can be found in it.
     """
     try:
         envelope = _ENVELOPE.decode(body)
@@ -107,10 +107,10 @@ def parse_page(resource: Resource, body: bytes) -> Page:
 
 
 def parse_object(resource: Resource, body: bytes) -> Row | None:
-    """Read the answer to a question for one row; None if it has no usable id.
+    """Read the answer with one row; None if it has no usable id.
 
     Raises:
-        BrokenAnswer: it is not a JSON object.
+        BrokenAnswer: if it is not a JSON object.
     """
     value = _load(body)
     if not isinstance(value, dict):
@@ -143,7 +143,7 @@ def _parse_raw(resource: Resource, raw: bytes) -> Row | None:
             pass
     try:
         return _parse_value(resource, _load(raw))
-    except BrokenAnswer:  # of this row alone: nested too deeply
+    except BrokenAnswer:  # only this row is nested too deeply
         return None
 
 
@@ -178,7 +178,7 @@ def _parse_value(resource: Resource, value: Any) -> Row | None:
 
 
 def _items(value: Any) -> Sequence[dict[str, Any]]:
-    """The objects of a list, or of a dict by SKU, as the document's text has it in one place."""
+    """The objects of a list, or of a dict by SKU, as the document's text describes in one place."""
     if isinstance(value, dict):
         value = list(value.values())
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
@@ -195,7 +195,7 @@ def _row(
     encoded: bytes,
     lines: list[tuple[tuple[Any, ...], str]],
 ) -> Row:
-    content = xxh3_64_intdigest(without_signatures(encoded)) - 2**63  # as PostgreSQL's bigint
+    content = xxh3_64_intdigest(without_signatures(encoded)) - 2**63  # in the range of PostgreSQL's bigint
     at = resource.positions
     return Row(
         values[0],
@@ -250,7 +250,7 @@ def _integer(text: str) -> int | None:
 
 
 def _fraction(text: str) -> Decimal | None:
-    """The number exactly as it came; None where PostgreSQL's numeric would not hold it."""
+    """The exact number; None if PostgreSQL's numeric cannot store it."""
     try:
         value = Decimal(text)
     except InvalidOperation:

@@ -1,7 +1,7 @@
-"""Personal data taken out of rows, by what their resources declare (`Lines.personal`).
+"""Remove personal data from rows, as their resources declare it (`Lines.personal`).
 
-Of the API's own object only the members of the other columns stay, so that nothing survives in a field that we do not
-know.
+Only the members of the other columns stay in the API's own object, so that no personal data survives in an unknown
+field.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from backmarket.resources.resource import Lines, Resource
 
 
 def blank(resource: Resource, row: Row) -> Row:
-    """The row without personal data; its hash is still that of what came."""
+    """The row without personal data; its hash is still that of the original object."""
     lines = resource.lines
     return replace(
         row,
@@ -34,8 +34,8 @@ def blank_object(table: Lines, raw: str) -> tuple[str, list[str]]:
     """The API's object without personal data, and the names of the members that lost something.
 
     Args:
-        table: whose object it is.
-        raw: its JSON text; of what can't be read nothing stays.
+        table: of the object.
+        raw: its JSON text; of an unreadable one nothing stays.
     """
     before, after = _members(raw), _blank_members(table, raw)
     lost = [name for name, value in before.items() if name not in after and bytes(value) != b"null"]
@@ -71,7 +71,7 @@ def _inner(table: Lines) -> Lines | None:
 
 
 def _members(raw: str) -> dict[str, msgspec.Raw]:
-    """The members of an object; of what is none, or can't be read, nothing."""
+    """The members of an object; none if it is not an object, or unreadable."""
     try:
         return _OBJECT.decode(raw)
     except (msgspec.DecodeError, RecursionError):

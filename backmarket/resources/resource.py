@@ -20,7 +20,7 @@ class Lines:
         field: the API's name of the list.
         key: the column that identifies a line.
         columns: what else is read from it.
-        personal: columns with personal data. Erasing empties them, and keeps of the API's object only the members
+        personal: columns with personal data. Erasure empties them, and keeps only those members of the API's object
             that the other columns are read from (`backmarket/upkeep/erasure.py`); none: rows are never erased.
     """
 
@@ -32,7 +32,7 @@ class Lines:
 
     @cached_property
     def sent(self) -> tuple[Column, ...]:
-        """The columns that are sent to PostgreSQL, key first; the others are cut out of `raw` there."""
+        """The columns that are sent to PostgreSQL, key first; it extracts the others from `raw`."""
         return (self.key, *(column for column in self.columns if column.kind != "jsonb"))
 
     @cached_property
@@ -43,11 +43,11 @@ class Lines:
 
 @dataclass(frozen=True)
 class Lookback:
-    """Which rows are asked for again though the API can't be asked for what changed in them.
+    """Which rows are requested again, as the API has no filter for their changes.
 
     Args:
-        every: seconds between two such looks; 0: at every sync.
-        within: seconds; older rows wait for the full walk.
+        every: seconds between two such requests; 0: at every sync.
+        within: age in seconds; older rows wait for the full walk.
         where: an SQL condition on the stored rows that can still change.
     """
 
@@ -58,22 +58,22 @@ class Lookback:
 
 @dataclass(frozen=True)
 class Resource(Lines):
-    """A list of the API, how it is asked for and where it is stored.
+    """A list of the API, how it is requested and where it is stored.
 
     Args:
-        name: as messages, `sync_state` and the CLI have it.
+        name: in messages, `sync_state` and the CLI.
         path: the list's path at the API; one row stands at `path/{id}`.
-        paging: the parameters that choose the size of a page, where the API lets it be chosen.
-        since: the parameter that asks for what was modified or, where there are lookbacks, created at or after a
-            time; empty: there is none, and every sync is a full walk.
-        lookbacks: how what changes after creation is found, where `since` means creation.
+        paging: the parameters that set the page size, if the API has such.
+        since: the parameter that filters for rows modified (with lookbacks: created) at or after a
+            time; empty: the list has no such filter, and every sync is a full walk.
+        lookbacks: how later changes are found, if `since` means creation.
         created: the column that says when a row appeared.
         modified: the column that says when a row last changed.
-        hidden: an SQL condition on stored rows that the list leaves out by its own rules; they are not missed.
-        lines: rows that come inside of its rows.
-        label: the column that names a shipping label, where there is one.
-        required: every account has this resource; where the API refuses it, the sync fails.
-        beside: what the answer for one row has beside the row's own fields.
+        hidden: an SQL condition on stored rows that the list leaves out by its own rules; they do not count as missing.
+        lines: rows inside its rows.
+        label: the column with the shipping label's address, if any.
+        required: every account has this resource; if the API refuses it, the sync fails.
+        beside: members that the answer for one row has in addition to the row's own fields.
     """
 
     name: str = ""
@@ -91,7 +91,7 @@ class Resource(Lines):
 
     @cached_property
     def decoder(self) -> msgspec.json.Decoder[Any]:
-        """Decodes one object strictly; its lines, where it has any, stay undecoded at the end."""
+        """Decodes one object strictly; its lines, if any, stay undecoded at the end."""
         fields = _fields(self.sent)
         if self.lines is not None:
             fields.append((self.lines.field, list[msgspec.Raw] | None, None))
@@ -104,7 +104,7 @@ class Resource(Lines):
 
     @cached_property
     def positions(self) -> dict[str, int]:
-        """Where each sent column stands in a row's values."""
+        """Position of each sent column in a row's values."""
         return {column.name: index for index, column in enumerate(self.sent)}
 
 

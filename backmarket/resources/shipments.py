@@ -1,7 +1,7 @@
 """Deliveries and returns of BackShip (operations `GetDeliveries`, `GetDelivery`, `GetReturns`, `GetReturn`).
 
-Their lists can be asked for what was created since a time; tracking, scan, pickup and arrival change a shipment later
-and leave no date to ask for. So what can still change is asked for again, the younger the more often
+Their lists have a filter for the creation date; tracking, scan, pickup and arrival change a shipment later, without a
+date to filter by. So shipments that can still change are requested again, younger ones more often
 (docs/decisions/0008).
 """
 
@@ -27,7 +27,7 @@ _COLUMNS = (
     Column("date_delivery", "timestamptz", "dateDelivery"),
 )
 
-# the number leads to the receiver, on the carrier's page; the reference stays: it is what the carrier's invoice names
+# the number identifies the receiver on the carrier's page; the reference stays: the carrier's invoice names it
 _PERSONAL = ("tracking_number", "tracking_url")
 
 

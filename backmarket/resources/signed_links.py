@@ -3,7 +3,7 @@
 Back Market signs its links to S3 again in each answer (`delivery_note`, and labels as well may be such links). Only the
 parameters of a known signing scheme are left out, and only from a link that carries its signature: another path,
 another parameter, or `Expires` in an unsigned link is content. `schema.sql` has the same rule for stored rows
-(`backmarket.without_signatures`); a test holds that both agree.
+(`backmarket.without_signatures`); a test checks that both agree.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def unsigned(document: Any) -> Any:
 
 
 def expires_at(url: str | None) -> datetime | None:
-    """When a signed link ends, as far as it can be read; None: it is not signed, or does not say."""
+    """When a signed link expires, if it can be read; None: it is not signed, or does not say."""
     try:
         query = {name.lower(): value for name, value in parse_qsl(urlsplit(url or "").query)}
         if "x-amz-signature" in query:

@@ -11,7 +11,7 @@ AWAITED_SECONDS = 5.0
 """How long a rejected sync counts as waiting. It retries sooner than that."""
 
 RETRY_WHEN_FULL_SECONDS = (0.5, 1.5)
-"""Seconds after which a rejected sync retries, unless it is given a free place before: minimum, maximum."""
+"""Seconds after which a rejected sync retries, unless it gets a free place before: minimum, maximum."""
 
 
 class AdmissionControl:

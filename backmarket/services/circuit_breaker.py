@@ -1,4 +1,4 @@
-"""A circuit breaker: how long this process leaves a server alone that does not answer."""
+"""A circuit breaker: how long this process sends nothing to a server that does not answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CircuitBreaker:
     """Stops requests to a server that does not answer, and probes it. Safe to share between threads.
 
     Args:
-        clock: gives seconds that only grow.
+        clock: returns seconds that never decrease.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:

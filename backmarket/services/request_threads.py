@@ -1,4 +1,4 @@
-"""The threads in which a process sends its requests, shared by all slices."""
+"""The threads that send a process's requests, shared by all slices."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ class RequestThreads:
         return future
 
     def close(self) -> None:
-        """End the threads when what they do is done."""
+        """End the threads when their requests are done."""
         self._pool.shutdown(wait=True, cancel_futures=True)

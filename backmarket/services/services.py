@@ -1,7 +1,7 @@
-"""What one process works with: opened at its first use, and closed together.
+"""The services of one process: each opened at its first use, all closed together.
 
-Safe to share between threads: each thing is opened once. A forked child opens its own: a connection that parent and
-child both write to serves neither.
+Safe to share between threads: each service is opened once. A forked child opens its own: parent and child cannot
+share a connection.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class locked_cached_property(cached_property[T]):  # noqa: N801 - used as a decorator
-    """A `cached_property` that two threads do not make twice; since Python 3.12 the original would be."""
+    """A `cached_property` computed once even with several threads; since Python 3.12 the original is not."""
 
     def __get__(self, services: Services | None, owner: type[Any] | None = None) -> T:  # type: ignore[override]
         if services is None:
@@ -42,7 +42,7 @@ class Services:
     """The database, the limiter, the client and the producer of one process.
 
     Args:
-        settings: say where they are.
+        settings: their addresses and options.
         patience: seconds to wait for a connection to PostgreSQL.
     """
 
@@ -70,7 +70,7 @@ class Services:
 
     @locked_cached_property
     def transport(self) -> Transport:
-        """Sends to Back Market."""
+        """Sends requests to Back Market."""
         return Transport(
             user_agent=self.settings.need("user_agent"),
             connect_timeout=self.settings.connect_timeout,
@@ -89,7 +89,7 @@ class Services:
     @locked_cached_property
     def bucket(self) -> Bucket:
         """The bucket for labels and files."""
-        from backmarket.bucket import Bucket  # here: 0.2 s that only some processes need
+        from backmarket.bucket import Bucket  # here, as it takes 0.2 s and only some processes need it
 
         return Bucket(self.settings)
 
@@ -104,7 +104,7 @@ class Services:
         return RequestThreads(self.settings.fetch_threads)
 
     def close(self) -> None:
-        """Close what was opened; the next use opens it again."""
+        """Close all open services; the next use opens them again."""
         with self._lock:
             opened = [self.__dict__.pop(name) for name in _CLOSED if name in self.__dict__]
         for each in opened:
@@ -113,20 +113,20 @@ class Services:
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self.stopping = threading.Event()
-        """Set when the process was asked to end: slices hand on what they have."""
+        """Set when the process must end: slices store their results and hand on."""
         self.admission = AdmissionControl(self.settings.max_long_syncs)
         """Limits the long syncs."""
         self.bucket_breaker = CircuitBreaker()
         """Stops fetching labels while the S3 server does not answer."""
 
     def _begin_after_fork(self) -> None:
-        """What is open is the parent's: neither used nor closed, nor given to the garbage collector, which closes."""
+        """Keep the parent's open services: never use or close them, or let the garbage collector close them."""
         _of_the_parent.extend(self.__dict__.pop(name) for name in (*_CLOSED, "limiter") if name in self.__dict__)
         self._begin()
 
 
 _CLOSED = ("request_threads", "transport", "downloads", "bucket", "producer", "database")
-"""What holds connections or threads, in the order in which it is closed."""
+"""Services with connections or threads, in the order in which they are closed."""
 
 _all: WeakSet[Services] = WeakSet()
 _of_the_parent: list[Any] = []
@@ -135,10 +135,10 @@ _lock = threading.Lock()
 
 
 def current() -> Services:
-    """The services of this process, from its environment; made once.
+    """The services of this process, from its environment; created once.
 
     Raises:
-        SettingsError: a setting can't be used.
+        SettingsError: if a setting is invalid.
     """
     global _current  # noqa: PLW0603 - one for each process is the point
     with _lock:

@@ -1,4 +1,4 @@
-"""How everything fares: syncs, organizations, limits, the deployment and its broker."""
+"""Status of syncs, organizations, limits, the deployment and its broker."""
 
 from backmarket.status.sync_status import (
     ConnectionStatus,

@@ -1,6 +1,6 @@
-"""The broker as an operator sees it: is it there, what is in its queues, may it forget. It sends no message.
+"""The broker as an operator sees it: is it reachable, what is queued, may it lose data. It sends no message.
 
-By kombu, which takes the same URLs as the workers do.
+Uses kombu, which takes the same URLs as the workers.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from kombu import Connection
 from kombu.exceptions import KombuError
 from redis.exceptions import NoPermissionError
 
-from backmarket import redis_urls
 from backmarket.errors import BrokerUnavailable
+from backmarket.messages import redis_urls
 from backmarket.producer import TRANSPORT_OPTIONS, check_broker, queue_lengths, reason
 
 TIMEOUT = 3.0
-"""Seconds to reach the broker, and that it may take to answer."""
+"""Seconds to connect to the broker, and to wait for its answer."""
 
 
 class Broker:
-    """Asks the broker. Safe to share between threads; one asks at a time.
+    """Queries the broker. Safe to share between threads; one queries at a time.
 
     Args:
         url: URL of the broker's Redis.
@@ -40,28 +40,28 @@ class Broker:
         self._lock = threading.Lock()
 
     def ping(self) -> None:
-        """Ask whether it is there.
+        """Check whether it answers.
 
         Raises:
-            BrokerUnavailable: if it is not; the text says why.
+            BrokerUnavailable: if it does not; the text says why.
         """
         with self._client() as redis:
             redis.ping()
 
     def lengths(self) -> dict[str, int]:
-        """How many messages wait in each queue; under `unacked`, how many workers have taken and not finished.
+        """Number of messages in each queue; under `unacked`, of those that workers have taken and not finished.
 
         Raises:
-            BrokerUnavailable: if the broker can't be asked.
+            BrokerUnavailable: if the broker does not answer.
         """
         with self._client() as redis:
             return queue_lengths(redis)
 
     def info(self) -> Mapping[str, Any]:
-        """What the server says of itself, as `INFO` names it; empty if this user may not ask.
+        """The server's `INFO`; empty if this user may not read it.
 
         Raises:
-            BrokerUnavailable: if the broker can't be asked.
+            BrokerUnavailable: if the broker does not answer.
         """
         with self._client() as redis:
             try:
@@ -71,7 +71,7 @@ class Broker:
                 return {}
 
     def close(self) -> None:
-        """Close the connection; the next question opens one."""
+        """Close the connection; the next query opens one."""
         with self._lock:
             self._forget()
 
@@ -90,5 +90,5 @@ class Broker:
 
     def _forget(self) -> None:
         self._channel = None
-        with suppress(Exception):  # what is broken can't be closed properly
+        with suppress(Exception):  # a broken connection cannot be closed properly
             self._connection.close()

@@ -1,6 +1,6 @@
-"""The metrics of a whole deployment: how far behind it is, what waits, what needs a person.
+"""The metrics of a whole deployment: how far behind it is, what waits, what needs an operator.
 
-They are facts in PostgreSQL and in the broker, so they are asked there, once for all processes: one statement and one
+They are facts in PostgreSQL and in the broker, so they are read there, once for all processes: one statement and one
 round trip, however many organizations there are. None names an organization.
 """
 
@@ -43,7 +43,7 @@ METRICS = {
     "broker_memory_bytes": "Memory that the broker uses",
     "broker_memory_limit_bytes": "Memory that the broker may use (maxmemory); 0: all there is",
 }
-"""What is told, and what each of it means."""
+"""Names of the metrics, and their meanings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ class DeploymentMetric:
 
     Attributes:
         name: of `METRICS`.
-        value: a count, or as the name says.
-        labels: what tells it from others of its name; never an organization.
+        value: a count, or in the unit of the name.
+        labels: tell it from others of its name; never an organization.
     """
 
     name: str
@@ -62,7 +62,7 @@ class DeploymentMetric:
 
 
 def measure(database: Database, broker: Broker) -> list[DeploymentMetric]:
-    """The metrics as they are now; those of a service that can't be reached are missing, and `reachable` says so."""
+    """The current metrics; those of a service that cannot be reached are missing, and `reachable` says so."""
     found: list[DeploymentMetric] = []
     for service, ask in (("database", lambda: _of_database(database)), ("broker", lambda: _of_broker(broker))):
         answer = _asked(ask)
@@ -97,8 +97,8 @@ def _of_broker(broker: Broker) -> list[DeploymentMetric]:
 
 _OF_INFO = {"broker_memory_bytes": "used_memory", "broker_memory_limit_bytes": "maxmemory"}
 
-# One pass over each table, or over a partial index of what is open. A sync counts as one that is to be done under the
-# same conditions as in `sync/requests.py`; a lag begins with the connection where there was no success yet.
+# One pass over each table, or over a partial index of what is open. A sync counts as due under the same
+# conditions as in `sync/requests.py`; without a success so far, a lag begins with the connection.
 _METRICS = """
 WITH sync AS MATERIALIZED (
     SELECT s.resource, s.lease_until > now() AS running, s.next_due_at, s.nudged_until, s.lease_until,

@@ -1,4 +1,4 @@
-"""How far behind the copies were lately, as the runs of syncs tell it."""
+"""How far behind the copies were lately, from the runs of syncs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from backmarket.queries.pagination import MAX_PAGE_SIZE
 from backmarket.resources import RESOURCES
 
 RUNS = 300
-"""The newest runs of one organization and resource that are read: a day's, at one in five minutes."""
+"""Maximum newest runs read of one organization and resource: a day's, at one every five minutes."""
 MAX_LAG_HOURS = 366 * 24.0
-"""Maximum time span of a query."""
+"""Maximum time span of a query, in hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class LagSample:
     Attributes:
         at: when it ended.
         seconds: since the last success before it.
-        failed: it did not put that right.
+        failed: the run did not catch up.
         news: rows that it created, updated or removed.
     """
 
@@ -47,7 +47,7 @@ def get_lag_history(
         hours: how far back.
 
     Raises:
-        InvalidArgument: too many organizations, or hours that can't be.
+        InvalidArgument: if there are too many organizations, or `hours` is invalid.
     """
     if len(organization_ids) > MAX_PAGE_SIZE:
         raise InvalidArgument(f"Ask for up to {MAX_PAGE_SIZE} organizations at once, not {len(organization_ids)}.")
@@ -63,7 +63,7 @@ def get_lag_history(
     return found
 
 
-# The newest runs, by the index of each partition; of an organization without that many, all that it has.
+# The newest runs, by the index of each partition; all runs of an organization that has fewer.
 _HISTORY = """
 SELECT o.organization_id, r.resource, run.finished_at, run.behind, run.outcome = 'failed',
     run.rows_created + run.rows_updated + run.rows_removed

@@ -1,4 +1,4 @@
-"""All organizations at a glance: how many fare how, and a page of them with their syncs."""
+"""All organizations at a glance: counts by health, and a page of them with their syncs."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from backmarket.resources import RESOURCES
 from backmarket.status.sync_status import ConnectionStatus, get_sync_status_of
 
 HEALTHS = ("ok", "failing", "unauthorized", "disabled", "no_key")
-"""What `Connection.health` can be."""
+"""Values of `Connection.health`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceOverview:
-    """How the syncs of one resource fare, of all organizations that are asked.
+    """Status of one resource's syncs over all active organizations.
 
     Attributes:
-        resource: which.
-        organizations: that are asked.
-        running: walks that a worker is at.
-        failing: that failed when they were tried last.
-        never: that were never synced.
-        typical_lag: seconds since the last success, of half of them at the most; None: none ever succeeded.
+        organizations: number of active ones.
+        running: walks that a worker is running.
+        failing: syncs whose last try failed.
+        never: organizations that were never synced.
+        typical_lag: median seconds since the last success; None: none ever succeeded.
         worst_lag: the same, of the worst.
     """
 
@@ -46,8 +45,8 @@ class Overview:
     """All organizations.
 
     Attributes:
-        organizations: how many have which health; each of `HEALTHS` is there.
-        resources: how the syncs fare, by resource.
+        organizations: number by health, with each of `HEALTHS`.
+        resources: status of the syncs, by resource.
     """
 
     organizations: dict[str, int]
@@ -55,12 +54,12 @@ class Overview:
 
     @property
     def total(self) -> int:
-        """How many organizations there are."""
+        """Number of organizations."""
         return sum(self.organizations.values())
 
 
 def get_overview(database: Database) -> Overview:
-    """How many organizations fare how; two statements, however many there are."""
+    """Counts of organizations by health, and status by resource; two statements, however many there are."""
     with database.transaction() as transaction, transaction.cursor(row_factory=dict_row) as cursor:
         healths = cursor.execute(_HEALTHS).fetchall()
         resources = cursor.execute(_RESOURCES).fetchall()
@@ -72,17 +71,17 @@ def get_overview(database: Database) -> Overview:
 def get_connection_statuses(
     database: Database, *, health: str | None = None, search: str | None = None, after: str = "", limit: int = 50
 ) -> list[ConnectionStatus]:
-    """Connections by organization id, each with how its resources fare; two statements.
+    """Connections by organization id, each with the status of its resources; two statements.
 
     Args:
         database: where.
         health: of this health only.
-        search: with this part in the id, without regard to case.
+        search: part of the id, ignoring case.
         after: the last id of the page before.
         limit: 1 to 1000.
 
     Raises:
-        InvalidArgument: there is no such health, or a limit that can't be.
+        InvalidArgument: if there is no such health, or the limit is invalid.
     """
     if health is not None and health not in HEALTHS:
         raise InvalidArgument(f"There is no health {health!r}: there are {', '.join(HEALTHS)}.")

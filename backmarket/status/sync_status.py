@@ -1,4 +1,4 @@
-"""How the syncs fare: what an operator asks first, and what a caller waits for."""
+"""Status of syncs, for operators and for callers that wait for a sync."""
 
 from __future__ import annotations
 
@@ -14,29 +14,27 @@ from backmarket.database import Database
 
 @dataclass(frozen=True, slots=True)
 class SyncStatus:
-    """How one resource of one organization fares.
+    """Status of one resource of one organization.
 
     Attributes:
-        organization_id: whose.
-        resource: which.
         state: `never` synced, `ok`, `incomplete` (with rows missing or rejected), `running`,
-            `failing`, `not_available`, or, when nothing is asked, the
+            `failing`, `not_available`, or, when it is not synced, the
             connection's `disabled`, `no_key` or `unauthorized`, or the schedule's `off`.
-        last_success_at: when a walk last ended well; None: never.
+        last_success_at: when a walk last succeeded; None: never.
         lag: seconds since then; None: never.
         next_due_at: when the next slice may be taken.
-        running_since: since when a worker holds the lease; None: none does.
-        owner: which worker.
-        failing_since: since when it fails; None: it does not.
+        running_since: since when a worker holds the lease; None: no worker does.
+        owner: name of that worker.
+        failing_since: since when it fails; None: it does not fail.
         failures: failed runs in a row.
         error_code: of the last failure; or `many_missing` or `rows_rejected`, where the state is `incomplete`.
         error: its text.
         error_request_id: for Back Market's support.
         error_cf_ray: the same.
-        watermark: by the API's clock, everything modified before it is stored.
+        watermark: everything modified before it (API's clock) is stored.
         rows_done: rows that the unfinished walk has stored.
         rows_expected: rows that the API counted for it; None: no walk is unfinished, or it did not say.
-        rows_missing: stored rows that the last full walk did not show, when there were too many to ask for each.
+        rows_missing: stored rows that the last full walk did not show, if they were too many to request each.
         rows_rejected: rows that the last walks could not store.
     """
 
@@ -63,17 +61,17 @@ class SyncStatus:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionStatus:
-    """A connection and how each of its resources fares."""
+    """A connection and the status of each of its resources."""
 
     connection: Connection
     resources: dict[str, SyncStatus]
 
 
 def get_sync_status(database: Database, organization_id: str) -> dict[str, SyncStatus]:
-    """How each resource of one organization fares.
+    """Status of each resource of one organization.
 
     Raises:
-        ConnectionNotFound: there is no connection.
+        ConnectionNotFound: if there is no connection.
     """
     found = _select(database, "s.organization_id = %(organization)s", {"organization": organization_id, "limit": 100})
     if not found:
@@ -84,13 +82,13 @@ def get_sync_status(database: Database, organization_id: str) -> dict[str, SyncS
 def get_all_sync_status(
     database: Database, *, after: str = "", limit: int = 1000, failing: bool = False
 ) -> list[SyncStatus]:
-    """How the resources of all organizations fare, by organization id.
+    """Status of the resources of all organizations, by organization id.
 
     Args:
         database: where.
         after: the last id of the page before.
-        limit: rows at the most, but for those that complete the last organization.
-        failing: only what fails, is not asked because the key was refused, or misses many rows.
+        limit: maximum rows, apart from those that complete the last organization.
+        failing: only syncs that fail, are off because the key was refused, or miss many rows.
     """
     condition = "s.organization_id > %(after)s"
     if failing:
@@ -102,19 +100,19 @@ def get_all_sync_status(
 
 
 def get_connection_status(database: Database, organization_id: str) -> ConnectionStatus:
-    """A connection and how it fares; no secrets.
+    """A connection and its status, without secrets.
 
     Raises:
-        ConnectionNotFound: there is none.
+        ConnectionNotFound: if the organization is not connected.
     """
     return ConnectionStatus(get(database, organization_id), get_sync_status(database, organization_id))
 
 
 def get_sync_status_of(database: Database, organization_ids: Sequence[str]) -> dict[str, dict[str, SyncStatus]]:
-    """How each resource of some organizations fares, by organization and resource; one statement."""
+    """Status of each resource of some organizations, by organization and resource; one statement."""
     found: dict[str, dict[str, SyncStatus]] = {each: {} for each in organization_ids}
     values = {"organizations": [*organization_ids], "limit": 4 * len(organization_ids) + 1}
-    # said of both tables: the planner would read the connections from the first to the last of them
+    # repeated for both tables: the planner would read all connections otherwise
     condition = "s.organization_id = ANY(%(organizations)s) AND c.organization_id = ANY(%(organizations)s)"
     for one in _select(database, condition, values):
         found[one.organization_id][one.resource] = one

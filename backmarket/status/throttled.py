@@ -18,12 +18,11 @@ class Throttled:
     """Work that waits for a limit.
 
     Attributes:
-        organization_id: whose.
-        what: a `sync` or the `writes`, whose requests are used up for now, or a `bulk` job, whose SKU lines are.
+        what: a `sync` or the `writes`, which wait for requests, or a `bulk` job, which waits for SKU lines.
         resource: of a sync.
         job_id: of a bulk job.
-        until: when it is tried again; None: that is not known.
-        pending: rows of the walk, writes, or lines that are still to come; None: that is not known.
+        until: when it is retried; None: not known.
+        pending: remaining rows of the walk, writes, or lines; None: not known.
     """
 
     organization_id: str
@@ -35,15 +34,15 @@ class Throttled:
 
 
 def get_throttled(database: Database, organization_id: str | None = None, *, limit: int = 100) -> list[Throttled]:
-    """What waits for a limit, the soonest first; one statement.
+    """Work that waits for a limit, the soonest first; one statement.
 
     Args:
         database: where.
-        organization_id: of this one only.
+        organization_id: only of this one.
         limit: 1 to 1000.
 
     Raises:
-        InvalidArgument: a limit that can't be.
+        InvalidArgument: if the limit is invalid.
     """
     if not 1 <= limit <= MAX_PAGE_SIZE:
         raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
@@ -53,7 +52,7 @@ def get_throttled(database: Database, organization_id: str | None = None, *, lim
         return cursor.execute(statement.encode(), {"organization": organization_id, "limit": limit}).fetchall()
 
 
-# A sync that is overdue, or in the midst of a walk, and fails nowhere, is put off by the limiter; one that never began
+# A sync that is overdue, or in the middle of a walk, without a failure, waits for the limiter; one that never began
 # is due in its slice.
 _THROTTLED = """
 SELECT * FROM (

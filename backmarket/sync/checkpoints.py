@@ -1,4 +1,4 @@
-"""Checkpoints: how far a walk is, written in the transaction that stores its rows."""
+"""Checkpoints: the progress of a walk, written in the transaction that stores its rows."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from backmarket.sync.page_walk import Walk
 from backmarket.sync.upsert import UpsertCounts
 
 REFUSED_RUNS = 3
-"""Failed runs in a row after which a walk whose next page the API refuses starts over."""
+"""Failed runs in a row, after which a walk whose next page the API refuses starts over."""
 
 
 @dataclass
 class Progress:
-    """What a walk has done since its last checkpoint.
+    """Progress of a walk since its last checkpoint.
 
     Attributes:
-        requests: answered or not.
+        requests: sent, answered or not.
         written: rows by outcome.
         removed: rows that turned out to be gone.
         rejected: rows without a usable id.
@@ -50,17 +50,17 @@ class Run:
 
 
 def save(transaction: Transaction, lease: Lease, walk: Walk, progress: Progress, *, since: tuple[int, int]) -> None:
-    """Write how far the walk is, and the ids that it saw since the last checkpoint.
+    """Write the walk's progress, and the ids that it saw since the last checkpoint.
 
     Args:
         transaction: the one that stores the rows.
-        lease: whose walk it is; the caller has checked it.
-        walk: where it stands now.
+        lease: of the walk; the caller has checked it.
+        walk: its present state.
         progress: since the last checkpoint.
-        since: pass and page that the last checkpoint stood at, which the new ids belong to.
+        since: pass and page of the last checkpoint, to which the new ids belong.
 
     Raises:
-        LeaseLost: if the last checkpoint is not in the database: it failed over to a server without it.
+        LeaseLost: if the last checkpoint is not in the database, which failed over to a server without it.
     """
     saved = transaction.execute(
         _SAVE,
@@ -102,19 +102,19 @@ def close(
     *,
     failed: bool = False,
 ) -> Run:
-    """End a run: its row in `sync_runs`, unless it went well and found nothing new.
+    """End a run: its row in `sync_runs`, unless it succeeded and found nothing new.
 
-    A walk that went well leaves no checkpoint; one that failed keeps it, its counters begin again. One that never
+    A walk that succeeded leaves no checkpoint; one that failed keeps it and resets its counters. One that never
     saw its whole list starts over, as does one whose next page the API has refused in three runs in a row: the list may
     have become shorter.
 
     Args:
         transaction: the one that ends the lease.
-        lease: whose run it is.
-        walk: where it stands.
+        lease: of the run.
+        walk: its present state.
         progress: since the last checkpoint.
-        error: why it failed; or, of a run that went well, what a person should look at.
-        failed: it did not go well.
+        error: why it failed; or, of a run that succeeded, what an operator should look at.
+        failed: it did not succeed.
 
     Raises:
         LeaseLost: if the last checkpoint is not in the database.

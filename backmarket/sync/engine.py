@@ -1,7 +1,7 @@
-"""The one sync algorithm: a slice takes the lease, walks on from the checkpoint, stores what differs, hands on or ends.
+"""The one sync algorithm: a slice takes the lease, goes on from the checkpoint, stores what differs, hands on or ends.
 
-Fetching, storing and deciding are apart: `page_walk.py` knows which page comes next and when all was seen,
-`page_fetcher.py` keeps pages in flight, `storing.py` writes what came and how far it is. Here they are joined.
+Fetching, storing and deciding are separate: `page_walk.py` knows which page comes next and when all was seen,
+`page_fetcher.py` keeps pages in flight, `storing.py` writes rows and checkpoints. This module joins them.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ from backmarket.sync.storing import Storing
 from backmarket.work import backoff, queue
 
 BATCH_PAGES = 16
-"""Pages stored in one transaction: a checkpoint at least every 800 orders."""
+"""Maximum pages stored in one transaction: a checkpoint at least every 800 orders."""
 
 YIELD_SECONDS = 2.0
 """Seconds that a long sync pauses between two slices while another waits to be admitted."""
 
 PREFETCH_WINDOWS = 2
-"""Windows of pages that may be requested ahead of what is stored; a killed worker's successor requests them again."""
+"""Windows of pages requested ahead of what is stored; a killed worker's successor requests them again."""
 
 log = structlog.get_logger(__name__)
 
@@ -65,8 +65,8 @@ class SliceResult:
 
     Attributes:
         end: how it ended.
-        requests: sent to the API.
-        run: names the run in the log, as `sync_runs.started_at` has it; None: there was none.
+        requests: number sent to the API.
+        run: identifies the run in the log, as in `sync_runs.started_at`; None: no run.
     """
 
     end: SliceEnd
@@ -85,7 +85,7 @@ def run_slice(services: Services, organization_id: str, resource_name: str) -> S
         resource_name: such as `orders`.
 
     Raises:
-        DatabaseUnavailable: PostgreSQL is away; the lease runs out, and the dispatcher sends the next nudge.
+        DatabaseUnavailable: if PostgreSQL is unreachable; the lease runs out, and the dispatcher sends the next nudge.
     """
     resource = RESOURCES[resource_name]
     lease = leases.probe(services.database, organization_id, resource)
@@ -97,7 +97,7 @@ def run_slice(services: Services, organization_id: str, resource_name: str) -> S
         run = walk.started_at.isoformat()
         with structlog.contextvars.bound_contextvars(run=run):
             return replace(_Sync(services, resource, lease, walk, credentials).run(), run=run)
-    except SettingsError as error:  # this worker can't decrypt the key: another may
+    except SettingsError as error:  # this worker cannot decrypt the key: another may
         return SliceResult(_give_up(services, lease, error))
     except (LeaseLost, UsageError) as error:  # taken over; disabled, removed or unauthorized since
         log.info("sync.lease_lost", lease=lease.number, why=error.code)
@@ -105,13 +105,13 @@ def run_slice(services: Services, organization_id: str, resource_name: str) -> S
 
 
 def _give_up(services: Services, lease: Lease, error: BackMarketError) -> SliceEnd:
-    """End a slice that could not do its work, through no fault of the API's."""
+    """End a slice that failed for a reason other than the API."""
     log.error("sync.gave_up", code=error.code, error=error.message)
     try:
         with services.database.transaction() as transaction:
             leases.fail(transaction, lease, error, pause=backoff.of_sync(error, lease.failures))
             connections.mark_error(transaction, lease.organization_id, error)
-    except LeaseLost:  # the connection was changed meanwhile: it is another's to say how it fares
+    except LeaseLost:  # the connection was changed meanwhile: another slice reports its state
         return "lease_lost"
     return "failed"
 
@@ -180,26 +180,26 @@ class _Sync:
             self._make_room()
 
     def _make_room(self) -> None:
-        """Free the place of this long sync, and nudge the sync that has waited longest for one."""
+        """Free the place of this long sync, and nudge the sync that has waited longest."""
         waiting = self.services.admission.leave()
         if waiting is None or self.services.stopping.is_set():
             return
-        with suppress(DatabaseUnavailable):  # then it comes by itself
+        with suppress(DatabaseUnavailable):  # then it retries by itself
             if leases.recall(self.services.database, waiting, within=RETRY_WHEN_FULL_SECONDS[1]):
                 self.services.producer.nudge([waiting])
 
     def _probe_first_page(self) -> Fetched | None:
-        """Ask for the first page of any walk but the very first; if it is the only one and has no news, end here.
+        """Request the first page of any walk but the very first; if it is the only one and has no news, end here.
 
-        This is what nearly all slices are, and it costs one row write. There is no lease: whoever does the same at
-        the same time asks once too often, and only one of them writes.
+        Nearly all slices end here, at the cost of one row write. There is no lease: a second slice at the same time
+        sends one request too many, and only one of them writes.
         """
         if self.walk.began_at is not None or self.lease.watermark is None:
             return None
         try:
             first = self.fetcher.first(1)
         except LimiterUnavailable:
-            return None  # handed on as any slice
+            return None  # handed on like any slice
         page = first.page if first else None
         if first is None or page is None or page.rejected or not _is_short(first):
             return first
@@ -207,7 +207,7 @@ class _Sync:
         return first
 
     def _with_lease(self, first: Fetched | None) -> SliceEnd:
-        """Claim the lease, and go on with the page that came, if one came."""
+        """Claim the lease, and go on with the first page, if it was fetched."""
         claimed = leases.claim(
             self.services.database,
             self.lease,
@@ -231,7 +231,7 @@ class _Sync:
             pause = self._must_end()
             if pause is not None:
                 return self._hand_on(pause)
-            more = self.walk.page_size == 0  # after the first page, the next ones are on their way before it is stored
+            more = self.walk.page_size == 0  # after the first page, the next ones are requested before it is stored
             for fetched in self._fetch():
                 self._accept(fetched)
             enough = self.walk.ready >= BATCH_PAGES or (self.walk.ready and not self.fetcher.unfinished and not more)
@@ -240,10 +240,10 @@ class _Sync:
         return self._end()
 
     def _must_end(self) -> float | None:
-        """The pause after which another slice goes on, if this one is to end; None: go on."""
+        """Seconds until another slice goes on, if this one must end; None: go on."""
         pause = self.fetcher.pause()
         if pause > MAX_LIMITER_WAIT_SECONDS:
-            # due a little early: what the next slice waits for is then less than a tick of beat
+            # due a little early, so that the next slice waits for less than a tick of beat
             telemetry.emit("limiter_wait", seconds=pause)
             return max(0.1, pause - MAX_LIMITER_WAIT_SECONDS / 2)
         if self.services.stopping.is_set():
@@ -277,16 +277,16 @@ class _Sync:
             raise fetched.error
 
     def _answered_at(self, fetched: Fetched) -> datetime:
-        """The API's clock; ours where its header is missing, or ahead: a watermark must not be too late.
+        """When the API answered, by its clock; by ours if its header is missing or ahead: no watermark may be too late.
 
-        Ours is PostgreSQL's, and the time since it was read: this machine's own may be set at any moment.
+        Ours is PostgreSQL's, plus the time since it was read: this machine's clock may be set at any moment.
         """
         ours = self.lease.taken_at + timedelta(seconds=monotonic() - self.probed_at)
         theirs = fetched.answer.date if fetched.answer else None
         return min(theirs, ours) if theirs else ours
 
     def _end(self) -> SliceEnd:
-        """The walk is over: look for the rows that it did not show, one by one, and finish."""
+        """The walk is over: request the rows that it did not show, one by one, and finish."""
         while (missing := self.storing.end()).keys:
             self.not_found |= missing.marked
             for key in missing.keys:
@@ -298,10 +298,10 @@ class _Sync:
         return "done"
 
     def _look_for(self, key: Any) -> None:
-        """Ask for one row by its id, and store the answer.
+        """Request one row by its id, and store the answer.
 
-        Where a list leaves rows out by its rules, a 404 is the only sign that such a row is gone. So it counts when it
-        comes a second time, after the other missing rows were asked for.
+        Where a list leaves rows out by its rules, a 404 is the only sign that such a row is gone. So only a
+        second 404 counts, after the other missing rows were requested.
         """
         try:
             row = self.fetcher.one(str(key))
@@ -316,7 +316,7 @@ class _Sync:
             self.storing.settle_missing(key, row)
 
     def _hand_on(self, pause: float) -> SliceEnd:
-        """Store what came, and let the next slice go on after `pause` seconds."""
+        """Store the fetched pages, and let the next slice go on after `pause` seconds."""
         self._drain()
         self.storing.hand_on(pause)
         if pause == 0.0:
@@ -324,7 +324,7 @@ class _Sync:
         return "handed_on"
 
     def _fail(self, error: BackMarketError) -> SliceEnd:
-        """Store what came, say why the rest did not, and back off."""
+        """Store the fetched pages, note the error, and back off."""
         self._drain()
         error = refusals.classify(error, self.resource, self.lease, self.walk)
         log.warning(
@@ -335,7 +335,7 @@ class _Sync:
         return "failed"
 
     def _drain(self) -> None:
-        """Wait for what is in flight: it was paid for."""
+        """Wait for the requests in flight: their slots are spent."""
         self.fetcher.drop_retries()
         while self.fetcher.in_flight:
             for fetched in self.fetcher.collect(MAX_LIMITER_WAIT_SECONDS):
@@ -344,6 +344,6 @@ class _Sync:
 
 
 def _is_short(first: Fetched) -> bool:
-    """Whether no page follows the first one; where it did not come, neither does another."""
+    """Whether no page follows the first one; True as well where the first one was not fetched."""
     page = first.page
     return page is None or (page.count is not None and page.size >= page.count)

@@ -11,20 +11,20 @@ from backmarket.database import Transaction
 from backmarket.resources import DELIVERIES, RETURNS, Resource, Row, blank
 
 SHIPMENTS = (DELIVERIES, RETURNS)
-"""What belongs to an order and is listed by itself."""
+"""Resources whose rows belong to an order."""
 
 
 def keep_erased(
     transaction: Transaction, resource: Resource, organization_id: str, rows: list[Row], erased: set[Any]
 ) -> tuple[list[Row], list[Any]]:
-    """Take the personal data out of rows that were erased, or belong to an erased order, before they are stored.
+    """Remove the personal data of rows that were erased, or belong to an erased order, before they are stored.
 
     Args:
-        transaction: the one that stores them; it holds the lease, which erasing waits for.
+        transaction: the one that stores them; it holds the lease, for which erasure waits.
         resource: whose rows.
         organization_id: whose.
-        rows: as they came.
-        erased: the keys of those that are stored, and were erased.
+        rows: as fetched.
+        erased: keys of the stored rows that were erased.
 
     Returns:
         The rows to be stored, and the keys of those without their personal data.
@@ -35,7 +35,7 @@ def keep_erased(
 
 
 def mark_erased(transaction: Transaction, resource: Resource, organization_id: str, keys: list[Any]) -> None:
-    """Mark what was stored without its personal data and is new; and the lines of it."""
+    """Mark new rows that were stored without their personal data, and their lines."""
     for table in (resource, *([resource.lines] if resource.lines else [])) if keys else ():
         transaction.execute(
             sql.SQL(
@@ -48,7 +48,7 @@ def mark_erased(transaction: Transaction, resource: Resource, organization_id: s
 def _of_erased_orders(
     transaction: Transaction, resource: Resource, organization_id: str, rows: Sequence[Row]
 ) -> set[Any]:
-    """The keys of shipments whose order was erased; they may be new."""
+    """Keys of shipments whose order was erased; they may be new."""
     at = resource.positions["order_id"]
     orders = {row.key: row.values[at] for row in rows}
     found = transaction.execute(_ERASED_ORDERS, (organization_id, list({*orders.values()}))).fetchall()

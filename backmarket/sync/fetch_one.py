@@ -1,4 +1,4 @@
-"""Asking the API for one row now, in the caller's process, without waiting for a sync."""
+"""Fetch one row from the API now, in the caller's process, without waiting for a sync."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class FetchScope:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A row that came.
+    """A fetched row.
 
     Attributes:
-        row: as it came.
+        row: as fetched.
         locale: of its prices and texts.
-        generation: of the connection that it was asked with.
+        generation: of the connection that it was fetched with.
     """
 
     row: Row
@@ -64,40 +64,40 @@ class Answered:
 
 
 def fetch_order(services: Services, scope: FetchScope, order_id: int) -> Order:
-    """Ask for one order, and store it with its lines; see `BackMarket.fetch_order`."""
+    """Fetch one order, and store it with its lines; see `BackMarket.fetch_order`."""
     return _keep(services, STORED_ORDERS, ORDERS, scope, ask(services, ORDERS, scope, order_id))
 
 
 def fetch_listing(services: Services, scope: FetchScope, listing_id: UUID | str | int) -> Listing:
-    """Ask for one listing, and store it; see `BackMarket.fetch_listing`."""
+    """Fetch one listing, and store it; see `BackMarket.fetch_listing`."""
     answered = ask(services, LISTINGS, scope, listing_key(listing_id))
     return _keep(services, STORED_LISTINGS, LISTINGS, scope, answered)
 
 
 def fetch_delivery(services: Services, scope: FetchScope, shipment_id: int, labels: InitialLabelState) -> Delivery:
-    """Ask for one delivery, and store it; see `BackMarket.fetch_delivery`."""
+    """Fetch one delivery, and store it; see `BackMarket.fetch_delivery`."""
     answered = ask(services, DELIVERIES, scope, shipment_id)
     return _keep(services, STORED_DELIVERIES, DELIVERIES, scope, answered, labels)
 
 
 def fetch_return(services: Services, scope: FetchScope, shipment_id: int, labels: InitialLabelState) -> Return:
-    """Ask for one return, and store it; see `BackMarket.fetch_return`."""
+    """Fetch one return, and store it; see `BackMarket.fetch_return`."""
     answered = ask(services, RETURNS, scope, shipment_id)
     return _keep(services, STORED_RETURNS, RETURNS, scope, answered, labels)
 
 
 def ask(services: Services, resource: Resource, scope: FetchScope, key: object) -> Answered:
-    """Ask for one row by its id, within the limits, as often as it is worth it.
+    """Fetch one row by its id, within the limits, with retries where they may help.
 
     Args:
         services: of this process.
-        resource: whose row.
+        resource: of the row.
         scope: for whom, and how.
         key: its id.
 
     Raises:
-        Unauthorized: the API refuses the key; it is not asked with any more.
-        BackMarketError: it could not be had, or can't be asked for; the text says what to do.
+        Unauthorized: if the API refuses the key; it is not used any more.
+        BackMarketError: if it could not be fetched; the text says what to do.
     """
     credentials, generation = connections.credentials(
         services.database,
@@ -126,7 +126,7 @@ def _mark_unauthorized(services: Services, organization_id: str, generation: int
 
 
 def _explained(error: TerminalError, resource: Resource, key: object) -> TerminalError:
-    """The same error with what to do about it."""
+    """The same error, with advice added."""
     what_to_do = {
         Unauthorized: "Connect this organization with a new key (`connections add`), or `connections enable` it if the"
         " key is valid again.",
@@ -147,13 +147,13 @@ def _keep(
     answered: Answered,
     labels: InitialLabelState = "wanted",
 ) -> T:
-    """Store a row, unless it is of another market than the table's; as it then is.
+    """Store a row, unless it is of another market than the table's; return it as it then is.
 
-    The locks are those of a sync, in its order: they take turns.
+    Takes the locks of a sync, in its order, so the two take turns.
 
     Raises:
-        LeaseLost: the connection was changed meanwhile.
-        BrokenAnswer: PostgreSQL can't hold it.
+        LeaseLost: if the connection was changed meanwhile.
+        BrokenAnswer: if PostgreSQL cannot store it.
     """
     organization_id = scope.organization_id
     with services.database.transaction() as transaction:
@@ -171,7 +171,7 @@ def _keep(
         if found[0] != answered.locale:
             return _typed(transaction, stored, resource, organization_id, answered.row)
         store(transaction, resource, organization_id, [answered.row], labels=labels, links=True)
-        if resource.label and labels == "wanted":  # also that of a row that has not changed
+        if resource.label and labels == "wanted":  # even if the row has not changed
             requeue_skipped(transaction, resource, organization_id, answered.row.key)
         kept = stored.select(transaction, organization_id, answered.row.key)
     if kept is None:
@@ -180,7 +180,7 @@ def _keep(
 
 
 def _typed(transaction: Transaction, stored: Stored[T], resource: Resource, organization_id: str, row: Row) -> T:
-    """A row as it would be if it were stored: PostgreSQL makes the same of its values."""
+    """A row as it would be if it were stored: PostgreSQL converts its values in the same way."""
     columns = {column.name: column for column in (resource.key, *resource.columns)}
     values = dict(zip((column.name for column in resource.sent), row.values, strict=True))
     made = {"organization_id": "%(organization)s", "raw": "%(raw)s::jsonb", "first_seen_at": "now()"}

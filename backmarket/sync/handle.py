@@ -1,4 +1,4 @@
-"""A sync that was asked for, and what it did."""
+"""A requested sync, and its outcome."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from backmarket.sync.requests import SyncRequest
 
 @dataclass(frozen=True, slots=True)
 class SyncOutcome:
-    """What a sync that was waited for did.
+    """Outcome of a requested sync.
 
     Attributes:
         rows_created: new rows.
         rows_updated: changed rows.
-        rows_unchanged: rows that came and were stored already; 0 is all that is known of a run without news.
+        rows_unchanged: fetched rows that were already stored; always 0 for a run without news.
         rows_removed: rows that are gone.
-        rows_rejected: rows that can't be stored: without a usable id, or with a value that PostgreSQL can't hold.
-        requests: sent to the API.
+        rows_rejected: rows without a usable id, or with a value that PostgreSQL cannot store.
+        requests: number sent to the API.
     """
 
     rows_created: int = 0
@@ -37,13 +37,11 @@ class SyncOutcome:
 
 @dataclass(frozen=True, slots=True)
 class SyncHandle:
-    """A sync that was asked for. It runs by itself; waiting is optional.
+    """A requested sync. It runs in the workers; waiting is optional.
 
     Attributes:
-        organization_id: whose.
-        resource: which.
-        request: which request it answers.
-        nudged: a message was sent; False: the broker is away, and the sync begins when the dispatcher finds it.
+        request: the request that it answers.
+        nudged: whether a message was sent; False: the broker is unreachable, and the sync waits for the dispatcher.
     """
 
     organization_id: str
@@ -58,10 +56,10 @@ class SyncHandle:
         return self.request.number
 
     def done(self) -> SyncOutcome | None:
-        """What the sync did; None: it has not ended.
+        """The outcome; None: the sync has not ended.
 
         Raises:
-            BackMarketError: it failed; the class says what to do. It is tried again by itself.
+            BackMarketError: if it failed; the class says what to do. It is retried automatically.
         """
         values = {
             "organization": self.organization_id,
@@ -86,11 +84,11 @@ class SyncHandle:
         return None
 
     def status(self) -> SyncStatus:
-        """How far it is."""
+        """Its present state."""
         return get_sync_status(self._database, self.organization_id)[self.resource]
 
     def _begun(self) -> bool:
-        """Whether a worker has had a slice of it."""
+        """Whether a worker has begun a slice of it."""
         values = {"organization": self.organization_id, "resource": self.resource, "slices": self.request.slices}
         with self._database.transaction() as transaction:
             return transaction.execute(_BEGUN, values).fetchone() == (True,)
@@ -102,8 +100,8 @@ class SyncHandle:
             timeout: seconds.
 
         Raises:
-            WaitTimeout: it has not ended yet; it goes on by itself.
-            BackMarketError: it failed; see `done`.
+            WaitTimeout: if it has not ended yet; it goes on in the workers.
+            BackMarketError: if it failed; see `done`.
         """
         until, pause = monotonic() + timeout, 0.02
         while True:
@@ -136,8 +134,8 @@ def _why_not_done(status: SyncStatus, begun: bool, timeout: float) -> str:
     )
 
 
-# Failed: the last slice did, and ended after the request. A slice that runs holds the lease; one that hands on, or ends
-# well, sets the failures to 0.
+# Failed: the last slice failed, and ended after the request. A running slice holds the lease; one that hands on or
+# succeeds sets the failures to 0.
 _STATE = """
 SELECT served >= %(number)s AS answered, requested >= %(number)s AS known,
     lease_until IS NULL AND failures > 0 AND (lease_number > %(slices)s OR failures > %(failures)s) AS failed,
@@ -151,7 +149,7 @@ SELECT lease_number > %(slices)s FROM backmarket.sync_state
 WHERE organization_id = %(organization)s AND resource = %(resource)s
 """
 
-# The oldest of the newest runs that may be the one; a run without news has no row.
+# The oldest run since the request; a run without news has no row.
 _RUN = """
 SELECT rows_created, rows_updated, rows_unchanged, rows_removed, rows_rejected, requests
 FROM (

@@ -1,4 +1,4 @@
-"""What syncs note of labels: which are wanted in the bucket."""
+"""Registers the labels that syncs find: which of them are wanted in the bucket."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def note_labels(
     incoming: sql.Identifier,
     state: InitialLabelState,
 ) -> None:
-    """Write down the labels of shipments that are being stored. One that is known by the same URL stays as it is.
+    """Register the labels of shipments that are being stored. One already known by the same URL stays as it is.
 
     Args:
-        transaction: stores the shipments.
+        transaction: the one that stores the shipments.
         resource: deliveries or returns.
         organization_id: whose.
         incoming: the table that holds the shipments.
@@ -46,14 +46,14 @@ def requeue_skipped(
         work.make_due(transaction, organization_id, "labels")
 
 
-# The same link with another signature is the same label; the last link is kept, which lives longest.
+# The same link with another signature is the same label; the last link is kept, which expires last.
 _SIGN_AGAIN = """
 UPDATE backmarket.labels AS l SET url = i.{label} FROM {incoming} i
 WHERE l.organization_id = %(organization)s AND l.resource = %(resource)s AND l.shipment_id = i.{key}
   AND l.url <> i.{label} AND backmarket.without_signatures(l.url) = backmarket.without_signatures(i.{label})
 """
 
-# A label with another URL is another label; the object of the one before stays until the new one is there.
+# A label with another URL is another label; the object of the old one stays until the new one is stored.
 _NOTE = """
 INSERT INTO backmarket.labels AS l (organization_id, resource, shipment_id, url, state)
 SELECT %(organization)s, %(resource)s, i.{key}, i.{label}, %(state)s

@@ -1,8 +1,8 @@
-"""Leases: who may work on one organization and resource now.
+"""Leases: which worker may sync one organization and resource now.
 
-A lease is a number that only grows. Whoever took the newest one may write, and every transaction that writes
-checks the number in the locked row: a process that slept past its lease writes nothing. What is over after one
-question to the API needs no lease: it ends in one write, which succeeds only if the number has not moved.
+A lease is a number that only grows. Only the holder of the newest one may write, and every transaction that
+writes checks the number in the locked row: a process that slept past its lease writes nothing. A walk that is over
+after one request needs no lease: it ends in one write, which succeeds only if the number has not changed.
 """
 
 from __future__ import annotations
@@ -22,25 +22,23 @@ from backmarket.sync.page_walk import Walk, WalkKind, restore
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to sync one resource of one organization, and what is known when it is taken.
+    """The right to sync one resource of one organization, with the state read when it is taken.
 
     Attributes:
-        organization_id: whose.
-        resource: which.
         number: the lease's own.
         generation: of the connection.
         taken_at: by PostgreSQL's clock.
         requested: the newest request for a sync.
-        kind: of the walk that is to be done now.
-        watermark: by the API's clock, everything modified before it is stored; None: never walked.
-        failures: runs that failed in a row.
+        kind: of the walk to do now.
+        watermark: everything modified before it (API's clock) is stored; None: never walked.
+        failures: failed runs in a row.
         failing_for: seconds since the first of them.
         worked: a walk of this resource has succeeded before.
-        labels: the labels of shipments are wanted.
-        accept_missing: a person has seen that many rows are missing.
+        labels: labels of shipments are wanted.
+        accept_missing: an operator has accepted that many rows are missing.
         has_error: an error is noted on the connection.
         encrypted: the connection's credentials, as they are stored.
-        walk: the walk that was handed on or killed; None: a new one begins.
+        walk: the unfinished walk to go on with; None: a new one begins.
     """
 
     organization_id: str
@@ -64,14 +62,9 @@ class Lease:
 def probe(database: Database, organization_id: str, resource: Resource) -> Lease | None:
     """The state of a sync that is due and that no other worker holds. Takes no lease and writes nothing.
 
-    Args:
-        database: where.
-        organization_id: whose.
-        resource: which.
-
     Returns:
-        A lease that is not yet taken, with the newest number; None when the sync is not due, held by another, disabled,
-        switched off in the schedule, without a key, or unauthorized.
+        A lease that is not yet taken, with the newest number; None when the sync is not due, its lease is held by
+        another worker, or it is disabled, switched off in the schedule, without a key, or unauthorized.
     """
     values = {"organization": organization_id, "resource": resource.name, "incremental": bool(resource.since)}
     with database.transaction() as transaction, transaction.cursor(row_factory=dict_row) as cursor:
@@ -90,11 +83,11 @@ def claim(database: Database, seen: Lease, *, owner: str, seconds: float) -> Lea
     Args:
         database: where.
         seen: what `probe` returned.
-        owner: names the process and thread to a person; see `owner_name`.
-        seconds: how long it counts without a sign of life.
+        owner: name of the process and thread, for operators; see `owner_name`.
+        seconds: until it expires unless renewed.
 
     Returns:
-        None when another took it, or the connection was changed, disabled or removed.
+        None when another worker took it, or the connection was changed, disabled or removed.
     """
     with database.transaction() as transaction:
         row = transaction.execute(
@@ -114,7 +107,7 @@ def hold(transaction: Transaction, lease: Lease) -> None:
     """Lock the row and check that the lease is still the newest, before rows are written.
 
     Raises:
-        LeaseLost: another process took over, or the connection was changed, disabled or removed.
+        LeaseLost: if another worker took over, or the connection was changed, disabled or removed.
     """
     row = transaction.execute(
         "SELECT 1 FROM backmarket.sync_state WHERE organization_id = %s AND resource = %s AND lease_number = %s"
@@ -126,10 +119,10 @@ def hold(transaction: Transaction, lease: Lease) -> None:
 
 
 def renew(transaction: Transaction, lease: Lease, *, seconds: float) -> None:
-    """The same as `hold`, and make the lease last longer.
+    """Like `hold`, and extend the lease.
 
     Raises:
-        LeaseLost: another process took over, or the connection was changed, disabled or removed.
+        LeaseLost: if another worker took over, or the connection was changed, disabled or removed.
     """
     _fenced(
         transaction,
@@ -140,7 +133,7 @@ def renew(transaction: Transaction, lease: Lease, *, seconds: float) -> None:
 
 
 def hand_on(transaction: Transaction, lease: Lease, *, pause: float) -> None:
-    """Let the lease go with the walk unfinished; it is due again after a pause.
+    """Release the lease with the walk unfinished; it is due again after a pause.
 
     Args:
         transaction: the checkpoint is written in the same one.
@@ -148,7 +141,7 @@ def hand_on(transaction: Transaction, lease: Lease, *, pause: float) -> None:
         pause: seconds; 0: a message is sent right after the commit, so none is due from the dispatcher.
 
     Raises:
-        LeaseLost: it was taken over.
+        LeaseLost: if another worker took it over.
     """
     _fenced(
         transaction,
@@ -161,7 +154,7 @@ def hand_on(transaction: Transaction, lease: Lease, *, pause: float) -> None:
 
 
 def postpone(transaction: Transaction, lease: Lease, *, pause: float) -> None:
-    """Let a lease that is not taken be due again after a pause; nothing was done.
+    """Make a sync whose lease is not taken due again after a pause; nothing was done.
 
     Args:
         transaction: an open one.
@@ -169,7 +162,7 @@ def postpone(transaction: Transaction, lease: Lease, *, pause: float) -> None:
         pause: seconds.
 
     Raises:
-        LeaseLost: another took it.
+        LeaseLost: if another worker took it.
     """
     _fenced(
         transaction,
@@ -180,12 +173,12 @@ def postpone(transaction: Transaction, lease: Lease, *, pause: float) -> None:
 
 
 def recall(database: Database, nudge: Nudge, *, within: float) -> bool:
-    """Let what was postponed be due now.
+    """Make a postponed sync due now.
 
     Args:
         database: where.
         nudge: whose sync.
-        within: seconds in which it is due, as long as nobody else has done it.
+        within: maximum seconds until it would be due.
 
     Returns:
         Whether it was still postponed; the caller sends its nudge.
@@ -211,7 +204,7 @@ def finish(
     missing: int = 0,
     rejected: int = 0,
 ) -> None:
-    """Let the lease go, claimed or only probed, with the walk complete.
+    """Release the lease, claimed or only probed, with the walk complete.
 
     The watermark moves, the next slice is due in its phase.
 
@@ -219,14 +212,14 @@ def finish(
         transaction: the last rows are written in the same one.
         lease: which.
         walk: the complete walk.
-        incremental: this resource has incremental walks beside the full ones.
+        incremental: this resource has incremental walks, too.
         overlap: seconds that the next incremental walk reaches back.
         quiet: the walk found nothing new.
-        missing: stored rows that a full walk did not show, too many to be asked for.
+        missing: stored rows that a full walk did not show, too many to request each.
         rejected: rows that could not be stored.
 
     Raises:
-        LeaseLost: it was taken over.
+        LeaseLost: if another worker took it over.
     """
     began_at = walk.began_at
     assert began_at is not None  # noqa: S101 - a complete walk has had an answer
@@ -248,16 +241,16 @@ def finish(
 
 
 def fail(transaction: Transaction, lease: Lease, error: BackMarketError, *, pause: float) -> None:
-    """Let the lease go after a failure; what was stored stays, and the walk goes on from its checkpoint.
+    """Release the lease after a failure; stored rows stay, and the walk goes on from its checkpoint.
 
     Args:
-        transaction: the failure's other traces are written in the same one.
+        transaction: the one that notes the failure elsewhere, too.
         lease: which.
         error: why.
-        pause: seconds until the next try.
+        pause: seconds until the retry.
 
     Raises:
-        LeaseLost: it was taken over.
+        LeaseLost: if another worker took it over.
     """
     _fenced(
         transaction,
@@ -308,9 +301,9 @@ _WALK_COLUMNS = (
     "expected", "highest", "saves",
 )  # fmt: skip
 
-# While a full walk is unfinished, the syncs that fall due go before its next slice.
-# `IS TRUE` keeps the index of what is due out of it: while statistics say that nothing is due, that index looks as
-# cheap as the key, and after an outage each probe would read all that is due (10,000 rows: 4 ms instead of 0.2).
+# While a full walk is unfinished, due syncs go before its next slice.
+# `IS TRUE` rules out the index of due rows: while statistics say that nothing is due, that index looks as cheap as
+# the key, and after an outage each probe would read all due rows (10,000 rows: 4 ms instead of 0.2).
 _PROBE = f"""
 SELECT s.lease_number AS number, c.generation, now() AS taken_at, s.requested, p.kind, s.watermark, s.failures,
     COALESCE(extract(epoch FROM now() - s.failing_since), 0)::float8 AS failing_for,
@@ -339,7 +332,7 @@ WHERE s.organization_id = %(organization)s AND s.resource = %(resource)s
   AND c.enabled AND c.api_key IS NOT NULL AND c.unauthorized_at IS NULL
 """
 
-# Everything that makes a lease void makes the number grow, so comparing it is enough.
+# Everything that voids a lease increases the number, so comparing it is enough.
 _CLAIM = """
 UPDATE backmarket.sync_state
 SET lease_number = lease_number + 1, lease_owner = %(owner)s, nudged_until = NULL,
@@ -349,10 +342,10 @@ WHERE organization_id = %(organization)s AND resource = %(resource)s AND lease_n
 RETURNING lease_number
 """
 
-# The number grows at the end of a slice, too: that invalidates earlier probes, which have seen another walk.
+# The number grows at the end of a slice, too: that invalidates earlier probes, which saw another walk.
 _OVER = "lease_number = lease_number + 1, lease_until = NULL, lease_owner = NULL"
 
-# What a full walk found wrong stays until the next full walk.
+# Problems found by a full walk stay noted until the next full walk.
 # A sync that goes before an unfinished full walk answers no request for a full one; and it leaves that walk due. The
 # schedule may have changed since it began.
 _FINISH = f"""

@@ -1,7 +1,7 @@
-"""How far a sync reaches back for rows that change after their creation without a date to ask for.
+"""How far a sync reaches back for rows that change after their creation without a date that a list can filter by.
 
-A lookback is due when a mark of its rhythm lies between the last walk and now, so nothing has to be remembered; a hash
-of the organization moves the marks, so that organizations do not all reach back together (docs/decisions/0008).
+A lookback is due when a mark of its rhythm lies between the last walk and now, so it needs no stored state; a hash of
+the organization shifts the marks, so that organizations do not all reach back together (docs/decisions/0008).
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from backmarket.sync.leases import Lease
 from backmarket.sync.page_walk import Walk
 
 MARGIN = timedelta(hours=12)
-"""A creation that came without an offset may be off by as much."""
+"""Maximum error of a creation time without an offset."""
 
 
 def new_walk(database: Database, resource: Resource, lease: Lease, *, overlap: float) -> Walk:
-    """A walk from its beginning: all rows, or what was modified since the last one, and what should be seen again.
+    """A new walk: over all rows, or over those modified since the last one and those that a lookback covers.
 
     Args:
         database: where.
         resource: whose list.
-        lease: says which kind of walk.
+        lease: tells the kind of walk.
         overlap: seconds by which walks overlap.
     """
     since = None
@@ -40,7 +40,7 @@ def new_walk(database: Database, resource: Resource, lease: Lease, *, overlap: f
 def reach_back(
     database: Database, resource: Resource, organization_id: str, *, last: datetime, now: datetime
 ) -> datetime | None:
-    """The creation of the oldest row that is to be asked for again.
+    """Creation time of the oldest row to request again.
 
     Args:
         database: where.
@@ -50,7 +50,7 @@ def reach_back(
         now: by the same clock.
 
     Returns:
-        None where no row is.
+        None if there is no such row.
     """
     due = [lookback for lookback in resource.lookbacks if _due(lookback, organization_id, last, now)]
     if not due:

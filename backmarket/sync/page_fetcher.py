@@ -1,4 +1,4 @@
-"""Pages in flight: as many at once as the window and the limiter allow, asked in order, retried where they fail."""
+"""Pages in flight: as many at once as window and limiter allow, requested in order, retried if they fail."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from backmarket.resources import Page, Resource, Row, parse_object, parse_page
 from backmarket.services.request_threads import RequestThreads
 
 TRIES = 4
-"""Times that one page is asked for in one slice, before the run fails and backs off."""
+"""Maximum tries for one page in one slice; then the run fails and backs off."""
 
 TRIES_REFUSED = 2
-"""The same, of a page that the API answers with a 4xx such as 400 or 409."""
+"""Maximum tries for a page that the API answers with a 4xx such as 400 or 409."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A page that came, or why it did not."""
+    """A fetched page, or why it failed."""
 
     number: int
     page: Page | None
@@ -40,8 +40,8 @@ class Fetched:
 class Fetcher:
     """The requests of one slice.
 
-    The slots are taken here, in the order of the pages, before a request goes to a thread: so the limiter's
-    refusal leaves no gap between the pages that were asked.
+    Slots are taken here, in the order of the pages, before a request goes to a thread: so a refusal of the
+    limiter leaves no gap between the requested pages.
 
     Args:
         transport: sends.
@@ -49,7 +49,7 @@ class Fetcher:
         credentials: of the connection.
         resource: whose list.
         request_threads: fetch and parse.
-        since: only what was modified at or after, as the API wants it written; None: everything.
+        since: only rows modified at or after this time, in the API's format; None: all rows.
     """
 
     transport: Transport
@@ -65,7 +65,7 @@ class Fetcher:
     _later: dict[int, float] = field(default_factory=dict)
     _denied_at: float = 0.0
     _ended: set[int] = field(default_factory=set)
-    """Pages that were asked for again because the list seemed to end there."""
+    """Pages requested again because the list seemed to end there."""
 
     @property
     def in_flight(self) -> int:
@@ -74,22 +74,22 @@ class Fetcher:
 
     @property
     def unfinished(self) -> int:
-        """Requests without an answer, and pages that wait for their next try."""
+        """Requests without an answer, and pages that wait for a retry."""
         return len(self._in_flight) + len(self._later)
 
     def idle_for(self) -> float:
-        """Seconds until something can be sent again, when nothing is in flight."""
+        """Seconds until a request can be sent again, when nothing is in flight."""
         return max(self.pause(), min(self._later.values(), default=0.0) - monotonic())
 
     def pause(self) -> float:
-        """Seconds until the limiter may grant something; 0: now."""
+        """Seconds until the limiter may grant a slot; 0: now."""
         return max(0.0, self.paused_until - monotonic())
 
     def first(self, number: int) -> Fetched | None:
-        """Ask for one page in this thread; None if the limiter says no.
+        """Fetch one page in this thread; None if the limiter grants no slot.
 
         Raises:
-            LimiterUnavailable: Redis is away.
+            LimiterUnavailable: if Redis is unreachable.
         """
         slots = self._slots(1)
         if not slots:
@@ -98,15 +98,15 @@ class Fetcher:
         return self._fetch(number, slots[0])
 
     def one(self, key: str) -> Row | None:
-        """Ask for one row by its id, in this thread, as often as it is worth it.
+        """Fetch one row by its id, in this thread, with retries where they may help.
 
         Returns:
-            None where the answer has no usable id.
+            None if the answer has no usable id.
 
         Raises:
-            NotFound: the API does not know it.
-            RateLimited: it is not to be asked now; the limiter knows.
-            BackMarketError: it could not be had.
+            NotFound: if the API does not know it.
+            RateLimited: if it may not be requested now; the limiter has noted it.
+            BackMarketError: if it could not be fetched.
         """
         for attempt in range(1, TRIES + 1):
             slot = wait_for_slot(self.limiter, self.credentials.account, timeout=MAX_LIMITER_WAIT_SECONDS)
@@ -121,16 +121,16 @@ class Fetcher:
         raise AssertionError
 
     def fill(self, pages: Callable[[int], list[int]], window: int) -> None:
-        """Send requests until the window is full, the limiter says no, or there are no pages left.
+        """Send requests until the window is full, the limiter grants no slot, or no pages are left.
 
         Failed pages whose pause is over go first.
 
         Args:
-            pages: gives up to so many further pages.
-            window: requests in flight at the most.
+            pages: returns up to the given number of further pages.
+            window: maximum requests in flight.
 
         Raises:
-            LimiterUnavailable: Redis is away.
+            LimiterUnavailable: if Redis is unreachable.
         """
         free = window - len(self._in_flight)
         if free <= 0 or self.pause():
@@ -152,7 +152,7 @@ class Fetcher:
             self._in_flight[self.request_threads.submit(partial(self._fetch, number, slot))] = number
 
     def collect(self, timeout: float) -> list[Fetched]:
-        """What came, waiting up to `timeout` seconds for the first of it."""
+        """Return the pages so far, waiting up to `timeout` seconds for the first."""
         if self._later:
             timeout = min(timeout, max(0.0, min(self._later.values()) - monotonic()))
         if not self._in_flight:
@@ -163,9 +163,9 @@ class Fetcher:
         return [future.result() for future in done]
 
     def try_later(self, fetched: Fetched) -> bool:
-        """Whether a failed page may be tried again in this slice; if so, it will be, after a jittered pause.
+        """Whether a failed page may be retried in this slice; if so, it is, after a jittered pause.
 
-        A 429 costs no try: the limiter stops everybody, and the page goes when it lets it.
+        A 429 does not count as a try. The page is retried when the limiter grants a slot.
         """
         number = fetched.number
         if isinstance(fetched.error, RateLimited):
@@ -182,7 +182,7 @@ class Fetcher:
         return True
 
     def ask_again(self, number: int) -> bool:
-        """Whether a page at which the list seems to end too early is asked for again: once in a slice."""
+        """Whether a page at which the list seems to end too early is requested again: once per slice."""
         if number in self._ended:
             return False
         self._ended.add(number)
@@ -190,15 +190,15 @@ class Fetcher:
         return True
 
     def wait_at_least(self, seconds: float | None) -> None:
-        """Note the limiter's own pause, which it gave when it granted no slot."""
+        """Note the pause that the limiter returned when it granted no slot."""
         self.paused_until = max(self.paused_until, monotonic() + (seconds or 0.0))
 
     def _refused(self, number: int) -> None:
-        """The limiter said no: the page goes first when it says yes."""
+        """The limiter granted no slot: the page is the next to be sent."""
         self._later.setdefault(number, self.paused_until)
 
     def drop_retries(self) -> None:
-        """Forget the failed pages that wait for another try: the slice ends."""
+        """Forget the failed pages that wait for a retry: the slice ends."""
         self._later.clear()
 
     def _slots(self, want: int) -> list[Slot]:
@@ -212,7 +212,7 @@ class Fetcher:
         return list(grant.slots)
 
     def _fetch(self, number: int, slot: Slot) -> Fetched:
-        """Runs in a thread of the pool: no database here, and nothing of the slice's state."""
+        """Runs in a thread of the pool: uses neither the database nor the slice's state."""
         parameters = [("page", str(number)), *self.resource.paging]
         if self.since is not None:
             parameters.append((self.resource.since, self.since))

@@ -1,10 +1,10 @@
-"""A walk over a paged list, as pure state: which page to ask next, and when the walk is complete. It never sends.
+"""A walk over a paged list, as pure state: which page to request next, and when the walk is complete. It never sends.
 
 Rows shift between pages while a walk runs. A row that leaves the list pulls its successors to the page before,
-and the one that crosses a border that was already passed is not shown. So a pass over the list counts only rows
+and the row that moves to a page already read is not shown. So a pass over the list counts only rows
 that were there when it began; if it saw fewer than the API then counted, something may have been skipped, and the
-list is walked again; from the second pass on, what any pass saw counts. Where rows come at the front, the rest
-shifts back: rows are seen twice, which does no harm.
+list is walked again; from the second pass on, rows seen in any pass count. When rows appear at the front, the rest
+shifts back: rows are seen twice, which is harmless.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from backmarket.resources import Page, Row
 WalkKind = Literal["full", "incremental"]
 
 PASSES = 3
-"""Passes over a list whose rows shift, before the walk fails and is tried again later."""
+"""Maximum passes over a list whose rows shift; then the walk fails and is retried later."""
 
 MAX_PAGES_WITHOUT_NEW_IDS = 20
-"""Pages in a row without one new id, after which a pass ends: the server repeats itself."""
+"""Pages in a row without a new id, after which a pass ends: the server repeats itself."""
 
 
 @dataclass
 class Walk:
-    """Where a walk stands.
+    """State of a walk.
 
     Attributes:
-        kind: `full`, or `incremental` when only what was modified since a time is asked for.
+        kind: `full`, or `incremental` when only rows modified since a time are requested.
         since: that time, by the API's clock.
         started_at: when it began, by PostgreSQL's clock.
-        serving: the number of the request that it answers (`sync_state.requested`).
+        serving: number of the sync request that it answers (`sync_state.requested`).
         began_at: when the first page was answered, by the API's clock; None before that.
-        pass_: which pass over the list, from 1.
+        pass_: number of the pass over the list, from 1.
         pass_began_at: when the first page of this pass was answered, by the API's clock.
         next_page: the first page that is not yet stored.
-        page_size: rows a page, as the first page showed; 0 before that.
+        page_size: rows per page, as the first page showed; 0 before that.
         expected: rows that the API counted when this pass began; None where it does not say.
-        highest: the most it has counted in this pass.
+        highest: the highest count in this pass.
         seen: ids seen in this pass that were there when it began.
         newcomers: ids seen in this pass that appeared since it began.
         before: ids seen in earlier passes.
         complete: every page was stored, and the list was seen completely.
-        saves: checkpoints that were written of it; 0: `walks` has no row for it.
+        saves: number of its checkpoints; 0: `walks` has no row for it.
     """
 
     kind: WalkKind
@@ -70,16 +70,16 @@ class Walk:
     _waiting: dict[int, Page] = field(default_factory=dict)
     _asked: set[int] = field(default_factory=set)
     _end: int | None = None
-    """The last page of this pass, once an answer has shown it."""
+    """Number of this pass's last page, once an answer has shown it."""
     _pages_without_new_ids: int = 0
-    """Pages stored in a row without one new id."""
+    """Pages stored in a row without a new id."""
     _fresh: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))
 
     def next_pages(self, room: int) -> list[int]:
-        """The next pages to ask for, lowest first; each is given out once.
+        """The next pages to request, lowest first; each is given out once.
 
         Args:
-            room: how many at the most.
+            room: maximum number of pages.
         """
         if self.complete or room <= 0:
             return []
@@ -89,7 +89,7 @@ class Walk:
             last = max(1, -(-self.highest // self.page_size))
         if self._end is not None:
             last = min(last, self._end)
-        last = max(last, *self._waiting, 0)  # what came beyond the end waits for the pages before it
+        last = max(last, *self._waiting, 0)  # pages beyond the end wait for those before them
         taken = self._asked | self._waiting.keys()
         free = (page for page in range(self.next_page, last + 1) if page not in taken)
         pages = list(islice(free, room))
@@ -100,9 +100,9 @@ class Walk:
         """A page was answered.
 
         Args:
-            number: which, from 1.
-            page: what it holds; an empty one where the API said that there is no such page.
-            answered_at: the API's clock.
+            number: of the page, from 1.
+            page: an empty one where the API said that there is no such page.
+            answered_at: by the API's clock.
         """
         self._asked.discard(number)
         self.began_at = self.began_at or answered_at
@@ -130,7 +130,7 @@ class Walk:
 
     @property
     def ready(self) -> int:
-        """Pages that can be stored now, without a gap before them."""
+        """Number of pages that can be stored now, without a gap before them."""
         number = self.next_page
         while number in self._waiting:
             number += 1
@@ -138,7 +138,7 @@ class Walk:
 
     @property
     def outstanding(self) -> int:
-        """Pages asked for or answered, and not stored."""
+        """Number of pages requested or answered, and not stored."""
         return len(self._asked) + len(self._waiting)
 
     def pop_ready(self) -> list[Page]:
@@ -151,12 +151,12 @@ class Walk:
         return pages
 
     def finish_pass(self) -> None:
-        """Decide, when everything asked for is stored, whether the pass is over, and the walk with it.
+        """Decide, when all requested pages are stored, whether the pass and the walk are over.
 
         A new pass begins if the list was not seen completely.
 
         Raises:
-            IncompleteWalk: the last pass too saw fewer rows than the API counted.
+            IncompleteWalk: if the last pass too saw fewer rows than the API counted.
         """
         if self.complete or self._asked or self._waiting or not self.page_size or self._pages_left():
             return
@@ -176,13 +176,13 @@ class Walk:
         self._waiting.clear()
 
     def fresh(self) -> tuple[list[str], list[str]]:
-        """The ids seen since this was last asked: those that were there when the pass began, and newcomers."""
+        """Ids seen since the last call: those that were there when the pass began, and newcomers."""
         seen, newcomers = self._fresh
         self._fresh = (set(), set())
         return list(seen), list(newcomers)
 
     def confirm(self, key: str) -> None:
-        """A row that the walk did not show was asked for by its id, whatever the answer was."""
+        """A row that the walk did not show was requested by its id, whatever the answer."""
         self.seen.add(key)
         self._fresh[0].add(key)
 
@@ -216,7 +216,7 @@ class Walk:
         seen, newcomers = self._sorted(page.rows)
         nothing_new = self.seen.issuperset(seen) and self.newcomers.issuperset(newcomers)
         self._pages_without_new_ids = self._pages_without_new_ids + 1 if nothing_new else 0
-        # the API counts what has no usable id, too
+        # the API counts rows without a usable id, too
         seen.extend(f"?{number}.{index}" for index in range(page.rejected))
         for all_, fresh, ids in zip((self.seen, self.newcomers), self._fresh, (seen, newcomers), strict=True):
             fresh.update(ids)
@@ -227,9 +227,9 @@ class Walk:
     def _sorted(self, rows: Iterable[Row]) -> tuple[list[str], list[str]]:
         """The ids of rows that were there when the pass began, and of those that may have come since.
 
-        What was modified since may be an old row that entered the list just then, as an order does that leaves
-        state 0. The API's clock has whole seconds: a row of the very second in which the pass began may have been
-        counted or not. Either passes for a newcomer, which costs another pass at worst.
+        A row modified since may be an old one that entered the list just then, as an order does that leaves
+        state 0. The API's clock has whole seconds: a row of the second in which the pass began may have been
+        counted or not. Both count as newcomers, which costs another pass at worst.
         """
         began = self.pass_began_at.replace(microsecond=0) if self.pass_began_at else None
         seen: list[str] = []
@@ -241,7 +241,7 @@ class Walk:
 
 
 def restore(values: dict[str, Any], seen: Iterable[tuple[int, list[str], list[str]]]) -> Walk:
-    """A walk as its checkpoint kept it.
+    """Restore a walk from its checkpoint.
 
     Args:
         values: the columns of `walks` that `Walk` has under the same names.
@@ -254,7 +254,7 @@ def restore(values: dict[str, Any], seen: Iterable[tuple[int, list[str], list[st
             walk.newcomers.update(newcomers)
         else:
             walk.before.update(ids, newcomers)
-    # a server that repeats itself is found out even by slices that are shorter than MAX_PAGES_WITHOUT_NEW_IDS
+    # slices shorter than MAX_PAGES_WITHOUT_NEW_IDS detect a server that repeats itself, too
     surplus = walk.next_page - 1 - -(-len(walk.seen | walk.newcomers) // max(1, walk.page_size))
     walk._pages_without_new_ids = max(0, min(surplus, MAX_PAGES_WITHOUT_NEW_IDS - 1))
     return walk

@@ -1,4 +1,4 @@
-"""What a refusal of the API means for a resource: never available to the account, or taken away from it."""
+"""What a refusal of the API means for a resource: never available to the account, or withdrawn from it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Rows that a complete full walk did not show: asked for one by one, since a list can leave out what still exists.
+"""Rows that a complete full walk did not show: requested one by one, since a list can leave out existing rows.
 
 An order that reaches state 8 leaves the list; that is a change, not a removal. Only a row whose id answers 404 is
-marked as gone. When very many are missing at once, something else is wrong: nothing is marked, and a person is told.
+marked as gone. When very many are missing at once, something else is wrong: nothing is marked, and an operator is told.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from backmarket.resources import Resource
 from backmarket.sync.page_walk import Walk
 
 ALARM_SHARE = 0.05
-"""Share of the stored rows that may be missing before nothing is marked."""
+"""Maximum share of the stored rows that may be missing; above it, none is marked as gone."""
 
 ALARM_ROWS = 20
-"""Missing rows that are always looked into, however few are stored."""
+"""Missing rows that are always requested, however few are stored."""
 
 
 class ManyMissing(BackMarketError):
@@ -29,12 +29,12 @@ class ManyMissing(BackMarketError):
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What a full walk did not show.
+    """Stored rows that a full walk did not show.
 
     Attributes:
-        keys: rows to be asked for.
-        alarm: why none is asked for, where there are too many.
-        count: how many these are.
+        keys: of the rows to request.
+        alarm: the error, if there are too many to request.
+        count: their number, if there are too many.
         marked: those of the keys that an earlier walk marked as gone.
     """
 
@@ -54,7 +54,7 @@ def find(
         resource: whose rows.
         organization_id: whose.
         walk: complete.
-        accept_many: a person said that very many may be missing.
+        accept_many: an operator has accepted that very many are missing.
     """
     stored = transaction.execute(
         f"SELECT {resource.key.name} FROM backmarket.{resource.table} WHERE organization_id = %s"
@@ -72,7 +72,7 @@ def find(
 def _to_confirm(
     transaction: Transaction, resource: Resource, organization_id: str, walk: Walk, seen: set[str]
 ) -> tuple[Any, ...]:
-    """The rows that the walk before marked as gone, where a list leaves out rows that exist: they are asked for again.
+    """Rows that the previous walk marked as gone, if the list leaves out existing rows: they are requested again.
 
     Marking and confirming set `last_synced_at`; only a row that is marked and not confirmed has it equal to
     `removed_at`.

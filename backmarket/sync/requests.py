@@ -1,4 +1,4 @@
-"""What is due: claimed for the dispatcher, and made so by whoever asks for a sync now."""
+"""Due syncs: the dispatcher claims them, and a request makes one due now."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from backmarket.messages import NUDGE_SECONDS, Nudge
 from backmarket.resources import RESOURCES
 
 CLAIM = 500
-"""Rows claimed in one statement; the next tick, a second later, claims the next ones."""
+"""Maximum rows claimed in one statement; the next tick, a second later, claims the next ones."""
 
 
 def claim_due(database: Database, resource: str, *, limit: int = CLAIM, only_requested: bool = False) -> list[Nudge]:
@@ -37,12 +37,12 @@ def claim_due(database: Database, resource: str, *, limit: int = CLAIM, only_req
 
 @dataclass(frozen=True, slots=True)
 class SyncRequest:
-    """A sync that was asked for.
+    """A requested sync.
 
     Attributes:
-        number: of the request; it is answered when `sync_state.served` reaches it.
-        slices: the lease number of the last slice that was over when it was asked for.
-        failures: in a row, when it was asked for.
+        number: of the request, which is answered when `sync_state.served` reaches it.
+        slices: lease number of the last slice that had ended at the request.
+        failures: in a row, at the request.
     """
 
     number: int
@@ -60,7 +60,7 @@ def request_sync(
     accept_missing: bool = False,
     environment: str | None = None,
 ) -> SyncRequest:
-    """Ask for a sync now, whatever the schedule and a back-off say.
+    """Request a sync now, regardless of the schedule and any back-off.
 
     Args:
         database: where.
@@ -68,15 +68,15 @@ def request_sync(
         resource: such as `orders`.
         full: walk the whole list.
         download_labels: the labels of the shipments that it finds are wanted; without it they are left to the next
-            sync. Where two ask before one begins, they are wanted if either wants them.
-        accept_missing: walk the whole list, and look into rows that it does not show however many they are.
+            sync. Of two requests before a sync begins, either may set it.
+        accept_missing: walk the whole list, and request each row that it does not show, however many there are.
         environment: must be the connection's, if given.
 
     Returns:
-        What tells whether it was answered. The caller sends the nudge.
+        The request, to find out whether it was answered. The caller sends the nudge.
 
     Raises:
-        InvalidArgument: there is no such resource.
+        InvalidArgument: if there is no such resource.
         ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized, EnvironmentMismatch: see
             `check_usable`.
     """
@@ -90,7 +90,7 @@ def request_sync(
         "without_labels": not download_labels,
         "seconds": NUDGE_SECONDS,
     }
-    for _ in range(2):  # in between it may be removed, and connected again
+    for _ in range(2):  # it may be removed and connected again in between
         check_usable(get(database, organization_id), environment)
         with database.transaction() as transaction:
             row = transaction.execute(_REQUEST, values).fetchone()
@@ -118,7 +118,7 @@ WITH due AS (
 SELECT organization_id FROM claimed ORDER BY next_due_at
 """
 
-# The nudge of a request that comes while a slice holds the lease finds nothing to do. So it counts as not sent: the
+# The nudge of a request made while a slice holds the lease finds nothing to do. So it counts as not sent: the
 # dispatcher sends one as soon as that slice is over.
 _REQUEST = """
 UPDATE backmarket.sync_state SET requested = requested + 1, next_due_at = now(), sync_due_at = now(),

@@ -1,6 +1,6 @@
-"""The schedule as data: whether and how often each resource is synced, for everybody and for each organization.
+"""The schedule as data: whether and how often each resource is synced, by default and for each organization.
 
-Dispatchers and slices read it whenever they run, so a change needs no restart.
+Dispatchers and slices read it at each run, so a change needs no restart.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from backmarket.errors import InvalidArgument
 from backmarket.resources import RESOURCES
 
 MIN_INTERVAL_SECONDS, MAX_INTERVAL_SECONDS = 1.0, 366 * 86400.0
-"""Shortest and longest interval of the schedule."""
+"""Minimum and maximum interval of the schedule, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,12 @@ class ScheduleEntry:
     """How one resource is synced.
 
     Attributes:
-        resource: which.
-        enabled: whether it is synced by itself; a sync that somebody asks for runs in any case.
+        enabled: whether it is synced automatically; a requested sync runs in any case.
         interval: seconds between two syncs.
         full_interval: seconds between two full walks; None: every sync is one.
-        download_labels: whether the labels of an organization's shipments are wanted in the bucket; None: there are
-            none, or it is each organization's own to say.
-        own: the names of the values that are the organization's own; the others are everybody's.
+        download_labels: whether the labels of an organization's shipments are copied to the bucket; None: the
+            resource has none, or each organization sets it.
+        own: names of the values that the organization has set; the others are the defaults.
     """
 
     resource: str
@@ -42,14 +41,14 @@ class ScheduleEntry:
 
 
 def get_schedule(database: Database, organization_id: str | None = None) -> dict[str, ScheduleEntry]:
-    """The schedule by resource: of one organization as it counts for it, or what counts where nothing else is said.
+    """The schedule by resource: the effective one of an organization, or the defaults.
 
     Args:
         database: where.
-        organization_id: whose; None: everybody's.
+        organization_id: None: the defaults.
 
     Raises:
-        ConnectionNotFound: there is no such organization.
+        ConnectionNotFound: if there is no such organization.
     """
     statement = _EVERYBODYS if organization_id is None else _OF_ONE
     with database.transaction() as transaction, transaction.cursor(row_factory=class_row(ScheduleEntry)) as cursor:
@@ -71,24 +70,24 @@ def update_schedule(
     download_labels: bool | None = None,
     inherit: bool = False,
 ) -> ScheduleEntry:
-    """Change the schedule of one resource; what is None stays. It counts at once: what is due sooner now, is.
+    """Change the schedule of one resource; what is None stays. It takes effect at once: a sync may become due sooner.
 
     Args:
         database: where.
         resource: such as `orders`.
-        organization_id: for this one only; None: for all that have no value of their own.
-        enabled: whether it is synced by itself. Off for everybody is off for each, whatever its own schedule says.
-        interval: seconds between two syncs, from 1 to 366 days.
+        organization_id: change it for this one only; None: change the default, for all without a value of their own.
+        enabled: whether it is synced automatically. Off by default is off for each, whatever its own schedule says.
+        interval: seconds between two syncs, from 1 s to 366 days.
         full_interval: seconds between two full walks, the same.
-        download_labels: whether the labels of an organization's shipments are wanted in the bucket.
+        download_labels: whether the labels of an organization's shipments are copied to the bucket.
         inherit: first drop the organization's own values.
 
     Returns:
         The schedule as it is now.
 
     Raises:
-        InvalidArgument: there is no such resource, or a value that can't be.
-        ConnectionNotFound: there is no such organization.
+        InvalidArgument: if there is no such resource, or a value is invalid.
+        ConnectionNotFound: if there is no such organization.
     """
     values = {
         "enabled": enabled,
@@ -131,7 +130,7 @@ def _check(resource: str, organization_id: str | None, values: dict[str, Any], *
 
 
 def _meant(entry: ScheduleEntry) -> ScheduleEntry:
-    """Without the values that mean nothing for this resource."""
+    """The entry without the values that mean nothing for its resource."""
     resource = RESOURCES[entry.resource]
     return replace(
         entry,
@@ -162,8 +161,9 @@ FROM backmarket.sync_state s JOIN backmarket.schedule d USING (resource)
 WHERE s.organization_id = %(organization)s
 """
 
-# With another interval, what would be due later than its rhythm has it is due then. A failing sync keeps its back-off.
-# LEAST passes over null: no other interval.
+# After a change of the interval, a sync due later than the new interval allows is due then. A failing sync keeps its
+# back-off.
+# LEAST ignores null: no other interval.
 _SOONER = """
 (sync_due_at, full_walk_due_at, next_due_at) = (
     SELECT sync, full_walk, CASE

@@ -1,7 +1,7 @@
-"""What a slice writes: rows that differ, how far the walk is, and how it ended; each transaction checks the lease.
+"""What a slice writes: rows that differ, checkpoints, and the result; each transaction checks the lease.
 
-`upsert.py` stores rows, `removed_rows.py` says which are gone, `checkpoints.py` and `leases.py` write down the rest.
-Nothing here asks the API.
+`upsert.py` stores rows, `removed_rows.py` says which are gone, `checkpoints.py` and `leases.py` write the rest.
+Nothing here sends requests.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from backmarket.sync.removed_rows import Missing
 from backmarket.sync.upsert import Compared, compare, write
 
 CHECKPOINT_SECONDS = 5.0
-"""A walk that finds nothing to write notes how far it is that often."""
+"""Seconds between the checkpoints of a walk that finds nothing to write."""
 
 log = structlog.get_logger(__name__)
 
@@ -38,9 +38,9 @@ class Storing:
     Args:
         services: of this process.
         resource: whose rows.
-        lease: under which all is written; the slice may claim a newer one.
-        walk: says which pages can be written, and when it is over.
-        requests: how many this slice has sent so far.
+        lease: checked by each write; the slice may claim a newer one.
+        walk: tells which pages can be written, and when it is over.
+        requests: number sent by this slice so far.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Storing:
     ) -> None:
         self.lease = lease
         self.ended = False
-        """The walk is over, and written down as such."""
+        """The walk is over, and stored as such."""
         self._database = services.database
         self._settings = services.settings
         self._resource = resource
@@ -61,7 +61,7 @@ class Storing:
         self._saved_at = monotonic()
 
     def end_if_quiet(self, page: Page, receive: Callable[[], None]) -> None:
-        """End the walk with its only page, if that has no news. There is no lease: this is one write.
+        """End the walk with its only page, if that has no news. It needs no lease: this is one write.
 
         Args:
             page: the first one.
@@ -80,12 +80,12 @@ class Storing:
                 self._finish(transaction, found)
 
     def store(self) -> bool:
-        """Write the pages that can be written; with the last ones, end the walk. Whether it ended.
+        """Write the pages that can be written; with the last ones, end the walk. Returns whether it ended.
 
-        Pages without news cost no write, but for a checkpoint now and then.
+        Pages without news cost no write, apart from a checkpoint now and then.
 
         Raises:
-            IncompleteWalk: the walk can't be over; its rows are written.
+            IncompleteWalk: if the list ended before the walk saw all of it; its rows are written.
         """
         with self._database.transaction() as transaction:
             leases.hold(transaction, self.lease)
@@ -109,7 +109,7 @@ class Storing:
         """End a walk that is over, unless it did not show all rows that are stored.
 
         Returns:
-            The rows that it did not show, to be asked for one by one; no keys: it has ended.
+            The rows that it did not show, to be requested one by one; no keys: it has ended.
         """
         with self._database.transaction() as transaction:
             leases.hold(transaction, self.lease)
@@ -119,7 +119,7 @@ class Storing:
             return found
 
     def settle_missing(self, key: Any, row: Row | None) -> None:
-        """Write down what became of a row that the walk did not show.
+        """Store the state of a row that the walk did not show.
 
         Args:
             key: of the row.
@@ -138,17 +138,17 @@ class Storing:
             self._checkpoint(transaction)
 
     def hand_on(self, pause: float) -> None:
-        """Store what came, and let the next slice go on after `pause` seconds."""
+        """Store the fetched pages, and let the next slice go on after `pause` seconds."""
         with self._database.transaction() as transaction:
             self._store_what_came(transaction)
             leases.hand_on(transaction, self.lease, pause=pause)
 
     def fail(self, error: BackMarketError, *, pause: float) -> None:
-        """Store what came, and say why the rest did not.
+        """Store the fetched pages, and note why the walk failed.
 
         Args:
             error: why.
-            pause: seconds until it is tried again.
+            pause: seconds until the retry.
         """
         with self._database.transaction() as transaction:
             self._store_what_came(transaction)
@@ -169,7 +169,7 @@ class Storing:
         return monotonic() - self._saved_at < CHECKPOINT_SECONDS
 
     def _settle(self) -> IncompleteWalk | None:
-        """Let the walk decide whether it is over; why it can't be, only once its rows are committed."""
+        """Let the walk decide whether it is over; returns its error, to be raised once the rows are committed."""
         try:
             self._walk.finish_pass()
         except IncompleteWalk as error:
@@ -229,7 +229,7 @@ class Storing:
         )
         if self._resource.label and self.lease.labels:
             requeue_skipped(transaction, self._resource, self.lease.organization_id)
-        if self.lease.has_error:  # what another sync notes meanwhile, that sync clears
+        if self.lease.has_error:  # an error noted since by another sync is cleared by that sync
             connections.clear_error(transaction, self.lease.organization_id)
         self.ended = True
 

@@ -1,6 +1,6 @@
-"""Rows into their tables, set-wise: new, changed and unchanged told apart by content, events in the same transaction.
+"""Store rows set-wise: new, changed and unchanged ones are told apart by content; their events commit with them.
 
-An unchanged row is not even sent: one question for the stored hashes tells which rows differ. Those go by COPY
+An unchanged row is not even sent: one query for the stored hashes tells which rows differ. Those go by COPY
 into a temporary table, and one statement inserts, updates and writes the events (docs/decisions/0005).
 """
 
@@ -24,7 +24,7 @@ from backmarket.sync.label_register import InitialLabelState, note_labels
 
 @dataclass(slots=True)
 class UpsertCounts:
-    """What storing did: rows by outcome; a rejected one has a value that PostgreSQL can't hold."""
+    """What storing did: rows by outcome; a rejected one has a value that PostgreSQL cannot store."""
 
     created: int = 0
     updated: int = 0
@@ -41,13 +41,13 @@ class UpsertCounts:
 
 @dataclass(slots=True)
 class Compared:
-    """Rows that came, held against those that are stored.
+    """Fetched rows, compared with the stored ones.
 
     Attributes:
-        differing: to be written.
-        known: the keys of those that are stored.
-        erased: the keys of those that are stored without their personal data.
-        unchanged: how many need not be written.
+        differing: rows to be written.
+        known: keys of the stored rows.
+        erased: keys of the rows stored without their personal data.
+        unchanged: number of rows that need not be written.
     """
 
     differing: list[Row]
@@ -65,20 +65,20 @@ def compare(
     asked_at: datetime | None = None,
     links: bool = False,
 ) -> Compared:
-    """Tell which rows differ from what is stored; one question.
+    """Tell which rows differ from the stored ones; one query.
 
-    A row that comes twice counts once, the later version wins. A row that was stored after `asked_at` may come from
-    a newer answer: then the version with the later modification date wins. A row that was stored before is replaced
-    whatever its date says. One that is gone differs.
+    A row that comes twice counts once; the later version wins. A row that was stored after `asked_at` may come from
+    a newer answer: then the version with the later modification date wins. A row that was stored before it is replaced
+    whatever its date. A row that is marked as gone differs.
 
     Args:
-        transaction: an open one; where the rows are written afterwards, it holds the lease already, so that nobody
-            else changes them meanwhile.
+        transaction: an open one; if the rows are written afterwards, it already holds the lease, so that no
+            other worker changes them.
         resource: whose rows they are.
         organization_id: whose rows they would become.
-        rows: as they came.
-        asked_at: by PostgreSQL's clock, when the oldest of these answers was asked for; None: not known.
-        links: a row with signed links differs, too: the caller wants links that live long.
+        rows: as fetched.
+        asked_at: when the oldest of these answers was requested, by PostgreSQL's clock; None: not known.
+        links: a row with signed links differs, too: the caller wants fresh links.
     """
     newest = _newest(rows)
     known = _known(transaction, resource, organization_id, newest)
@@ -98,7 +98,7 @@ def store(
     labels: InitialLabelState = "wanted",
     links: bool = False,
 ) -> UpsertCounts:
-    """Write what differs from what is stored; see `compare` and `write`."""
+    """Write the rows that differ from the stored ones; see `compare` and `write`."""
     compared = compare(transaction, resource, organization_id, rows, links=links)
     return write(transaction, resource, organization_id, compared, labels=labels)
 
@@ -111,7 +111,7 @@ def write(
     *,
     labels: InitialLabelState = "wanted",
 ) -> UpsertCounts:
-    """Write the rows that differ. One that PostgreSQL can't hold is rejected, its neighbours are stored.
+    """Write the rows that differ. One that PostgreSQL cannot store is rejected; the others are stored.
 
     Rows whose personal data was erased are written without it.
 
@@ -120,7 +120,7 @@ def write(
         resource: whose rows they are.
         organization_id: whose rows they become.
         compared: in the same transaction.
-        labels: what becomes of the shipping labels that they name.
+        labels: initial state of the shipping labels that they name.
     """
     written = UpsertCounts(unchanged=compared.unchanged)
     if compared.differing:
@@ -133,7 +133,7 @@ def write(
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """What the parts of one batch have in common."""
+    """What all parts of a batch share."""
 
     transaction: Transaction
     resource: Resource
@@ -143,7 +143,7 @@ class _Batch:
 
 
 def _write_fitting(batch: _Batch, rows: list[Row]) -> UpsertCounts:
-    """Write what PostgreSQL can hold; what it refuses is halved until the rows that can't be held stand alone."""
+    """Write what PostgreSQL can store; what it refuses is halved until each row that it cannot store stands alone."""
     try:
         with savepoint(batch.transaction):
             return _write(batch, rows)
@@ -174,7 +174,7 @@ def _write(batch: _Batch, rows: list[Row]) -> UpsertCounts:
 
 
 class _Stored(NamedTuple):
-    """What is known of a stored row; of one that is gone, neither content nor modification."""
+    """What is known of a stored row; a row that is gone has neither content nor modification."""
 
     content: int | None
     modified: datetime | None
@@ -182,7 +182,7 @@ class _Stored(NamedTuple):
     stored_at: datetime
     erased: bool
     link: str | None
-    """Of its label, if that is wanted."""
+    """Link of its label, if that is wanted."""
 
 
 def _known(
@@ -197,9 +197,9 @@ def _known(
 
 
 def _differs(resource: Resource, row: Row, stored: _Stored | None, *, asked_at: datetime | None, links: bool) -> bool:
-    """Whether a row is to be sent: it is not stored as it came, and does not come from an older answer.
+    """Whether a row must be written: it differs from the stored one, and does not come from an older answer.
 
-    The link of a label that is still to be fetched is kept fresh; other links only where the caller asks for it.
+    The link of a label that is still to be fetched is kept fresh; other links only if the caller wants it.
     """
     if stored is None or stored.content is None:
         return True
@@ -224,7 +224,7 @@ def _newest(rows: Iterable[Row]) -> dict[Any, Row]:
 
 
 def _line_rows(rows: Sequence[Row]) -> Iterator[tuple[Any, ...]]:
-    """Every line with its owner's key; one that comes twice only once: an upsert can't meet a row twice."""
+    """Every line with its owner's key; a repeated one only once: an upsert must not meet a row twice."""
     sent: set[Any] = set()
     for row in rows:
         for values, raw in row.lines:
@@ -259,7 +259,7 @@ class _Statements:
 
 @cache
 def _incoming(table: Lines, extra: Column) -> tuple[bytes, bytes]:
-    """How the temporary table of a connection is made, and filled."""
+    """The statements that create and fill the temporary table of a database connection."""
     name = sql.Identifier(_incoming_name(table))
     columns = [*((column.name, column.kind) for column in table.sent), ("raw", "jsonb"), (extra.name, extra.kind)]
     create = sql.SQL(_CREATE_INCOMING).format(
@@ -271,7 +271,7 @@ def _incoming(table: Lines, extra: Column) -> tuple[bytes, bytes]:
 
 
 def _incoming_name(table: Lines) -> str:
-    """A table of one schema version: behind a pooler, a connection may have those of another."""
+    """Its name for one schema version: behind a pooler, a connection may have tables of another version."""
     return f"incoming_{table.table}_{SCHEMA_VERSION}"
 
 
@@ -311,7 +311,7 @@ def _statements(resource: Resource) -> _Statements:
 
 
 def _upsert_parts(table: Lines, extra: str) -> dict[str, sql.Composable]:
-    """The column lists of an upsert: all columns; where each comes from; what is set; what is compared."""
+    """The column lists of an upsert: all columns; their sources; what is set; what is compared."""
     names = [column.name for column in (table.key, *table.columns)] + extra.split(", ")
     cut = {column.name: column.source for column in table.columns if column.kind == "jsonb"}
     sources = [
@@ -334,7 +334,7 @@ def _upsert_parts(table: Lines, extra: str) -> dict[str, sql.Composable]:
 
 _CONTENT = Column("content", "bigint")
 
-# Emptied at each commit, and made anew only where a connection has none: no catalogue rows for each batch.
+# Emptied at each commit, and created only if a connection has none: no catalogue rows for each batch.
 # Times without an offset count as UTC, the zone of each of our transactions (`database/connection.py`).
 _CREATE_INCOMING = """
 SET LOCAL client_min_messages = warning;
@@ -353,7 +353,7 @@ FROM {table} WHERE organization_id = %(organization)s AND {key} = ANY(%(keys)s)
 """
 
 # `before` sees the rows as they were: every part of one statement sees the same snapshot. Each is looked up by its key:
-# joined, all rows of the organization were read for every batch of its first walk, as PostgreSQL has no statistics yet.
+# with a join, every batch of a first walk read all rows of the organization, as PostgreSQL has no statistics yet.
 _WRITE = """
 WITH before AS MATERIALIZED (
     SELECT b.* FROM unnest(%(known)s::{kind}[]) AS k (key) CROSS JOIN LATERAL (

@@ -1,1 +1,1 @@
-"""What is done now and then: partitions, erasure, and the objects in the bucket that nothing needs."""
+"""Periodic upkeep: partitions, erasure, and objects in the bucket that nothing needs."""

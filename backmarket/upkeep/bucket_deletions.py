@@ -1,8 +1,8 @@
-"""Deletions: objects that nothing needs any more, written down in the transaction that makes them so.
+"""Deletions: objects that nothing needs any more, queued in the transaction that makes them so.
 
-The S3 server may be away just then; so the row is worked off later, as often as it takes. Whoever was storing an object
-at that moment comes late: so each is done twice, the second time when that is over for certain. An organization may
-have been connected again meanwhile: what a row refers to stays.
+The S3 server may be unreachable just then, so the row is worked off later, with retries. A worker may be storing an
+object at that moment, so each deletion is done twice, the second time when no such upload can still run. An
+organization may have been connected again meanwhile: objects that a row refers to stay.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     from backmarket.services import Services
 
 QUIET_SECONDS = 300
-"""After so long an upload that was under way has ended: a request, a lease and the tries together."""
+"""Seconds after which every running upload has ended: a request, a lease and the retries together."""
 
 YOUNG_SECONDS = 60
-"""An object that is younger than this and than the deletion is left alone: its row is being written, perhaps."""
+"""Seconds; an object younger than this and than the deletion is kept: its row may not be written yet."""
 
 CLAIM_SECONDS = 120
-"""Without a sign of life for so long, another goes on."""
+"""Seconds after which another worker may take over a claim that was not renewed."""
 
 KEYS = 1000
-"""Single keys that are worked off at once."""
+"""Maximum single keys worked off at a time."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """What was worked off.
+    """Result of a slice of deletions.
 
     Attributes:
-        objects: that were deleted; of single keys also those that were not there.
-        more: the time was over; the next slice goes on.
+        objects: number deleted; of single keys, missing ones count too.
+        more: the time limit ended it; the next slice goes on.
     """
 
     objects: int = 0
@@ -51,7 +51,7 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class _Deletion:
-    """A row of `bucket_deletions` that we have claimed."""
+    """A row of `bucket_deletions` that this process has claimed."""
 
     id: int
     key: str
@@ -65,11 +65,11 @@ class _Deletion:
 
 
 def work_off(services: Services, *, seconds: float | None = None) -> Deleted:
-    """Delete what is due, a page at a time; harmless to do twice at once, and to kill. What fails is put off.
+    """Work off due deletions, a page at a time; safe to run twice at once, and to kill. Failed ones are retried later.
 
     Args:
         services: of the process.
-        seconds: after which no new page begins; None: as long as it takes.
+        seconds: after which no new page begins; None: no limit.
     """
     until = None if seconds is None else monotonic() + seconds
     objects = 0
@@ -85,10 +85,10 @@ def work_off(services: Services, *, seconds: float | None = None) -> Deleted:
 
 
 def _delete_page(services: Services, claimed: list[_Deletion]) -> int:
-    """Delete single keys, or a page of what lies under one prefix.
+    """Delete single keys, or a page of the objects under one prefix.
 
     Returns:
-        Objects deleted.
+        Number of objects deleted.
     """
     (first, *_) = claimed
     if not first.is_prefix:
@@ -107,7 +107,7 @@ def _delete_page(services: Services, claimed: list[_Deletion]) -> int:
 
 
 def _claim(database: Database) -> list[_Deletion]:
-    """Single keys that are due, or else one prefix; nobody else gets them for a while."""
+    """Claim single keys that are due, or else one prefix; no other worker gets them for `CLAIM_SECONDS`."""
     for is_prefix, limit in ((False, KEYS), (True, 1)):
         values = {"prefix": is_prefix, "limit": limit, "claim": CLAIM_SECONDS, "quiet": QUIET_SECONDS}
         with database.transaction() as transaction:

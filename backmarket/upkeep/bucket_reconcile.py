@@ -1,8 +1,8 @@
-"""Reconciliation: compare the bucket with the rows, and correct what differs.
+"""Reconciliation: compare the bucket with the rows, and correct differences.
 
 An object that no row refers to is deleted. A label whose object is missing or has changed is fetched again. It works
 a page at a time, first through the objects, then through the rows: memory stays flat, and a killed process loses one
-page. Syncs go on meanwhile, so deleted keys are looked up once more, and a young object is left alone.
+page. Syncs go on meanwhile, so deleted keys are looked up once more, and young objects are kept.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     from backmarket.bucket import Bucket, StoredObject
 
 PAGE = 1000
-"""Objects, or rows, of a page."""
+"""Objects, or rows, per page."""
 
 ALARM_SHARE = 0.5
-"""Share of a page that may be garbage before nothing of it is deleted, where a person has not accepted it."""
+"""Maximum share of a page that may be garbage; above it, none is deleted unless an operator has accepted it."""
 
 ALARM_OBJECTS = 20
-"""Objects of a page that may always be garbage."""
+"""Garbage objects of a page that are always deleted."""
 
 Step = Literal["objects", "rows"]
 """What the page consists of; see the table `bucket_sweep`."""
 
 
 class ManyGarbage(BackMarketError):
-    """Very many objects have no row: it may be another deployment's bucket, or the database an older one."""
+    """Very many objects have no row: the bucket may be another deployment's, or the database an old copy."""
 
     code = "many_garbage"
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far the reconciliation of one prefix is.
+    """Position of the reconciliation within one prefix.
 
     Attributes:
         prefix: ends in a slash.
@@ -57,11 +57,11 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was found, and put right.
+    """Differences found and corrected.
 
     Attributes:
-        objects: that were compared.
-        deleted: of them, since nothing referred to them.
+        objects: number compared.
+        deleted: objects deleted, as no row refers to them.
         lost: labels that are wanted again.
     """
 
@@ -75,7 +75,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Label:
-    """A stored label as its row has it."""
+    """A stored label, as in its row."""
 
     key: str
     organization_id: str
@@ -90,22 +90,22 @@ class _Label:
 def reconcile_page(
     database: Database, bucket: Bucket, position: Position, *, before: datetime, accept_garbage: bool = True
 ) -> tuple[Position | None, Found]:
-    """Compare one page, and correct what differs; harmless to repeat, and to do twice at once.
+    """Compare one page, and correct differences; safe to repeat, and to run twice at once.
 
     Args:
         database: has the rows.
         bucket: has the objects.
         position: where the page begins.
-        before: an object that is younger is left alone: its row may be written yet.
-        accept_garbage: also very many objects without a row are deleted.
+        before: younger objects are kept: their rows may not be written yet.
+        accept_garbage: delete objects without a row, even if they are very many.
 
     Returns:
-        Where to go on, or None at the end; and what was found.
+        The next position, or None at the end; and the differences found.
 
     Raises:
-        BucketUnavailable: the S3 server is away; what was done is done.
-        SettingsError: it can't be used as the settings say.
-        ManyGarbage: more than half of the page has no row; nothing of it was deleted.
+        BucketUnavailable: if the S3 server is unreachable; changes made so far stay.
+        SettingsError: if the settings do not fit it.
+        ManyGarbage: if more than half of the page has no row; nothing of it was deleted.
     """
     if position.step == "rows":
         return _reconcile_rows(database, bucket, position, before)
@@ -113,7 +113,7 @@ def reconcile_page(
 
 
 def delete_garbage(database: Database, bucket: Bucket, keys: Sequence[str]) -> Found:
-    """Delete the objects that no row refers to; a label that was stored at that moment is wanted again.
+    """Delete the objects that no row refers to; a label that was stored meanwhile is wanted again.
 
     Args:
         database: has the rows.
@@ -121,14 +121,14 @@ def delete_garbage(database: Database, bucket: Bucket, keys: Sequence[str]) -> F
         keys: at most some thousands.
 
     Raises:
-        BucketUnavailable: the S3 server is away.
-        SettingsError: it can't be used as the settings say.
+        BucketUnavailable: if the S3 server is unreachable.
+        SettingsError: if the settings do not fit it.
     """
     return _delete(database, bucket, _garbage(database, keys))
 
 
 def _garbage(database: Database, keys: Sequence[str]) -> list[str]:
-    """Those of the keys that no row refers to."""
+    """Keys that no row refers to."""
     with database.transaction() as transaction:
         return [key for (key,) in transaction.execute(_GARBAGE, (list(keys),))]
 
@@ -162,7 +162,7 @@ def _reconcile_objects(
 def _reconcile_rows(
     database: Database, bucket: Bucket, position: Position, before: datetime
 ) -> tuple[Position | None, Found]:
-    end = f"{position.prefix[:-1]}0"  # what comes right after the slash
+    end = f"{position.prefix[:-1]}0"  # the character after the slash
     with database.transaction() as transaction:
         rows = transaction.execute(_LABELS, (max(position.last_key, position.prefix), end, PAGE)).fetchall()
     labels = [_Label(*row) for row in rows]
@@ -174,9 +174,9 @@ def _reconcile_rows(
 
 
 def _lost(bucket: Bucket, labels: list[_Label], after: str, before: datetime) -> list[_Label]:
-    """Those labels of one directory that the bucket has not, or not as they were stored.
+    """Labels of one directory that are missing in the bucket, or differ from what was stored.
 
-    A directory is listed in the order of the bytes by every server; so are the rows.
+    Every server lists a directory in byte order; the rows have the same order.
     """
     wanted = {label.key for label in labels}
     stored: dict[str, StoredObject] = {}
@@ -189,15 +189,15 @@ def _lost(bucket: Bucket, labels: list[_Label], after: str, before: datetime) ->
 
 
 def _differs(label: _Label, stored: StoredObject | None, before: datetime) -> bool:
-    """Whether an object is not the one of the row; a young one is being stored now, and its row comes after it."""
+    """Whether an object differs from its row; a young one does not count, as its row is written after it."""
     return stored is None or ((stored.size, stored.etag) != (label.size, label.etag) and stored.modified < before)
 
 
 def _want_again(database: Database, labels: Iterable[_Label]) -> int:
-    """Let labels be fetched again whose rows have not changed meanwhile.
+    """Queue labels to be fetched again, unless their rows have changed meanwhile.
 
     Returns:
-        How many.
+        Number of labels queued.
     """
     wanted = 0
     of_organization = attrgetter("organization_id")
@@ -205,8 +205,8 @@ def _want_again(database: Database, labels: Iterable[_Label]) -> int:
         ours = list(group)
         with database.transaction() as transaction:
             if transaction.execute(_LOCK_CONNECTION, (organization_id,)).fetchone() is None:
-                continue  # it was removed, and its labels with it
-            # first the lease's row, then the labels: as whoever stores one does
+                continue  # the organization was removed, and its labels with it
+            # first the lease's row, then the labels, as the label worker does
             work.make_due(transaction, organization_id, "labels")
             values = ([each.key for each in ours], [each.etag for each in ours])
             wanted += transaction.execute(_WANT_AGAIN, values).rowcount

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from backmarket.services import Services
 
 INTERVAL_SECONDS = 86400
-"""Between the end of one sweep and the beginning of the next that beat starts."""
+"""Seconds between the end of one sweep and the beginning of the next that beat starts."""
 
 YOUNG_SECONDS = 3600
-"""A younger object is left alone: whoever stores one writes its row seconds later."""
+"""Seconds; younger objects are kept: the worker that stores one writes its row seconds later."""
 
 CLAIM_SECONDS = 120
-"""Without a sign of life for so long, another goes on; a page takes less than a second."""
+"""Seconds after which another worker may take over a claim that was not renewed; a page takes less than a second."""
 
 log = structlog.get_logger(__name__)
 
@@ -34,10 +34,10 @@ class Swept:
     """What a sweep did.
 
     Attributes:
-        objects: that it compared.
-        deleted: of them, since nothing referred to them.
+        objects: number compared.
+        deleted: objects deleted, as no row refers to them.
         lost: labels that are wanted again: they were not in the bucket, or not as they had been stored.
-        more: it was not the end; the next slice goes on.
+        more: it has not reached the end; the next slice goes on.
     """
 
     objects: int = 0
@@ -47,17 +47,17 @@ class Swept:
 
 
 def sweep(services: Services, *, seconds: float | None = None, accept_garbage: bool = False) -> Swept:
-    """Sweep the bucket, from where the last sweep was interrupted, if it was; harmless to do twice at once.
+    """Sweep the bucket, from where the last sweep was interrupted, if it was; safe to run twice at once.
 
     Args:
         services: of the process.
-        seconds: after which it ends before its end. None: as long as it takes.
-        accept_garbage: a person has seen that very many objects have no row: they are deleted.
+        seconds: after which it stops early; None: no limit.
+        accept_garbage: an operator has accepted that very many objects have no row: they are deleted.
 
     Raises:
-        BucketUnavailable: the S3 server is away; what was done is done.
-        SettingsError: it can't be used as the settings say.
-        ManyGarbage: more than half of a page has no row; nothing of it was deleted.
+        BucketUnavailable: if the S3 server is unreachable; changes made so far stay.
+        SettingsError: if the settings do not fit it.
+        ManyGarbage: if more than half of a page has no row; nothing of it was deleted.
     """
     until = None if seconds is None else monotonic() + seconds
     found = Found()
@@ -80,14 +80,14 @@ def sweep(services: Services, *, seconds: float | None = None, accept_garbage: b
 
 
 def sweep_if_due(services: Services, *, seconds: float) -> Swept | None:
-    """Sweep if that is due; whoever is the first to ask does it, and nobody else. What fails is put off.
+    """Sweep if a sweep is due; only the first caller does it. A failed sweep is retried later.
 
     Args:
         services: of the process.
         seconds: see `sweep`.
 
     Returns:
-        None when it was not due, or was put off, or there is no bucket.
+        None if no sweep was due, or it was put off, or there is no bucket.
     """
     if not services.settings.s3_endpoint_url:
         return None
@@ -102,7 +102,7 @@ def sweep_if_due(services: Services, *, seconds: float) -> Swept | None:
 
 
 def _begin(database: Database, *, accept_garbage: bool) -> tuple[Position, bool]:
-    """Where to begin, and whether a person has accepted that there is much garbage."""
+    """Where to begin, and whether an operator has accepted that there is much garbage."""
     with database.transaction() as transaction:
         rows = transaction.execute(_BEGIN, (CLAIM_SECONDS, accept_garbage)).fetchall()
     ((prefix, step, position, accepted),) = rows
@@ -131,7 +131,7 @@ def _put_off(database: Database, error: BackMarketError) -> None:
     log.warning("sweep.put_off", code=error.code, error=error.message)
 
 
-# Nothing is written, and no row locked, as long as it is not due.
+# Writes nothing and locks no row unless a sweep is due.
 _CLAIM = """
 INSERT INTO backmarket.bucket_sweep AS s (due_at) SELECT now() + make_interval(secs => %s)
 WHERE NOT EXISTS (SELECT FROM backmarket.bucket_sweep WHERE due_at > now())

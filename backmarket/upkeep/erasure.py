@@ -1,8 +1,8 @@
-"""Erasing personal data: of one order, or of all that are old; and keeping it away.
+"""Erase personal data of one order, or of all old orders, and keep it erased.
 
-What is personal is declared with each resource (`Lines.personal`). An erased row keeps what accounting needs: states,
-dates, prices, the country, the goods with IMEI and serial number. The hash of what came stays as well: a row that did
-not change is recognized, and one that changed is stored without its personal data.
+Each resource declares its personal columns (`Lines.personal`). An erased row keeps what accounting needs: states,
+dates, prices, the country, the goods with IMEI and serial number. The hash of the API's object stays as well: an
+unchanged row is recognized, and a changed one is stored without its personal data.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from backmarket.sync.erased_rows import SHIPMENTS
 from backmarket.writes import retention
 
 BATCH = 500
-"""Orders that are erased in one transaction, while the syncs of their organizations wait."""
+"""Orders erased in one transaction, while the syncs of their organizations wait."""
 
 
 class OrderNotStored(UsageError):
@@ -36,12 +36,12 @@ class OrderNotStored(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """How many rows are without personal data now.
+    """Number of rows that are without personal data now.
 
     Attributes:
         orders: 1, or 0 if the order itself is not stored.
         orderlines: its lines.
-        deliveries: its parcels.
+        deliveries: its parcels to the customer.
         returns: parcels that came back.
     """
 
@@ -53,11 +53,11 @@ class Erased:
 
 @dataclass(frozen=True, slots=True)
 class ErasedOld:
-    """How far the erasing of old orders came.
+    """Progress of the erasure of old orders.
 
     Attributes:
-        orders: that were erased.
-        more: there may be more; the time was over.
+        orders: number erased.
+        more: there may be more; the time limit ended it.
     """
 
     orders: int = 0
@@ -65,16 +65,11 @@ class ErasedOld:
 
 
 def erase_order(database: Database, organization_id: str, order_id: int) -> Erased:
-    """Erase the personal data of an order, its lines, deliveries and returns; harmless to repeat.
-
-    Args:
-        database: where.
-        organization_id: whose.
-        order_id: which.
+    """Erase the personal data of an order, its lines, deliveries and returns; safe to repeat.
 
     Raises:
-        ConnectionNotFound: there is no such organization.
-        OrderNotStored: nothing of this order is stored.
+        ConnectionNotFound: if there is no such organization.
+        OrderNotStored: if nothing of this order is stored.
     """
     get(database, organization_id)
     with database.transaction() as transaction:
@@ -88,10 +83,10 @@ def erase_order(database: Database, organization_id: str, order_id: int) -> Eras
 
 
 def erase_old(database: Database, days: int, *, seconds: float | None = None) -> ErasedOld:
-    """Erase the personal data of orders that are closed and have not changed for so long.
+    """Erase the personal data of closed orders that have not changed for a number of days.
 
-    Closed is an order in state 8 (not paid) or 9 (processed), or gone from the API, whose lines are all shipped,
-    cancelled, refunded or not paid, without a younger delivery or return.
+    A closed order is in state 8 (not paid) or 9 (processed), or gone from the API; all its lines are shipped,
+    cancelled, refunded or not paid; and it has no younger delivery or return.
 
     Args:
         database: where.
@@ -114,12 +109,12 @@ def erase_old(database: Database, days: int, *, seconds: float | None = None) ->
 
 
 def _erase(transaction: Transaction, orders: list[tuple[str, int]], *, days: int = 0) -> Erased:
-    """Erase what is stored of some orders. Syncs of their organizations wait meanwhile, and those that write, we for.
+    """Erase the stored rows of some orders. This and the syncs of their organizations wait for each other.
 
     Args:
-        transaction: an open one, which has locked nothing yet.
+        transaction: one that has locked nothing yet.
         orders: organization and id of each.
-        days: pass over those that are not old any more; 0: none.
+        days: skip orders that are not old any more; 0: skip none.
     """
     organizations = sorted({organization_id for organization_id, _ in orders})
     transaction.execute(_LOCK, (organizations,))
@@ -137,7 +132,7 @@ def _erase(transaction: Transaction, orders: list[tuple[str, int]], *, days: int
 
 
 def _erase_rows(transaction: Transaction, table: Lines, orders: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Erase the rows of one table that belong to some orders; of a resource, with their events.
+    """Erase the rows of one table that belong to some orders; with events, if they are a resource's.
 
     Returns:
         Organization and key of each.
@@ -162,7 +157,7 @@ def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> tuple[list[Any], ..
     return tuple([row[at] for row in rows] for at in range(width))
 
 
-# In the order in which a sync takes its one, so that nobody waits in a circle.
+# In the order in which a sync locks its row, so that the two cannot deadlock.
 _LOCK = """
 SELECT FROM backmarket.sync_state WHERE organization_id = ANY(%s::text[]) ORDER BY organization_id, resource FOR UPDATE
 """

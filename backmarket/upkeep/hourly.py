@@ -1,4 +1,4 @@
-"""Upkeep: what has to be done now and then so that nothing grows without end and nothing is kept for too long."""
+"""Hourly upkeep: keeps tables from growing without end, and data from being kept for too long."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from backmarket.upkeep import erasure, partitions
 from backmarket.writes import retention as writes
 
 INTERVAL_SECONDS = 3600
-"""Between two upkeeps that beat starts."""
+"""Seconds between two upkeeps that beat starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,11 @@ class Upkeep:
 
     Attributes:
         partitions_made: for the next weeks.
-        partitions_dropped: that were too old.
+        partitions_dropped: those that were too old.
         put_off: partitions that could not be locked in time; the next upkeep tries again.
         orders_erased: orders whose personal data was too old.
-        more: whether there may be more such orders, writes or jobs; the time was over.
-        writes_dropped: writes that came to their end long ago.
+        more: there may be more such orders, writes or jobs; the time limit ended it.
+        writes_dropped: writes that ended long ago.
         bulk_jobs_dropped: bulk jobs that ended long ago.
     """
 
@@ -40,24 +40,24 @@ class Upkeep:
 
 
 def claim(database: Database) -> bool:
-    """Whether the upkeep is due; whoever is told so does it, and nobody else is."""
+    """Claim the upkeep if it is due. Only the caller that gets True runs it."""
     with database.transaction() as transaction:
         return transaction.execute(_CLAIM, (INTERVAL_SECONDS,)).fetchone() is not None
 
 
 def ask_again(database: Database) -> None:
-    """Let the upkeep be due at once: it did not come to its end."""
+    """Make the upkeep due at once: it did not finish."""
     with database.transaction() as transaction:
         transaction.execute("UPDATE backmarket.upkeep SET due_at = now()")
 
 
 def run(database: Database, settings: Settings, *, seconds: float | None = None) -> Upkeep:
-    """Do all of it; harmless to repeat, to do twice at once and to kill.
+    """Run the whole upkeep; safe to repeat, to run twice at once and to kill.
 
     Args:
         database: where.
-        settings: how long things are kept.
-        seconds: after which it begins no new batch. None: as long as it takes.
+        settings: retention times.
+        seconds: after which it begins no new batch; None: no limit.
     """
     retained = partitions.retain(
         database, {"changes": settings.changes_retention_days, "sync_runs": settings.runs_retention_days}
@@ -82,7 +82,7 @@ def _left(until: float | None) -> float | None:
     return None if until is None else until - monotonic()
 
 
-# Nothing is written, and no row locked, as long as it is not due.
+# Writes nothing and locks no row unless the upkeep is due.
 _CLAIM = """
 INSERT INTO backmarket.upkeep AS u (due_at) SELECT now() + make_interval(secs => %s)
 WHERE NOT EXISTS (SELECT FROM backmarket.upkeep WHERE due_at > now())

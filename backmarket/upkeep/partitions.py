@@ -1,6 +1,6 @@
-"""Retention: partitions for what grows without end are made ahead, and dropped when all of them is too old.
+"""Retention: partitions of growing tables are created ahead, and dropped when all their rows are too old.
 
-All of it can run at any time, twice at once, and be killed anywhere.
+Safe to run at any time, twice at once, and to be killed anywhere.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from backmarket.database import Database, Transaction
 from backmarket.errors import DatabaseUnavailable
 
 MOMENTS = {"changes": "recorded_at", "sync_runs": "finished_at"}
-"""The partitioned tables, and the column that says how old a row is."""
+"""The partitioned tables, and the column that tells the age of a row."""
 
 LOCK_SECONDS = 1
-"""How long a drop waits for the writers, who wait behind it; then it is put off to the next upkeep."""
+"""Seconds that a drop waits for writers, which queue behind it; then it is put off to the next upkeep."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Retained:
-    """What the retention did.
+    """Result of the retention.
 
     Attributes:
-        made: partitions made ahead.
+        made: partitions created ahead.
         dropped: partitions that were too old.
-        put_off: what could not be locked in time; the next upkeep tries again.
+        put_off: partitions that could not be locked in time; the next upkeep retries.
     """
 
     made: int = 0
@@ -38,11 +38,11 @@ class Retained:
 
 
 def retain(database: Database, days: dict[str, int]) -> Retained:
-    """Make the partitions of the next weeks, and drop those that are too old.
+    """Create the partitions of the next weeks, and drop those that are too old.
 
     Args:
         database: where.
-        days: for each table, how long its rows are kept; 0: for ever.
+        days: for each table, the days that its rows are kept; 0: for ever.
     """
     _forget_foreign(database)
     made, put_off = 0, 0
@@ -66,9 +66,9 @@ def _put_off(what: str, error: DatabaseUnavailable) -> int:
 
 
 def _forget_foreign(database: Database) -> None:
-    """Drop events of another server's transactions, which a restored dump brought: they would come up out of order.
+    """Drop events of another server's transactions, from a restored dump: they would appear out of order.
 
-    Every reader is told that it missed something.
+    Every reader is told that it missed events.
     """
     with database.transaction() as transaction:
         events = transaction.execute(_FORGET_EVENTS).rowcount
@@ -91,10 +91,10 @@ def _old(database: Database, table: str, days: int) -> list[str]:
 
 
 def _drop(database: Database, table: str, partition: str) -> int:
-    """Drop a partition; of the feed, the position that it ends at is noted, so that a late reader is told.
+    """Drop a partition; for the feed, note the position at which it ends, so that a late reader is told.
 
     Returns:
-        Partitions dropped: 1, or 0 if another upkeep was faster.
+        Number of partitions dropped: 1, or 0 if another upkeep was faster.
     """
     parent, old = sql.Identifier("backmarket", table), sql.Identifier("backmarket", partition)
     with database.transaction() as transaction:
@@ -113,7 +113,7 @@ def _note_dropped(transaction: Transaction, partition: sql.Identifier) -> None:
     transaction.execute(sql.SQL(_NOTE_DROPPED).format(partition))
 
 
-# The name of a partition is ours; its bounds are what counts.
+# We choose a partition's name; its bounds are what counts.
 _OLD = r"""
 SELECT relname FROM (
     SELECT c.relname, substring(pg_get_expr(c.relpartbound, c.oid) FROM $$TO \('([^']+)'\)$$)::timestamptz AS ends
@@ -130,7 +130,7 @@ ON CONFLICT (mark) DO UPDATE SET transaction_id = excluded.transaction_id, id = 
 WHERE (m.transaction_id, m.id) < (excluded.transaction_id, excluded.id)
 """
 
-# Nothing that is visible can be of a transaction that this server has not begun.
+# No visible row can belong to a transaction that this server has not begun.
 _FORGET_EVENTS = "DELETE FROM backmarket.changes WHERE transaction_id >= pg_snapshot_xmax(pg_current_snapshot())"
 
 _FORGET_MARKS = "DELETE FROM backmarket.feed_marks WHERE transaction_id > pg_snapshot_xmax(pg_current_snapshot())"

@@ -1,4 +1,4 @@
-"""Work of an organization beside its syncs, in the table `work`: who has it, for how long, and one slice of it."""
+"""Work of an organization beside its syncs, in the table `work`: leases, pauses, and what its slices share."""
 
 from backmarket.work.queue import CLAIM, KINDS, Work, WorkLease, claim_due, finish, hold, make_due, take, void
 

@@ -1,4 +1,4 @@
-"""How long what failed waits before it is tried again."""
+"""Pauses before retries."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import random
 from backmarket.errors import BackMarketError, FirewallBlocked, Forbidden, NotAvailable
 
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 2.0, 3600.0
-"""Shortest and longest pause before a retry; pauses grow from try to try, and are jittered."""
+"""Minimum and maximum seconds before a retry; pauses grow with each try, and are jittered."""
 
 FIREWALL_SECONDS = 60.0
-"""The shortest pause of an organization's writes after the firewall in front of the API refused one."""
+"""Minimum seconds that an organization's writes pause after the firewall in front of the API refused one."""
 
 SYNC_SECONDS = 15.0
-"""The shortest pause of a sync that failed."""
+"""Minimum seconds that a failed sync pauses."""
 
 FORBIDDEN_SECONDS = 60.0
-"""The shortest pause after a 403 for a resource that has worked before."""
+"""Minimum seconds after a 403 for a resource that has worked before."""
 
 DAY_SECONDS, WEEK_SECONDS = 86400.0, 7 * 86400.0
 """A resource that is not available is retried daily; so is one that has been forbidden for a week."""
@@ -28,7 +28,7 @@ def growing(tries: int, minimum: float = MIN_PAUSE_SECONDS) -> float:
 
 
 def of_sync(error: BackMarketError, failures: int, *, failing_for: float = 0.0) -> float:
-    """Seconds until a failed sync is tried again.
+    """Seconds until a failed sync is retried.
 
     Args:
         error: why it failed.

@@ -1,7 +1,7 @@
-"""The work beside the syncs: labels to be fetched, writes and bulk files to be sent. When it is due, and who may do it.
+"""The work beside the syncs (fetch labels, send writes and bulk files): when it is due, and which worker may do it.
 
-One row for each organization and kind of work says from when somebody should look; the dispatcher nudges what is due.
-The lease in it is a number that only grows, as that of a sync: whoever took the newest one may write.
+One row for each organization and kind of work says when it is due; the dispatcher nudges what is due. The lease in it
+is a number that only grows, like that of a sync: only the holder of the newest one may write.
 """
 
 from __future__ import annotations
@@ -22,16 +22,14 @@ Work = Literal["labels", "writes", "bulk"]
 KINDS: tuple[Work, ...] = ("labels", "writes", "bulk")
 
 CLAIM = 500
-"""Rows claimed in one statement; the next tick, a second later, claims the next ones."""
+"""Maximum rows claimed in one statement; the next tick, a second later, claims the next ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkLease:
-    """The right to do one kind of work of one organization, and what the API is asked with.
+    """The right to do one kind of work of one organization, and what its requests need.
 
     Attributes:
-        organization_id: whose.
-        kind: of work.
         number: the lease's own.
         generation: of the connection.
         encrypted: the connection's credentials, as they are stored.
@@ -45,10 +43,10 @@ class WorkLease:
 
 
 def make_due(transaction: Transaction, organization_id: str, kind: Work) -> None:
-    """Make an organization's work due now. The transactions that end its slices wait for this one, and it for them.
+    """Make an organization's work due now. This transaction and those that end its slices wait for each other.
 
     Args:
-        transaction: the one that writes down what is to be done.
+        transaction: the one that stores what is to be done.
         organization_id: whose.
         kind: of work.
     """
@@ -73,17 +71,17 @@ def claim_due(database: Database, *, kinds: Sequence[Work] = KINDS, limit: int =
 
 
 def take(database: Database, organization_id: str, kind: Work, *, owner: str, seconds: float) -> WorkLease | None:
-    """Take the lease, if there is something to do and nobody does it.
+    """Take the lease, if work is due and no other worker holds it.
 
     Args:
         database: where.
         organization_id: whose.
         kind: of work.
-        owner: names the process and thread to a person; see `owner_name`.
-        seconds: how long it counts without a sign of life.
+        owner: name of the process and thread, for operators; see `owner_name`.
+        seconds: until it expires unless renewed.
 
     Returns:
-        None when nothing is due, another holds it, or the connection is disabled, without a key, or unauthorized.
+        None when nothing is due, another worker holds it, or the connection is disabled, unauthorized or without a key.
     """
     values = {"organization": organization_id, "kind": kind, "owner": owner, "seconds": seconds}
     with database.transaction() as transaction:
@@ -100,10 +98,10 @@ def hold(transaction: Transaction, lease: WorkLease, *, seconds: float | None = 
     Args:
         transaction: writes the result.
         lease: which.
-        seconds: how long it is to count from now on; None: as before.
+        seconds: until it expires, from now on; None: as before.
 
     Raises:
-        LeaseLost: another process took over, or the connection was changed, disabled or removed.
+        LeaseLost: if another worker took over, or the connection was changed, disabled or removed.
     """
     row = transaction.execute(
         "UPDATE backmarket.work SET lease_until = COALESCE(now() + make_interval(secs => %s), lease_until)"
@@ -115,17 +113,17 @@ def hold(transaction: Transaction, lease: WorkLease, *, seconds: float | None = 
 
 
 def finish(transaction: Transaction, lease: WorkLease, due_at: datetime | None) -> None:
-    """Let the lease go.
+    """Release the lease.
 
-    What was wanted in the meantime is not forgotten: `hold` comes first, and what is due is asked after it.
+    Work added meanwhile is not lost: the caller calls `hold` first, and then reads what is due.
 
     Args:
-        transaction: holds the lease (`hold`), and has asked since when something is due.
+        transaction: holds the lease (`hold`), and has then read when work is due.
         lease: which.
-        due_at: when somebody should look again; None: there is nothing to do.
+        due_at: when the next slice is due; None: there is nothing to do.
 
     Raises:
-        LeaseLost: another process took over, or the connection was changed, disabled or removed.
+        LeaseLost: if another worker took over, or the connection was changed, disabled or removed.
     """
     row = transaction.execute(
         "UPDATE backmarket.work SET due_at = COALESCE(%s::timestamptz, 'infinity'), nudged_until = NULL,"
@@ -138,7 +136,7 @@ def finish(transaction: Transaction, lease: WorkLease, due_at: datetime | None) 
 
 
 def void(transaction: Transaction, organization_id: str, kinds: Sequence[Work] = KINDS) -> None:
-    """Let what runs for an organization write nothing more, and somebody look again: its connection was changed."""
+    """Void an organization's leases and make its work due: its connection was changed."""
     transaction.execute(
         "UPDATE backmarket.work SET lease_number = lease_number + 1, lease_until = NULL, lease_owner = NULL,"
         " nudged_until = NULL, due_at = now() WHERE organization_id = %s AND kind = ANY(%s)",
@@ -147,11 +145,11 @@ def void(transaction: Transaction, organization_id: str, kinds: Sequence[Work] =
 
 
 def owner_name(host: str) -> str:
-    """A name by which a person finds the process and the thread that hold a lease."""
+    """A name by which an operator finds the process and thread that hold a lease."""
     return f"{host}:{os.getpid()}:{threading.get_ident()}"
 
 
-# A nudge that was sent is enough, unless a slice is running: it may have looked already.
+# A nudge that was sent is enough, unless a slice is running, which may have read its work already.
 _MAKE_DUE = """
 INSERT INTO backmarket.work AS w (organization_id, kind, due_at) VALUES (%s, %s, now())
 ON CONFLICT (organization_id, kind) DO UPDATE SET due_at = now(),

@@ -1,4 +1,4 @@
-"""How late a request may still be sent after its row says that it is being sent."""
+"""Deadline for sending a request after its row was set to `sending`."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from time import monotonic
 from time import time as wall_clock
 
 SEND_WITHIN = 2.0
-"""Seconds from the beginning of the transaction that says `sending` to the first byte; later, it is not sent."""
+"""Maximum seconds from the start of the transaction that sets `sending` to the first byte; later, it is not sent."""
 
 CLOCKS = 1.0
-"""Seconds for what the deadline of a request does not count: its rounding, and the end of its connection."""
+"""Seconds for what a request's deadline does not cover: rounding, and closing its connection."""
 
 
 class Stopwatch:
-    """Measures by two clocks: one stands still while the machine sleeps, the other may be set."""
+    """Measures with two clocks: one stops while the machine sleeps, the other may be set."""
 
     def __init__(self) -> None:
         self._steady, self._wall = monotonic(), wall_clock()
 
     def elapsed(self) -> float:
-        """Seconds since it was made, by the clock that shows more."""
+        """Seconds since it was created, by the clock that shows more."""
         return max(monotonic() - self._steady, wall_clock() - self._wall)

@@ -1,6 +1,6 @@
-"""What the slices over an organization's work share, whatever the work is: the lease, the requests in flight, the end.
+"""What slices of all kinds of work share: the lease, the requests in flight, the end.
 
-One thread does a slice and has its state to itself; the threads of the pool only ask, and put down what came.
+One thread runs a slice and owns its state; the threads of the pool only send requests and leave the results.
 """
 
 from __future__ import annotations
@@ -22,23 +22,18 @@ from backmarket.work import queue
 from backmarket.work.queue import Work, WorkLease, owner_name
 
 SliceEnd = Literal["nothing_to_do", "done", "handed_on", "lease_lost"]
-"""How a slice ended that has requests in flight."""
+"""How a slice with requests in flight ended."""
 
 T = TypeVar("T")
 Step = TypeVar("Step")
 Result = TypeVar("Result")
 
 Ready = Sequence[tuple[Step, Slot | None]]
-"""Steps that may be begun, with the slots that they need."""
+"""Steps that may begin, with the slots that they need."""
 
 
 def take_lease(services: Services, organization_id: str, kind: Work) -> WorkLease | None:
-    """Take the lease for this process and thread, if there is something to do and nobody does it.
-
-    Args:
-        services: of this process.
-        organization_id: whose.
-        kind: of work.
+    """Take the lease for this process and thread, if work is due and no other worker holds it.
 
     Returns:
         As `work.take`.
@@ -49,12 +44,7 @@ def take_lease(services: Services, organization_id: str, kind: Work) -> WorkLeas
 
 
 class LeaseHolder:
-    """The lease of a slice while the slice goes on: it counts anew with whatever is written under it.
-
-    Args:
-        services: of this process.
-        lease: which.
-    """
+    """The lease of a running slice; each write under it renews it."""
 
     def __init__(self, services: Services, lease: WorkLease) -> None:
         self.services = services
@@ -62,22 +52,22 @@ class LeaseHolder:
         self.lease = lease
         self.organization_id = lease.organization_id
         self.held_at = monotonic()
-        """When the lease counted anew."""
+        """When the lease was last renewed."""
 
     @property
     def needs_renewal(self) -> bool:
-        """Whether a good part of the lease's time is over."""
+        """Whether the lease is old enough to be renewed."""
         return monotonic() - self.held_at > self.settings.lease_seconds / 4
 
     def write(self, change: Callable[[Transaction], T], *, seconds: float = 0.0) -> T:
-        """Change rows, if the lease still counts; it counts anew from then on.
+        """Change rows, if the lease is still valid, and renew it.
 
         Args:
-            change: does so.
-            seconds: that the lease is to count beyond its usual ones.
+            change: makes the change.
+            seconds: added to the lease's usual time.
 
         Raises:
-            LeaseLost: another took over, or the connection was changed: nothing was written.
+            LeaseLost: if another worker took over, or the connection was changed: nothing was written.
         """
         with self.services.database.transaction() as transaction:
             queue.hold(transaction, self.lease, seconds=self.settings.lease_seconds + seconds)
@@ -86,7 +76,7 @@ class LeaseHolder:
         return changed
 
     def renew_if_old(self) -> None:
-        """Let the lease count anew, if a good part of it is over.
+        """Renew the lease, if it is old enough.
 
         Raises:
             LeaseLost: see `write`.
@@ -95,22 +85,22 @@ class LeaseHolder:
             self.write(lambda _: None)
 
     def mark_unauthorized(self, error: Unauthorized) -> None:
-        """Note that the API refuses the key: it is asked nothing until the key changes."""
+        """Note that the API refuses the key: no request is sent until the key changes."""
         with self.services.database.transaction() as transaction:
             if connections.mark_unauthorized(transaction, self.organization_id, self.lease.generation):
                 connections.mark_error(transaction, self.organization_id, error)
 
 
 class RequestWindow(Generic[Step, Result]):
-    """The requests of a slice: a window of them in flight, as the limiter allows; and when the slice must end.
+    """The requests of a slice: sends as many at once as window and limiter allow; tells when the slice must end.
 
     Args:
         services: of this process.
         account: whose limit counts.
-        size: requests in flight at once.
+        size: maximum requests in flight.
         needs_slot: whether a step needs a slot of the limiter.
-        halt: hears that the limiter is away.
-        urgent: as `Limiter.acquire` wants it.
+        halt: called when the limiter is unreachable.
+        urgent: see `Limiter.acquire`.
     """
 
     def __init__(
@@ -125,10 +115,10 @@ class RequestWindow(Generic[Step, Result]):
     ) -> None:
         self.services = services
         self.queue: deque[Step] = deque()
-        """What goes next."""
+        """Steps to begin next."""
         self.in_flight = 0
         self.pause_all: float | None = None
-        """Seconds before the next slice, where an error concerns all of the organization's work."""
+        """Seconds before the next slice, if an error concerns all of the organization's work."""
         self._account = account
         self._size = size
         self._needs_slot = needs_slot
@@ -141,12 +131,12 @@ class RequestWindow(Generic[Step, Result]):
 
     @property
     def wants_more(self) -> bool:
-        """Whether the queue may run dry."""
+        """Whether the queue should be refilled."""
         return len(self.queue) < self._size
 
     @property
     def over(self) -> bool:
-        """Whether nothing is in flight, and nothing goes next."""
+        """Whether nothing is in flight or queued."""
         return not self.queue and not self.in_flight
 
     def pause_all_for(self, seconds: float) -> None:
@@ -154,7 +144,7 @@ class RequestWindow(Generic[Step, Result]):
         self.pause_all = max(self.pause_all or 0.0, seconds)
 
     def must_end(self) -> float | None:
-        """Seconds until the next slice, where this one must end; None: it may go on."""
+        """Seconds until the next slice, if this one must end; None: it may go on."""
         if self.pause_all is not None:
             return self.pause_all
         wait = self._pause()
@@ -165,10 +155,10 @@ class RequestWindow(Generic[Step, Result]):
         return 0.0 if monotonic() > self._until else None
 
     def start(self, begin: Callable[[Ready[Step]], Iterable[Callable[[], Result]]]) -> None:
-        """Begin what goes next, as far as the window, the threads and the limiter allow.
+        """Begin queued steps, as far as the window, the threads and the limiter allow.
 
         Args:
-            begin: gives what the threads do: no database there, and nothing of the slice's state.
+            begin: returns what the threads call, which uses neither the database nor the slice's state.
         """
         room = min(self._size - self.in_flight, len(self.queue))
         if room <= 0 or self._pause():
@@ -185,7 +175,7 @@ class RequestWindow(Generic[Step, Result]):
             self.services.request_threads.release(reserved - begun)
 
     def collect(self) -> list[Result]:
-        """Take what came, waiting a little for the first of it; where nothing is in flight, for the limiter."""
+        """Return the results so far, after a short wait for the first; with nothing in flight, wait for the limiter."""
         if not self.in_flight:
             sleep(min(self._pause(), self._patience))
             return []
@@ -203,11 +193,11 @@ class RequestWindow(Generic[Step, Result]):
         self._finished.put(ask())
 
     def _pause(self) -> float:
-        """Seconds until the limiter may grant something; 0: now."""
+        """Seconds until the limiter may grant a slot; 0: now."""
         return max(0.0, self._paused_until - monotonic())
 
     def _with_slots(self, steps: Sequence[Step]) -> Ready[Step]:
-        """Those that may go now, with the slots that they need; the others wait at the head of the queue."""
+        """Steps that may begin now, with the slots that they need; the others wait at the head of the queue."""
         needy = [self._needs_slot(step) for step in steps]
         slots = deque(self._slots(sum(needy)))
         ready: list[tuple[Step, Slot | None]] = []

@@ -1,1 +1,1 @@
-"""Writes: what a seller changes at Back Market, checked first, sent once, and settled without a guess."""
+"""Writes: a seller's changes at Back Market, checked first, sent once, and never settled by a guess."""

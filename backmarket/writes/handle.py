@@ -1,4 +1,4 @@
-"""What a caller has in hand of a write that was asked for: how it ended, or why it has not."""
+"""The caller's handle of a queued write: how it ended, or why it has not."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ class WriteOutcome:
     """A write that succeeded.
 
     Attributes:
-        write_id: which.
-        confirmed_by: `answer`: the API said so. `reading_back`: the answer was lost, and what was asked for is there.
-            `person`: somebody looked.
-        requests: sent for it; more than 1: an earlier one certainly had not arrived.
-        settled_at: when that was known.
+        confirmed_by: `answer`: the API confirmed it. `reading_back`: the answer was lost, but the change is there.
+            `person`: a person confirmed it.
+        requests: number of requests sent; more than 1: the earlier ones certainly did not arrive.
+        settled_at: when the outcome was known.
     """
 
     write_id: int
@@ -34,12 +33,11 @@ class WriteOutcome:
 
 @dataclass(frozen=True, slots=True)
 class WriteHandle:
-    """A write that was asked for. It is sent by itself; waiting is optional.
+    """A queued write. A worker sends it; waiting is optional.
 
     Attributes:
-        organization_id: whose.
-        id: of the write.
-        nudged: a message was sent; False: the broker is away, and the write goes when the dispatcher finds it.
+        id: the write's id.
+        nudged: a nudge was sent; False: the broker is away, and the dispatcher nudges a worker later.
     """
 
     organization_id: str
@@ -51,8 +49,8 @@ class WriteHandle:
         """The write as it is now.
 
         Raises:
-            ConnectionNotFound: the connection was removed, and the write with it.
-            WriteNotFound: its retention is over.
+            ConnectionNotFound: if the connection was removed, and the write with it.
+            WriteNotFound: if its retention is over.
         """
         found = rows.get(self._database, self.organization_id, self.id)
         if found is not None:
@@ -61,23 +59,23 @@ class WriteHandle:
         raise WriteNotFound(f"Write {self.id} is not stored any more: it came to its end long ago.")
 
     def done(self) -> WriteOutcome | None:
-        """How the write ended; None: it has not, and goes on by itself.
+        """How the write ended; None: it is still open, and continues without the caller.
 
         Raises:
-            WriteRefused: the API said no, or it can't be sent any more; nothing was changed.
-            UnknownOutcome: it may have happened, and a person has to look; the text says what is known.
+            WriteRefused: if the API refused it, or it cannot be sent any more; nothing was changed.
+            UnknownOutcome: if it may have happened, and a person has to look; the text says what is known.
             ConnectionNotFound, WriteNotFound: see `write`.
         """
         return _outcome(self.write())
 
     def wait(self, timeout: float = 60.0) -> WriteOutcome:
-        """Wait until the write has come to its end.
+        """Wait until the write has ended.
 
         Args:
             timeout: seconds.
 
         Raises:
-            WaitTimeout: it has not; it goes on by itself. The text says what it waits for.
+            WaitTimeout: if it has not ended in time; it continues. The text says what it waits for.
             WriteRefused, UnknownOutcome, ConnectionNotFound, WriteNotFound: see `done`.
         """
         until, pause = monotonic() + timeout, 0.02

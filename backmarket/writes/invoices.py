@@ -1,4 +1,4 @@
-"""Invoices on their way: from where the caller has them into the bucket, from where the sender takes them."""
+"""Invoices: copied from the caller's source into the bucket, from where the worker sends them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from backmarket.writes.submit import Asked, Call, find, record
 from backmarket.writes.targets import invoice_lane
 
 IN_MEMORY = 1024 * 1024
-"""Bytes of an invoice that are kept in memory; a larger one goes through a file that has no name."""
+"""Bytes of an invoice that are kept in memory; a larger one goes through an unnamed temporary file."""
 
 _CHUNK = 256 * 1024
 _PDF = "application/pdf"
@@ -33,13 +33,13 @@ _PDF = "application/pdf"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where an invoice is: exactly one of these.
+    """The source of an invoice: exactly one of these.
 
     Args:
         content: its bytes.
-        file: a path, or an open binary file, read from where it stands.
-        object_key: an object of our bucket.
-        url: at one of `INVOICE_ORIGINS`.
+        file: a path, or an open binary file, read from its current position.
+        object_key: key of an object in our bucket.
+        url: a URL at one of `INVOICE_ORIGINS`.
     """
 
     content: bytes | None = field(default=None, repr=False)
@@ -53,7 +53,7 @@ class Source:
             raise InvalidArgument("Give the invoice in exactly one way: content, file, object_key or url.")
 
     def name(self, order_id: object) -> str:
-        """What the file is called where the caller does not say: its own name, if that is one of a PDF."""
+        """The default file name: the source's own name if it ends in `.pdf`."""
         found = ""
         if isinstance(self.file, str | Path):
             found = Path(self.file).name
@@ -65,14 +65,14 @@ class Source:
 
     @property
     def lasting(self) -> str:
-        """What a repeated call has in common with the first one before the file is read; empty: its bytes alone."""
+        """What identifies a repeated call before the file is read; empty: only the file's bytes do."""
         return self.url or self.object_key or ""
 
 
 def upload_order_invoice(
     services: Services, call: Call, order_id: int, source: Source, filename: str | None
 ) -> WriteHandle:
-    """Ask for an order to get an invoice; see `BackMarket.upload_order_invoice`."""
+    """Queue the upload of an order's invoice; see `BackMarket.upload_order_invoice`."""
     request = validation.upload_order_invoice(order_id, source.name(order_id) if filename is None else filename)
     lane = invoice_lane(request.order_id)
 
@@ -93,18 +93,18 @@ def upload_order_invoice(
             return earlier
         key = invoice_key(call.organization_id, request.order_id, secrets.token_hex(8))
         services.bucket.put(key, file, size=size, content_type=_PDF, sha256=sha256)
-    # what is put and then not asked for after all is deleted by the sweep: no row refers to it
+    # if `record` fails, no row refers to the object, and the sweep deletes it
     return record(services, call, lambda _, __: asked(told.content, key))
 
 
 @contextmanager
 def _read(services: Services, call: Call, source: Source) -> Iterator[tuple[BinaryIO, int, str]]:
-    """The invoice as a file that can be sought in, with its size and its hash, once it was looked at.
+    """The checked invoice as a seekable file, with its size and its hash.
 
     Raises:
-        InvalidArgument: it is no PDF, or can't be read.
-        TooLarge: it has too many bytes.
-        BackMarketError: its URL, or its object, could not be read.
+        InvalidArgument: if it is not a PDF, or is unreadable.
+        TooLarge: if it has too many bytes.
+        BackMarketError: if its URL or its object could not be read.
     """
     max_bytes = services.settings.invoice_max_bytes
     with SpooledTemporaryFile(max_size=IN_MEMORY) as spooled:
@@ -151,7 +151,7 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _check_own(organization_id: str, key: str) -> None:
-    """What we keep in the bucket for one organization is not sent for another."""
+    """Refuse a bucket object that belongs to another organization."""
     own = (labels_prefix(organization_id), invoices_prefix(organization_id))
     if key.startswith(PREFIXES) and not key.startswith(own):
         raise InvalidArgument("This object of the bucket belongs to another organization.")

@@ -1,4 +1,4 @@
-"""What a person decides about a write: to send it again, or how it ended."""
+"""A person's decisions about a write: send it again, or settle how it ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from backmarket.writes.submit import handle_of
 
 
 def retry_write(services: Services, organization_id: str, write_id: int) -> WriteHandle:
-    """Send a write again, as a person decided; see `BackMarket.retry_write`."""
+    """Queue a write again, as a person decided; see `BackMarket.retry_write`."""
     with services.database.transaction() as transaction:
         write = _decidable(transaction, organization_id, write_id, {WriteState.REFUSED, WriteState.UNKNOWN})
         if not write.request:
@@ -25,7 +25,7 @@ def retry_write(services: Services, organization_id: str, write_id: int) -> Writ
 
 
 def settle_write(services: Services, organization_id: str, write_id: int, *, arrived: bool) -> Write:
-    """End a write of which a person has seen what became of it; see `BackMarket.settle_write`."""
+    """End a write with the outcome that a person has seen; see `BackMarket.settle_write`."""
     with services.database.transaction() as transaction:
         write = _decidable(transaction, organization_id, write_id, {WriteState.UNKNOWN})
         if arrived and write.kind == "upload_order_invoice":
@@ -34,10 +34,10 @@ def settle_write(services: Services, organization_id: str, write_id: int, *, arr
 
 
 def _decidable(transaction: Transaction, organization_id: str, write_id: int, states: set[WriteState]) -> Write:
-    """A write that is a person's to decide, with the organization's work locked and due.
+    """A write that a person may decide, with the organization's work locked and due.
 
     Raises:
-        ConnectionNotFound, WriteNotFound, NotUndecided: it is not.
+        ConnectionNotFound, WriteNotFound, NotUndecided: if the write is not such a one.
     """
     select(transaction, organization_id)
     work.make_due(transaction, organization_id, "writes")

@@ -1,4 +1,4 @@
-"""What a write is: what was asked for, how far it is, and what may become of it."""
+"""The models of writes: the request, its progress and its next states."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ConfirmedBy = Literal["answer", "reading_back", "person"]
 
 
 class WriteState(StrEnum):
-    """How far a write is; see the table `api_writes`."""
+    """The progress of a write; see the table `api_writes`."""
 
     PENDING = "pending"
     SENDING = "sending"
@@ -30,36 +30,35 @@ _OPEN = frozenset({WriteState.PENDING, WriteState.SENDING, WriteState.UNKNOWN})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Write:
-    """A change that was asked for at Back Market. Its `repr` shows nothing personal.
+    """A change to be made at Back Market. Its `repr` shows no personal data.
 
     Attributes:
-        organization_id: whose.
-        id: names it; those of one organization rise with the order in which they were asked for.
-        kind: what is changed.
+        id: the write's id; within one organization, ids rise in the order of the calls.
+        kind: the kind of change.
         object_id: the order's, the order line's or the listing's id.
         lane: writes of one lane are sent one after the other.
-        request: what was asked for, by our names of the arguments; empty once its order was erased.
+        request: the arguments, by our names; empty once its order was erased.
         locale: the market that prices and texts belong to.
-        environment: that it was meant for; so are `region` and `base_url`.
+        environment: the connection's when the write was queued; so are `region` and `base_url`.
         idempotency_key: the caller's own name for it.
-        fingerprint: a hash of what was asked for; None once its order was erased.
-        object_key: of an invoice, the file in the bucket.
-        state: how far it is.
+        fingerprint: a hash of the request; None once its order was erased.
+        object_key: of an invoice: its file in the bucket.
+        state: its progress.
         prior: values before it was sent, as far as they are known.
-        due_at: when it is looked at again, while it is open; None: a person has to decide.
-        settle_at: from when reading back tells the truth.
-        sent: requests that were sent.
-        tries: in a row that came to no end.
-        error_code: why it was refused, or is not over yet; a word for programs.
+        due_at: when a worker looks at it again, while it is open; None: a person has to decide.
+        settle_at: from when reading back is reliable.
+        sent: number of requests sent.
+        tries: number of failed attempts in a row.
+        error_code: why it was refused, or is not over yet; a code for programs.
         error: the same as a sentence.
         error_status: HTTP status that the API answered.
         error_request_id: for Back Market's support.
         error_cf_ray: the same.
-        created_at: when it was asked for.
+        created_at: when it was queued.
         sent_at: when it was sent last.
-        settled_at: when it came to an end.
-        confirmed_by: of one that succeeded: how that is known.
-        behind: of an open one: the first open write of its lane, which holds it back; None: nothing does.
+        settled_at: when it ended.
+        confirmed_by: if it succeeded: how that is known.
+        behind: if it is open: the first open write of its lane, which holds it back; None: none does.
     """
 
     organization_id: str
@@ -97,18 +96,18 @@ class Write:
 
     @property
     def open(self) -> bool:
-        """Whether it has not come to an end."""
+        """Whether it has not ended."""
         return self.state in _OPEN
 
     @property
     def undecided(self) -> bool:
-        """Whether it waits for a person."""
+        """Whether it waits for a person's decision."""
         return self.open and self.due_at is None
 
 
 @dataclass(frozen=True, slots=True)
 class NewWrite:
-    """What is asked for; see `Write`."""
+    """A write to insert; see `Write`."""
 
     organization_id: str
     kind: str
@@ -129,11 +128,11 @@ class Transition:
     """The next state of a write.
 
     Args:
-        state: its next one.
-        pause: seconds until it is looked at again, if it stays open; None: a person has to. What is unknown is never
-            looked at before `settle_at`.
+        state: the next state.
+        pause: seconds until a worker looks at it again, if it stays open; None: a person has to. A worker never looks
+            at an unknown write before `settle_at`.
         error: why it is not over, or was refused.
-        confirmed_by: of one that succeeded.
+        confirmed_by: if it succeeded: how that is known.
         unsent: the request never left; it does not count.
     """
 
@@ -146,13 +145,13 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class WriteFilter:
-    """Which writes; what is None does not restrict.
+    """A filter of writes; None does not restrict.
 
     Args:
-        state: how far they are.
-        kind: what they change.
-        object_id: of this order, order line or listing.
-        lanes: in one of these.
+        state: the writes' state.
+        kind: the writes' kind.
+        object_id: id of the order, order line or listing.
+        lanes: any of these lanes.
     """
 
     state: WriteState | None = None
@@ -164,10 +163,10 @@ class WriteFilter:
     def of(
         cls, state: str | None, kind: str | None, object_id: object, lanes: tuple[str, ...] | None = None
     ) -> WriteFilter:
-        """What a caller asks for.
+        """The filter for a caller's arguments.
 
         Raises:
-            InvalidArgument: there is no such state or kind.
+            InvalidArgument: if there is no such state or kind.
         """
         if state is not None and state not in set(WriteState):
             raise InvalidArgument(f"There is no state {str(state)!r}: there are {', '.join(WriteState)}.")

@@ -1,4 +1,4 @@
-"""How long writes are kept, and what is taken out of them when an order is erased."""
+"""The retention of writes, and erasing the personal data in them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from backmarket.database import Database, Transaction
 from backmarket.writes.targets import invoice_lane, order_lane
 
 BATCH = 1000
-"""Writes that are dropped in one transaction."""
+"""Maximum number of writes dropped in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """How far the dropping of old writes came.
+    """The progress of dropping old writes.
 
     Attributes:
-        writes: that were dropped.
-        more: there may be more; the time was over.
+        writes: number of dropped writes.
+        more: the time ran out, and there may be more.
     """
 
     writes: int = 0
@@ -28,13 +28,13 @@ class Dropped:
 
 
 def erase(transaction: Transaction, orders: Sequence[tuple[str, int]]) -> None:
-    """Take out of the writes of some orders what was asked for, and want their invoices deleted.
+    """Erase the requests in the writes of some orders, and queue their invoices for deletion.
 
-    What was not sent is refused; of what may have happened, only a person can find out.
+    Unsent writes are refused; a person must check those that may have happened.
 
     Args:
-        transaction: holds the syncs of these organizations.
-        orders: organization and id of each.
+        transaction: holds the locks on these organizations' syncs.
+        orders: organization and order id of each.
     """
     lanes = [(each, lane(order)) for each, order in orders for lane in (order_lane, invoice_lane)]
     values = {"organizations": [each for each, _ in lanes], "lanes": [lane for _, lane in lanes]}
@@ -44,12 +44,12 @@ def erase(transaction: Transaction, orders: Sequence[tuple[str, int]]) -> None:
 
 
 def drop_settled(database: Database, days: int, *, seconds: float | None = None) -> Dropped:
-    """Drop the writes that came to their end so long ago, with their invoices. Open ones stay.
+    """Drop the writes that ended more than `days` ago, with their invoices. Open ones stay.
 
     Args:
-        database: where.
-        days: since their end; 0: none is dropped.
-        seconds: after which no new batch begins; None: no limit.
+        database: the database.
+        days: minimum days since their end; 0: drop none.
+        seconds: time after which no new batch begins; None: no limit.
     """
     until = None if seconds is None else monotonic() + seconds
     total = 0
@@ -65,7 +65,7 @@ def drop_settled(database: Database, days: int, *, seconds: float | None = None)
     return Dropped(total)
 
 
-# In the order in which a slice locks them: whoever sends begins its writes by their numbers, too.
+# In the order in which a slice locks them: the sending worker also locks its writes by id.
 _OF_ORDERS = """
 SELECT id, object_key FROM backmarket.api_writes
 WHERE (organization_id, lane) IN (SELECT * FROM unnest(%(organizations)s::text[], %(lanes)s::text[]))

@@ -1,8 +1,8 @@
-"""The rows of writes: what was asked for, what became of it, and which can be sent now.
+"""The rows of writes: the request, its outcome, and which can be sent now.
 
-Writes of one lane, such as `order/123`, are sent one after the other: only the first open one of a lane is ever looked
-at. Whoever changes an open row holds the lease of the organization's writes (`work.hold`), but for erasing, and for a
-person's decision about a row that no worker looks at.
+Writes of one lane, such as `order/123`, are sent one after the other: workers only look at the first open one of a
+lane. Only the holder of the lease of the organization's writes (`work.hold`) changes an open row, except for erasing
+and for a person's decision about a row that no worker looks at.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from backmarket.writes.models import NewWrite, Transition, Write, WriteFilter
 
 
 def insert(transaction: Transaction, new: NewWrite) -> Write | None:
-    """Write down what is asked for; None: there is a write with this idempotency key, which is visible now."""
+    """Insert a write; None: a write with this idempotency key exists, and is visible now."""
     values = {each.name: getattr(new, each.name) for each in fields(new)} | {"request": Jsonb(new.request)}
     with transaction.cursor(row_factory=class_row(Write)) as cursor:
         return cursor.execute(_INSERT, values).fetchone()
 
 
 def by_key(transaction: Transaction, organization_id: str, idempotency_key: str) -> Write | None:
-    """The write that a caller gave this name."""
+    """The write with this idempotency key."""
     return _one(transaction, "organization_id = %s AND idempotency_key = %s", (organization_id, idempotency_key))
 
 
@@ -39,7 +39,7 @@ def select(transaction: Transaction, organization_id: str, write_id: int) -> Wri
 
 
 def get(database: Database, organization_id: str, write_id: int) -> Write | None:
-    """One write; None: there is none, or its retention is over."""
+    """One write; None: it does not exist, or its retention is over."""
     with database.transaction() as transaction:
         return select(transaction, organization_id, write_id)
 
@@ -50,14 +50,14 @@ def page(
     """Writes of one organization, the newest first.
 
     Args:
-        database: where.
-        organization_id: whose.
-        where: which.
+        database: the database.
+        organization_id: the organization.
+        where: the filter.
         limit: 1 to 1000.
-        cursor: of the page before.
+        cursor: `next_cursor` of the page before.
 
     Raises:
-        InvalidArgument: a limit or cursor that can't be.
+        InvalidArgument: if the limit or the cursor is invalid.
     """
     if not 1 <= limit <= MAX_PAGE_SIZE:
         raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
@@ -80,13 +80,13 @@ def page(
 
 
 def due(transaction: Transaction, organization_id: str, *, besides: Iterable[str], limit: int) -> list[Write]:
-    """The writes that can be looked at now: of each lane the first open one, if it is due. The oldest first.
+    """The writes that can be processed now: the first open one of each lane, if it is due. The oldest first.
 
     Args:
-        transaction: where.
-        organization_id: whose.
-        besides: lanes that somebody works on already.
-        limit: how many at the most.
+        transaction: an open one.
+        organization_id: the organization.
+        besides: lanes that the worker has in hand already.
+        limit: maximum number of writes.
     """
     values = {"organization": organization_id, "besides": list(besides), "limit": limit}
     with transaction.cursor(row_factory=class_row(Write)) as cursor:
@@ -94,12 +94,12 @@ def due(transaction: Transaction, organization_id: str, *, besides: Iterable[str
 
 
 def next_due(transaction: Transaction, organization_id: str, *, after: float = 0.0) -> datetime | None:
-    """When something of an organization is due next; None: nothing is, by itself.
+    """When an organization's next write is due; None: none becomes due by itself.
 
     Args:
-        transaction: where.
-        organization_id: whose.
-        after: seconds from now, at the least.
+        transaction: an open one.
+        organization_id: the organization.
+        after: minimum, in seconds from now.
     """
     row = transaction.execute(_NEXT_DUE, {"organization": organization_id, "after": after}).fetchone()
     return row[0] if row else None
@@ -107,12 +107,12 @@ def next_due(transaction: Transaction, organization_id: str, *, after: float = 0
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Whether somebody is at an organization's writes.
+    """Whether a worker is at an organization's writes.
 
     Attributes:
         running: a worker holds the lease.
-        due_at: from when somebody should look; None: nothing is to be done.
-        paused: that is not yet.
+        due_at: when a worker should look; None: there is nothing to do.
+        paused: `due_at` is in the future.
     """
 
     running: bool = False
@@ -121,13 +121,13 @@ class Sender:
 
 
 def sender(transaction: Transaction, organization_id: str) -> Sender:
-    """How the sending of an organization's writes fares."""
+    """The state of sending an organization's writes."""
     with transaction.cursor(row_factory=class_row(Sender)) as cursor:
         return cursor.execute(_SENDER, (organization_id,)).fetchone() or Sender()
 
 
 def is_open(transaction: Transaction, organization_id: str, lane: str) -> bool:
-    """Whether a write of this lane has not come to its end."""
+    """Whether this lane has an open write."""
     return (
         _one(transaction, f"organization_id = %s AND lane = %s AND {_IS_OPEN} LIMIT 1", (organization_id, lane))
         is not None
@@ -135,31 +135,31 @@ def is_open(transaction: Transaction, organization_id: str, lane: str) -> bool:
 
 
 def begin(transaction: Transaction, write: Write, *, prior: dict[str, Any] | None, seconds: float) -> bool:
-    """Note that a write is about to be sent.
+    """Mark a write as about to be sent.
 
     Args:
-        transaction: holds the lease; the request is sent when it has committed.
-        write: which; it is pending.
-        prior: the values before, as far as they are known.
-        seconds: after which the request is over for certain.
+        transaction: holds the lease; the worker sends the request once it has committed.
+        write: the write; it is pending.
+        prior: the values before the write, as far as they are known.
+        seconds: after which the request can no longer arrive.
 
     Returns:
-        False: it is not pending any more.
+        False: the write is no longer pending.
     """
     values = {"id": write.id, "prior": None if prior is None else Jsonb(prior), "seconds": seconds}
     return transaction.execute(_BEGIN, values).rowcount == 1
 
 
 def decide(transaction: Transaction, write: Write, transition: Transition) -> bool:
-    """Write down what became of a write.
+    """Store the next state of a write.
 
     Args:
         transaction: holds the lease.
-        write: as it was when it was last seen, sending if `begin` was called.
-        transition: what becomes of it.
+        write: as last read; `sending` if `begin` was called.
+        transition: its next state.
 
     Returns:
-        False: it is not open any more.
+        False: the write is no longer open.
     """
     error = transition.error
     values = {
@@ -178,14 +178,14 @@ def decide(transaction: Transaction, write: Write, transition: Transition) -> bo
 
 
 def note_prior(transaction: Transaction, write: Write, prior: dict[str, Any]) -> None:
-    """Keep the values before a write that is not sent yet."""
+    """Store the prior values of a write that is not sent yet."""
     transaction.execute(
         "UPDATE backmarket.api_writes SET prior = %s WHERE id = %s AND state = 'pending'", (Jsonb(prior), write.id)
     )
 
 
 def ask_now(transaction: Transaction, organization_id: str) -> None:
-    """Let what waits for its next try be due at once; what is unknown keeps its time."""
+    """Make writes that wait for a retry due at once; unknown ones keep their time."""
     transaction.execute(
         "UPDATE backmarket.api_writes SET due_at = now()"
         " WHERE organization_id = %s AND state = 'pending' AND due_at > now()",
@@ -194,22 +194,22 @@ def ask_now(transaction: Transaction, organization_id: str) -> None:
 
 
 def retry(transaction: Transaction, write: Write) -> Write | None:
-    """Let a write be sent again, as a person decided; None: it is not that person's any more.
+    """Queue a write again, as a person decided; None: the decision came too late.
 
     Args:
-        transaction: has made the organization's work due (`work.want`), and so holds its row.
+        transaction: has made the organization's work due (`work.make_due`), and so holds its row.
         write: as the person saw it.
     """
     return _changed(transaction, write, _RETRY)
 
 
 def settle(transaction: Transaction, write: Write, *, arrived: bool) -> Write | None:
-    """End a write of which a person has seen what became of it; None: it is not that person's any more.
+    """End a write with the outcome that a person has seen; None: the decision came too late.
 
     Args:
         transaction: see `retry`.
         write: as the person saw it.
-        arrived: what was asked for is there.
+        arrived: the change is there.
     """
     return _changed(transaction, write, _ARRIVED if arrived else _NOT_ARRIVED)
 
@@ -254,7 +254,7 @@ _MADE = {
     " WHERE e.organization_id = api_writes.organization_id AND e.lane = api_writes.lane AND e.id < api_writes.id"
     " AND e.state IN ('pending', 'sending', 'unknown')) END AS behind",
 }
-"""What is read of a row in another way than by its name."""
+"""Columns that are read by an expression instead of by their name."""
 
 _COLUMNS = ", ".join(_MADE.get(each.name, each.name) for each in fields(Write))
 

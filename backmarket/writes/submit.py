@@ -1,4 +1,4 @@
-"""Asking for a write: checked against what is stored, and written down as a row before anybody sends it."""
+"""Queue a write: check it against the stored rows, then store it as a row before any worker sends it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,11 @@ MAX_IDEMPOTENCY_KEY_CHARS = 200
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What all writes are asked for with.
+    """The arguments that all writes share.
 
     Args:
-        organization_id: whose.
         environment: must be the connection's, if given.
-        locale: another than the connection's.
+        locale: a market other than the connection's.
         idempotency_key: the caller's own name for this write.
     """
 
@@ -49,15 +48,15 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A write as a caller asked for it.
+    """A write as the caller requested it.
 
     Args:
-        request: held to the document alone: what the caller asked for, whatever is stored meanwhile.
-        object_id: what is changed.
+        request: checked against the API document only, so that it does not depend on what is stored meanwhile.
+        object_id: of the object to change.
         lane: of the row.
-        check: gives the request as it is sent, held against what is stored.
-        object_key: of an invoice, where its file is.
-        content: what tells its file from another one.
+        check: checks against the stored rows and returns the request as it is sent.
+        object_key: key of an invoice's file in the bucket.
+        content: distinguishes the invoice's file from others.
     """
 
     request: WriteRequest
@@ -71,7 +70,7 @@ class Asked:
 def update_order(
     services: Services, call: Call, order_id: int, new_state: OrderLineState | int, given: Mapping[str, Any]
 ) -> WriteHandle:
-    """Ask for a change of an order; see `BackMarket.update_order`."""
+    """Queue a change of an order; see `BackMarket.update_order`."""
 
     def build(_: Transaction, __: str) -> Asked:
         asked = validation.update_order(order_id, new_state, **given)
@@ -85,7 +84,7 @@ def update_order(
 
 
 def update_orderline(services: Services, call: Call, orderline_id: int, given: Mapping[str, Any]) -> WriteHandle:
-    """Ask for a device's identifiers to be registered; see `BackMarket.update_orderline`."""
+    """Queue the registration of a device's identifiers; see `BackMarket.update_orderline`."""
 
     def build(transaction: Transaction, _: str) -> Asked:
         asked = validation.update_orderline(orderline_id, **given)
@@ -103,7 +102,7 @@ def update_orderline(services: Services, call: Call, orderline_id: int, given: M
 def update_listing(
     services: Services, call: Call, listing_id: UUID | str | int | None, sku: str | None, changes: Mapping[str, Any]
 ) -> WriteHandle:
-    """Ask for a change of a listing; see `BackMarket.update_listing`."""
+    """Queue a change of a listing; see `BackMarket.update_listing`."""
     if (listing_id is None) == (sku is None):
         raise InvalidArgument("Name the listing by its id or by its SKU, one of them.")
 
@@ -116,18 +115,18 @@ def update_listing(
 
 
 def record(services: Services, call: Call, build: Callable[[Transaction, str], Asked]) -> WriteHandle:
-    """Write down what is asked for, and let a worker know.
+    """Store the requested write as a row, and nudge a worker.
 
     Args:
         services: of this process.
-        call: for whom, and how.
-        build: gives what is asked for, in a locale.
+        call: the common arguments.
+        build: returns the requested write for a locale.
 
     Raises:
-        InvalidWrite: it can't be sent.
-        NotStoredYet: what it changes is not stored.
-        IdempotencyConflict: the key names another write.
-        UsageError: the connection can't be used, and this was not asked for before under the same key.
+        InvalidWrite: if the write is invalid.
+        NotStoredYet: if the object to change is not stored.
+        IdempotencyConflict: if the key belongs to another write.
+        UsageError: if the connection cannot be used, and no write with the same key exists yet.
     """
     _check_key(call.idempotency_key)
     with services.database.transaction() as transaction:
@@ -143,11 +142,11 @@ def record(services: Services, call: Call, build: Callable[[Transaction, str], A
 
 
 def find(services: Services, call: Call, asked: Asked) -> WriteHandle | None:
-    """The write that was asked for before under the same key, before anything is done for it; None: there is none.
+    """The write that the same idempotency key queued before, found before any work is done for it; None: no such write.
 
     Raises:
-        IdempotencyConflict: the key names another write.
-        UsageError: the connection can't be used, or what is to be changed is not stored.
+        IdempotencyConflict: if the key belongs to another write.
+        UsageError: if the connection cannot be used, or the object to change is not stored.
     """
     _check_key(call.idempotency_key)
     with services.database.transaction() as transaction:
@@ -160,17 +159,17 @@ def find(services: Services, call: Call, asked: Asked) -> WriteHandle | None:
 
 
 def handle_of(services: Services, write: Write) -> WriteHandle:
-    """The handle of a write; who may send it is nudged, where there is something to send."""
+    """The handle of a write. If the write is open, nudges the workers that send writes."""
     nudged = not write.open or services.producer.nudge([Nudge("writes", write.organization_id)]) == 1
     return WriteHandle(write.organization_id, write.id, nudged, services.database)
 
 
 def _meant(transaction: Transaction, call: Call) -> tuple[Connection, str]:
-    """The connection, which stays as it is until the transaction ends, and the locale that is meant.
+    """The connection, locked against changes until the transaction ends, and the locale of the write.
 
     Raises:
-        ConnectionNotFound: there is none.
-        InvalidArgument: its region has no such locale.
+        ConnectionNotFound: if there is no connection.
+        InvalidArgument: if the connection's region has no such locale.
     """
     transaction.execute(
         "SELECT FROM backmarket.connections WHERE organization_id = %s FOR SHARE", (call.organization_id,)
@@ -180,10 +179,10 @@ def _meant(transaction: Transaction, call: Call) -> tuple[Connection, str]:
 
 
 def existing_write(transaction: Transaction, call: Call, asked: Asked, fingerprint: str) -> Write | None:
-    """The write that was asked for before under the same key; None: there is none.
+    """The write that the same idempotency key queued before; None: no such write.
 
     Raises:
-        IdempotencyConflict: the key names another write.
+        IdempotencyConflict: if the key belongs to another write.
     """
     if call.idempotency_key is None:
         return None
@@ -202,7 +201,7 @@ def existing_write(transaction: Transaction, call: Call, asked: Asked, fingerpri
 def _insert(
     transaction: Transaction, call: Call, connection: Connection, locale: str, asked: Asked, fingerprint: str
 ) -> Write:
-    """A new row; or the one that another call with the same key made at this moment."""
+    """Insert a row; or return the row that a concurrent call with the same key inserted."""
     new = NewWrite(
         call.organization_id,
         asked.request.kind,

@@ -1,4 +1,4 @@
-"""What a write changes: which object of the API, where it is read back, and the stored row of it."""
+"""The target of a write: the API object, where to read it back, and its stored row."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from backmarket.writes.models import Write
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """An object that can be asked for.
+    """An API object that can be fetched.
 
     Attributes:
-        resource: its list.
+        resource: the list that it belongs to.
         key: its id.
     """
 
@@ -39,7 +39,7 @@ def invoice_lane(order_id: int) -> str:
 
 
 def subject_of(write: Write) -> Subject | None:
-    """Where what a write changed can be read: the listing, or the whole order; None: nowhere (an invoice)."""
+    """The API object that shows a write's change: the listing, or the whole order; None: none does (an invoice)."""
     if write.kind == "upload_order_invoice":
         return None
     resource = LISTINGS if write.kind == "update_listing" else ORDERS
@@ -47,12 +47,7 @@ def subject_of(write: Write) -> Subject | None:
 
 
 def stored_object(transaction: Transaction, write: Write) -> dict[str, Any] | None:
-    """The API's object that a write changes, as it is stored; None: it is not, or without its personal data.
-
-    Args:
-        transaction: where.
-        write: which.
-    """
+    """The stored API object that a write changes; None: it is not stored, or its personal data was erased."""
     subject = subject_of(write)
     if subject is None:
         return None

@@ -28,6 +28,14 @@ pytestmark = pytest.mark.slow
 WORKERS = (Pool("dispatch", ("dispatch",), 1), Pool("sync", ("orders",), 2))
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
 ORG = "auth0|1"
+COMMANDS: dict[str, dict[str, Any]] = {
+    "shutdown": {},
+    "cancel_consumer": {"queue": "orders"},
+    "rate_limit": {"task_name": SYNC_ORDERS, "rate_limit": "1/h"},
+    "time_limit": {"task_name": SYNC_ORDERS, "soft": 1, "hard": 1},
+    "pool_shrink": {"n": 10},
+    "revoke": {"task_id": "x", "terminate": True},
+}
 
 
 @pytest.fixture
@@ -90,16 +98,9 @@ def test_strangers_messages_run_no_other_task_and_stop_no_worker(shop: Shop, tmp
             client.lpush("orders", *(json.dumps(each) for each in (linked, waiting, many)))
             wait_until(lambda: told(tmp_path, "message.refused") == 3, "each was refused in a line")
         control = stranger.control
-        for act in (
-            lambda: control.broadcast("shutdown"),
-            lambda: control.cancel_consumer("orders"),
-            lambda: control.rate_limit(SYNC_ORDERS, "1/h"),
-            lambda: control.time_limit(SYNC_ORDERS, soft=1, hard=1),
-            lambda: control.pool_shrink(10),
-            lambda: control.revoke("x", terminate=True),
-        ):
-            act()  # type: ignore[no-untyped-call]  # Celery has no types
-        wait_until(lambda: told(tmp_path, "control.refused") == 6, "each command was refused in a line")
+        for name, arguments in COMMANDS.items():
+            control.broadcast(name, arguments=arguments)
+        wait_until(lambda: told(tmp_path, "control.refused") == len(COMMANDS), "each command was refused in a line")
         assert {name.partition("@")[0] for answer in control.ping(timeout=5) for name in answer} == {"dispatch", "sync"}
         goes_on(shop, "in spite of strangers")
         assert fleet.pids == pids

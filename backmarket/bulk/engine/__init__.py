@@ -1,1 +1,1 @@
-"""One slice of an organization's bulk jobs: what is sent, asked about, read back and decided."""
+"""One slice of an organization's bulk jobs: the worker sends parts, polls tasks, reads back and settles."""

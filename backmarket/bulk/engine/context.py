@@ -23,12 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 class SliceContext(LeaseHolder):
-    """What the steps of one slice share.
-
-    Args:
-        services: of the process.
-        lease: of the organization's bulk work.
-    """
+    """What the steps of one slice share."""
 
     def __init__(self, services: Services, lease: WorkLease) -> None:
         super().__init__(services, lease)
@@ -37,7 +32,7 @@ class SliceContext(LeaseHolder):
 
     @property
     def over(self) -> bool:
-        """Whether this slice is to end, whatever is left."""
+        """Whether this slice must end, even if work is left."""
         return self.api.stopped or monotonic() > self.until
 
     def read(self, query: Callable[[Transaction], T]) -> T:
@@ -46,10 +41,10 @@ class SliceContext(LeaseHolder):
             return query(transaction)
 
     def end(self, pause: float | None) -> None:
-        """Let the lease go, and say when somebody should look again.
+        """Release the lease, and set when a worker looks again.
 
         Args:
-            pause: seconds before which nobody should, whatever is due; None: as the rows say.
+            pause: minimum seconds until then, whatever is due; None: as the rows say.
         """
         try:
             with self.services.database.transaction() as transaction:
@@ -60,6 +55,6 @@ class SliceContext(LeaseHolder):
             log.info("bulk.lease_lost", lease=self.lease.number, why=error.code)
 
     def note_refused_key(self) -> None:
-        """Note that the API refuses the key, if it does."""
+        """Mark the connection as unauthorized, if the API refused its key."""
         if self.api.refused is not None:
             self.mark_unauthorized(self.api.refused)

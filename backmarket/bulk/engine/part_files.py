@@ -1,4 +1,4 @@
-"""The lines of a part, as they are in the bucket."""
+"""The lines of a part, read from the bucket."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Line(NamedTuple):
 
 
 def part_text(context: SliceContext, part: Part) -> bytes:
-    """What is sent of a part: the header, and its lines.
+    """The text to send for a part: the header and its lines.
 
     Raises:
-        ObjectNotFound: the file is not in the bucket any more.
-        BucketUnavailable: the S3 server is away, or gave another number of bytes.
+        ObjectNotFound: if the file is no longer in the bucket.
+        BucketUnavailable: if the S3 server is away, or returned another number of bytes.
     """
     job = context.read(lambda transaction: rows.select_job(transaction, part.organization_id, part.job_id))
     if job is None:

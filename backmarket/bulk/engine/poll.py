@@ -1,4 +1,4 @@
-"""Asking about tasks: when, and what their answers mean."""
+"""Polling tasks: when to poll, and what the answers mean."""
 
 from __future__ import annotations
 
@@ -36,31 +36,31 @@ from backmarket.observability.redaction import redact
 from backmarket.settings import Settings
 
 WORKING = frozenset({ActionStatus.TO_DO, ActionStatus.IN_PROGRESS})
-"""A task is waiting or at work; 3 and 7 exist, too, and are not explained."""
+"""Statuses of a task that waits or runs; 3 and 7 exist, too, but are undocumented."""
 
 MISSING_FOR = 60.0
-"""Seconds that the API must not know a task before it counts as vanished: its 404 also means maintenance."""
+"""Seconds of 404 answers before a task counts as vanished: a 404 also means maintenance."""
 
 YOUNG = 1800.0
-"""Seconds after which a task is asked about less often."""
+"""Age in seconds from which a task is polled less often."""
 
 GROWTH = 1.5
-"""By how much the pause grows from one question to the next."""
+"""Factor by which the pause grows from one poll to the next."""
 
 MAX_STORED_RESPONSE_BYTES = 1_000_000
-"""Maximum size stored of what Back Market reports about a part."""
+"""Maximum stored size of Back Market's report about a part, in bytes."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a task says of itself.
+    """A task's answer.
 
     Attributes:
-        status: `action_status`; None: nothing that can be read.
+        status: `action_status`; None: unreadable.
         error: `last_action_error`, safe to show.
-        result: whatever it is.
+        result: `result`, of any shape.
     """
 
     status: int | None
@@ -69,7 +69,7 @@ class Said:
 
     @classmethod
     def read(cls, body: bytes) -> Said:
-        """What an answer's body says."""
+        """Parse an answer's body."""
         try:
             value = json.loads(body)
         except (ValueError, RecursionError):
@@ -84,7 +84,7 @@ class Said:
 
 
 def poll(context: SliceContext) -> bool:
-    """Ask about the tasks that are due, some at once; whether there were any."""
+    """Poll the due tasks, several at once; returns whether there were any."""
     states = [PartState.SUBMITTED]
     due = context.read(partial(rows.due_parts, organization_id=context.organization_id, states=states, limit=WINDOW))
     if not due or context.over:
@@ -96,7 +96,7 @@ def poll(context: SliceContext) -> bool:
 
 
 def pause_before_next(settings: Settings, part: Part, now: datetime) -> float:
-    """Seconds until a task is asked about again: longer from time to time, and much longer once it is old."""
+    """Seconds until a task is polled again: growing with its age, and much longer once it is old."""
     age = max(0.0, (now - part.submitted_at).total_seconds()) if part.submitted_at else 0.0
     longest = settings.bulk_poll_max_seconds if age < YOUNG else settings.bulk_poll_max_late_seconds
     return min(max(settings.bulk_poll_initial_seconds, age * (GROWTH - 1)), longest)
@@ -141,7 +141,7 @@ def _seconds_since(moment: datetime | None) -> float:
 
 
 def _over(context: SliceContext, part: Part, said: Said, body: bytes) -> None:
-    """A task is over: what it says of each line is believed; what it is silent of is read back."""
+    """A task has ended: trust what it reports of each line, and read back the lines that it does not report."""
     error = None
     if said.status == ActionStatus.FAILED:
         error = TaskFailed(f"Back Market broke the task off: {said.error or task_report.NO_REASON}")
@@ -183,7 +183,7 @@ def _read_back(
     lines: list[int] | None = None,
     status: int | None = None,
 ) -> None:
-    """Let the listings of some lines be read back now."""
+    """Queue the listings of some lines to be read back now."""
     unread = part.line_numbers if lines is None else lines
     transition = Transition(
         state=PartState.UNKNOWN, pause=0.0, error=error, outcomes=outcomes or {}, arrived=True, unread=unread
@@ -192,13 +192,13 @@ def _read_back(
 
 
 def _exceptions(outcomes: dict[int, LineOutcome], state: PartState) -> dict[int, LineOutcome]:
-    """Of the outcomes, those that the state of the part does not say already."""
+    """The outcomes that differ from what the part's state implies."""
     usual = LineOutcome(0, OF_A_LINE[state])
     return {line: each for line, each in outcomes.items() if (each.outcome, each.message) != (usual.outcome, "")}
 
 
 def _keep(context: SliceContext, part: Part, body: bytes) -> None:
-    """Keep what Back Market said, as it came."""
+    """Store Back Market's answer unchanged."""
     kept = body[:MAX_STORED_RESPONSE_BYTES]
     key = bulk_key(part.organization_id, part.job_id, f"tasks/{part.number}.json")
     digest = hashlib.sha256(kept).hexdigest()

@@ -1,4 +1,4 @@
-"""Requests of a slice: a few at once, within the limits, and what stops the slice."""
+"""The API requests of a slice: a few at once, within the limits, and what stops the slice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WINDOW = 8
 """Requests of one slice that are in flight at once."""
 
 LIMITER_AWAY = 5.0
-"""Seconds until another slice tries, while Redis is away."""
+"""Seconds until the next slice, while Redis is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class ApiRequest:
     Args:
         path: such as `/ws/tasks/1`.
         parameters: of the query.
-        locale: the market that is meant; None: the connection's.
+        locale: the market; None: the connection's.
     """
 
     path: str
@@ -47,7 +47,6 @@ class ApiRequests:
     """Sends the requests of one slice.
 
     Args:
-        services: of the process.
         encrypted: the connection's credentials.
     """
 
@@ -55,13 +54,13 @@ class ApiRequests:
     encrypted: EncryptedCredentials
     requests: int = 0
     pause: float | None = None
-    """Seconds for which the slice may send no request; None: it may send."""
+    """Seconds that the slice must not send requests; None: it may send."""
     refused: Unauthorized | None = None
-    """The API does not accept the key."""
+    """The error, once the API refused the key."""
     _credentials: dict[str | None, Credentials] = field(default_factory=dict)
 
     def credentials(self, locale: str | None = None) -> Credentials:
-        """What a request for a market is sent with."""
+        """The credentials for requests to a market."""
         if locale not in self._credentials:
             cipher, settings = self.services.key_cipher, self.services.settings
             self._credentials[locale] = self.encrypted.decrypt(cipher, settings, locale=locale)
@@ -91,7 +90,7 @@ class ApiRequests:
         return answers
 
     def slot(self) -> Slot | None:
-        """The right to send one request; None: not now."""
+        """Acquire a slot for one request; None: none is free now."""
         try:
             return wait_for_slot(self.services.limiter, self.encrypted.account, timeout=MAX_LIMITER_WAIT_SECONDS)
         except RateLimited as error:
@@ -101,10 +100,10 @@ class ApiRequests:
         return None
 
     def post(self, slot: Slot, path: str, body: bytes, locale: str) -> Answer:
-        """Send something that may change something.
+        """Send a request that may change something.
 
         Raises:
-            BackMarketError: the API refused it, or no answer came; see `check` and `Transport.send`.
+            BackMarketError: if the API refused it, or no answer came; see `check` and `Transport.send`.
         """
         self.requests += 1
         send = partial(self.services.transport.send, self.credentials(locale), "POST", path, body=body)
@@ -114,8 +113,8 @@ class ApiRequests:
         """Pause the slice after a 429, a refused key or a firewall block.
 
         Args:
-            answer: or the error that it means.
-            tries: refusals of the firewall before it, in a row.
+            answer: the answer, or the error that it means.
+            tries: number of firewall refusals in a row before it.
         """
         if isinstance(answer, Unauthorized):
             self.refused = answer
@@ -136,7 +135,7 @@ class ApiRequests:
             return [first]
 
     def _get(self, request: ApiRequest, slot: Slot) -> Answer | BackMarketError:
-        """Runs in a thread of the pool, too: no database here."""
+        """Also runs in threads of the pool: no database access."""
         credentials = self._credentials[request.locale]
         ask = partial(self.services.transport.get, credentials, request.path, request.parameters)
         try:

@@ -1,7 +1,7 @@
-"""Sending: the next part of the oldest job, once the quota of its account has room for it.
+"""Sending: the worker sends the next part of the oldest job, once its account's quota has room.
 
-A part is marked `submitting` before its request leaves, together with what its listings are and with its lines of the
-quota: whoever finds it so later knows that it may have arrived. What was certainly refused gives its lines back.
+A part is marked `submitting` before its request leaves, together with the prior values of its listings and its reserved
+quota lines: a worker that finds such a part later knows that it may have arrived. A certain refusal frees its lines.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ class _Mark:
 
 
 def hold_back(context: SliceContext) -> None:
-    """Cancel what is too old to be sent."""
+    """Cancel the parts that are too old to send."""
     error = BulkTooOld("It was not sent before its file became older than `max_age` allows.")
     context.write(partial(transitions.cancel_expired, organization_id=context.organization_id, error=error))
 
 
 def send_next(context: SliceContext) -> bool:
-    """Send the next part, if one may go now; whether one did."""
+    """Send the next part, if one may be sent now; returns whether one was."""
     found = context.read(partial(rows.next_to_send, organization_id=context.organization_id))
     if found is None or not found.ready or context.over or not _has_room(context, found.part):
         return False
@@ -84,12 +84,12 @@ def send_next(context: SliceContext) -> bool:
 
 
 def settle_seconds(context: SliceContext) -> float:
-    """Seconds from the mark until reading back tells the truth."""
+    """Seconds from the mark until reading back is reliable."""
     return max(context.settings.bulk_settle_after, SEND_WITHIN + context.settings.request_longest + CLOCKS)
 
 
 def _has_room(context: SliceContext, part: Part) -> bool:
-    """Whether the quota has room for a part; if not, its job says until when it waits."""
+    """Whether the quota has room for a part; if not, note on its job until when it waits."""
     limit = context.settings.sku_lines_limit
     if part.lines > limit:
         error = InvalidArgument(
@@ -122,7 +122,7 @@ def _body(text: bytes) -> bytes:
 
 
 def _mark(context: SliceContext, found: Next, text: bytes, slot: Slot) -> _Mark | None:
-    """Write down that a part is being sent; None: it is not to be sent now."""
+    """Mark a part as being sent; None: it must not be sent now."""
     began = Stopwatch()
     part, settings = found.part, context.settings
     lines = [Line(*each) for each in zip(part.line_numbers, part_rows(text), strict=True)]
@@ -156,7 +156,7 @@ def _mark(context: SliceContext, found: Next, text: bytes, slot: Slot) -> _Mark 
 
 
 def _prior(transaction: Transaction, found: Next, lines: list[Line]) -> dict[int, dict[str, Any] | None]:
-    """What the listings are that the lines are about, as far as the latest sync knows."""
+    """The prior values of the lines' listings, as of the latest sync."""
     stored = rows.stored_listings(transaction, found.part.organization_id, [line.row["sku"] for line in lines])
     if stored is None:
         return {}
@@ -189,7 +189,7 @@ def _answered(context: SliceContext, part: Part, mark: _Mark, answer: Answer | B
     match answer:
         case Answer():
             _accepted(context, part, answer)
-        case RateLimited(request_id=None):  # of requests, by the firewall: the limiter knows
+        case RateLimited(request_id=None):  # too many requests, from the firewall: the limiter handles it
             context.write(partial(_return, part=part, mark=mark, pause=0.0, error=answer))
         case RateLimited():
             seconds = _after_refusal(context, part, answer)
@@ -211,7 +211,7 @@ def _answered(context: SliceContext, part: Part, mark: _Mark, answer: Answer | B
 def _accepted(context: SliceContext, part: Part, answer: Answer) -> None:
     task_id = _task_id(answer.body)
     if task_id is None:
-        is_page = answer.body.lstrip()[:1] == b"<"  # not the API's: a page of maintenance, with 200
+        is_page = answer.body.lstrip()[:1] == b"<"  # not from the API: a maintenance page with status 200
         _lost(context, part, BrokenAnswer("The answer of 2xx names no task."), arrived=not is_page)
         return
     log.info("bulk.submitted", job=part.job_id, part=part.number, api_task=task_id)
@@ -223,7 +223,7 @@ def _accepted(context: SliceContext, part: Part, answer: Answer) -> None:
 
 
 def _lost(context: SliceContext, part: Part, error: BackMarketError, *, arrived: bool) -> None:
-    """It may have arrived: it is read back, never sent blindly."""
+    """The part may have arrived: it is read back, never resent blindly."""
     why = UnknownOutcome(
         f"{error.message} Whether it arrived is read back later.",
         status=error.status,
@@ -247,7 +247,7 @@ def _task_id(body: bytes) -> str | None:
 
 
 def _after_refusal(context: SliceContext, part: Part, error: RateLimited) -> float:
-    """Seconds that no line of the account is sent after a 429: longer with each in a row, up to a window."""
+    """Seconds without sending lines of the account after a 429: longer with each one in a row, up to a window."""
     window = context.settings.sku_lines_window
     return min(max(window / 60 * 2.0 ** min(part.tries, 10), error.retry_after or 0.0), window)
 
@@ -280,7 +280,7 @@ def _refused(transaction: Transaction, *, part: Part, mark: _Mark, error: Termin
 
 
 def _give_up(transaction: Transaction, *, part: Part, error: BackMarketError) -> None:
-    """A part can't be sent: what is wrong with it is wrong with the rest of its job."""
+    """Fail a part that cannot be sent, and cancel the rest of its job, which has the same fault."""
     transitions.settle(transaction, part, Transition(state=PartState.FAILED, error=error))
     why = BulkStopped(f"It was not sent, as part {part.number} could not be: {error.message}")
     transitions.cancel_unsent(transaction, part.organization_id, why, part.job_id)

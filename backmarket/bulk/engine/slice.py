@@ -1,4 +1,4 @@
-"""A slice over an organization's bulk jobs: what is due is settled, asked about and sent; then it is due again, or not.
+"""A slice over an organization's bulk jobs: the worker polls, settles and sends what is due.
 
 A slice never waits for Back Market's tasks: a row says when each is polled next. Only the holder of the lease runs a
 slice, and every transaction that writes a result checks the lease.
@@ -21,10 +21,10 @@ from backmarket.services import Services
 from backmarket.work.slice import take_lease
 
 GAVE_UP = 60.0
-"""Seconds until another worker may try what this one can't: its settings are wrong, or a fault of ours."""
+"""Seconds until another worker may retry after this one failed: its settings are wrong, or on an internal error."""
 
 REPORTED_A_SECOND = 2000
-"""Lines of a report that are written in a second, at the least: so long the lease counts."""
+"""Minimum number of report lines written in a second; sets how long to extend the lease."""
 
 log = structlog.get_logger(__name__)
 
@@ -33,11 +33,11 @@ SliceEnd = Literal["nothing_to_do", "done", "failed", "lease_lost"]
 
 @dataclass(frozen=True, slots=True)
 class SliceResult:
-    """What a slice did.
+    """The result of a slice.
 
     Attributes:
         end: how it ended.
-        requests: sent to the API.
+        requests: number of requests sent to the API.
     """
 
     end: SliceEnd
@@ -45,16 +45,12 @@ class SliceResult:
 
 
 def run_slice(services: Services, organization_id: str) -> SliceResult:
-    """Do what is due of an organization's bulk jobs, for as long as a slice may take.
+    """Process an organization's due bulk jobs, for as long as a slice may take.
 
     Safe to run twice, at the same time, and to be killed anywhere.
 
-    Args:
-        services: of the process.
-        organization_id: whose.
-
     Raises:
-        DatabaseUnavailable: PostgreSQL is away; the lease runs out, and the dispatcher sends the next nudge.
+        DatabaseUnavailable: if PostgreSQL is away; the lease expires, and the dispatcher sends the next nudge.
     """
     completion.end_jobs(services.database, organization_id)
     lease = take_lease(services, organization_id, "bulk")
@@ -71,14 +67,14 @@ def run_slice(services: Services, organization_id: str) -> SliceResult:
         return SliceResult("lease_lost", context.api.requests)
     except (SettingsError, UsageError) as error:  # another worker may have the key, or the bucket
         log.error("bulk.gave_up", code=error.code, error=error.message)
-    except Exception as error:  # noqa: BLE001 - it is due later, or it would come back for ever
+    except Exception as error:  # noqa: BLE001 - the work is due later, or workers would retry it for ever
         log.error("bulk.crashed", **error_location(error))
     context.end(GAVE_UP)
     return SliceResult("failed", context.api.requests)
 
 
 def _work(context: SliceContext) -> None:
-    context.api.credentials()  # a key that can't be read is found out before anything is marked
+    context.api.credentials()  # an unreadable key fails here, before anything is marked
     send.hold_back(context)
     while not context.over:
         busy = [poll.poll(context), verify.settle(context), send.send_next(context)]
@@ -91,7 +87,7 @@ def _work(context: SliceContext) -> None:
 
 
 def _write_reports(context: SliceContext) -> None:
-    """Write the reports of jobs that ended: each is due until it is in the bucket, whoever was killed meanwhile."""
+    """Write the reports of ended jobs. Each stays due until it is in the bucket, even if a worker is killed."""
     while not context.services.stopping.is_set():
         job = context.read(lambda transaction: completion.due_report(transaction, context.organization_id))
         if job is None:

@@ -1,9 +1,9 @@
 """Reads what a bulk task's `result` reports for each line. Pure.
 
-Recorded use shows `{"product_success": {KEY: {...}}, "product_errors": {KEY: error}}`; what KEY is (SKU, number of the
-row, listing id or UUID) and how an error looks is not known, and the API's document shows no shape at all. So every
-shape is read: an object by KEY, a list of rows, a text with a row of JSON in each line, one of them inside another.
-What can't be understood is not believed: its lines are silent, and are verified by reading their listings.
+Recorded use shows `{"product_success": {KEY: {...}}, "product_errors": {KEY: error}}`; what KEY is (SKU, row number,
+listing id or UUID) and the form of an error are unknown, and the API's document shows no shape at all. So every shape
+is read: an object by KEY, a list of rows, a text with a JSON row in each line, one inside another. What cannot be
+understood is not trusted: its lines count as not reported, and are verified by reading their listings.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from backmarket.bulk.csv_file.skus import sku_key
 NO_REASON = "Back Market gave no reason."
 
 MAX_REASON_CHARS = 500
-"""Maximum stored length of a reason."""
+"""Maximum stored length of a reason, in characters."""
 
 DEEPEST = 4
-"""Levels of objects and lists that are looked into."""
+"""Maximum depth of nested objects and lists that is searched."""
 
 _NAMES = ("sku", "SKU", "seller_sku", "sellerSku", "listing", "listing_sku", "listing_id", "id")
 _REASONS = ("errors", "error", "error_message", "errorMessage", "message", "detail", "reason")
@@ -31,22 +31,22 @@ _BAD = frozenset({"error", "errors", "ko", "failed", "failure", "invalid", "refu
 _SUCCESSES = frozenset({"product_success", "product_successes", "success", "successes"})
 _FAILURES = frozenset({"product_errors", "product_error", "errors"})
 _FIRST_ROWS = (0, 1, 2)
-"""How rows may be numbered: from 0, from 1, or from 1 with the header as the first."""
+"""Possible numbers of the first row: rows count from 0, from 1, or from 1 including the header."""
 
 Verdicts = dict[str, list[str]]
-"""By the SKU's key: the reasons why the line failed; an empty list: it succeeded. A SKU that is missing is silent."""
+"""By the SKU's key: the reasons why the line failed; an empty list: it succeeded. A missing SKU was not reported."""
 
 
 def read(result: Any, skus: Sequence[str], listing_ids: Mapping[str, str] | None = None) -> Verdicts:
     """Read what a task's `result` reports for some SKUs.
 
     Args:
-        result: as it came.
-        skus: of the lines that were sent, in their order; reports for others are ignored.
-        listing_ids: the SKU of each listing id and UUID that is known, for reports that name these.
+        result: the task's `result`, as received.
+        skus: of the sent lines, in their order; reports for others are ignored.
+        listing_ids: the SKU of each known listing id and UUID, for reports that name these.
 
     Returns:
-        See `Verdicts`; a SKU that is reported both ways has failed.
+        See `Verdicts`; a SKU that is reported both ways counts as failed.
     """
     keys = {name.lower(): sku_key(sku) for name, sku in (listing_ids or {}).items()}
     keys |= {sku_key(sku): sku_key(sku) for sku in skus}
@@ -60,7 +60,7 @@ def read(result: Any, skus: Sequence[str], listing_ids: Mapping[str, str] | None
 
 
 def _by_row(result: Any, skus: Sequence[str]) -> Verdicts:
-    """Read a report whose keys are row numbers; only where they name every row, which shows how they are counted."""
+    """Read a report whose keys are row numbers; only if they name every row, which shows how they are counted."""
     if not isinstance(result, dict):
         return {}
     told = {name: result[name] for name in result if name in _SUCCESSES | _FAILURES and isinstance(result[name], dict)}
@@ -78,7 +78,7 @@ def _by_row(result: Any, skus: Sequence[str]) -> Verdicts:
 def _entries(
     value: Any, wanted: Mapping[str, str], depth: int, good: bool | None
 ) -> Iterator[tuple[str, Any, bool | None]]:
-    """What is reported for each SKU that is wanted, wherever it stands, and whether it stands among the successes."""
+    """The report for each wanted SKU, at any depth, and whether it is among the successes."""
     if depth > DEEPEST:
         return
     match value:
@@ -106,7 +106,7 @@ def _entries(
 
 
 def _named(row: Mapping[Any, Any], wanted: Mapping[str, str]) -> str | None:
-    """The SKU that a row names, by itself or by its listing's id."""
+    """The SKU that a row names, directly or by its listing's id."""
     for name in _NAMES:
         value = row.get(name)
         if isinstance(value, str | int) and sku_key(str(value)) in wanted:
@@ -115,7 +115,7 @@ def _named(row: Mapping[Any, Any], wanted: Mapping[str, str]) -> str | None:
 
 
 def _parsed(text: str) -> Iterator[Any]:
-    """A text as JSON: as one value, or one in each line; what is none is passed over."""
+    """Parse a text as JSON: one value, or one per line; lines that are not JSON are skipped."""
     try:
         yield _structure(text)
         return
@@ -136,11 +136,11 @@ def _structure(text: str) -> Any:
 
 
 def _reasons(entry: Any, good: bool | None) -> list[str] | None:
-    """Why a line failed; empty: it succeeded; None: silent.
+    """Why a line failed; empty: it succeeded; None: not reported.
 
     Args:
-        entry: what is reported for it.
-        good: whether it stands among the successes, or among the errors; None: among neither.
+        entry: the line's report.
+        good: whether it is among the successes (True) or the errors (False); None: neither.
     """
     if good is not None:
         return [] if good else list(_texts(entry)) or [NO_REASON]
@@ -165,7 +165,7 @@ def _of_object(entry: Mapping[Any, Any]) -> list[str] | None:
 
 
 def _of_word(word: str) -> list[str] | None:
-    """A word that is known; any other text is silent: `Listing updated` is no failure."""
+    """A known word; any other text counts as not reported: `Listing updated` is no failure."""
     match _good(word):
         case True:
             return []
@@ -195,6 +195,6 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _clean(text: str) -> str:
-    """On one line, without what can't be printed; where nothing is left, what is said of no reason."""
+    """The text on one line, without unprintable characters; if nothing is left, `NO_REASON`."""
     line = " ".join(text.split())
     return "".join(each for each in line if each.isprintable()).strip()[:MAX_REASON_CHARS] or NO_REASON

@@ -1,8 +1,8 @@
-"""What became of a part, by what its task said and what its listings are. Pure.
+"""Decides the outcome of a part, from its task's report and its listings. Pure.
 
-Whatever may have arrived is never sent again blindly: a line that differed before and is now as the file says proves
-that it arrived. If every line is as the file says, it holds either way. If no line is that was not so before, and
-nothing else has changed them, it did not arrive, and is sent once more; where that is so again, or something else
+A part that may have arrived is never resent blindly: a line that differed before and now matches the file proves that
+the part arrived. If every line matches the file, it does not matter whether it arrived. If no line newly matches and
+nothing else changed the listings, it did not arrive, and is sent once more. If that happens again, or something else
 changed the listings meanwhile, a person decides.
 """
 
@@ -16,10 +16,10 @@ from backmarket.bulk.models import LineOutcome, Outcome, Part, PartState, Transi
 from backmarket.errors import BackMarketError, UnknownOutcome
 
 SENDS = 2
-"""Times that a part is sent whose answer was lost."""
+"""Maximum number of times that a part is sent if its answers are lost."""
 
 LOOKS = 2
-"""Times that the lines of a part are read back which arrived and whose task is not known: it may still be at work."""
+"""Maximum number of readings of a part that arrived, but whose task is unknown: the task may still be running."""
 
 _CHANGED = "Something else changed the listing meanwhile: compare it with the file."
 _UNDECIDABLE = "The listing is not as the line says, and what it was before is not known: compare it with the file."
@@ -34,12 +34,12 @@ class Verdict(StrEnum):
     ARRIVED = "arrived"
     NOT_ARRIVED = "not_arrived"
     EITHER = "either"
-    """It changes nothing whether it did."""
+    """It does not matter whether it did."""
     UNDECIDED = "undecided"
 
 
 def verdict(readings: Mapping[int, Reading]) -> Verdict:
-    """Whether a part arrived whose answer was lost."""
+    """Whether a part with a lost answer arrived."""
     found = set(readings.values())
     if found & {Reading.PROOF, Reading.PROOF_CHANGED}:
         return Verdict.ARRIVED
@@ -49,15 +49,15 @@ def verdict(readings: Mapping[int, Reading]) -> Verdict:
 
 
 def unproven(part: Part, readings: Mapping[int, Reading], *, look_again: float) -> Transition | None:
-    """What becomes of a part whose answer was lost, once all of its lines were read back.
+    """The next state of a part whose answer was lost, once all of its lines were read back.
 
     Args:
-        part: which.
+        part: the part.
         readings: of all of its lines.
-        look_again: seconds until lines that were not applied are read back once more, where the part arrived.
+        look_again: seconds until unapplied lines of a part that arrived are read back once more.
 
     Returns:
-        None: it certainly did not arrive, and may be sent once more.
+        None: the part certainly did not arrive, and may be sent once more.
     """
     match Verdict.ARRIVED if part.arrived else verdict(readings):
         case Verdict.ARRIVED:
@@ -90,15 +90,15 @@ def arrived(
     error: BackMarketError | None = None,
     believed: bool = False,
 ) -> Transition:
-    """What becomes of a part that arrived, once the lines that its report is silent of were read back.
+    """The next state of a part that arrived, once the lines missing from its report were read back.
 
     Args:
-        part: which; what is known of its other lines is in its `outcomes`.
+        part: the part; the outcomes of its other lines are in `outcomes`.
         readings: of those lines.
-        state: that it ends in.
-        reason: why a line failed that is as it was before.
+        state: the part's final state.
+        reason: why an unchanged line failed.
         error: why the part failed.
-        believed: its task says that all went well: lines count as done where nothing speaks against it.
+        believed: the task reports success: lines count as done unless a reading contradicts that.
     """
     known = {int(line): LineOutcome(int(line), Outcome(each[0]), each[1]) for line, each in part.outcomes.items()}
     outcomes = known | _outcomes(readings, Outcome.FAILED, reason)

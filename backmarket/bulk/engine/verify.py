@@ -1,7 +1,7 @@
-"""Reading back: what became of parts whose answer was lost, and of lines that their report is silent of.
+"""Reading back: decides the outcome of parts whose answer was lost, and of lines missing from their task's report.
 
-It begins only when the sender's deadline is over. What a listing is found to be is written down some at a time, so that
-a killed worker's successor goes on from there; what follows from all of them, `verdicts` says.
+It begins only after the sender's deadline. Each batch of readings is stored, so that a killed worker's successor
+continues from there; `verdicts` decides from all of them.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from backmarket.errors import (
 from backmarket.work.backoff import growing
 
 KEPT_AT_ONCE = 64
-"""Readings that are written down together: what a killed worker's successor asks again, at most."""
+"""Number of readings stored together; a killed worker's successor repeats at most these."""
 
 AFTER_FAILURE = 30.0
-"""Seconds until a part is read back again after it could not be, doubled each time."""
+"""Seconds until a part is read back again after a failure, doubled each time."""
 
 MISSES = 3
-"""Times in a row that the API must not know a listing that was there: its 404 also means maintenance."""
+"""Number of 404 answers in a row before a known listing counts as gone: a 404 also means maintenance."""
 
 SILENT = "Back Market said nothing of the line, and did not apply it."
 
@@ -48,7 +48,7 @@ log = structlog.get_logger(__name__)
 
 
 def settle(context: SliceContext) -> bool:
-    """Read back some lines of a part that is due, and decide it when all are read; whether there was one."""
+    """Read back some lines of a due part, and decide the part once all are read; returns whether a part was due."""
     states = [PartState.SUBMITTING, PartState.UNKNOWN]
     due = context.read(partial(rows.due_parts, organization_id=context.organization_id, states=states, limit=1))
     if not due or context.over:
@@ -80,7 +80,7 @@ def settle(context: SliceContext) -> bool:
 
 
 def _read(context: SliceContext, part: Part, lines: list[Line]) -> dict[int, Reading]:
-    """What the listings of some lines are; only of the first few, where the slice has to end or the API fails."""
+    """The readings of some lines' listings; only of the first few, if the slice must end or the API fails."""
     locale = context.read(lambda transaction: rows.locale_of(transaction, part))
     context.api.credentials(locale)
     found: dict[int, Reading] = {}
@@ -99,7 +99,7 @@ def _read(context: SliceContext, part: Part, lines: list[Line]) -> dict[int, Rea
 
 
 def _reading(part: Part, line: Line, answer: Answer | BackMarketError) -> Reading | None:
-    """What a listing says of its line; None: it could not be read."""
+    """The reading of a line's listing; None: it could not be read."""
     asked = comparison.wanted(line.row)
     known = part.prior is not None and str(line.number) in part.prior
     prior = part.prior[str(line.number)] if part.prior is not None and known else None

@@ -1,7 +1,7 @@
-"""Every operation of the API as a typed method, one file for each part of it.
+"""Every operation of the API as a typed method, one file for each part of the API.
 
-`client.py` puts them together. What an operation is stands in `backmarket/client/operations.py`; how it is called, in
-`caller.py`. None of it is imported by the workers' own way to the API.
+`client.py` joins them. The operations are defined in `backmarket/client/operations.py` and called by `caller.py`.
+The workers do not import this package.
 """
 
 from backmarket.client.api.client import BackMarketClient, create_backmarket_client

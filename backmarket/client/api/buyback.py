@@ -78,7 +78,7 @@ class BuybackCalls(Calls):
         suspended_date: datetime | None = None,
         payment_date: datetime | None = None,
     ) -> Iterator[BuybackOrder]:
-        """All such buyback orders, asked for page by page; see `get_buyback_orders` and `walk`."""
+        """All such buyback orders, fetched page by page; see `get_buyback_orders` and `walk`."""
         return self._walk(
             operations.GET_BUYBACK_ORDERS,
             status=status,
@@ -96,11 +96,11 @@ class BuybackCalls(Calls):
         return self._call(operations.GET_BUYBACK_ORDERS_PENDING_REPLY, page=page)
 
     def iter_buyback_orders_pending_reply(self) -> Iterator[BuybackOrder]:
-        """All buyback orders that wait for the seller's reply, asked for page by page; see `walk`."""
+        """All buyback orders that wait for the seller's reply, fetched page by page; see `walk`."""
         return self._walk(operations.GET_BUYBACK_ORDERS_PENDING_REPLY)
 
     def get_buyback_suspend_reasons(self) -> list[BuybackReason]:
-        """For which reasons a buyback order can be suspended."""
+        """The reasons for which a buyback order can be suspended."""
         return self._call(operations.GET_BUYBACK_SUSPEND_REASONS)
 
     def get_buyback_order(self, buyback_order_id: str) -> BuybackOrder:
@@ -112,7 +112,7 @@ class BuybackCalls(Calls):
         return self._call(operations.GET_BUYBACK_ORDER_MESSAGES, buyback_order_id=buyback_order_id, page=page)
 
     def iter_buyback_order_messages(self, buyback_order_id: str) -> Iterator[BuybackMessage]:
-        """All messages about a buyback order, asked for page by page; see `walk`. Equal ones count as one."""
+        """All messages about a buyback order, fetched page by page; see `walk`. Equal ones count as one."""
         return self._walk(operations.GET_BUYBACK_ORDER_MESSAGES, buyback_order_id=buyback_order_id)
 
     def post_buyback_order_message(
@@ -123,7 +123,7 @@ class BuybackCalls(Calls):
         Args:
             buyback_order_id: which.
             message: the text.
-            files: photos, each with its name and its content as a text.
+            files: photos, each with its name and its content as text.
         """
         return self._call(
             operations.POST_BUYBACK_ORDER_MESSAGE, buyback_order_id=buyback_order_id, message=message, files=files
@@ -139,11 +139,11 @@ class BuybackCalls(Calls):
         return self._call(operations.SUSPEND_BUYBACK_ORDER, buyback_order_id=buyback_order_id, reasons=reasons)
 
     def validate_buyback_order(self, buyback_order_id: str) -> BuybackOrder:
-        """Accept a buyback order as it came."""
+        """Accept a buyback order as received."""
         return self._call(operations.VALIDATE_BUYBACK_ORDER, buyback_order_id=buyback_order_id)
 
     def get_buyback_counter_offer_reasons(self, buyback_order_id: str) -> list[CounterOfferReasons]:
-        """For which reasons less can be offered for a buyback order."""
+        """The reasons for which less can be offered for a buyback order."""
         return self._call(operations.GET_BUYBACK_COUNTER_OFFER_REASONS, buyback_order_id=buyback_order_id)
 
     def make_buyback_counter_offer(
@@ -159,9 +159,9 @@ class BuybackCalls(Calls):
 
         Args:
             buyback_order_id: which.
-            price: what is offered.
+            price: the offer.
             reasons: ids from `get_buyback_counter_offer_reasons`.
-            files: photos, one at the least.
+            files: photos, at least one.
             comment: at most 200 characters.
         """
         return self._call(
@@ -184,15 +184,15 @@ class BuybackCalls(Calls):
 
         Args:
             product_id: of this product.
-            cursor: where to go on: what `cursor` is in the address `next` of the answer before.
+            cursor: the parameter `cursor` in the address `next` of the answer before.
             page_size: at most 100.
         """
         return self._call(operations.GET_BUYBACK_LISTINGS, product_id=product_id, cursor=cursor, page_size=page_size)
 
     def iter_buyback_listings(self, *, product_id: UUID | str | None = None) -> Iterator[BuybackListing]:
-        """All buyback listings, or those of a product, asked for page by page; see `walk_by_cursor`."""
+        """All buyback listings, or those of a product, fetched page by page; see `walk_by_cursor`."""
         arguments = {"product_id": product_id, "page_size": 100}
-        operations.GET_BUYBACK_LISTINGS.request(arguments)  # refused here, and not when the first row is asked for
+        operations.GET_BUYBACK_LISTINGS.request(arguments)  # refused here, and not at the first row
         return walk_by_cursor(self._caller, operations.GET_BUYBACK_LISTINGS, arguments)
 
     def get_buyback_listing(self, buyback_listing_id: UUID | str) -> BuybackListing:
@@ -200,7 +200,7 @@ class BuybackCalls(Calls):
         return self._call(operations.GET_BUYBACK_LISTING, buyback_listing_id=buyback_listing_id)
 
     def update_buyback_listing(self, buyback_listing_id: UUID | str, prices: Mapping[str, Amount]) -> None:
-        """Change what is paid; the API takes it over a moment later.
+        """Change the buying prices; the API applies them a moment later.
 
         Args:
             buyback_listing_id: which.
@@ -209,5 +209,5 @@ class BuybackCalls(Calls):
         return self._call(operations.UPDATE_BUYBACK_LISTING, buyback_listing_id=buyback_listing_id, prices=prices)
 
     def get_buyback_competitors(self, listing_id: UUID | str) -> list[BuybackCompetitor]:
-        """How a buyback listing stands against others, market by market."""
+        """How a buyback listing compares with others, market by market."""
         return self._call(operations.GET_BUYBACK_COMPETITORS, listing_id=listing_id)

@@ -1,4 +1,4 @@
-"""What the methods of every part of the API stand on."""
+"""Base class of the methods of every part of the API."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ class Calls:
         return self._caller.call(operation, arguments)
 
     def _walk(self, operation: Operation[Page[Row]], **arguments: Any) -> Iterator[Row]:
-        operation.request(arguments)  # refused here, and not when the first row is asked for
+        operation.request(arguments)  # refused here, and not at the first row
         return walk(self._caller, operation, arguments)

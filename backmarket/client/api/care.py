@@ -61,7 +61,7 @@ class CareCalls(Calls):
         last_modification_date: datetime | None = None,
         last_message_date: datetime | None = None,
     ) -> Iterator[CareFolder]:
-        """All such folders, asked for page by page; see `get_care_folders` and `walk`."""
+        """All such folders, fetched page by page; see `get_care_folders` and `walk`."""
         return self._walk(
             operations.GET_CARE_FOLDERS,
             state=state,
@@ -78,7 +78,7 @@ class CareCalls(Calls):
     def post_care_message(
         self, care_folder_id: int, message: str, attachments: Sequence[Attachment] = ()
     ) -> PostedMessage:
-        """Write into an after-sales folder, which opens it again if it was closed.
+        """Post a message to an after-sales folder, which reopens a closed one.
 
         Args:
             care_folder_id: which.
@@ -97,11 +97,11 @@ class CareCalls(Calls):
         message: str | None = None,
         attachments: Sequence[Attachment] = (),
     ) -> None:
-        """Say what is wrong with what came back.
+        """Declare a problem with a returned item.
 
         Args:
             care_folder_id: which; below 100,000,000 the API takes `OTHER` alone, without message and attachments.
-            problem_type: the API takes `OTHER` where it is not said.
+            problem_type: the API's default is `OTHER`.
             message: the text.
             attachments: files; `DAMAGED_PACKAGE`, `ITEM_NOT_RECEIVED` and `OOW_ITEM` need one.
         """
@@ -125,11 +125,11 @@ class CareCalls(Calls):
         tracking_number: str,
         action: TransferAction | None = None,
     ) -> None:
-        """Say that a device is on its way back to the customer.
+        """Declare that a device is on its way back to the customer.
 
         Args:
             care_folder_id: which.
-            shipper_name: who carries it.
+            shipper_name: the carrier.
             tracking_number: of the parcel.
             action: what was done with it.
         """
@@ -149,9 +149,9 @@ class CareCalls(Calls):
         Args:
             orderline_id: which.
             refund_type: 4: in full, of a paid line; 5: in full, of an accepted one; 6: of a shipped one.
-            amount: what is refunded, where it is not all.
+            amount: for a partial refund.
 
         Returns:
-            What the API says.
+            The API's answer.
         """
         return self._call(operations.CREATE_REFUND, orderline_id=orderline_id, refund_type=refund_type, amount=amount)

@@ -15,5 +15,5 @@ class CategoryCalls(Calls):
         return self._call(operations.GET_CATEGORY_TREE)
 
     def get_category_branch(self, category_id: int) -> Category:
-        """One category with those below it, and with what products of it have to say of themselves."""
+        """One category with those below it, and with the attributes of its products."""
         return self._call(operations.GET_CATEGORY_BRANCH, category_id=category_id)

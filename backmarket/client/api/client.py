@@ -28,18 +28,18 @@ class BackMarketClient(OrderCalls, ListingCalls, ShippingCalls, CategoryCalls, B
     """Every operation of the API as a method; made by `create_backmarket_client`.
 
     May be shared between threads. Its limits are this process's own: all clients of the process with the same key
-    share them, and they know nothing of workers, of other processes, or of what was sent before the process began.
-    Where several processes use a key, go through `BackMarket`, whose limiter all of them share.
+    share them. They do not count requests of workers, of other processes, or from before the process began.
+    If several processes use a key, use `BackMarket`, whose limiter all of them share.
 
-    What is asked is asked up to four times, with pauses between. What changes something is sent once.
+    A read is tried up to four times, with pauses between. A write is sent once.
 
     Raises:
-        InvalidArgument: an argument can't be meant; the text names it, and nothing was sent.
-        RateLimited: a limit is used up for longer than the patience, or the API said so; see its `retry_after`.
-        UnknownOutcome: a change was sent, and its answer was lost or can't be read: look before it is sent again.
-        NetworkError, ServerError, BrokenAnswer: a question found no answer after four tries; or, `NetworkError` with
-            `delivery` `not_sent`, a change was not sent.
-        Unauthorized, NotAvailable, NotFound, RequestRefused, FirewallBlocked: the API said no.
+        InvalidArgument: if an argument is invalid; the text names it, and nothing was sent.
+        RateLimited: if a limit stays used up for longer than `patience`, or the API answered 429; see `retry_after`.
+        UnknownOutcome: if a write was sent, and its answer was lost or unreadable: check before you send it again.
+        NetworkError, ServerError, BrokenAnswer: if a read failed four times; or, `NetworkError` with `delivery`
+            `not_sent`, if a write was not sent.
+        Unauthorized, NotAvailable, NotFound, RequestRefused, FirewallBlocked: if the API refused the request.
     """
 
     def __init__(self, caller: Caller, market: tuple[str, str]) -> None:
@@ -52,20 +52,20 @@ class BackMarketClient(OrderCalls, ListingCalls, ShippingCalls, CategoryCalls, B
         return f"<BackMarketClient {region} {environment} {locale}, with limits of this process alone>"
 
     def with_locale(self, locale: str) -> BackMarketClient:
-        """The same client for another market of its region: what prices and texts are read and written for.
+        """The same client for another market of its region, for which it reads and writes prices and texts.
 
         Args:
             locale: such as `de-de`.
 
         Raises:
-            InvalidArgument: the region does not have it.
+            InvalidArgument: if the region has no such locale.
         """
         locale = check_locale(self._market[0], locale)
         caller = replace(self._caller, credentials=replace(self._caller.credentials, locale=locale))
         return BackMarketClient(caller, self._market)
 
     def close(self) -> None:
-        """Close its connections, and those of the clients that `with_locale` made of it."""
+        """Close its connections, and those of the clients that its `with_locale` created."""
         self._caller.transport.close()
 
     def __enter__(self) -> Self:
@@ -95,7 +95,7 @@ def create_backmarket_client(
     Args:
         api_key: as Back Market shows it, without `Basic`.
         environment: `production`, or `sandbox` for Back Market's test environment.
-        region: where the account is.
+        region: of the account.
         locale: the market that prices and texts belong to; None: the region's first.
         base_url: another origin than Back Market's, of those that `BACKMARKET_ALLOWED_BASE_URLS` names.
         user_agent: `BM-{Company}-{Integration};contact`; None: the setting `BACKMARKET_USER_AGENT`.
@@ -103,8 +103,8 @@ def create_backmarket_client(
         patience: seconds that a call waits for the limits before it raises `RateLimited`.
 
     Raises:
-        InvalidArgument: an argument can't be used; the text says why.
-        SettingsError: a setting is missing or wrong.
+        InvalidArgument: if an argument is invalid; the text says why.
+        SettingsError: if a setting is missing or wrong.
     """
     settings = settings or load_settings()
     region, environment = region.upper(), environment.lower()  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Listings, and the tasks that files of them become."""
+"""Listings, and the tasks for files of listings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from backmarket.queries.listings import PublicationState
 
 FILE_LINES: Final = 15_000
-"""Rows of a file of listings (`POST /ws/listings`)."""
+"""Maximum rows of a file of listings (`POST /ws/listings`)."""
 
 
 class ListingCalls(Calls):
@@ -41,10 +41,10 @@ class ListingCalls(Calls):
 
         Args:
             publication_state: whether they are on sale.
-            min_quantity: so many on sale or more.
-            max_quantity: so many on sale or fewer.
+            min_quantity: minimum number on sale.
+            max_quantity: maximum number on sale.
             page: from 1.
-            page_size: at most 50; the API gives 10 where it is not said.
+            page_size: at most 50; the API's default is 10.
         """
         return self._call(
             operations.GET_LISTINGS,
@@ -62,7 +62,7 @@ class ListingCalls(Calls):
         min_quantity: int | None = None,
         max_quantity: int | None = None,
     ) -> Iterator[Listing]:
-        """All such listings, asked for page by page; see `get_listings` and `walk`."""
+        """All such listings, fetched page by page; see `get_listings` and `walk`."""
         return self._walk(
             operations.GET_LISTINGS,
             publication_state=publication_state,
@@ -72,7 +72,7 @@ class ListingCalls(Calls):
         )
 
     def get_listing_by_id(self, listing_id: UUID | str | int) -> ListingDetail:
-        """One listing, by its UUID, or by the number that was its forerunner."""
+        """One listing, by its UUID or its older integer id."""
         return self._call(operations.GET_LISTING_BY_ID, listing_id=listing_id)
 
     def get_listing_detail(
@@ -83,14 +83,14 @@ class ListingCalls(Calls):
         Args:
             sku: the seller's own name for it.
             listing_uuid: its UUID.
-            listing_id: the number that was its forerunner.
+            listing_id: its older integer id.
         """
         return self._call(operations.GET_LISTING_DETAIL, sku=sku, listing_uuid=listing_uuid, listing_id=listing_id)
 
     def create_or_update_listings(
         self, catalog: str, *, delimiter: str = ";", quotechar: str = '"', encoding: str = "utf-8"
     ) -> BulkTask:
-        """Send a CSV file of listings, at most 15,000 rows below its header; the API works on it later.
+        """Send a CSV file of listings, at most 15,000 rows below its header; the API processes it later.
 
         Beside the limits that the client keeps, the API takes some 2,000 SKU lines an hour of an account.
 
@@ -98,10 +98,10 @@ class ListingCalls(Calls):
             catalog: the file's text.
             delimiter: between its columns.
             quotechar: around its cells.
-            encoding: that the file had.
+            encoding: of the file.
 
         Returns:
-            The task, whose number is `bodymessage`; see `get_task_status`.
+            The task; its id is `bodymessage`, see `get_task_status`.
         """
         arguments = {"catalog": catalog, "delimiter": delimiter, "quotechar": quotechar, "encoding": encoding}
         operations.CREATE_OR_UPDATE_LISTINGS.request(arguments)
@@ -147,12 +147,12 @@ class ListingCalls(Calls):
         Where a default is `UNSET`, None empties the field.
 
         Args:
-            listing_id: its UUID, or the number that was its forerunner.
-            quantity: how many are on sale; 0 takes it offline.
+            listing_id: its UUID, or its older integer id.
+            quantity: number on sale; 0 takes it offline.
             price: in `currency`.
-            min_price: the lowest that the API may go down to by itself.
+            min_price: the lowest price that the API may set automatically.
             currency: such as `EUR`.
-            comment: what the customer reads.
+            comment: shown to the customer.
             warranty_delay: of the warranty.
             shipper_1: the first carrier.
             shipper_display_1: its name for the customer.
@@ -191,5 +191,5 @@ class ListingCalls(Calls):
         )
 
     def get_task_status(self, task_id: int) -> Task:
-        """What became of a file of listings."""
+        """The status of a task for a file of listings."""
         return self._call(operations.GET_TASK_STATUS, task_id=task_id)

@@ -45,7 +45,7 @@ class OrderCalls(Calls):
             date_creation: made then or later.
             date_modification: changed then or later.
             page: from 1.
-            page_size: at most 50; the API gives 10 where it is not said.
+            page_size: at most 50; the API's default is 10.
         """
         return self._call(
             operations.GET_ORDERS,
@@ -65,7 +65,7 @@ class OrderCalls(Calls):
         date_creation: datetime | None = None,
         date_modification: datetime | None = None,
     ) -> Iterator[Order]:
-        """All such orders, asked for page by page; see `get_orders` and `walk`."""
+        """All such orders, fetched page by page; see `get_orders` and `walk`."""
         return self._walk(
             operations.GET_ORDERS,
             state=state,
@@ -99,17 +99,17 @@ class OrderCalls(Calls):
 
         Args:
             order_id: which.
-            new_state: where to.
-            sku: names the line; needed where the order has several and the state is not 3.
+            new_state: the next state.
+            sku: of the line; required if the order has several and the state is not 3.
             imei: of the device, with state 3; it can never be corrected.
             serial_number: the same.
-            tracking_number: of the parcel; state 3 needs it.
+            tracking_number: of the parcel; required with state 3.
             tracking_url: of the parcel, with state 3.
-            shipper: who carries it, with state 3.
+            shipper: the carrier, with state 3.
             date_shipping: when it was shipped, with state 3.
-            vat_type: how VAT is reckoned.
+            vat_type: how VAT is calculated.
             return_reason: why it is cancelled or refunded.
-            return_message: what the customer is told of that.
+            return_message: for the customer, about the reason.
         """
         if new_state == 3 and not tracking_number:
             raise InvalidArgument("update_order needs the argument tracking_number where new_state is 3.")
@@ -130,7 +130,7 @@ class OrderCalls(Calls):
         )
 
     def upload_order_invoice(self, order_id: int, invoice: Attachment) -> None:
-        """Give an order its invoice. The API offers no way to read it back.
+        """Upload an order's invoice. The API offers no way to read it back.
 
         Args:
             order_id: which.

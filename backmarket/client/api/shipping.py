@@ -62,7 +62,7 @@ class ShippingCalls(Calls):
         pickup_end_date: datetime | None = None,
         hub_scanned: bool | None = None,
     ) -> Iterator[Delivery]:
-        """All such deliveries, asked for page by page; see `get_deliveries` and `walk`."""
+        """All such deliveries, fetched page by page; see `get_deliveries` and `walk`."""
         return self._walk(
             operations.GET_DELIVERIES,
             order_id=order_id,
@@ -125,7 +125,7 @@ class ShippingCalls(Calls):
         pickup_end_date: datetime | None = None,
         hub_scanned: bool | None = None,
     ) -> Iterator[Return]:
-        """All such returns, asked for page by page; see `get_returns` and `walk`."""
+        """All such returns, fetched page by page; see `get_returns` and `walk`."""
         return self._walk(
             operations.GET_RETURNS,
             order_id=order_id,

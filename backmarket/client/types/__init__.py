@@ -1,5 +1,5 @@
-"""The answers of the API as types, one module for each of its parts; `values.py` holds what may be asked for.
+"""The answers of the API as types, one module for each of its parts; `values.py` has the values of arguments.
 
-They say what the published document says, and nothing is converted: a field may still be missing, null, or one that
+They follow the published document, and nothing is converted: a field may still be missing, null, or one that
 the document does not know.
 """

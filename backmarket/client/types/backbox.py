@@ -1,4 +1,4 @@
-"""How listings stand against others, as the API writes it."""
+"""How listings compare with others, in the API's form."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from backmarket.client.types.pages import MonetaryAmount
 
 
 class BackboxRow(TypedDict, total=False):
-    """How a listing stands against others."""
+    """How a listing compares with others."""
 
     buybox: bool
     condition: int
@@ -23,7 +23,7 @@ class BackboxRow(TypedDict, total=False):
 
 
 class Competitor(TypedDict, total=False):
-    """How a listing stands against others, in one market."""
+    """How a listing compares with others, in one market."""
 
     is_winning: bool
     listing_id: str

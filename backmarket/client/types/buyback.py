@@ -23,7 +23,7 @@ class BuybackPrice(TypedDict, total=False):
 
 
 class BuybackProduct(TypedDict, total=False):
-    """What a customer sells."""
+    """The product that a customer sells."""
 
     grade: str
     productId: float
@@ -39,7 +39,7 @@ class BuybackDocument(TypedDict, total=False):
 
 
 class BuybackCustomer(TypedDict, total=False):
-    """Who sells."""
+    """The customer who sells."""
 
     dateOfBirth: str
     documents: list[BuybackDocument]
@@ -49,7 +49,7 @@ class BuybackCustomer(TypedDict, total=False):
 
 
 class BuybackAddress(TypedDict, total=False):
-    """Where a device goes back to."""
+    """The address for sending a device back."""
 
     address1: str
     address2: str
@@ -108,7 +108,7 @@ class CounterOfferReasons(TypedDict, total=False):
 
 
 class BuybackListing(TypedDict, total=False):
-    """What a device is bought for, by market."""
+    """Buying prices of a product, by market."""
 
     aestheticGradeCode: str
     id: str
@@ -126,7 +126,7 @@ class BuybackListings(TypedDict, total=False):
 
 
 class BuybackCompetitor(TypedDict, total=False):
-    """How a buyback listing stands against others, in one market."""
+    """How a buyback listing compares with others, in one market."""
 
     is_winning: bool
     listing_id: str

@@ -42,14 +42,14 @@ class CareMerchant(TypedDict, total=False):
 
 
 class CareTile(TypedDict, total=False):
-    """What a customer chose."""
+    """An option that the customer chose."""
 
     id: int
     name: str
 
 
 class CareIssue(TypedDict, total=False):
-    """What is wrong."""
+    """A problem."""
 
     customerIssue: str
     tag: str
@@ -154,7 +154,7 @@ class CareProduct(TypedDict, total=False):
 
 
 class CareSnapshot(TypedDict, total=False):
-    """What was sold, as it was then."""
+    """The sold item, as it was then."""
 
     id: int
     image: str

@@ -6,7 +6,7 @@ from typing import TypedDict
 
 
 class CategoryAttribute(TypedDict, total=False):
-    """What a product of a category has to say of itself."""
+    """An attribute of a category's products."""
 
     allowed_values: str
     field: str
@@ -16,7 +16,7 @@ class CategoryAttribute(TypedDict, total=False):
 
 
 class Category(TypedDict, total=False):
-    """A category with what lies below it."""
+    """A category with those below it."""
 
     attributes: list[CategoryAttribute]
     category_id: int

@@ -1,4 +1,4 @@
-"""Listings, as the API writes them, with prices and texts of the market that was asked for."""
+"""Listings, as the API writes them, with prices and texts of the requested market."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TypedDict
 
 
 class Shipping(TypedDict, total=False):
-    """How a listing is sent, in one market."""
+    """Shipping of a listing, in one market."""
 
     country_code: str
     shipper: str
@@ -39,7 +39,7 @@ class Listing(TypedDict, total=False):
 
 
 class ListingDetail(Listing, total=False):
-    """A listing that was asked for alone."""
+    """A listing that was requested by itself."""
 
     statuscode: int
 
@@ -69,7 +69,7 @@ class UpdatedListing(TypedDict, total=False):
 
 
 class BulkTask(TypedDict, total=False):
-    """The task that a file of listings became."""
+    """The task for a file of listings."""
 
     bodymessage: int
     statuscode: int

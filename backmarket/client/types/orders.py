@@ -6,7 +6,7 @@ from typing import TypedDict
 
 
 class Address(TypedDict, total=False):
-    """Where an order is sent, or billed to."""
+    """The delivery or billing address of an order."""
 
     city: str
     company: str
@@ -77,7 +77,7 @@ class Order(TypedDict, total=False):
 
 
 class Identifiers(TypedDict, total=False):
-    """What was registered for an order line."""
+    """IMEI and serial number registered for an order line."""
 
     imei: str
     serial_number: str

@@ -1,4 +1,4 @@
-"""What several answers are made of: pages and amounts."""
+"""Parts of several answers: pages and amounts."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 
 
 class Task(TypedDict, total=False):
-    """What became of a file of listings."""
+    """The status of a task."""
 
     action_status: int
     last_action_error: str | None

@@ -1,42 +1,42 @@
-"""Values that the document names, for what may be asked for and sent."""
+"""Values that the document names, for arguments and filters."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 OrderStateValue = Literal[0, 10, 1, 3, 8, 9]
-"""States that orders can be asked for (`OrderState` names them)."""
+"""States by which orders can be filtered (`OrderState` names them)."""
 OrderLineStateValue = Literal[0, 9, 8, 1, 2, 3, 4, 5, 6, 7]
-"""States that an order line can be moved to (`OrderLineState` names them)."""
+"""States to which an order line can be moved (`OrderLineState` names them)."""
 ReturnReasonValue = Literal[0, 1, 11, 12, 13, 21, 22, 23, 24, 25]
-"""Why something is refunded or came back."""
+"""Reason of a refund or return."""
 VatType = Literal["REGULAR", "MARGINAL"]
-"""How VAT is reckoned."""
+"""How VAT is calculated."""
 CountryCode = Literal[
     "fr-fr", "fr-be", "es-es", "de-de", "de-at", "it-it", "ja-jp", "en-au", "en-gb", "en-us", "nl-nl", "pt-pt",
     "en-ie", "el-gr", "sk-sk", "sv-se",
 ]  # fmt: skip
-"""Where an order was made."""
+"""Market of an order."""
 PublicationStateValue = Literal[0, 1, 2, 3, 4]
 """Whether a listing is on sale (`PublicationState` names them)."""
 ShipmentOrderState = Literal[0, 1, 3, 8, 9]
-"""States of an order that shipments can be asked for."""
+"""Order states by which shipments can be filtered."""
 BuybackState = Literal[
     "NEW", "PENDING", "TO_SEND", "SENT", "RECEIVED", "COUNTER_PROPOSAL", "VALIDATED", "PAID", "MONEY_TRANSFERED",
     "SUSPENDED",
 ]  # fmt: skip
-"""How far a buyback order is."""
+"""State of a buyback order."""
 CareState = Literal[0, 9]
 """0: open, 9: closed."""
 CareProblem = Literal[
     "ACCOUNT_LOCKED", "CODE_LOCKED", "DAMAGED_PACKAGE", "ITEM_NOT_RECEIVED", "MISSING_PART", "OOW_ITEM",
     "PROBLEM_NOT_IDENTIFIED", "WRONG_ITEM", "OTHER",
 ]  # fmt: skip
-"""What is wrong with what came back."""
+"""Problem with a returned item."""
 RefundType = Literal[4, 5, 6]
 """4: in full, of a paid line; 5: in full, of an accepted one; 6: in full or in part, of a shipped one."""
 TransferAction = Literal["REPAIR", "REPLACE", "NOTHING"]
-"""What was done with a device before it goes back."""
+"""Action taken on a device before it is sent back."""
 Shipper = Literal[
     "Allied Express", "Aramex Australia", "Australia Post", "Australia Post Express", "Austrian Post", "BPost", "BRT",
     "Chronopost", "Chronopost Express", "ColisPrivé", "Colissimo", "Correos", "Correos Express", "Couriers Please",

@@ -1,1 +1,1 @@
-"""One slice of an organization's writes: what is sent, read back and decided."""
+"""One slice of an organization's writes: the worker sends them, reads them back and settles them."""

@@ -1,4 +1,4 @@
-"""What is written down before writes are sent: that they are being sent, what was there before, their SKU lines."""
+"""Marks writes as `sending` before they are sent, with their prior values and their SKU lines."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from backmarket.writes.targets import stored_object
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """What may be sent now.
+    """The writes that may be sent now.
 
     Attributes:
-        lines: the SKU line of each write that takes one, by the write's id.
-        refused: ids of the writes that can't be sent now.
+        lines: the SKU line of each write that needs one, by the write's id.
+        refused: ids of the writes that cannot be sent now.
     """
 
     lines: dict[int, Reserved]
@@ -38,14 +38,14 @@ class Noted:
 def note_sending(
     transaction: Transaction, writes: Sequence[Write], *, account: str, locale: str, settings: Settings
 ) -> Noted:
-    """Write down that these are being sent, with the SKU lines that they take.
+    """Mark these writes as `sending`, and reserve their SKU lines.
 
     Args:
         transaction: holds the lease.
-        writes: which.
-        account: whose lines are taken.
+        writes: the writes.
+        account: the account whose lines are reserved.
         locale: the connection's.
-        settings: say how many lines there are.
+        settings: give the limit of SKU lines.
     """
     over = SEND_WITHIN + settings.request_longest + CLOCKS
     listings = [write for write in writes if write.kind == "update_listing"]
@@ -62,11 +62,11 @@ def note_sending(
 
 
 def prior_in(write: Write, shown: dict[str, Any]) -> dict[str, Any] | None:
-    """What the comparison will need of an object as it was before a write; None: it can't be read.
+    """The prior values that the comparison will need; None: the object is unreadable.
 
     Args:
-        write: which.
-        shown: the object.
+        write: the write.
+        shown: the object, before the write.
     """
     try:
         return seen(from_json(write.kind, write.request), shown)
@@ -76,7 +76,7 @@ def prior_in(write: Write, shown: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _reserve(transaction: Transaction, account: str, lines: int, settings: Settings, over: float) -> Reserved:
-    """Take SKU lines of the account's hour, as many of them as there are; none is taken for none."""
+    """Reserve as many of the account's hourly SKU lines as are free; for 0 lines, reserves nothing."""
     if not lines:
         return NO_LINE
     limit, window = settings.sku_lines_limit, settings.sku_lines_window

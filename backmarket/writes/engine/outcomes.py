@@ -1,4 +1,4 @@
-"""What becomes of a write after a step: sent, held up, read back, or in vain."""
+"""The result of a write after a step: sent, delayed, read back, or failed."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from backmarket.writes.models import Transition, Write, WriteState
 from backmarket.writes.request.models import from_json
 
 REFUSED_LINES_SECONDS = 300.0
-"""How long no listing of an account is changed after the API said that it has sent too many SKU lines in an hour."""
+"""Seconds without listing changes of an account after the API said that it sent too many SKU lines in an hour."""
 
 
 def after_sending(write: Write, sent: Sent, line: Reserved | None, *, locale: str) -> Result:
-    """What becomes of a write that was sent, or held up.
+    """The result of a write that was sent or delayed.
 
     Args:
-        write: which.
-        sent: how that went.
-        line: the SKU line that was taken for it.
-        locale: that rows were asked for in.
+        write: the write.
+        sent: the result of sending it.
+        line: the SKU line reserved for it.
+        locale: the locale in which rows were fetched.
     """
     transition = (
         Transition(WriteState.PENDING, 0.0, unsent=True) if sent.late else transition_after_sending(write, sent.error)
@@ -44,12 +44,12 @@ def after_sending(write: Write, sent: Sent, line: Reserved | None, *, locale: st
 
 
 def after_reading(write: Write, read: Read, *, locale: str) -> Result:
-    """What becomes of a write that was read back, or could not be.
+    """The result of a write that was read back, or whose reading back failed.
 
     Args:
-        write: which.
+        write: the write.
         read: what the API showed.
-        locale: that rows were asked for in.
+        locale: the locale in which rows were fetched.
     """
     if read.error is not None:
         return Result(write, transition_after_failed_reading(write, read.error), cause=read.error)
@@ -57,8 +57,8 @@ def after_reading(write: Write, read: Read, *, locale: str) -> Result:
 
 
 def _verdict(write: Write, read: Read) -> Verdict:
-    """What the comparison says; an object that it can't read is for a person."""
+    """The comparison's verdict; if it cannot read the object, a person decides."""
     try:
         return compare(from_json(write.kind, write.request), write.prior, read.seen or {})
-    except Exception as error:  # noqa: BLE001 - of an odd answer; it would come back for ever
+    except Exception as error:  # noqa: BLE001 - of an odd answer; the worker would retry for ever
         return undecidable(crashed(write, error).message)

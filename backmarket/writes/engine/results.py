@@ -1,7 +1,6 @@
-"""What is written down of a slice: what became of a write, and the rows of what it changed.
+"""Stores the results of a slice: the outcome of a write, and the rows that it changed.
 
-Whoever writes locks in the order of a fetch or a sync, so that nobody waits in a circle: the state of the resource's
-sync, the connection, the row of the organization's work, the write.
+Every worker locks in the order of a fetch or a sync, so that no deadlock arises: the state of the resource's
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ from backmarket.writes.targets import subject_of
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a request came to.
+    """The result of a request.
 
     Attributes:
-        write: which, as it was before.
-        transition: what becomes of it.
-        row: the object as the API shows it, in `locale`; None: it did not say.
-        locale: the connection's, when it was asked.
-        cause: what the request met.
-        line: the SKU line that the request took, where it is certain that it took none.
-        lines_closed: seconds for which the API's word counts that the account has sent too many lines.
+        write: the write, as it was before.
+        transition: its next state.
+        row: the object as the API shows it, in `locale`; None: the API did not show it.
+        locale: the connection's, at the time of the request.
+        cause: the request's error.
+        line: the SKU line reserved for the request, if the request certainly used none.
+        lines_closed: seconds for which to send no SKU lines, after the API said that the account sent too many.
     """
 
     write: Write
@@ -46,17 +45,17 @@ class Result:
 
 
 def write_down(transaction: Transaction, lease: WorkLease, result: Result, *, account: str, seconds: float) -> None:
-    """Write down what a request came to, with the rows of what it changed and their events.
+    """Store the result of a request, with the rows that it changed and their events.
 
     Args:
         transaction: an open one, which has locked nothing yet.
-        lease: which.
-        result: of the request.
-        account: as the limiter knows it.
-        seconds: how long the lease counts from now on.
+        lease: the lease.
+        result: the result.
+        account: the limiter's name of the account.
+        seconds: how long to extend the lease from now.
 
     Raises:
-        LeaseLost: another took over, or the connection was changed; whoever has it now finds out by itself.
+        LeaseLost: if another worker took over, or the connection changed; the new holder finds out by itself.
     """
     write, error = result.write, result.cause
     resource = _resource(result)
@@ -78,7 +77,7 @@ def write_down(transaction: Transaction, lease: WorkLease, result: Result, *, ac
 
 
 def note_invoice(transaction: Transaction, organization_id: str, order_id: int) -> None:
-    """Note that an order has an invoice, with an event; nothing where the order is not stored."""
+    """Note that an order has an invoice, with an event; does nothing if the order is not stored."""
     noted = transaction.execute(
         "UPDATE backmarket.orders SET invoice_uploaded_at = now(), last_synced_at = now()"
         " WHERE organization_id = %s AND order_id = %s",
@@ -93,7 +92,7 @@ def note_invoice(transaction: Transaction, organization_id: str, order_id: int) 
 
 
 def _resource(result: Result) -> Resource | None:
-    """Whose row is written; None: none is."""
+    """The resource whose row is stored; None: no row is."""
     subject = subject_of(result.write)
     if subject is None:
         return ORDERS if result.transition.state is WriteState.SUCCEEDED else None
@@ -101,7 +100,7 @@ def _resource(result: Result) -> Resource | None:
 
 
 def _lock(transaction: Transaction, lease: WorkLease, resource: Resource, result: Result) -> bool:
-    """Wait for a sync that writes this table, and find out whether the row is one of its market."""
+    """Wait for a sync that writes this table; returns whether the row belongs to the table's market."""
     transaction.execute(
         "SELECT FROM backmarket.sync_state WHERE organization_id = %s AND resource = %s FOR UPDATE",
         (lease.organization_id, resource.name),

@@ -1,4 +1,4 @@
-"""What becomes of a write after a request: one table of errors for sending, one for reading back."""
+"""The next state of a write after a request: one table of errors for sending, one for reading back."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from backmarket.writes.engine.verification import Verdict
 from backmarket.writes.models import Transition, Write, WriteState
 
 MOST_SENT = 3
-"""Times that a write is sent by itself, each one after the last was certainly not there."""
+"""Maximum number of automatic sends of a write. Each resend requires that the last one certainly did not arrive."""
 
 
 REFUSALS = {RequestRefused.code, NotAvailable.code, NotFound.code}
-"""Codes of the API's no."""
+"""Error codes by which the API refuses a write."""
 
 _TIMED_OUT = 408
-"""The API waited for the rest of a request: it says no, and may have begun."""
+"""Request timeout: the API refuses, but may have begun to process the request."""
 
 
 def transition_after_sending(write: Write, error: BackMarketError | None) -> Transition:
-    """What becomes of a write that was sent.
+    """The next state of a write that was sent.
 
     Args:
-        write: which.
-        error: why it did not succeed, or why that is not known; None: the API said yes.
+        write: the write.
+        error: why it failed, or why its outcome is unknown; None: the API accepted it.
     """
     match error:
         case None:
             return Transition(WriteState.SUCCEEDED, confirmed_by="answer")
         case NetworkError(delivery="not_sent") | LimiterUnavailable():
             return Transition(WriteState.PENDING, growing(write.tries), error, unsent=True)
-        case RateLimited() | Unauthorized():  # the limiter keeps the next one waiting, or the connection its key
+        case RateLimited() | Unauthorized():  # the limiter delays the next one, or the connection waits for a new key
             return Transition(WriteState.PENDING, 0.0, error, unsent=True)
         case FirewallBlocked():
             return Transition(WriteState.PENDING, growing(write.tries, FIREWALL_SECONDS), error, unsent=True)
@@ -60,11 +60,11 @@ def transition_after_sending(write: Write, error: BackMarketError | None) -> Tra
 
 
 def lost(write: Write, error: BackMarketError | None) -> Transition:
-    """What becomes of a write that may have happened: it is read back, where that can be.
+    """The next state of a write that may have happened: it is read back, if possible.
 
     Args:
-        write: which.
-        error: why it is not known; None: whoever sent it did not live to say.
+        write: the write.
+        error: why the outcome is unknown; None: the sending worker ended first.
     """
     why = error.message.rstrip(".") if error else "The worker that sent it ended before the answer came"
     if write.kind == "upload_order_invoice":
@@ -73,11 +73,11 @@ def lost(write: Write, error: BackMarketError | None) -> Transition:
 
 
 def transition_after_reading(write: Write, found: Verdict) -> Transition:
-    """What becomes of a write that was read back.
+    """The next state of a write that was read back.
 
     Args:
-        write: which.
-        found: by the comparison.
+        write: the write.
+        found: the comparison's verdict.
     """
     if found.state == "applied":
         return Transition(WriteState.SUCCEEDED, confirmed_by="reading_back")
@@ -93,12 +93,7 @@ def transition_after_reading(write: Write, found: Verdict) -> Transition:
 
 
 def transition_after_failed_reading(write: Write, error: BackMarketError) -> Transition:
-    """What becomes of a write that could not be read back: that is tried again.
-
-    Args:
-        write: which.
-        error: why.
-    """
+    """The next state of a write whose reading back failed: it is read back again later."""
     pause = 0.0 if isinstance(error, RateLimited | Unauthorized) else growing(write.tries)
     why = error.message.rstrip(".")
     if isinstance(error, NotFound):
@@ -108,23 +103,18 @@ def transition_after_failed_reading(write: Write, error: BackMarketError) -> Tra
 
 
 def transition_after_loading(write: Write, error: BackMarketError) -> Transition:
-    """What becomes of an invoice whose file could not be read from the bucket; nothing was sent.
-
-    Args:
-        write: which.
-        error: why.
-    """
+    """The next state of an invoice whose file could not be read from the bucket; nothing was sent."""
     if isinstance(error, ObjectNotFound):
         return Transition(WriteState.REFUSED, error=error)
     return Transition(WriteState.PENDING, growing(write.tries), error)
 
 
 def pause_all_after(error: BackMarketError | None, tries: int) -> float | None:
-    """Seconds that all writes of an organization rest after an error; None: they go on.
+    """Seconds that all writes of an organization pause after an error; None: they continue.
 
     Args:
-        error: of one of them.
-        tries: of that one.
+        error: the error of one write.
+        tries: failed attempts of that write.
     """
     match error:
         case FirewallBlocked():
@@ -132,7 +122,7 @@ def pause_all_after(error: BackMarketError | None, tries: int) -> float | None:
         case LimiterUnavailable():
             return 5.0
         case Unauthorized():
-            return 0.0  # nobody takes the lease before the key changed
+            return 0.0  # no worker gets the lease before the key has changed
         case SettingsError():
             return 60.0
         case _:
@@ -140,13 +130,13 @@ def pause_all_after(error: BackMarketError | None, tries: int) -> float | None:
 
 
 def elsewhere() -> Transition:
-    """What becomes of a write that may have happened in a market that the connection has left."""
+    """The next state of a write that may have happened in a market that the connection has left."""
     text = f"It may have happened, and the connection has another region, environment or base URL since. {_DECIDE}"
     return Transition(WriteState.UNKNOWN, None, UnknownOutcome(text))
 
 
 def _sent_before(write: Write) -> bool:
-    """Whether an earlier request of a write, of which nothing was to be seen, may have arrived very late."""
+    """Whether an earlier request of a write, which left no trace, may have arrived very late."""
     return write.sent > 0 and write.kind != "upload_order_invoice"
 
 

@@ -1,7 +1,7 @@
-"""The requests of writes, each in a thread: sent, or read back. No database here.
+"""Sends writes and reads them back, one request per thread. No database access here.
 
-The far side can't be fenced as our own rows are. So a request that was held up between its row's commit and its first
-byte is not sent; and what was sent is never read back before it is over for certain.
+Back Market does not know our leases. So a request that was delayed between its row's commit and its first byte is not
+sent, and a write that was sent is read back only after its request can no longer arrive.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from backmarket.writes.request.http import Request
 from backmarket.writes.targets import Subject, subject_of
 
 if TYPE_CHECKING:
-    from backmarket.bucket import Bucket  # 0.2 s that only some processes need
+    from backmarket.bucket import Bucket  # import takes 0.2 s, and few processes need it
 
 
 log = structlog.get_logger(__name__)
@@ -35,12 +35,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What became of a request that was to change something.
+    """The result of a request that changes something.
 
     Attributes:
-        error: why it did not succeed, or why that is not known; None: the API said yes.
-        row: what was changed, as the API shows it now in the connection's locale; None: that is not known.
-        late: it was held up, and not sent.
+        error: why it failed, or why its outcome is unknown; None: the API accepted it.
+        row: the changed object, as the API shows it now in the connection's locale; None: unknown.
+        late: the request was delayed, so it was not sent.
         lines_used_up: the API says that the account has sent too many SKU lines.
     """
 
@@ -52,12 +52,12 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What the API shows.
+    """The result of reading a write back.
 
     Attributes:
-        error: why it shows nothing.
-        seen: the object in the locale of the write.
-        row: the object in the connection's locale, as it is stored; None: that could not be had.
+        error: why the request failed.
+        seen: the object, in the locale of the write.
+        row: the object in the connection's locale, as it is stored; None: it could not be fetched.
     """
 
     error: BackMarketError | None = None
@@ -67,7 +67,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A file from the bucket, or why it did not come."""
+    """A file from the bucket, or why it could not be read."""
 
     error: BackMarketError | None = None
     content: bytes | None = None
@@ -78,10 +78,10 @@ class WriteSender:
     """Sends the requests of one slice; safe to use in many threads.
 
     Args:
-        transport: sends.
-        limiter: says when.
+        transport: sends the requests.
+        limiter: grants the slots.
         credentials: of the connection, in its locale.
-        bucket: has the invoices; opened when it is needed.
+        bucket: opens the bucket with the invoices; called only when needed.
     """
 
     transport: Transport
@@ -90,13 +90,13 @@ class WriteSender:
     bucket: Callable[[], Bucket]
 
     def send(self, write: Write, request: Request, slot: Slot, began: Stopwatch) -> Sent:
-        """Send a write, unless it was held up, and find out how the object is now.
+        """Send a write, unless it was delayed, and fetch the object as it is now.
 
         Args:
-            write: which; its row says `sending`.
-            request: what is sent.
-            slot: of the limiter.
-            began: when the transaction began that says so.
+            write: the write; its row says `sending`.
+            request: the request to send.
+            slot: the limiter's slot.
+            began: runs since the transaction that stored `sending` began.
         """
         if began.elapsed() > SEND_WITHIN:
             self.limiter.release([slot])
@@ -122,12 +122,7 @@ class WriteSender:
         return Sent(row=self._row_after(write, answer))
 
     def read(self, write: Write, slot: Slot) -> Read:
-        """Ask how the object is, in the write's locale, and in the connection's to store it.
-
-        Args:
-            write: which.
-            slot: of the limiter.
-        """
+        """Fetch the object in the write's locale, and in the connection's locale to store it."""
         subject = subject_of(write)
         if subject is None:
             return Read(Crashed("This can't be read back."))
@@ -148,7 +143,7 @@ class WriteSender:
             return Loaded(error)
 
     def _row_after(self, write: Write, answer: Answer) -> Row | None:
-        """The object after a write: as the answer shows it, if it does; else it is asked for."""
+        """The object after a write: from the answer if it contains it, else fetched."""
         subject = subject_of(write)
         if subject is None:
             return None
@@ -162,7 +157,7 @@ class WriteSender:
         return self._ask_again(subject)
 
     def _ask_again(self, subject: Subject) -> Row | None:
-        """An object in the connection's locale; None: it can't be had now, and the next sync brings it."""
+        """Fetch an object in the connection's locale; None: that failed, and the next sync brings it."""
         try:
             slot = wait_for_slot(self.limiter, self.credentials.account, urgent=True, timeout=MAX_LIMITER_WAIT_SECONDS)
             return self._get(subject, self.credentials.locale, slot)
@@ -183,16 +178,16 @@ class WriteSender:
 
 
 def crashed(write: Write, error: Exception) -> Crashed:
-    """A fault of ours; the log has its place, never its text."""
+    """Log an internal error, with its location but never its text."""
     log.error("writes.crashed", write=write.id, **error_location(error))
     return Crashed(f"A fault of ours, {type(error).__name__}: the worker's log says where.")
 
 
 def _check_yes(answer: Answer) -> None:
-    """Make sure that it is the API that says yes: a page of HTML with 200 is somebody's on the way.
+    """Check that the API itself accepted the request: an HTML page with status 200 comes from a proxy in between.
 
     Raises:
-        BackMarketError: as `check`; a `BrokenAnswer` means that nobody knows what became of the request.
+        BackMarketError: as `check`; a `BrokenAnswer` means that the request's outcome is unknown.
     """
     check(answer)
     if answer.body.lstrip()[:1] == b"<":
@@ -200,5 +195,5 @@ def _check_yes(answer: Answer) -> None:
 
 
 def _lines_used_up(write: Write, error: BackMarketError) -> bool:
-    """Whether a refusal is about the SKU lines of an hour, and not about requests, whose page is the firewall's."""
+    """Whether a refusal concerns the hourly SKU lines. A refusal for too many requests is the firewall's page."""
     return write.kind == "update_listing" and isinstance(error, RateLimited) and error.request_id is not None

@@ -1,7 +1,7 @@
-"""A slice: send what is due of one organization's writes, several at once, and read back what nobody knows the end of.
+"""A slice: the worker sends one organization's due writes, several at once, and reads back those of unknown outcome.
 
-Safe to run twice and to be killed anywhere. A row says `sending` before its request leaves; whoever finds it so once
-the request is over for certain asks the API what became of it.
+Safe to run twice and to be killed anywhere. A row says `sending` before its request leaves. A worker that finds such a
+row after the request's deadline asks the API whether the write happened.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from backmarket.writes.engine.steps import Step, StepResult, do, next_step
 from backmarket.writes.models import Transition, Write, WriteState
 
 READ_AHEAD_WRITES = 64
-"""Due writes that one query reads ahead: finding the first one of each lane costs with all that are open."""
+"""Due writes that one query reads ahead: the cost of finding each lane's first one grows with all open writes."""
 
 CRASH_SECONDS = 60.0
-"""How long the writes of an organization rest after a fault of ours; what was being sent is read back."""
+"""Seconds that an organization's writes pause after an internal error; writes in flight are read back."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class SliceResult:
-    """What a slice did.
+    """The result of a slice.
 
     Attributes:
         end: how it ended.
-        succeeded: writes of which it is known that they happened.
-        refused: writes that came to their end without.
-        unknown: writes that may have happened; they are read back, or a person's to decide.
-        requests: sent to the API, but for those that followed a write at once.
+        succeeded: number of writes known to have happened.
+        refused: number of writes that ended without an effect.
+        unknown: number of writes that may have happened; a worker reads them back, or a person decides.
+        requests: number of requests sent to the API, without the reads that follow a write at once.
     """
 
     end: SliceEnd
@@ -60,14 +60,10 @@ class SliceResult:
 
 
 def run_slice(services: Services, organization_id: str) -> SliceResult:
-    """Send the writes of one organization that are due, as far as one slice goes.
-
-    Args:
-        services: of this process.
-        organization_id: whose.
+    """Send the due writes of one organization, for as long as one slice may take.
 
     Raises:
-        DatabaseUnavailable: PostgreSQL is away; the lease runs out, and another slice begins.
+        DatabaseUnavailable: if PostgreSQL is away; the lease expires, and another slice begins.
     """
     lease = take_lease(services, organization_id, "writes")
     if lease is None:
@@ -76,7 +72,7 @@ def run_slice(services: Services, organization_id: str) -> SliceResult:
         credentials = lease.encrypted.decrypt(services.key_cipher, services.settings)
         sender = WriteSender(services.transport, services.limiter, credentials, lambda: services.bucket)
         return _Writes(services, lease, sender).run()
-    except SettingsError as error:  # this worker can't decrypt the key: another may
+    except SettingsError as error:  # this worker cannot decrypt the key; another may
         log.error("writes.paused", code=error.code, error=error.message)
         return _give_up(services, lease, pause_all_after(error, 0))
     except LeaseLost as error:
@@ -84,15 +80,15 @@ def run_slice(services: Services, organization_id: str) -> SliceResult:
         return SliceResult("lease_lost")
     except DatabaseUnavailable:
         raise
-    except Exception as error:  # noqa: BLE001 - the row says when somebody looks again
+    except Exception as error:  # noqa: BLE001 - the row says when the next worker looks
         log.error("writes.crashed", **error_location(error))
         return _give_up(services, lease, CRASH_SECONDS)
 
 
 def send_now(database: Database, organization_id: str) -> None:
-    """Let what waits for its next try be due at once; what is read back keeps its time."""
+    """Make writes that wait for a retry due at once; writes to be read back keep their time."""
     with database.transaction() as transaction:
-        work.make_due(transaction, organization_id, "writes")  # first: whoever sends locks in this order
+        work.make_due(transaction, organization_id, "writes")  # first: the sending worker locks in this order
         rows.ask_now(transaction, organization_id)
 
 
@@ -106,12 +102,12 @@ def _give_up(services: Services, lease: WorkLease, pause: float | None) -> Slice
 
 
 def _finish(transaction: Transaction, lease: WorkLease, pause: float | None) -> None:
-    """Let the lease go.
+    """Release the lease.
 
     Args:
         transaction: an open one.
-        lease: which.
-        pause: seconds until somebody looks again, at the least; None: when something is due.
+        lease: the lease.
+        pause: minimum seconds until the next slice; None: as soon as a write is due.
     """
     work.hold(transaction, lease)
     work.finish(transaction, lease, rows.next_due(transaction, lease.organization_id, after=pause or 0.0))
@@ -123,26 +119,26 @@ class _Writes(LeaseHolder):
         self.sender = sender
         self.account = sender.credentials.account
         self.locale = sender.credentials.locale
-        """That rows are asked for in."""
+        """The locale in which rows are fetched."""
         self.window: RequestWindow[Step, StepResult] = RequestWindow(
             services,
             self.account,
             size=self.settings.write_window,
             needs_slot=lambda step: step.asks,
             halt=lambda error: self._halt(error, 0),
-            urgent=f"writes/{self.organization_id}",  # before the syncs; what is denied is kept for this organization
+            urgent=f"writes/{self.organization_id}",  # before the syncs; denied slots are kept for this organization
         )
-        """A write is in its queue, in flight, or not looked at."""
+        """A write is in this window's queue, in flight, or not loaded yet."""
         self.lanes: set[str] = set()
-        """Lanes of which a write is in the queue or in flight."""
+        """Lanes with a write in the queue or in flight."""
         self.counts = dict.fromkeys(WriteState, 0)
         self.requests = 0
 
     def run(self) -> SliceResult:
-        """The whole slice.
+        """Run the whole slice.
 
         Raises:
-            LeaseLost: what is in flight is void; whoever took over reads it back.
+            LeaseLost: if another worker took over; it reads back what is in flight.
         """
         pause = self._work()
         self._drain()
@@ -161,7 +157,7 @@ class _Writes(LeaseHolder):
         )
 
     def _work(self) -> float | None:
-        """Go on until nothing is due (None), or until the slice must end: the pause before the next one."""
+        """Work until nothing is due (returns None) or the slice must end (returns the pause before the next one)."""
         while True:
             pause = self.window.must_end()
             if pause is not None:
@@ -174,7 +170,7 @@ class _Writes(LeaseHolder):
             self.renew_if_old()
 
     def _look(self) -> None:
-        """Find out what is due, beside what is in hand, before there is nothing to start."""
+        """Load more due writes, of lanes not in hand, before the queue runs empty."""
         if not self.window.wants_more:
             return
         with self.services.database.transaction() as transaction:
@@ -184,10 +180,10 @@ class _Writes(LeaseHolder):
             self._plan(write)
 
     def _plan(self, write: Write, content: bytes | None = None) -> None:
-        """Decide what comes next for a write that is due."""
+        """Decide the next step of a due write."""
         try:
             step = next_step(write, content, self.lease)
-        except Exception as error:  # noqa: BLE001 - of a row that can't be read; nothing was sent
+        except Exception as error:  # noqa: BLE001 - the row is unreadable; nothing was sent
             step = Transition(WriteState.REFUSED, error=crashed(write, error))
         if isinstance(step, Transition):
             self._settle(Result(write, step))
@@ -195,10 +191,10 @@ class _Writes(LeaseHolder):
             self.window.queue.append(step)
 
     def _begin(self, ready: Ready[Step]) -> list[Callable[[], StepResult]]:
-        """Write down what is about to be sent, and give what the threads do.
+        """Mark the writes as `sending`, and return the jobs for the threads.
 
         Raises:
-            LeaseLost: another took over; nothing was sent.
+            LeaseLost: if another worker took over; nothing was sent.
         """
         began = Stopwatch()
         sends = [step.write for step, slot in ready if step.action == "send" and slot is not None]
@@ -243,7 +239,7 @@ class _Writes(LeaseHolder):
                 self._settle(after_reading(write, outcome, locale=self.locale))
 
     def _take_prior(self, write: Write, read: Read) -> None:
-        """The values before a write came, or not: only then is it sent."""
+        """Store the values from before a write, then plan to send it; on an error, settle it."""
         if read.error is not None:
             self._settle(
                 Result(write, replace(transition_after_sending(write, read.error), unsent=False), cause=read.error)
@@ -254,17 +250,17 @@ class _Writes(LeaseHolder):
         self._plan(replace(write, prior=prior))
 
     def _settle(self, result: Result) -> None:
-        """Write down what became of a write; its lane may go on.
+        """Store the outcome of a write, and free its lane.
 
         Raises:
-            LeaseLost: another took over; nothing was written.
+            LeaseLost: if another worker took over; nothing was stored.
         """
         write, transition = result.write, result.transition
         try:
             self._write_down(result)
         except (LeaseLost, DatabaseUnavailable):
             raise
-        except BackMarketError as error:  # of the row: the write's end is worth more, and a sync brings the row
+        except BackMarketError as error:  # from the row: the write's outcome matters more, and a sync brings the row
             log.error("writes.row_not_stored", write=write.id, code=error.code, error=error.message)
             self._write_down(replace(result, row=None))
         self.held_at = monotonic()
@@ -280,14 +276,14 @@ class _Writes(LeaseHolder):
             write_down(transaction, self.lease, result, account=self.account, seconds=seconds)
 
     def _halt(self, error: BackMarketError, tries: int) -> None:
-        """Let all writes of the organization rest, if the error is none of a single one; what is in flight lands."""
+        """Pause all writes of the organization if the error concerns them all; requests in flight finish."""
         rest = pause_all_after(error, tries)
         if rest is not None:
             log.warning("writes.paused", code=error.code, error=error.message, seconds=round(rest))
             self.window.pause_all_for(rest)
 
     def _drain(self) -> None:
-        """Wait for what is in flight: only who sent it hears the answer."""
+        """Wait for the requests in flight: only this worker receives their answers."""
         while self.window.in_flight:
             self._collect()
             self.renew_if_old()

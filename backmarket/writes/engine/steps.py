@@ -1,4 +1,4 @@
-"""The steps of a write within a slice: which comes next, and what a thread does for it."""
+"""The steps of a write within a slice: choosing the next one, and running it in a thread."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ from backmarket.writes.request.models import from_json
 from backmarket.writes.targets import subject_of
 
 Action = Literal["send", "read", "load", "ask"]
-"""Of a step: send the write; read it back; load its file; ask for the values before it, in a foreign locale."""
+"""A step's action: send the write, read it back, load its file, or `ask` for its prior values in a foreign locale."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is to be done next for a write.
+    """The next step of a write.
 
     Attributes:
-        write: which.
-        action: what.
-        request: what is sent, of a `send`.
+        action: what to do.
+        request: the request to send, if the action is `send`.
     """
 
     write: Write
@@ -37,18 +36,17 @@ class Step:
 
     @property
     def asks(self) -> bool:
-        """Whether the API is asked, and not only the bucket."""
+        """Whether the step calls the API, not only the bucket."""
         return self.action != "load"
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step came to.
+    """The result of a step.
 
     Attributes:
-        step: which.
         outcome: of its request.
-        line: the SKU line that was taken for it.
+        line: the SKU line reserved for it.
     """
 
     step: Step
@@ -57,12 +55,12 @@ class StepResult:
 
 
 def next_step(write: Write, content: bytes | None, lease: WorkLease) -> Step | Transition:
-    """The next step of a write that is due; or what becomes of it without one.
+    """The next step of a due write; or its next state, if no step is needed.
 
     Args:
-        write: which.
-        content: of its file, once that is loaded.
-        lease: under which it is done.
+        write: the write.
+        content: of its file, once loaded.
+        lease: the lease that the worker holds.
     """
     if write.state is not WriteState.PENDING:
         if subject_of(write) is None:
@@ -78,24 +76,24 @@ def next_step(write: Write, content: bytes | None, lease: WorkLease) -> Step | T
 
 
 def is_foreign(write: Write, locale: str) -> bool:
-    """Whether what is stored does not tell the values before: the listing is meant in another market.
+    """Whether the stored row lacks the prior values, because the write is for another market.
 
     Args:
-        write: which.
+        write: the write.
         locale: the connection's.
     """
     return write.kind == "update_listing" and write.locale != locale
 
 
 def do(sender: WriteSender, step: Step, slot: Slot | None, began: Stopwatch, line: Reserved | None) -> StepResult:
-    """Do a step. Runs in a thread of the pool: no database here, and nothing of the slice's state.
+    """Run a step. Runs in a thread of the pool: no database access, and nothing of the slice's state.
 
     Args:
-        sender: sends.
-        step: which.
-        slot: of the limiter, where the API is asked.
-        began: when the transaction began that says that it is sent.
-        line: the SKU line that was taken for it.
+        sender: sends the requests.
+        step: the step.
+        slot: the limiter's slot, if the step calls the API.
+        began: runs since the transaction that stored `sending` began.
+        line: the SKU line reserved for it.
     """
     try:
         outcome = _outcome(sender, step, slot, began)
@@ -114,7 +112,7 @@ def _outcome(sender: WriteSender, step: Step, slot: Slot | None, began: Stopwatc
 
 
 def _is_here(write: Write, lease: WorkLease) -> bool:
-    """Whether the connection is still that of the market that a write was meant for."""
+    """Whether the connection still belongs to the write's market."""
     encrypted = lease.encrypted
     return (write.environment, write.region, write.base_url) == (
         encrypted.environment,

@@ -1,10 +1,10 @@
-"""Did a write arrive whose answer was lost: what the API shows now, held against what was asked for.
+"""Decides whether a write whose answer was lost arrived: compares what the API shows now with the request.
 
-Three answers: `applied`, `not_applied`, and `undecidable` where what is shown can come from somebody else. It is
-asked only when the sender's deadline is over, so that nothing can arrive any more.
+Three results: `applied`, `not_applied`, and `undecidable` if another change could explain what the API shows. The
+worker asks only after the sender's deadline, when the request can no longer arrive.
 
-`seen` takes out of an order or a listing what the comparison needs and nothing else; what it gave before the write
-was sent is the `prior` of `compare`.
+`seen` reduces an order or a listing to what the comparison needs. What it returned before the write was sent is the
+`prior` argument of `compare`.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from backmarket.writes.request.models import UpdateListing, UpdateOrder, UpdateO
 from backmarket.writes.request.validation import may_move
 
 Shown = Mapping[str, Any]
-"""An object of the API, or what `seen` took out of it."""
+"""An object of the API, or what `seen` extracted from it."""
 
 REACHED = {new: {new, *NEXT_STATES.get(new, ()), *({6} if new == 2 else ())} for new in (2, 3, 4, 5, 6)}
-"""The states that a line which was moved to a state is in, or can have gone to since."""
+"""For each target state: the states in which a line may be once it was moved there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a write.
+    """The result of comparing a write with what the API shows.
 
     Attributes:
         state: `applied`, `not_applied` or `undecidable`.
-        reason: why it can't be decided, for a person; None where it can.
+        reason: why the comparison cannot decide, for a person; None if it can.
     """
 
     state: Literal["applied", "not_applied", "undecidable"]
@@ -42,16 +42,16 @@ APPLIED, NOT_APPLIED = Verdict("applied"), Verdict("not_applied")
 
 
 def undecidable(reason: str) -> Verdict:
-    """It can't be told; the reason is for a person, and quotes no value."""
+    """The `undecidable` verdict. The reason is for a person, and quotes no value."""
     return Verdict("undecidable", reason)
 
 
 def seen(request: WriteRequest, shown: Shown) -> dict[str, Any]:
-    """What the comparison needs of an object, in JSON.
+    """The fields of an object that the comparison needs, as JSON.
 
     Args:
         request: the write.
-        shown: the order (for its lines, too), or the listing in the write's locale, as the API shows it.
+        shown: as the API shows it: the order (also for its lines), or the listing in the write's locale.
     """
     if isinstance(request, UpdateOrder):
         return {
@@ -67,11 +67,11 @@ def seen(request: WriteRequest, shown: Shown) -> dict[str, Any]:
 
 
 def compare(request: WriteRequest, prior: Shown | None, shown: Shown) -> Verdict:
-    """What became of a write.
+    """Decide whether a write was applied.
 
     Args:
         request: the write.
-        prior: what `seen` gave before it was sent; None: not known.
+        prior: what `seen` returned before the write was sent; None: unknown.
         shown: the order or the listing as the API shows it now.
     """
     now = seen(request, shown)
@@ -115,7 +115,7 @@ def _may_move(line: Shown, request: UpdateOrder) -> bool:
 
 
 def _compare_details(request: UpdateOrder, now: Shown, lines: Sequence[Shown]) -> Verdict:
-    """All lines are where they should be: by this write, or by somebody else's."""
+    """All lines are in the right state; check whether this write or another change put them there."""
     if request.new_state == 3 and now["tracking_number"] != request.tracking_number:
         return undecidable("The lines are shipped, but with another tracking number.")
     for name in ("imei", "serial_number"):
@@ -149,7 +149,7 @@ def _line_seen(line: Shown) -> dict[str, Any]:
 
 
 def _compare_line(request: UpdateOrderline, now: Shown) -> Verdict:
-    """What was registered before plays no part: nothing that is registered can be replaced."""
+    """Ignores what was registered before: a registered identifier can never be replaced."""
     if not now:
         return undecidable("The order does not show this line any more.")
     given = {"imei": request.imei, "serial_number": request.serial_number}
@@ -179,7 +179,7 @@ def _compare_listing(request: UpdateListing, prior: Shown | None, now: Shown) ->
         return undecidable("The listing showed what was asked for before, and shows something else now.")
     arrived = [name for name in changed if _plain(name, now[name]) == wanted[name]]
     kept = [name for name in changed if _plain(name, now[name]) == before[name]]
-    # orders take from the quantity at any moment: the other fields decide where there are any
+    # orders reduce the quantity at any moment: let the other fields decide, if there are any
     lasting = [name for name in changed if name != "quantity"]
     if lasting and all(name in arrived for name in lasting):
         return APPLIED
@@ -206,7 +206,7 @@ def _listing_value(name: str, listing: Shown, locale: str) -> Any:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """A value in the form in which two that mean the same are equal."""
+    """Normalize a value, so that equivalent values compare equal."""
     if value is None or value == "":
         return None
     if name in _TEXTS:

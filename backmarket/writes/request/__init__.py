@@ -1,1 +1,1 @@
-"""A write as it was asked for: checked by the document and by what is stored, then as the request that is sent."""
+"""The request of a write: checked against the API document and the stored rows, then built as an HTTP request."""

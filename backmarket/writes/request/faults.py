@@ -1,4 +1,4 @@
-"""What is wrong with a write before it is sent: every fault of it, in one error."""
+"""The faults of a write, found before it is sent and raised as one error."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ UNSHOWN = frozenset({
     "comment",
     "filename",
 })  # fmt: skip
-"""Fields whose values an error never quotes: they say who has bought what."""
+"""Fields whose values an error never quotes: they reveal who bought what."""
 _MAX_SHOWN_CHARS = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One value that can't be sent.
+    """One invalid value.
 
     Attributes:
         field: the argument's name.
-        came: what it was, without quoting what is personal.
-        expected: what it has to be.
+        came: the given value; personal data is not quoted.
+        expected: the valid values.
     """
 
     field: str
@@ -42,7 +42,7 @@ class Fault:
 
 
 class InvalidWrite(InvalidArgument):
-    """A write that the API would refuse, or that can't be meant; nothing was sent.
+    """A write that the API would refuse, or that makes no sense; nothing was sent.
 
     Args:
         faults: at least one.
@@ -67,12 +67,12 @@ class Checks:
         self._faults: list[Fault] = []
 
     def read(self, field: str, value: object, rule: Callable[[object], T]) -> T | None:
-        """The value as it is sent; None where it is wrong, which is noted.
+        """The value as it is sent; None: it is invalid, and the fault was noted.
 
         Args:
             field: the argument's name.
-            value: as it came.
-            rule: gives the value as it is sent, or raises a ValueError that says what is expected.
+            value: as given.
+            rule: returns the value as it is sent, or raises a ValueError that says what is expected.
         """
         try:
             return rule(value)
@@ -81,24 +81,24 @@ class Checks:
             return None
 
     def note(self, field: str, came: str, expected: str) -> None:
-        """A value is wrong."""
+        """Note that a value is invalid."""
         self._faults.append(Fault(field, came, expected))
 
     def __bool__(self) -> bool:
         return bool(self._faults)
 
     def end(self) -> None:
-        """All was looked at.
+        """Finish the checks.
 
         Raises:
-            InvalidWrite: something was wrong.
+            InvalidWrite: if any check failed.
         """
         if self._faults:
             raise InvalidWrite(tuple(self._faults))
 
 
 def described(field: str, value: object) -> str:
-    """A value for an error: shortened, and without what is personal."""
+    """A value as an error shows it: shortened, and without personal data."""
     if value is None:
         return "nothing"
     if field in UNSHOWN or isinstance(value, bytes):

@@ -1,4 +1,4 @@
-"""A write as the API takes it: method, path and body."""
+"""A write as an HTTP request: method, path and body."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from backmarket.writes.request.models import UpdateListing, UpdateOrder, UpdateO
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What `Transport.send` is given.
+    """The arguments of `Transport.send`.
 
     Attributes:
         method: of HTTP.
         path: begins with `/ws/`.
         content_type: of the body.
-        body: what is sent.
+        body: the bytes to send.
     """
 
     method: Literal["POST", "PATCH"]
@@ -32,11 +32,11 @@ def http_request(request: WriteRequest, invoice: bytes | None = None) -> Request
     """The request that carries a write.
 
     Args:
-        request: as it was checked.
+        request: the checked write.
         invoice: the PDF, for a request that uploads one.
 
     Raises:
-        ValueError: the PDF is missing.
+        ValueError: if the PDF is missing.
     """
     if isinstance(request, UpdateOrder):
         # the document names the order's id in two ways, and requires one of them

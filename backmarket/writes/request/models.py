@@ -1,4 +1,4 @@
-"""What a caller asks for, once it was checked: one type for each write, and its form as a row."""
+"""A checked request: one type for each kind of write, and its form as a row."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from backmarket.queries.orders import OrderLineState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateOrder:
-    """Move lines of an order to another state. What is None is not sent.
+    """Move lines of an order to another state. Fields that are None are not sent.
 
     Attributes:
-        order_id: which.
         new_state: of the lines.
-        sku: of the lines that are meant, as the order has it; None: the only one, or with state 3 all accepted ones.
+        sku: of the lines to move, as in the order; None: the only one, or with state 3 all accepted ones.
         date_shipping: in UTC, to the second.
     """
 
@@ -38,7 +37,7 @@ class UpdateOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateOrderline:
-    """Register what identifies a device that was sold, once and for all. What is None is not sent."""
+    """Register the identifiers of a sold device, for good. Fields that are None are not sent."""
 
     kind: ClassVar = "update_orderline"
     orderline_id: int
@@ -52,7 +51,7 @@ class UpdateListing:
 
     Attributes:
         listing_id: its UUID, or its older whole number.
-        locale: the market that prices, texts and carriers are meant for.
+        locale: the market of prices, texts and carriers.
         changes: the fields as they are sent; None empties one. Amounts are texts.
     """
 
@@ -64,7 +63,7 @@ class UpdateListing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadOrderInvoice:
-    """Give an order an invoice; the file itself lies elsewhere."""
+    """Give an order an invoice; the file itself is in the bucket."""
 
     kind: ClassVar = "upload_order_invoice"
     order_id: int
@@ -75,7 +74,7 @@ WriteRequest: TypeAlias = UpdateOrder | UpdateOrderline | UpdateListing | Upload
 
 
 def as_json(request: WriteRequest) -> dict[str, Any]:
-    """A request as `api_writes.request` keeps it; two that ask for the same are equal."""
+    """A request as `api_writes.request` stores it; equal requests give equal objects."""
     if isinstance(request, UpdateListing):
         return {"listing_id": request.listing_id, "locale": request.locale, "changes": dict(request.changes)}
     given = {each.name: getattr(request, each.name) for each in fields(request)}
@@ -83,11 +82,11 @@ def as_json(request: WriteRequest) -> dict[str, Any]:
 
 
 def from_json(kind: str, kept: Mapping[str, Any]) -> WriteRequest:
-    """The request that `as_json` gave.
+    """Rebuild the request from what `as_json` returned.
 
     Args:
         kind: such as `update_order`.
-        kept: what it gave.
+        kept: what `as_json` returned.
     """
     if kind == UpdateOrder.kind:
         shipped = kept.get("date_shipping")

@@ -1,4 +1,4 @@
-"""What is stored of the orders, order lines and listings that a write changes: what it is held against."""
+"""The stored orders, order lines and listings that a write changes, to check the write against."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from backmarket.writes.targets import order_lane
 
 @dataclass(frozen=True, slots=True)
 class StoredLine:
-    """What is stored of an order line."""
+    """A stored order line."""
 
     order_id: int
     listing: str | None
@@ -27,10 +27,10 @@ class StoredLine:
 
 
 def check_order_stored(transaction: Transaction, organization_id: str, order_id: int) -> None:
-    """Refuse what would change an order that nobody here knows.
+    """Refuse a change of an order that is not stored.
 
     Raises:
-        NotStoredYet: the text says what to do.
+        NotStoredYet: if the order is not stored; the text says what to do.
     """
     found = transaction.execute(
         "SELECT FROM backmarket.orders WHERE organization_id = %s AND order_id = %s AND removed_at IS NULL",
@@ -44,10 +44,10 @@ def check_order_stored(transaction: Transaction, organization_id: str, order_id:
 
 
 def lines_of(transaction: Transaction, organization_id: str, order_id: int) -> list[StoredLine]:
-    """The stored lines of an order. What an earlier write that is still open may change is not held against this one.
+    """The stored lines of an order. While an earlier write is open, their states are left out, as it may change them.
 
     Raises:
-        NotStoredYet: the order is not stored.
+        NotStoredYet: if the order is not stored.
     """
     check_order_stored(transaction, organization_id, order_id)
     state = "NULL::integer" if rows.is_open(transaction, organization_id, order_lane(order_id)) else "state"
@@ -58,7 +58,7 @@ def line_of(transaction: Transaction, organization_id: str, orderline_id: int) -
     """A stored order line.
 
     Raises:
-        NotStoredYet: it is not.
+        NotStoredYet: if the line is not stored.
     """
     found = _select_lines(transaction, organization_id, "orderline_id = %s", orderline_id, "state")
     if not found:
@@ -86,7 +86,7 @@ def listing_id_of(
     """The UUID of a stored listing.
 
     Raises:
-        NotStoredYet: it is not stored.
+        NotStoredYet: if the listing is not stored.
     """
     asked: UUID | int | str | None
     if listing_id is None:

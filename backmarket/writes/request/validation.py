@@ -1,7 +1,7 @@
-"""Checks each write before it is sent: by the published document, and against what is stored.
+"""Checks each write before it is sent: by the published document, and against the stored rows.
 
-Nothing here asks anybody: what is stored is given. Every function gives the request as it is to be sent, or raises
-one `InvalidWrite` with all that is wrong.
+Nothing here sends requests or queries: the caller passes the stored rows. Each function returns the request as it is to
+be sent, or raises one `InvalidWrite` that names everything that is wrong.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _ORDER_FIELDS: dict[str, tuple[frozenset[int], field_rules.Rule]] = {
     "return_message": (REFUNDS, field_rules.prose(500)),
     "vat_type": (frozenset(SETTABLE), field_rules.choice(VAT_TYPES, "the types of the document")),
 }
-"""The fields of the schema `UpdateOrder`: with which new states each is processed, and what it may hold."""
+"""The fields of the schema `UpdateOrder`: the new states that accept it, and its valid values."""
 
 
 class KnownLine(Protocol):
-    """What is stored of an order line; `backmarket.queries.orders.OrderLine` is one."""
+    """A stored order line; `backmarket.queries.orders.OrderLine` is one."""
 
     @property
     def listing(self) -> str | None:
@@ -48,11 +48,11 @@ class KnownLine(Protocol):
 
     @property
     def state(self) -> int | None:
-        """As the API last showed it."""
+        """As the API last returned it."""
 
     @property
     def quantity(self) -> int | None:
-        """Of devices."""
+        """Number of devices."""
 
     @property
     def imei(self) -> str | None:
@@ -83,25 +83,24 @@ def update_order(
     """Move lines of an order to another state.
 
     Args:
-        order_id: which.
+        order_id: the order's id.
         new_state: 2 accept or 4 cancel a paid line, 3 ship or 5 refund an accepted one, 6 refund a shipped one.
-        sku: of the line that is meant, in any case of letters; needed where lines of several SKUs could be.
-            With state 3 all accepted lines are.
-        tracking_number: of the parcel; needed for state 3, and of no use else. So are `tracking_url`, `shipper`,
+        sku: of the line, in any case; required if lines of several SKUs could move. State 3 moves all accepted lines.
+        tracking_number: of the parcel; required for state 3. Only state 3 accepts it, `tracking_url`, `shipper`,
             `date_shipping`, `imei` and `serial_number`.
         tracking_url: http or https.
-        shipper: who carries it.
-        date_shipping: with its offset; None: the API takes the moment.
+        shipper: the carrier.
+        date_shipping: with its offset; None: the API takes the current time.
         return_reason: of a refund or a cancellation: 0, 1, 11 to 13, 21 to 25.
         return_message: to the customer, with a refund or a cancellation.
         vat_type: `REGULAR` or `MARGINAL`.
-        imei: of the device; only where the order has one line, of quantity 1. Can't be corrected.
+        imei: of the device; only if the order has one line, of quantity 1. It cannot be corrected later.
         serial_number: the same.
-        unchecked_imei: the IMEI is one of another kind, and sent as it is.
-        lines: all lines of the order, as they are stored; None: only the document is held to.
+        unchecked_imei: True: the IMEI has another format, and is sent unchecked.
+        lines: all lines of the order, as stored; None: check against the document only.
 
     Raises:
-        InvalidWrite: something is wrong; the text names all of it.
+        InvalidWrite: if an argument is wrong; the text names all that are.
     """
     given = {
         "tracking_number": tracking_number,
@@ -138,20 +137,20 @@ def update_orderline(
     unchecked_imei: bool = False,
     line: KnownLine | None = None,
 ) -> UpdateOrderline:
-    """Register what identifies a device that was sold. It can never be corrected, so it is checked hard.
+    """Register the identifiers of a sold device. They can never be corrected, so the checks are strict.
 
     Args:
-        orderline_id: which line.
+        orderline_id: the order line's id.
         imei: 15 digits with the right check digit.
         serial_number: up to 50 characters.
-        unchecked_imei: the IMEI is one of another kind, and sent as it is.
-        line: as it is stored; None: only the document is held to.
+        unchecked_imei: True: the IMEI has another format, and is sent unchecked.
+        line: as stored; None: check against the document only.
 
     Returns:
-        What is not registered yet of what was given.
+        The given identifiers that are not registered yet.
 
     Raises:
-        InvalidWrite: something is wrong, or all of it is registered; the text names all of it.
+        InvalidWrite: if an argument is wrong, or everything is registered already; the text names all faults.
     """
     checks = Checks()
     number = checks.read("orderline_id", orderline_id, field_rules.whole(1, field_rules.MAX_ID))
@@ -175,15 +174,15 @@ def update_orderline(
 
 
 def update_listing(listing_id: UUID | str | int, changes: Mapping[str, Any], *, locale: str) -> UpdateListing:
-    """Change a listing; what is not named stays as it is.
+    """Change a listing; fields that are not named keep their values.
 
     Args:
         listing_id: its UUID, or its older whole number.
-        changes: by the names of `listing_rules`; None empties a field that can be empty.
-        locale: the market that is meant. A price is sent with that market's currency.
+        changes: by the names of `listing_rules`; None empties an optional field.
+        locale: the market of the change. A price is sent with that market's currency.
 
     Raises:
-        InvalidWrite: something is wrong; the text names all of it.
+        InvalidWrite: if an argument is wrong; the text names all that are.
     """
     checks, rules = Checks(), listing_rules(locale)
     known_id = checks.read("listing_id", listing_id, field_rules.listing_id)
@@ -205,14 +204,14 @@ def update_listing(listing_id: UUID | str | int, changes: Mapping[str, Any], *, 
 
 
 def upload_order_invoice(order_id: int, filename: str) -> UploadOrderInvoice:
-    """Give an order an invoice. Whether the file is a PDF is looked at where its bytes pass (`client.pdf`).
+    """Give an order an invoice. `client.pdf` checks whether the file is a PDF, while its bytes are read.
 
     Args:
-        order_id: which.
+        order_id: the order's id.
         filename: as the customer sees it; ends in `.pdf`.
 
     Raises:
-        InvalidWrite: something is wrong; the text names all of it.
+        InvalidWrite: if an argument is wrong; the text names all that are.
     """
     checks = Checks()
     number = checks.read("order_id", order_id, field_rules.whole(1, field_rules.MAX_ID))
@@ -226,7 +225,7 @@ def upload_order_invoice(order_id: int, filename: str) -> UploadOrderInvoice:
 def _read_order_fields(
     given: Mapping[str, Any], state: int | None, checks: Checks, *, unchecked_imei: bool
 ) -> dict[str, Any]:
-    """What of the schema `UpdateOrder` was given and is right."""
+    """The given fields of the schema `UpdateOrder` that are valid."""
     sent = {}
     for name, (states, rule) in _ORDER_FIELDS.items():
         if given[name] is None:
@@ -241,7 +240,7 @@ def _read_order_fields(
 
 
 def _check_lines(lines: Sequence[KnownLine], state: int, sku: str | None, checks: Checks) -> str | None:
-    """Whether a line can go to the state; gives the SKU to be sent, as the order has it."""
+    """Check that a line can move to the state; returns the SKU to send, spelled as in the order."""
     meant = lines
     if sku is not None:
         meant = [line for line in lines if (line.listing or "").lower() == sku.lower()]
@@ -264,19 +263,19 @@ def _check_lines(lines: Sequence[KnownLine], state: int, sku: str | None, checks
 
 
 def _check_parcel(lines: Sequence[KnownLine], sku: str | None, checks: Checks) -> None:
-    """State 3 takes all accepted lines along, whichever SKU is named."""
+    """State 3 ships all accepted lines, whatever SKU is named."""
     taken = {(line.listing or "").lower() for line in lines if may_move(line.state, 3)}
     if sku is not None and taken != {sku.lower()}:
         checks.note("sku", repr(sku[:40]), "none, as state 3 ships all accepted lines of the order in one parcel")
 
 
 def may_move(now: int | None, new: int) -> bool:
-    """Whether a seller may move a line from one state to another; a state that nobody knows is left to the API."""
+    """Whether a seller may move a line from one state to another; an unknown state is left to the API."""
     return new in NEXT_STATES.get(now, ()) if now in set(OrderLineState) and now is not None else True
 
 
 def _ways(lines: Sequence[KnownLine]) -> str:
-    """Where lines can go, by the states that they are in."""
+    """The states that lines can move to, by their current states."""
     states = sorted({int(line.state) for line in lines if line.state is not None})
     ways = [f"from {_numbered(now)} to {_choice(NEXT_STATES.get(now, frozenset()))}" for now in states]
     return f"{'; '.join(ways) or 'none'} (fetch the order if the stored one may be old)"
@@ -291,7 +290,7 @@ def _numbered(state: int) -> str:
 
 
 def _check_device(lines: Sequence[KnownLine], names: Sequence[str], checks: Checks) -> None:
-    """Whether what identifies a device can be registered with the shipping."""
+    """Check that a device's identifiers can be registered when it is shipped."""
     for name in names:
         if len(lines) != 1 or lines[0].quantity not in {1, None}:
             checks.note(
@@ -308,7 +307,7 @@ def _check_prices(sent: Mapping[str, Any], checks: Checks) -> None:
 
 
 def _check_carriers(sent: Mapping[str, Any], checks: Checks) -> None:
-    """A carrier's name, delay and price are sent together with the carrier: else it is not plain whose they are."""
+    """A carrier's name, delay and price require the carrier: without it, they are ambiguous."""
     for place in PLACES:
         parts = [f"{name}_{place}" for name in ("shipper_display", "shipping_delay", "shipping_price")]
         given = [part for part in parts if sent.get(part) is not None]

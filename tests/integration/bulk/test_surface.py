@@ -49,6 +49,7 @@ from tests.conftest import Bucket
 from tests.support.bulk_files import as_csv, one_slice, opened_shop, run, settings_for
 from tests.support.sellers import Shop, environment
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.workbooks import text, workbook
 
 
 @pytest.fixture
@@ -434,7 +435,7 @@ def test_a_command_shows_every_fault_of_a_file(
     path.write_text("sku,price\nA,1.50\nB,free\n\nC;2\nB,3\n")
     for name in ("check", "submit"):
         result = command(2, name, org, str(path))
-        assert [line.split()[0] for line in result.stdout.splitlines()] == ["LINE", "3", "5", "6"]
+        assert [line.split()[0] for line in result.stdout.splitlines()] == ["ROW", "3", "5", "6"]
         assert "3 of 4 lines are bad" in result.stderr
     result = command(2, "submit", org, "-", "--json", input=path.read_bytes())
     document = json.loads(result.stdout)
@@ -444,6 +445,20 @@ def test_a_command_shows_every_fault_of_a_file(
     told = command(0, "check", org, str(path), "--skip-bad-lines")
     assert "1 of 4 lines can be sent (utf-8, delimiter ','" in told.stdout
     assert json.loads(command(0, "check", org, str(path), "--skip-bad-lines", "--json").stdout)["bad_lines"] == 3
+
+
+def test_a_command_reads_excel_files_and_the_signs_that_are_chosen(
+    org: str, command: Callable[..., Result], tmp_path: Path
+) -> None:
+    path = tmp_path / "listings.csv"
+    rows = f'<row r="1">{text("A1", "sku")}{text("B1", "price")}</row><row r="2">{text("A2", "001")}'
+    path.write_bytes(workbook(rows + text("B2", "1 299,00") + "</row>"))
+    assert "may have a separator of thousands" in command(2, "check", org, str(path)).stdout
+    told = command(0, "check", org, str(path), "--decimal", ",", "--thousands", " ")
+    assert "1 of 1 lines can be sent (Excel workbook, sheet 'Stock')" in told.stdout
+    path.write_text("sku;price\n3.53E+14;1.00\n")
+    assert "--skus-as-they-are" in command(2, "check", org, str(path)).stdout.replace("\n", "")
+    command(0, "check", org, str(path), "--skus-as-they-are")
 
 
 def test_a_job_from_the_command_line(shop: Shop, org: str, command: Callable[..., Result], tmp_path: Path) -> None:

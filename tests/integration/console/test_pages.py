@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import io
 import json
 import re
@@ -462,16 +461,31 @@ class TestBulk:
     def skus(self, bm: BackMarket) -> list[str]:
         return sorted(each.sku for each in bm.get_listings(ORG) if each.sku)
 
+    def checked(self, anna: Visitor, *lines: str) -> str:
+        """What the page of a checked file sends along with the file."""
+        found = anna.send(f"{HOME}/bulk/check", partial=True, files=self.file(*lines))
+        digest = re.search(r'name="checked" value="([^"]+)"', found.text)
+        assert digest
+        return digest[1]
+
     def test_every_fault_is_shown_and_nothing_stored(self, anna: Visitor, bm: BackMarket) -> None:
         sku = self.skus(bm)[0]
         answer = anna.send(f"{HOME}/bulk/check", partial=True, files=self.file(f"{sku},many", f"{sku},<b>1"))
         text = words(answer.text)
         assert "Nothing was sent." in text
-        assert re.search(r"2 quantity many .* 3 quantity <b>1", text)
+        assert re.search(r"2 B \(quantity\) many .* 3 B \(quantity\) <b>1", text)
         assert "<b>1" not in answer.text
         assert "Send " not in text
         assert bm.get_bulk_jobs(ORG).items == []
         assert anna.send(f"{HOME}/bulk/check", partial=True).status_code == 422
+
+    def test_the_signs_of_amounts_are_chosen(self, anna: Visitor) -> None:
+        def answer(**choices: str) -> str:
+            file = {"file": ("prices.csv", io.BytesIO(b"sku;price\nA;1 299,00\n"), "text/csv")}
+            return words(anna.send(f"{HOME}/bulk/check", partial=True, files=file, **choices).text)
+
+        assert "may have a separator of thousands" in answer()
+        assert "1 of 1 lines can be sent" in answer(decimal=",", thousands="space")
 
     def test_a_file_is_sent_only_as_it_was_checked(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
         first, second = self.skus(bm)[1:3]
@@ -504,8 +518,8 @@ class TestBulk:
     def test_a_job_is_cancelled_and_a_part_decided(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
         skus = self.skus(bm)[3:6]
         content = self.file(*(f"{sku},5" for sku in skus))
-        digest = hashlib.sha256(content["file"][1].getvalue()).hexdigest()
-        sent = anna.send(f"{HOME}/bulk", partial=True, files=content, checked=f"{digest}:00")
+        digest = self.checked(anna, *(f"{sku},5" for sku in skus))
+        sent = anna.send(f"{HOME}/bulk", partial=True, files=content, checked=digest)
         path = sent.headers["hx-redirect"]
         shop.execute(
             "UPDATE backmarket.bulk_parts SET state = 'unknown', due_at = 'infinity', error = 'Look at it.'"
@@ -516,8 +530,8 @@ class TestBulk:
         assert "Its lines count as done." in anna.do(f"{path}/parts/1", page=path, outcome="arrived")
         assert "There is nothing to settle" in anna.do(f"{path}/parts/1", page=path, outcome="not_arrived")
         again = self.file(*(f"{sku},6" for sku in skus))
-        digest = hashlib.sha256(again["file"][1].getvalue()).hexdigest()
-        path = anna.send(f"{HOME}/bulk", partial=True, files=again, checked=f"{digest}:00").headers["hx-redirect"]
+        digest = self.checked(anna, *(f"{sku},6" for sku in skus))
+        path = anna.send(f"{HOME}/bulk", partial=True, files=again, checked=digest).headers["hx-redirect"]
         assert "cancelled" in anna.do(f"{path}/cancel", page=path)
         assert anna.get(f"{HOME}/bulk/999999").status_code == 404
 

@@ -170,7 +170,7 @@ class TestWaiting:
             "INSERT INTO backmarket.bulk_jobs (organization_id, id, state, object_prefix, locale, environment, region,"
             " header, lines, fingerprint, waits_until) VALUES ('other', 7, 'waiting_for_quota', '', 'fr-fr',"
             " 'production',"
-            " 'EU', '', 9, '', now() + interval '1 hour')",
+            " 'EU', '', 9, '', now() + interval '3 hours')",
         )
         execute(
             bm,

@@ -339,10 +339,10 @@ class TestStates:
         ("reply", "state"),
         [
             (Reply(400), "failing"),
-            (Reply(403, b'{"error": {"code": "forbidden"}}'), "not_available"),
+            (Reply(403, b'{"error": {"code": "forbidden"}}'), "failing"),  # orders are never left alone for a day
             (Reply(401), "unauthorized"),
         ],
-        ids=["failing", "not_available", "unauthorized"],
+        ids=["bad_request", "forbidden", "unauthorized"],
     )
     def test_what_the_api_refuses(self, gated: Gated, gate: Gate, reply: Reply, state: str) -> None:
         gate.reply = reply

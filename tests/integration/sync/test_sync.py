@@ -499,7 +499,7 @@ class TestLeases:
     def test_of_many_slices_at_once_over_an_unchanged_list_one_ends_it(self, shop: Shop) -> None:
         shop.sell(ORG, orders=60)
         shop.sync(ORG)
-        shop.sandbox.settings(latency=0.2)
+        shop.sandbox.settings(latency=3)
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
         runs = state(shop, "runs")
         with ThreadPoolExecutor(4) as pool:
@@ -511,7 +511,7 @@ class TestLeases:
         shop.sell(ORG, orders=60)
         shop.sync(ORG)
         shop.sandbox.change(ORG, modify=5)
-        shop.sandbox.settings(latency=0.2)
+        shop.sandbox.settings(latency=3)
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
         with ThreadPoolExecutor(4) as pool:
             ends = [slice_.end for slice_ in pool.map(lambda _: shop.run_slice(ORG, ask=False), range(4))]

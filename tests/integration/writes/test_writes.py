@@ -30,6 +30,7 @@ from backmarket.errors import (
     WriteRefused,
 )
 from backmarket.organizations import lifecycle
+from backmarket.resources.signed_links import unsigned
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from backmarket.writes.engine import sender
@@ -138,7 +139,7 @@ class Scene:
         truth = {str(row[key]): row for row in self.sandbox.truth(self.seller, resource)}
         column = {"orders": "order_id", "listings": "listing_id"}[resource]
         stored = dict(self.shop.execute(f"SELECT {column}::text, raw FROM backmarket.{resource}"))
-        assert {each: stored[each] for each in stored if stored[each] != truth.get(each)} == {}
+        assert {each: stored[each] for each in stored if unsigned(stored[each]) != unsigned(truth.get(each))} == {}
         before = self.shop.one("SELECT count(*) FROM backmarket.changes")
         self.shop.sync(ORG, resource)
         assert self.shop.one("SELECT count(*) FROM backmarket.changes") == before

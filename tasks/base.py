@@ -23,8 +23,8 @@ log = structlog.get_logger(__name__)
 class BackMarketTask(Task):  # type: ignore[misc]
     """The base of all tasks: acknowledged late, safe to run twice, silent about values.
 
-    The row that it worked on says what is due next, so no error is retried here. Errors of ours leave the task as they
-    are, since their text is safe to show; of any other error only the class leaves it, and the log has its place.
+    The row that it worked on says what is due next, so no error is retried here. Our own errors leave the task
+    unchanged, since their text is safe to show; of any other error only the class leaves it, and the log has its place.
     """
 
     abstract = True
@@ -46,13 +46,13 @@ class BackMarketTask(Task):  # type: ignore[misc]
             except BackMarketError as error:
                 log.error("task.failed", code=error.code, error=error.message)
                 raise
-            except Exception as error:  # noqa: BLE001 - its text may quote a customer's data; only its place is told
+            except Exception as error:  # noqa: BLE001 - its text may quote a customer's data; only its place is logged
                 log.error("task.crashed", **error_location(error))
                 raise Crashed(f"Internal error, {type(error).__name__}. See the worker's log for its place.") from None
 
 
 class OnlyMessageTask(BackMarketTask):
-    """A task without a row: while PostgreSQL or the bucket is away, its message goes back into the queue."""
+    """A task without a row: while PostgreSQL or the bucket is unavailable, its message goes back into the queue."""
 
     abstract = True
 

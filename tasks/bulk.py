@@ -22,7 +22,7 @@ def run_bulk(organization_id: str, nudge: bool = False) -> None:
 
     Args:
         organization_id: the organization whose jobs are worked on.
-        nudge: only what is due; without it, parts that wait for a retry, too.
+        nudge: work only on what is due; without it, on parts that wait for a retry, too.
     """
     with structlog.contextvars.bound_contextvars(organization=organization_id):
         current = services.current()
@@ -37,7 +37,7 @@ def run_bulk(organization_id: str, nudge: bool = False) -> None:
 def submit_bulk(organization_id: str, object_key: str, **options: Any) -> None:
     """Submit a file from the bucket; a refused file becomes a failed job.
 
-    While PostgreSQL or the bucket is away, the message waits in its queue.
+    While PostgreSQL or the bucket is unavailable, the message waits in its queue.
 
     Args:
         organization_id: the organization that submits it.

@@ -1,1 +1,1 @@
-"""The processes: the Celery application, its configuration, the timetable, and how a process begins and ends."""
+"""The processes: the Celery application, its configuration, the timetable, and how a process starts and stops."""

@@ -14,7 +14,7 @@ from workers import config, lifecycle
 from workers.celery_overrides import control, transport
 
 for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):
-    os.environ.pop(name, None)  # Celery would prefer them to our settings; they are another application's
+    os.environ.pop(name, None)  # Celery would prefer them to our settings; they belong to another application
 os.environ.setdefault("FLOWER_CONF", str(Path(__file__).with_name("flowerconfig.py")))
 
 app = Celery(

@@ -1,8 +1,8 @@
 """Flower's configuration. Flower executes this file and takes the names that it knows as options.
 
-Tasks carry organization ids and nothing else, but `/metrics` and `/healthcheck` ask nobody for a password, so Flower
-listens on loopback unless told otherwise. What else Flower can be told by `FLOWER_*` variables stands, such as
-`FLOWER_URL_PREFIX`; an empty one counts as not set. docs/operations.md shows a login by OAuth.
+Tasks carry organization ids and nothing else, but `/metrics` and `/healthcheck` need no password, so Flower
+listens on loopback by default. Flower's other `FLOWER_*` variables work as usual, such as `FLOWER_URL_PREFIX`;
+an empty one counts as not set. docs/operations.md shows a login by OAuth.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if not os.environ.get("FLOWER_BASIC_AUTH"):
 
 
 def _events_off() -> None:
-    """Flower turns the workers' events on, which cost them 45% of their no-op throughput; nobody else needs them."""
+    """Flower turns the workers' events on, which cost them 45% of their no-op throughput; only Flower needs them."""
     from workers.app import app
 
-    # the broker went first: the workers were probably told to end, too; Celery by itself would wait for it, for ever
+    # the broker went first: the workers were probably told to end, too; Celery would wait for the broker for ever
     with suppress(Exception), app.connection_for_write() as connection:
         connection.ensure_connection(max_retries=1)
         app.control.disable_events(connection=connection)
@@ -34,14 +34,14 @@ def _events_off() -> None:
 logs.configure(load_settings())
 atexit.register(_events_off)
 
-logging = "none"  # Tornado's own way of it
+logging = "none"  # Tornado's own logging is off
 address = os.environ.get("FLOWER_ADDRESS", "127.0.0.1")
 port = int(os.environ.get("FLOWER_PORT", "5555"))
 read_only = True
-# what it has seen survives a restart where FLOWER_DB names a file
+# the history survives a restart if FLOWER_DB names a file
 persistent = bool(os.environ.get("FLOWER_DB"))
 state_save_interval = 30_000
-# the default of 100,000 eats memory
+# the default of 100,000 needs too much memory
 max_tasks = 2000
 purge_offline_workers = 60
 tasks_columns = "name,args,state,received,runtime,worker"

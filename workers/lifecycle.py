@@ -29,16 +29,16 @@ from workers.health.server import serve
 from workers.metrics.process import count_from_now_on
 
 READY_FILE = "BACKMARKET_READY_FILE"
-"""Names a file that is made once the process works; a worker removes it when it begins to end."""
+"""Variable that names a file, made once the process is ready; a worker removes it when it begins to stop."""
 
 SCHEMA_SECONDS = 1.0
-"""Between two looks at the schema, while it is another version's."""
+"""Seconds between two checks of the schema, while it is another version's."""
 
 CLOCK_SECONDS = 5.0
-"""A clock that is further off than that is worth a line of the log."""
+"""Seconds of clock error above which a line is logged."""
 
 CLOCK_REPORT_SECONDS = 60.0
-"""Between two reports of how far this host's clock is from PostgreSQL's."""
+"""Seconds between two reports of the difference between this host's clock and PostgreSQL's."""
 
 log = structlog.get_logger(__name__)
 
@@ -70,12 +70,12 @@ def _name(sender: Any, **_: Any) -> None:
 
 
 def _check_settings(**_: Any) -> None:
-    """End at once if a setting is missing that every task needs."""
+    """End the process at once if a setting that every task needs is missing."""
     current = services.current()
     try:
         for name in ("database_url", "redis_url", "limiter_key", "user_agent"):
             current.settings.need(name)
-        current.key_cipher  # noqa: B018 - made now, it reads the keys
+        current.key_cipher  # noqa: B018 - made now, to read the keys
     except SettingsError as error:
         sys.exit(error.message)
 
@@ -96,11 +96,11 @@ def _trace(**_: Any) -> None:
 
 
 def _wait_for_schema(**_: Any) -> None:
-    """A worker begins with the tables that it knows: it waits for `backmarket db migrate`, and says so.
+    """Wait until the tables have the worker's version, and log that it waits for `backmarket db migrate`.
 
-    To end instead would be to be started again for ever. While PostgreSQL is away it begins: its tasks say what lacks.
+    If it ended instead, it would be restarted for ever. If PostgreSQL is unavailable it starts: its tasks report that.
     """
-    _setup_logging()  # Celery has it done later
+    _setup_logging()  # Celery would do it later
     told = ""
     while fault := _schema_fault():
         if fault != told:
@@ -143,7 +143,7 @@ def _setup_logging(**_: Any) -> None:
 
 
 def _ready(**_: Any) -> None:
-    # at every loss of the broker: that a setting may change its default, which we do set
+    # at every loss of the broker it warns that a setting's default may change, but we do set it
     warnings.simplefilter("ignore", CPendingDeprecationWarning)
     log.info("process.ready")
     if path := os.environ.get(READY_FILE):
@@ -151,7 +151,7 @@ def _ready(**_: Any) -> None:
 
 
 def _report_clock(sender: Any, **_: Any) -> None:
-    """Keep how far this host's clock is off, in a thread: the main loop waits for nothing."""
+    """Measure this host's clock error, in a thread: the main loop must not wait."""
     name = str(getattr(sender, "hostname", "") or services.current().settings.process_name)
     threading.Thread(target=_keep_reporting_clock, args=(name,), name="clock", daemon=True).start()
 
@@ -159,7 +159,7 @@ def _report_clock(sender: Any, **_: Any) -> None:
 def _keep_reporting_clock(name: str) -> None:
     current, far = services.current(), False
     while True:
-        with suppress(BackMarketError):  # PostgreSQL is away: later
+        with suppress(BackMarketError):  # PostgreSQL is unavailable: try later
             ahead = clocks.report(current.database, name)
             if abs(ahead) > CLOCK_SECONDS and not far:
                 log.warning("clock.differs", ahead_seconds=round(ahead, 1))
@@ -169,14 +169,14 @@ def _keep_reporting_clock(name: str) -> None:
 
 
 def _name_events(sender: Any, **_: Any) -> None:
-    """With `-E` all events are sent, and none can be turned off; named ones can, which Flower does when it ends."""
+    """Name the events: with `-E` alone, all stay on; named ones can be turned off, as Flower does when it ends."""
     dispatcher = sender.event_dispatcher
     if dispatcher is not None and not dispatcher.groups:
         dispatcher.groups = {"worker", "task"}
 
 
 def _shutting_down(**_: Any) -> None:
-    """Running slices hand on, and pauses end: leases bring back what is lost."""
+    """Let running slices hand on, and pauses end: leases recover what is lost."""
     HEARTBEAT.ending = True
     services.current().stopping.set()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
@@ -186,7 +186,7 @@ def _shutting_down(**_: Any) -> None:
 
 
 def _end_now(number: int, _: Any) -> None:
-    """Celery's own cold shutdown waits for the threads of its pool."""
+    """End the process: Celery's own cold shutdown waits for the threads of its pool."""
     os._exit(128 + number)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from backmarket import messages
 
 TICK = 1.0
-"""Seconds between two ticks of the dispatcher: the longest that a walk handed on waits."""
+"""Seconds between two ticks of the dispatcher: the longest wait of a walk that was handed on."""
 
 UPKEEP_TICK = 5.0
 """Seconds between two checks of the row that says when the upkeep is due."""

@@ -1,4 +1,4 @@
-"""OpenTelemetry traces of a worker, where `BACKMARKET_TRACES_ENDPOINT` says where they go; else none of it is imported.
+"""OpenTelemetry traces of a worker, sent to `BACKMARKET_TRACES_ENDPOINT`; if it is not set, nothing of it is imported.
 
 A trace is a task, with its requests to the API, its downloads and its batches stored. Attributes are those of
 `backmarket.observability.telemetry`: they name no organization, no account and no person.
@@ -17,26 +17,26 @@ from backmarket.observability import telemetry
 from backmarket.observability.telemetry import AttributeValue, Span
 
 EXPORT_SECONDS = 5.0
-"""That one delivery to the collector may take; what it does not take is dropped, never waited for by a task."""
+"""Seconds that one export to the collector may take; what it does not accept is dropped, and no task waits for it."""
 
 
 class Tracing:
     """Makes OpenTelemetry spans. Safe to share between threads.
 
     Args:
-        tracer: makes them.
+        tracer: makes the spans.
     """
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
     def on_start(self, span: Span) -> None:
-        """Something begins, within what this thread's context says."""
+        """Start a span, within the current one of this thread."""
         made = self._tracer.start_span(span.name)
         span.state[self] = made, context.attach(trace.set_span_in_context(made))
 
     def on_end(self, span: Span) -> None:
-        """It ended."""
+        """End a span."""
         made, token = span.state.pop(self)
         context.detach(token)
         made.set_attributes({f"backmarket.{name}": value for name, value in span.attributes.items()})
@@ -46,7 +46,7 @@ class Tracing:
         made.end()
 
     def on_event(self, name: str, attributes: dict[str, AttributeValue]) -> None:
-        """What takes no time is an event of the span around it."""
+        """Add an event to the current span."""
         trace.get_current_span().add_event(name, {f"backmarket.{key}": value for key, value in attributes.items()})
 
 
@@ -54,10 +54,10 @@ def begin(endpoint: str) -> TracerProvider:
     """Trace this process from now on.
 
     Args:
-        endpoint: of a collector that takes OTLP over HTTP, such as `http://collector:4318/v1/traces`.
+        endpoint: the URL of a collector for OTLP over HTTP, such as `http://collector:4318/v1/traces`.
 
     Returns:
-        To be shut down at the end: what waits is delivered then.
+        The provider, to be shut down at the end: it then delivers pending spans.
     """
     return trace_to(BatchSpanProcessor(OTLPSpanExporter(endpoint, timeout=EXPORT_SECONDS)))
 

@@ -10,8 +10,8 @@
     130  Ctrl-C (`sandbox` and `up` are ended by it, with 0)
 
 Data goes to standard output, everything else to standard error. An error is one sentence; with `--json` it is
-`{"error": {"code": ..., "message": ...}}`, on standard error, too. Only what Typer itself says of a command line
-that it can't read stays text.
+`{"error": {"code": ..., "message": ...}}`, on standard error, too. Only Typer's own messages on an invalid command
+line stay text.
 """
 
 from __future__ import annotations

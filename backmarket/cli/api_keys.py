@@ -1,4 +1,4 @@
-"""How an API key gets in without showing up in the process list, the shell's history or on the screen."""
+"""Reading an API key without showing it in the process list, the shell's history or on the screen."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ VARIABLE: Final = "BACKMARKET_API_KEY"
 
 
 def read_api_key(*, from_stdin: bool, path: Path | None) -> str:
-    """The API key from where the caller keeps it, else from the environment, else typed unseen.
+    """The API key from the given place, else from the environment, else typed without echo.
 
     Args:
-        from_stdin: it is all of standard input.
-        path: it is all of this file.
+        from_stdin: read it from standard input, which holds nothing else.
+        path: read it from this file, which holds nothing else.
 
     Raises:
-        typer.BadParameter: it is said to be in two places, or nowhere and there is nobody to ask.
+        typer.BadParameter: if two places are given, or none and there is no terminal to ask on.
     """
     if from_stdin and path is not None:
         raise typer.BadParameter("Give one of --api-key-stdin and --api-key-file.", param_hint="--api-key-file")

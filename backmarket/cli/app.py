@@ -1,4 +1,4 @@
-"""The command line: its groups, and where errors of ours end."""
+"""The command line: its groups, and the handling of our errors."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ _ORDER = (
 
 
 class Commands(TyperGroup):
-    """All commands; what they raise on purpose becomes a sentence and an exit code."""
+    """All commands; the errors they raise on purpose become a sentence and an exit code."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The commands in the order in which a newcomer needs them."""

@@ -1,4 +1,4 @@
-"""`backmarket bulk`: files of listings, from the check to the report of each line."""
+"""`backmarket bulk`: files of listings, from the check to the report on each line."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Files of listings (CSV, Excel), created or updated in bulk.")
 
 ASKED_ABOVE: Final = timedelta(hours=1)
-"""A job that takes longer is submitted only after a question, or with `--yes`."""
+"""Duration above which a job is submitted only after confirmation, or with `--yes`."""
 
 SHOWN: Final = 100
-"""Faults, or lines of a report, that a table shows; JSON and the files have all of them."""
+"""Maximum number of faults, or lines of a report, in a table; JSON and the files have all of them."""
 
 JOBS: Rows[Job] = Rows(
     "bulk job",
@@ -314,11 +314,11 @@ def _tell_bad_lines(found: FileCheck) -> None:
 
 
 def _agree(found: FileCheck, *, yes: bool) -> None:
-    """Ask where it takes long.
+    """Ask for confirmation if the job takes long.
 
     Raises:
-        typer.BadParameter: there is nobody to ask.
-        typer.Abort: no.
+        typer.BadParameter: if there is no terminal to ask on.
+        typer.Abort: if the answer is no.
     """
     if yes or found.expected_duration <= ASKED_ABOVE:
         return

@@ -1,4 +1,4 @@
-"""A bulk job that is watched: a bar on a terminal's standard error, and what it waits for."""
+"""Watching a bulk job: a bar on a terminal's standard error, and what the job waits for."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from backmarket.facade import BackMarket
 
 _PAUSE: Final = 1.0
-"""Seconds between two looks."""
+"""Seconds between two polls."""
 
 
 def watch(bm: BackMarket, handle: BulkHandle, timeout: float | None) -> Job:
-    """Follow a job until it has ended. Ctrl-C ends the watching, and never the job.
+    """Follow a job until it has ended. Ctrl-C ends the watching, never the job.
 
     Args:
-        bm: asks.
-        handle: of the job.
-        timeout: seconds; None: for as long as it takes.
+        bm: the object to poll with.
+        handle: the job's handle.
+        timeout: seconds; None: no limit.
 
     Raises:
-        WaitTimeout: it has not ended in time.
+        WaitTimeout: if the job has not ended in time.
     """
     try:
         return _follow(bm, handle, timeout)
@@ -63,17 +63,17 @@ def _follow(bm: BackMarket, handle: BulkHandle, timeout: float | None) -> Job:
 
 
 def to_send(job: Job) -> int:
-    """Lines that were accepted, and are in parts."""
+    """Number of accepted lines, which are in parts."""
     return job.lines_pending + job.lines_submitted + decided_lines(job)
 
 
 def decided_lines(job: Job) -> int:
-    """Lines whose outcome is known, or a person's to find out."""
+    """Number of lines whose outcome is known, or must be settled by a person."""
     return job.lines_done + job.lines_failed + job.lines_unknown + job.lines_not_sent
 
 
 def how_far(job: Job, left: timedelta) -> str:
-    """How many of its lines are where, and how long it takes yet, at least."""
+    """The number of lines in each state, and the least time that the job still takes."""
     counts = {
         "accepted": to_send(job),
         "submitted": job.lines_submitted,

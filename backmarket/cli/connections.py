@@ -1,4 +1,4 @@
-"""`backmarket connections`: which organization has which seller account."""
+"""`backmarket connections`: the organizations and their seller accounts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`backmarket console`: a page for the people who look after the sellers' accounts."""
+"""`backmarket console`: web pages for the operators of the sellers' accounts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`backmarket doctor`: what is wrong, and what to do about it."""
+"""`backmarket doctor`: what is wrong, and how to fix it."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def _shown(found: Iterable[Finding], *, quiet: bool) -> Iterator[Finding]:
 
 
 def _silence() -> None:
-    """No logs: each fault is told once, with its advice."""
+    """Turn logs off: each fault is reported once, with its advice."""
     from backmarket.errors import SettingsError
     from backmarket.observability.logs import configure
     from backmarket.settings import load_settings
 
-    with suppress(SettingsError):  # which is told as well
+    with suppress(SettingsError):  # which is reported as a finding, too
         configure(load_settings().model_copy(update={"log_level": "CRITICAL"}))
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 

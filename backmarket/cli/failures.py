@@ -1,4 +1,4 @@
-"""What becomes of an error: a sentence on standard error, and the exit code (see the package's text)."""
+"""How an error is reported: a sentence on standard error, and the exit code (see the package's docstring)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from backmarket.errors import BackMarketError
 INTERRUPTED: Final = 130
 
 AS_JSON: Final = "backmarket.json"
-"""The mark in a context's `meta` that says that `--json` was given."""
+"""Key in a context's `meta` that says that `--json` was given."""
 
 _EXIT_CODES: Final[dict[type[BaseException], int]] = {
     BackMarketError: 1,
@@ -37,7 +37,7 @@ _EXIT_CODES: Final[dict[type[BaseException], int]] = {
 
 
 class NotStored(errors.UsageError):
-    """There is a connection, and no such row."""
+    """The connection exists, but not the row."""
 
     code = "not_stored"
 
@@ -46,12 +46,12 @@ _EXIT_CODES[NotStored] = 3
 
 
 def exit_code(error: BackMarketError) -> int:
-    """The exit code that stands for an error: that of the nearest of its classes."""
+    """The exit code of an error: that of the nearest of its classes."""
     return next(_EXIT_CODES[kind] for kind in type(error).__mro__ if kind in _EXIT_CODES)
 
 
 def as_document(error: BackMarketError) -> dict[str, Any]:
-    """An error for a program."""
+    """An error as JSON."""
     return {
         "code": error.code,
         "message": error.message,
@@ -62,11 +62,11 @@ def as_document(error: BackMarketError) -> dict[str, Any]:
 
 
 def fail(context: typer.Context, error: BackMarketError) -> typer.Exit:
-    """Say what went wrong; raise what this gives.
+    """Report an error; the caller raises the result.
 
     Args:
-        context: knows whether a program asked.
-        error: what went wrong.
+        context: says whether `--json` was given.
+        error: the error to report.
     """
     if context.meta.get(AS_JSON):
         note(json.dumps({"error": as_document(error)}))
@@ -79,7 +79,7 @@ def check_arguments(arguments: list[str]) -> None:
     """Refuse arguments that are not text before they reach a database.
 
     Raises:
-        typer.BadParameter: one is not valid in the terminal's encoding.
+        typer.BadParameter: if an argument is not valid in the terminal's encoding.
     """
     for argument in arguments:
         if any("\ud800" <= character <= "\udfff" for character in argument):

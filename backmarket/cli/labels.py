@@ -67,7 +67,7 @@ def url(
     returned: Returned = False,
     expires: Annotated[
         float, typer.Option(metavar="TIME", parser=seconds, help="How long it counts, up to 7d.")
-    ] = "1h",  # type: ignore[assignment] # as it would be given
+    ] = "1h",  # type: ignore[assignment] # in the form a user types
     as_json: AsJson = False,
 ) -> None:
     """Print a link by which anybody can read a label until it expires."""

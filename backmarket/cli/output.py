@@ -1,7 +1,7 @@
-"""What is printed: tables for people, one JSON document for programs.
+"""Output: tables for people, one JSON document for programs.
 
-A field that a dataclass keeps out of its `repr` is a secret or personal data, and is kept out of here as well, unless
-it is asked for. Whatever came from outside is printed literally: no markup, no control characters.
+A field that a dataclass leaves out of its `repr` is a secret or personal data, and is left out here as well, unless
+requested. Text from outside is printed literally: no markup, no control characters.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from backmarket.errors import BackMarketError
 
 _ENDLESS: Final = 100_000
-"""The width of what is no terminal: nothing is wrapped or cut for a pipe or a file."""
+"""Width, in columns, of output that is not a terminal: nothing is wrapped or cut for a pipe or a file."""
 
 _FOLDED: Final = 16
-"""No column is folded to less; a time fits."""
+"""Minimum width of a folded column; a time fits."""
 
 _GAP: Final = 2
-"""Between two columns."""
+"""Spaces between two columns."""
 
 _STYLES: Final = {
     "ok": "green",
@@ -54,11 +54,11 @@ _STYLES: Final = {
     "refused": "red",
     "unknown": "red",
 }
-"""Of the words for a state or a health."""
+"""Colours of the words for a state or a health."""
 
 
 def printable(text: str) -> str:
-    """The text with escapes for what would not be seen or would steer the terminal."""
+    """The text, with invisible and control characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -68,12 +68,12 @@ def describe(error: BackMarketError) -> str:
 
 
 def say(text: str = "") -> None:
-    """A line of data, on standard output, in the encoding that it has."""
+    """Print a line of data on standard output, in its encoding."""
     _write(sys.stdout, text)
 
 
 def note(text: str) -> None:
-    """A line for a person, on standard error."""
+    """Print a line for a person on standard error."""
     _write(sys.stderr, text)
 
 
@@ -101,11 +101,11 @@ class Word(str):
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table for people; times are in UTC. Where it is too wide for the terminal, a block of lines for each row.
+    """A table for people; times are in UTC. If it is too wide for the terminal, each row is a block of lines.
 
     Args:
-        columns: their heads.
-        rows: values in the same order.
+        columns: the heads of the columns.
+        rows: the values, in the same order.
     """
     from rich.table import Table
 
@@ -145,8 +145,8 @@ def as_document(row: Any, *, personal: bool = False) -> dict[str, Any]:
     """A dataclass for a program.
 
     Args:
-        row: of the types that `BackMarket` gives.
-        personal: with the fields that its `repr` leaves out.
+        row: one of the types that `BackMarket` returns.
+        personal: include the fields that its `repr` leaves out.
     """
     shown = {each.name: getattr(row, each.name) for each in fields(row) if each.repr or personal}
     return {name: as_document(value) if is_dataclass(value) else value for name, value in shown.items()}

@@ -43,7 +43,7 @@ Personal = Annotated[bool, typer.Option("--personal", help="With personal data; 
 
 
 def examples(*lines: str) -> str:
-    """The end of a command's help."""
+    """The examples at the end of a command's help."""
     return "\b\n" + "\n".join(["Examples:", *(f"  backmarket {line}" for line in lines)])
 
 
@@ -51,7 +51,7 @@ def state_number(text: str | None, states: type[IntEnum]) -> int | None:
     """A state by its number, known or not, or by its name.
 
     Raises:
-        typer.BadParameter: it is neither.
+        typer.BadParameter: if it is neither.
     """
     if text is None:
         return None

@@ -1,4 +1,4 @@
-"""A bar for each sync that is waited for; on standard error, and only on a terminal."""
+"""Progress bars of awaited syncs; on standard error, and only on a terminal."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from backmarket.sync.handle import SyncHandle
 
 _PAUSE: Final = 0.5
-"""Seconds between two looks."""
+"""Seconds between two polls."""
 
 
 @contextmanager
 def following(handles: list[SyncHandle]) -> Iterator[None]:
-    """Show how far the syncs are, for as long as the `with` block.
+    """Show the progress of the syncs during the `with` block.
 
     Args:
-        handles: the syncs.
+        handles: the syncs to show.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -49,7 +49,7 @@ def following(handles: list[SyncHandle]) -> Iterator[None]:
 def _watch(progress: Progress, bars: dict[TaskID, SyncHandle], ended: Event) -> None:
     while not ended.is_set():
         for bar, handle in bars.items():
-            with suppress(BackMarketError):  # whoever waits for the handle says it
+            with suppress(BackMarketError):  # the caller that waits for the handle reports it
                 status = handle.status()
                 progress.update(
                     bar,
@@ -61,7 +61,7 @@ def _watch(progress: Progress, bars: dict[TaskID, SyncHandle], ended: Event) -> 
 
 
 def how_far(status: SyncStatus) -> str:
-    """Rows of expected ones, where they are known."""
+    """Rows stored, of the expected number if it is known."""
     if status.rows_expected:
         return f"{status.rows_done} of {status.rows_expected} rows"
     if status.running_since is not None:

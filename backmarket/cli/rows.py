@@ -1,4 +1,4 @@
-"""How rows are shown: a page of a list, or one of them; tables for people, JSON for programs."""
+"""How rows are shown: a page of a list, or one row; tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ class Rows(Generic[T]):
     """Rows of one kind.
 
     Args:
-        noun: what one is called, such as `order line`.
-        columns: the heads of their table, and the value of each in a row.
+        noun: the name of one row, such as `order line`.
+        columns: the heads of the table, and the function that gives each one's value.
     """
 
     noun: str
     columns: Mapping[str, Callable[[T], object]]
 
     def print_page(self, bm: BackMarket, organization: str, page: Page[T], *, as_json: bool) -> None:
-        """A page of a list, without personal data, and where the next one begins.
+        """Print a page of a list, without personal data, and the cursor of the next one.
 
         Args:
-            bm: knows the connections.
-            organization: whose.
-            page: of a query.
-            as_json: for a program.
+            bm: the object to look the connection up with.
+            organization: the organization's id.
+            page: the result of a query.
+            as_json: print JSON.
 
         Raises:
-            ConnectionNotFound: it is empty, and nobody connected this organization: a mistyped id.
+            ConnectionNotFound: if the page is empty and the organization has no connection: a mistyped id.
         """
         if not page.items:
             bm.get_connection_status(organization)
@@ -54,17 +54,17 @@ class Rows(Generic[T]):
             note(f"There are more: --cursor {page.next_cursor}")
 
     def found(self, bm: BackMarket, organization: str, asked: object, row: T | None) -> T:
-        """The row that was asked for.
+        """The requested row.
 
         Args:
-            bm: knows the connections.
-            organization: whose.
-            asked: by which id.
-            row: of a query.
+            bm: the object to look the connection up with.
+            organization: the organization's id.
+            asked: the requested id.
+            row: the result of a query.
 
         Raises:
-            ConnectionNotFound: nobody connected this organization.
-            NotStored: there is no such row.
+            ConnectionNotFound: if the organization has no connection.
+            NotStored: if there is no such row.
         """
         if row is None:
             bm.get_connection_status(organization)
@@ -72,7 +72,7 @@ class Rows(Generic[T]):
         return row
 
     def print_one(self, row: T, *, personal: bool, as_json: bool) -> None:
-        """One row; what came from the API as it was only for a program that asks for personal data."""
+        """Print one row; the API's raw data only as JSON and with personal data requested."""
         document = as_document(row, personal=personal)
         if as_json:
             print_json(document)
@@ -80,7 +80,7 @@ class Rows(Generic[T]):
             print_facts({name: value for name, value in document.items() if name != "raw"})
 
     def print_table(self, rows: Sequence[T]) -> None:
-        """A table, for people."""
+        """Print a table, for people."""
         print_table(tuple(self.columns), [[value(row) for value in self.columns.values()] for row in rows])
 
 

@@ -1,4 +1,4 @@
-"""`backmarket sandbox`, `demo` and `up`: what runs until it is done or Ctrl-C ends it."""
+"""`backmarket sandbox`, `demo` and `up`, which run until they are done or Ctrl-C ends them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EXTRAS = {
     "backmarket.console.server": "console",
     "backmarket.console.access.users": "console",
 }
-"""What is to be installed for a room; for the others, `embedded`."""
+"""Extra to install for a package of ours; `embedded` for the others."""
 
 
 def register(app: typer.Typer) -> None:
@@ -112,13 +112,10 @@ To connect a seller (its token is test data; those of the others end in -2, -3, 
 
 
 def import_or_explain(module: str) -> Any:
-    """A module of ours that needs more than the command line does.
-
-    Args:
-        module: which.
+    """Import a module of ours that needs more than the command line does.
 
     Raises:
-        InvalidArgument: that is not installed; the text says how.
+        InvalidArgument: if its requirements are not installed; the text says how to install them.
     """
     try:
         return import_module(module)

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def opened() -> Iterator[BackMarket]:
-    """The object, from the environment's settings, closed at the end.
+    """The object, made from the environment's settings, closed at the end.
 
-    Logs go to standard error; below a warning only if `BACKMARKET_LOG_LEVEL` asks for them.
+    Logs go to standard error; those below a warning only if `BACKMARKET_LOG_LEVEL` is set accordingly.
 
     Raises:
-        SettingsError: a setting can't be used.
+        SettingsError: if a setting is invalid.
     """
     from backmarket.facade import BackMarket
     from backmarket.observability.logs import configure
@@ -27,6 +27,6 @@ def opened() -> Iterator[BackMarket]:
     settings = load_settings()
     quiet = {} if "log_level" in settings.model_fields_set else {"log_level": "WARNING"}
     configure(settings.model_copy(update=quiet))
-    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # each try; the error at the end says it once
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # logs each try; the error at the end says it once
     with BackMarket(settings) as bm:
         yield bm

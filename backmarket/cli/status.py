@@ -1,4 +1,4 @@
-"""`backmarket status`: how the syncs fare, which an operator asks first."""
+"""`backmarket status`: the state of the syncs, an operator's first question."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WHY: Final = {
     "no_key": "the key was cleared; `connections add` takes a new one",
     "off": "the schedule has it off; `schedule set` turns it on",
 }
-"""Of a state that is the connection's or the schedule's, where no run has failed."""
+"""Reasons of states that come from the connection or the schedule, without a failed run."""
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +50,7 @@ def status(
 
 
 def print_status(found: Iterable[SyncStatus]) -> None:
-    """A row for each organization and resource, for people."""
+    """Print a row for each organization and resource, for people."""
     now = datetime.now(UTC)
     print_table(
         ("ORGANIZATION", "RESOURCE", "STATE", "SUCCEEDED", "DUE", "WHY"),
@@ -69,14 +69,14 @@ def print_status(found: Iterable[SyncStatus]) -> None:
 
 
 def state(status: SyncStatus, now: datetime) -> str:
-    """Its state, and for how long it has been running and failing, which it can do both."""
+    """The state of a sync, and for how long it has been running, failing, or both."""
     since = {"running": status.running_since, "failing": status.failing_since}
     words = [f"{word} {duration((now - at).total_seconds())}" for word, at in since.items() if at is not None]
     return ", ".join([*([] if status.state in since else [status.state]), *words])
 
 
 def why(status: SyncStatus) -> str | None:
-    """What went wrong, with what Back Market's support asks for."""
+    """The error, with the details that Back Market's support asks for."""
     if status.error_code is None:
         return _WHY.get(status.state)
     error = error_for(

@@ -1,4 +1,4 @@
-"""`backmarket sync`: ask for a sync now, and wait for it if wanted."""
+"""`backmarket sync`: request a sync now, and wait for it if requested."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def sync(
     else:
         for handle, end in zip(handles, ends, strict=True):
             _tell(handle, end)
-    # that an account has no BackShip is no failure of all of it
+    # an account without BackShip does not make the whole sync a failure
     grave = [error for error in errors if not isinstance(error, NotAvailable)]
     if grave:
         raise typer.Exit(failures.exit_code(grave[0]))
@@ -79,7 +79,7 @@ def _wait(handles: list[SyncHandle], timeout: float) -> list[SyncEnd]:
 
 
 def _end(handle: SyncHandle, until: float) -> SyncEnd:
-    """How a sync ended, or why it did not; the time is that of all of them together."""
+    """How a sync ended, or why it did not; the time limit is shared by all syncs."""
     left = max(0.0, round(until - monotonic(), 1))
     try:
         return handle.wait(left)

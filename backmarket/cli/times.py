@@ -1,4 +1,4 @@
-"""Times as people say them, and as they give them."""
+"""Times as people read and type them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def duration(seconds: float) -> str:
-    """A length of time in its largest unit, such as `2 min`."""
+    """A duration in its largest unit, such as `2 min`."""
     whole = int(abs(seconds))
     return next((f"{whole // size} {unit}" for unit, size in _UNITS if whole >= size), "0 s")
 
 
 def exactly(seconds: float) -> str:
-    """A length of time in the largest unit that divides it, such as `90 s` or `5 min`."""
+    """A duration in the largest unit that divides it, such as `90 s` or `5 min`."""
     return next((f"{seconds / size:.0f} {unit}" for unit, size in _UNITS if seconds % size == 0), f"{seconds:g} s")
 
 
 def seconds(text: str) -> float:
-    """A length of time as somebody gives it: `300`, `90s`, `5m`, `2h` or `1d`.
+    """A duration as typed: `300`, `90s`, `5m`, `2h` or `1d`.
 
     Raises:
-        typer.BadParameter: it is none.
+        typer.BadParameter: if it is invalid.
     """
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?(s|m|min|h|d|)", text.strip().lower(), re.ASCII)
     if found is None:
@@ -44,15 +44,15 @@ def relative(at: datetime | None, now: datetime) -> str:
 
 
 def ago(at: datetime | None) -> str:
-    """The same, from the present moment."""
+    """The same, from now."""
     return relative(at, datetime.now(UTC))
 
 
 def moment(text: str) -> datetime:
-    """A moment as somebody gives it: an ISO date or time, in UTC unless it names an offset.
+    """A moment as typed: an ISO date or time, in UTC unless it names an offset.
 
     Raises:
-        typer.BadParameter: it is none.
+        typer.BadParameter: if it is invalid.
     """
     try:
         at = datetime.fromisoformat(text.strip())

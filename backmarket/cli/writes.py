@@ -1,4 +1,4 @@
-"""`backmarket writes`: what was changed at Back Market, and what became of it."""
+"""`backmarket writes`: changes at Back Market, and their outcomes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ app = typer.Typer(no_args_is_help=True, help="Changes at Back Market: what was a
 
 
 def _next(write: Write) -> str | None:
-    """When something happens to an open write, and by whom."""
+    """When an open write is worked on next, and by whom."""
     if not write.open:
         return None
     if write.behind is not None:

@@ -1,4 +1,4 @@
-"""What the commands that change something at Back Market have in common: waiting, and saying how it ended."""
+"""What all commands that change something at Back Market share: waiting, and reporting the outcome."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Market = Annotated[str | None, typer.Option("--locale", metavar="NAME", help="An
 UncheckedImei = Annotated[bool, typer.Option("--unchecked-imei", help="Send an IMEI of another kind as it is.")]
 
 SECONDS = 60.0
-"""How long a command waits, if not told otherwise."""
+"""Seconds that a command waits by default."""
 
 _CONFIRMED = {
     "answer": "Back Market confirmed it",
@@ -33,16 +33,16 @@ _CONFIRMED = {
 
 
 def conclude(handle: WriteHandle, *, wait: bool, timeout: float, as_json: bool) -> None:
-    """Wait for a change, if wanted, and say how it ended.
+    """Wait for a change, if requested, and report its outcome.
 
     Args:
-        handle: of the change.
-        wait: whether to.
-        timeout: seconds.
-        as_json: for a program.
+        handle: the change's handle.
+        wait: whether to wait.
+        timeout: maximum seconds to wait.
+        as_json: print JSON.
 
     Raises:
-        BackMarketError: it was refused, nobody knows, or it takes longer.
+        BackMarketError: if it was refused, its outcome is unknown, or it takes longer.
     """
     outcome = _wait(handle, timeout) if wait else None
     if as_json:

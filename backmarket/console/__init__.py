@@ -1,5 +1,5 @@
 """A page for the people who look after the sellers' accounts: `backmarket console`.
 
-It knows and does only what the `BackMarket` object offers, and so is an example of it, too. Pages are made here, with
-Jinja2; htmx puts parts of them into the page that is open. Nothing comes from elsewhere.
+It uses only the `BackMarket` object, and so is an example of its use. The server renders pages with Jinja2; htmx
+replaces parts of the open page. Nothing is loaded from other hosts.
 """

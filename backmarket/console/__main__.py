@@ -1,4 +1,4 @@
-"""The console as a child process: its settings are in the environment, its end is that of its standard input."""
+"""The console as a child process: it reads its settings from the environment, and ends when standard input ends."""
 
 from __future__ import annotations
 

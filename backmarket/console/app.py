@@ -29,7 +29,7 @@ from backmarket.facade import BackMarket
 from backmarket.settings import Settings
 
 LOOPBACK = ["127.0.0.1", "localhost", "[::1]"]
-"""Names of this machine, which no stranger's page can take for itself."""
+"""Host names of this machine, which another site cannot claim."""
 COOKIE = "backmarket_console"
 _OF_ONE = "/o/{organization}"
 
@@ -38,11 +38,11 @@ def create_app(bm: BackMarket, settings: Settings) -> Starlette:
     """The console over a `BackMarket` object, which stays the caller's to close.
 
     Args:
-        bm: what it shows, and acts with.
-        settings: who may use it, and where it is reached.
+        bm: the object that it reads and acts with.
+        settings: its users and its address.
 
     Raises:
-        SettingsError: nobody could be let in, or everybody; the text says what to set.
+        SettingsError: if the settings would let no user in, or every one; the text says what to set.
     """
     auth, events = Auth(settings), EventStream(bm)
     reached_at = urlsplit(settings.console_url or "")
@@ -133,7 +133,7 @@ def _routes(settings: Settings) -> list[BaseRoute]:
 
 
 async def _events(request: Request) -> Response:
-    """What changes, as it happens."""
+    """Changes, as server-sent events."""
     auth: Auth = request.app.state.auth
     events: EventStream = request.app.state.events
     if auth.person(request) is None:
@@ -144,12 +144,12 @@ async def _events(request: Request) -> Response:
 
 
 async def _health(_: Request) -> Response:
-    """That the process answers, for whoever looks after it; nothing else is asked."""
+    """The liveness check: the process answers; nothing else is checked."""
     return PlainTextResponse("ok")
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    """What Starlette or a page refuses: there is no such page, or it takes no such form."""
+    """A request that Starlette or a page refuses: the page does not exist, or does not take such a form."""
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for that
     person = request.app.state.auth.person(request)
     why = error.detail if error.status_code != HTTPStatus.NOT_FOUND or " " in error.detail else ""
@@ -158,7 +158,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _broken(_: Request, __: Exception) -> Response:
-    """A fault of ours: the log has its place; the page says nothing of it."""
+    """An internal error: the log has its place; the page gives no details."""
     return PlainTextResponse("The console has a fault; its log has the place. Load the page again.", 500)
 
 

@@ -1,4 +1,4 @@
-"""What people choose from, in their words."""
+"""The choices in forms, in the words that users see."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VERBS = {
     OrderLineState.REFUNDED_BEFORE_SHIPPING: "Refund before shipping",
     OrderLineState.REFUNDED_AFTER_SHIPPING: "Refund after shipping",
 }
-"""What moving a line to a state is called."""
+"""Names of moving a line to a state."""
 
 RETURN_REASONS = {
     0: "not in stock",

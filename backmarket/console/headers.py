@@ -1,4 +1,4 @@
-"""What every answer tells the browser, so that a page can do no more than it should."""
+"""Security headers of every answer, which restrict what a page can do in the browser."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-"""Nothing from elsewhere, and nothing that stands in a page itself: a script in somebody's SKU is a text."""
+"""Content policy: nothing from other hosts and no inline scripts, so that a script in a SKU stays text."""
 
 
 class SafeHeaders:
-    """Adds them to every answer.
+    """Adds the security headers to every answer.
 
     Args:
-        app: gives the answers.
-        is_https: whether people reach it by https alone.
+        app: the application that answers.
+        is_https: whether browsers reach it only by https.
     """
 
     def __init__(self, app: ASGIApp, *, is_https: bool) -> None:
@@ -53,7 +53,7 @@ class SafeHeaders:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(self._headers)
-                # a page may hold a customer's address; our own files have their version in their name
+                # a page may hold a customer's address; static files have their version in their name
                 headers["Cache-Control"] = "public, max-age=31536000, immutable" if is_ours else "no-store"
             await send(message)
 

@@ -1,5 +1,5 @@
-"""The console's addresses. An organization id may be anything printable, so an odd one is encoded for its place in a
-path: nothing between the browser and us can take `a/../b` for two steps and a way back.
+"""The console's addresses. An organization id may be anything printable, so an unusual one is encoded in a
+path: no proxy can then normalize an id like `a/../b` to another path.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def segment(organization_id: str) -> str:
 
 
 def organization_of(part: str) -> str | None:
-    """The organization id that a part of a path stands for; None: none has this form."""
+    """The organization id that a part of a path stands for; None: the part is invalid."""
     if not part.startswith(_MARK):
         return part if _PLAIN.fullmatch(part) else None
     encoded = part.removeprefix(_MARK)
@@ -33,23 +33,23 @@ def organization_of(part: str) -> str | None:
 
 
 def organization(organization_id: str, *parts: object) -> str:
-    """The path of an organization, or of what belongs to it.
+    """The path of an organization, or of a page below it.
 
     Args:
-        organization_id: whose.
-        *parts: of the path below it, such as `orders` and a number.
+        organization_id: the organization's id.
+        *parts: parts of the path below it, such as `orders` and a number.
     """
     return "/".join(["/o", segment(organization_id), *map(str, parts)])
 
 
 def with_query(path: str, values: Mapping[str, object]) -> str:
-    """A path with a query; what is None or empty is left out."""
+    """A path with a query; None and empty values are left out."""
     given = {name: str(value) for name, value in values.items() if value not in {None, ""}}
     return f"{path}?{urlencode(given)}" if given else path
 
 
 def local(path: str | None) -> str:
-    """Where to go after the login: a path of ours, and nothing that leads elsewhere."""
+    """The path to open after the login: one of the console's paths, never another host."""
     if path and re.fullmatch(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*", path):
         return path
     return "/"

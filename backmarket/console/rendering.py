@@ -1,4 +1,4 @@
-"""The templates, and how they say figures, times and states."""
+"""The templates, and how they show figures, times and states."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ADDRESS = (
     ("email",),
 )
 DASH = "\N{EN DASH}"
-"""Where there is nothing to be said."""
+"""Shown where there is no value."""
 _MOMENTS = re.compile(
     r"([12]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01]) (?:[01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?) UTC", re.ASCII
 )
@@ -46,10 +46,10 @@ STATIC = resources.files("backmarket.console") / "static"
 
 
 class Pages:
-    """Renders the templates; all that they are given is escaped.
+    """Renders the templates; all values are escaped.
 
     Args:
-        auth: makes the tokens of forms.
+        auth: makes the CSRF tokens of forms.
     """
 
     def __init__(self, auth: Auth) -> None:
@@ -88,11 +88,11 @@ class Pages:
         """A page, or a part of one.
 
         Args:
-            request: what it answers.
-            template: its name.
-            status: of HTTP.
-            person: who sees it.
-            **values: for the template.
+            request: the request that is answered.
+            template: the template's name.
+            status: the HTTP status.
+            person: the user who sees it.
+            **values: values for the template.
         """
         said = request.session.pop("said", None) if "hx-request" not in request.headers else None
         text = self._environment.get_template(template).render(
@@ -102,7 +102,7 @@ class Pages:
         return HTMLResponse(text, status)
 
     def refuse(self, request: Request, person: Person | None, status: int, why: str) -> Response:
-        """A page, or a line in one, that says why not."""
+        """A page, or a line in one, that says why a request was refused."""
         template = "_failed.html" if request.headers.get("hx-request") == "true" else "error.html"
         return self.render(request, template, status=status, person=person, code=int(status), why=why)
 
@@ -116,7 +116,7 @@ def span(seconds: float | None) -> str:
 
 
 def moment(at: datetime | None, none: str = DASH) -> Markup | str:
-    """A moment, which the browser shows in the reader's own zone; None: what is given for that."""
+    """A moment, which the browser shows in the user's time zone; None: the given text."""
     if at is None:
         return none
     utc = at.astimezone(UTC)
@@ -126,16 +126,16 @@ def moment(at: datetime | None, none: str = DASH) -> Markup | str:
 
 
 def says(text: str | None) -> Markup:
-    """A sentence of ours, with the moments in it in the reader's own zone; None: nothing."""
+    """A sentence of the application, with its moments in the user's time zone; None: nothing."""
 
     def as_time(found: re.Match[str]) -> str:
         try:
             at = datetime.fromisoformat(found[1]).replace(tzinfo=UTC)
-        except ValueError:  # the 31st of a shorter month
+        except ValueError:  # a date that does not exist, such as the 31st of a shorter month
             return found[0]
         return f'<time datetime="{at.isoformat()}">{found[0]}</time>'
 
-    return Markup(_MOMENTS.sub(as_time, str(escape(text or ""))))  # noqa: S704 - escaped, and digits put around it
+    return Markup(_MOMENTS.sub(as_time, str(escape(text or ""))))  # noqa: S704 - escaped; only times are inserted
 
 
 def money(amount: Decimal | None, currency: str | None) -> str:
@@ -144,12 +144,12 @@ def money(amount: Decimal | None, currency: str | None) -> str:
 
 
 def count(number: int | None) -> str:
-    """A number that is easily read; None: a dash."""
+    """A number in readable form; None: a dash."""
     return DASH if number is None else f"{number:,}".replace(",", "\u202f")
 
 
 def words(value: Any) -> str:
-    """A state as a person says it; one that is not known by its number."""
+    """A state's name; an unknown state's number."""
     if value is None:
         return DASH
     text = (value.name if isinstance(value, IntEnum) else str(value)).lower() if isinstance(value, Enum) else str(value)
@@ -157,7 +157,7 @@ def words(value: Any) -> str:
 
 
 def address(found: Mapping[str, Any]) -> list[str]:
-    """An address as it stands on a parcel (schema `Address`): its lines, without those that are empty."""
+    """The lines of an address as on a parcel (schema `Address`), without empty ones."""
     lines = [" ".join(str(found[name]) for name in names if found.get(name)) for names in _ADDRESS]
     return [line for line in lines if line]
 
@@ -171,7 +171,7 @@ def _now() -> datetime:
 
 
 def _asset(name: str) -> Markup:
-    """The address of a file of ours, which changes with it: browsers may keep it."""
+    """The URL of a static file, which changes with its content: browsers may cache it."""
     return escape(f"/static/{name}?v={_VERSIONS[name]}")
 
 

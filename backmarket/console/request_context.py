@@ -24,9 +24,9 @@ from backmarket.errors import BackMarketError
 from backmarket.facade import BackMarket
 
 MAX_FORM_BYTES = 256 * 1024
-"""Maximum size of a form without a file."""
+"""Maximum size of a form without a file, in bytes."""
 MAX_SAID_CHARS = 600
-"""Maximum length of a message for the next page: it travels in the session's cookie."""
+"""Maximum length of a message for the next page, in characters: it travels in the session's cookie."""
 
 log = structlog.get_logger(__name__)
 
@@ -35,14 +35,14 @@ View = Callable[["RequestContext"], Response]
 
 @dataclass
 class RequestContext:
-    """A request, on a thread of its own.
+    """A request, in its own thread.
 
     Attributes:
-        request: as it came.
-        bm: what the console knows and does.
+        request: the request.
+        bm: the object that the console reads and acts with.
         pages: the templates.
-        person: who asks.
-        form: what was sent; empty for a GET.
+        person: the authenticated user.
+        form: the submitted form; empty for a GET.
     """
 
     request: Request
@@ -53,10 +53,10 @@ class RequestContext:
 
     @property
     def organization_id(self) -> str:
-        """Of the path.
+        """The id of the organization in the path.
 
         Raises:
-            ConnectionNotFound: no organization has such a path.
+            ConnectionNotFound: if the path names no valid organization id.
         """
         found = paths.organization_of(self.request.path_params["organization"])
         if found is None:
@@ -65,7 +65,7 @@ class RequestContext:
 
     @property
     def is_partial(self) -> bool:
-        """Whether a part of a page is asked for, to be put into it."""
+        """Whether htmx requests a part of a page."""
         return self.request.headers.get("hx-request") == "true"
 
     def number(self, name: str) -> int:
@@ -76,16 +76,16 @@ class RequestContext:
         return int(value)
 
     def asked(self, name: str) -> str | None:
-        """What the query has, without spaces around it; None: nothing."""
+        """A value of the query, stripped; None: missing or empty."""
         return self.request.query_params.get(name, "").strip() or None
 
     def given(self, name: str) -> str | None:
-        """What the form has, without spaces around it; None: nothing."""
+        """A value of the form, stripped; None: missing or empty."""
         value = self.form.get(name)
         return (value.strip() or None) if isinstance(value, str) else None
 
     def file(self, name: str) -> UploadFile | None:
-        """A file of the form; None: none was chosen."""
+        """A file of the form; None: no file was chosen."""
         value = self.form.get(name)
         return value if isinstance(value, UploadFile) and value.filename else None
 
@@ -94,11 +94,11 @@ class RequestContext:
         return self.pages.render(self.request, template, status=status, person=self.person, **values)
 
     def say(self, text: str, *, bad: bool = False) -> None:
-        """Say something on the next page."""
+        """Show a message on the next page."""
         self.request.session["said"] = {"text": text[:MAX_SAID_CHARS], "bad": bad}
 
     def go(self, path: str) -> Response:
-        """Go on to a page: its reload repeats nothing."""
+        """Redirect to a page, so that a reload repeats nothing."""
         return RedirectResponse(path, HTTPStatus.SEE_OTHER)
 
 
@@ -115,11 +115,11 @@ def page(view: View) -> Callable[[Request], Awaitable[Response]]:
 def action(
     view: View, *, max_bytes: Callable[[Request], int] | int = MAX_FORM_BYTES
 ) -> Callable[[Request], Awaitable[Response]]:
-    """A form that was sent: it has our CSRF token, comes from an operator, and is not too large.
+    """A submitted form: it has our CSRF token, comes from an operator, and is not too large.
 
     Args:
-        view: does what it says.
-        max_bytes: maximum size.
+        view: the function that handles it.
+        max_bytes: maximum size of the form.
     """
 
     async def endpoint(request: Request) -> Response:
@@ -154,7 +154,7 @@ async def _answer(request: Request, person: Person, view: View, form: FormData |
 
 
 def status_of(error: BackMarketError) -> HTTPStatus:
-    """The HTTP status that stands for an error."""
+    """The HTTP status for an error."""
     if isinstance(error, errors.ConnectionNotFound | errors.BulkJobNotFound | errors.WriteNotFound):
         return HTTPStatus.NOT_FOUND
     if isinstance(error, errors.LabelNotFound | errors.NotStoredYet):
@@ -169,7 +169,7 @@ def status_of(error: BackMarketError) -> HTTPStatus:
 
 
 def _fits(request: Request, max_bytes: int) -> bool:
-    """Whether the body says how long it is, and is not too long; uvicorn holds it to that."""
+    """Whether the body's declared length is present and allowed; uvicorn enforces the declared length."""
     length = request.headers.get("content-length", "")
     return length.isascii() and length.isdigit() and len(length) < 16 and int(length) <= max_bytes
 
@@ -181,7 +181,7 @@ def _to_login(request: Request) -> Response:
         return pages.refuse(
             request, None, HTTPStatus.FORBIDDEN, "This console is reached through its proxy, which says who you are."
         )
-    if request.headers.get("hx-request") == "true":  # htmx loads the whole page then, which leads to the login
+    if request.headers.get("hx-request") == "true":  # htmx then loads the whole page, which redirects to the login
         return Response(status_code=HTTPStatus.NO_CONTENT, headers={"HX-Refresh": "true"})
     here = urlsplit(str(request.url))
     wanted = paths.with_query(here.path, dict(request.query_params)) if request.method == "GET" else "/"

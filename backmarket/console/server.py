@@ -23,7 +23,7 @@ PORT = 8600
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready; ends when its standard input does, if asked to."""
+    """Reports when it is ready; ends when its standard input ends, if requested."""
 
     def __init__(self, config: uvicorn.Config, app: Starlette, ready: Callable[[], None], *, watch_input: bool) -> None:
         super().__init__(config)
@@ -38,7 +38,7 @@ class _Server(uvicorn.Server):
         self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._console.state.events.end()  # or uvicorn would wait for the browsers that follow
+        self._console.state.events.end()  # otherwise uvicorn would wait for browsers with an open stream
         await super().shutdown(sockets)
 
     def _input(self) -> None:
@@ -58,15 +58,15 @@ def run(
     """Serve the console until SIGINT or SIGTERM.
 
     Args:
-        settings: where everything is, and who may use it.
-        host: the address that is listened on.
+        settings: the addresses of the services, and the users.
+        host: the address to listen on.
         port: the TCP port; 0: any free one.
-        on_ready: called with the address that people open, once it answers.
-        stop_on_eof: stop when standard input ends, which it does with the process that holds its other end.
+        on_ready: called with the console's address, once it answers.
+        stop_on_eof: stop when standard input ends, as it does when the parent process ends.
 
     Raises:
-        SettingsError: it may not be started so; the text says what to set.
-        OSError: the port is taken.
+        SettingsError: if these settings do not allow a start; the text says what to set.
+        OSError: if the port is taken.
     """
     settings.need("database_url")
     check_reach(settings, host)
@@ -93,10 +93,10 @@ def run(
 
 
 def check_reach(settings: Settings, host: str) -> None:
-    """Make sure that passwords and sessions travel safely.
+    """Check that passwords and sessions travel encrypted.
 
     Raises:
-        SettingsError: others could reach it by plain http, or it is not known where.
+        SettingsError: if other hosts could reach it by plain http, or its public address is not set.
     """
     reached_at = urlsplit(settings.console_url or "")
     if not _is_here(host) and not settings.console_url:

@@ -1,4 +1,4 @@
-"""Small plots of how far behind the copies were, as SVG inside the page."""
+"""Small plots of the copies' lag, as inline SVG."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ HOURS = 24
 SLOTS = 48
 _WIDTH, _HEIGHT, _STEP = 96, 22, 2
 _LEAST, _MOST = 60.0, 86400.0
-"""Seconds at the bottom and at the top; what lies between is logarithmic: five minutes and five hours both show."""
+"""Seconds at the bottom and at the top; the scale is logarithmic: five minutes and five hours are both visible."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Half an hour.
+    """One bar of the plot: half an hour.
 
     Attributes:
-        seconds: how far behind at the worst; None: nothing is known of it.
-        failed: a run failed.
+        seconds: maximum lag; None: unknown.
+        failed: whether a run failed.
     """
 
     seconds: float | None = None
@@ -32,12 +32,12 @@ class Slot:
 
 
 def slots_of(samples: Sequence[LagSample], now: datetime, lag: float | None) -> list[Slot]:
-    """The last day in half hours, the oldest first.
+    """The slots of the last day, the oldest first.
 
     Args:
-        samples: of one organization and resource.
-        now: the end.
-        lag: seconds that it is behind now; None: it was never synced.
+        samples: the samples of one organization and resource.
+        now: the end of the last slot.
+        lag: current lag in seconds; None: never synced.
     """
     slots = [Slot()] * SLOTS
     width = timedelta(hours=HOURS) / SLOTS
@@ -56,9 +56,9 @@ def sparkline(samples: Sequence[LagSample], now: datetime, lag: float | None, ti
 
     Args:
         samples: see `slots_of`.
-        now: the same.
-        lag: the same.
-        title: what it shows, for those who do not see it.
+        now: see `slots_of`.
+        lag: see `slots_of`.
+        title: its text for screen readers.
     """
     bars: dict[bool, list[str]] = {False: [], True: []}
     for index, slot in enumerate(slots_of(samples, now, lag)):
@@ -72,18 +72,18 @@ def sparkline(samples: Sequence[LagSample], now: datetime, lag: float | None, ti
 
 
 def in_words(samples: Sequence[LagSample], lag: float | None, span: str) -> str:
-    """What a plot shows."""
+    """The description of a plot."""
     failed = sum(each.failed for each in samples)
     trouble = f", {failed} runs failed" if failed else ""
     return f"The last 24 hours: at worst {span} behind{trouble}" if samples or lag is not None else "Never synced"
 
 
 def worst(samples: Sequence[LagSample], lag: float | None) -> float | None:
-    """Seconds behind at the worst; None: nothing is known."""
+    """Maximum lag in seconds; None: unknown."""
     return max([*(each.seconds for each in samples), *([lag] if lag is not None else [])], default=None)
 
 
 def _height(seconds: float) -> int:
-    """Of a bar; one path holds all bars, as a page has a hundred plots."""
+    """The height of a bar; all bars are in one path, since a page has a hundred plots."""
     share = log(min(max(seconds, _LEAST), _MOST) / _LEAST) / log(_MOST / _LEAST)
     return 2 + round(share * (_HEIGHT - 4))

@@ -14,15 +14,15 @@ from backmarket.errors import BackMarketError
 from backmarket.facade import BackMarket
 
 READERS = 200
-"""Browsers that may follow at once."""
+"""Maximum number of browsers that follow at once."""
 STREAM_SECONDS = 300.0
-"""After which a browser has to ask again, and be let in again."""
+"""Seconds after which a browser has to connect and authenticate again."""
 BREATH_SECONDS = 15.0
-"""Between two signs of life; proxies cut what is silent."""
+"""Seconds between two keep-alive comments; proxies close silent connections."""
 PAUSE_SECONDS = 1.0
-"""At least between two messages: what happens meanwhile is told together."""
+"""Minimum seconds between two messages: changes in between are sent together."""
 AGAIN_SECONDS = 5.0
-"""Until the feed is asked for again, where it could not be followed."""
+"""Seconds until following the feed is retried after an error."""
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ class EventStream:
     """Follows the change feed from the first reader on.
 
     Args:
-        bm: whose feed.
+        bm: the object whose feed is followed.
     """
 
     def __init__(self, bm: BackMarket) -> None:
@@ -48,10 +48,10 @@ class EventStream:
         return len(self._readers) >= READERS
 
     async def follow(self, *, seconds: float = STREAM_SECONDS) -> AsyncIterator[str]:
-        """What one browser is told, as server-sent events.
+        """Server-sent events for one browser.
 
         Args:
-            seconds: after which it ends.
+            seconds: time after which the stream ends.
         """
         self._begin()
         reader = _Reader()
@@ -70,7 +70,7 @@ class EventStream:
             self._readers.discard(reader)
 
     def end(self) -> None:
-        """Let every browser go, and the follower end: within half a second."""
+        """End all streams and the follower: within half a second."""
         self._stop.set()
         self._closing.set()
         for reader in self._readers:
@@ -88,17 +88,17 @@ class EventStream:
             self._thread.start()
 
     def _run(self) -> None:
-        """On a thread of its own: the feed blocks."""
+        """Follow the feed in a separate thread: it blocks."""
         while not self._stop.is_set():
             try:
                 for change in self._bm.watch(stop=self._stop):
                     self._tell(change.organization_id)
-            except BackMarketError as error:  # at the beginning only; later it comes back by itself
+            except BackMarketError as error:  # only at the beginning; later the feed reconnects by itself
                 log.warning("console.events_failed", code=error.code, error=error.message)
             self._stop.wait(AGAIN_SECONDS)
 
     def _tell(self, organization_id: str) -> None:
-        with suppress(RuntimeError):  # the loop has ended
+        with suppress(RuntimeError):  # the event loop has ended
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._note, organization_id)
 
@@ -108,10 +108,10 @@ class EventStream:
 
 
 class _Reader:
-    """One browser, and what it was not told yet."""
+    """One browser, and the changes not sent to it yet."""
 
     MOST = 100
-    """Organizations that are named; with more, it is said that there are more."""
+    """Maximum number of organizations that an event names; beyond it, the event says that there are more."""
 
     def __init__(self) -> None:
         self.news = asyncio.Event()
@@ -125,7 +125,7 @@ class _Reader:
         self.news.set()
 
     def take(self) -> str:
-        """The news as an event; without any, a comment."""
+        """The pending changes as an event; without changes, a comment."""
         if not self.news.is_set():
             return ": alive\n\n"
         told = {"changes": self._changes, "organizations": sorted(self._organizations)}

@@ -1,4 +1,4 @@
-"""The examination: the settings first, then each service, then how the work fares, then one connection."""
+"""The examination: the settings first, then each service, then the state of the work, then one connection."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from backmarket.services import Services
 from backmarket.settings import load_settings
 
 DATABASE_TIMEOUT_SECONDS = 3.0
-"""How long to wait for PostgreSQL."""
+"""Seconds to wait for PostgreSQL."""
 
 
 def examine(organization_id: str | None = None) -> Iterator[Finding]:
-    """Look at everything, one after the other; each finding as soon as it is there.
+    """Run all checks in order; yield each finding as soon as it is known.
 
-    Changes nothing but for one object, which is put into the bucket and deleted again.
+    The only change is one object, which is put into the bucket and deleted again.
 
     Args:
-        organization_id: whose connection is to be tried, too; the API is asked one harmless question.
+        organization_id: also check this organization's connection, with one harmless request to the API.
     """
     try:
         settings = load_settings()
@@ -44,7 +44,7 @@ def examine(organization_id: str | None = None) -> Iterator[Finding]:
 
 
 def _whole(found: Iterator[Finding]) -> Generator[Finding, None, bool]:
-    """Hand findings on; whether none of them is a fault, or could not be looked at."""
+    """Yield findings; return whether none of them is a fault or was skipped."""
     whole = True
     for each in found:
         whole = whole and each.verdict in {"ok", "warning"}

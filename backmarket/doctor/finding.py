@@ -1,4 +1,4 @@
-"""What an examination finds."""
+"""The findings of an examination."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 Verdict = Literal["ok", "warning", "fault", "skipped"]
-"""A warning can wait for the morning; a fault keeps something from working; skipped: what it needs is a fault."""
+"""A warning can wait for the morning; a fault keeps something from working; skipped: a check it needs has failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        check: which, such as `broker memory policy`.
-        verdict: how it fares.
-        found: what is so, in a sentence without a secret.
-        advice: what to do; None: nothing.
+        check: its name, such as `broker memory policy`.
+        verdict: the result.
+        found: a sentence on what was found, without secrets.
+        advice: what to do; None: nothing is to be done.
     """
 
     check: str
@@ -42,5 +42,5 @@ def fault(check: str, found: str, advice: str) -> Finding:
 
 
 def skipped(check: str, why: str) -> Finding:
-    """It could not be looked at."""
+    """It could not be checked."""
     return Finding(check, "skipped", why)

@@ -1,4 +1,4 @@
-"""One connection: is there one, may it be asked, and what does the API say to its key."""
+"""One connection: whether it exists, is enabled, and has a key that the API accepts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ADVICE: dict[type[errors.BackMarketError], str] = {
 
 
 def look(services: Services, organization_id: str) -> Iterator[Finding]:
-    """Ask the API one question that changes nothing."""
+    """Send the API one request that changes nothing."""
     try:
         checked = check_connection(services, organization_id)
     except errors.BackMarketError as error:

@@ -1,4 +1,4 @@
-"""PostgreSQL, the broker and the limiter: are they there, are they the right ones, do they keep what they are told."""
+"""PostgreSQL, the broker and the limiter: whether they answer, are the right ones, and keep their data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from backmarket.status.broker import Broker
 
 OLDEST_POSTGRESQL = 140000
 CLOCKS_APART = 5.0
-"""Seconds between two clocks that are worth a word."""
+"""Seconds between two clocks from which the difference is reported."""
 FULL = 0.8
 
 _SERVER = """
@@ -122,11 +122,11 @@ def _advice(error: BackMarketError, name: str) -> str:
 
 
 _REFUSES = ("MISCONF", "OOM ", "NOREPLICAS", "READONLY")
-"""How its answers begin then."""
+"""Prefixes of the errors of a Redis that refuses writes."""
 
 
 def _role(check: str, info: Mapping[str, Any]) -> Finding | None:
-    """A fault if this Redis is one that can't serve us."""
+    """A fault if this Redis cannot be used."""
     if info.get("redis_mode") == "cluster":
         return fault(
             check,
@@ -175,7 +175,7 @@ def _memory(check: str, info: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def limiter(services: Services) -> Iterator[Finding]:
-    """The Redis that knows who sent what, and its clock."""
+    """The Redis that counts requests, and its clock."""
     settings = services.settings
     if not settings.redis_url:
         yield skipped("limiter", "BACKMARKET_REDIS_URL is not set.")
@@ -212,7 +212,7 @@ def limiter(services: Services) -> Iterator[Finding]:
 
 
 def _limiter_info(url: str) -> Mapping[str, Any]:
-    """What the limiter's Redis says of itself; empty if it can't be asked: the limiter's own error says why."""
+    """INFO of the limiter's Redis; empty if it cannot be read: the limiter's own error says why."""
     with suppress(BackMarketError), closing(Broker(redis_urls.for_kombu(url))) as asked:
         return asked.info()
     return {}

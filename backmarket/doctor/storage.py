@@ -1,4 +1,4 @@
-"""The bucket: is it there, private, and can an object be put, read and deleted."""
+"""The bucket: whether it exists and is private, and an object can be put, read and deleted."""
 
 from __future__ import annotations
 

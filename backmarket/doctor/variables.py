@@ -1,4 +1,4 @@
-"""The settings: what is missing, and what was forgotten to be changed."""
+"""The settings: missing ones, and defaults that should have been changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EXAMPLE = "contact@company.example"
 
 
 def look(settings: Settings) -> Iterator[Finding]:
-    """What is wrong with the settings, as far as they alone tell."""
+    """Findings from the settings alone."""
     faults = 0
     for name in NEEDED:
         try:

@@ -1,4 +1,4 @@
-"""How the work fares: does anybody do it, can keys be read, does something wait for a person."""
+"""The state of the work: whether workers do it, keys can be read, and anything waits for a person."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from backmarket.status.broker import Broker
 from backmarket.status.deployment_metrics import DeploymentMetric, measure
 
 CLOCKS_APART = 5.0
-"""Seconds between a worker's clock and PostgreSQL's that are worth a warning."""
+"""Seconds between a worker's clock and PostgreSQL's from which a warning is given."""
 
 OVERDUE = 60.0
-"""Seconds for which a due slice may wait for a worker; it takes one or two."""
+"""Seconds that a due slice may wait for a worker; normally it waits one or two."""
 UPKEEP_OVERDUE = 7200.0
 
 
 def look(services: Services) -> Iterator[Finding]:
-    """What rows and queues tell."""
+    """Findings from rows and queues."""
     if not services.settings.database_url:
         yield skipped("work", "BACKMARKET_DATABASE_URL is not set.")
         return

@@ -1,8 +1,8 @@
 """A stateful stand-in for the Back Market API, for the demo, the tests and the benchmarks.
 
 In process: `create_app(World(...))` is an ASGI application, and `InProcessTransport(World(...))` lets an ordinary
-httpx client ask it. In a process of its own: `SandboxServer` or
-`python -m backmarket.sandbox`. What it believes of the real API without proof: `docs/assumptions.md`.
+httpx client call it. In its own process: `SandboxServer` or
+`python -m backmarket.sandbox`. Its unproved assumptions on the real API: `docs/assumptions.md`.
 """
 
 from backmarket.sandbox.api.app import create_app

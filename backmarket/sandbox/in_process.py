@@ -11,19 +11,19 @@ from backmarket.sandbox.world.world import World
 
 
 class InProcessTransport(httpx.BaseTransport):
-    """Lets an ordinary `httpx.Client` ask a world in the same process; safe to use from several threads.
+    """Lets an ordinary `httpx.Client` call a world in the same process; safe to use from several threads.
 
-    Faults that break a connection arrive as the httpx errors that they are on a socket.
+    Faults that break a connection raise the same httpx errors as on a socket.
 
     Args:
-        world: what is asked.
+        world: the world that answers.
     """
 
     def __init__(self, world: World) -> None:
         self._transport = httpx.ASGITransport(create_app(world))
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer one request, in an event loop of its own."""
+        """Answer one request, in its own event loop."""
         try:
             return asyncio.run(self._answer(request))
         except ConnectionResetError as error:

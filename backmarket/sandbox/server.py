@@ -26,7 +26,7 @@ _STOP_SECONDS: Final = 5.0
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, and on which port; ends when its standard input does, if asked to."""
+    """Reports when it is ready, and its port; ends when its standard input ends, if requested."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None], *, watch_input: bool) -> None:
         super().__init__(config)
@@ -56,14 +56,14 @@ def run(
     """Serve a world until SIGINT or SIGTERM.
 
     Args:
-        world: what is served.
-        host: the IPv4 address that is listened on; loopback, unless told otherwise.
+        world: the world to serve.
+        host: the IPv4 address to listen on; loopback by default.
         port: the TCP port; 0 for any free one.
         on_ready: called with the address, such as `http://127.0.0.1:8000`, once requests are answered.
-        stop_on_eof: stop when standard input ends, which it does with the process that holds its other end.
+        stop_on_eof: stop when standard input ends, as it does when the parent process ends.
 
     Raises:
-        OSError: the port is taken, or the address is none of this machine's.
+        OSError: if the port is taken, or the address is not this machine's.
     """
     listener = socket.create_server((host, port), backlog=2048)
     url = f"http://{host}:{listener.getsockname()[1]}"
@@ -87,7 +87,7 @@ def run(
 
 
 class SandboxServer:
-    """A sandbox in a process of its own, for as long as the `with` block, and never longer than this process.
+    """A sandbox in its own process, for as long as the `with` block, and never longer than this process.
 
     Args:
         sellers: accounts to open at once.
@@ -104,12 +104,12 @@ class SandboxServer:
 
     @property
     def url(self) -> str:
-        """The address that stands for Back Market's, such as `http://127.0.0.1:8000`."""
+        """The address to use instead of Back Market's, such as `http://127.0.0.1:8000`."""
         return self.control.url
 
     @property
     def control(self) -> SandboxControl:
-        """Steers the running sandbox."""
+        """The control client of the running sandbox."""
         if self._control is None:
             raise RuntimeError("the sandbox is not running; use it in a with statement")
         return self._control

@@ -1,4 +1,4 @@
-"""What can be switched in a running sandbox: its behaviour, and what it assumes of the real API."""
+"""Settings of a running sandbox: its behaviour, and its assumptions on the real API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ListOrder = Literal["creation_desc", "creation_asc", "modification_desc", "modif
 
 
 class Assumptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Beliefs about the real API without proof; `docs/assumptions.md` gives each with its other answer."""
+    """Unproved assumptions on the real API; `docs/assumptions.md` gives each with its alternative."""
 
     list_order: ListOrder = "creation_desc"
     date_filter: Literal["inclusive", "exclusive"] = "inclusive"
@@ -40,7 +40,7 @@ class Assumptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def naive_zone(self) -> tzinfo:
-        """The zone of times without an offset."""
+        """Zone of times without an offset."""
         return UTC if self.naive_times == "utc" else LOCAL
 
 
@@ -48,34 +48,34 @@ class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How the sandbox behaves; every figure can be changed while it runs. Times are in seconds."""
 
     latency: float = 0.0
-    """Added to every answer without holding up the others."""
+    """Latency of every answer; requests do not delay each other."""
     jitter: float = 0.0
-    """Up to this much more, drawn from the seed."""
+    """Maximum additional latency, drawn from the seed."""
     enforce_limit: bool = True
-    """False: requests over the limit are counted as violations and answered all the same."""
+    """False: requests over the limit are counted as violations but still answered."""
     limit: int = 200
     """Requests that an account (or an address, see `Assumptions.limit_scope`) may send in any `window`."""
     window: float = 10.0
     block: float = 10.0
-    """How long everything is refused once the limit was exceeded."""
+    """Time for which all requests are refused once the limit was exceeded."""
     sensitive_limit: int = 20
     """The limit of the sensitive operations (categories), in the same window."""
     check_user_agent: bool = True
     """Refuse a request whose User-Agent does not begin with `BM-`."""
     task_delay: float = 1.0
-    """From submitting a bulk file to its end."""
+    """Time from submitting a bulk file to its end."""
     sku_lines_limit: int = 2000
     """SKU lines that an account may send in `sku_lines_window`, bulk files and single updates together."""
     sku_lines_window: float = 3600.0
     file_lines_limit: int = 15_000
     shipping_page_size: int = 20
-    """Rows on a page of deliveries or returns, which callers can't choose."""
+    """Rows on a page of deliveries or returns; callers cannot choose it."""
     label_bytes: int = 2000
-    """The least size of a label."""
+    """Minimum size of a label, in bytes."""
     date_skew: float = 300.0
-    """How far the `Date` header is off where `Assumptions.date_header` says fast or slow."""
+    """Error of the `Date` header if `Assumptions.date_header` is fast or slow."""
     error_shape: Literal["v1", "v2", "v3", "problem", "string", "html", "empty"] | None = None
-    """Give every refusal this shape rather than the one documented for its operation."""
+    """Shape of every refusal, instead of the one documented for its operation."""
     assumptions: Assumptions = msgspec.field(default_factory=Assumptions)
 
 
@@ -83,7 +83,7 @@ def patched(settings: Settings, changes: dict[str, Any]) -> Settings:
     """The settings with some values replaced; `assumptions` is merged too.
 
     Raises:
-        msgspec.ValidationError: a name is unknown or a value is none of those allowed.
+        msgspec.ValidationError: if a name is unknown or a value is not allowed.
     """
     now = msgspec.to_builtins(settings)
     merged = now | changes

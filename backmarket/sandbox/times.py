@@ -1,7 +1,7 @@
 """Times as the API writes them, and as it reads them in a query.
 
 The document's examples show microseconds, milliseconds, whole seconds, `Z`, an offset, and no offset at all;
-a client that copes with one of them only must fail against the sandbox.
+a client that handles only one of them must fail against the sandbox.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ TimeStyle = Literal["micro", "milli", "second", "offset", "naive"]
 STYLES: Final[tuple[TimeStyle, ...]] = (
     "micro", "micro", "micro", "milli", "milli", "second", "second", "offset", "naive",
 )  # fmt: skip
-"""How often each style is written, by its share of this tuple."""
+"""Styles; the share of each in this tuple is its frequency."""
 
 LOCAL: Final = timezone(timedelta(hours=2))
-"""The zone of times that are written with an offset, and of those without one if they are assumed to be local."""
+"""Zone of times that are written with an offset, and of those without one if they are assumed to be local."""
 
 
 def write_time(instant: datetime, style: TimeStyle, *, naive_zone: tzinfo = UTC) -> str:
     """An instant, given in UTC, in one of the API's notations.
 
     Args:
-        instant: what is written.
-        style: `naive` is the wall clock of `naive_zone`, all others tell the instant.
+        instant: the instant to write.
+        style: `naive` is the wall clock of `naive_zone`; all others are unambiguous.
         naive_zone: see `style`.
     """
     if style == "micro":
@@ -41,7 +41,7 @@ def write_time(instant: datetime, style: TimeStyle, *, naive_zone: tzinfo = UTC)
 
 
 class Pen:
-    """Writes times in notations that are drawn from `rng`; without an offset they are of `naive_zone`."""
+    """Writes times in notations drawn from `rng`; times without an offset are in `naive_zone`."""
 
     def __init__(self, rng: Random, naive_zone: tzinfo = UTC) -> None:
         self._rng = rng
@@ -64,7 +64,7 @@ def parse_time(text: str, *, naive_zone: tzinfo | None = None) -> datetime:
         naive_zone: the zone of a time without an offset; such a time is refused if None.
 
     Raises:
-        ValueError: it is not such a time. A `+` not percent-encoded arrives as a space, and ends here.
+        ValueError: if it is not such a time. A `+` that is not percent-encoded arrives as a space, and is refused here.
     """
     if len(text) < 19 or text[10] not in "Tt":
         raise ValueError(text)

@@ -1,7 +1,7 @@
-"""Workers, beat and Flower as real processes of a checkout: started together, watched, and gone together.
+"""Workers, beat and Flower as real processes of a checkout: started, watched and ended together.
 
-They share one process group, which is none of the terminal's, with a watcher: when the owner is gone, however it
-ended, the watcher reads the end of its standard input and kills the group, itself included.
+They share a process group with a watcher; it is not the terminal's group. When the owner is gone, however it ended,
+the watcher reads the end of its standard input and kills the group, itself included.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from backmarket.settings import ENV_PREFIX
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 READY_FILE = f"{ENV_PREFIX}READY_FILE"
-"""Names the file that a worker or beat makes once it works; see `workers.lifecycle`."""
+"""Variable that names the file that a worker or beat makes once it is ready; see `workers.lifecycle`."""
 READY_SECONDS = 180.0
-"""How long a start may take; on an idle machine it is 2 to 3."""
+"""Seconds that a start may take; on an idle machine it takes 2 to 3."""
 STOP_SECONDS = 60.0
-"""How long a warm shutdown may take; a slice hands on within a request's deadline, mostly within a second."""
+"""Seconds that a warm shutdown may take; a slice hands on within a request's deadline, mostly within a second."""
 LOG_TAIL_BYTES = 2000
 
 _ENDING = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 _OTHERS_SETTINGS = (ENV_PREFIX, "CELERY_", "FLOWER_")
 _OTHERS_NAMES = frozenset({"APP", "BROKER_URL", "CONFIG_MODULE", "LOADER", "REMAP_SIGTERM", "RESULT_BACKEND"})
-"""What Celery and Flower would take from the environment behind our back."""
+"""Variables that Celery and Flower would read from the environment by themselves."""
 _ALONE = ("--without-gossip", "--without-mingle")
-"""Workers learn nothing from each other, and asking takes a second at the start."""
+"""Options that switch off messages between workers: they need none, and asking takes a second at the start."""
 _WATCH = """
 import os, signal, sys
 for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
@@ -47,7 +47,7 @@ os.killpg(0, signal.SIGKILL)
 
 
 class FleetError(UsageError):
-    """A process of ours did not start, or died; the text says which, with the end of its log."""
+    """A process of the fleet did not start, or died; the text says which, with the end of its log."""
 
     code = "fleet"
 
@@ -57,8 +57,8 @@ class Pool:
     """One worker process.
 
     Attributes:
-        name: Celery's node name, before the `@`; names its log, too.
-        queues: which it takes messages from.
+        name: Celery's node name, before the `@`; its log has this name, too.
+        queues: the queues it takes messages from.
         concurrency: tasks at a time (threads).
     """
 
@@ -72,7 +72,7 @@ POOLS = (
     Pool("sync", tuple(sorted({QUEUES[task] for task in SYNC_TASKS.values()}))),
     Pool("work", tuple(sorted(QUEUES[task] for task in WORK_TASKS.values()))),
 )
-"""What one machine needs: dispatching waits behind no sync. A deployment has a pool for each kind of work."""
+"""The workers of one machine: dispatching never waits behind a sync. A deployment has a pool for each kind of work."""
 
 
 @dataclass
@@ -85,7 +85,7 @@ class _Member:
     process: subprocess.Popen[bytes] | None = None
     log_start: int = 0
     stop_requested: bool = field(default=False)
-    """It was told to stop."""
+    """Whether it was told to stop."""
 
     @property
     def running(self) -> bool:
@@ -108,14 +108,14 @@ class Fleet:
 
     Args:
         environment: the `BACKMARKET_*` settings of the processes, and `FLOWER_BASIC_AUTH` (`user:password`) and
-            other `FLOWER_*` options for Flower; this process's own are not handed on.
-        directory: where logs are written, one file a process; made if it is not there.
-        workers: which worker processes.
-        beat: with beat.
-        flower_port: the loopback port of Flower; None: without it. Workers send events with it only.
+            other `FLOWER_*` options for Flower; this process's own environment is not passed on.
+        directory: the directory of the logs, one file a process; made if missing.
+        workers: the worker processes to start.
+        beat: whether to start beat.
+        flower_port: the loopback port of Flower; None: no Flower. Workers send events only for Flower.
 
     Raises:
-        UsageError: this is no checkout.
+        UsageError: if this is not a checkout.
     """
 
     def __init__(
@@ -155,14 +155,14 @@ class Fleet:
 
     @property
     def died(self) -> list[str]:
-        """The processes that ended without having been told to."""
+        """The processes that ended without being told to."""
         return [name for name, one in self._members.items() if not one.running and not one.stop_requested]
 
     def start(self) -> None:
         """Start everything, without waiting for it; see `wait_ready`.
 
         Raises:
-            FleetError: a process can't be started.
+            FleetError: if a process cannot be started.
         """
         try:
             for pool in self._pools:
@@ -171,7 +171,7 @@ class Fleet:
                 self.start_beat()
             if self._flower_port is not None:
                 self._start_flower(self._flower_port)
-        except BaseException:  # Ctrl-C too: whatever was started is stopped
+        except BaseException:  # Ctrl-C too: what was started is stopped
             self.stop(0.0)
             raise
 
@@ -186,7 +186,7 @@ class Fleet:
         """Start one more worker.
 
         Args:
-            queues: which it takes messages from.
+            queues: the queues it takes messages from.
             name: Celery's node name, before the `@`.
             concurrency: tasks at a time.
             environment: settings of this worker alone.
@@ -200,13 +200,13 @@ class Fleet:
         """Start beat; a second one, under another name, does no harm.
 
         Args:
-            name: of the process.
+            name: the name of its process.
             environment: settings of this beat alone.
         """
         self._add(name, ["beat"], environment=environment)
 
     def restart(self, name: str) -> None:
-        """Start a process again that has ended; its log goes on."""
+        """Restart a process that has ended; its log continues."""
         member = self._members[name]
         if not member.running:
             self._launch(member)
@@ -215,8 +215,8 @@ class Fleet:
         """Send a signal to one process; SIGKILL also waits until it is gone.
 
         Args:
-            name: which.
-            number: the signal; a process that was told to end is not reported as dead.
+            name: the process's name.
+            number: the signal; a process that it tells to end is not reported as dead.
         """
         member = self._members[name]
         if member.process is None:
@@ -229,15 +229,11 @@ class Fleet:
     def wait_exit(self, name: str, timeout: float = STOP_SECONDS) -> int:
         """Wait for the end of a process that was told to end.
 
-        Args:
-            name: which.
-            timeout: seconds.
-
         Returns:
             Its exit code; negative: the signal that ended it.
 
         Raises:
-            FleetError: it still runs.
+            FleetError: if it still runs.
         """
         member = self._members[name]
         if member.process is None:
@@ -250,11 +246,8 @@ class Fleet:
     def wait_ready(self, timeout: float = READY_SECONDS) -> None:
         """Wait until every worker takes messages, beat ticks and Flower answers.
 
-        Args:
-            timeout: seconds.
-
         Raises:
-            FleetError: one died, or is not ready in time.
+            FleetError: if one died or is not ready in time.
         """
         deadline = time.monotonic() + timeout
         while waiting := [name for name, one in self._members.items() if not one.stop_requested and not one.ready()]:
@@ -265,10 +258,10 @@ class Fleet:
         self.check()
 
     def check(self) -> None:
-        """Make sure that nothing has died.
+        """Check that no process has died.
 
         Raises:
-            FleetError: a process ended without having been told to.
+            FleetError: if a process ended without being told to.
         """
         for name in self.died:
             raise FleetError(self.exit_report(name))
@@ -279,10 +272,10 @@ class Fleet:
         return f"{name} ended with code {process.returncode if process else None}. {self._log_of(name)}"
 
     def stop(self, timeout: float = STOP_SECONDS) -> list[str]:
-        """End everything: beat first, so that nothing new is sent, then the rest in its own orderly way.
+        """End all processes: beat first, so that nothing new is sent, then the rest, in an orderly way.
 
         Args:
-            timeout: seconds until whatever still runs is killed.
+            timeout: seconds after which processes that still run are killed.
 
         Returns:
             The processes that had to be killed.
@@ -293,7 +286,7 @@ class Fleet:
                 names = [name for name in self.pids if end(name)]
                 for name in names:
                     self.kill(name, signal.SIGTERM)
-                    self.kill(name, signal.SIGCONT)  # a stopped process obeys only when it goes on
+                    self.kill(name, signal.SIGCONT)  # a stopped process handles signals only once it continues
                 self._wait_gone(names, deadline)
             return list(self.pids)
         finally:
@@ -351,7 +344,7 @@ class Fleet:
         member.stop_requested = False
 
     def _group(self) -> int:
-        """The process group; it exists as long as its first process, the watcher, was not waited for."""
+        """The process group; it exists until its first process, the watcher, was waited for."""
         if self._watcher is None:
             self._watcher = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-I", "-S", "-c", _WATCH, "backmarket-fleet"],
@@ -382,7 +375,7 @@ class Fleet:
 
 
 def inherited() -> dict[str, str]:
-    """This process's environment without what would set our processes up differently from what was asked for."""
+    """This process's environment, without variables that would override the requested settings."""
     return {
         name: value
         for name, value in os.environ.items()

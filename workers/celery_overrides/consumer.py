@@ -1,4 +1,4 @@
-"""The consumer of a worker: it beats the heart of the process, and refuses messages that are not ours for good."""
+"""The consumer of a worker: it beats the process's heartbeat, and rejects messages that are not ours for good."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from workers.health.heartbeat import HEARTBEAT
 BEAT_SECONDS = 1.0
 
 _EMBEDDED = ("callbacks", "errbacks", "chain", "chord")
-"""Where a message names tasks that a worker is to call or send after its own."""
+"""Fields in which a message names tasks that a worker is to call or send after its own."""
 
 log = structlog.get_logger(__name__)
 
 
 class HeartbeatConsumer(Consumer):  # type: ignore[misc]
-    """Beats once a second, while it consumes and while it waits for a broker that is away.
+    """Beats once a second, while it consumes and while it waits for an unavailable broker.
 
-    Celery has no sign of life to ask for (celery/celery#4079). It slices in two places: in its event loop, whose timers
-    it forgets with every lost connection; and, until there is a connection again, in kombu's retries, which call back
-    once a second.
+    Celery offers no liveness check (celery/celery#4079). Its main thread is in one of two places: in the event loop,
+    whose timers Celery forgets with every lost connection; and, until there is a connection again, in kombu's retries,
+    which call back once a second.
     """
 
     def register_with_event_loop(self, hub: Any) -> None:
-        """Called at the start, and whenever the connection was made anew."""
+        """Called at the start, and whenever the connection was made again."""
         hub.call_repeatedly(BEAT_SECONDS, HEARTBEAT.beat)
         super().register_with_event_loop(hub)
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Wait until the broker is there."""
+        """Wait until the broker is available."""
         connect = conn.ensure_connection
 
         def ensure_connection(errback: Any, max_retries: Any, callback: Callable[[], Any]) -> Any:
@@ -46,7 +46,7 @@ class HeartbeatConsumer(Consumer):  # type: ignore[misc]
 
 
 class RejectingConsumer(HeartbeatConsumer):
-    """The workers' consumer: it runs our tasks only, and of a message that it refuses it logs one line.
+    """The workers' consumer: it runs only our tasks, and logs one line for each message that it refuses.
 
     A queue is open to everyone who reaches the broker. Celery ends the worker over most messages that are not as it
     makes them (celery/celery#4308), and puts the message back before; so one of them would end every worker that takes
@@ -91,7 +91,7 @@ class RejectingConsumer(HeartbeatConsumer):
         self._reject(message, exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """Its body can't be decoded."""
+        """Its body cannot be decoded."""
         self._reject(message, exc)
 
     def _reject(self, message: Any, error: Exception) -> None:
@@ -105,17 +105,17 @@ def _check(message: Any) -> None:
 
     Raises:
         InvalidTaskError: if it does.
-        Exception: any, if it is not a message of Celery's.
+        Exception: if it is not a message of Celery's; of any class.
     """
     headers, body = message.headers, message.payload
-    second = "task" in headers  # protocol 2; in protocol 1 all stands in the body
+    second = "task" in headers  # protocol 2; in protocol 1 everything is in the body
     about, embedded = (headers, body[2]) if second else (body, body)
     if any(embedded.get(name) for name in _EMBEDDED) or about.get("eta"):
         raise InvalidTaskError
 
 
 def queue_of(message: Any) -> str | None:
-    """The queue that a message came from, as far as it says so."""
+    """The queue that a message came from, if it says so."""
     about = message.delivery_info
     name = about.get("routing_key") if isinstance(about, dict) else None
     return name if isinstance(name, str) else None

@@ -1,4 +1,4 @@
-"""Remote control, cut down to looking: whoever reaches the broker can send it, and nothing proves who did."""
+"""Remote control, reduced to reading: any client that reaches the broker can send commands, without authentication."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALLOWED = frozenset(
         "enable_events",
     }
 )
-"""Commands that a worker obeys: what `celery inspect` and Flower read, and the switch of events, for Flower."""
+"""Commands that a worker obeys: those that `celery inspect` and Flower read with, and Flower's switch of events."""
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +48,7 @@ def allowed(commands: Mapping[str, Callable[..., Any]]) -> AllowedCommands:
 
 
 def connect() -> None:
-    """Let this process's worker obey only these; harmless to repeat.
+    """Limit this process's worker to these commands; harmless to repeat.
 
     Celery can only switch remote control off as a whole, and Flower shows nothing then.
     """

@@ -26,7 +26,7 @@ class WakingPool(TaskPool):  # type: ignore[misc]
     acknowledged. A thread acknowledges it behind the loop's back, and the loop looks again when it wakes by itself,
     after up to a second: with one task at a time that made 0.6 messages a second, and makes 450 so.
 
-    A message that fails outside of its task's function, because it can't be read, is refused: Celery's pool would
+    A message that fails outside of its task's function, because it cannot be read, is refused: Celery's pool would
     forget it, and neither the message nor its place among the prefetched ones would ever come free.
     """
 
@@ -37,7 +37,7 @@ class WakingPool(TaskPool):  # type: ignore[misc]
         self._wake_writer.setblocking(False)
 
     def register_with_event_loop(self, loop: Any) -> None:
-        """Listen; called again whenever the connection to the broker was lost and made anew."""
+        """Listen; called again whenever the connection to the broker was lost and restored."""
         loop.add_reader(self._wake_reader, self._on_wake)
 
     def on_apply(
@@ -53,7 +53,7 @@ class WakingPool(TaskPool):  # type: ignore[misc]
         if refuse is not None and isinstance(error, Exception):  # others are the worker's shutdown
             log.error("message.refused", queue=None, **error_location(error))
             refuse(ExceptionInfo((Reject, Reject("unreadable", requeue=False), error.__traceback__)))
-        with suppress(OSError):  # full: the loop is about to wake anyway
+        with suppress(OSError):  # the pipe is full: the loop is about to wake anyway
             self._wake_writer.send(b"!")
 
     def _on_wake(self) -> None:

@@ -13,13 +13,13 @@ from backmarket.messages import QUEUES, tick_limit
 from workers.health.heartbeat import HEARTBEAT
 
 FULL_SECONDS = 60.0
-"""How long a queue is full before beat says so: at a start, workers may come later than beat."""
+"""Seconds that a queue is full before beat reports it: at a start, workers may come later than beat."""
 
 log = structlog.get_logger(__name__)
 
 
 def steady_now() -> datetime:
-    """A time that only goes forward, whatever is done to the host's clock."""
+    """A time that only goes forward, whatever happens to the host's clock."""
     return datetime(2020, 1, 1, tzinfo=UTC) + timedelta(seconds=monotonic())
 
 
@@ -65,7 +65,7 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         """Send one message, unless its queue holds enough that no worker has taken.
 
-        A message that can't be sent is not kept: the next tick sends the same.
+        A message that cannot be sent is not kept: the next tick sends the same.
         """
         if self._is_full(QUEUES[entry.task]):
             return
@@ -75,7 +75,7 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]
             log.warning("beat.not_sent", task=entry.task, error=str(error))
 
     def _is_full(self, queue: str) -> bool:
-        """Whether no tick is to go into a queue now; False too if the broker can't be asked: sending says why."""
+        """Whether a queue is too full for a tick; False too if the broker cannot be asked: sending then reports why."""
         try:
             with self.producer.channel.conn_or_acquire() as redis:
                 waiting = redis.llen(queue)

@@ -1,4 +1,4 @@
-"""Redis as a broker: what is no message is passed over, before `consumer.py` rejects what can't be read."""
+"""Redis as a broker: data that is not a message is skipped, before `consumer.py` rejects unreadable messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 class QoS(redis.QoS):  # type: ignore[misc]
-    """Messages that were taken and not finished, dated by Redis's clock; at the end they are given back.
+    """Messages that were taken and not finished, dated by Redis's clock; at the end they are returned to their queues.
 
     Kombu dates them by the worker's own clock (`append`) and compares that with another worker's (`restore_visible`):
     one worker two hours ahead put all that the others were working on back into the queues, every 10 seconds.
@@ -52,7 +52,7 @@ class QoS(redis.QoS):  # type: ignore[misc]
                     self.restore_by_tag(tag, client)
 
     def _server_time(self) -> float:
-        """Redis's time, read at each `restore_visible` and reckoned forward in between."""
+        """Redis's time, read at each `restore_visible` and extrapolated in between."""
         if self._server_clock is None:
             with self.channel.conn_or_acquire() as client:
                 seconds, micros = client.time()
@@ -61,7 +61,7 @@ class QoS(redis.QoS):  # type: ignore[misc]
         return theirs + monotonic() - read_at
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
-        """Give it back, for another worker."""
+        """Return the message to its queue, for another worker."""
         count = len(self._delivered)
         super().restore_unacked_once(stderr or StringIO())
         if count and not self._delivered:
@@ -69,7 +69,7 @@ class QoS(redis.QoS):  # type: ignore[misc]
 
 
 class Channel(redis.Channel):  # type: ignore[misc]
-    """A channel that passes over what is not even the JSON of a message.
+    """A channel that skips data that is not even the JSON of a message.
 
     Kombu's `Channel._brpop_read` raises, which ends the worker (celery/celery#7975).
     """
@@ -85,7 +85,7 @@ class Channel(redis.Channel):  # type: ignore[misc]
 
 
 class Transport(redis.Transport):  # type: ignore[misc]
-    """Redis as a broker, where a message without the parts of one is passed over.
+    """Redis as a broker, which skips a message without a message's parts.
 
     Kombu's `Transport._deliver` raises, which ends the worker (celery/celery#7975).
     """
@@ -102,5 +102,5 @@ class Transport(redis.Transport):  # type: ignore[misc]
 
 
 def connect() -> None:
-    """Let the workers' connections to Redis be of this kind; harmless to repeat."""
+    """Use this transport for the workers' connections to Redis; harmless to repeat."""
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:{Transport.__name__}"))

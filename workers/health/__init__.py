@@ -1,1 +1,1 @@
-"""Health: the heartbeat of the main loop, what the process needs, and the endpoint that tells both."""
+"""Health: the heartbeat of the main loop, the services a process needs, and the endpoint that reports both."""

@@ -1,4 +1,4 @@
-"""`python -m workers.health live|ready`: asks the process of this container how it is; exit code 0 or 1.
+"""`python -m workers.health live|ready`: checks this container's process; exit code 0 or 1.
 
 For a container's health check, every few seconds: it imports next to nothing and reads two variables by itself
 (measured: 20 ms of CPU; with `http.client` and the settings 250).
@@ -12,12 +12,12 @@ import sys
 
 PATHS = {"live": "/livez", "ready": "/readyz"}
 SECONDS = 4.0
-"""How long an answer may take; readiness itself takes 3 at the most."""
+"""Maximum seconds for an answer; readiness itself takes at most 3."""
 UNSPECIFIED = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - listened on, not asked
 
 
 def main(arguments: list[str]) -> int:
-    """Ask, print the answer, and give the exit code."""
+    """Ask the process, print the answer, and return the exit code."""
     if len(arguments) != 1 or arguments[0] not in PATHS:
         print("Usage: python -m workers.health live|ready", file=sys.stderr)  # noqa: T201
         return 2
@@ -36,11 +36,11 @@ def main(arguments: list[str]) -> int:
 
 
 def ask(host: str, port: int, path: str) -> tuple[int, str]:
-    """Status and body of an answer.
+    """The status and body of an answer.
 
     Raises:
-        OSError: none came.
-        ValueError: what came is no answer of HTTP.
+        OSError: if no answer came.
+        ValueError: if it is not an HTTP answer.
     """
     with socket.create_connection((host, port), timeout=SECONDS) as connection:
         connection.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())

@@ -1,4 +1,4 @@
-"""The heart of a process: the main loop beats it, and the health endpoint reads whether the loop still turns."""
+"""The heartbeat of a process: the main loop beats, and the health endpoint reads whether the loop still runs."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from time import monotonic
 
 
 class Heartbeat:
-    """When the main loop turned last. Safe to share between threads: only one of them writes."""
+    """The time of the main loop's last turn. Safe to share between threads: only one of them writes."""
 
     def __init__(self) -> None:
         self._last = monotonic()
         self.ending = False
-        """The process was told to end: its loop no longer turns, and the supervisor knows how long to wait."""
+        """Note that the process was told to end: its loop no longer turns, and the supervisor limits the wait."""
 
     def beat(self) -> None:
-        """The loop turned."""
+        """Note a turn of the loop."""
         self._last = monotonic()
 
     @property
     def age(self) -> float:
-        """Seconds since the loop turned."""
+        """Seconds since the loop's last turn."""
         return monotonic() - self._last
 
 
 HEARTBEAT = Heartbeat()
-"""Of this process."""
+"""The heartbeat of this process."""

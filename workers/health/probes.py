@@ -1,4 +1,4 @@
-"""What a process needs, asked within a bounded time: the broker, PostgreSQL and the bucket."""
+"""Checks, in bounded time, of the services a process needs: the broker, PostgreSQL and the bucket."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ANSWER_SECONDS = 3.0
 """Maximum seconds that a caller waits for all answers."""
 
 DATABASE_SECONDS = 1.5
-"""Maximum seconds for a connection to PostgreSQL; the rest of the time finds out why there is none."""
+"""Maximum seconds for a connection to PostgreSQL; the rest of the time is for finding the reason of a failure."""
 
 FRESH_SECONDS = 1.0
 """Seconds for which an answer is reused: more frequent calls cause no more load."""
 
 Probe = Callable[[], object]
-"""Checks one service; raises an error of ours if it can't be used."""
+"""Checks one service; raises one of our errors if it cannot be used."""
 
 
 class Probes:
@@ -39,7 +39,7 @@ class Probes:
         self._lock = threading.Lock()
 
     def faults(self) -> dict[str, str | None]:
-        """For each service why it can't be used; None: it can.
+        """For each service, why it cannot be used; None: it can.
 
         Takes no longer than `ANSWER_SECONDS`.
         """
@@ -53,24 +53,24 @@ class Probes:
         asked_at, answer = self._asked.get(name, (0.0, None))
         if answer is None or (answer.done() and monotonic() - asked_at > FRESH_SECONDS):
             asked_at, answer = monotonic(), Future()
-            # no pool: its threads would hold up the end of the process until the last answer came
+            # no thread pool: its threads would delay the process's end until the last answer
             threading.Thread(target=_answer, args=(probe, answer), name=f"probe-{name}", daemon=True).start()
         self._asked[name] = asked_at, answer
         return answer
 
 
 def of_beat(services: Services) -> Probes:
-    """What beat needs: the broker alone."""
+    """The checks of beat: only the broker."""
     return Probes({"broker": Broker(services.settings.broker).ping})
 
 
 def of_exporter(services: Services) -> Probes:
-    """What the exporter of metrics needs: what it asks."""
+    """The checks of the metrics exporter: the services it reads."""
     return Probes({"broker": Broker(services.settings.broker).ping, "database": _database(services)})
 
 
 def of_worker(services: Services) -> Probes:
-    """What a worker needs: all that the settings name."""
+    """The checks of a worker: all services that the settings name."""
     settings = services.settings
     found: dict[str, Probe] = {"broker": Broker(settings.broker).ping, "database": _database(services)}
     if settings.broker_url:
@@ -81,7 +81,7 @@ def of_worker(services: Services) -> Probes:
 
 
 def _database(services: Services) -> Probe:
-    """Beside the pool of the process, in which a busy worker has no connection to spare."""
+    """Check PostgreSQL outside of the process's pool, in which a busy worker has no spare connection."""
     url = services.settings.need("database_url")
     database = Database(url, size=1, timeout=DATABASE_SECONDS, statement_timeout=ANSWER_SECONDS)
     return partial(schema.check, database)
@@ -92,7 +92,7 @@ def _answer(probe: Probe, answer: Future[str | None]) -> None:
         probe()
     except BackMarketError as error:
         answer.set_result(error.message)
-    except Exception as error:  # noqa: BLE001 - its text may hold anything, and the caller needs an answer
+    except Exception as error:  # noqa: BLE001 - its text may contain anything, and the caller needs an answer
         answer.set_result(f"Internal error, {type(error).__name__}.")
     else:
         answer.set_result(None)

@@ -1,7 +1,7 @@
 """The endpoint of a process: `/livez`, `/readyz` and `/metrics`, each answered in a thread of its own.
 
-/livez      200: the main loop turns; 503: it has stood still for more than `HEALTH_STALL_SECONDS`
-/readyz     200: what the process needs can be reached; 503: the body says what can't
+/livez      200: the main loop turns; 503: it has not turned for more than `HEALTH_STALL_SECONDS`
+/readyz     200: what the process needs can be reached; 503: the body says what cannot
 /metrics    the figures of this process, as Prometheus reads them
 """
 
@@ -26,12 +26,12 @@ REQUEST_SECONDS = 5.0
 
 
 class HealthServer(ThreadingHTTPServer):
-    """Answers for as long as the process lives, while it drains, too.
+    """Answers as long as the process lives, even while it drains.
 
     Args:
-        settings: `health_*`; 0 as the port here: any.
-        probes: what the process needs.
-        heartbeat: of its main loop.
+        settings: `health_*`; port 0: any free one.
+        probes: the checks of the services it needs.
+        heartbeat: the heartbeat of its main loop.
     """
 
     daemon_threads = True
@@ -48,20 +48,20 @@ class HealthServer(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, name="health", daemon=True).start()
 
     def liveness(self) -> tuple[bool, dict[str, Any]]:
-        """Whether the main loop turns, and since when it does not."""
+        """Whether the main loop turns, and if not, since when."""
         age = self.heartbeat.age
         alive = self.heartbeat.ending or age <= self.stall_seconds
         return alive, {"alive": alive, "ending": self.heartbeat.ending, "seconds_since_turn": round(age, 1)}
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Whether the process can work, and what it lacks."""
+        """Whether the process can work, and if not, what is missing."""
         faults = self.probes.faults()
         ready = not self.heartbeat.ending and not any(faults.values())
         checks = {name: fault or "ok" for name, fault in faults.items()}
         return ready, {"ready": ready, "ending": self.heartbeat.ending, "checks": checks}
 
     def handle_error(self, *_: Any) -> None:
-        """The client went away."""
+        """Ignore a client that disconnected."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -80,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, "text/plain", b"There are /livez, /readyz and /metrics.\n")
 
     def log_message(self, *_: Any) -> None:
-        """A probe every few seconds is no news."""
+        """Log no requests: probes come every few seconds."""
 
     def _tell(self, good: bool, document: dict[str, Any]) -> None:
         self._send(200 if good else 503, "application/json", f"{json.dumps(document)}\n".encode())
@@ -94,9 +94,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def serve(settings: Settings, probes: Probes) -> None:
-    """Serve the health of this process where the settings say.
+    """Serve the health of this process at the address in the settings.
 
-    Ends the process, with a sentence, where it can't listen there: unwatched it would look like a dead one.
+    Ends the process, with a message, if it cannot listen there: unwatched, it would look dead.
     """
     try:
         HealthServer(settings, probes).start()

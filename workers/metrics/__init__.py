@@ -1,1 +1,1 @@
-"""Metrics for Prometheus: each process has its own; those of the deployment have an exporter, `workers.metrics`."""
+"""Metrics for Prometheus: each process serves its own; the exporter `workers.metrics` serves the deployment's."""

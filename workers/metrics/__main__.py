@@ -1,7 +1,7 @@
 """`python -m workers.metrics`: serves the metrics of the whole deployment until SIGTERM or Ctrl-C.
 
-One is enough for a deployment; two do no harm. It listens where `HEALTH_PORT` says, and tells of its own health there,
-as workers do.
+One is enough for a deployment; two do no harm. It listens on `HEALTH_PORT` and reports its own health there, as
+workers do.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from workers.metrics.deployment import DeploymentCollector
 from workers.metrics.process import count_from_now_on
 
 SCRAPE_SECONDS = 60.0
-"""How long one statement for the figures may take: Prometheus has given the scrape up by then."""
+"""Seconds that one statement for the figures may take: Prometheus has given up the scrape by then."""
 
 log = structlog.get_logger(__name__)
 
 
 def main() -> int:
-    """Serve until told to end; the exit code."""
+    """Serve until told to end; returns the exit code."""
     try:
         current = services.current()
         settings = current.settings

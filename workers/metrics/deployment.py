@@ -15,19 +15,19 @@ class DeploymentCollector(Collector):
     """Gauges, one family for each metric.
 
     Args:
-        measure: gives the metrics as they are now.
+        measure: returns the current metrics.
     """
 
     def __init__(self, measure: Callable[[], list[DeploymentMetric]]) -> None:
         self._measure = measure
 
     def collect(self) -> Iterable[Metric]:
-        """Measure, and give all families, those without a value included."""
+        """Measure, and return all families, including those without a value."""
         found = self._measure()
         return [_family(name, text, [each for each in found if each.name == name]) for name, text in METRICS.items()]
 
     def describe(self) -> Iterable[Metric]:
-        """The families without a value, so that registering asks nobody."""
+        """The families without values, so that registering does not measure."""
         return [_family(name, text, []) for name, text in METRICS.items()]
 
 

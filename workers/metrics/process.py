@@ -14,14 +14,14 @@ from workers.health.heartbeat import HEARTBEAT
 _REQUEST_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _WAIT_BUCKETS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60)
 _TASK_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300)
-"""Seconds."""
+"""Bounds of the buckets, in seconds."""
 
 
 class ProcessMetrics:
     """Counts events and spans. Safe to share between threads.
 
     Args:
-        registry: where the metrics are found.
+        registry: the registry of the metrics.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -74,13 +74,13 @@ class ProcessMetrics:
         age.set_function(lambda: HEARTBEAT.age)
 
     def on_start(self, span: Span) -> None:
-        """Something begins."""
+        """Note the start of a span."""
         if span.name == "task":
             with self._lock:
                 self._running[id(span)] = monotonic()
 
     def on_end(self, span: Span) -> None:
-        """It ended."""
+        """Count a span that ended."""
         match span.name:
             case "task":
                 with self._lock:
@@ -98,7 +98,7 @@ class ProcessMetrics:
                 self._store_seconds.labels(str(span.attributes["resource"])).observe(span.seconds)
 
     def on_event(self, name: str, attributes: dict[str, AttributeValue]) -> None:
-        """Something happened."""
+        """Count an event."""
         match name, attributes:
             case "slice", {"work": work, "end": end}:
                 self._slices.labels(str(work), str(end)).inc()

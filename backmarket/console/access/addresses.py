@@ -1,4 +1,4 @@
-"""Where a request comes from: the peer of its connection, or what a trusted proxy says of it."""
+"""Where a request comes from: the peer of its connection, or the address that a trusted proxy reports."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Networks = Sequence[IPv4Network | IPv6Network]
 
 
 def networks(addresses: Sequence[str]) -> Networks:
-    """Addresses and networks as the settings have them."""
+    """Addresses and networks in the form of the settings."""
     return [ip_network(each) for each in addresses]
 
 
 def is_within(address: str, trusted: Networks) -> bool:
-    """Whether an address is one of these; an IPv4 address in the form of IPv6 counts as itself."""
+    """Whether an address is one of these; an IPv4-mapped IPv6 address counts as the IPv4 address."""
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:
@@ -32,7 +32,7 @@ def comes_from(request: HTTPConnection, trusted: Networks) -> bool:
 
 
 def client_address(request: HTTPConnection, trusted: Networks) -> str:
-    """The address of the person's machine: the last one in `X-Forwarded-For` that no trusted proxy has."""
+    """The address of the person's machine: the last one in `X-Forwarded-For` that is not a trusted proxy's."""
     peer = request.client.host if request.client else ""
     if not is_within(peer, trusted):
         return peer

@@ -23,7 +23,7 @@ CSRF_FIELD = "csrf"
 CSRF_HEADER = "X-CSRF-Token"
 FAILURES_OF_AN_ADDRESS = 10
 FAILURES_OF_A_NAME = 30
-"""In ten minutes. The limit of a name is wide: a stranger who knows it must not lock its owner out so easily."""
+"""Failed logins allowed in ten minutes. A name's limit is wide: a stranger must not easily lock out its owner."""
 
 log = structlog.get_logger(__name__)
 
@@ -32,10 +32,10 @@ class Auth:
     """Authenticates people.
 
     Args:
-        settings: users, or the proxy that knows them.
+        settings: the users, or the proxy that authenticates them.
 
     Raises:
-        SettingsError: nobody could be let in, or everybody; the text says what to set.
+        SettingsError: if the settings would let no user in, or every one; the text says what to set.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -61,15 +61,15 @@ class Auth:
             )
 
     def person(self, request: Request) -> Person | None:
-        """Who a request comes from; None: nobody that is known."""
+        """The user who sends a request; None: not authenticated."""
         return self._named_by_proxy(request) or self._logged_in(request)
 
     def wait(self, request: Request, name: str) -> float:
-        """Seconds until somebody may try to log in again; 0: now."""
+        """Seconds until the next login attempt is allowed; 0: now."""
         return max(self._of_address.wait(client_address(request, self._proxies)), self._of_name.wait(name))
 
     def log_in(self, request: Request, name: str, password: str) -> bool:
-        """Let somebody in, with a new session; it takes a tenth of a second, whether there is such a user or not."""
+        """Log a user in, with a new session; it takes a tenth of a second, whether there is such a user or not."""
         user = self.users.get(name)
         right = passwords.matches(password, user.password if user else _of_nobody()) and user is not None
         address = client_address(request, self._proxies)
@@ -88,7 +88,7 @@ class Auth:
         return True
 
     def log_out(self, request: Request) -> None:
-        """End a session, wherever its cookie may be kept."""
+        """End a session, even if copies of its cookie exist."""
         now = time.time()
         self._ended = {each: until for each, until in self._ended.items() if until > now}
         if found := request.session.get("id"):
@@ -96,15 +96,15 @@ class Auth:
         request.session.clear()
 
     def token(self, request: Request) -> str:
-        """What our own forms carry; made with the session."""
+        """The CSRF token of our forms; made with the session."""
         return str(request.session.setdefault("csrf", _token()))
 
     def is_ours(self, request: Request, given: str) -> bool:
-        """Whether what was sent was sent by a page of ours.
+        """Whether a request was sent by one of our pages.
 
         Args:
-            request: not a GET.
-            given: the token that it carries.
+            request: any request but a GET.
+            given: the CSRF token that it carries.
         """
         if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
             return False
@@ -135,13 +135,13 @@ class Auth:
 
 
 def _mark(user: User) -> str:
-    """Changes with the password and the role, so that sessions of the older ones end."""
+    """A value that changes with the password and the role, so that older sessions end."""
     return hashlib.sha256(f"{user.role}:{user.password}".encode()).hexdigest()[:32]
 
 
 @cache
 def _of_nobody() -> str:
-    """What the password of a name that is not known is compared with, so that it takes as long."""
+    """The hash that the password of an unknown name is compared with, so that it takes as long."""
     return passwords.hashed(secrets.token_hex(16))
 
 

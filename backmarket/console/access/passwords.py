@@ -1,4 +1,4 @@
-"""Passwords at rest: salted scrypt hashes (RFC 7914), in a form without characters that a shell or Compose reads."""
+"""Passwords at rest: salted scrypt hashes (RFC 7914), without characters that a shell or Compose interprets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from backmarket.errors import SettingsError
 MIN_PASSWORD_CHARS = 10
 """Minimum length of a password."""
 COST = 2**15
-"""32 MiB and 0.1 s a try: OWASP's least for scrypt is 2^17; this leaves room for two tries at once in 256 MiB."""
+"""scrypt's cost: 32 MiB and 0.1 s a try. OWASP's minimum is 2^17; this leaves room for two tries at once in 256 MiB."""
 _BLOCK, _LANES = 8, 1
 _COSTS = frozenset(2**power for power in range(10, 18))
 _MEMORY = 256 * 1024 * 1024
@@ -21,14 +21,14 @@ _FORM = re.compile(r"scrypt:(\d{1,8}):(\d{1,3}):(\d{1,3}):([\w-]{16,64}):([\w-]{
 
 
 def hashed(password: str, *, cost: int = COST) -> str:
-    """A password as it is kept.
+    """The hash of a password.
 
     Args:
-        password: in the clear.
-        cost: a power of two.
+        password: the password in clear text.
+        cost: scrypt's cost, a power of two.
 
     Raises:
-        SettingsError: it is shorter than 10 characters.
+        SettingsError: if it is shorter than 10 characters.
     """
     if len(password) < MIN_PASSWORD_CHARS:
         raise SettingsError(f"A password has {MIN_PASSWORD_CHARS} characters or more.")
@@ -47,7 +47,7 @@ def matches(password: str, kept: str) -> bool:
 
 
 def is_hash(kept: str) -> bool:
-    """Whether this is what `hashed` gives, and can be computed."""
+    """Whether this has the form of a hash from `hashed`, with a cost that can be computed."""
     found = _FORM.fullmatch(kept)
     return found is not None and int(found[1]) in _COSTS and (int(found[2]), int(found[3])) == (_BLOCK, _LANES)
 

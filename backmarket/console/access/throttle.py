@@ -1,4 +1,4 @@
-"""Failed logins make the next one wait, for each address and for each name."""
+"""The throttle of logins: failures delay the next attempt of the same address or name."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 
 WINDOW = 600.0
-"""Seconds that a failure counts."""
+"""Seconds for which a failure counts."""
 REMEMBERED = 10_000
-"""Keys that are remembered; the oldest are forgotten first."""
+"""Maximum number of remembered keys; the oldest are forgotten first."""
 
 
 class Throttle:
     """Counts failures by key in a sliding window.
 
     Args:
-        allowed: failures of one key in the window.
-        clock: seconds that only grow.
+        allowed: number of failures that one key may have in the window.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(self, allowed: int, *, clock: Callable[[], float] = time.monotonic) -> None:

@@ -10,29 +10,29 @@ from backmarket.errors import SettingsError
 from backmarket.settings import Settings
 
 ADMIN = "admin"
-"""Whose password `BACKMARKET_CONSOLE_PASSWORD` is."""
+"""Name of the user whose password is `BACKMARKET_CONSOLE_PASSWORD`."""
 
 
 class Role(StrEnum):
-    """What a person may do."""
+    """A user's role."""
 
     VIEWER = "viewer"
-    """Sees everything, changes nothing."""
+    """May see everything, and change nothing."""
     OPERATOR = "operator"
-    """Changes things, too."""
+    """May change things, too."""
 
 
 RENAMED_ROLES = {"look": Role.VIEWER, "act": Role.OPERATOR}
-"""Roles that have another name now: the old name is refused."""
+"""New names of renamed roles: the old name is refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who is authenticated.
+    """An authenticated user.
 
     Attributes:
-        name: as the settings or the proxy have it.
-        role: what they may do.
+        name: the name in the settings or from the proxy.
+        role: the user's role.
         proved_by: `password`, or the `proxy`.
     """
 
@@ -42,18 +42,18 @@ class Person:
 
     @property
     def is_operator(self) -> bool:
-        """Whether this person may change things."""
+        """Whether this user may change things."""
         return self.role is Role.OPERATOR
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody who may log in with a password.
+    """A user who may log in with a password.
 
     Attributes:
-        name: of letters, digits, dots, dashes, underscores and `@`.
-        role: what they may do.
-        password: hashed; see `passwords`.
+        name: letters, digits, dots, dashes, underscores and `@`.
+        role: the user's role.
+        password: the hash; see `passwords`.
     """
 
     name: str
@@ -65,7 +65,7 @@ def users_of(settings: Settings) -> dict[str, User]:
     """The users of the settings, by name.
 
     Raises:
-        SettingsError: one is not as `backmarket console password` prints it, or there twice.
+        SettingsError: if a user is not in the form that `backmarket console password` prints, or is named twice.
     """
     users: dict[str, User] = {}
     if settings.console_password:
@@ -84,12 +84,12 @@ def as_setting(name: str, role: Role, password: str) -> str:
     """A user for `BACKMARKET_CONSOLE_USERS`.
 
     Args:
-        name: of the user.
-        role: what they may do.
-        password: in the clear.
+        name: the user's name.
+        role: the user's role.
+        password: the password in clear text.
 
     Raises:
-        SettingsError: a name or password that can't be.
+        SettingsError: if the name or password is invalid.
     """
     check_name(name)
     return f"{name}:{role}:{passwords.hashed(password)}"
@@ -99,7 +99,7 @@ def check_name(name: str) -> str:
     """The name itself, if a user can have it.
 
     Raises:
-        SettingsError: it can't be.
+        SettingsError: if the name is invalid.
     """
     if not 1 <= len(name) <= 100 or not all(each.isascii() and (each.isalnum() or each in "._-@") for each in name):
         raise SettingsError("A user's name has 1 to 100 letters, digits, and . _ - @.")

@@ -1,1 +1,1 @@
-"""One file for each noun: what its pages show, and what their forms do."""
+"""The pages and their forms, one file for each noun."""

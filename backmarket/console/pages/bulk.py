@@ -1,4 +1,4 @@
-"""Files of listings: checked before anything is sent, submitted, followed, cancelled, reported."""
+"""Files of listings: check before sending, submit, follow, cancel, report."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from backmarket.console.request_context import RequestContext, status_of
 from backmarket.errors import BackMarketError, InvalidArgument
 
 ROWS = 25
-"""Jobs on a page."""
+"""Number of jobs on a page."""
 FAULTS = 100
-"""Faults of a file that are shown."""
+"""Maximum number of a file's faults that are shown."""
 PARTS = 20
-"""Parts of a job that are shown."""
+"""Maximum number of a job's parts that are shown."""
 LOOKED_AT = (PartState.UNKNOWN, PartState.FAILED, PartState.SUBMITTING, PartState.SUBMITTED)
-"""States of parts that are shown: those that are under way, or need a look."""
+"""States of the parts that are shown: those under way, and those that need attention."""
 MAX_FILE_BYTES = 512 * 1024 * 1024
-"""Maximum size of an uploaded file: some millions of lines."""
+"""Maximum size of an uploaded file, in bytes: some millions of lines."""
 LINK_SECONDS = 300
-"""How long the link to a report counts."""
+"""Seconds for which the link to a report is valid."""
 
 
 def show_all(context: RequestContext) -> Response:
-    """The jobs, and where a file is dropped."""
+    """The jobs, and the area to drop a file on."""
     connection = context.bm.get_connection_status(context.organization_id).connection
     found = context.bm.get_bulk_jobs(context.organization_id, limit=ROWS, cursor=context.asked("cursor"))
     here, following = paths.organization(context.organization_id, "bulk"), found.next_cursor
@@ -47,7 +47,7 @@ def show_all(context: RequestContext) -> Response:
 
 
 def check(context: RequestContext) -> Response:
-    """Say what is wrong with a file, or how long it takes; nothing is stored or sent."""
+    """Show a file's faults, or how long it will take; nothing is stored or sent."""
     try:
         with _prepared(context) as (prepared, digest):
             return _checked(context, prepared, digest)
@@ -56,7 +56,7 @@ def check(context: RequestContext) -> Response:
 
 
 def submit(context: RequestContext) -> Response:
-    """Submit the file that was checked; if it is another one by now, that is checked first."""
+    """Submit the checked file; if the file has changed since, check it first."""
     try:
         with _prepared(context) as (prepared, digest):
             if prepared.check.is_refused or digest != context.given("checked"):
@@ -71,7 +71,7 @@ def submit(context: RequestContext) -> Response:
 
 
 def show(context: RequestContext) -> Response:
-    """One job; of it, the part that changes, where that is asked for."""
+    """One job; for an htmx request, only the part that changes."""
     job = _job(context)
     connection = context.bm.get_connection_status(context.organization_id).connection
     template = "_job.html" if context.is_partial else "job.html"
@@ -79,14 +79,14 @@ def show(context: RequestContext) -> Response:
 
 
 def cancel(context: RequestContext) -> Response:
-    """Send nothing more of it."""
+    """Cancel a job: send nothing more of it."""
     job = context.bm.cancel_bulk_job(context.organization_id, context.number("job"))
     context.say("Nothing more of it is sent. What Back Market has already, it works off.")
     return context.go(paths.organization(context.organization_id, "bulk", job.id))
 
 
 def report(context: RequestContext) -> Response:
-    """Lead to the report of each line, by a link that counts for minutes."""
+    """Redirect to the report of each line, by a link that is valid for minutes."""
     return context.go(
         context.bm.get_bulk_report_url(context.organization_id, context.number("job"), expires=LINK_SECONDS)
     )
@@ -108,10 +108,10 @@ def settle(context: RequestContext) -> Response:
 
 @contextmanager
 def _prepared(context: RequestContext) -> Iterator[tuple[PreparedFile, str]]:
-    """The file of the form, checked, and what tells it from another one.
+    """The form's file, checked, and its fingerprint.
 
     Raises:
-        BackMarketError: it can't be checked.
+        BackMarketError: if it cannot be checked.
     """
     file = context.file("file")
     if file is None:

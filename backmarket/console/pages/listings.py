@@ -18,7 +18,7 @@ from backmarket.queries.listings import Listing, PublicationState
 from backmarket.writes.models import Write
 
 ROWS = 50
-"""Listings on a page."""
+"""Number of listings on a page."""
 
 
 def show_all(context: RequestContext) -> Response:
@@ -47,7 +47,7 @@ def show_all(context: RequestContext) -> Response:
 
 
 def row(context: RequestContext) -> Response:
-    """One listing as a row of the list, with the outcome of a write of it."""
+    """One listing as a row of the list, with the outcome of its write."""
     number = context.asked("write")
     listing = _listing(context)
     write = context.bm.get_write(context.organization_id, int(number)) if number and number.isdigit() else None
@@ -55,7 +55,7 @@ def row(context: RequestContext) -> Response:
 
 
 def update(context: RequestContext) -> Response:
-    """Change what differs from what the person saw."""
+    """Change the fields that differ from what the user saw."""
     listing = _listing(context)
     try:
         changes = _changes(context)

@@ -14,13 +14,13 @@ from backmarket.console.access.auth import CSRF_FIELD, Auth
 from backmarket.console.rendering import Pages
 
 TRIES_AT_ONCE = 2
-"""Passwords that are compared at once: each takes 32 MiB and a tenth of a second."""
+"""Maximum number of passwords compared at once: each takes 32 MiB and a tenth of a second."""
 MAX_LOGIN_FORM_BYTES = 16 * 1024
-"""Bytes of the form."""
+"""Maximum size of the form, in bytes."""
 
 
 async def show(request: Request) -> Response:
-    """The form; who was let in already goes on."""
+    """The login form; an authenticated user is redirected."""
     auth: Auth = request.app.state.auth
     if auth.person(request) is not None or not auth.users:
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
@@ -28,7 +28,7 @@ async def show(request: Request) -> Response:
 
 
 async def log_in(request: Request) -> Response:
-    """Compare name and password; a wrong one says nothing about which of them it was."""
+    """Check name and password; a refusal does not say which of them is wrong."""
     auth: Auth = request.app.state.auth
     length = request.headers.get("content-length", "")
     if not auth.users or not (length.isascii() and length.isdigit() and int(length[:9]) <= MAX_LOGIN_FORM_BYTES):

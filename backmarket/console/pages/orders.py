@@ -1,4 +1,4 @@
-"""Orders: the list with its filters, one order with all that belongs to it, and what can be done with it."""
+"""Orders: the list with its filters, one order with its lines, parcels and writes, and its actions."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from backmarket.queries.orders import OrderLine, OrderLineState, OrderState
 from backmarket.writes.models import Write
 
 ROWS = 50
-"""Orders on a page."""
+"""Number of orders on a page."""
 LINES = 200
-"""Lines, parcels and writes of an order that are shown."""
+"""Maximum number of lines, parcels and writes of an order that are shown."""
 LINK_SECONDS = 300
-"""How long the link to a label counts: as long as it takes to open it."""
+"""Seconds for which the link to a label is valid: long enough to open it."""
 FETCH_SECONDS = 15.0
-"""How long a person waits for a label that a worker fetches."""
+"""Seconds that a user waits for a label that a worker fetches."""
 
 
 def show_all(context: RequestContext) -> Response:
@@ -69,10 +69,10 @@ def show(
     """One order.
 
     Args:
-        context: of the request.
-        fault: why the form that was sent did nothing.
-        about: which form.
-        status: of HTTP.
+        context: the request's context.
+        fault: why the submitted form did nothing.
+        about: the form that `fault` is about.
+        status: the HTTP status.
     """
     organization_id, number = context.organization_id, context.number("order")
     connection = context.bm.get_connection_status(organization_id).connection
@@ -100,7 +100,7 @@ def show(
 
 
 def history(context: RequestContext) -> Response:
-    """The part of the page that shows what happened to the order; where a write ended, the whole page is due anew."""
+    """The part of the page that shows the order's writes; when a write has ended, the whole page is reloaded."""
     found = _history(context, context.number("order"))
     answer = context.render("_history.html", organization_id=context.organization_id, **found)
     if context.asked("waits") and not found["under_way"]:
@@ -134,7 +134,7 @@ def move(context: RequestContext) -> Response:
 
 
 def register(context: RequestContext) -> Response:
-    """Register the IMEI or serial number of a device that was sold."""
+    """Register the IMEI or serial number of a sold device."""
     number, line = context.number("order"), context.number("line")
     try:
         handle = context.bm.update_orderline(
@@ -151,7 +151,7 @@ def register(context: RequestContext) -> Response:
 
 
 def invoice(context: RequestContext) -> Response:
-    """Give the order an invoice."""
+    """Upload an invoice of the order."""
     number, file = context.number("order"), context.file("invoice")
     try:
         if file is None:
@@ -170,7 +170,7 @@ def invoice(context: RequestContext) -> Response:
 
 
 def refresh(context: RequestContext) -> Response:
-    """Ask the API for the order now."""
+    """Fetch the order from the API now."""
     number = context.number("order")
     try:
         context.bm.fetch_order(context.organization_id, number)
@@ -181,7 +181,7 @@ def refresh(context: RequestContext) -> Response:
 
 
 def open_label(context: RequestContext) -> Response:
-    """Lead to a label in the bucket, by a link that counts for minutes."""
+    """Redirect to a label in the bucket, by a link that is valid for minutes."""
     shipment = context.number("shipment")
     link = context.bm.get_label_url if _is_of_delivery(context) else context.bm.get_return_label_url
     return context.go(link(context.organization_id, shipment, expires=LINK_SECONDS))
@@ -200,13 +200,13 @@ def fetch_label(context: RequestContext) -> Response:
 
 
 def once(context: RequestContext) -> str | None:
-    """The same form, sent twice, asks once."""
+    """The idempotency key of a form: sending the form twice queues one write."""
     token = context.given("once")
     return f"console/{token[:100]}" if token else None
 
 
 def moves_of(lines: Iterable[OrderLine]) -> dict[OrderLineState, list[str]]:
-    """What can be done by the document's rules, each with the SKUs of the lines that it is possible for."""
+    """The moves that the document's rules allow, each with the SKUs of the lines that allow it."""
     found: dict[OrderLineState, list[str]] = {}
     for line in lines:
         for state in line.next_states if line.removed_at is None else ():
@@ -217,7 +217,7 @@ def moves_of(lines: Iterable[OrderLine]) -> dict[OrderLineState, list[str]]:
 
 
 def _is_of_delivery(context: RequestContext) -> bool:
-    """Whose label the path names."""
+    """The shipment whose label the path names."""
     resource = context.request.path_params["resource"]
     if resource not in {"deliveries", "returns"}:
         raise HTTPException(HTTPStatus.NOT_FOUND)

@@ -20,7 +20,7 @@ from backmarket.resources import RESOURCES
 
 ENVIRONMENTS = ("production", "sandbox")
 GOING = frozenset({"never", "ok", "incomplete", "running", "failing"})
-"""States of syncs that go on by themselves."""
+"""States of syncs that progress by themselves."""
 
 
 def show(
@@ -29,10 +29,10 @@ def show(
     """The page.
 
     Args:
-        context: of the request.
-        fault: why the form that was sent did nothing.
-        about: which form.
-        status: of HTTP.
+        context: the request's context.
+        fault: why the submitted form did nothing.
+        about: the form that `fault` is about.
+        status: the HTTP status.
     """
     found = context.bm.get_connection_status(context.organization_id)
     values = {
@@ -70,7 +70,7 @@ def sync(context: RequestContext) -> Response:
 
 
 def check(context: RequestContext) -> Response:
-    """Ask the API whether the key works."""
+    """Check with the API whether the key works."""
 
     def ask() -> str:
         found = context.bm.check_connection(context.organization_id)
@@ -83,7 +83,7 @@ def check(context: RequestContext) -> Response:
 
 
 def disable(context: RequestContext) -> Response:
-    """Ask the account nothing any more."""
+    """Disable the connection."""
 
     def turn_off() -> str:
         clear = context.given("clear_key") is not None
@@ -94,7 +94,7 @@ def disable(context: RequestContext) -> Response:
 
 
 def enable(context: RequestContext) -> Response:
-    """Ask it again."""
+    """Enable the connection again."""
 
     def turn_on() -> str:
         context.bm.enable_connection(context.organization_id)
@@ -104,7 +104,7 @@ def enable(context: RequestContext) -> Response:
 
 
 def rotate(context: RequestContext) -> Response:
-    """Give the connection another key; the rest stays."""
+    """Replace the connection's key; the rest stays."""
 
     def replace() -> str:
         stored = context.bm.get_connection_status(context.organization_id).connection
@@ -122,7 +122,7 @@ def rotate(context: RequestContext) -> Response:
 
 
 def change(context: RequestContext) -> Response:
-    """Lead the connection to another market, with the key that it has."""
+    """Switch the connection to another market, with the same key."""
 
     def lead() -> str:
         context.bm.update_connection(
@@ -165,7 +165,7 @@ def schedule(context: RequestContext) -> Response:
 
 
 def remove(context: RequestContext) -> Response:
-    """Remove the organization with all that is stored for it, once its id was typed."""
+    """Remove the organization with all its data, if the user typed its id."""
     if (context.given("confirm") or "") != context.organization_id.strip():
         return show(context, "Type the organization's id to remove it; nothing was removed.", "remove", 422)
     rows = context.bm.remove_connection(context.organization_id)
@@ -179,7 +179,7 @@ def new(context: RequestContext, fault: str | None = None, status: int = HTTPSta
 
 
 def connect(context: RequestContext) -> Response:
-    """Connect an organization; one that is connected already is left alone."""
+    """Connect an organization; a connected one is left unchanged."""
     organization = context.given("organization") or ""
     try:
         if _exists(context, organization):
@@ -199,7 +199,7 @@ def connect(context: RequestContext) -> Response:
 
 
 def _done(context: RequestContext, about: str, do: Callable[[], str]) -> Response:
-    """Do what a form says, and tell how it went: on the page anew, or beside the form."""
+    """Run a form's action, and show the result: on the reloaded page, or beside the form."""
     try:
         context.say(do())
     except ConnectionNotFound:

@@ -1,4 +1,4 @@
-"""All organizations: how they fare, what fails and why, what waits for a limit."""
+"""All organizations: their state, what fails and why, what waits for a limit."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from backmarket.console.sparkline import HOURS
 from backmarket.errors import InvalidArgument
 
 ROWS = 25
-"""Organizations on a page."""
+"""Number of organizations on a page."""
 SHOWN = 12
-"""Failing syncs, and what waits, that are shown beside them."""
+"""Maximum number of failing syncs, and of waiting entries, shown beside them."""
 
 
 def show(context: RequestContext) -> Response:
-    """The page; of it, the part that changes, where that is asked for."""
+    """The page; for an htmx request, only the part that changes."""
     return context.render("_overview.html" if context.is_partial else "overview.html", **_found(context))
 
 
@@ -26,7 +26,7 @@ def _found(context: RequestContext) -> dict[str, Any]:
     health, search, after = context.asked("health"), context.asked("search"), context.asked("after") or ""
     try:
         found = context.bm.get_connection_statuses(health=health, search=search, after=after, limit=ROWS + 1)
-    except InvalidArgument:  # a health that somebody typed
+    except InvalidArgument:  # the user typed an unknown health into the address
         health, found = None, context.bm.get_connection_statuses(search=search, after=after, limit=ROWS + 1)
     statuses = found[:ROWS]
     failing = context.bm.get_status(failing=True, limit=SHOWN + 1)

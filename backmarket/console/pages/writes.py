@@ -1,4 +1,4 @@
-"""Changes at Back Market that were asked for, and how a person settles them."""
+"""Requested changes at Back Market, and the forms that settle them."""
 
 from __future__ import annotations
 

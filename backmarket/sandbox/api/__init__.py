@@ -1,1 +1,1 @@
-"""The sandbox's answers: the API's paths, its limits and its faults, over what the world holds."""
+"""The sandbox's answers: the API's paths, its limits and its faults, over the world's data."""

@@ -19,7 +19,7 @@ from backmarket.sandbox.world.world import World
 
 
 class _SlashForgiven:
-    """Takes `/ws/orders/` for `/ws/orders`: the document writes both."""
+    """Treats `/ws/orders/` as `/ws/orders`: the document uses both."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -35,7 +35,7 @@ async def _nothing_here(_call: Call) -> Answer:
 
 
 def _after_due_tasks(handler: Handler) -> Handler:
-    """Let the bulk tasks whose time has come be done first, so that reads see their work."""
+    """Run the bulk tasks that are due first, so that reads see their changes."""
 
     async def after_due_tasks(call: Call) -> Answer:
         call.seller.tasks.finish_due(call.world.now())

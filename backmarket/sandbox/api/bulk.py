@@ -1,4 +1,4 @@
-"""Bulk files: `POST /ws/listings` takes a CSV, checks its form, and leaves it to a task, for `GET /ws/tasks`."""
+"""Bulk files: `POST /ws/listings` takes a CSV, checks its form, and queues a task, shown by `GET /ws/tasks`."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from backmarket.sandbox.world.bulk_tasks import DONE, FAILED, WORKING, Report
 from backmarket.sandbox.world.sellers import Seller
 
 _LENGTHS: Final = {"catalog": (1, None), "quotechar": (1, 1), "delimiter": (1, 1), "encoding": (2, 64)}
-"""The four parameters, all required, and how many characters each may have."""
+"""The four parameters, all required, and their maximum lengths in characters."""
 
 _OUTCOMES: Final = {"task_fails": FAILED, "task_hangs": WORKING, "task_odd": 7}
-"""What becomes of a task whose file met one of these faults."""
+"""Status that a task keeps if its file met one of these faults."""
 
 Row = tuple[int, dict[str, str] | None]
 """The line's number in the file, and its cells; None where they do not fit the header."""
 
 
 async def submit_listings(call: Call) -> Answer:
-    """`POST /ws/listings`: refuse what is malformed with a bare string, else answer a task's number."""
+    """`POST /ws/listings`: refuse a malformed request with a bare string, else answer a task's id."""
     parameters = _parameters(await call.json_object())
     rows = _rows(parameters)
     settings = call.world.settings
@@ -63,7 +63,7 @@ def _parameters(given: dict[str, Any]) -> dict[str, str]:
 
 
 def _rows(parameters: dict[str, str]) -> list[Row]:
-    """The file's rows under their header; empty lines are passed over."""
+    """The file's rows by header; empty lines are skipped."""
     source = io.StringIO(parameters["catalog"], newline="")
     try:
         reader = csv.reader(source, delimiter=parameters["delimiter"], quotechar=parameters["quotechar"], strict=True)
@@ -80,7 +80,7 @@ def _rows(parameters: dict[str, str]) -> list[Row]:
 
 
 def _apply(seller: Seller, market: str, rows: list[Row]) -> Report:
-    """Create or update the listings; a row with an error changes nothing and holds up no other."""
+    """Create or update the listings; a row with an error changes nothing and does not affect other rows."""
     report: Report = {}
     for number, row in rows:
         sku = row["sku"].strip() if row else f"line {number}"
@@ -108,7 +108,7 @@ def _apply_row(seller: Seller, market: str, sku: str, row: dict[str, str] | None
 
 
 async def get_task(call: Call) -> Answer:
-    """`GET /ws/tasks/{taskId}`: the status and, once done, the report in the shape assumed."""
+    """`GET /ws/tasks/{taskId}`: the status and, once done, the report in the assumed shape."""
     task = call.seller.tasks.get(call.path_number("task_id"))
     if task is None:
         raise Refused(refusal(404, "Task not found.", code="task-not-found"))

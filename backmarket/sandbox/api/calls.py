@@ -1,4 +1,4 @@
-"""One request on its way through the sandbox."""
+"""One request in the sandbox."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class CallerGone(Exception):
-    """The caller went away while it was sending: nobody waits for an answer."""
+    """The caller disconnected while sending: no answer is needed."""
 
 
 class Call:
-    """A request, read as far as its operation needs it."""
+    """A request, read only as far as its operation needs."""
 
     def __init__(self, world: World, scope: Scope, receive: Receive) -> None:
         self.world = world
@@ -36,30 +36,30 @@ class Call:
 
     @property
     def seller(self) -> Seller:
-        """The account whose token the request carries; for operations, which run after that check."""
+        """The account whose token the request carries; operations run after that check."""
         if self.account is None:
             raise RuntimeError("no operation runs without an account")
         return self.account
 
     @cached_property
     def query(self) -> dict[str, str]:
-        """The query parameters; of repeated ones the last."""
+        """The query parameters; of a repeated one, the last value."""
         text = self.scope["query_string"].decode("latin-1")
         return dict(parse_qsl(text, keep_blank_values=True)) if text else {}
 
     @property
     def page(self) -> int | None:
-        """The page that was asked for, where it is a number."""
+        """The requested page, if it is a number."""
         text = self.query.get("page", "")
         return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
     def turn_to_page(self, page: int) -> None:
-        """Answer this page, whichever was asked for."""
+        """Answer this page instead of the requested one."""
         self.query["page"] = str(page)
 
     @property
     def origin(self) -> str:
-        """Scheme and host as the caller wrote them."""
+        """Scheme and host as in the request."""
         host = self.headers.get(b"host", b"localhost").decode("latin-1")
         return f"{self.scope['scheme']}://{host}"
 
@@ -67,7 +67,7 @@ class Call:
         """A whole number in the path.
 
         Raises:
-            Refused: 404, it is something else.
+            Refused: if it is not a whole number (404).
         """
         text: str = self.scope["path_params"][name]
         if not (text.isascii() and text.isdigit() and len(text) < 19):
@@ -78,7 +78,7 @@ class Call:
         """The whole request body.
 
         Raises:
-            CallerGone: it does not come to its end.
+            CallerGone: if the caller disconnects before its end.
         """
         parts: list[bytes] = []
         while True:
@@ -93,7 +93,7 @@ class Call:
         """The body as a JSON object.
 
         Raises:
-            Refused: 400, it is something else, or its Content-Type is not JSON.
+            Refused: if it is not a JSON object, or its Content-Type is not JSON (400).
         """
         content_type = self.headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         if content_type != b"application/json":

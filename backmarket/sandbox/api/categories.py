@@ -36,7 +36,7 @@ async def get_tree(_call: Call) -> Answer:
 
 
 async def get_branch(call: Call) -> Answer:
-    """`GET /ws/category/tree/{categoryId}`: a category with what lies below it."""
+    """`GET /ws/category/tree/{categoryId}`: a category with its subtree."""
     number = call.path_number("category_id")
     for category in _all(TREE):
         if category["category_id"] == number:

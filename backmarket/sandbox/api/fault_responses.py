@@ -1,4 +1,4 @@
-"""Faults that arrive as an answer: wrong ones in place of the right one, and right ones spoiled."""
+"""Faults that arrive as an answer: a wrong answer instead of the right one, or a spoiled right one."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _IDS: Final = ("order_id", "shipmentId", "id", "task_id")
 
 
 def replacement(fault: Fault) -> Answer | None:
-    """The answer that this fault gives in place of the right one; None if it is of another sort."""
+    """The answer that this fault gives instead of the right one; None if it is a fault of another kind."""
     make = _REPLACEMENTS.get(fault.kind)
     return make(fault) if make else None
 
 
 def spoiled(fault: Fault, answer: Answer, rng: Random) -> Answer:
-    """The right answer as this fault leaves it; refusals stay as they are."""
+    """The right answer, spoiled by this fault; refusals are unchanged."""
     spoil = _SPOILERS.get(fault.kind)
     if spoil is None or answer.status != 200:
         return answer
@@ -61,7 +61,7 @@ _REPLACEMENTS: Final[dict[str, Callable[[Fault], Answer]]] = {
 
 
 def _rows(payload: Payload) -> list[Payload]:
-    """The rows of a list, or the one row that the answer is."""
+    """The rows of a list, or the single row of the answer."""
     results = payload.get("results")
     return results if isinstance(results, list) else [payload]
 

@@ -1,4 +1,4 @@
-"""The files behind labels' addresses."""
+"""The files at labels' addresses."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _PDF: Final = (
 
 
 def label_pdf(shipment_id: int, least_bytes: int) -> bytes:
-    """The label of a shipment: a small PDF, filled up with comments."""
+    """The label of a shipment: a small PDF, padded with comments."""
     plain = _PDF % (shipment_id, b"")
     filling = b"%" + b"x" * max(0, least_bytes - len(plain) - 1)
     return _PDF % (shipment_id, filling)
 
 
 def large_pdf(size: int) -> Iterator[bytes]:
-    """A PDF of so many bytes (20 or more), piece by piece."""
+    """A PDF of the given size (20 bytes or more), in chunks."""
     yield _BEGIN
     left = size - len(_BEGIN) - len(_END)
     while left > 0:

@@ -1,4 +1,4 @@
-"""What may be set on a listing, by a single update or by a row of a bulk file, and what is wrong with the rest."""
+"""The fields that a single update or a row of a bulk file may set on a listing, and the errors of the others."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from backmarket.sandbox.world.people import MARKETS
 
 _PRICE: Final = re.compile(r"\d{1,9}(\.\d{1,2})?")
 _HOME_CURRENCY: Final = {"en-us": "USD", "ja-jp": None, "en-au": None}
-"""The currency that a price without one has, by the account's own market; EUR in Europe."""
+"""Currency of a price that names none, by the account's own market; EUR in Europe."""
 
 
 def price(value: object) -> str:
-    """An amount as a decimal text with two digits; numbers are accepted as the document does."""
+    """An amount as a decimal text with two digits; numbers are accepted, as in the document."""
     text = f"{value:.2f}" if isinstance(value, float) else str(value)
     if isinstance(value, bool) or not _PRICE.fullmatch(text):
         raise ValueError("must be an amount such as 160.99")
@@ -24,7 +24,7 @@ def price(value: object) -> str:
 
 
 def whole(least: int) -> Callable[[object], int]:
-    """A reader of whole numbers, given as such or as text."""
+    """A reader of whole numbers, given as numbers or text."""
 
     def read(value: object) -> int:
         text = str(value)
@@ -58,7 +58,7 @@ SINGLE: Final[dict[str, Callable[[object], Any]]] = {
     "warranty_delay": whole(12),
     "quantity": whole(0),
 }
-"""`POST /ws/listings/{listingId}`: the fields beside those of shippers."""
+"""`POST /ws/listings/{listingId}`: the fields other than those of shippers."""
 
 for _number in (1, 2, 3):
     SINGLE[f"shipper_{_number}"] = _nullable(text(200))
@@ -68,15 +68,15 @@ for _number in (1, 2, 3):
 
 
 def fields_of(given: dict[str, Any], market: str, home: str) -> dict[str, Any]:
-    """The known fields of an update, checked; unknown ones are passed over.
+    """The known fields of an update, checked; unknown ones are ignored.
 
     Args:
-        given: names and values as they came.
-        market: the market that prices are meant for.
+        given: names and values as received.
+        market: the market that prices apply to.
         home: the account's own market, which decides the currency of a price that names none.
 
     Raises:
-        ValueError: one is wrong; the text names it.
+        ValueError: if a field is invalid; the text names it.
     """
     fields: dict[str, Any] = {}
     for name, read in SINGLE.items():
@@ -99,7 +99,7 @@ def fields_of_row(row: dict[str, str], market: str, home: str, *, new: bool) -> 
     """The fields of a row of a bulk file; an empty cell leaves its field as it is.
 
     Raises:
-        ValueError: something is wrong, or a new listing lacks what it needs.
+        ValueError: if a field is invalid, or a new listing lacks a required one.
     """
     given = {name: value for name, value in row.items() if value != "" and name != "sku"}
     if new:
@@ -120,15 +120,15 @@ def fields_of_row(row: dict[str, str], market: str, home: str, *, new: bool) -> 
 
 
 def split_shippers(fields: dict[str, Any], market: str, shippings: list[dict[str, Any]]) -> list[str]:
-    """Turn `shipper_1` and its like into `shippings` of a market.
+    """Convert `shipper_1` and similar fields into `shippings` of a market.
 
     Args:
-        fields: the fields of an update; those of shippers are replaced by `shippings` if there are any.
-        market: the market that they are meant for.
-        shippings: those that the listing has.
+        fields: the fields of an update; shipper fields, if any, are replaced by `shippings`.
+        market: the market that they apply to.
+        shippings: the listing's current ones.
 
     Returns:
-        a message for each, as the API's `shippings_response`.
+        A message for each, as the API's `shippings_response`.
     """
     others = [one for one in shippings if one["country_code"] != market]
     own = [one for one in shippings if one["country_code"] == market]

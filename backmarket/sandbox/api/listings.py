@@ -15,7 +15,7 @@ _REGIONS: Final = {"en-us": "NA", "ja-jp": "AP", "en-au": "AP"}
 
 
 def market_of(call: Call) -> str:
-    """The market that `Accept-Language` selects; the account's own where it names none of the account's region."""
+    """The market that `Accept-Language` selects; the account's own if it names no market of the account's region."""
     home = call.seller.spec.market
     asked = call.headers.get(b"accept-language", b"").decode("latin-1").lower()
     if call.world.settings.assumptions.price_market == "account" or asked not in COUNTRY_CODES:
@@ -27,7 +27,7 @@ def take_sku_lines(call: Call, lines: int) -> None:
     """Count SKU lines against the hourly limit of the guidelines (2,000).
 
     Raises:
-        Refused: 429 as JSON (response `RateLimited`), it is exceeded; nothing is counted then.
+        Refused: if it is exceeded (429 as JSON, response `RateLimited`); nothing is counted then.
     """
     settings = call.world.settings
     now = call.world.now().timestamp()

@@ -1,4 +1,4 @@
-"""What every request passes on its way: counting, limits, faults, latency, credentials."""
+"""The steps that every request passes: counting, limits, faults, latency, credentials."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Operation:
     """One operation of the API, as an ASGI application.
 
     Args:
-        world: the state that it works on.
-        name: how faults, changes and statistics call it, such as `orders.list`.
-        handler: answers it, once everything else was passed.
-        sensitive: it has the lower limit of the sensitive operations, too.
-        label: it is a file rather than an operation, which may be open to everybody (`Assumptions.labels`).
+        world: the sandbox's state.
+        name: its name in faults, changes and statistics, such as `orders.list`.
+        handler: answers it, after all other steps.
+        sensitive: whether the lower limit of the sensitive operations applies, too.
+        label: whether it is a file rather than an operation; a file may be public (`Assumptions.labels`).
     """
 
     def __init__(
@@ -133,7 +133,7 @@ def _credentials_refused(call: Call, settings: Settings) -> Answer | None:
 
 
 def _cookie(call: Call) -> bytes:
-    """The cookie that the firewall gives to callers of one account."""
+    """The cookie that the firewall sets for callers of one account."""
     who = call.account.name if call.account else UNKNOWN
     return _COOKIE + hashlib.sha256(who.encode()).hexdigest()[:16].encode()
 

@@ -1,4 +1,4 @@
-"""What a seller does to orders: moving lines on, registering identifiers, uploading invoices."""
+"""A seller's writes to orders: moving lines on, registering identifiers, uploading invoices."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEXT_STATES: Final[dict[int, frozenset[int]]] = {
     2: frozenset({3, 5}),
     3: frozenset({6}),
 }
-"""The schema `OrderLineState`: which states a seller may move a line to. From all others there is no way on."""
+"""The schema `OrderLineState`: the states that a seller may move a line to. All other states are final."""
 
 RETURN_REASONS: Final = frozenset({0, 1, 11, 12, 13, 21, 22, 23, 24, 25})
 VAT_TYPES: Final = frozenset({"REGULAR", "MARGINAL"})
@@ -27,7 +27,7 @@ MAX_TEXT_CHARS: Final = {
     "sku": None, "imei": 15, "serial_number": 50, "tracking_number": 200, "tracking_url": 300, "shipper": 200,
     "return_message": 500, "date_shipping": None,
 }  # fmt: skip
-"""The texts of the schema `UpdateOrder` and how many characters each may have."""
+"""The texts of the schema `UpdateOrder` and their maximum lengths in characters."""
 
 
 async def update_order(call: Call) -> Answer:
@@ -48,7 +48,7 @@ async def update_order(call: Call) -> Answer:
 
 
 async def update_orderline(call: Call) -> Answer:
-    """`update-ws-specific-orderline`: register an IMEI, a serial number, or both, once and for all."""
+    """`update-ws-specific-orderline`: register an IMEI, a serial number, or both; they cannot be changed later."""
     line_id, update = call.path_number("orderline_id"), await call.json_object()
     row = call.seller.orders.of_line(line_id)
     if row is None:
@@ -74,7 +74,7 @@ async def update_orderline(call: Call) -> Answer:
 
 
 async def upload_invoice(call: Call) -> Answer:
-    """`post-ws-specific-order-invoice`: keep what was uploaded in the multipart field `invoice`."""
+    """`post-ws-specific-order-invoice`: store the file uploaded in the multipart field `invoice`."""
     row = order_of(call)
     content_type = call.headers.get(b"content-type", b"")
     if not content_type.lower().startswith(b"multipart/form-data"):
@@ -94,7 +94,7 @@ def _bad(message: str) -> Refused:
 
 
 def _checked(order_id: int, update: dict[str, Any], assumed: Assumptions) -> int:
-    """The new state that a well-formed update asks for."""
+    """The new state that a well-formed update requests."""
     names = ("id", "order_id") if assumed.order_id_field == "either" else (assumed.order_id_field,)
     given = [update[name] for name in names if name in update]
     if not given:
@@ -117,7 +117,7 @@ def _checked(order_id: int, update: dict[str, Any], assumed: Assumptions) -> int
 
 
 def _among(value: object, allowed: Iterable[object]) -> bool:
-    """Whether a value was not given, or is exactly one of those allowed (true is not 1)."""
+    """Whether a value is missing, or exactly one of the allowed ones (true is not 1)."""
     return value is None or any(type(value) is type(one) and value == one for one in allowed)
 
 
@@ -133,7 +133,7 @@ def _check_text(name: str, value: object) -> None:
 
 
 def _move(body: OrderBody, update: dict[str, Any], new_state: int, assumed: Assumptions) -> list[dict[str, Any]]:
-    """Bring the lines that the update means to their new state; returns them."""
+    """Move the lines that the update selects to their new state; returns them."""
     lines = body["orderlines"]
     sku = update.get("sku")
     if sku is not None and new_state != 3:
@@ -168,7 +168,7 @@ def _ship(body: OrderBody, update: dict[str, Any], moved: list[dict[str, Any]], 
 
 
 def _order_state(body: OrderBody) -> int:
-    """The state that follows from the lines: the order is processed once none is left to be worked on."""
+    """The state that follows from the lines: the order is processed once no line is open."""
     states = {line["state"] for line in body["orderlines"]}
     if states & {0, 1, 7, 8, 9}:
         state: int = body["state"]

@@ -49,7 +49,7 @@ async def list_orders(call: Call) -> Answer:
 
 
 async def get_order(call: Call) -> Answer:
-    """`get-ws-specific-order`: any order of the account, those in states 0 and 8 too."""
+    """`get-ws-specific-order`: any order of the account, including those in states 0 and 8."""
     return signed(call, Answer(200, order_of(call).body))
 
 
@@ -57,7 +57,7 @@ def order_of(call: Call) -> OrderRow:
     """The account's order whose id the path names.
 
     Raises:
-        Refused: 404, there is none.
+        Refused: if there is no such order (404).
     """
     row = call.seller.orders.rows.get(call.path_number("order_id"))
     if row is None:

@@ -1,4 +1,4 @@
-"""Page arithmetic of the lists: `{count, next, previous, results}`."""
+"""Pagination of the lists: `{count, next, previous, results}`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 DEFAULT_SIZE: Final = 10
 MAXIMUM_SIZE: Final = 50
-"""Both from the parameter `PageSize` of the document."""
+"""Default and maximum, from the document's parameter `PageSize`."""
 
 _WRONG_COUNT = {"exact": 0, "low": -3, "high": 3}
 
@@ -28,7 +28,7 @@ def whole_number(query: dict[str, str], name: str, default: int) -> int:
     """A query parameter as a whole number of at least 1.
 
     Raises:
-        Refused: 400, it is something else.
+        Refused: if it is anything else (400).
     """
     text = query.get(name)
     if text is None:
@@ -39,7 +39,7 @@ def whole_number(query: dict[str, str], name: str, default: int) -> int:
 
 
 def page_size(query: dict[str, str], assumptions: Assumptions) -> int:
-    """The size asked for; above the maximum it is refused, or clamped if so assumed."""
+    """The requested size; above the maximum it is refused, or clamped if so assumed."""
     size = whole_number(query, "page-size", DEFAULT_SIZE)
     if size <= MAXIMUM_SIZE:
         return size
@@ -54,12 +54,12 @@ def page_of(
     """One page of a list.
 
     Args:
-        rows: the whole list, filtered and sorted.
-        page: from 1.
-        size: rows on a page.
+        rows: the complete list, filtered and sorted.
+        page: number of the page, from 1.
+        size: number of rows on a page.
         call: the request; `next` and `previous` keep its parameters.
         path: the list's path.
-        body: the JSON of a row.
+        body: returns the JSON of a row.
     """
     assumed = call.world.settings.assumptions
     start = (page - 1) * size

@@ -1,4 +1,4 @@
-"""Answers, and the several shapes in which the API refuses something."""
+"""Answers, and the various shapes of the API's refusals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Answer(NamedTuple):
 
 
 class Refused(Exception):
-    """Ends an operation with an answer of its own."""
+    """Ends an operation with the given answer."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.status)
@@ -40,7 +40,7 @@ class Refused(Exception):
 
 
 def request_id() -> str:
-    """A name for one refusal, as the API gives it for its support."""
+    """An id of one refusal, as the API gives it for its support."""
     return f"sandbox-{next(_numbers):08x}"
 
 
@@ -54,8 +54,8 @@ def refusal(status: int, message: str, *, code: str = "", shape: str = "v1") -> 
 
     Args:
         status: the HTTP status.
-        message: the text for a person.
-        code: the API's own code; derived from the status when not given.
+        message: the readable text.
+        code: the API's own code; by default derived from the status.
         shape: `v1` (`error`), `v2` (`errors`), `v3` (`error` with status, title, type), `problem` (RFC 7807),
             `string` (a bare JSON string), `html`, or `empty`.
     """
@@ -81,7 +81,7 @@ def _refusal_body(shape: str, status: int, title: str, error: dict[str, str]) ->
 
 
 def html_page(status: int, title: str, *, headers: Headers = ()) -> Answer:
-    """A page for browsers, as the firewall and the load balancer send it."""
+    """An HTML page, as the firewall and the load balancer send it."""
     head = f"<head><title>{title}</title></head>"
     page = f"<!DOCTYPE html><html>{head}<body><h1>{status} {title}</h1></body></html>"
     return Answer(status, page.encode(), HTML, headers)

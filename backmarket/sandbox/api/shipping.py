@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from backmarket.sandbox.world.sellers import Seller
 
 ORDER_STATES: Final = frozenset({0, 1, 3, 8, 9})
-"""What the parameter `order_state` allows; 10 is not among them."""
+"""Allowed values of the parameter `order_state`; 10 is not among them."""
 
 
 def list_shipments(kind: Kind) -> Handler:
-    """`GetDeliveries` or `GetReturns`: pages of a size of the API's own, by dates, order and scan."""
+    """`GetDeliveries` or `GetReturns`: pages of a fixed size, by dates, order and scan."""
 
     async def handler(call: Call) -> Answer:
         wanted = Wanted.of(call)
@@ -52,7 +52,7 @@ def get_shipment(kind: Kind) -> Handler:
 
 
 def get_label(kind: Kind) -> Handler:
-    """A label as a PDF; whether it takes the account's token is `Assumptions.labels`."""
+    """A label as a PDF; `Assumptions.labels` says whether it requires the account's token."""
 
     async def handler(call: Call) -> Answer:
         path: str = call.scope["path"]
@@ -79,7 +79,7 @@ def _stock(call: Call, kind: Kind) -> ShipmentStock:
 
 
 def _here(call: Call, answer: Answer) -> Answer:
-    """The answer with addresses of labels that lead to this sandbox, as the caller knows it."""
+    """The answer, with labels' addresses at the host by which the caller reaches this sandbox."""
     return signed(call, answer._replace(body=answer.body.replace(LABEL_HOST.encode(), call.origin.encode())))
 
 
@@ -96,14 +96,14 @@ def _order_state(call: Call, row: ShipmentRow) -> int | None:
 
 
 def _within(moment: datetime | None, first: datetime | None, last: datetime | None) -> bool:
-    """Whether a moment lies between two others, both included."""
+    """Whether a moment lies between two others, inclusive."""
     if first is None and last is None:
         return True
     return moment is not None and (first is None or moment >= first) and (last is None or moment <= last)
 
 
 class Wanted(NamedTuple):
-    """What the query parameters ask for. Dates are inclusive at both ends, as documented."""
+    """The filter in the query parameters. Dates are inclusive at both ends, as documented."""
 
     created: tuple[datetime | None, datetime | None]
     picked_up: tuple[datetime | None, datetime | None]
@@ -113,10 +113,10 @@ class Wanted(NamedTuple):
 
     @classmethod
     def of(cls, call: Call) -> Wanted:
-        """Read them.
+        """Read the query parameters.
 
         Raises:
-            Refused: 422, one is malformed.
+            Refused: if one is malformed (422).
         """
         query = call.query
         state = _number(query, "order_state")
@@ -134,7 +134,7 @@ class Wanted(NamedTuple):
         )
 
     def admits(self, row: ShipmentRow) -> bool:
-        """Whether a row is asked for, its order's state aside."""
+        """Whether a row matches, apart from its order's state."""
         return (
             _within(row.created, *self.created)
             and _within(row.picked_up, *self.picked_up)

@@ -1,4 +1,4 @@
-"""Links that are signed in every answer again, as the real API's are: the same object, another text."""
+"""Links that every answer signs again, as the real API does: the same object, another text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from backmarket.sandbox.api.calls import Call
 from backmarket.sandbox.api.responses import Answer
 
 LIFETIME_SECONDS: Final = 3600
-"""A signed link ends so long after its answer."""
+"""Seconds for which a signed link is valid after its answer."""
 
 _NOTES: Final = re.compile(rb'(https://notes\.example/delivery_note/[^"?]*)')
 _LABELS: Final = re.compile(rb'((?:https?://[^"?]*)?/static/(?:shipment|return)_labels/[^"?]*\.pdf)')

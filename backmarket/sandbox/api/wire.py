@@ -1,7 +1,7 @@
-"""How answers leave the sandbox, including those that never arrive whole.
+"""How answers are sent, including those that never arrive completely.
 
 ASGI has no way to break a connection. `SandboxProtocol` therefore hands the transport to the application, in
-the scope's `extensions`; what breaks a connection here works on that transport, then waits until the server
+the scope's `extensions`; a fault that breaks a connection uses that transport, then waits until the server
 has noticed, so that it does not answer 500 instead. Without a transport (an in-process test client) the same
 faults raise `ConnectionResetError`.
 """
@@ -31,7 +31,7 @@ _DRIPS: Final = 20
 
 
 class SandboxProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with its transport within the application's reach."""
+    """uvicorn's HTTP protocol, which gives the application its transport."""
 
     def on_message_begin(self) -> None:
         """Begin a request's scope."""
@@ -45,7 +45,7 @@ def http_date(timestamp: float) -> bytes:
 
 
 async def deliver(answer: Answer, headers: Headers, send: Send) -> None:
-    """Send an answer whole."""
+    """Send a complete answer."""
     await _start(answer, headers, len(answer.body), send)
     await send({"type": "http.response.body", "body": answer.body})
 
@@ -58,14 +58,14 @@ async def withhold(fault: Fault, scope: Scope, receive: Receive) -> None:
     if fault.kind == "reset":
         sock: socket.socket | None = transport.get_extra_info("socket")
         if sock is not None:
-            with suppress(OSError, ValueError):  # the caller is gone, and its descriptor with it
+            with suppress(OSError, ValueError):  # the caller is gone, so its descriptor is closed
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
     transport.abort()
     await _wait_for_the_end(receive, 5.0)
 
 
 async def cut(answer: Answer, headers: Headers, scope: Scope, receive: Receive, send: Send) -> None:
-    """Announce the whole body, send half of it, close."""
+    """Announce the full length, send half of the body, close."""
     await _start(answer, headers, len(answer.body) + 1, send)
     await send({"type": "http.response.body", "body": answer.body[: len(answer.body) // 2], "more_body": True})
     _transport(scope).close()
@@ -73,7 +73,7 @@ async def cut(answer: Answer, headers: Headers, scope: Scope, receive: Receive, 
 
 
 async def drip(answer: Answer, headers: Headers, seconds: float, send: Send) -> None:
-    """Send the body in small parts, spread over some seconds."""
+    """Send the body in small chunks, over some seconds."""
     await _start(answer, headers, len(answer.body), send)
     size = max(1, -(-len(answer.body) // _DRIPS))
     for start in range(0, len(answer.body), size):
@@ -85,7 +85,7 @@ async def drip(answer: Answer, headers: Headers, seconds: float, send: Send) -> 
 
 
 async def pour(pieces: Iterable[bytes], size: int, headers: Headers, send: Send) -> None:
-    """Send a PDF of so many bytes, piece by piece."""
+    """Send a PDF of the given size, in chunks."""
     await _start(Answer(200, b"", b"application/pdf"), headers, size, send)
     for piece in pieces:
         await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -111,7 +111,7 @@ def _transport(scope: Scope) -> Any:
 
 
 async def _wait_for_the_end(receive: Receive, seconds: float) -> None:
-    """Return when the caller is gone, or after so many seconds."""
+    """Return when the caller is gone, or after the given seconds."""
     try:
         async with asyncio.timeout(seconds):
             while (await receive())["type"] != "http.disconnect":

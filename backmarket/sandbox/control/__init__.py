@@ -1,1 +1,1 @@
-"""Steering the sandbox from outside, which the real API has nothing of: faults, changes, figures."""
+"""Control of the sandbox from outside, which the real API does not have: faults, changes, figures."""

@@ -21,11 +21,11 @@ T = TypeVar("T")
 
 
 class SandboxControl:
-    """Steers and reads a running sandbox.
+    """Controls and reads a running sandbox.
 
     Args:
         url: the sandbox's address, such as `http://127.0.0.1:8000`.
-        client: an httpx client of the caller's, such as one over an `InProcessTransport`.
+        client: the caller's httpx client, such as one over an `InProcessTransport`.
     """
 
     def __init__(self, url: str, client: httpx.Client | None = None) -> None:
@@ -44,7 +44,7 @@ class SandboxControl:
         revoked: bool | None = None,
         backship: bool | None = None,
     ) -> None:
-        """Replace a seller's token, revoke it or not, end or begin its BackShip subscription."""
+        """Replace a seller's token, revoke or restore it, end or begin its BackShip subscription."""
         self._send(
             "PATCH",
             f"sellers/{quote(name, safe='')}",
@@ -52,16 +52,16 @@ class SandboxControl:
         )
 
     def add_fault(self, kind: FaultKind, **rule: Any) -> int:
-        """Put a fault in force; `rule` are the other fields of `Fault`. Returns its number."""
+        """Activate a fault; `rule` are the other fields of `Fault`. Returns its number."""
         answer = self._send("POST", "faults", Fault(kind=kind, **rule), kind=dict[str, list[int]])
         return answer["numbers"][0]
 
     def remove_faults(self, number: int | None = None) -> None:
-        """Lift one fault, or all."""
+        """Remove one fault, or all."""
         self._send("DELETE", "faults" if number is None else f"faults/{number}")
 
     def change(self, seller: str, **parts: Any) -> Changed:
-        """Change a seller's orders; `parts` are the other fields of `Change`. Empty if it waits."""
+        """Change a seller's orders; `parts` are the other fields of `Change`. The result is empty if it waits."""
         return self._send("POST", "changes", Change(seller=seller, **parts), kind=Changed)
 
     def settings(self, **changes: Any) -> Settings:
@@ -77,15 +77,15 @@ class SandboxControl:
         return [msgspec.json.decode(line, type=Entry) for line in self._lines("requests")]
 
     def reset(self) -> None:
-        """Forget what was counted, and blocks."""
+        """Reset counters and blocks."""
         self._send("POST", "reset")
 
     def start_over(self) -> None:
-        """Forget sellers, faults, settings and counters: as in a new process, without the second that one takes."""
+        """Reset sellers, faults, settings and counters, as in a new process, which would take a second."""
         self._send("POST", "start-over")
 
     def truth(self, seller: str, resource: str = "orders") -> list[dict[str, Any]]:
-        """Every row of a seller as its own operation would answer it, in the order of ids."""
+        """All rows of a seller, each as its single-row operation would answer it, sorted by id."""
         path = f"truth/{quote(seller, safe='')}/{resource}"
         return [msgspec.json.decode(line, type=dict[str, Any]) for line in self._lines(path)]
 

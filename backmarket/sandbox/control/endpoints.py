@@ -7,7 +7,7 @@ It knows sellers by name and never shows a token. Bodies and answers are JSON:
     POST   /sellers                  SellerSpec; answers {"name", "orders"}
     PATCH  /sellers/{name}           {"token", "revoked", "backship"}, each optional
     POST   /faults                   Fault, or a list of them; answers {"numbers": [...]}
-    DELETE /faults  /faults/{n}      lifts all, or one
+    DELETE /faults  /faults/{n}      removes all, or one
     POST   /changes                  Change; answers Changed, or {} where it waits for `after` answers
     GET    /settings                 Settings
     POST   /settings                 some of the Settings, `assumptions` among them; answers all of them
@@ -43,7 +43,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class SellerPatch(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What can be changed in an account."""
+    """The changes to an account."""
 
     token: str | None = None
     revoked: bool | None = None
@@ -55,7 +55,7 @@ def _json(value: Any, status: int = 200) -> Response:
 
 
 def _checked(endpoint: Endpoint) -> Endpoint:
-    """Turn what the caller got wrong into 400 or 404 with a text."""
+    """Convert the caller's errors into 400 or 404 with a text."""
 
     async def checked(request: Request) -> Response:
         try:
@@ -79,11 +79,11 @@ class Control:
         self.world = world
 
     async def stats(self, _request: Request) -> Response:
-        """Counters."""
+        """The counters."""
         return _json(statistics(self.world))
 
     async def requests(self, _request: Request) -> Response:
-        """The log, oldest first."""
+        """The last requests, oldest first."""
         lines = b"\n".join(msgspec.json.encode(asdict(entry)) for entry in self.world.traffic.log)
         return Response(lines, media_type="application/x-ndjson")
 
@@ -105,14 +105,14 @@ class Control:
         return _json({"name": name})
 
     async def add_faults(self, request: Request) -> Response:
-        """Put rules in force."""
+        """Activate rules."""
         body = await request.body()
         faults = msgspec.json.decode(body, type=list[Fault] | Fault)
         listed = faults if isinstance(faults, list) else [faults]
         return _json({"numbers": [self.world.faults.add(fault) for fault in listed]}, 201)
 
     async def remove_faults(self, request: Request) -> Response:
-        """Lift one rule, or all."""
+        """Remove one rule, or all."""
         self.world.faults.remove(request.path_params.get("number"))
         return _json({})
 
@@ -127,19 +127,19 @@ class Control:
         return _json(self.world.settings)
 
     async def reset(self, _request: Request) -> Response:
-        """Forget what was counted."""
+        """Reset the counters."""
         self.world.reset_counters()
         return _json({})
 
     async def start_over(self, _request: Request) -> Response:
-        """Begin again, with the seed of the start."""
+        """Start over, with the original seed."""
         self.world.start_over(self.world.seed)
         gc.unfreeze()
         gc.collect()
         return _json({})
 
     async def truth(self, request: Request) -> Response:
-        """What a faultless client would know."""
+        """The rows that a faultless client would have."""
         seller = self.world.sellers[request.path_params["seller"]]
         origin = f"{request.url.scheme}://{request.url.netloc}".encode()
         rows = seller.truth(request.path_params["resource"], self.world.now())

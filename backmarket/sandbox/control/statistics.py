@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 class SellerStats(msgspec.Struct, kw_only=True):
-    """What one seller's token was used for. Requests that got no answer have status 0."""
+    """The requests with one seller's token. Requests that got no answer have status 0."""
 
     requests: int = 0
     operations: dict[str, int] = {}
     pages: dict[str, dict[int, int]] = {}
     labels: dict[str, int] = {}
-    """How often each label was asked for, by its path."""
+    """Number of requests of each label, by its path."""
     statuses: dict[int, int] = {}
     faults: dict[str, int] = {}
     violations: int = 0
-    """Requests that arrived while the limit's number of others had arrived in the window before."""
+    """Requests over the limit: as many others as it allows had arrived in the window before."""
     sensitive_violations: int = 0
     sku_lines: int = 0
     """SKU lines accepted for processing."""
@@ -30,7 +30,7 @@ class SellerStats(msgspec.Struct, kw_only=True):
 
 
 class FaultStats(msgspec.Struct, kw_only=True):
-    """A rule in force: how many requests matched it, and how many suffered."""
+    """An active rule: number of requests that matched it, and that suffered."""
 
     number: int
     kind: str
@@ -43,17 +43,17 @@ class Stats(msgspec.Struct, kw_only=True):
 
     requests: int
     in_flight: int
-    """Requests that are being worked on now."""
+    """Requests in flight."""
     in_flight_maximum: int
     waiting_changes: int
     sellers: dict[str, SellerStats]
-    """By name; requests with an unknown token under `unknown`."""
+    """Sellers by name; requests with an unknown token are under `unknown`."""
     address_violations: dict[str, int]
     faults: list[FaultStats]
 
     @property
     def violations(self) -> int:
-        """Over all sellers."""
+        """The sum over all sellers."""
         return sum(seller.violations for seller in self.sellers.values())
 
     def count(self, operation: str, seller: str | None = None) -> int:

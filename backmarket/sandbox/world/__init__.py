@@ -1,1 +1,1 @@
-"""What the sandbox holds: sellers with their orders, listings and shipments, and what happens to them."""
+"""The sandbox's data: sellers with their orders, listings and shipments, and changes to them."""

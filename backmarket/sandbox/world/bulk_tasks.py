@@ -1,4 +1,4 @@
-"""Bulk tasks: the work of `POST /ws/listings`, done after a while, and what became of it (`GET /ws/tasks/{taskId}`)."""
+"""Bulk tasks: the work of `POST /ws/listings`, done after a delay, and its result (`GET /ws/tasks/{taskId}`)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ WAITING: Final = 0
 WORKING: Final = 2
 FAILED: Final = 8
 DONE: Final = 9
-"""`action_status`; 3 and 7 exist too, and the document does not say what they are."""
+"""`action_status`; 3 and 7 exist too, but the document does not explain them."""
 
 
 @dataclass
 class Task:
-    """One bulk job. `work` is called once, when its time has come."""
+    """One bulk job. `work` is called once, when it is due."""
 
     id: int
     submitted: datetime
@@ -42,10 +42,10 @@ class TaskList:
         """A new task.
 
         Args:
-            now: when it was submitted.
+            now: the time of submission.
             delay: seconds until its work is done.
-            work: does it.
-            outcome: DONE; FAILED, then the work is not done; any other status stays for ever.
+            work: the function that does the work.
+            outcome: DONE; FAILED: the work is not done; any other status is kept for ever.
         """
         task = Task(self._ids(), now, now + timedelta(seconds=delay), work, outcome)
         self._tasks[task.id] = task
@@ -69,7 +69,7 @@ class TaskList:
 
 
 class SkuLedger:
-    """SKU lines that a seller sent for processing in the last hour: bulk files and single updates together."""
+    """Number of SKU lines that a seller sent in the last hour, in bulk files and single updates."""
 
     def __init__(self) -> None:
         self._entries: deque[tuple[float, int]] = deque()
@@ -77,7 +77,7 @@ class SkuLedger:
         self.refused = 0
 
     def take(self, lines: int, now: float, limit: int, window: float) -> bool:
-        """Count some lines, unless more than `limit` would then lie in the last `window` seconds."""
+        """Count some lines, unless the last `window` seconds would then have more than `limit`."""
         while self._entries and self._entries[0][0] <= now - window:
             self._entries.popleft()
         if sum(entry[1] for entry in self._entries) + lines > limit:

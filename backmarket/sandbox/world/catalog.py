@@ -1,4 +1,4 @@
-"""The products that invented sellers sell: what listings offer and order lines name."""
+"""The products of invented sellers, which listings offer and order lines name."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ _COLOURS: Final = ("Noir", "Bleu", "Débloqué - Rosé", "Silver")
 
 
 def item(index: int, base: int, rng: Random) -> Item:
-    """The seller's offer number `index`.
+    """The seller's offer with the number `index`.
 
     Args:
-        index: from 0; the SKU tells it.
-        base: added to the index for ids that are unique across sellers.
-        rng: drawn from for ids and prices.
+        index: the number, from 0; it is part of the SKU.
+        base: offset that makes ids unique across sellers.
+        rng: the source of ids and prices.
     """
     brand, model, cents = _MODELS[index % len(_MODELS)]
     storage = _STORAGE[index // len(_MODELS) % len(_STORAGE)]

@@ -1,4 +1,4 @@
-"""Changes that sellers and customers make behind the client's back: at once, or in the middle of a walk."""
+"""Changes that sellers and customers make without the client: at once, or in the middle of a walk."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 class Change(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What happens to a seller's rows. The parts happen in this order: remove, hide, modify, add.
+    """A change to a seller's rows. Its parts are applied in this order: remove, hide, modify, add.
 
     Attributes:
-        seller: whose, by name.
-        resource: which rows.
-        remove: so many are gone as if they had never been (404 by id, too).
-        hide: so many orders reach state 8, which takes them off the list.
-        modify: so many go on in their life, or get `fields`.
-        add: so many new ones, at the newest or the oldest end (`anywhere` counts as newest).
-        where: which rows are taken; `anywhere` draws them from the seed.
-        ids: these very rows, for whichever of remove, hide, modify is 1 or more.
-        fields: members set on each modified row instead of its ordinary progress.
-        silent: `date_modification` of the modified and hidden orders stays.
-        after: not now, but once the seller has had so many more answers of `operation`.
+        seller: the seller's name.
+        resource: the kind of rows.
+        remove: number of rows that vanish as if they had never existed (404 by id, too).
+        hide: number of orders that reach state 8, which takes them off the list.
+        modify: number of rows that progress, or get `fields`.
+        add: number of new rows, at the newest or the oldest end (`anywhere` counts as newest).
+        where: the rows to change; `anywhere` draws them from the seed.
+        ids: exactly these rows, for each of remove, hide, modify that is 1 or more.
+        fields: members to set on each modified row, instead of its ordinary progress.
+        silent: whether `date_modification` of the modified and hidden orders stays.
+        after: delay, as a number of further answers of `operation` to the seller.
         operation: see `after`.
     """
 
@@ -61,12 +61,12 @@ def apply(sellers: Mapping[str, Seller], change: Change, now: datetime) -> Chang
 
     Args:
         sellers: all of them, by name.
-        change: what changes, and whose.
-        now: by the world's clock.
+        change: the change.
+        now: the time of the world's clock.
 
     Raises:
-        KeyError: there is no such seller.
-        ValueError: rows of this kind can't change so.
+        KeyError: if there is no such seller.
+        ValueError: if rows of this kind cannot be changed like this.
     """
     stock = sellers[change.seller].stocks[change.resource]
     done = Changed()
@@ -96,11 +96,11 @@ class Schedule:
         self._waiting: list[tuple[Change, int]] = []
 
     def add(self, change: Change) -> None:
-        """Let a change wait for its `after` answers, counted from now."""
+        """Delay a change until its `after` answers, counted from now."""
         self._waiting.append((change, change.after or 0))
 
     def answered(self, seller: str, operation: str) -> list[Change]:
-        """Count one answer that is about to be sent; the changes that waited for it, which are due."""
+        """Count an answer that is about to be sent; returns the changes that are due with it."""
         if not self._waiting:
             return []
         due: list[Change] = []
@@ -118,5 +118,5 @@ class Schedule:
         return len(self._waiting)
 
     def clear(self) -> None:
-        """Forget the changes that still wait."""
+        """Discard the changes that still wait."""
         self._waiting.clear()

@@ -1,4 +1,4 @@
-"""Faults on demand: rules that say which requests go wrong, and how."""
+"""Faults on demand: rules that say which requests fail, and how."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ FaultKind = Literal[
 ]  # fmt: skip
 
 UNANSWERED: Final = frozenset({"reset", "close", "timeout"})
-"""The caller gets no answer at all."""
+"""Kinds by which the caller gets no answer."""
 
 
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """One rule. A request that matches it suffers `kind`; the first rule that matches wins.
+    """One rule. A request that matches it suffers `kind`; the first matching rule wins.
 
     Attributes:
-        kind: what goes wrong.
+        kind: the kind of fault.
             Answers instead of the right one: `status` (see `status` and `html`), `waf_html`, `waf_json`,
             `forbidden` (403, not subscribed), `unauthorized`, `rate_limited` (one 429), `early_404`,
             `garbage` (200 with HTML), `empty` (200 with nothing), `redirect` (302 to `location`), `large_pdf`
             (a PDF of `value` bytes).
             On the wire: `reset` (TCP RST, no answer), `close` (closed, no answer), `cut` (Content-Length
-            larger than what comes), `slow` (the body over `seconds`), `timeout` (no answer until the caller
-            gives up or `seconds` are over).
+            larger than the body), `slow` (the body over `seconds`), `timeout` (no answer until the caller
+            gives up or `seconds` have passed).
             The list itself: `repeat_page` (always page `value`, 1 if not given), `early_empty_page`,
             `next_null_early`, `wrong_count` (by `value`, -1 if not given).
             Its rows: `unknown_fields`, `unknown_states`, `nulls`, `wrong_types`, `id_missing` (of one row),
@@ -43,16 +43,16 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         seller: only requests of this seller, by name.
         page: only this page.
         path: only this path, such as that of one label.
-        probability: of those requests, this share, drawn from the seed.
-        after: the first so many matching requests are spared.
-        count: at most so many times.
+        probability: share of those requests, drawn from the seed.
+        after: number of first matching requests that are spared.
+        count: maximum number of requests that suffer.
         status: for `status`: 500, 502, 503, 504 or any other.
         html: for `status`: an HTML page rather than JSON.
         seconds: for `slow` and `timeout`.
         value: see `kind`.
         location: see `kind`.
-        applied: the operation takes place before its answer is lost or replaced (a write whose outcome the
-            caller can't know).
+        applied: whether the operation takes place before its answer is lost or replaced (a write whose outcome
+            the caller cannot know).
     """
 
     kind: FaultKind
@@ -72,7 +72,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Rule:
-    """A fault in force, and how often it struck."""
+    """An active fault, and how often it struck."""
 
     def __init__(self, number: int, fault: Fault) -> None:
         self.number = number
@@ -96,7 +96,7 @@ class Rule:
 
 
 class Faults:
-    """The rules in force, in the order in which they were added."""
+    """The active rules, in the order in which they were added."""
 
     def __init__(self, rng: Random) -> None:
         self.rules: list[Rule] = []
@@ -104,13 +104,13 @@ class Faults:
         self._numbers = count(1)
 
     def add(self, fault: Fault) -> int:
-        """Put a rule in force; returns its number, for `remove`."""
+        """Activate a rule; returns its number, for `remove`."""
         rule = Rule(next(self._numbers), fault)
         self.rules.append(rule)
         return rule.number
 
     def remove(self, number: int | None = None) -> None:
-        """Lift one rule, or all."""
+        """Remove one rule, or all."""
         self.rules = [] if number is None else [rule for rule in self.rules if rule.number != number]
 
     def pick(self, operation: str, seller: str, page: int | None, path: str) -> Fault | None:

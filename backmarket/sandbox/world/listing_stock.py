@@ -1,4 +1,4 @@
-"""Listings as the sandbox keeps them: one stock, and for each market an offer of its own."""
+"""Listings as the sandbox keeps them: one stock, and a separate offer for each market."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from backmarket.sandbox.world.stock import Stock, Where
 Body = dict[str, Any]
 
 OFFER_FIELDS: Final = frozenset({"price", "currency", "comment", "warranty_delay", "min_price", "max_price"})
-"""What belongs to a market; everything else, quantity above all, is the same in all of them."""
+"""Members that belong to a market; all others, such as quantity, are the same in all markets."""
 
 GRADES: Final = {"PREMIUM": 9, "EXCELLENT": 0, "VERY_GOOD": 1, "GOOD": 2, "FAIR": 3, "STALLONE": 4}
 """`AestheticGradeValue`, and the `ListingStateValue` that each replaces."""
@@ -32,7 +32,7 @@ class Listing:
 
     Attributes:
         id: the UUID.
-        home: the seller's own market, whose offer the others are derived from until they get one.
+        home: the seller's own market; offers of other markets are derived from its offer until they are set.
         shared: the members that are the same in all markets.
         offers: the members that belong to a market, by country code.
     """
@@ -63,7 +63,7 @@ class Listing:
         return self.shared | self.offer(market)
 
     def offer(self, market: str) -> Body:
-        """What belongs to a market; converted from the home market where nothing was set."""
+        """A market's offer; converted from the home market's if none was set."""
         offer = self.offers.get(market)
         if offer is not None:
             return offer
@@ -76,7 +76,7 @@ class Listing:
         return home | amounts | {"currency": currency}
 
     def changed(self, market: str, fields: Body) -> Listing:
-        """The listing with some members set, those of an offer in one market only."""
+        """The listing with some members set; members of an offer in one market only."""
         offer = self.offer(market) | {name: value for name, value in fields.items() if name in OFFER_FIELDS}
         shared = self.shared | {name: value for name, value in fields.items() if name not in OFFER_FIELDS}
         if "publication_state" not in fields and shared["publication_state"] in {0, 1}:
@@ -90,10 +90,10 @@ class ListingStock(Stock[Listing]):
 
     Args:
         home: the seller's own market.
-        items: the catalogue; the first `count` of it are listed.
-        count: how many listings there are at first.
-        rng: the rest is drawn from it.
-        base: added to a listing's number for an integer id that is unique across sellers.
+        items: the catalogue; its first `count` items are listed.
+        count: initial number of listings.
+        rng: the source of everything else.
+        base: offset that makes integer ids unique across sellers.
     """
 
     name = "listings"
@@ -128,7 +128,7 @@ class ListingStock(Stock[Listing]):
         return item(self._next, self._base, self.rng)
 
     def create(self, sku: str, market: str, fields: Body) -> Listing:
-        """A listing that a bulk file asked for; it waits for validation (publication state 2)."""
+        """A listing created by a bulk file; it waits for validation (publication state 2)."""
         new = self._listing(self.new_item()._replace(sku=sku))
         listing = new.changed(market, {"publication_state": 2} | fields)
         self.put(listing)

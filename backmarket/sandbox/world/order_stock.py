@@ -1,4 +1,4 @@
-"""Orders as the sandbox keeps them: invented from a seed, changed by the API's writes or by a test."""
+"""Orders as the sandbox keeps them: invented from a seed, changed by API writes or tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from backmarket.sandbox.world.stock import Progress, Stock, Where
 OrderBody = dict[str, Any]
 
 HIDDEN_STATES: Final = frozenset({0, 8})
-"""The list leaves these out (operation `get-ws-list-order`)."""
+"""States that the list omits (operation `get-ws-list-order`)."""
 
 ORDER_STATES: Final = frozenset({0, 10, 1, 3, 8, 9})
 """The schema `OrderState`."""
@@ -35,7 +35,7 @@ _LINE_STATES: Final[dict[int, tuple[int, ...]]] = {
 
 
 class OrderRow(NamedTuple):
-    """One order: what the list filters and sorts by, and the JSON that is sent."""
+    """One order: the values that the list filters and sorts by, and its JSON."""
 
     id: int
     state: int
@@ -46,13 +46,13 @@ class OrderRow(NamedTuple):
     body: bytes
 
     def decoded(self) -> OrderBody:
-        """The body as a dictionary of its own."""
+        """The body as a new dictionary."""
         body: OrderBody = msgspec.json.decode(self.body)
         return body
 
 
 def row_of(body: OrderBody, created: datetime, modified: datetime) -> OrderRow:
-    """The row that sends this body."""
+    """The row with this body."""
     lines = tuple(line["id"] for line in body["orderlines"])
     encoded = msgspec.json.encode(body)
     return OrderRow(body["order_id"], body["state"], body["country_code"], created, modified, lines, encoded)
@@ -62,11 +62,11 @@ class OrderFactory:
     """Invents orders of one seller.
 
     Args:
-        rng: everything but the ids is drawn from it.
+        rng: the source of everything but the ids.
         items: the seller's catalogue.
         market: the country code that two thirds of the customers belong to.
-        assumed: whether addresses carry an e-mail address, and what times without an offset mean.
-        line_ids: where order line ids come from, unique across sellers.
+        assumed: says whether addresses have an e-mail address, and the zone of times without an offset.
+        line_ids: the source of order line ids, unique across sellers.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class OrderFactory:
         return values[int(self._rng.random() * len(values))]
 
     def listed_state(self) -> int:
-        """A state that the list shows, most of them processed."""
+        """A random state that the list shows, mostly processed."""
         chance = self._rng.random()
         return next(state for share, state in _LISTED_SHARES if chance < share)
 
@@ -93,8 +93,8 @@ class OrderFactory:
 
         Args:
             order_id: its id.
-            created: when it was made, in UTC.
-            modified: when it last changed, not before `created`.
+            created: time of creation, in UTC.
+            modified: time of the last change, not before `created`.
             state: its order state; the lines' states follow from it.
         """
         rng, pen = self._rng, self._pen
@@ -188,9 +188,9 @@ class OrderStock(Stock[OrderRow]):
     """The orders of one seller.
 
     Args:
-        factory: invents them.
-        order_ids: where their ids come from, unique across sellers.
-        rng: orders are picked and dated by it.
+        factory: invents the orders.
+        order_ids: the source of their ids, unique across sellers.
+        rng: picks and dates orders.
     """
 
     name = "orders"
@@ -202,13 +202,13 @@ class OrderStock(Stock[OrderRow]):
         self._order_of_line: dict[int, int] = {}
 
     def fill(self, listed: int, hidden: int, earliest: datetime, latest: datetime) -> None:
-        """Invent a history: ids rise with creation, every change lies before `latest`.
+        """Invent a history: ids rise with creation, and every change is before `latest`.
 
         Args:
-            listed: orders that the list shows.
-            hidden: orders beside them, half in state 0, half in state 8.
-            earliest: no order is older, in UTC.
-            latest: nothing happens after it, in UTC.
+            listed: number of orders that the list shows.
+            hidden: number of additional orders, half in state 0, half in state 8.
+            earliest: lower limit of creation times, in UTC.
+            latest: upper limit of all times, in UTC.
         """
         span = (latest - earliest).total_seconds()
         states = [None] * listed + [(0, 8)[number % 2] for number in range(hidden)]
@@ -236,7 +236,7 @@ class OrderStock(Stock[OrderRow]):
         self._order_of_line.update((line, row.id) for row in rows for line in row.lines)
 
     def of_line(self, line_id: int) -> OrderRow | None:
-        """The order that has this line."""
+        """The order with this line."""
         return self.rows.get(self._order_of_line.get(line_id))
 
     def shown(self) -> list[OrderRow]:
@@ -244,7 +244,7 @@ class OrderStock(Stock[OrderRow]):
         return self.rows.listed("shown", order=_by_creation, where=lambda row: row.state not in HIDDEN_STATES)
 
     def add(self, now: datetime, where: Where) -> OrderRow:
-        """A new order, made now or, at the oldest end, before all others; modified now either way."""
+        """A new order, created now or, at the oldest end, before all others; modified now in either case."""
         shown = self.shown()
         created = shown[0].created - timedelta(minutes=1) if where == "oldest" and shown else now
         row = self._invent(created, now, None)
@@ -265,12 +265,12 @@ class OrderStock(Stock[OrderRow]):
         return changed
 
     def modify(self, row: OrderRow, now: datetime, fields: dict[str, Any], *, silent: bool) -> None:
-        """Let an order go on, or set some of its members."""
+        """Let an order progress, or set some of its members."""
         number = self.new_number()
         self.edit(row, now, lambda body: body.update(fields) if fields else advance(body, number), silent=silent)
 
     def hide(self, row: OrderRow, now: datetime, *, silent: bool) -> None:
-        """Let the payment fail: state 8, which the list leaves out."""
+        """Let the payment fail: state 8, which the list omits."""
         self.edit(row, now, unpaid, silent=silent)
 
 
@@ -279,10 +279,10 @@ def _by_creation(row: OrderRow) -> tuple[datetime, int]:
 
 
 def advance(body: OrderBody, number: int) -> None:
-    """Change an order as its life would: paid, then accepted, then shipped, then its tracking corrected.
+    """Move an order to its next stage: paid, then accepted, then shipped, then its tracking corrected.
 
     Args:
-        body: changed in place; `date_modification` is the caller's to move.
+        body: changed in place; the caller sets `date_modification`.
         number: makes the new value differ from every earlier one.
     """
     state = body["state"]

@@ -1,4 +1,4 @@
-"""Invented people and addresses. Nobody here exists; phone numbers are from ranges kept for fiction."""
+"""Invented people and addresses. No person here exists; phone numbers are from ranges reserved for fiction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 
 class Market(NamedTuple):
-    """What belongs to one of the API's country codes (locales)."""
+    """Data of one of the API's country codes (locales)."""
 
     country: str
     currency: str
@@ -63,13 +63,13 @@ def _one(values: tuple[Any, ...], rng: Random) -> Any:
 
 
 def address(number: int, country_code: str, rng: Random, *, email: bool) -> dict[str, Any]:
-    """An `Address` as orders carry it; optional members are now and then null or missing.
+    """An `Address` as orders carry it; optional members are sometimes null or missing.
 
     Args:
         number: the address's id.
-        country_code: the market that it lies in.
-        rng: where everything else is drawn from.
-        email: with an e-mail address, which the document's prose has and its schema has not.
+        country_code: the market of the address.
+        rng: the source of everything else.
+        email: whether to add an e-mail address, which the document's prose has, but not its schema.
     """
     market = MARKETS[country_code]
     city, postal_code = _one(market.cities, rng)

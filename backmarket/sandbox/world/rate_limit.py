@@ -1,7 +1,7 @@
-"""The rate limit as the guidelines tell it, and an exact count of how often it was exceeded.
+"""The rate limit as in the guidelines, and an exact count of how often it was exceeded.
 
-200 requests in 10 seconds, 20 for sensitive operations; more are refused for 10 seconds. Whether of an
-account or of an address is not documented: `Assumptions.limit_scope`.
+200 requests in 10 seconds, 20 for sensitive operations; more are refused for 10 seconds. Whether it applies
+to an account or an address is not documented: `Assumptions.limit_scope`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from backmarket.sandbox.settings import Settings
 
 
 class Window:
-    """The arrivals of one account or address in the last `window` seconds, and what they exceeded."""
+    """The arrivals of one account or address in the last `window` seconds, and the violations."""
 
     def __init__(self) -> None:
         self.arrivals: deque[float] = deque()
@@ -23,7 +23,7 @@ class Window:
         """Count one arrival; true if `limit` others arrived in the `seconds` before it.
 
         Args:
-            now: the arrival, on the monotonic clock, never earlier than the one before.
+            now: the arrival, on the monotonic clock, never before the previous one.
             limit: requests allowed in any window.
             seconds: the window's length; an arrival exactly this long ago is outside.
         """
@@ -37,7 +37,7 @@ class Window:
 
 
 class Limits:
-    """All windows of one sandbox. Both scopes are always counted; only the one in force refuses."""
+    """All windows of one sandbox. Both scopes are always counted; only the active one refuses."""
 
     def __init__(self) -> None:
         self.windows: dict[tuple[str, str, bool], Window] = {}
@@ -46,11 +46,11 @@ class Limits:
         """Count one request and say whether it is refused with 429.
 
         Args:
-            account: the seller's name, or a common one for unknown tokens.
+            account: the seller's name, or a shared one for unknown tokens.
             address: the client's IP address.
-            sensitive: the operation has the lower limit, too.
+            sensitive: whether the lower limit applies, too.
             now: the arrival on the monotonic clock, before any latency.
-            settings: the figures in force.
+            settings: the current figures.
         """
         verdicts = {
             scope: self._arrive((scope, who), sensitive, now, settings)
@@ -76,7 +76,7 @@ class Limits:
         return self.windows[key]
 
     def violations(self, scope: str, *, sensitive: bool = False) -> dict[str, int]:
-        """Requests that came over the limit, for each account or address."""
+        """Number of requests over the limit, for each account or address."""
         return {
             who: window.violations
             for (of, who, kind), window in self.windows.items()

@@ -6,5 +6,5 @@ from random import Random
 
 
 def seeded_random(seed: int, *names: str) -> Random:
-    """A stream of its own for each combination of seed and names."""
+    """A separate stream for each combination of seed and names."""
     return Random(":".join((str(seed), *names)))  # noqa: S311 - nothing here is secret

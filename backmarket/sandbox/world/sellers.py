@@ -1,4 +1,4 @@
-"""The seller accounts of the sandbox, and how one is ordered."""
+"""The seller accounts of the sandbox, and their specification."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from backmarket.sandbox.world.stock import Ids, Stock
 
 
 class SellerSpec(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What a seller account is made of.
+    """The specification of a seller account.
 
     Attributes:
-        name: how everything but the API itself calls the seller.
-        token: what the seller's requests carry after `Authorization: Basic `.
-        orders: orders that the list shows.
-        hidden: orders beside them in states 0 and 8, which only their id finds.
-        listings: offers in the catalogue.
-        deliveries: BackShip deliveries.
-        returns: BackShip returns.
+        name: the seller's name everywhere but in the API itself.
+        token: the seller's token, sent after `Authorization: Basic `.
+        orders: number of orders that the list shows.
+        hidden: number of additional orders in states 0 and 8, found by id only.
+        listings: number of listings.
+        deliveries: number of BackShip deliveries.
+        returns: number of BackShip returns.
         backship: false: deliveries and returns answer 403, as for an account without a subscription.
-        market: the country code of most customers, and the market whose prices the truth shows.
-        created_between: when the orders were made; half a year before the world's start if not given.
+        market: the country code of most customers, and the market of the prices in the truth.
+        created_between: range of the orders' creation; by default, half a year before the world's start.
     """
 
     name: str
@@ -64,14 +64,14 @@ class Numbering:
 
 
 class Seller:
-    """One account: its credentials and everything that belongs to it.
+    """One account: its credentials and data.
 
     Args:
-        spec: how much of everything.
-        seed: what it is invented from, together with the seller's name.
-        between: when orders were made and changed.
-        numbering: where ids come from.
-        assumed: what is invented follows these assumptions.
+        spec: the numbers of rows.
+        seed: determines the data, together with the seller's name.
+        between: range of the orders' creations and changes.
+        numbering: the source of ids.
+        assumed: the assumptions that the data follow.
     """
 
     def __init__(
@@ -117,24 +117,24 @@ class Seller:
         return self.deliveries if kind == "deliveries" else self.returns
 
     def applied(self, operation: str, object_id: object, fields: Mapping[str, Any]) -> None:
-        """Note a write that took place, so that one that took place twice is seen.
+        """Record a write that took place, so that a write that took place twice is noticed.
 
         Args:
-            operation: such as `orders.update`.
-            object_id: what was changed.
-            fields: what was sent.
+            operation: the operation, such as `orders.update`.
+            object_id: the changed object.
+            fields: the fields sent.
         """
         self.writes.append({"operation": operation, "object": str(object_id), "fields": fields})
 
     def truth(self, resource: str, now: datetime) -> Iterator[bytes]:
-        """Every row of a resource as a faultless client would know it, or what was written that can't be read.
+        """Every row of a resource as a faultless client would have it, or the writes that the API does not show.
 
         Args:
             resource: orders, listings, deliveries, returns, invoices, or writes.
-            now: tasks that are due by then are done first.
+            now: tasks that are due by this time are run first.
 
         Raises:
-            KeyError: there is no such resource.
+            KeyError: if there is no such resource.
         """
         self.tasks.finish_due(now)
         if resource == "invoices":

@@ -1,4 +1,4 @@
-"""Deliveries and returns as the sandbox keeps them, with a life of their own: label, scan, pickup, arrival."""
+"""Deliveries and returns as the sandbox keeps them, with their own life cycle: label, scan, pickup, arrival."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Kind = Literal["deliveries", "returns"]
 Body = dict[str, Any]
 
 LABEL_HOST: Final = "http://labels.sandbox.invalid"
-"""Stands for the caller's own view of the sandbox's address until an answer is sent."""
+"""Placeholder of the sandbox's address, replaced in each answer by the one the caller uses."""
 
 _CARRIERS: Final = ((11, "Chronopost"), (12, "Colissimo"), (13, "UPS"), (14, "DHL Express"))
 _STAGES: Final = (0, 1, 2, 3, 4, 4, 4, 4, 4, 4)
-"""Created, labelled, scanned, picked up, arrived; drawn by share for invented shipments."""
+"""Created, labelled, scanned, picked up, arrived; invented shipments are drawn by these shares."""
 
 
 class ShipmentRow(NamedTuple):
-    """One delivery or return: what its list filters and sorts by, and the JSON that is sent."""
+    """One delivery or return: the values that its list filters and sorts by, and its JSON."""
 
     id: int
     order_id: int
@@ -43,11 +43,11 @@ class ShipmentStock(Stock[ShipmentRow]):
     """The deliveries or the returns of one seller.
 
     Args:
-        kind: which of the two; they differ in how they name things, and in the label's address.
-        ids: where shipment ids come from.
-        rng: everything else is drawn from it.
-        pen: writes their times of creation.
-        orders: the orders that new shipments are made for.
+        kind: one of the two; they differ in names of members and in the label's address.
+        ids: the source of shipment ids.
+        rng: the source of everything else.
+        pen: writes the times of creation.
+        orders: the orders that new shipments belong to.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ShipmentStock(Stock[ShipmentRow]):
         self.labels: dict[str, int] = {}
 
     def fill(self, count: int, latest: datetime) -> None:
-        """Invent shipments of orders that were accepted, nothing in them after `latest`."""
+        """Invent shipments of accepted orders, with no time after `latest`."""
         accepted = [row for row in self._orders() if row.state in {3, 9}] or [*self._orders()]
         for _ in range(count if accepted else 0):
             order = accepted[int(self.rng.random() * len(accepted))]
@@ -74,7 +74,7 @@ class ShipmentStock(Stock[ShipmentRow]):
         return self.rows.listed("shown", order=by_creation)
 
     def add(self, now: datetime, where: Where) -> ShipmentRow:
-        """A new shipment of some order, without a label yet; at the oldest end it was made before all others."""
+        """A new shipment of any order, without a label yet; at the oldest end, created before all others."""
         shown = self.shown()
         created = shown[0].created - timedelta(minutes=1) if where == "oldest" and shown else now
         orders = self._orders()
@@ -83,11 +83,11 @@ class ShipmentStock(Stock[ShipmentRow]):
         return self._put(self._invent(self.rng.choice(orders), created, 0))
 
     def add_for(self, order: OrderRow, line_ids: Sequence[int], now: datetime) -> ShipmentRow:
-        """The delivery that BackShip makes, with its label, once order lines were accepted."""
+        """The delivery that BackShip creates, with its label, once order lines were accepted."""
         return self._put(self._invent(order._replace(lines=tuple(line_ids)), now, 1))
 
     def modify(self, row: ShipmentRow, now: datetime, fields: Body, *, silent: bool) -> None:
-        """Bring a shipment to its next stage, or set some of its members. Nothing dates the change."""
+        """Move a shipment to its next stage, or set some of its members. The change has no date."""
         body: Body = msgspec.json.decode(row.body)
         stage = row.stage
         if fields:
@@ -172,7 +172,7 @@ class ShipmentStock(Stock[ShipmentRow]):
 
 
 def by_creation(row: ShipmentRow) -> tuple[datetime, int]:
-    """What the lists are sorted by."""
+    """The sort key of the lists."""
     return row.created, row.id
 
 

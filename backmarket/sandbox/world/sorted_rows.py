@@ -1,6 +1,6 @@
-"""The rows of one kind that a seller has, and the sorted lists that requests page through.
+"""A seller's rows of one kind, and the sorted lists that requests page through.
 
-Each row keeps its JSON as bytes, so a page is a join of bytes. Sorted and filtered lists are kept until a row
+Each row keeps its JSON as bytes, so a page is a join of bytes. Sorted and filtered lists are cached until a row
 changes.
 """
 
@@ -13,7 +13,7 @@ _LISTS_KEPT = 32
 
 
 class Row(Protocol):
-    """What `SortedRows` needs of a row: its id, and the JSON that is sent for it."""
+    """What `SortedRows` needs of a row: its id and its JSON."""
 
     @property
     def id(self) -> Any:
@@ -21,7 +21,7 @@ class Row(Protocol):
 
     @property
     def body(self) -> bytes:
-        """JSON."""
+        """The row's JSON."""
 
 
 R = TypeVar("R", bound=Row)
@@ -66,10 +66,10 @@ class SortedRows(Generic[R]):
         """The rows that pass `where`, sorted.
 
         Args:
-            key: names this combination of filter and order; the list is kept under it until a row changes.
-            order: what to sort by.
-            descending: the greatest first.
-            where: which rows; all when None.
+            key: name of this combination of filter and order; the list is cached under it until a row changes.
+            order: the sort key.
+            descending: whether the greatest is first.
+            where: the filter; None: all rows.
         """
         kept = self._lists.get(key)
         if kept is None:

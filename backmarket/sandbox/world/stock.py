@@ -1,4 +1,4 @@
-"""What a seller has of one kind of row, and what can happen to it behind a client's back."""
+"""A seller's rows of one kind, and the changes that can happen to them without the client."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Ids:
 
 
 class Stock(ABC, Generic[R]):
-    """The rows of one kind that one seller has.
+    """One seller's rows of one kind.
 
     Args:
-        rng: whatever is invented or picked is drawn from it.
+        rng: the source of everything that is invented or picked.
     """
 
     name: ClassVar[str]
-    """What the control API calls this kind of row."""
+    """The control API's name of this kind of row."""
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
@@ -54,22 +54,22 @@ class Stock(ABC, Generic[R]):
 
     @abstractmethod
     def modify(self, row: R, now: datetime, fields: dict[str, Any], *, silent: bool) -> None:
-        """Let a row go on in its life, or set some of its fields; `silent`: without a trace in its dates."""
+        """Let a row progress, or set some of its fields; `silent`: its dates stay."""
 
     def hide(self, row: R, now: datetime, *, silent: bool) -> None:
         """Take a row off the list without removing it.
 
         Raises:
-            ValueError: rows of this kind can't be hidden.
+            ValueError: if rows of this kind cannot be hidden.
         """
         raise ValueError(f"{self.name} can't be hidden")
 
     def remove(self, row: R) -> None:
-        """Remove a row as if it had never been."""
+        """Remove a row as if it had never existed."""
         self.rows.drop(row.id)
 
     def pick(self, wanted: int, where: Where) -> list[R]:
-        """So many of the rows that the list shows."""
+        """The given number of rows that the list shows."""
         shown = self.shown()
         wanted = min(wanted, len(shown))
         if where == "anywhere":
@@ -77,11 +77,11 @@ class Stock(ABC, Generic[R]):
         return shown[:wanted] if where == "oldest" else shown[len(shown) - wanted :]
 
     def truth(self) -> Iterator[bytes]:
-        """Every row as the operation for a single one would answer it, by id."""
+        """All rows by id, each as its single-row operation would answer it."""
         return (row.body for row in sorted(self.rows, key=_by_id))
 
     def new_number(self) -> int:
-        """A number not given before."""
+        """A number not returned before."""
         return next(self._numbers)
 
 

@@ -1,4 +1,4 @@
-"""What was asked of the sandbox: counters by seller, operation and page, and a log of the last requests."""
+"""The sandbox's traffic: counters by seller, operation and page, and a log of the last requests."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 LOG_LENGTH: Final = 50_000
-"""Requests remembered one by one."""
+"""Maximum number of requests in the log."""
 
 
 @dataclass(slots=True)
 class Entry:
-    """One request. `arrival`: the server's monotonic clock, in seconds; status 0: no answer (yet); `label`: which label
-    was asked for, by its path.
+    """One request. `arrival`: the server's monotonic clock, in seconds; status 0: no answer (yet); `label`: path of the
+    requested label.
     """
 
     seller: str
@@ -39,7 +39,7 @@ class Tally:
 
 
 class Traffic:
-    """Everything that was asked since the start or the last reset."""
+    """All requests since the start or the last reset."""
 
     def __init__(self) -> None:
         self.tallies: dict[str, Tally] = {}
@@ -50,7 +50,7 @@ class Traffic:
     def arrive(
         self, seller: str, operation: str, page: int | None, arrival: float, query: dict[str, str], label: str = ""
     ) -> Entry:
-        """Count a request as it arrives; of a label's, with its path."""
+        """Count a request as it arrives; a label's request with its path."""
         tally = self.tallies.get(seller)
         if tally is None:
             tally = self.tallies[seller] = Tally()
@@ -65,7 +65,7 @@ class Traffic:
         return entry
 
     def answered(self, entry: Entry, status: int, fault: str | None) -> None:
-        """Note what a request came to; status 0: it got no answer."""
+        """Record a request's result; status 0: it got no answer."""
         entry.status, entry.fault = status, fault
         tally = self.tallies.setdefault(entry.seller, Tally())
         tally.statuses[status] += 1
@@ -73,12 +73,12 @@ class Traffic:
             tally.faults[fault] += 1
 
     def enter(self) -> None:
-        """One more request is being worked on."""
+        """Count one more request in flight."""
         self.in_flight += 1
         self.in_flight_maximum = max(self.in_flight_maximum, self.in_flight)
 
     def leave(self) -> None:
-        """One less."""
+        """Count one request less in flight."""
         self.in_flight -= 1
 
     def reset(self) -> None:

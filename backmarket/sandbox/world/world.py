@@ -1,4 +1,4 @@
-"""The state of one sandbox: its sellers, its clock, its settings, and what was asked of it."""
+"""The state of one sandbox: its sellers, its clock, its settings, and its traffic."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from backmarket.sandbox.world.sellers import Numbering, Seller, SellerSpec
 from backmarket.sandbox.world.traffic import Traffic
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
-"""Everything invented lies before it, so that a seed gives the same world on any day."""
+"""Upper limit of invented times, so that a seed gives the same world on any day."""
 
 _SPREAD: Final = timedelta(days=180)
 
@@ -29,10 +29,10 @@ class World:
     """A stateful stand-in for the Back Market API's data.
 
     Args:
-        seed: everything invented follows from it and the sellers' names.
-        start: what is invented lies in the half year before.
-        settings: how the sandbox behaves at first.
-        clock: gives the present, in UTC; what is changed from outside is dated by it.
+        seed: determines all invented data, together with the sellers' names.
+        start: end of the half year in which invented times lie.
+        settings: the initial settings.
+        clock: returns the present, in UTC; it dates changes from outside.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class World:
         self.start_over(seed, settings=settings)
 
     def start_over(self, seed: int = 0, *, settings: Settings | None = None) -> None:
-        """Forget every seller, fault, setting and counter; what follows is as in a new process.
+        """Reset every seller, fault, setting and counter, as in a new process.
 
         Args:
-            seed: everything invented from now on follows from it.
-            settings: how the sandbox behaves from now on; None: the defaults.
+            seed: the new seed.
+            settings: the new settings; None: the defaults.
         """
         self.seed = seed
         self.settings = settings or Settings()
@@ -65,15 +65,15 @@ class World:
         self._tokens: dict[str, Seller] = {}
 
     def add_seller(self, name: str, token: str, **spec: Any) -> Seller:
-        """Open an account and invent what belongs to it.
+        """Open an account and invent its data.
 
         Args:
-            name: unique; statistics and the control API call the seller so, never by the token.
-            token: unique; what requests carry after `Authorization: Basic `.
+            name: unique; statistics and the control API use it, never the token.
+            token: unique; sent after `Authorization: Basic `.
             **spec: the other fields of `SellerSpec`.
 
         Raises:
-            ValueError: the name or the token is taken.
+            ValueError: if the name or the token is taken.
         """
         return self.add(SellerSpec(name=name, token=token, **spec))
 
@@ -90,7 +90,7 @@ class World:
         """Give a seller a new token; the old one is refused from now on.
 
         Raises:
-            KeyError: there is no such seller.
+            KeyError: if there is no such seller.
         """
         seller = self.sellers[name]
         self._tokens.pop(seller.token, None)
@@ -98,17 +98,17 @@ class World:
         self._tokens[token] = seller
 
     def seller_of(self, authorization: bytes | None) -> Seller | None:
-        """The seller whose token this `Authorization` header carries, as it is, if there is one."""
+        """The seller whose exact token this `Authorization` header carries, if any."""
         if authorization is None or not authorization.startswith(b"Basic "):
             return None
         return self._tokens.get(authorization[6:].decode("latin-1"))
 
     def change(self, change: Change) -> Changed | None:
-        """Make a change now, or let it wait for its answers (then None).
+        """Make a change now, or queue it until its answers (then None).
 
         Raises:
-            KeyError: there is no such seller.
-        ValueError: rows of this kind can't change so.
+            KeyError: if there is no such seller.
+            ValueError: if rows of this kind cannot be changed like this.
         """
         if change.after is None:
             return changes.apply(self.sellers, change, self.now())
@@ -118,11 +118,11 @@ class World:
         return None
 
     def answered(self, seller: str, operation: str) -> None:
-        """Count an answer that is about to be sent, and make the changes that waited for it."""
+        """Count an answer that is about to be sent, and make the changes that are due with it."""
         for change in self.schedule.answered(seller, operation):
             changes.apply(self.sellers, change, self.now())
 
     def reset_counters(self) -> None:
-        """Forget requests, violations and blocks; rows, faults and settings stay."""
+        """Reset requests, violations and blocks; rows, faults and settings stay."""
         self.traffic.reset()
         self.limits.reset()

@@ -1,4 +1,4 @@
-"""`backmarket demo`: the whole main job once, on a stack and a sandbox that are made for it and go with it."""
+"""`backmarket demo`: the whole main job once, on its own temporary stack and sandbox."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from backmarket.standalone.up.interrupts import Interrupted, interruptible
 from backmarket.standalone.up.supervisor import Supervised, members_of, servers_of
 
 FIRST_SYNC_TIMEOUT_SECONDS = 300.0
-"""Seconds until the first syncs must be done; they take 2 to 5 where nothing else is done."""
+"""Seconds within which the first syncs must finish; on an idle machine they take 2 to 5."""
 GRACE = 1.0
-"""Seconds from what a death causes until the system tells us of it."""
+"""Seconds from the effect of a process's death until the system reports the death."""
 SELDOM = 30 * 86400.0
-"""Seconds between two syncs; the demo itself says when a second one is wanted."""
+"""Seconds between two syncs; the demo requests the second one itself."""
 
 
 def run_demo() -> int:
-    """Connect sellers, let workers sync them, check all of it, and say what happened.
+    """Connect sellers, let workers sync them, check the result, and report it.
 
-    Leaves no process and no file, however it ends.
+    No process and no file is left behind, however it ends.
 
     Returns:
-        The exit code: 0 when everything was as it should be, 1 when it was not, 128 and the signal when it was
-        told to end (130 for Ctrl-C).
+        The exit code: 0 if all checks passed, 1 if one failed, 128 plus the signal's number if a signal
+        ended it (130 for Ctrl-C).
     """
     screen = Screen()
-    logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what went wrong is said once, by us
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())  # the demo reports each error once
     try:
         with interruptible(), ExitStack() as ending:
             _Demo(screen, ending).run()
@@ -51,7 +51,7 @@ def run_demo() -> int:
     except BackMarketError as error:
         screen.failed(f"The demo failed. {error}")
         return 1
-    except Exception as error:  # noqa: BLE001 - a fault of ours: where it is, and a sentence all the same
+    except Exception as error:  # noqa: BLE001 - a bug: report its place, and one sentence
         screen.crashed(f"The demo failed at a fault of ours: {type(error).__name__}.")
         return 1
     screen.say("Everything was stopped and removed.")
@@ -68,12 +68,12 @@ class _Demo:
         """The whole job.
 
         Raises:
-            BackMarketError: something is not as it should be.
+            BackMarketError: if a check failed.
         """
         try:
             self._steps()
-        except Exception:  # any: it is raised again
-            self._look(GRACE)  # what died is the reason of whatever failed after it
+        except Exception:  # any: it is raised again below
+            self._look(GRACE)  # a dead process explains the failures after it
             raise
         self._look()
 
@@ -124,7 +124,7 @@ class _Demo:
             raise DemoFailed(f"{error}.") from None
         for kind, share in FAULTS.items():
             server.control.add_fault(kind, probability=share, status=502)
-        server.control.add_fault("status", status=502, seller=SELLERS[0].name, page=3, count=1)  # one for certain
+        server.control.add_fault("status", status=502, seller=SELLERS[0].name, page=3, count=1)  # at least one fault
         server.control.patch_seller(DEAD, revoked=True)
         return server
 
@@ -143,7 +143,7 @@ class _Demo:
         market.apply_schema()
         for resource, entry in market.get_schedule().items():
             market.update_schedule(resource, interval=SELDOM, full_interval=entry.full_interval and SELDOM)
-        services.limiter.skip_recovery()  # nobody has asked this sandbox anything yet
+        services.limiter.skip_recovery()  # no requests were sent to this sandbox yet
         for seller in SELLERS:
             market.upsert_connection(seller.name, seller.token, base_url=sandbox.url)
         return Shops(market, services.database, sandbox.control)

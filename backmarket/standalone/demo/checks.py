@@ -1,4 +1,4 @@
-"""What the demo looks at: the tables through the public object, and the sandbox's own truth."""
+"""The demo's checks: the tables, read through `BackMarket`, against the sandbox's own data."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from backmarket.standalone.demo.sellers import DEAD, SELLERS, SHIPS_ALONE
 
 ALIVE = tuple(seller.name for seller in SELLERS if seller.name != DEAD)
 TOTALS = ("orders", "listings", "deliveries", "returns")
-"""The tables whose rows the progress counts."""
+"""Tables whose rows the progress bars count."""
 FOR_ALL = ("orders", "listings")
-"""What a seller without BackShip has, too."""
+"""Resources that a seller without BackShip has, too."""
 BULK_LINES = 300
-"""Of the file that is submitted."""
+"""Lines of the submitted file."""
 WAIT = 180.0
-"""Seconds for a sync that was asked for; it takes less than one where nothing else is done."""
+"""Seconds that a requested sync may take; on an idle machine it takes less than one."""
 
 T = TypeVar("T")
 
 
 class DemoFailed(BackMarketError):
-    """Something is not as it should be."""
+    """A check of the demo failed."""
 
     code = "demo"
 
@@ -53,12 +53,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Shops:
-    """Everything that is looked at.
+    """What the checks read.
 
     Attributes:
-        market: as a host application uses it.
-        database: for what it has no question for.
-        sandbox: knows the truth, and counts.
+        market: the object that a host application uses.
+        database: for reads that `market` does not offer.
+        sandbox: the API's data, and counters of its requests.
     """
 
     market: BackMarket
@@ -81,7 +81,7 @@ class Shops:
         return {name: counts.get(name, 0) for name in ALIVE}
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """What a statement gives."""
+        """The result of a statement."""
         with self.database.transaction() as transaction:
             return transaction.execute(statement.encode()).fetchall()
 
@@ -93,7 +93,7 @@ def rows_of(seller: SellerSpec) -> int:
 
 
 def answers(sandbox: SandboxControl) -> bool:
-    """Whether the sandbox is there."""
+    """Whether the sandbox answers."""
     try:
         sandbox.stats()
     except Exception:  # noqa: BLE001 - whatever its client raises
@@ -142,7 +142,7 @@ def equal_to_the_truth(shops: Shops, names: Iterable[str] = ALIVE) -> None:
 
 
 def no_backship(shops: Shops) -> None:
-    """What an account may not use does no harm to the rest of it."""
+    """A resource that an account may not use does not harm its other resources."""
     found = shops.market.get_connection_status(SHIPS_ALONE)
     states = {resource: status.state for resource, status in found.resources.items()}
     _expect(f"health of {SHIPS_ALONE}", found.connection.health, "ok")
@@ -159,7 +159,7 @@ def labels_given(shops: Shops) -> int:
 
 
 def labels_stored(shops: Shops, names: Iterable[str] = ALIVE) -> None:
-    """Each is in the bucket; where the API failed, the label is asked for again before its time."""
+    """Each label is in the bucket; one whose download failed is retried early."""
     until = monotonic() + WAIT
     for name in set(names) - {SHIPS_ALONE}:
         given = _labels(shops, name)
@@ -219,7 +219,7 @@ def quiet_sync(shops: Shops) -> None:
 
 
 def five_changes(shops: Shops) -> None:
-    """What changes at the API, and nothing else, arrives with the next sync."""
+    """The next sync stores the changes at the API, and nothing else."""
     name = ALIVE[0]
     shops.sandbox.reset()
     ((last,),) = shops.rows("SELECT max(id) FROM backmarket.changes")
@@ -233,7 +233,7 @@ def five_changes(shops: Shops) -> None:
 
 
 def three_listings_gone(shops: Shops) -> None:
-    """What a full walk no longer shows, and the API no longer knows by its id."""
+    """A row that a full walk no longer lists and the API no longer finds by id is marked as gone."""
     name = ALIVE[0]
     gone = sorted(map(str, shops.sandbox.change(name, resource="listings", remove=3).removed))
     outcome = shops.market.sync_listings(name).wait(WAIT)
@@ -244,7 +244,7 @@ def three_listings_gone(shops: Shops) -> None:
 
 
 def bulk_files(shops: Shops) -> None:
-    """One line is bad, so nothing is sent; without it, every line is done, and sent once."""
+    """A file with one bad line sends nothing; without that line, every line is sent once and done."""
     name = ALIVE[0]
     rows = shops.sandbox.truth(name, "listings")[:BULK_LINES]
     lines = ["sku;quantity", *(f"{row['sku']};{row['quantity'] + 1}" for row in rows)]
@@ -262,7 +262,7 @@ def bulk_files(shops: Shops) -> None:
 
 
 def limit_kept(shops: Shops) -> None:
-    """The sandbox counts what arrived in any window."""
+    """The rate limit was kept: the sandbox counts the requests of every window."""
     _expect("requests above the limit", shops.sandbox.stats().violations, 0)
 
 
@@ -309,7 +309,7 @@ COPIES = {
     "deliveries": _deliveries,
     "returns": _returns,
 }
-"""What is stored of each seller, by key, as a host application reads it."""
+"""Each seller's stored rows by key, as a host application reads them."""
 
 
 def _written(shops: Shops) -> list[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""How the demo looks: a line for each step, bars while orders arrive, a table in the end."""
+"""The demo's output: a line for each step, bars while orders arrive, a table at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Screen:
-    """The terminal, or whatever the output goes to."""
+    """The terminal, or any other output."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False)
@@ -39,11 +39,11 @@ class Screen:
 
     @contextmanager
     def step(self, text: str, *, spinner: bool = True) -> Iterator[None]:
-        """A line that says so, once the block has ended well, and how long it took.
+        """Print a line with the duration once the block has succeeded.
 
         Args:
-            text: what is so.
-            spinner: show that something goes on; false where the block shows it.
+            text: the line.
+            spinner: show a spinner meanwhile; false where the block shows its own progress.
         """
         began = monotonic()
         with self._console.status(escape(text)) if spinner else nullcontext():
@@ -52,7 +52,7 @@ class Screen:
 
     @contextmanager
     def progress(self, totals: Mapping[str, int]) -> Iterator[Callable[[Mapping[str, int]], None]]:
-        """A bar for each name; the block is given what sets them."""
+        """A bar for each name; the block gets the function that sets them."""
         columns = (TextColumn("  {task.description:<16}"), BarColumn(), MofNCompleteColumn(), TextColumn("rows"))
         hidden = not self._console.is_terminal
         with Progress(*columns, console=self._console, transient=True, disable=hidden) as bars:

@@ -9,10 +9,10 @@ from backmarket.sandbox.world.fault_rules import FaultKind
 from backmarket.sandbox.world.sellers import SellerSpec
 
 DEAD: Final = "closed-shop"
-"""Its token was revoked."""
+"""The seller whose token was revoked."""
 
 SHIPS_ALONE: Final = "madrid-tablets"
-"""It has no BackShip subscription: no deliveries and no returns."""
+"""The seller without a BackShip subscription: no deliveries and no returns."""
 
 SELLERS: Final = tuple(
     SellerSpec(

@@ -12,7 +12,7 @@ __all__ = ["Stack", "StackAddresses", "StackError"]
 
 
 def __getattr__(name: str) -> object:
-    """Import late: the watcher beside each stack loads this package and needs none of the clients."""
+    """Import late: each stack's watcher loads this package but needs none of the clients."""
     if name in __all__:
         from backmarket.standalone.embedded import processes, stack
 

@@ -1,7 +1,7 @@
-"""A stack's private directory: who owns it, and how it is put in order when the owner is gone.
+"""A stack's private directory: who owns it, and how it is cleaned up when the owner is gone.
 
-The owner is whoever holds the lock on the file `lock` in it. The system lets go of the lock when the process
-ends, however it ends, so a lock that is free means that nobody will put this directory in order any more.
+The owner is the process that holds the lock on the file `lock` in it. The system releases the lock when the
+process ends, however it ends, so a free lock means that the owner will not clean up this directory any more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from backmarket.standalone.embedded.processes import StackError, end_recorded, i
 
 PREFIX = "backmarket-stack-"
 TAKE_OVER_SECONDS = 120.0
-"""How long the watcher of a killed owner may take to put things in order."""
+"""Seconds that the watcher of a killed owner may take to clean up."""
 MAX_DIRECTORY_BYTES = 60
 """Maximum length: that of a socket's path (104 on macOS, 108 on Linux), less our own names below it."""
 
@@ -43,12 +43,12 @@ class Home:
         self._lock = lock
 
     def note_outside(self, sockets: Iterable[Path]) -> None:
-        """Note the sockets that a server insists on making elsewhere; `put_in_order` removes them."""
+        """Record the sockets that a server insists on making elsewhere; `put_in_order` removes them."""
         with (self.path / _OUTSIDE).open("a") as noted:
             noted.writelines(f"{path}\n" for path in sockets)
 
     def release(self) -> None:
-        """Put the directory in order, remove it if it is temporary, and let go of it."""
+        """Clean up the directory, remove it if it is temporary, and release its lock."""
         try:
             put_in_order(self.path)
         finally:
@@ -56,13 +56,13 @@ class Home:
 
 
 def claim(path: Path) -> Home:
-    """Make a persistent directory ours, in order after whoever had it before.
+    """Claim a persistent directory, and clean up after its previous owner.
 
     Args:
-        path: made if it is not there.
+        path: the directory; made if missing.
 
     Raises:
-        StackError: a running process has it, or it holds something else than a stack.
+        StackError: if a running process owns it, or it holds something other than a stack.
     """
     if path.is_dir() and any(path.iterdir()) and not (path / _LOCK).exists():
         raise StackError(f"{path} is not empty and no stack's directory; name another one.")
@@ -77,16 +77,16 @@ def claim(path: Path) -> Home:
         owner = _owner(path)
         if (owner and is_alive(owner)) or time.monotonic() > deadline:
             raise StackError(f"A stack runs in {path} already: process {owner}. Stop that one first.")
-        time.sleep(0.05)  # the owner was killed, and its watcher is putting things in order
+        time.sleep(0.05)  # the owner was killed, and its watcher is cleaning up
     put_in_order(path)
     return Home(path, lock)
 
 
 def make_temporary() -> Home:
-    """A new private directory that is removed in the end, with a path short enough for sockets.
+    """A new private directory that is removed at the end, with a path short enough for sockets.
 
     Raises:
-        StackError: there is no place for one.
+        StackError: if no directory for temporary files is usable.
     """
     place = next(places(), None)
     if place is None:
@@ -95,12 +95,12 @@ def make_temporary() -> Home:
     user = postgres_user.needed()
     if user is not None:
         os.chown(path, -1, user.pw_gid)
-        path.chmod(0o710)  # PostgreSQL's user may pass through, and see nothing
+        path.chmod(0o710)  # PostgreSQL's user may pass through, but not list it
     (path / _LOCK).touch(mode=0o600)
     lock = _try_lock(path)
     if lock is None:
         raise StackError(f"{path} was taken by somebody else.")
-    (path / _TEMPORARY).touch(mode=0o600)  # only now may others put it in order
+    (path / _TEMPORARY).touch(mode=0o600)  # only now may other processes clean it up
     return Home(path, lock)
 
 
@@ -114,17 +114,17 @@ def remove_abandoned() -> None:
 
 
 def wait_for(path: Path) -> None:
-    """Wait until a directory's owner is gone; from then on it is ours."""
+    """Wait until a directory's owner is gone; from then on this process owns it."""
     descriptor = _open_lock(path)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     _held.add(descriptor)
 
 
 def put_in_order(path: Path) -> None:
-    """End what still runs of a stack and remove what it left: sockets, shared memory, a temporary directory.
+    """End a stack's remaining processes and remove what it left: sockets, shared memory, a temporary directory.
 
     Args:
-        path: its lock is held by us.
+        path: a directory whose lock this process holds.
     """
     for record in path.glob("*.pid"):
         end_recorded(record)
@@ -138,7 +138,7 @@ def put_in_order(path: Path) -> None:
 
 
 def places() -> Iterator[Path]:
-    """Where temporary directories may be made, the best first."""
+    """Candidate parents of temporary directories, the best first."""
     for place in dict.fromkeys((Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"))):  # noqa: S108
         if place.is_dir() and len(os.fsencode(place)) <= MAX_DIRECTORY_BYTES and postgres_user.can_pass(place):
             yield place
@@ -176,7 +176,7 @@ def _owner(path: Path) -> int | None:
 
 
 def _is_ours(path: Path) -> bool:
-    """A directory of our own user, and no link to elsewhere."""
+    """Whether it is a directory of our own user, and not a link."""
     with suppress(OSError):
         status = path.lstat()
         return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
@@ -184,7 +184,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Remove a temporary directory; last what says that it is one, in case we are killed before the end."""
+    """Remove a temporary directory; its marker goes last, in case this process is killed before the end."""
     for child in path.iterdir():
         if child.is_dir():
             shutil.rmtree(child, ignore_errors=True)
@@ -194,7 +194,7 @@ def _remove(path: Path) -> None:
 
 
 def _remove_socket(path: Path) -> None:
-    """Remove a socket of our own user that nobody listens on: another stack may have the same name by now."""
+    """Remove a socket of our own user, unless a process listens on it: another stack may use the same name by now."""
     with suppress(OSError):
         status = path.lstat()
         if stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid():

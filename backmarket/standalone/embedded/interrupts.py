@@ -1,4 +1,4 @@
-"""Ctrl-C held back for a moment, so that nothing is started that nobody has noted."""
+"""Delaying Ctrl-C for a moment, so that no process is started without a record."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """What a signal means to this process happens at the end of the block, not within it.
+    """Delay the handling of signals until the end of the block.
 
-    Only for what takes a moment. Python runs handlers in the main thread alone, so another thread needs none of this.
+    Only for short blocks. Python runs handlers in the main thread alone, so other threads need no delay.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -38,6 +38,6 @@ def held_back() -> Iterator[None]:
 
 
 def _handlers() -> dict[signal.Signals, Callable[[int, FrameType | None], object]]:
-    """The handlers that are Python's: what the system does by itself can't be held back."""
+    """The handlers in Python: the system's default actions cannot be delayed."""
     found = ((number, signal.getsignal(number)) for number in SIGNALS)
     return {number: handler for number, handler in found if callable(handler)}

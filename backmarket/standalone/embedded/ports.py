@@ -13,17 +13,17 @@ _EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def free_ports(count: int) -> list[int]:
-    """As many different loopback ports that nobody listens on now.
+    """The given number of different loopback ports on which no process listens now.
 
-    They lie below the range that the system takes the local ports of outgoing connections from. In that range
-    a server that is down can't be restarted for sure: a client that keeps trying to reach it may be given the
-    very port it calls, and be connected to itself.
+    They are below the range from which the system takes the local ports of outgoing connections. In that range, a
+    restart of a stopped server may fail: a client that keeps trying to reach it may be given the very port it calls,
+    and be connected to itself.
 
-    Somebody else may take a port before our server does, so whoever starts one tries again with others.
+    Another process may take a port before our server does, so the caller that starts a server retries with other ports.
     """
     candidates = random.sample(range(_LOWEST, _highest()), 2000)
     ports: list[int] = []
-    with ExitStack() as held:  # held together, so that none is given twice
+    with ExitStack() as held:  # held together, so that no port is returned twice
         while len(ports) < count:
             port = candidates.pop()
             listener = held.enter_context(socket.socket())
@@ -34,7 +34,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def free_port(wanted: int) -> int:
-    """This loopback port if nobody has it, and another one otherwise; 0: any."""
+    """This loopback port if it is free, otherwise another one; 0: any."""
     with suppress(OSError), socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if wanted:

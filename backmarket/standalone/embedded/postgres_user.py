@@ -1,4 +1,4 @@
-"""Who runs PostgreSQL: it refuses to run as root, so root lends it an ordinary user."""
+"""The user that runs PostgreSQL: it refuses to run as root, so root gives it an ordinary user."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NAMES = ("postgres", "nobody")
 
 @cache
 def needed() -> pwd.struct_passwd | None:
-    """The user to run PostgreSQL as; None when we are an ordinary user ourselves.
+    """The user to run PostgreSQL as; None if this process does not run as root.
 
     Raises:
-        StackError: we are root, and there is no such user.
+        StackError: if this process runs as root, and there is no such user.
     """
     if os.geteuid() != 0:
         return None
@@ -30,7 +30,7 @@ def needed() -> pwd.struct_passwd | None:
 
 
 def can_pass(path: Path) -> bool:
-    """Whether that user may pass through a directory and all above it."""
+    """Whether that user may pass through a directory and all its parents."""
     if needed() is None:
         return True
     path = path.resolve()

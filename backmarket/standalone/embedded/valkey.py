@@ -44,7 +44,7 @@ class Valkey(Server):
 
     @property
     def url(self) -> str:
-        """The URL of database 0; there are 10,000, of which an empty one costs nothing."""
+        """The URL of database 0; there are 10,000, and an empty one costs nothing."""
         return f"redis://:{self._password}@{LOOPBACK}:{self._ports[0]}/0"
 
     @property
@@ -61,7 +61,7 @@ class Valkey(Server):
             f"port {self._ports[0]}\n"
             f"requirepass {self._password}\n"
             f"appendonly {'yes' if self._durable else 'no'}\n"
-            'save ""\n'  # the append-only file keeps the data, where they are kept
+            'save ""\n'  # the append-only file keeps the data, if they are durable
             "maxmemory-policy noeviction\n"
             "databases 10000\n"
             "locale-collate C\n"
@@ -75,5 +75,5 @@ class Valkey(Server):
             once = Retry(NoBackoff(), 0)
             with redis.Redis.from_url(self.url, socket_timeout=2, socket_connect_timeout=2, retry=once) as client:
                 return bool(client.ping())
-        except redis.RedisError:  # not there yet, still loading, or somebody else's
+        except redis.RedisError:  # not listening yet, still loading, or another program's port
             return False

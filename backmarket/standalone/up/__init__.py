@@ -1,8 +1,7 @@
 """`backmarket up`: everything on this machine until Ctrl-C.
 
-PostgreSQL, Valkey and an S3 server of its own, or those that the settings name; a sandbox with three sellers
-connected, so that something is seen; workers, beat, Flower and the console. Whatever dies is reported and started
-again.
+PostgreSQL, Valkey and an S3 server of its own, or those that the settings name; a sandbox with three connected
+sellers, as sample data; workers, beat, Flower and the console. A process that dies is reported and restarted.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from backmarket.standalone.up.state_file import StateFile
 from backmarket.standalone.up.supervisor import Supervised, Supervisor, members_of, servers_of
 
 CHECK_SECONDS = 0.5
-"""Between two checks whether all processes run."""
+"""Seconds between two checks whether all processes run."""
 
 
 def run_up(
@@ -37,17 +36,17 @@ def run_up(
     """Run everything until Ctrl-C, SIGTERM or the end of the terminal; a second one ends it without waiting.
 
     Args:
-        sandbox: with a sandbox and its sellers; never where `DATABASE_URL` names a database of yours.
-        directory: where the servers keep their files and we keep our secrets; None: `.stack` in the checkout.
-        flower_port: of Flower, on loopback; another one is taken if somebody has it.
-        console_port: of the console, the same.
+        sandbox: whether to start a sandbox and its sellers; never where `DATABASE_URL` names a database of yours.
+        directory: the directory of the servers' files and the generated secrets; None: `.stack` in the checkout.
+        flower_port: Flower's port on loopback; if it is in use, another one is taken.
+        console_port: the console's port, likewise.
 
     Returns:
         The exit code: 0 when it was running and was told to end, 130 (or 128 and the signal) when it was still
         starting.
 
     Raises:
-        BackMarketError: it can't be started; the text says why.
+        BackMarketError: if it cannot be started; the text says why.
     """
     up = _Up((directory or CHECKOUT / ".stack").absolute(), load_settings())
     try:
@@ -108,7 +107,7 @@ class _Up:
             market.apply_schema()
         services = Services(settings)
         services.bucket.ensure()
-        if idle:  # nobody used this limiter before
+        if idle:  # this limiter was not used before
             services.limiter.skip_recovery()
         services.close()
 
@@ -128,7 +127,7 @@ class _Up:
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal, if there still is one."""
+    """Print a message, if the terminal still exists."""
     with suppress(OSError, ValueError):
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()

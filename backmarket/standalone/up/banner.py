@@ -1,4 +1,4 @@
-"""What `backmarket up` says when everything runs."""
+"""The text that `backmarket up` prints when everything runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from backmarket.standalone.up.sellers import SELLERS, Sandbox
 def render(
     directory: Path, environment: Mapping[str, str], console: Console, flower: str, sandbox: Sandbox | None
 ) -> str:
-    """Where everything is, and what to do next.
+    """The addresses of everything, and the next steps.
 
     Args:
-        directory: of the stack.
+        directory: the stack's directory.
         environment: all settings.
-        console: the page for people.
-        flower: where Flower is, and its password.
-        sandbox: None: there is none.
+        console: the console's address.
+        flower: Flower's address and password.
+        sandbox: None: no sandbox runs.
     """
     command = quote(_near(Path(sys.executable).with_name("backmarket")))
     lines = ["", "Everything runs. Ctrl-C stops it.", ""]
@@ -52,5 +52,5 @@ def _where(url: str) -> str:
 
 
 def _near(path: Path) -> str:
-    """A path as it is shortest from here, with a slash: a shell looks elsewhere for one without."""
+    """The shortest form of a path from here, with a slash: a shell searches PATH for one without."""
     return f"./{path.relative_to(Path.cwd())}" if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,4 +1,4 @@
-"""A process of ours beside the workers: it says when it is ready, and never outlives this one."""
+"""A child process beside the workers: it reports when it is ready, and never outlives this one."""
 
 from __future__ import annotations
 
@@ -16,25 +16,21 @@ _STOP_SECONDS = 8.0
 
 
 class Child:
-    """A process for as long as the `with` block and never longer than this process.
-
-    Args:
-        log: the file of its log.
-    """
+    """A process for as long as the `with` block and never longer than this process."""
 
     title = "A process"
-    """For people."""
+    """Its name in messages."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
     def arguments(self) -> list[str]:
-        """Of Python."""
+        """Its arguments for Python."""
         raise NotImplementedError
 
     def environment(self) -> Mapping[str, str] | None:
-        """Its variables; None: those of this process."""
+        """Its environment; None: that of this process."""
         return None
 
     def __enter__(self) -> Child:
@@ -52,14 +48,14 @@ class Child:
 
     @property
     def supervised(self) -> Supervised:
-        """For a supervisor."""
+        """Restart it, for a supervisor."""
         return Supervised(self.title, self._alive, self._exit_report, self.start)
 
     def start(self) -> None:
         """Start it and wait until it answers.
 
         Raises:
-            BackMarketError: it ended instead.
+            BackMarketError: if it ended instead.
         """
         self.stop()
         with self._log.open("ab") as log:

@@ -15,13 +15,11 @@ USER = "backmarket"
 
 
 class Console(Child):
-    """The console in a process of its own, for as long as the `with` block.
+    """The console in its own process, for as long as the `with` block.
 
     Args:
-        environment: all settings; without users in them, one operator may log in.
-        password: of that user.
-        port: on loopback.
-        logs: the directory of its log.
+        environment: all settings; if they name no users, one operator may log in.
+        password: that operator's password.
     """
 
     title = "The console"
@@ -37,11 +35,11 @@ class Console(Child):
         self.url = environment.get(f"{ENV_PREFIX}CONSOLE_URL") or f"http://{LOOPBACK}:{port}"
 
     def arguments(self) -> list[str]:
-        """Of Python."""
+        """Its arguments for Python."""
         return ["-m", "backmarket.console", "--port", str(self._port)]
 
     def environment(self) -> Mapping[str, str]:
-        """Its variables; this process's own settings are not handed on."""
+        """Its environment; this process's own settings are not passed on."""
         return inherited() | self._environment
 
 

@@ -1,4 +1,4 @@
-"""The settings that our processes get, and other terminals may read."""
+"""The settings of our processes, which other terminals may load, too."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from backmarket.standalone.up.private import write_private
 from backmarket.standalone.up.state_file import StateFile
 
 USER_AGENT = "BM-Example-Sync;contact@company.example"
-"""For the sandbox; Back Market wants to know who really calls."""
+"""User-Agent for the sandbox; for Back Market, it must name the real caller."""
 
 
 def build_environment(stack: Stack, given: Settings, state: StateFile, sandbox_url: str | None) -> dict[str, str]:
-    """All settings as variables: the user's own, the stack's addresses, and what was generated for the rest.
+    """All settings as variables: the user's own, the stack's addresses, and generated values for the rest.
 
     Args:
-        stack: it runs.
-        given: the user's settings, as they are in this process's environment.
-        state: of the stack's directory.
+        stack: the running stack.
+        given: the user's settings, from this process's environment.
+        state: the state file of the stack's directory.
         sandbox_url: an origin that connections may name.
     """
     own = {name: value for name, value in os.environ.items() if name.startswith(ENV_PREFIX) and value}

@@ -1,4 +1,4 @@
-"""Being told to end: Ctrl-C, SIGTERM and the end of the terminal are all one."""
+"""Signals that end the process: Ctrl-C, SIGTERM and the end of the terminal are handled alike."""
 
 from __future__ import annotations
 
@@ -11,11 +11,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal told this process to end.
-
-    Args:
-        number: which one.
-    """
+    """A signal told this process to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -24,9 +20,9 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within the block, the first signal raises `Interrupted`, and so does the second, for who does not want to wait.
+    """Within the block, the first signal raises `Interrupted`, and so does the second, to end without waiting.
 
-    Later ones are ignored: what is left is to put things in order. So is one after the block has ended by itself.
+    Later ones are ignored, since only the cleanup is left; so is a signal after the block has ended by itself.
     """
     seen = 0
 

@@ -1,4 +1,4 @@
-"""The sandbox of `backmarket up`: a process at an address that stays, and three sellers connected to it."""
+"""The sandbox of `backmarket up`: a process at a fixed address, and three sellers connected to it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,11 @@ from backmarket.standalone.up.child import Child
 SEED = 0
 ORDERS = 300
 SELLERS = {f"seller-{number}": sample_token(SEED, number) for number in (1, 2, 3)}
-"""Organization ids and tokens, as the sandbox's command line names them."""
+"""Organization ids and tokens, as the sandbox's command line sets them."""
 
 
 class Sandbox(Child):
-    """A sandbox process, for as long as the `with` block and never longer than this process.
-
-    Args:
-        port: on loopback.
-        logs: the directory of its log.
-    """
+    """A sandbox process, for as long as the `with` block and never longer than this process."""
 
     title = "The sandbox"
 
@@ -33,13 +28,13 @@ class Sandbox(Child):
         self._port = port
 
     def arguments(self) -> list[str]:
-        """Of Python."""
+        """Its arguments for Python."""
         arguments = ["-m", "backmarket.sandbox", "--child", "--port", str(self._port), "--seed", str(SEED)]
         return [*arguments, "--sellers", str(len(SELLERS)), "--orders", str(ORDERS)]
 
 
 def connect(market: BackMarket, sandbox: Sandbox) -> None:
-    """Connect the sellers, and ask for everything: a new sandbox does not remember how the last one had changed."""
+    """Connect the sellers and request full syncs: a new sandbox does not remember the changes of the last one."""
     for name, token in SELLERS.items():
         market.upsert_connection(name, token, base_url=sandbox.url)
         for resource in RESOURCES:
@@ -47,7 +42,7 @@ def connect(market: BackMarket, sandbox: Sandbox) -> None:
 
 
 def disconnect(market: BackMarket) -> None:
-    """Ask sellers of an earlier sandbox nothing any more; their rows stay."""
+    """Disable the sellers of an earlier sandbox; their rows stay."""
     for name in SELLERS:
         try:
             connection = market.get_connection_status(name).connection

@@ -1,4 +1,4 @@
-"""The state file of `backmarket up`: secrets and addresses, made once; readable by its user alone."""
+"""The state file of `backmarket up`: secrets and addresses, generated once; only its user can read it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class StateFile:
     Attributes:
         secret_key: encrypts API keys in the embedded PostgreSQL; empty where the database is the user's, whose
             keys must not depend on this directory.
-        limiter_key: the same for the limiter.
-        flower_password: of the user `backmarket`.
-        console_password: of the same user there.
-        sandbox_port: on loopback.
+        limiter_key: the limiter's key, likewise.
+        flower_password: Flower's password of the user `backmarket`.
+        console_password: the console's password of the same user.
+        sandbox_port: the sandbox's port on loopback.
     """
 
     secret_key: str
@@ -36,12 +36,12 @@ class StateFile:
 
     @property
     def flower_login(self) -> str:
-        """As Flower reads it."""
+        """User and password in Flower's form."""
         return f"{FLOWER_USER}:{self.flower_password}"
 
     @property
     def flower_hint(self) -> str:
-        """As a person reads it."""
+        """User and password in readable form."""
         return f"user {FLOWER_USER}, password {self.flower_password}"
 
     @classmethod
@@ -49,11 +49,11 @@ class StateFile:
         """Read the state file of a directory; make and write what is missing.
 
         Args:
-            directory: a stack's.
+            directory: the stack's directory.
             given: the user's settings.
 
         Raises:
-            SettingsError: the database is the user's, and there are no keys for it.
+            SettingsError: if the database is the user's, and no keys are set for it.
         """
         path = directory / "state.json"
         found = json.loads(path.read_text()) if path.exists() else {}

@@ -1,4 +1,4 @@
-"""Whatever dies is reported and started again, at growing intervals."""
+"""Processes that die are reported and restarted, at growing intervals."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from backmarket.standalone.embedded.processes import Server
 from backmarket.standalone.fleet import Fleet
 
 MAX_RESTART_PAUSE_SECONDS = 60.0
-"""Maximum pause between two starts of a process that keeps dying; the first pause is one second."""
+"""Maximum seconds between two starts of a process that keeps dying; the first pause is one second."""
 STEADY_SECONDS = 60.0
-"""What has lived so long begins with a short pause again."""
+"""Seconds after which a running process is considered stable: its next pause is short again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Supervised:
-    """A process that is watched and started again.
+    """A process that is watched and restarted.
 
     Attributes:
-        name: for people.
+        name: its name in messages.
         alive: whether it runs.
-        exit_report: a sentence on how it ended, for people.
-        restart: starts it again.
+        exit_report: a sentence on how it ended.
+        restart: restarts it.
     """
 
     name: str
@@ -44,12 +44,12 @@ class _Case:
 
 
 class Supervisor:
-    """Watches processes, and starts again what has died.
+    """Watches processes, and restarts those that have died.
 
     Args:
-        processes: to watch.
-        say: tells a person.
-        clock: seconds that only grow.
+        processes: the processes to watch.
+        say: prints a message.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Supervisor:
         self._cases = [_Case(supervised, clock()) for supervised in processes]
 
     def check(self) -> None:
-        """Report what has died since the last check, and start again what is due."""
+        """Report processes that died since the last check, and restart those that are due."""
         for case in self._cases:
             if case.again_at is not None:
                 if self._clock() >= case.again_at:

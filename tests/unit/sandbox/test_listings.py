@@ -200,8 +200,10 @@ def test_a_bulk_file_is_worked_on_after_a_while(client: httpx.Client, listing: d
         "action_status": 9,
         "last_action_error": None,
         "result": {
-            listing["sku"].upper(): {"status": "ok", "errors": []},
-            "NEW": {"status": "error", "errors": ["product_id or ean is required for a new listing"]},
+            "product_success": {
+                listing["sku"].upper(): {"listing_id": None, "backmarket_id": None, "publication_state": 2}
+            },
+            "product_errors": {"NEW": "product_id or ean is required for a new listing"},
         },
         "statuscode": 200,
     }

@@ -171,9 +171,11 @@ class Fetcher:
         if isinstance(fetched.error, RateLimited):
             self._later[number] = monotonic()
             return True
-        if not isinstance(fetched.error, TransientError | RequestRefused):
+        status = fetched.error.status if fetched.error else None
+        redirected = status is not None and status < HTTPStatus.BAD_REQUEST
+        if not isinstance(fetched.error, TransientError | RequestRefused) or redirected:
             return False
-        timeout = fetched.error.status == HTTPStatus.REQUEST_TIMEOUT
+        timeout = status == HTTPStatus.REQUEST_TIMEOUT
         tries = TRIES if isinstance(fetched.error, TransientError) or timeout else TRIES_REFUSED
         self._tries[number] = self._tries.get(number, 0) + 1
         if self._tries[number] >= tries:

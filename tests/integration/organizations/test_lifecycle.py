@@ -647,7 +647,7 @@ class TestRemoval:
         """Everything that locks, again and again against everything else; PostgreSQL would name a deadlock."""
         database, cipher = shop.services.database, shop.services.key_cipher
         shop.sandbox.add_seller(org, f"token-of-{org}", orders=5)
-        shop.sandbox.add_fault("status", seller=org, status=400, probability=0.5)  # a slice then writes why, too
+        shop.sandbox.add_fault("forbidden", seller=org, probability=0.5)  # a slice then writes why, too, and asks once
         account = Account(org, f"token-of-{org}", base_url=shop.sandbox.url)
         worked, ends, wanted = Event(), Counter[str](), ("done", "failed", "lease_lost")
 

@@ -170,10 +170,10 @@ def test_postgres_is_18_and_depends_on_nothing_of_the_machine(admin_url: str) ->
 
 def test_postgres_log_holds_no_values(stack: Stack, database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("CREATE TABLE people (name text PRIMARY KEY)")
-        connection.execute("INSERT INTO people VALUES ('Ada Lovelace')")
+        connection.execute("CREATE TABLE backmarket.people (name text PRIMARY KEY)")
+        connection.execute("INSERT INTO backmarket.people VALUES ('Ada Lovelace')")
         for statement in (
-            "INSERT INTO people VALUES ('Ada Lovelace')",
+            "INSERT INTO backmarket.people VALUES ('Ada Lovelace')",
             "SELECT 'Ada Lovelace'::integer",
             "SELECT Ada Lovelace (",
         ):
@@ -256,8 +256,8 @@ def test_ports_are_out_of_the_way_of_outgoing_connections() -> None:
 
 def test_postgres_comes_back_after_a_crash_with_what_was_committed(stack: Stack, database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("CREATE TABLE kept (id int)")
-        connection.execute("INSERT INTO kept VALUES (1)")
+        connection.execute("CREATE TABLE backmarket.kept (id int)")
+        connection.execute("INSERT INTO backmarket.kept VALUES (1)")
         children = psutil.Process(stack.postgres.pid).children()
         stack.postgres.kill()
         assert stack.postgres.pid is None
@@ -266,7 +266,7 @@ def test_postgres_comes_back_after_a_crash_with_what_was_committed(stack: Stack,
             connection.execute("SELECT 1")
     stack.postgres.start()
     with psycopg.connect(database_url) as connection:
-        assert connection.execute("SELECT id FROM kept").fetchone() == (1,)
+        assert connection.execute("SELECT id FROM backmarket.kept").fetchone() == (1,)
 
 
 def test_valkey_comes_back_empty_at_the_same_address(stack: Stack, redis_url: str) -> None:

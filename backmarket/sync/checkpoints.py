@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from backmarket.database import Transaction
 from backmarket.errors import BackMarketError, IncompleteWalk, LeaseLost, RequestRefused
@@ -82,8 +83,7 @@ def save(transaction: Transaction, lease: Lease, walk: Walk, progress: Progress,
             **_counts(progress),
         },
     ).fetchone()
-    if saved is None or saved[0] != walk.saves + 1:
-        raise LeaseLost(_ROLLED_BACK)
+    _refuse_rolled_back(saved, walk.saves + 1)
     walk.saves += 1
     seen, newcomers = walk.fresh()
     if seen or newcomers:
@@ -128,8 +128,8 @@ def close(
         if walk.saves
         else None
     )
-    if walk.saves and (stored is None or stored[0] != walk.saves):
-        raise LeaseLost(_ROLLED_BACK)
+    if walk.saves:
+        _refuse_rolled_back(stored, walk.saves)
     counts = _counts(progress)
     if stored is not None:
         counts = {name: value + before for (name, value), before in zip(counts.items(), stored[1:], strict=True)}
@@ -160,6 +160,11 @@ def close(
             (lease.organization_id, lease.resource, walk.kind),
         )
     return Run(quiet, counts["rows_rejected"])
+
+
+def _refuse_rolled_back(stored: tuple[Any, ...] | None, saves: int) -> None:
+    if stored is None or stored[0] != saves:
+        raise LeaseLost(_ROLLED_BACK)
 
 
 def _starts_over(error: BackMarketError | None, failures: int) -> bool:

@@ -277,11 +277,13 @@ class _Sync:
             raise fetched.error
 
     def _answered_at(self, fetched: Fetched) -> datetime:
-        """When the API answered, by its clock; by ours if its header is missing or ahead: no watermark may be too late.
+        """When the API answered, by its clock; when it was asked, by ours, if its header is missing or ahead.
 
-        Ours is PostgreSQL's, plus the time since it was read: this machine's clock may be set at any moment.
+        No watermark may be too late, so the time at which this process came to read the answer does not count: it may
+        have been stopped meanwhile. Our clock is PostgreSQL's, plus the time since it was read: this machine's clock
+        may be set at any moment.
         """
-        ours = self.lease.taken_at + timedelta(seconds=monotonic() - self.probed_at)
+        ours = self.lease.taken_at + timedelta(seconds=fetched.sent_at - self.probed_at)
         theirs = fetched.answer.date if fetched.answer else None
         return min(theirs, ours) if theirs else ours
 

@@ -28,9 +28,18 @@ TRIES_REFUSED = 2
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A fetched page, or why it failed."""
+    """A fetched page, or why it failed.
+
+    Attributes:
+        number: of the page, from 1.
+        sent_at: when the request was sent, by the monotonic clock.
+        page: None: the request failed.
+        answer: None: there was none.
+        error: None: the page was fetched.
+    """
 
     number: int
+    sent_at: float
     page: Page | None
     answer: Answer | None
     error: BackMarketError | None
@@ -218,17 +227,17 @@ class Fetcher:
         parameters = [("page", str(number)), *self.resource.paging]
         if self.since is not None:
             parameters.append((self.resource.since, self.since))
-        answer = None
+        answer, sent_at = None, monotonic()
         try:
             answer = self._send(self.resource.path, parameters, slot)
             check(answer)
-            return Fetched(number, parse_page(self.resource, answer.body), answer, None)
+            return Fetched(number, sent_at, parse_page(self.resource, answer.body), answer, None)
         except NotFound as error:
             if number == 1:  # "Webservices unavailable", in the document's words
-                return Fetched(1, None, answer, _unavailable(error))
-            return Fetched(number, Page([], None, last=True), answer, None)
+                return Fetched(1, sent_at, None, answer, _unavailable(error))
+            return Fetched(number, sent_at, Page([], None, last=True), answer, None)
         except BackMarketError as error:
-            return Fetched(number, None, answer, error)
+            return Fetched(number, sent_at, None, answer, error)
 
     def _send(self, path: str, parameters: Sequence[tuple[str, str]], slot: Slot) -> Answer:
         return send(self.transport, self.limiter, self.credentials, slot, path, parameters)

@@ -36,9 +36,9 @@ class Walk:
         since: that time, by the API's clock.
         started_at: when it began, by PostgreSQL's clock.
         serving: number of the sync request that it answers (`sync_state.requested`).
-        began_at: when the first page was answered, by the API's clock; None before that.
+        began_at: when the first page was answered, by the API's clock, or before; None: it was not yet.
         pass_: number of the pass over the list, from 1.
-        pass_began_at: when the first page of this pass was answered, by the API's clock.
+        pass_began_at: the same for the first page of this pass.
         next_page: the first page that is not yet stored.
         page_size: rows per page, as the first page showed; 0 before that.
         expected: rows that the API counted when this pass began; None where it does not say.
@@ -102,7 +102,7 @@ class Walk:
         Args:
             number: of the page, from 1.
             page: an empty one where the API said that there is no such page.
-            answered_at: by the API's clock.
+            answered_at: by the API's clock, or before.
         """
         self._asked.discard(number)
         self.began_at = self.began_at or answered_at

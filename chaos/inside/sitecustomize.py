@@ -49,7 +49,7 @@ from backmarket.database import connection as database  # noqa: E402
 from backmarket.labels import engine as labels_engine  # noqa: E402
 from backmarket.labels import retry_policy as labels_policy  # noqa: E402
 from backmarket.limits import shared  # noqa: E402
-from backmarket.sync import engine, leases, storing, upsert  # noqa: E402
+from backmarket.sync import checkpoints, engine, leases, storing, upsert  # noqa: E402
 from backmarket.work import queue  # noqa: E402
 
 engine._back_off = _short(engine._back_off)
@@ -82,7 +82,7 @@ def no_lease_check() -> None:
         )
 
     leases._fenced = unfenced
-    leases.hold = lambda *_: None
+    leases.hold = checkpoints._refuse_rolled_back = lambda *_: None
     work.hold = queue.hold = lambda *_, **__: None
 
 

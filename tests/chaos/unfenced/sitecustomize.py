@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from backmarket.sync import leases
+from backmarket.sync import checkpoints, leases
 
 
 def _unfenced(transaction: Any, lease: leases.Lease, assignments: str, values: dict[str, object]) -> None:
@@ -19,4 +19,4 @@ def _unfenced(transaction: Any, lease: leases.Lease, assignments: str, values: d
 
 
 leases._fenced = _unfenced
-leases.hold = lambda *_: None
+leases.hold = checkpoints._refuse_rolled_back = lambda *_: None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, tzinfo
-from time import time
+from datetime import datetime, timedelta, tzinfo
+from time import sleep, time
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from backmarket import connections
 from backmarket.database.encryption import KeyCipher
 from backmarket.errors import LeaseLost, ServerError
 from backmarket.organizations import lifecycle
-from backmarket.resources import ORDERS, parse_object
+from backmarket.resources import ORDERS, Page, Resource, parse_object, parse_page
 from backmarket.resources.signed_links import without_signatures
 from backmarket.settings import Settings
 from backmarket.sync import leases
@@ -632,3 +632,22 @@ def test_a_clock_of_ours_that_is_ahead_moves_no_watermark(
     shop.sell(ORG)
     shop.sync(ORG)
     assert state(shop, "watermark <= now()") is True
+
+
+def test_a_process_that_is_stopped_before_it_reads_an_answer_moves_no_watermark(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that change while it is stopped are not in that answer."""
+    shop.sandbox.settings(assumptions={"date_header": "missing"})
+    shop.sell(ORG)
+    stopped_at = []
+
+    def stopped(resource: Resource, body: bytes) -> Page:
+        stopped_at.append(shop.one("SELECT clock_timestamp()"))
+        sleep(0.01)
+        return parse_page(resource, body)
+
+    monkeypatch.setattr("backmarket.sync.page_fetcher.parse_page", stopped)
+    shop.sync(ORG)
+    overlap = timedelta(seconds=shop.services.settings.watermark_overlap)
+    assert state(shop, "watermark") + overlap < stopped_at[0]

@@ -134,3 +134,22 @@ def test_two_beats_without_a_worker_put_less_than_a_megabyte_into_redis(redis_ur
     for beat in beats:
         beat.connection.close()
         beat.app.close()
+
+
+def test_a_beat_whose_broker_refuses_to_write_goes_on_and_sends_once_it_may(redis_url: str) -> None:
+    app = Celery(set_as_current=False)
+    app.conf.update(celery_settings(redis_url), beat_schedule=TIMETABLE)
+    beat = MemoryScheduler(app=app)
+    with redis.Redis.from_url(redis_url) as valkey:
+        valkey.config_set("min-replicas-to-write", 1)  # as with a full disk
+        try:
+            for _ in range(2):
+                for entry in beat.schedule.values():
+                    beat.apply_entry(entry, producer=beat.producer)
+        finally:
+            valkey.config_set("min-replicas-to-write", 0)
+        for entry in beat.schedule.values():
+            beat.apply_entry(entry, producer=beat.producer)
+        assert valkey.llen("dispatch") > 0
+    beat.connection.close()
+    app.close()

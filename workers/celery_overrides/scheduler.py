@@ -75,9 +75,14 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]
             log.warning("beat.not_sent", task=entry.task, error=str(error))
 
     def _is_full(self, queue: str) -> bool:
-        """Whether a queue is too full for a tick; False too if the broker cannot be asked: sending then reports why."""
+        """Whether a queue is too full for a tick; False too if the broker cannot be asked: sending then reports why.
+
+        A connection that was lost is opened again by sending, too; until then the producer has a channel that is closed.
+        """
+        if not self.connection.connected:
+            return False
         try:
-            with self.producer.channel.conn_or_acquire() as redis:
+            with self.connection.default_channel.conn_or_acquire() as redis:
                 waiting = redis.llen(queue)
         except (*self.connection.connection_errors, *self.connection.channel_errors):
             return False

@@ -182,9 +182,6 @@ def settle_part(services: Services, organization_id: str, job_id: int, number: i
     Also settles a part whose task has not ended within `bulk_unexplained_after`.
 
     Args:
-        services: of this process.
-        organization_id: the organization.
-        job_id: the job's id.
         number: the part's number.
         arrived: True: its lines count as done. False: the part is sent again, and the job continues.
 

@@ -33,8 +33,6 @@ def page(
     """Bulk jobs of one organization, the newest first.
 
     Args:
-        database: the database.
-        organization_id: the organization.
         state: only jobs in this state.
         idempotency_key: only the job with this key.
         limit: 1 to 1000.
@@ -69,8 +67,6 @@ def expected_duration(services: Services, organization_id: str, lines: int) -> t
     Single updates of listings use the same quota, and may make it longer.
 
     Args:
-        services: of this process.
-        organization_id: the organization.
         lines: number of lines to send, besides those that wait already.
     """
     limit, window = services.settings.sku_lines_limit, services.settings.sku_lines_window
@@ -96,8 +92,6 @@ def check_comparable(transaction: Transaction, organization_id: str, *, locale: 
     """Check that lines can be compared with the stored listings.
 
     Args:
-        transaction: an open one.
-        organization_id: the organization.
         locale: the market of the lines.
         own: the market of the stored listings: the connection's.
 

@@ -103,9 +103,6 @@ def url(services: Services, organization_id: str, job_id: int, *, expires: int =
     """A link to the report; anyone with the link can read it until it expires. Writes the report if it is missing.
 
     Args:
-        services: of this process.
-        organization_id: the organization.
-        job_id: the job's id.
         expires: seconds from now, at most 7 days.
 
     Raises:

@@ -29,7 +29,6 @@ def drop_ended(database: Database, days: int, *, seconds: float | None = None) -
     """Drop the jobs that ended more than `days` ago, with their files, even if a person has yet to decide on parts.
 
     Args:
-        database: the database.
         days: minimum days since their end; 0: drop none.
         seconds: time after which no new batch begins; None: no limit.
     """

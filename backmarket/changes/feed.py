@@ -115,7 +115,6 @@ def get_changes(
     """Events after a cursor, oldest first.
 
     Args:
-        database: of the deployment.
         after: a cursor, or `now`; None: from the oldest event that is kept.
         where: a filter; None: all events.
         limit: 1 to 10,000.
@@ -136,7 +135,6 @@ def get_history(
     """The events of one row that are kept, the newest first.
 
     Args:
-        database: of the deployment.
         organization_id: the organization that the row belongs to.
         resource: such as `orders`.
         external_id: the row's id at Back Market.

@@ -35,7 +35,6 @@ def watch(
     behind the last event that it gave.
 
     Args:
-        database: of the deployment.
         after: a cursor; `now`: from here on; None: from the oldest event that is kept.
         where: a filter; None: all events.
         timeout: seconds without an event after which it ends; None: never.

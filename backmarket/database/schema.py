@@ -65,7 +65,6 @@ def apply_schema(database: Database, *, migrate: bool = True) -> list[int]:
     Two callers at once take turns. A caller that is killed has done whole steps, and the next one continues.
 
     Args:
-        database: of the deployment.
         migrate: migrate older tables, too.
 
     Returns:

@@ -126,7 +126,6 @@ class LabelUploader:
     """Copies the labels of one organization into the bucket.
 
     Args:
-        organization_id: whose.
         credentials: of the connection.
         downloads: fetches them.
         bucket: stores them.
@@ -155,7 +154,6 @@ class LabelUploader:
         """Fetch a label and put it into the bucket.
 
         Args:
-            label: which.
             slot: for the first request, if it needs one.
         """
         slots = DownloadSlots(self.limiter, self.credentials.account, slot)

@@ -104,8 +104,6 @@ def get_labels(
     """The labels of one organization: of deliveries, then of returns, by the shipment's id.
 
     Args:
-        database: where.
-        organization_id: whose.
         resource: of `deliveries` or `returns` only.
         state: of this state only.
         limit: 1 to 1000.

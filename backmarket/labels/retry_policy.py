@@ -80,9 +80,5 @@ _DECISIONS: tuple[tuple[type[BackMarketError], RetryDecision], ...] = (
 
 
 def retry_decision(error: BackMarketError) -> RetryDecision:
-    """How to go on with a label that could not be fetched.
-
-    Args:
-        error: why.
-    """
+    """How to go on with a label that could not be fetched."""
     return next(decision for kind, decision in _DECISIONS if isinstance(error, kind))

@@ -74,8 +74,6 @@ class Stored(Generic[T]):
         """Rows of one organization; those that the API no longer knows are left out.
 
         Args:
-            database: where.
-            organization_id: whose.
             where: a dataclass with the names of `filters`; None does not restrict.
             limit: 1 to 1000.
             cursor: of the page before.

@@ -74,7 +74,6 @@ def get_connection_statuses(
     """Connections by organization id, each with the status of its resources; two statements.
 
     Args:
-        database: where.
         health: of this health only.
         search: part of the id, ignoring case.
         after: the last id of the page before.

@@ -37,7 +37,6 @@ def get_throttled(database: Database, organization_id: str | None = None, *, lim
     """Work that waits for a limit, the soonest first; one statement.
 
     Args:
-        database: where.
         organization_id: only of this one.
         limit: 1 to 1000.
 

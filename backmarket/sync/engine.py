@@ -80,8 +80,6 @@ def run_slice(services: Services, organization_id: str, resource_name: str) -> S
     Safe to run twice, at the same time, and to be killed anywhere: the lease decides who writes.
 
     Args:
-        services: of this process.
-        organization_id: whose.
         resource_name: such as `orders`.
 
     Raises:

@@ -38,7 +38,6 @@ class FetchScope:
     """Which connection a fetch uses, and in which market.
 
     Args:
-        organization_id: whose.
         environment: must be the connection's, if given.
         locale: another than the connection's.
     """
@@ -90,10 +89,8 @@ def ask(services: Services, resource: Resource, scope: FetchScope, key: object) 
     """Fetch one row by its id, within the limits, with retries where they may help.
 
     Args:
-        services: of this process.
         resource: of the row.
         scope: for whom, and how.
-        key: its id.
 
     Raises:
         Unauthorized: if the API refuses the key; it is not used any more.

@@ -44,7 +44,6 @@ def get_schedule(database: Database, organization_id: str | None = None) -> dict
     """The schedule by resource: the effective one of an organization, or the defaults.
 
     Args:
-        database: where.
         organization_id: None: the defaults.
 
     Raises:
@@ -73,7 +72,6 @@ def update_schedule(
     """Change the schedule of one resource; what is None stays. It takes effect at once: a sync may become due sooner.
 
     Args:
-        database: where.
         resource: such as `orders`.
         organization_id: change it for this one only; None: change the default, for all without a value of their own.
         enabled: whether it is synced automatically. Off by default is off for each, whatever its own schedule says.

@@ -68,7 +68,6 @@ def work_off(services: Services, *, seconds: float | None = None) -> Deleted:
     """Work off due deletions, a page at a time; safe to run twice at once, and to kill. Failed ones are retried later.
 
     Args:
-        services: of the process.
         seconds: after which no new page begins; None: no limit.
     """
     until = None if seconds is None else monotonic() + seconds

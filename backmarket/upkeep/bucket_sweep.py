@@ -50,7 +50,6 @@ def sweep(services: Services, *, seconds: float | None = None, accept_garbage: b
     """Sweep the bucket, from where the last sweep was interrupted, if it was; safe to run twice at once.
 
     Args:
-        services: of the process.
         seconds: after which it stops early; None: no limit.
         accept_garbage: an operator has accepted that very many objects have no row: they are deleted.
 
@@ -83,7 +82,6 @@ def sweep_if_due(services: Services, *, seconds: float) -> Swept | None:
     """Sweep if a sweep is due; only the first caller does it. A failed sweep is retried later.
 
     Args:
-        services: of the process.
         seconds: see `sweep`.
 
     Returns:

@@ -47,7 +47,6 @@ def drop_settled(database: Database, days: int, *, seconds: float | None = None)
     """Drop the writes that ended more than `days` ago, with their invoices. Open ones stay.
 
     Args:
-        database: the database.
         days: minimum days since their end; 0: drop none.
         seconds: time after which no new batch begins; None: no limit.
     """

@@ -50,8 +50,6 @@ def page(
     """Writes of one organization, the newest first.
 
     Args:
-        database: the database.
-        organization_id: the organization.
         where: the filter.
         limit: 1 to 1000.
         cursor: `next_cursor` of the page before.
@@ -83,8 +81,6 @@ def due(transaction: Transaction, organization_id: str, *, besides: Iterable[str
     """The writes that can be processed now: the first open one of each lane, if it is due. The oldest first.
 
     Args:
-        transaction: an open one.
-        organization_id: the organization.
         besides: lanes that the worker has in hand already.
         limit: maximum number of writes.
     """
@@ -97,8 +93,6 @@ def next_due(transaction: Transaction, organization_id: str, *, after: float = 0
     """When an organization's next write is due; None: none becomes due by itself.
 
     Args:
-        transaction: an open one.
-        organization_id: the organization.
         after: minimum, in seconds from now.
     """
     row = transaction.execute(_NEXT_DUE, {"organization": organization_id, "after": after}).fetchone()

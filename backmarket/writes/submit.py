@@ -118,7 +118,6 @@ def record(services: Services, call: Call, build: Callable[[Transaction, str], A
     """Store the requested write as a row, and nudge a worker.
 
     Args:
-        services: of this process.
         call: the common arguments.
         build: returns the requested write for a locale.
 

@@ -52,7 +52,6 @@ def unproven(part: Part, readings: Mapping[int, Reading], *, look_again: float) 
     """The next state of a part whose answer was lost, once all of its lines were read back.
 
     Args:
-        part: the part.
         readings: of all of its lines.
         look_again: seconds until unapplied lines of a part that arrived are read back once more.
 

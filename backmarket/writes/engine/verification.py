@@ -50,7 +50,6 @@ def seen(request: WriteRequest, shown: Shown) -> dict[str, Any]:
     """The fields of an object that the comparison needs, as JSON.
 
     Args:
-        request: the write.
         shown: as the API shows it: the order (also for its lines), or the listing in the write's locale.
     """
     if isinstance(request, UpdateOrder):
@@ -70,7 +69,6 @@ def compare(request: WriteRequest, prior: Shown | None, shown: Shown) -> Verdict
     """Decide whether a write was applied.
 
     Args:
-        request: the write.
         prior: what `seen` returned before the write was sent; None: unknown.
         shown: the order or the listing as the API shows it now.
     """

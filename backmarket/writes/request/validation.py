@@ -83,7 +83,6 @@ def update_order(
     """Move lines of an order to another state.
 
     Args:
-        order_id: the order's id.
         new_state: 2 accept or 4 cancel a paid line, 3 ship or 5 refund an accepted one, 6 refund a shipped one.
         sku: of the line, in any case; required if lines of several SKUs could move. State 3 moves all accepted lines.
         tracking_number: of the parcel; required for state 3. Only state 3 accepts it, `tracking_url`, `shipper`,
@@ -207,7 +206,6 @@ def upload_order_invoice(order_id: int, filename: str) -> UploadOrderInvoice:
     """Give an order an invoice. `client.pdf` checks whether the file is a PDF, while its bytes are read.
 
     Args:
-        order_id: the order's id.
         filename: as the customer sees it; ends in `.pdf`.
 
     Raises:

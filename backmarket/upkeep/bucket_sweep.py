@@ -12,6 +12,7 @@ import structlog
 from backmarket.bucket.keys import PREFIXES
 from backmarket.database import Database
 from backmarket.errors import BackMarketError, BucketUnavailable, SettingsError
+from backmarket.limits import backoff
 from backmarket.upkeep.bucket_reconcile import Found, ManyGarbage, Position, reconcile_page
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ UPDATE backmarket.bucket_sweep SET prefix = NULL, step = 'objects', position = '
 """
 
 # A minute, two, four, and at most an hour.
-_PUT_OFF = """
+_PUT_OFF = f"""
 UPDATE backmarket.bucket_sweep SET tries = tries + 1, error = %s,
-    due_at = now() + LEAST(make_interval(mins => 1) * power(2, LEAST(tries, 6)), make_interval(hours => 1))
+    due_at = now() + {backoff.doubled_sql("tries", 60, 3600)}
 """

@@ -427,7 +427,7 @@ def sandbox(running: SandboxServer) -> Iterator[SandboxServer]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pauses between two tries are not what is tried here."""
-    monkeypatch.setattr("backmarket.client.caller.PAUSE", 0.01)
+    monkeypatch.setattr("backmarket.limits.backoff.RETRY_SECONDS", 0.02)
 
 
 def asked(sandbox: SandboxServer, operation: str) -> int:

@@ -21,7 +21,7 @@ from backmarket.connections.connection import select
 from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError, BulkCancelled, BulkJobNotFound, InvalidArgument
 from backmarket.messages import Nudge
-from backmarket.queries.pagination import MAX_PAGE_SIZE
+from backmarket.queries.pagination import check_limit
 from backmarket.services import Services
 from backmarket.settings import Settings
 
@@ -149,8 +149,7 @@ def parts_in(database: Database, organization_id: str, job_id: int, states: Iter
     wanted = [each for each in PartState if each in set(states)]
     if len(wanted) != len(set(states)):
         raise InvalidArgument(f"There is a state that is none: there are {', '.join(PartState)}.")
-    if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
+    check_limit(limit)
     with database.transaction() as transaction:
         _job(transaction, organization_id, job_id)
         return rows.parts_in(transaction, organization_id, job_id, wanted, limit=limit)

@@ -17,7 +17,7 @@ from backmarket.connections.connection import select
 from backmarket.database import Database, Transaction
 from backmarket.errors import InvalidArgument, UsageError
 from backmarket.limits import sku_quota
-from backmarket.queries.pagination import MAX_PAGE_SIZE, Page
+from backmarket.queries.pagination import Page, check_limit, decode_cursor, whole
 from backmarket.services import Services
 
 
@@ -41,8 +41,7 @@ def page(
     Raises:
         InvalidArgument: if an argument is invalid.
     """
-    if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
+    check_limit(limit)
     if state is not None and state not in [each.value for each in JobState]:
         raise InvalidArgument(f"{state!r} is not a state of bulk jobs; they are {', '.join(JobState)}.")
     values: dict[str, Any] = {"organization": organization_id, "limit": limit + 1}
@@ -53,11 +52,11 @@ def page(
             values[name] = str(value)
     if cursor is not None:
         conditions.append("j.id < %(after)s")
-        values["after"] = _after(cursor)
+        (values["after"],) = decode_cursor(cursor, whole)
     statement = f"{rows.JOBS} WHERE {' AND '.join(conditions)} ORDER BY j.id DESC LIMIT %(limit)s"
     with database.transaction() as transaction, transaction.cursor(row_factory=class_row(Job)) as found:
         jobs = found.execute(statement.encode(), values).fetchall()
-    return Page(jobs[:limit], str(jobs[limit - 1].id) if len(jobs) > limit else None)
+    return Page.of(jobs, limit, lambda job: [job.id])
 
 
 def expected_duration(services: Services, organization_id: str, lines: int) -> timedelta:
@@ -154,12 +153,6 @@ def _not_begun(found: Mapping[str, Any]) -> str:
 
 def _clock(at: datetime | None) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if at else "soon"
-
-
-def _after(cursor: str) -> int:
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-        raise InvalidArgument("This cursor is not one that a query gave: pass `next_cursor` as it came.")
-    return int(cursor)
 
 
 _WAITING = """

@@ -19,6 +19,7 @@ from psycopg.rows import class_row
 
 from backmarket.database import Database, Transaction
 from backmarket.errors import InvalidArgument, UsageError
+from backmarket.queries.pagination import check_limit
 from backmarket.resources import RESOURCES
 
 CHANNEL = "backmarket_changes"
@@ -123,8 +124,7 @@ def get_changes(
         InvalidArgument: if the limit or the cursor is invalid.
         ChangesMissed: if events after the cursor were dropped, or may have been lost in a failover or a restore.
     """
-    if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
+    check_limit(limit, MAX_PAGE_SIZE)
     with database.transaction() as transaction:
         return read(transaction, after, where or ChangeFilter(), limit)
 
@@ -143,8 +143,7 @@ def get_history(
     Raises:
         InvalidArgument: if the limit or the resource is invalid.
     """
-    if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
+    check_limit(limit, MAX_PAGE_SIZE)
     where = ChangeFilter(organization_id, resource)
     values = {
         "organization_id": where.organization_id,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
@@ -13,7 +11,7 @@ from psycopg.rows import class_row
 
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument, LabelNotFound, LabelNotStored, LabelUnavailable
-from backmarket.queries.pagination import MAX_PAGE_SIZE, Page
+from backmarket.queries.pagination import Page, check_limit, decode_cursor, whole
 
 Shipments = Literal["deliveries", "returns"]
 """Resources with labels."""
@@ -112,8 +110,7 @@ def get_labels(
     Raises:
         InvalidArgument: if an argument is invalid.
     """
-    if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
+    check_limit(limit)
     conditions, values = ["true"], {"organization": organization_id, "limit": limit + 1}
     if resource is not None:
         conditions.append("resource = %(resource)s")
@@ -123,9 +120,9 @@ def get_labels(
         values["state"] = _state(state).value
     if cursor is not None:
         conditions.append("(resource, shipment_id) > (%(after)s, %(after_id)s)")
-        values["after"], values["after_id"] = _decode(cursor)
+        values["after"], values["after_id"] = decode_cursor(cursor, _check, whole)
     rows = _select(database, f"{' AND '.join(conditions)} ORDER BY resource, shipment_id LIMIT %(limit)s", values)
-    return Page(rows[:limit], _encode(rows[limit - 1]) if len(rows) > limit else None)
+    return Page.of(rows, limit, lambda label: [label.resource, label.shipment_id])
 
 
 def need_label(database: Database, organization_id: str, resource: str, shipment_id: int) -> Label:
@@ -186,17 +183,3 @@ def _state(state: LabelState | str) -> LabelState:
     except ValueError:
         known = ", ".join(each.value for each in LabelState)
         raise InvalidArgument(f"{state!r} is not a label's state: there are {known}.") from None
-
-
-def _encode(label: Label) -> str:
-    return base64.urlsafe_b64encode(json.dumps([label.resource, label.shipment_id]).encode()).decode()
-
-
-def _decode(cursor: str) -> tuple[str, int]:
-    try:
-        resource, shipment_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        if resource not in SHIPMENTS or type(shipment_id) is not int:
-            raise TypeError
-        return resource, shipment_id
-    except (ValueError, TypeError, RecursionError):
-        raise InvalidArgument("This cursor is not one that a query gave: pass `next_cursor` as it came.") from None

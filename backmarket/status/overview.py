@@ -10,7 +10,7 @@ from psycopg.rows import class_row, dict_row
 from backmarket.connections.connection import SELECT, Connection
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
-from backmarket.queries.pagination import MAX_PAGE_SIZE
+from backmarket.queries.pagination import check_limit
 from backmarket.resources import RESOURCES
 from backmarket.status.sync_status import ConnectionStatus, get_sync_status_of
 
@@ -84,8 +84,7 @@ def get_connection_statuses(
     """
     if health is not None and health not in HEALTHS:
         raise InvalidArgument(f"There is no health {health!r}: there are {', '.join(HEALTHS)}.")
-    if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
+    check_limit(limit)
     values: dict[str, Any] = {"after": after, "health": health, "search": search, "limit": limit}
     conditions = ["organization_id > %(after)s"]
     conditions += [f"{_HEALTH} = %(health)s"] if health else []

@@ -72,8 +72,8 @@ def run(database: Database, settings: Settings, *, seconds: float | None = None)
         retained.put_off,
         erased.orders,
         erased.more or settled.more or ended.more,
-        settled.writes,
-        ended.jobs,
+        settled.rows,
+        ended.rows,
     )
 
 

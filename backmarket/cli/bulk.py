@@ -20,8 +20,9 @@ from backmarket.cli.output import Word, as_document, note, print_facts, print_js
 from backmarket.cli.parameters import AsJson, Cursor, Limit, Organization, examples
 from backmarket.cli.rows import Rows
 from backmarket.cli.session import opened
-from backmarket.cli.times import ago, duration, seconds
+from backmarket.cli.times import ago, seconds
 from backmarket.errors import BulkFileRefused, BulkJobNotFound, InvalidArgument, UsageError
+from backmarket.observability.durations import duration
 
 if TYPE_CHECKING:
     from backmarket.bulk.reports import ReportLine

@@ -11,8 +11,8 @@ import typer
 
 from backmarket.cli.failures import INTERRUPTED
 from backmarket.cli.output import note, printable
-from backmarket.cli.times import duration
 from backmarket.errors import WaitTimeout
+from backmarket.observability.durations import duration
 
 if TYPE_CHECKING:
     from backmarket.bulk.handle import BulkHandle

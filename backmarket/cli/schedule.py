@@ -10,7 +10,8 @@ import typer
 from backmarket.cli.output import as_document, print_json, print_table
 from backmarket.cli.parameters import AsJson, examples
 from backmarket.cli.session import opened
-from backmarket.cli.times import exactly, seconds
+from backmarket.cli.times import seconds
+from backmarket.observability.durations import exactly
 
 if TYPE_CHECKING:
     from backmarket.sync.schedule import ScheduleEntry

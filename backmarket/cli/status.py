@@ -11,8 +11,9 @@ import typer
 from backmarket.cli.output import Word, as_document, note, print_json, print_table
 from backmarket.cli.parameters import AsJson, examples
 from backmarket.cli.session import opened
-from backmarket.cli.times import duration, relative
+from backmarket.cli.times import relative
 from backmarket.errors import error_for
+from backmarket.observability.durations import duration
 
 if TYPE_CHECKING:
     from backmarket.facade import BackMarket

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from time import monotonic, sleep
 
 from psycopg.rows import dict_row
 
 from backmarket.connections import check_usable, get
 from backmarket.database import Database
-from backmarket.errors import ConnectionNotFound, WaitTimeout, error_for
+from backmarket.errors import ConnectionNotFound, error_for
 from backmarket.status import SyncStatus, get_sync_status
 from backmarket.sync.requests import SyncRequest
+from backmarket.work.wait import wait_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +103,7 @@ class SyncHandle:
             WaitTimeout: if it has not ended yet; it goes on in the workers.
             BackMarketError: if it failed; see `done`.
         """
-        until, pause = monotonic() + timeout, 0.02
-        while True:
-            outcome = self.done()
-            if outcome is not None:
-                return outcome
-            if monotonic() + pause > until:
-                raise WaitTimeout(_why_not_done(self.status(), self._begun(), timeout))
-            sleep(pause)
-            pause = min(pause * 1.5, 0.5)
+        return wait_for(self.done, timeout, lambda: _why_not_done(self.status(), self._begun(), timeout))
 
 
 def _why_not_done(status: SyncStatus, begun: bool, timeout: float) -> str:

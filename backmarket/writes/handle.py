@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from time import monotonic, sleep
 from typing import Any
 
 from backmarket.connections import check_usable, get
 from backmarket.database import Database
-from backmarket.errors import UnknownOutcome, UsageError, WaitTimeout, WriteNotFound, WriteRefused
+from backmarket.errors import UnknownOutcome, UsageError, WriteNotFound, WriteRefused
+from backmarket.work.wait import wait_for
 from backmarket.writes import rows
 from backmarket.writes.models import ConfirmedBy, Write, WriteState
 
@@ -78,16 +78,9 @@ class WriteHandle:
             WaitTimeout: if it has not ended in time; it continues. The text says what it waits for.
             WriteRefused, UnknownOutcome, ConnectionNotFound, WriteNotFound: see `done`.
         """
-        until, pause = monotonic() + timeout, 0.02
-        while True:
-            write = self.write()
-            outcome = _outcome(write)
-            if outcome is not None:
-                return outcome
-            if monotonic() + pause > until:
-                raise WaitTimeout(f"{_why_not_done(self._database, write)} (Waited {timeout:g} s.)")
-            sleep(pause)
-            pause = min(pause * 1.5, 0.5)
+        return wait_for(
+            self.done, timeout, lambda: f"{_why_not_done(self._database, self.write())} (Waited {timeout:g} s.)"
+        )
 
 
 def _outcome(write: Write) -> WriteOutcome | None:

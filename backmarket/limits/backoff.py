@@ -4,25 +4,11 @@ from __future__ import annotations
 
 import random
 
-from backmarket.errors import BackMarketError, FirewallBlocked, Forbidden, NotAvailable
-
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 2.0, 3600.0
 """Minimum and maximum seconds before a due row is retried."""
 
 RETRY_SECONDS = 0.6
 """Maximum seconds between the first two tries of a request within one slice or call."""
-
-FIREWALL_SECONDS = 60.0
-"""Minimum seconds that an organization's writes pause after the firewall in front of the API refused one."""
-
-SYNC_SECONDS = 15.0
-"""Minimum seconds that a failed sync pauses."""
-
-FORBIDDEN_SECONDS = 60.0
-"""Minimum seconds after a 403 for a resource that has worked before."""
-
-DAY_SECONDS, WEEK_SECONDS = 86400.0, 7 * 86400.0
-"""A resource that is not available is retried daily; so is one that has been forbidden for a week."""
 
 
 def doubled(tries: int, initial: float, maximum: float) -> float:
@@ -66,21 +52,6 @@ def between_tries(failed: int, initial: float | None = None, maximum: float = MA
 def at_least(seconds: float) -> float:
     """The same pause or up to a quarter more, for many callers that wait for one moment."""
     return _between(1.0, 1.25, seconds)
-
-
-def of_sync(error: BackMarketError, failures: int, *, failing_for: float = 0.0) -> float:
-    """Seconds until a failed sync is retried.
-
-    Args:
-        error: why it failed.
-        failures: failed runs in a row before this one.
-        failing_for: seconds since the first of them.
-    """
-    if isinstance(error, NotAvailable):
-        return DAY_SECONDS
-    if isinstance(error, Forbidden):
-        return DAY_SECONDS if failing_for >= WEEK_SECONDS else growing(failures, FORBIDDEN_SECONDS)
-    return growing(failures, FIREWALL_SECONDS if isinstance(error, FirewallBlocked) else SYNC_SECONDS)
 
 
 def _between(low: float, high: float, seconds: float) -> float:

@@ -31,7 +31,6 @@ from backmarket.errors import (
     SettingsError,
     UsageError,
 )
-from backmarket.limits import backoff
 from backmarket.messages import Nudge
 from backmarket.observability import telemetry
 from backmarket.observability.logs import error_location
@@ -44,7 +43,7 @@ from backmarket.sync.lookback import new_walk
 from backmarket.sync.page_fetcher import Fetched, Fetcher
 from backmarket.sync.page_walk import Walk
 from backmarket.sync.storing import Storing
-from backmarket.work import queue
+from backmarket.work import backoff, queue
 
 BATCH_PAGES = 16
 """Maximum pages stored in one transaction: a checkpoint at least every 800 orders."""

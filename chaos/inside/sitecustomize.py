@@ -24,7 +24,6 @@ messages.NUDGE_SECONDS = 6
 circuit_breaker.INITIAL_PAUSE_SECONDS, circuit_breaker.MAX_PAUSE_SECONDS = 0.5, 1.5
 
 from backmarket.limits import backoff, shared  # noqa: E402
-from backmarket.writes.engine import retry_policy as writes_policy  # noqa: E402
 
 
 def _short(pause: Callable[..., float | None]) -> Callable[..., Any]:
@@ -37,7 +36,12 @@ def _short(pause: Callable[..., float | None]) -> Callable[..., Any]:
     return shorter
 
 
-backoff.growing, backoff.DAY_SECONDS = _short(backoff.growing), MAX_PAUSE_SECONDS
+backoff.growing = _short(backoff.growing)  # before it is imported by name
+
+from backmarket.work import backoff as pauses_of_rows  # noqa: E402
+from backmarket.writes.engine import retry_policy as writes_policy  # noqa: E402
+
+pauses_of_rows.DAY_SECONDS = MAX_PAUSE_SECONDS
 writes_policy.pause_all_after = _short(writes_policy.pause_all_after)
 
 from backmarket import work  # noqa: E402

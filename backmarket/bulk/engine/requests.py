@@ -16,8 +16,9 @@ from backmarket.errors import (
     RateLimited,
     Unauthorized,
 )
-from backmarket.limits import Slot, backoff, wait_for_slot
+from backmarket.limits import Slot, wait_for_slot
 from backmarket.services import Services
+from backmarket.work.backoff import FIREWALL_SECONDS, growing
 
 WINDOW = 8
 """Requests of one slice that are in flight at once."""
@@ -120,7 +121,7 @@ class ApiRequests:
         elif isinstance(answer, RateLimited):
             self.pause = max(self.pause or 0.0, answer.retry_after or 0.0, self.services.settings.rate_window)
         elif isinstance(answer, FirewallBlocked):
-            self.pause = max(self.pause or 0.0, backoff.growing(tries, backoff.FIREWALL_SECONDS))
+            self.pause = max(self.pause or 0.0, growing(tries, FIREWALL_SECONDS))
 
     def _slots(self, want: int) -> list[Slot]:
         if want == 0:

@@ -40,8 +40,10 @@ from backmarket.errors import (
     Unauthorized,
     UnknownOutcome,
 )
-from backmarket.limits import Slot, backoff, sku_quota
+from backmarket.limits import Slot, sku_quota
+from backmarket.limits.backoff import doubled
 from backmarket.limits.sku_quota import Reserved
+from backmarket.work.backoff import FIREWALL_SECONDS, growing
 from backmarket.work.send_deadline import CLOCKS, SEND_WITHIN, Stopwatch
 
 MAX_TASK_ID_CHARS = 64
@@ -108,7 +110,7 @@ def _text(context: SliceContext, part: Part) -> bytes | None:
     try:
         return part_text(context, part)
     except BucketUnavailable as error:
-        context.write(partial(transitions.put_back, part=part, pause=backoff.growing(part.tries), error=error))
+        context.write(partial(transitions.put_back, part=part, pause=growing(part.tries), error=error))
     except ObjectNotFound as error:
         log.error("bulk.lines_lost", job=part.job_id, part=part.number)
         context.write(partial(_give_up, part=part, error=error))
@@ -194,11 +196,11 @@ def _answered(context: SliceContext, part: Part, mark: _Mark, answer: Answer | B
             seconds = _after_refusal(context, part, answer)
             context.write(partial(_refused_by_quota, part=part, mark=mark, seconds=seconds, error=answer))
         case Unauthorized() | FirewallBlocked() | NotFound():
-            pause = backoff.growing(part.tries, backoff.FIREWALL_SECONDS)
-            context.write(partial(_return, part=part, mark=mark, pause=pause, error=answer))
+            context.write(
+                partial(_return, part=part, mark=mark, pause=growing(part.tries, FIREWALL_SECONDS), error=answer)
+            )
         case NetworkError(delivery="not_sent"):
-            pause = backoff.growing(part.tries)
-            context.write(partial(_return, part=part, mark=mark, pause=pause, error=answer, unsent=True))
+            context.write(partial(_return, part=part, mark=mark, pause=growing(part.tries), error=answer, unsent=True))
         case RequestRefused() | NotAvailable() if answer.status != HTTPStatus.REQUEST_TIMEOUT:
             log.warning("bulk.refused", job=part.job_id, part=part.number, status=answer.status)
             context.write(partial(_refused, part=part, mark=mark, error=answer))
@@ -248,7 +250,7 @@ def _task_id(body: bytes) -> str | None:
 def _after_refusal(context: SliceContext, part: Part, error: RateLimited) -> float:
     """Seconds without sending lines of the account after a 429: longer with each one in a row, up to a window."""
     window = context.settings.sku_lines_window
-    return max(backoff.doubled(part.tries, window / 60, window), min(error.retry_after or 0.0, window))
+    return max(doubled(part.tries, window / 60, window), min(error.retry_after or 0.0, window))
 
 
 def _refused_by_quota(

@@ -31,7 +31,7 @@ from backmarket.errors import (
     TaskVanished,
     UnknownOutcome,
 )
-from backmarket.limits import backoff
+from backmarket.work.backoff import growing
 
 KEPT_AT_ONCE = 64
 """Number of readings stored together; a killed worker's successor repeats at most these."""
@@ -58,7 +58,7 @@ def settle(context: SliceContext) -> bool:
         lines = part_lines(context, part)
     except BucketUnavailable as error:
         log.warning("bulk.bucket_unavailable", job=part.job_id, part=part.number, error=error.message)
-        context.write(partial(transitions.postpone, part=part, pause=backoff.growing(part.tries, AFTER_FAILURE)))
+        context.write(partial(transitions.postpone, part=part, pause=growing(part.tries, AFTER_FAILURE)))
         return True
     except ObjectNotFound as error:
         lost = UnknownOutcome(f"The lines of this part are lost, so it can't be read back: {error.message}")
@@ -75,7 +75,7 @@ def settle(context: SliceContext) -> bool:
     elif found:
         context.write(partial(transitions.keep_readings, part=part, readings=found))
     elif not context.over:
-        context.write(partial(transitions.postpone, part=part, pause=backoff.growing(part.tries, AFTER_FAILURE)))
+        context.write(partial(transitions.postpone, part=part, pause=growing(part.tries, AFTER_FAILURE)))
     return True
 
 

@@ -18,7 +18,7 @@ from backmarket.errors import (
     UnknownOutcome,
     error_for,
 )
-from backmarket.limits import backoff
+from backmarket.work.backoff import FIREWALL_SECONDS, growing
 from backmarket.writes.engine.verification import Verdict
 from backmarket.writes.models import Transition, Write, WriteState
 
@@ -43,12 +43,11 @@ def transition_after_sending(write: Write, error: BackMarketError | None) -> Tra
         case None:
             return Transition(WriteState.SUCCEEDED, confirmed_by="answer")
         case NetworkError(delivery="not_sent") | LimiterUnavailable():
-            return Transition(WriteState.PENDING, backoff.growing(write.tries), error, unsent=True)
+            return Transition(WriteState.PENDING, growing(write.tries), error, unsent=True)
         case RateLimited() | Unauthorized():  # the limiter delays the next one, or the connection waits for a new key
             return Transition(WriteState.PENDING, 0.0, error, unsent=True)
         case FirewallBlocked():
-            pause = backoff.growing(write.tries, backoff.FIREWALL_SECONDS)
-            return Transition(WriteState.PENDING, pause, error, unsent=True)
+            return Transition(WriteState.PENDING, growing(write.tries, FIREWALL_SECONDS), error, unsent=True)
         case TerminalError() if error.status != _TIMED_OUT:
             return (
                 Transition(WriteState.UNKNOWN, 0.0, error)
@@ -92,7 +91,7 @@ def transition_after_reading(write: Write, found: Verdict) -> Transition:
 
 def transition_after_failed_reading(write: Write, error: BackMarketError) -> Transition:
     """The next state of a write whose reading back failed: it is read back again later."""
-    pause = 0.0 if isinstance(error, RateLimited | Unauthorized) else backoff.growing(write.tries)
+    pause = 0.0 if isinstance(error, RateLimited | Unauthorized) else growing(write.tries)
     why = error.message.rstrip(".")
     if isinstance(error, NotFound):
         return Transition(WriteState.UNKNOWN, None, _unknown(f"It may have happened, and {_GONE} {_DECIDE}", error))
@@ -104,7 +103,7 @@ def transition_after_loading(write: Write, error: BackMarketError) -> Transition
     """The next state of an invoice whose file could not be read from the bucket; nothing was sent."""
     if isinstance(error, ObjectNotFound):
         return Transition(WriteState.REFUSED, error=error)
-    return Transition(WriteState.PENDING, backoff.growing(write.tries), error)
+    return Transition(WriteState.PENDING, growing(write.tries), error)
 
 
 def pause_all_after(error: BackMarketError | None, tries: int) -> float | None:
@@ -116,7 +115,7 @@ def pause_all_after(error: BackMarketError | None, tries: int) -> float | None:
     """
     match error:
         case FirewallBlocked():
-            return backoff.growing(tries, backoff.FIREWALL_SECONDS)
+            return growing(tries, FIREWALL_SECONDS)
         case LimiterUnavailable():
             return 5.0
         case Unauthorized():

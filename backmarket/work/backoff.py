@@ -1,0 +1,44 @@
+"""Pauses of due rows before they are retried; the formulas stand in limits/backoff.py."""
+
+from __future__ import annotations
+
+from backmarket.errors import BackMarketError, FirewallBlocked, Forbidden, NotAvailable
+from backmarket.limits.backoff import MIN_PAUSE_SECONDS, growing
+
+__all__ = [
+    "DAY_SECONDS",
+    "FIREWALL_SECONDS",
+    "FORBIDDEN_SECONDS",
+    "MIN_PAUSE_SECONDS",
+    "SYNC_SECONDS",
+    "WEEK_SECONDS",
+    "growing",
+    "of_sync",
+]
+
+FIREWALL_SECONDS = 60.0
+"""Minimum seconds that an organization's writes pause after the firewall in front of the API refused one."""
+
+SYNC_SECONDS = 15.0
+"""Minimum seconds that a failed sync pauses."""
+
+FORBIDDEN_SECONDS = 60.0
+"""Minimum seconds after a 403 for a resource that has worked before."""
+
+DAY_SECONDS, WEEK_SECONDS = 86400.0, 7 * 86400.0
+"""A resource that is not available is retried daily; so is one that has been forbidden for a week."""
+
+
+def of_sync(error: BackMarketError, failures: int, *, failing_for: float = 0.0) -> float:
+    """Seconds until a failed sync is retried.
+
+    Args:
+        error: why it failed.
+        failures: failed runs in a row before this one.
+        failing_for: seconds since the first of them.
+    """
+    if isinstance(error, NotAvailable):
+        return DAY_SECONDS
+    if isinstance(error, Forbidden):
+        return DAY_SECONDS if failing_for >= WEEK_SECONDS else growing(failures, FORBIDDEN_SECONDS)
+    return growing(failures, FIREWALL_SECONDS if isinstance(error, FirewallBlocked) else SYNC_SECONDS)

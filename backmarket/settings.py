@@ -336,7 +336,7 @@ def load_settings() -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        SettingsError: a variable has a value that can't be used, or an old name; every such variable is named.
+        SettingsError: a variable has a value that cannot be used, or an old name; every such variable is named.
     """
     try:
         return Settings()
@@ -345,4 +345,4 @@ def load_settings() -> Settings:
             f"{ENV_PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}"
             for fault in error.errors(include_input=False)
         )
-        raise SettingsError(f"These settings can't be used: {faults}.") from None
+        raise SettingsError(f"These settings cannot be used: {faults}.") from None

@@ -25,7 +25,7 @@ WRITES_MOST_SENT, PART_MOST_SENT = 3, 2
 """Times that the product sends something whose answer was lost, before it is a person's to decide."""
 
 IN_VAIN = OF_S3 | {"clock_jump"}
-"""Faults while which a label that came can't be stored."""
+"""Faults while which a label that came cannot be stored."""
 
 _SHOWN = 3
 

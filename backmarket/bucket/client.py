@@ -302,7 +302,7 @@ class Bucket:
             client.get_presigned_url("GET", self.name, "key")  # signs, without a request: it checks the bucket's name
         except ValueError:
             raise SettingsError(
-                "These settings can't be used together: BACKMARKET_S3_BUCKET (3 to 63 lower-case letters, digits and"
+                "These settings cannot be used together: BACKMARKET_S3_BUCKET (3 to 63 lower-case letters, digits and"
                 " hyphens), BACKMARKET_S3_REGION (such as us-east-1) and the URL of the S3 server."
             ) from None
         return client
@@ -385,7 +385,7 @@ def _origin(name: str, url: str) -> str:
     try:
         return origin_of(url)
     except ValueError as error:
-        raise SettingsError(f"BACKMARKET_{name} can't be used: {error}") from None
+        raise SettingsError(f"BACKMARKET_{name} cannot be used: {error}") from None
 
 
 def _disposition(filename: str) -> str:

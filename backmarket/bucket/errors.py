@@ -106,4 +106,4 @@ def _unreachable(error: urllib3.exceptions.HTTPError) -> BackMarketError:
             " SSL_CERT_FILE, or correct BACKMARKET_S3_ENDPOINT_URL."
         )
     kind = type(reason if isinstance(reason, Exception) else error).__name__
-    return BucketUnavailable(f"The S3 server of BACKMARKET_S3_ENDPOINT_URL can't be reached: {kind}.")
+    return BucketUnavailable(f"The S3 server of BACKMARKET_S3_ENDPOINT_URL is unreachable: {kind}.")

@@ -88,7 +88,7 @@ def _encoded(part: str) -> str:
     try:
         encoded = quote(part, safe="")
     except UnicodeEncodeError:
-        raise InvalidArgument("A text with lone surrogates can't be a part of an object's key.") from None
+        raise InvalidArgument("A text with lone surrogates cannot be a part of an object's key.") from None
     if not encoded:
         raise InvalidArgument("A part of an object's key is empty.")
     if encoded in {".", ".."}:  # they would lead elsewhere

@@ -96,7 +96,7 @@ def from_message(object_key: str, content: str, options: Mapping[str, Any]) -> O
         if value is not None and (not isinstance(value, _OF_A_MESSAGE[name]) or isinstance(value, bool) != (
             _OF_A_MESSAGE[name] is bool
         )):  # fmt: skip
-            raise InvalidArgument(f"The option {name} can't be a {type(value).__name__}.")
+            raise InvalidArgument(f"The option {name} cannot be a {type(value).__name__}.")
     given = {name: value for name, value in options.items() if value is not None}
     if "max_age" in given:
         given["max_age"] = _seconds(given["max_age"])

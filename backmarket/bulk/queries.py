@@ -99,11 +99,11 @@ def check_comparable(transaction: Transaction, organization_id: str, *, locale: 
     """
     if locale != own:
         raise InvalidArgument(
-            f"Unchanged lines can't be skipped for {locale}: the stored listings have the prices of {own}."
+            f"Unchanged lines cannot be skipped for {locale}: the stored listings have the prices of {own}."
         )
     if transaction.execute(_WALKED, (organization_id,)).fetchone() is None:
         raise InvalidArgument(
-            "Unchanged lines can't be skipped, as the listings of this organization were never synced to the end:"
+            "Unchanged lines cannot be skipped, as the listings of this organization were never synced to the end:"
             " sync them first (`backmarket sync --resource listings --wait`)."
         )
 

@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 
 class ChangesMissed(UsageError):
-    """Events after this cursor can't be given: they were dropped, or may have been lost in a failover or a restore."""
+    """Events after this cursor cannot be given: they were dropped, or may have been lost in a failover or a restore."""
 
     code = "changes_missed"
 

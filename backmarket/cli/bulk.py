@@ -395,7 +395,7 @@ def _write(path: Path, lines: Iterator[ReportLine]) -> int:
                 writer.writerow(astuple(line))
                 count += 1
     except OSError as error:
-        raise InvalidArgument(f"The report can't be written there: {error.strerror}.") from None
+        raise InvalidArgument(f"The report cannot be written there: {error.strerror}.") from None
     return count
 
 

@@ -42,7 +42,7 @@ def run(
             settings, host=host, port=port, on_ready=lambda url: say(f"The console is at {url}. Ctrl-C ends it.")
         )
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno else "the address can't be used"
+        why = os.strerror(error.errno) if error.errno else "the address cannot be used"
         raise BackMarketError(f"The console can't listen on {host}, port {port}: {why}.") from None
 
 

@@ -139,7 +139,7 @@ def update(
     return_reason: Annotated[int | None, typer.Option(metavar="N", help="Of a cancellation or refund.")] = None,
     return_message: Annotated[str | None, typer.Option(metavar="TEXT", help="To the customer, with it.")] = None,
     vat_type: Annotated[str | None, typer.Option(metavar="TYPE", help="REGULAR or MARGINAL.")] = None,
-    imei: Annotated[str | None, typer.Option(metavar="DIGITS", help="Of the device; can't be corrected.")] = None,
+    imei: Annotated[str | None, typer.Option(metavar="DIGITS", help="Of the device; cannot be corrected.")] = None,
     serial_number: Annotated[str | None, typer.Option(metavar="TEXT", help="The same.")] = None,
     unchecked_imei: UncheckedImei = False,
     idempotency_key: Key = None,

@@ -111,7 +111,7 @@ def _tell(handle: SyncHandle, end: SyncEnd | None) -> None:
 
 def _said(handle: SyncHandle, outcome: SyncOutcome | None) -> str:
     if outcome is None and not handle.nudged:
-        return "requested; Redis can't be reached, so it begins by itself within a minute of Redis's return."
+        return "requested; Redis is unreachable, so it begins by itself within a minute of Redis's return."
     if outcome is None:
         return f"requested; `backmarket status {_word(handle.organization_id)}` shows how it fares."
     counts = {

@@ -50,7 +50,7 @@ def conclude(handle: WriteHandle, *, wait: bool, timeout: float, as_json: bool) 
     elif outcome is not None:
         say(f"Done: {_CONFIRMED[outcome.confirmed_by]} (write {handle.id}).")
     else:
-        when = "" if handle.nudged else " Redis can't be reached: it is sent within a minute of Redis's return."
+        when = "" if handle.nudged else " Redis is unreachable: it is sent within a minute of Redis's return."
         say(f"Write {handle.id} is asked for; `{_show(handle)}` tells how it fares.{when}")
 
 

@@ -131,7 +131,7 @@ class Transport:
             finally:
                 response.close()
         except zlib.error:
-            raise BrokenAnswer("The API's answer can't be decompressed.") from None
+            raise BrokenAnswer("The API's answer cannot be decompressed.") from None
         except httpx.TransportError as error:
             # the text of httpx's error can name the URL; its class says enough
             raise NetworkError(f"The API did not answer: {type(error).__name__}.", delivery=_delivery(error)) from None

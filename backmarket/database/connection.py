@@ -125,7 +125,7 @@ class Database:
         """A transaction on a pooled connection.
 
         Raises:
-            DatabaseUnavailable: if PostgreSQL can't be reached, or can't take the work now; nothing was committed. If
+            DatabaseUnavailable: if PostgreSQL is unreachable, or can't take the work now; nothing was committed. If
                 the connection was cut during the commit, it may have been.
             SchemaMissing: if `backmarket db init` was never run.
             SettingsError: if the role of the URL is neither the owner of our tables nor a member of it.
@@ -137,7 +137,7 @@ class Database:
             try:
                 taken = self._pool.getconn()
             except PoolTimeout:
-                raise DatabaseUnavailable(f"PostgreSQL can't be reached: {self._why_not()}") from None
+                raise DatabaseUnavailable(f"PostgreSQL is unreachable: {self._why_not()}") from None
             try:
                 with _marked(taken, self._begin):
                     self._role_checked = self._role_checked or _check_role(taken)
@@ -154,14 +154,14 @@ class Database:
         return f"all {self._pool.max_size} connections of this process were in use for {self._timeout:g} s."
 
     def close(self) -> None:
-        """Close every connection; the pool can't be used again."""
+        """Close every connection; the pool cannot be used again."""
         self._pool.close()
 
     def listen(self, channel: str) -> Listener:
         """Open a connection of its own that receives the notifications of a channel. The caller closes it.
 
         Raises:
-            DatabaseUnavailable: if PostgreSQL can't be reached.
+            DatabaseUnavailable: if PostgreSQL is unreachable.
         """
         with _translate_errors():
             text = connection_text(self.url, application_name="backmarket-listen")
@@ -173,7 +173,7 @@ class Database:
 class Listener:
     """A connection outside the pool that receives notifications and reads.
 
-    Behind a transaction pooler it receives none, and still reads. Once a method has raised, it can't be used again.
+    Behind a transaction pooler it receives none, and still reads. Once a method has raised, it cannot be used again.
 
     Args:
         connection: in autocommit mode.

@@ -74,7 +74,7 @@ def apply_schema(database: Database, *, migrate: bool = True) -> list[int]:
         SettingsError: if the database's encoding is not UTF8.
         SchemaDiffers: if the tables are newer than this program; or older, and `migrate` is False.
         SchemaMissing: if the database lacks what the schema can't create; the text says what.
-        DatabaseUnavailable: if PostgreSQL can't be reached, or a table was in use for too long: try again.
+        DatabaseUnavailable: if PostgreSQL is unreachable, or a table was in use for too long: try again.
     """
     with database.transaction() as transaction:
         check_encoding(transaction)

@@ -29,7 +29,7 @@ def look(settings: Settings) -> Iterator[Finding]:
         KeyCipher.from_settings(settings)
     except SettingsError as error:
         faults += 1
-        yield fault("settings", "BACKMARKET_SECRET_KEYS can't be used.", error.message)
+        yield fault("settings", "BACKMARKET_SECRET_KEYS cannot be used.", error.message)
     if not faults:
         yield ok("settings", "All that is needed is set.")
     yield from _weak(settings)

@@ -84,7 +84,7 @@ def reserve(
     """
     least = lines if at_least is None else at_least
     if not 1 <= least <= min(lines, limit):
-        raise ValueError(f"{least} lines of {lines} can't be reserved where {limit} is the limit")
+        raise ValueError(f"{least} lines of {lines} cannot be reserved where {limit} is the limit")
     _lock(transaction, account)
     wanted = {"account": account, "lines": lines, "least": least, "limit": limit}
     times = {"held": window + deadline, "step": window / STEPS}

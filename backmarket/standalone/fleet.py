@@ -340,7 +340,7 @@ class Fleet:
                     umask=0o077,
                 )
             except OSError as error:
-                raise FleetError(f"{member.arguments[0]} can't be started: {error}") from error
+                raise FleetError(f"{member.arguments[0]} cannot be started: {error}") from error
         member.stop_requested = False
 
     def _group(self) -> int:

@@ -172,7 +172,7 @@ def _keep(
             requeue_skipped(transaction, resource, organization_id, answered.row.key)
         kept = stored.select(transaction, organization_id, answered.row.key)
     if kept is None:
-        raise BrokenAnswer(f"The API's answer has a value that can't be stored among {resource.name}.")
+        raise BrokenAnswer(f"The API's answer has a value that cannot be stored among {resource.name}.")
     return kept
 
 

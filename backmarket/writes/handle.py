@@ -124,7 +124,7 @@ def _not_sent_because(sender: rows.Sender) -> str:
         return "A worker is at the writes of this organization; this one waits for its turn."
     if sender.paused:
         return (
-            "The write waits: the requests of its account are used up for now, Redis can't be reached, or the API's"
+            "The write waits: the requests of its account are used up for now, Redis is unreachable, or the API's"
             f" firewall refused another one; the worker's log says which. {_again(sender.due_at)}"
         )
     return (

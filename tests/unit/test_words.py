@@ -76,7 +76,7 @@ REPLACED: Mapping[str, str] = {
 PROSE: Mapping[str, str] = {
     r"[Ww]hoever": "the worker, the caller: name the actor",
     r"[Ss]omebody|[Nn]obody": "a person, no worker: name the actor",
-    r"can't be": "cannot be, or the verb",
+    r"cannot be": "cannot be, or the verb",
     r"is none": "is not one",
     r"what (becomes|became) of": "the outcome of",
     r"how (it|they|its \w+) fares?|fares?": "state, status",

@@ -190,7 +190,7 @@ _FLAGS = ("true", "false", "True", "False", "TRUE", "FALSE")
 _OF_A_PRODUCT = {
     "sku": Column(
         _is_sku,
-        f"has more than {MAX_SKU_CHARS} characters, quotes around it, or a character that can't be seen",
+        f"has more than {MAX_SKU_CHARS} characters, quotes around it, or a character that cannot be seen",
         "write the SKU alone, without quotes",
     ),
     "product_id": Column(_matches(r"[0-9A-Za-z-]{1,64}"), "is not a product's id", "a UUID, or the older number"),

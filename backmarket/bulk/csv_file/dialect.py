@@ -97,7 +97,7 @@ def find_dialect(
         encoding: the same.
 
     Raises:
-        InvalidArgument: what was given can't be.
+        InvalidArgument: what was given cannot be.
     """
     _check_given(delimiter, quotechar)
     delimiters = (delimiter,) if delimiter is not None else DELIMITERS
@@ -119,7 +119,7 @@ def find_dialect(
 
 
 def undecodable(encoding: str) -> str:
-    """The error handler that keeps each byte that can't be decoded as one lone surrogate, U+DC00 and the byte."""
+    """The error handler that keeps each byte that cannot be decoded as one lone surrogate, U+DC00 and the byte."""
     return "surrogateescape" if encoding in {"utf-8", "ascii"} else _KEEPING
 
 

@@ -43,7 +43,7 @@ class Check:
         bad_lines: how many of them may not be sent.
         faults: what is wrong with those, by line; the first 10,000 of them.
         fault_count: how many faults there are in all.
-        refuses_skipping: where lines begin isn't sure behind a broken quote, so the others can't be sent without it.
+        refuses_skipping: where lines begin isn't sure behind a broken quote, so the others cannot be sent without it.
     """
 
     def __init__(

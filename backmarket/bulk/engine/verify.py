@@ -61,7 +61,7 @@ def settle(context: SliceContext) -> bool:
         context.write(partial(transitions.postpone, part=part, pause=growing(part.tries, AFTER_FAILURE)))
         return True
     except ObjectNotFound as error:
-        lost = UnknownOutcome(f"The lines of this part are lost, so it can't be read back: {error.message}")
+        lost = UnknownOutcome(f"The lines of this part are lost, so it cannot be read back: {error.message}")
         context.write(
             partial(transitions.settle, part=part, transition=Transition(state=PartState.UNKNOWN, error=lost))
         )

@@ -70,7 +70,7 @@
       trouble(why ? why.textContent : `The console answered ${event.detail.xhr.status}. Load the page again.`);
     });
     for (const name of ["htmx:sendError", "htmx:timeout"]) {
-      body.addEventListener(name, () => trouble("The console can't be reached. What is shown may be old."));
+      body.addEventListener(name, () => trouble("The console is unreachable. What is shown may be old."));
     }
   });
 })();

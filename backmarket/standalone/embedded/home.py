@@ -71,7 +71,7 @@ def claim(path: Path) -> Home:
         path.chmod(0o700)
         (path / _LOCK).touch(mode=0o600)
     except OSError as error:
-        raise StackError(f"{path} can't be a stack's directory: {error.strerror}.") from error
+        raise StackError(f"{path} cannot be a stack's directory: {error.strerror}.") from error
     deadline = time.monotonic() + TAKE_OVER_SECONDS
     while (lock := _try_lock(path)) is None:
         owner = _owner(path)

@@ -193,7 +193,7 @@ class Server(ABC):
                     umask=0o077,
                 )
             except OSError as error:
-                raise StackError(f"{self.title} can't be started: {error}") from error
+                raise StackError(f"{self.title} cannot be started: {error}") from error
 
     def _died(self) -> None:
         """Start it again if it ended only because a port was taken.

@@ -151,7 +151,7 @@ _DECIDE = (
 )
 
 _INVOICE = (
-    "The invoice may have been uploaded, and can't be read back: look at the order in Back Market's back office."
+    "The invoice may have been uploaded, and cannot be read back: look at the order in Back Market's back office."
     " `backmarket writes settle` says what you saw; `backmarket writes retry` sends it again, and it may then be there"
     " twice."
 )

@@ -79,7 +79,7 @@ def compare(request: WriteRequest, prior: Shown | None, shown: Shown) -> Verdict
         return _compare_line(request, now)
     if isinstance(request, UpdateListing):
         return _compare_listing(request, prior, now)
-    return undecidable("The API shows no invoices, so whether it arrived can't be read back.")
+    return undecidable("The API shows no invoices, so whether it arrived cannot be read back.")
 
 
 # --- orders ------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def _compare_line(request: UpdateOrderline, now: Shown) -> Verdict:
         return NOT_APPLIED
     others = [name for name, value in sent.items() if now[name] and now[name] != value]
     if others:
-        return undecidable(f"Another {' and '.join(others)} is registered, and can't be corrected.")
+        return undecidable(f"Another {' and '.join(others)} is registered, and cannot be corrected.")
     return undecidable("Only one of imei and serial_number is registered as it was sent.")
 
 

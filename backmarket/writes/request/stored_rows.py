@@ -38,7 +38,7 @@ def check_order_stored(transaction: Transaction, organization_id: str, order_id:
     ).fetchone()
     if found is None:
         raise NotStoredYet(
-            f"No order {order_id} is stored, so the change can't be checked: fetch it (`backmarket orders fetch`) or"
+            f"No order {order_id} is stored, so the change cannot be checked: fetch it (`backmarket orders fetch`) or"
             " sync the orders, then ask again."
         )
 
@@ -63,7 +63,7 @@ def line_of(transaction: Transaction, organization_id: str, orderline_id: int) -
     found = _select_lines(transaction, organization_id, "orderline_id = %s", orderline_id, "state")
     if not found:
         raise NotStoredYet(
-            f"No order line {orderline_id} is stored, so the change can't be checked: fetch its order (`backmarket"
+            f"No order line {orderline_id} is stored, so the change cannot be checked: fetch its order (`backmarket"
             " orders fetch`) or sync the orders, then ask again."
         )
     return found[0]
@@ -101,7 +101,7 @@ def listing_id_of(
     ).fetchone()
     if row is None:
         raise NotStoredYet(
-            "No such listing is stored, so the change can't be checked: fetch it (`backmarket listings fetch`) or sync"
+            "No such listing is stored, so the change cannot be checked: fetch it (`backmarket listings fetch`) or sync"
             " the listings, then ask again."
         )
     found: UUID = row[0]

@@ -487,7 +487,7 @@ class TestFailures:
         far = Far()
         far.server.server_close()
         bucket = Bucket(far.settings)
-        with pytest.raises(BucketUnavailable, match="BACKMARKET_S3_ENDPOINT_URL can't be reached"):
+        with pytest.raises(BucketUnavailable, match="BACKMARKET_S3_ENDPOINT_URL is unreachable"):
             put(bucket, "labels/a")
         far.server = QuietServer(("127.0.0.1", far.server.server_address[1]), far._handler())
         with serving(far):

@@ -589,7 +589,7 @@ class TestTrouble:
         for headers in ({}, {"HX-Request": "true"}):
             answer = anna.get("/", **headers)
             assert answer.status_code == 503
-            assert "PostgreSQL can't be reached" in words(answer.text).replace("\u2019", "'")
+            assert "PostgreSQL is unreachable" in words(answer.text).replace("\u2019", "'")
 
     def test_a_part_that_fails_is_one_line(self, anna: Visitor) -> None:
         answer = anna.get("/o/nobody/syncs", **{"HX-Request": "true"})

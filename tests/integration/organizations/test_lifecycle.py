@@ -306,8 +306,8 @@ class TestWhereATokenGoes:
             ("ftp://www.backmarket.fr", "not an origin"),
             ("www.backmarket.fr", "not an origin"),
             ("https://", "not an origin"),
-            ("https://www.backmarket.fr:port", "can't be used"),
-            ("https://[::1", "can't be used"),
+            ("https://www.backmarket.fr:port", "cannot be used"),
+            ("https://[::1", "cannot be used"),
             ("", "not an origin"),
         ],
     )

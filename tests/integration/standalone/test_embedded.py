@@ -459,7 +459,7 @@ def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path: Path) -> 
 
 def test_a_directory_that_can_not_be_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StackError, match="can't be a stack's directory"):
+    with pytest.raises(StackError, match="cannot be a stack's directory"):
         Stack(tmp_path / "file").start()
 
 

@@ -713,7 +713,7 @@ def test_who_lost_the_lease_while_the_api_answered_writes_nothing(
 def test_while_the_sender_pauses_the_timeout_says_why(scene: Scene) -> None:
     handle = accept(scene)
     scene.shop.execute("UPDATE backmarket.work SET due_at = now() + interval '1 h' WHERE kind = 'writes'")
-    with pytest.raises(WaitTimeout, match="used up for now, Redis can't be reached"):
+    with pytest.raises(WaitTimeout, match="used up for now, Redis is unreachable"):
         handle.wait(0)
 
 

@@ -336,7 +336,7 @@ def load_settings() -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        SettingsError: a variable has a value that cannot be used, or an old name; every such variable is named.
+        SettingsError: if a variable has a value that cannot be used, or an old name; every such variable is named.
     """
     try:
         return Settings()

@@ -233,7 +233,7 @@ def report(
     expires: Annotated[float, typer.Option(metavar="TIME", parser=seconds, help="How long the link counts.")] = "1h",  # type: ignore[assignment]
     as_json: AsJson = False,
 ) -> None:
-    """Show what became of the lines that are not done; in JSON, of all."""
+    """Show the outcome of the lines that are not done; in JSON, of all lines."""
     with opened() as bm:
         if url:
             link = bm.get_bulk_report_url(organization, job_id, expires=int(expires))

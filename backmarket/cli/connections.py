@@ -104,7 +104,7 @@ def show_all(as_json: AsJson = False) -> None:
 
 @app.command()
 def show(organization: Organization, as_json: AsJson = False) -> None:
-    """Show one connection and how its syncs fare."""
+    """Show one connection and the status of its syncs."""
     with opened() as bm:
         found = bm.get_connection_status(organization)
     if as_json:

@@ -34,7 +34,7 @@ def doctor(
     """Look for what is wrong with this deployment, and say what to do.
 
     Settings, PostgreSQL and its tables, broker, rate limiter, bucket, and whether anybody does the work. Run it where
-    the workers run, with their settings. The exit code is 1 if there is a fault; a warning is none.
+    the workers run, with their settings. The exit code is 1 if there is a fault; a warning is not a fault.
     """
     from backmarket.doctor import examine
 

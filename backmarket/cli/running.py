@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 def sandbox(
     host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Where it listens. Whoever reaches it can steer it.")
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on. Anyone who reaches it can control it.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8765,
     seed: Annotated[int, typer.Option(help="Everything invented follows from it.")] = 0,

@@ -37,7 +37,7 @@ def status(
     failing: Annotated[bool, typer.Option("--failing", help="Only what fails or is refused.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show how the syncs fare, and why if they do not."""
+    """Show the status of the syncs, and why any of them fails."""
     with opened() as bm:
         found = list(_all(bm, failing=failing) if organization is None else _one(bm, organization, failing=failing))
     if as_json:

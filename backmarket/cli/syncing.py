@@ -113,7 +113,7 @@ def _said(handle: SyncHandle, outcome: SyncOutcome | None) -> str:
     if outcome is None and not handle.nudged:
         return "requested; Redis is unreachable, so it begins by itself within a minute of Redis's return."
     if outcome is None:
-        return f"requested; `backmarket status {_word(handle.organization_id)}` shows how it fares."
+        return f"requested; `backmarket status {_word(handle.organization_id)}` shows its progress."
     counts = {
         "new": outcome.rows_created,
         "changed": outcome.rows_updated,

@@ -28,7 +28,7 @@ SECONDS = 60.0
 _CONFIRMED = {
     "answer": "Back Market confirmed it",
     "reading_back": "its answer was lost, and reading back shows that it happened",
-    "person": "somebody looked",
+    "person": "a person",
 }
 
 
@@ -51,14 +51,14 @@ def conclude(handle: WriteHandle, *, wait: bool, timeout: float, as_json: bool) 
         say(f"Done: {_CONFIRMED[outcome.confirmed_by]} (write {handle.id}).")
     else:
         when = "" if handle.nudged else " Redis is unreachable: it is sent within a minute of Redis's return."
-        say(f"Write {handle.id} is asked for; `{_show(handle)}` tells how it fares.{when}")
+        say(f"Write {handle.id} is queued. Check it with `{_show(handle)}`.{when}")
 
 
 def _wait(handle: WriteHandle, timeout: float) -> WriteOutcome:
     try:
         return handle.wait(timeout)
     except KeyboardInterrupt:
-        note(f"It goes on by itself; `{_show(handle)}` tells how it fares.")
+        note(f"It goes on by itself. Check it with `{_show(handle)}`.")
         raise typer.Exit(INTERRUPTED) from None
 
 

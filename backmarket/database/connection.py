@@ -43,7 +43,7 @@ holds behind a transaction pooler, too; `options` in the URL does not.
 
 _NETWORK = {
     "connect_timeout": 5,
-    # A host that vanishes says nothing. Unanswered data ends a connection after 20 s, and so do two probes that nobody
+    # A host that vanishes says nothing. Unanswered data ends a connection after 20 s, and so do two probes without an
     # answers on one that only waits: a pooled connection, a listener, a statement that runs.
     "tcp_user_timeout": 20_000,
     "keepalives": 1,
@@ -107,7 +107,7 @@ class Database:
             max_size=size,
             timeout=timeout,
             # the pauses between two tries double until then; by default for 5 minutes, and the pool slept long past the
-            # end of an outage: a minute and more, in which nobody got a connection
+            # end of an outage: a minute and more, in which no caller got a connection
             reconnect_timeout=timeout,
             open=False,
             check=_check,

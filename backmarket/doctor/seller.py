@@ -11,7 +11,7 @@ from backmarket.services import Services
 
 _ADVICE: dict[type[errors.BackMarketError], str] = {
     errors.ConnectionNotFound: "`backmarket connections list` shows which there are; `backmarket connections add ORG`.",
-    errors.ConnectionDisabled: "Somebody disabled it: `backmarket connections enable ORG`.",
+    errors.ConnectionDisabled: "An operator disabled it. Enable it: `backmarket connections enable ORG`.",
     errors.ApiKeyMissing: "Its key was cleared: `backmarket connections add ORG` takes a new one.",
     errors.Unauthorized: "Make a new API key in Back Market's back office: `backmarket connections add ORG`.",
     errors.FirewallBlocked: "Give Back Market the cf-ray, the address that you call from, and BACKMARKET_USER_AGENT.",

@@ -40,7 +40,7 @@ def _weak(settings: Settings) -> Iterator[Finding]:
         yield warning(
             "user agent",
             "BACKMARKET_USER_AGENT is the example's.",
-            "Back Market wants to know who calls: name your company and an address that somebody reads.",
+            "Back Market must know who calls. Name your company and a mailbox that is read.",
         )
     key = settings.limiter_key.get_secret_value() if settings.limiter_key else ""
     if key and len(key) < MIN_LIMITER_KEY_CHARS:

@@ -25,7 +25,7 @@ METRICS = {
     "sync_failing_organizations": "Organizations whose last slice failed, by the code of the error",
     "sync_missing_rows": "Stored rows that full walks did not show, too many at once to be marked as gone",
     "sync_rejected_rows": "Rows of the API that could not be stored",
-    "labels_wanted": "Labels that are to be fetched, tried in vain or not yet",
+    "labels_wanted": "Labels to be fetched: not tried yet, or to be retried",
     "labels_oldest_seconds": "Seconds since the oldest of these became known",
     "bulk_jobs": "Bulk jobs that have not ended",
     "bulk_lines_waiting": "Lines of their parts that have not been sent",

@@ -95,7 +95,7 @@ def _outcome(write: Write) -> WriteOutcome | None:
         text = f"Write {write.id} was refused: {write.error}"
         raise WriteRefused(text, reason=write.error_code or "refused", **marks)
     if write.undecided:
-        raise UnknownOutcome(f"What became of write {write.id} is not known: {write.error}", **marks)
+        raise UnknownOutcome(f"The outcome of write {write.id} is unknown: {write.error}", **marks)
     return None
 
 
@@ -136,7 +136,7 @@ def _not_sent_because(sender: rows.Sender) -> str:
 def _held_back_by(before: Write) -> str:
     if before.undecided:
         return (
-            f"The write waits for write {before.id} of the same object, of which nobody knows whether it happened:"
+            f"The write waits for write {before.id} of the same object, whose outcome is unknown:"
             f" {before.error} Decide it with `backmarket writes retry` or `backmarket writes settle`."
         )
     return f"The write waits for write {before.id} of the same object, which was asked for before it."

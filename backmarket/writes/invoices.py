@@ -138,7 +138,7 @@ def _pieces(services: Services, call: Call, source: Source) -> Iterator[bytes]:
         except OSError as error:
             raise InvalidArgument(f"The invoice's file cannot be read: {error.strerror}.") from None
         except ValueError:  # a NUL
-            raise InvalidArgument("The invoice's file cannot be read: its path is none.") from None
+            raise InvalidArgument("The invoice's file cannot be read: its path is invalid.") from None
     elif source.file is not None:
         yield from _chunks(source.file)
 

@@ -212,7 +212,7 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_runs (
     rows_updated bigint NOT NULL,
     rows_unchanged bigint NOT NULL,
     rows_removed bigint NOT NULL,
-    -- rows without a usable id, which cannot be stored
+    -- rows without a usable id, which can't be stored
     rows_rejected bigint NOT NULL,
     error_code text,
     error text,
@@ -499,7 +499,7 @@ CREATE TABLE IF NOT EXISTS backmarket.api_writes (
         'pending',          -- not sent, or certainly not arrived
         'sending',          -- sent perhaps: whoever finds this after `settle_at` reads back
         'succeeded',
-        'refused',          -- the API said no, or it cannot be sent any more: `error` says why
+        'refused',          -- the API said no, or it can't be sent any more: `error` says why
         'unknown'           -- it may have happened: read back after `settle_at`, or a person's to decide
     )),
     -- the values before it was sent, as far as they are known; tells an arrival from somebody else's change

@@ -54,7 +54,7 @@ class Column:
         accepts: whether a cell that is not empty may stand there.
         problem: what is wrong with another one.
         expected: what to write instead.
-        is_shown: whether a fault may show what stands there; a text may name somebody.
+        is_shown: whether a fault may show what stands there; a text may name a person.
     """
 
     accepts: Callable[[str], object]

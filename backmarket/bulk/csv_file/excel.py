@@ -40,7 +40,7 @@ def damage(sku: str) -> Damage | None:
 
 
 def formula(cell: str) -> Damage | None:
-    """What to do about a text that Excel wrote as a formula, `="00123"`; None: it is none."""
+    """What to do about a text that Excel wrote as a formula, `="00123"`; None: it is no formula."""
     return Damage("is a formula of Excel", "write its value alone, without = and quotes") if cell[:2] == '="' else None
 
 

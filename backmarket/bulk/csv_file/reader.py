@@ -146,9 +146,9 @@ def open_source(
         the source, at its beginning; use it in a `with`.
 
     Raises:
-        InvalidArgument: an argument that cannot be.
+        InvalidArgument: if an argument is invalid.
         BulkFileRefused: no header with a column `sku` was found.
-        OSError: the file cannot be read.
+        OSError: if the file cannot be read.
     """
     if isinstance(file, str):
         opened: BinaryIO = io.BytesIO(file.encode("utf-8", "surrogatepass"))

@@ -26,7 +26,7 @@ def pieces_of(file: File) -> Iterator[bytes]:
         file: as the caller gave it.
 
     Raises:
-        InvalidArgument: it cannot be read.
+        InvalidArgument: if it cannot be read.
     """
     if isinstance(file, str):
         yield file.encode("utf-8", "surrogatepass")
@@ -45,7 +45,7 @@ def pieces_of(file: File) -> Iterator[bytes]:
     except OSError as error:
         raise InvalidArgument(f"The file cannot be read: {error.strerror or type(error).__name__}.") from None
     except ValueError:  # a NUL in its path, or it was closed
-        raise InvalidArgument("The file cannot be read: it is closed, or its path is none.") from None
+        raise InvalidArgument("The file cannot be read: it is closed, or its path is invalid.") from None
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:

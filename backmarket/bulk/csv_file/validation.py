@@ -116,7 +116,7 @@ class Check:
 
     @property
     def withdrawn(self) -> Sequence[int]:
-        """Lines that came out good, and have a SKU that came again later: nobody can say which of the two is meant."""
+        """Lines that came out good, and have a SKU that came again later: which of the two is meant is unknown."""
         return self._withdrawn
 
     @property

@@ -97,7 +97,7 @@ def settle(context: RequestContext) -> Response:
     job, outcome = context.number("job"), context.given("outcome")
     try:
         if outcome not in {"arrived", "not_arrived"}:
-            raise InvalidArgument("Choose what became of it.")
+            raise InvalidArgument("Choose the outcome.")
         arrived = outcome == "arrived"
         context.bm.settle_bulk_part(context.organization_id, job, context.number("part"), arrived=arrived)
         context.say("Its lines count as done." if arrived else "It is sent again.")

@@ -52,7 +52,7 @@
     const body = document.body;
     body.addEventListener("htmx:load", (event) => localTimes(event.detail.elt.parentElement || document));
     body.addEventListener("htmx:beforeRequest", (event) => {
-      // a page that nobody sees asks nothing by itself, nor one in whose part somebody types
+      // a hidden page does not refresh, nor a part that the user is typing in
       const config = event.detail.requestConfig;
       const target = event.detail.target;
       const busy = target && target.contains(document.activeElement) && /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName);

@@ -99,7 +99,7 @@ def make_temporary() -> Home:
     (path / _LOCK).touch(mode=0o600)
     lock = _try_lock(path)
     if lock is None:
-        raise StackError(f"{path} was taken by somebody else.")
+        raise StackError(f"{path} was taken by another process.")
     (path / _TEMPORARY).touch(mode=0o600)  # only now may other processes clean it up
     return Home(path, lock)
 

@@ -407,7 +407,7 @@ class TestOrders:
         assert f"Write {write} is settled" in said
         assert "refused" in said
         assert "is sent again" in anna.do(f"{HOME}/writes/{write}", page=page, what="retry", back="//evil.example")
-        assert "Choose what became of it" in anna.do(f"{HOME}/writes/{write}", page=page, what="", back=page)
+        assert "Choose the outcome" in anna.do(f"{HOME}/writes/{write}", page=page, what="", back=page)
         assert "No write is like that" in anna.text(f"{HOME}/writes?state=unknown")
         assert "There is no state" in anna.text(f"{HOME}/writes?state=nonsense")
         run_write_slice(shop.services, ORG)
@@ -526,7 +526,7 @@ class TestBulk:
             " WHERE job_id = %s", int(path.rpartition("/")[2]),
         )  # fmt: skip
         assert "Look at it." in anna.text(path)
-        assert "Choose what became of it" in anna.do(f"{path}/parts/1", page=path, outcome="perhaps")
+        assert "Choose the outcome" in anna.do(f"{path}/parts/1", page=path, outcome="perhaps")
         assert "Its lines count as done." in anna.do(f"{path}/parts/1", page=path, outcome="arrived")
         assert "There is nothing to settle" in anna.do(f"{path}/parts/1", page=path, outcome="not_arrived")
         again = self.file(*(f"{sku},6" for sku in skus))

@@ -156,7 +156,7 @@ class Bucket:
             BucketRefused: if the keys may not store here.
         """
         if file.seek(0, 2) != size:
-            raise InvalidArgument("The file has another size than was said.")
+            raise InvalidArgument("The file's size differs from the announced one.")
         self.ensure()
         with self._translate_errors(key):
             file.seek(0)
@@ -336,7 +336,7 @@ class Bucket:
             log.error(
                 "bucket.public",
                 bucket=self.name,
-                advice="Its policy lets everybody in, and labels have names and addresses: remove that statement, or"
+                advice="Its policy lets everyone in, and labels carry names and addresses. Remove that statement, or"
                 " set BACKMARKET_S3_BUCKET to a bucket of its own.",
             )
 

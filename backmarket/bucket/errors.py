@@ -33,7 +33,7 @@ _ADVICE = {
     "Redirect": _REGION,
     "IllegalLocationConstraintException": _REGION,
     "InvalidBucketName": "choose another name in BACKMARKET_S3_BUCKET.",
-    "TooManyBuckets": "make the bucket of BACKMARKET_S3_BUCKET by hand, or have the limit raised.",
+    "TooManyBuckets": "create the bucket of BACKMARKET_S3_BUCKET by hand, or have the limit raised.",
     "RequestTimeTooSkewed": "set this machine's clock.",
 }
 """What an operator must do about a refusal that no retry solves."""
@@ -87,7 +87,7 @@ def error_for(bucket: str, key: str | None, code: str, status: int) -> BackMarke
     if code == "NoSuchKey" and key:
         return ObjectNotFound(f"The bucket {bucket} has no object {key}.")
     if code == "NoSuchBucket":
-        return BucketGone(f"The bucket {bucket} was removed; it is made again at the next use.")
+        return BucketGone(f"The bucket {bucket} was removed; it is created again at the next use.")
     if code in _ADVICE:
         return BucketRefused(f"The S3 server answered {code}: {_ADVICE[code]}")
     if status >= 500 or code in _PASSING:

@@ -266,7 +266,7 @@ def _undecided(settings: Settings, transaction: Transaction, organization_id: st
     hangs = part.state is PartState.SUBMITTED and part.submitted_at is not None and part.submitted_at < old
     if not hangs and (part.state is not PartState.UNKNOWN or part.due_at is not None):
         waits = part.state in {PartState.SUBMITTING, PartState.UNKNOWN}
-        why = "it is read back by itself first" if waits else f"it is {part.state}"
+        why = "it is read back automatically first" if waits else f"it is {part.state}"
         raise InvalidArgument(f"There is nothing to settle about part {number} of bulk job {job_id}: {why}.")
     return part
 

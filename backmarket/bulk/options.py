@@ -55,7 +55,7 @@ class Options:
     def __post_init__(self) -> None:
         Notation(self.decimal, self.thousands)
         if self.max_age is not None and self.max_age <= timedelta():
-            raise InvalidArgument("max_age is how long the file is good for: more than nothing.")
+            raise InvalidArgument("max_age must be more than 0 seconds.")
         if self.idempotency_key is not None and not 1 <= len(self.idempotency_key) <= 200:
             raise InvalidArgument("An idempotency key has 1 to 200 characters.")
 
@@ -129,7 +129,7 @@ def _seconds(value: float) -> timedelta:
     try:
         return timedelta(seconds=value)
     except (OverflowError, ValueError):
-        raise InvalidArgument("max_age is a number of seconds.") from None
+        raise InvalidArgument("max_age must be a number of seconds.") from None
 
 
 def with_name(options: Options, file: File) -> Options:

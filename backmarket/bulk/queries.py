@@ -120,16 +120,16 @@ def what_it_waits_for(database: Database, job: Job) -> str:
         with transaction.cursor(row_factory=dict_row) as cursor:
             found = cursor.execute(_WAITS, {"organization": job.organization_id, "job": job.id}).fetchone()
     assert found is not None  # noqa: S101 - the statement gives one row
-    return " ".join(filter(None, (_at_work(job, found), _not_begun(found)))) or "A worker is at it."
+    return " ".join(filter(None, (_at_work(job, found), _not_begun(found)))) or "A worker is processing it."
 
 
 def _at_work(job: Job, found: Mapping[str, Any]) -> str:
     words = []
     if job.state is JobState.WAITING_FOR_QUOTA:
         until = f" until {_clock(job.waits_until)}" if job.waits_until else ""
-        words.append(f"It waits{until} for lines of the quota to come free; {job.lines_pending} lines are to be sent.")
+        words.append(f"It waits{until} for the quota of SKU lines; {job.lines_pending} lines are to be sent.")
     elif job.lines_pending and job.error:
-        words.append(f"It does not go on now: {job.error}")
+        words.append(f"It cannot continue now: {job.error}")
     if found["submitted"]:
         words.append(f"Back Market works on {found['submitted']} lines; it is asked again {_clock(found['asked_at'])}.")
     if found["lost"]:
@@ -145,7 +145,7 @@ def _not_begun(found: Mapping[str, Any]) -> str:
         return f"It is sent after bulk job {found['before']} of the same organization."
     if found["late"]:
         return (
-            "No worker has taken it up: is a worker with the queue 'bulk' running, and does it use the same broker?"
+            "No worker has claimed it. Is a worker with the queue 'bulk' running, and does it use the same broker?"
             " The job is kept."
         )
     return ""

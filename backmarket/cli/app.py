@@ -97,7 +97,7 @@ class Commands(TyperGroup):
         except OSError as error:
             if error.errno == EPIPE:  # `| head`; Typer ends quietly
                 raise
-            raise fail(ctx, BackMarketError(f"The system refused: {error.strerror}.")) from None
+            raise fail(ctx, BackMarketError(f"The operating system refused: {error.strerror}.")) from None
 
 
 app = typer.Typer(

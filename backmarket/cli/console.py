@@ -13,7 +13,7 @@ from backmarket.cli.parameters import examples
 from backmarket.cli.running import import_or_explain
 from backmarket.errors import BackMarketError
 
-app = typer.Typer(help="A page for people: organizations, orders, listings, bulk files.")
+app = typer.Typer(help="Web console: organizations, orders, listings, bulk files.")
 
 
 @app.callback(
@@ -48,9 +48,9 @@ def run(
 
 @app.command(epilog=examples("console password anna", "console password otto --role operator < password.txt"))
 def password(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the person who logs in with it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the user who logs in with it.")],
     role: Annotated[
-        str, typer.Option(metavar="ROLE", help="viewer: sees all, changes nothing. operator: both.")
+        str, typer.Option(metavar="ROLE", help="viewer: reads only. operator: also changes things.")
     ] = "viewer",
 ) -> None:
     """Print a user for BACKMARKET_CONSOLE_USERS; asks for the password, or reads it from standard input."""
@@ -65,4 +65,4 @@ def password(
         given = sys.stdin.readline().rstrip("\r\n")
     setting = users.as_setting(name, users.Role(role), given)
     say(setting)
-    note("Put it into BACKMARKET_CONSOLE_USERS; several are separated by commas. The password itself is kept nowhere.")
+    note("Put it into BACKMARKET_CONSOLE_USERS; several are separated by commas. The password itself is not stored.")

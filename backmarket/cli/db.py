@@ -31,7 +31,7 @@ def migrate() -> None:
     """
     with opened() as bm:
         passed = bm.apply_schema()
-    went = f"went to version {passed[-1]}" if passed else "was of this version already"
+    went = f"went to version {passed[-1]}" if passed else "already has this version"
     note(f"The database {went}.")
 
 

@@ -46,7 +46,9 @@ def status(
         print_status(found)
     else:
         note(
-            "Nothing is failing." if failing else "There is no connection yet: `backmarket connections add` makes one."
+            "Nothing is failing."
+            if failing
+            else "There is no connection yet. Add one with `backmarket connections add`."
         )
 
 

@@ -18,7 +18,7 @@ def seconds(text: str) -> float:
     """
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?(s|m|min|h|d|)", text.strip().lower(), re.ASCII)
     if found is None:
-        raise typer.BadParameter(f"{text!r} is not a length of time such as 300, 90s, 5m, 2h or 1d.")
+        raise typer.BadParameter(f"{text!r} is not a duration such as 300, 90s, 5m, 2h or 1d.")
     return float(found[1]) * {unit[:1]: size for unit, size in UNITS}[found[2][:1] or "s"]
 
 

@@ -46,7 +46,7 @@ WRITES: Rows[Write] = Rows(
 
 WriteId = Annotated[int, typer.Argument(metavar="WRITE")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Personal = Annotated[bool, typer.Option("--personal", help="With what was asked for, which may be personal.")]
+Personal = Annotated[bool, typer.Option("--personal", help="Include the request, which may be personal.")]
 
 
 @app.command(
@@ -116,7 +116,7 @@ def settle(
     organization: Organization,
     write_id: WriteId,
     arrived: Annotated[
-        bool, typer.Option("--arrived/--not-arrived", help="Whether what was asked for is there.", show_default=False)
+        bool, typer.Option("--arrived/--not-arrived", help="Whether the change happened.", show_default=False)
     ],
     yes: Yes = False,
     as_json: AsJson = False,

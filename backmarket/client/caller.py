@@ -99,7 +99,7 @@ def _unknown(operation: Operation[Any], error: TransientError) -> UnknownOutcome
         else f"look it up in Back Market's back office before you call {operation.name} again"
     )
     return UnknownOutcome(
-        f"{operation.name} was sent, and whether it was done is not known ({error.code}): {look}.",
+        f"{operation.name} was sent, and its outcome is unknown ({error.code}): {look}.",
         status=error.status,
         request_id=error.request_id,
         cf_ray=error.cf_ray,

@@ -142,7 +142,7 @@ def place_of(url: str, base: Place | None = None) -> Place:
     if not text or len(text) > MAX_URL_CHARS:
         raise ValueError(f"it is empty, or longer than {MAX_URL_CHARS} characters")
     if _FORBIDDEN.search(text):
-        raise ValueError("it has a backslash, a control character or half a letter")
+        raise ValueError("it has a backslash, a control character or a lone surrogate")
     try:
         parts = urlsplit(urljoin(f"{base.origin}{base.target}", text) if base else text)
         port = parts.port

@@ -150,7 +150,7 @@ class Transport:
             pieces.append(piece)
             size += len(piece)
             if size > MAX_BODY_BYTES:
-                raise BrokenAnswer("The API's answer is larger than an answer may be.", status=response.status_code)
+                raise BrokenAnswer("The API's answer is too large.", status=response.status_code)
         if inflate and not inflate.eof:
             raise NetworkError("The API's answer was cut.", delivery="finished")
         return b"".join(pieces)

@@ -106,7 +106,7 @@ def check_reach(settings: Settings, host: str) -> None:
         )
     if reached_at.scheme == "http" and not _is_here(reached_at.hostname or ""):
         raise SettingsError(
-            "BACKMARKET_CONSOLE_URL has to be https: by plain http everybody on the way reads passwords and sessions."
+            "BACKMARKET_CONSOLE_URL must be https: plain http exposes passwords and sessions."
             " Put a proxy with TLS before the console."
         )
 

@@ -68,7 +68,7 @@ def connection_text(url: str, **wanted: str | int) -> str:
         given = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         raise SettingsError(
-            "BACKMARKET_DATABASE_URL is no URL of PostgreSQL, such as postgresql://user:password@host:5432/name."
+            "BACKMARKET_DATABASE_URL is not a URL of PostgreSQL such as postgresql://user:password@host:5432/name."
         ) from None
     return make_conninfo(url, **{name: value for name, value in {**_NETWORK, **wanted}.items() if name not in given})
 

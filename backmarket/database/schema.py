@@ -38,7 +38,7 @@ def check(database: Database) -> None:
         check_encoding(transaction)
         found = _version(transaction)
     if found is None:
-        raise SchemaMissing("The database has no tables of ours: run `backmarket db init`.")
+        raise SchemaMissing("The database has no backmarket tables. Run `backmarket db init`.")
     if found != SCHEMA_VERSION:
         raise SchemaDiffers(_difference(found))
 

@@ -31,7 +31,7 @@ def look(settings: Settings) -> Iterator[Finding]:
         faults += 1
         yield fault("settings", "BACKMARKET_SECRET_KEYS cannot be used.", error.message)
     if not faults:
-        yield ok("settings", "All that is needed is set.")
+        yield ok("settings", "All required variables are set.")
     yield from _weak(settings)
 
 

@@ -64,7 +64,7 @@ def _taken_up(found: list[DeploymentMetric]) -> Finding:
     overdue = {each.labels["resource"]: each.value for each in found if each.name == "sync_overdue_seconds"}
     late = {resource: seconds for resource, seconds in overdue.items() if seconds > OVERDUE}
     if not late:
-        return ok("workers", "What is due is taken up.")
+        return ok("workers", "Due work is claimed in time.")
     waiting = {each.labels["queue"]: each.value for each in found if each.name == "queue_messages"}
     longest = max(late, key=late.__getitem__)
     if waiting.get("dispatch"):

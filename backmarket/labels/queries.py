@@ -152,12 +152,12 @@ def need_stored(label: Label) -> str:
         return label.object_key
     name = f"The label of {label.resource} {label.shipment_id}"
     why = f" The last try: {label.error}" if label.error else ""
-    again = "`download_label` (of a return: `download_return_label`) has it fetched now"
+    again = "`download_label` (of a return: `download_return_label`) requests it now"
     match label.state:
         case LabelState.UNAVAILABLE:
-            raise LabelUnavailable(f"{name} was given up.{why} Once that is put right, {again}.")
+            raise LabelUnavailable(f"{name} was given up.{why} Once that is fixed, {again}.")
         case LabelState.SKIPPED:
-            raise LabelNotStored(f"{name} was left alone, as its sync was told to leave labels: {again}.")
+            raise LabelNotStored(f"{name} was skipped, as its sync was told to skip labels: {again}.")
         case _:
             raise LabelNotStored(
                 f"{name} is not stored yet; it is tried from {label.due_at:%Y-%m-%d %H:%M:%S %Z} on.{why} {again}."

@@ -244,7 +244,7 @@ class Fetcher:
 
 def _unavailable(error: NotFound) -> TransientError:
     return TransientError(
-        "The API says that the list is not there, which its document explains as 'Webservices unavailable'.",
+        "The API answers 404 for the list, which its document explains as 'Webservices unavailable'.",
         status=error.status,
         request_id=error.request_id,
         cf_ray=error.cf_ray,

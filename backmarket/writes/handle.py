@@ -56,7 +56,7 @@ class WriteHandle:
         if found is not None:
             return found
         get(self._database, self.organization_id)
-        raise WriteNotFound(f"Write {self.id} is not stored any more: it came to its end long ago.")
+        raise WriteNotFound(f"Write {self.id} is no longer stored: it ended long ago.")
 
     def done(self) -> WriteOutcome | None:
         """How the write ended; None: it is still open, and continues without the caller.
@@ -121,14 +121,14 @@ def _being_sent(write: Write) -> str:
 
 def _not_sent_because(sender: rows.Sender) -> str:
     if sender.running:
-        return "A worker is at the writes of this organization; this one waits for its turn."
+        return "A worker is sending the writes of this organization; this one follows."
     if sender.paused:
         return (
             "The write waits: the requests of its account are used up for now, Redis is unreachable, or the API's"
             f" firewall refused another one; the worker's log says which. {_again(sender.due_at)}"
         )
     return (
-        "No worker has taken the write up: is a worker with the queue 'writes' running, and does it use the same"
+        "No worker has claimed the write. Is a worker with the queue 'writes' running, and does it use the same"
         " broker? The write is kept."
     )
 
@@ -137,9 +137,9 @@ def _held_back_by(before: Write) -> str:
     if before.undecided:
         return (
             f"The write waits for write {before.id} of the same object, whose outcome is unknown:"
-            f" {before.error} Decide it with `backmarket writes retry` or `backmarket writes settle`."
+            f" {before.error} Settle it with `backmarket writes retry` or `backmarket writes settle`."
         )
-    return f"The write waits for write {before.id} of the same object, which was asked for before it."
+    return f"The write waits for write {before.id} of the same object, which was submitted before it."
 
 
 def _read_back(write: Write) -> str:

@@ -104,7 +104,7 @@ def update_listing(
 ) -> WriteHandle:
     """Queue a change of a listing; see `BackMarket.update_listing`."""
     if (listing_id is None) == (sku is None):
-        raise InvalidArgument("Name the listing by its id or by its SKU, one of them.")
+        raise InvalidArgument("Give either the listing's id or its SKU.")
 
     def build(transaction: Transaction, locale: str) -> Asked:
         known = listing_id_of(transaction, call.organization_id, listing_id, sku)
@@ -222,7 +222,7 @@ def _insert(
         deletion_queue.request(transaction, [asked.object_key])
     other = existing_write(transaction, call, asked, fingerprint)
     if other is None:
-        raise IdempotencyConflict("A write with this idempotency key was dropped at this moment: ask for it again.")
+        raise IdempotencyConflict("A write with this idempotency key was dropped just now. Submit it again.")
     return other
 
 

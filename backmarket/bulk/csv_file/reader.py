@@ -196,7 +196,7 @@ class _Bytes(io.RawIOBase):
         return count
 
 
-_GIVEN_UP = ("and what follows was not read, as too many quotes are broken", "put those above right first")
+_GIVEN_UP = ("and what follows was not read, as too many quotes are broken", "correct those above first")
 _TOO_LONG = f"is longer than {MAX_RECORD_CHARS} characters"
 
 

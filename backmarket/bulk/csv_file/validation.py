@@ -74,7 +74,7 @@ class Check:
         known = columns_for(locale)
         first = next(self._records, None)
         if first is None:
-            raise InvalidArgument("The source was gone through before; open the file again.")
+            raise InvalidArgument("The source was read before. Open the file again.")
         self.header = self._header(first, locale)
         self._sku = self.header.index("sku")
         self._known = [(at, name, known[name]) for at, name in enumerate(self.header) if name in known]
@@ -245,7 +245,7 @@ class Check:
             problem = f"has the byte 0x{byte:02X}, which is not {self._source.encoding}"
             return Fault(line, name, None, problem, other_encoding(byte), place)
         problem = f"has the control character U+{ord(character):04X}"
-        return Fault(line, name, None, problem, "take it out; if there are many, another encoding is meant", place)
+        return Fault(line, name, None, problem, "remove it; if there are many, choose another encoding", place)
 
     def _fault(self, line: int, at: int, value: str | None, problem: str, expected: str) -> Fault:
         return Fault(line, shown(self.header[at]), value, problem, expected, self._letter(at))

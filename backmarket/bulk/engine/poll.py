@@ -144,7 +144,7 @@ def _over(context: SliceContext, part: Part, said: Said, body: bytes) -> None:
     """A task has ended: trust what it reports of each line, and read back the lines that it does not report."""
     error = None
     if said.status == ActionStatus.FAILED:
-        error = TaskFailed(f"Back Market broke the task off: {said.error or task_report.NO_REASON}")
+        error = TaskFailed(f"Back Market aborted the task: {said.error or task_report.NO_REASON}")
     try:
         lines = part_lines(context, part)
     except ObjectNotFound as lost:

@@ -42,7 +42,7 @@ AFTER_FAILURE = 30.0
 MISSES = 3
 """Number of 404 answers in a row before a known listing counts as gone: a 404 also means maintenance."""
 
-SILENT = "Back Market said nothing of the line, and did not apply it."
+SILENT = "Back Market did not apply the line, and gave no reason."
 
 log = structlog.get_logger(__name__)
 

@@ -50,7 +50,7 @@ class Auth:
         if self.user_header and not self._proxies:
             raise SettingsError(
                 "Set BACKMARKET_CONSOLE_PROXY_ADDRESSES to the addresses of the proxy that sets"
-                f" {self.user_header}: from others, anybody could send that header."
+                f" {self.user_header}: anyone else could send that header."
             )
         if not self.users and not self.user_header:
             raise SettingsError(

@@ -81,7 +81,7 @@ def show(context: RequestContext) -> Response:
 def cancel(context: RequestContext) -> Response:
     """Cancel a job: send nothing more of it."""
     job = context.bm.cancel_bulk_job(context.organization_id, context.number("job"))
-    context.say("Nothing more of it is sent. What Back Market has already, it works off.")
+    context.say("Nothing more of it is sent. Back Market finishes what it already has.")
     return context.go(paths.organization(context.organization_id, "bulk", job.id))
 
 

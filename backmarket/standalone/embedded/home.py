@@ -65,7 +65,7 @@ def claim(path: Path) -> Home:
         StackError: if a running process owns it, or it holds something other than a stack.
     """
     if path.is_dir() and any(path.iterdir()) and not (path / _LOCK).exists():
-        raise StackError(f"{path} is not empty and no stack's directory; name another one.")
+        raise StackError(f"{path} is not empty, and is not a stack's directory. Name another one.")
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.chmod(0o700)

@@ -39,7 +39,7 @@ def check_order_stored(transaction: Transaction, organization_id: str, order_id:
     if found is None:
         raise NotStoredYet(
             f"No order {order_id} is stored, so the change cannot be checked: fetch it (`backmarket orders fetch`) or"
-            " sync the orders, then ask again."
+            " sync the orders, then retry."
         )
 
 
@@ -64,7 +64,7 @@ def line_of(transaction: Transaction, organization_id: str, orderline_id: int) -
     if not found:
         raise NotStoredYet(
             f"No order line {orderline_id} is stored, so the change cannot be checked: fetch its order (`backmarket"
-            " orders fetch`) or sync the orders, then ask again."
+            " orders fetch`) or sync the orders, then retry."
         )
     return found[0]
 
@@ -102,7 +102,7 @@ def listing_id_of(
     if row is None:
         raise NotStoredYet(
             "No such listing is stored, so the change cannot be checked: fetch it (`backmarket listings fetch`) or sync"
-            " the listings, then ask again."
+            " the listings, then retry."
         )
     found: UUID = row[0]
     return found

@@ -574,7 +574,7 @@ class TestSync:
         terminal = OnTerminal("sync", ORG, "--wait")
         terminal.wait_for("waiting for a worker")
         assert terminal.interrupt() == 130
-        assert "goes on by itself" in terminal.shown
+        assert "continues by itself" in terminal.shown
         assert cli.shop.run_slice(ORG, ask=False).end == "done"
 
     def test_status_tells_how_it_fares(self, cli: Cli) -> None:

@@ -391,7 +391,7 @@ def test_a_list_with_cursors_is_followed_on_its_own_host(far: Far, connect: Conn
 
 def test_a_list_with_cursors_that_goes_round_ends(far: Far, connect: Connect) -> None:
     far.body = json.dumps({"results": [{"id": "a"}], "next": f"/ws?cursor={SOME_ID}"}).encode()
-    with pytest.raises(IncompleteWalk, match="leads back"):
+    with pytest.raises(IncompleteWalk, match="loops back"):
         list(connect(far.url).iter_buyback_listings())
     assert len(far.arrived) == 2
 

@@ -167,7 +167,7 @@ class TestOrganization:
         assert "Connected new-1" in text
         assert "EU · production · de-de" in text
         assert "Back Market accepts the key" in anna.do("/o/new-1/check")
-        assert "Disabled. What is stored stays." in anna.do("/o/new-1/disable")
+        assert "Disabled. Its rows are kept." in anna.do("/o/new-1/disable")
         assert "nothing is asked" in anna.text("/o/new-1")
         assert "Enabled" in anna.do("/o/new-1/enable")
         refused = anna.send("/o/new-1/remove", confirm="new-2")
@@ -253,7 +253,7 @@ class TestOrganization:
         before = shop.one("SELECT sum(requested) FROM backmarket.sync_state WHERE organization_id = %s", ORG)
         part = anna.send(f"{HOME}/sync", partial=True, resource="orders")
         assert (part.status_code, 'hx-trigger="every 1s' in part.text) == (200, True)
-        assert "Asked for a sync of everything" in anna.do(f"{HOME}/sync", full="1")
+        assert "Requested a sync of everything" in anna.do(f"{HOME}/sync", full="1")
         assert (
             shop.one("SELECT sum(requested) FROM backmarket.sync_state WHERE organization_id = %s", ORG) == before + 5
         )
@@ -310,7 +310,7 @@ class TestOrders:
         once = re.search(r'id="move-2".*?name="once" value="([^"]+)"', anna.get(page).text, re.DOTALL)
         assert once
         said = anna.do(f"{page}/state", page=page, state="2", once=once[1])
-        assert "Asked for: accept." in said
+        assert "Queued: accept." in said
         anna.do(f"{page}/state", page=page, state="2", once=once[1])
         assert len(bm.get_writes(ORG, order_id=number).items) == 1
         assert 'hx-trigger="every 1s' in anna.get(f"{page}/history").text
@@ -434,7 +434,7 @@ class TestListings:
         path = f"{HOME}/listings/{listing.listing_id}"
         shown: dict[str, Any] = {"price_shown": str(listing.price), "quantity_shown": str(listing.quantity)}
         same = anna.send(path, partial=True, price=f"{listing.price}", quantity=f"{listing.quantity}", **shown)
-        assert (same.status_code, "Nothing is changed" in same.text) == (422, True)
+        assert (same.status_code, "Nothing has changed" in same.text) == (422, True)
         wrong_ones: list[dict[str, Any]] = [{"price": "cheap"}, {"price": "-1"}, {"quantity": "many"}, {"price": "NaN"}]
         for field in wrong_ones:
             wrong = anna.send(path, partial=True, **shown, **field)
@@ -484,7 +484,7 @@ class TestBulk:
             file = {"file": ("prices.csv", io.BytesIO(b"sku;price\nA;1 299,00\n"), "text/csv")}
             return words(anna.send(f"{HOME}/bulk/check", partial=True, files=file, **choices).text)
 
-        assert "may have a separator of thousands" in answer()
+        assert "may have a thousands separator" in answer()
         assert "1 of 1 lines can be sent" in answer(decimal=",", thousands="space")
 
     def test_a_file_is_sent_only_as_it_was_checked(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
@@ -505,7 +505,7 @@ class TestBulk:
             paths.add(sent.headers["hx-redirect"])
         (path,) = paths
         assert "0 of 2 lines" in anna.text(path)
-        assert "No worker has taken it up" in anna.text(path) or "A worker is at it" in anna.text(path)
+        assert "No worker has claimed it" in anna.text(path) or "A worker is processing it" in anna.text(path)
         assert anna.get(f"{path}/report").status_code == 422
         job_id = int(path.rpartition("/")[2])
         bulk_files.run(shop, ORG, job_id)

@@ -207,7 +207,7 @@ def disabled(patient: Patient) -> None:
 
 PLANTED = [
     (wrong_password, "database", "Connection refused", "BACKMARKET_DATABASE_URL"),
-    (no_tables, "schema", "no tables", "`backmarket db init`"),
+    (no_tables, "schema", "has no backmarket tables", "`backmarket db init`"),
     (older_tables, "schema", "has schema version 1", "`backmarket db migrate`"),
     (newer_tables, "schema", f"has schema version {SCHEMA_VERSION + 1}", "newer version here"),
     (no_broker, "broker", "cannot be used", "BACKMARKET_BROKER_URL"),
@@ -218,7 +218,7 @@ PLANTED = [
     (no_bucket_server, "bucket", "is unreachable", "BACKMARKET_S3_ENDPOINT_URL"),
     (silent_bucket_server, "bucket", "is unreachable", "BACKMARKET_S3_ENDPOINT_URL"),
     (wrong_bucket_key, "bucket", "S3 server answered", "BACKMARKET_S3_"),
-    (public_bucket, "bucket privacy", "lets everybody in", "Remove that statement"),
+    (public_bucket, "bucket privacy", "lets everyone in", "Remove that statement"),
     (no_limiter_key, "settings", "BACKMARKET_LIMITER_KEY", "any long random text"),
     (no_secret_key, "settings", "BACKMARKET_SECRET_KEYS", "`backmarket keys generate`"),
     (another_secret_key, "stored keys", "1 of 1", "Add the key that encrypted them"),
@@ -287,7 +287,7 @@ def test_without_any_setting_it_says_what_to_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "advice"), [("MISCONF Errors writing", "make room"), ("Connection refused", "running")]
+    ("answer", "advice"), [("MISCONF Errors writing", "Make room"), ("Connection refused", "running")]
 )
 def test_a_broker_that_refuses_to_write_is_told_from_one_that_is_away(answer: str, advice: str) -> None:
     assert advice in servers._advice(BrokerUnavailable(f"The broker cannot be used: {answer}"), "BACKMARKET_REDIS_URL")

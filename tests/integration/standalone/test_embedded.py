@@ -451,7 +451,7 @@ def test_a_missing_wheel_is_named() -> None:
 def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     tmp_path.chmod(0o755)
-    with pytest.raises(StackError, match="is not empty and no stack's directory"):
+    with pytest.raises(StackError, match="is not empty, and is not a stack's directory"):
         Stack(tmp_path).start()
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     assert tmp_path.stat().st_mode & 0o777 == 0o755

@@ -278,7 +278,7 @@ class TestTimeouts:
         handle = gated.ask()
         slice_ = submit(gated.run_slice)
         gate.wait()
-        with pytest.raises(WaitTimeout, match="is running, and has not ended within 0 s; it goes on by itself"):
+        with pytest.raises(WaitTimeout, match="is running, and has not ended within 0 s; it continues by itself"):
             handle.wait(0)
         gate.open.set()
         slice_.result(PATIENCE_SECONDS)

@@ -610,7 +610,7 @@ class TestAsking:
         scene.fault("status", "listings.update")
         handle = reprice(scene)
         later = scene.bm.update_listing(ORG, scene.listing()["id"], quantity=2)
-        with pytest.raises(NotUndecided, match="goes on by itself"):
+        with pytest.raises(NotUndecided, match="continues by itself"):
             scene.bm.settle_write(ORG, handle.id, arrived=True)
         for _ in range(4):
             scene.run_slice(later=True)
@@ -685,7 +685,7 @@ class TestKeeping:
         assert scene.shop.execute("DELETE FROM backmarket.bucket_deletions RETURNING object_key") == [
             ("invoices/o/1/x.pdf",)
         ]
-        with pytest.raises(WriteNotFound, match="not stored any more"):
+        with pytest.raises(WriteNotFound, match="no longer stored"):
             done.done()
 
 

@@ -25,8 +25,8 @@ _KEYS = "set BACKMARKET_S3_ACCESS_KEY and BACKMARKET_S3_SECRET_KEY to keys that 
 _ADVICE = {
     "InvalidAccessKeyId": _KEYS,
     "SignatureDoesNotMatch": _KEYS,
-    "AccessDenied": "let the keys of BACKMARKET_S3_ACCESS_KEY list the bucket of BACKMARKET_S3_BUCKET, and read, store"
-    " and delete its objects; make the bucket for them if they may not. Another's bucket may have this name.",
+    "AccessDenied": "allow BACKMARKET_S3_ACCESS_KEY to list the bucket of BACKMARKET_S3_BUCKET, and to read, store and"
+    " delete its objects. If it may not create the bucket, create it. Another account may own this name.",
     "AllAccessDisabled": "the account of BACKMARKET_S3_ACCESS_KEY is switched off.",
     "AuthorizationHeaderMalformed": _REGION,
     "PermanentRedirect": _REGION,
@@ -64,8 +64,7 @@ def refusals_told(bucket: str, key: str | None = None) -> Iterator[None]:
         raise error_for(bucket, key, error.code or "", error.response.status) from None
     except (MinioException, ParseError, ValueError, StrangeAnswer):
         raise BucketUnavailable(
-            "The S3 server answered with something that is no answer of S3. If that stays,"
-            " BACKMARKET_S3_ENDPOINT_URL is another server's address."
+            "The answer does not come from an S3 server. If this persists, correct BACKMARKET_S3_ENDPOINT_URL."
         ) from None
     except urllib3.exceptions.HTTPError as error:
         raise _unreachable(error) from None

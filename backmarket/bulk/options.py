@@ -91,7 +91,7 @@ def from_message(object_key: str, content: str, options: Mapping[str, Any]) -> O
     """
     unknown = options.keys() - _OF_A_MESSAGE.keys()
     if unknown:
-        raise InvalidArgument(f"There is no option {min(unknown)!r}; there are {', '.join(_OF_A_MESSAGE)}.")
+        raise InvalidArgument(f"There is no option {min(unknown)!r}. Choose one of {', '.join(_OF_A_MESSAGE)}.")
     for name, value in options.items():
         if value is not None and (not isinstance(value, _OF_A_MESSAGE[name]) or isinstance(value, bool) != (
             _OF_A_MESSAGE[name] is bool

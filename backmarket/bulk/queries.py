@@ -134,7 +134,7 @@ def _at_work(job: Job, found: Mapping[str, Any]) -> str:
         words.append(f"Back Market works on {found['submitted']} lines; it is asked again {_clock(found['asked_at'])}.")
     if found["lost"]:
         words.append(
-            f"Of {found['lost']} lines it is not known whether they arrived; their listings are read back"
+            f"{found['lost']} lines may or may not have arrived; their listings are read back"
             f" {_clock(found['read_at'])}."
         )
     return " ".join(words)

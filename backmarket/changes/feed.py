@@ -102,7 +102,7 @@ class ChangeFilter:
 
     def __post_init__(self) -> None:
         if self.resource is not None and self.resource not in RESOURCES:
-            raise InvalidArgument(f"There is no resource {self.resource!r}: there are {', '.join(RESOURCES)}.")
+            raise InvalidArgument(f"There is no resource {self.resource!r}. Choose one of {', '.join(RESOURCES)}.")
 
     def condition(self) -> str:
         """An SQL condition on `c`."""

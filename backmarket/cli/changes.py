@@ -30,7 +30,7 @@ def changes(
         str | None,
         typer.Option(
             metavar="CURSOR",
-            help="After this event, or `now`; else from the oldest that is kept, with --follow from now on.",
+            help="Start after this event, or `now`. Default: the oldest kept event; with --follow, now.",
         ),
     ] = None,
     organization: Annotated[str | None, typer.Option(metavar="ORG", help="Of this organization only.")] = None,

@@ -23,7 +23,7 @@ app = typer.Typer(help="Web console: organizations, orders, listings, bulk files
 def run(
     context: typer.Context,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where it listens.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8600,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free one.")] = 8600,
 ) -> None:
     """Serve the console, until Ctrl-C.
 
@@ -58,7 +58,7 @@ def password(
     if role in users.RENAMED_ROLES:
         raise typer.BadParameter(f"{role} is {users.RENAMED_ROLES[role]} now.", param_hint="--role")
     if role not in set(users.Role):
-        raise typer.BadParameter(f"{role!r} is no role: give viewer or operator.", param_hint="--role")
+        raise typer.BadParameter(f"There is no role {role!r}. Choose viewer or operator.", param_hint="--role")
     if sys.stdin.isatty():
         given = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     else:

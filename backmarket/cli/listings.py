@@ -163,5 +163,5 @@ def _pairs(texts: list[str]) -> dict[str, str]:
     unknown = sorted(pairs.keys() - ListingChanges.__annotations__.keys())
     if unknown:
         known = ", ".join(ListingChanges.__annotations__)
-        raise typer.BadParameter(f"There is no field {unknown[0]!r}; there are {known}.", param_hint="--set")
+        raise typer.BadParameter(f"There is no field {unknown[0]!r}. Choose one of {known}.", param_hint="--set")
     return pairs

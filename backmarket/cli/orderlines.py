@@ -77,8 +77,8 @@ def show(
 def update(
     organization: Organization,
     orderline_id: Annotated[int, typer.Argument(metavar="ID")],
-    imei: Annotated[str | None, typer.Option(metavar="DIGITS", help="Of the device.")] = None,
-    serial_number: Annotated[str | None, typer.Option(metavar="TEXT", help="Of the device.")] = None,
+    imei: Annotated[str | None, typer.Option(metavar="DIGITS", help="IMEI of the device.")] = None,
+    serial_number: Annotated[str | None, typer.Option(metavar="TEXT", help="Serial number of the device.")] = None,
     unchecked_imei: UncheckedImei = False,
     idempotency_key: Key = None,
     wait: Wait = True,

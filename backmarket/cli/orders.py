@@ -135,8 +135,8 @@ def update(
         ),
     ],
     sku: Annotated[str | None, typer.Option(metavar="SKU", help="SKU of the line.")] = None,
-    tracking_number: Annotated[str | None, typer.Option(metavar="TEXT", help="Of the parcel.")] = None,
-    tracking_url: Annotated[str | None, typer.Option(metavar="URL", help="Of the parcel.")] = None,
+    tracking_number: Annotated[str | None, typer.Option(metavar="TEXT", help="Number of the parcel.")] = None,
+    tracking_url: Annotated[str | None, typer.Option(metavar="URL", help="Page that tracks the parcel.")] = None,
     shipper: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the carrier.")] = None,
     date_shipping: Annotated[
         datetime | None, typer.Option(metavar="TIME", parser=moment, help="Shipping time. Default: now.")

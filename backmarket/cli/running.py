@@ -34,7 +34,7 @@ def sandbox(
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Address to listen on. Anyone who reaches it can control it.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free one.")] = 8765,
     seed: Annotated[int, typer.Option(help="Seed of the invented data.")] = 0,
     sellers: Annotated[int, typer.Option(min=0, help="Accounts: seller-1, seller-2, ...")] = 3,
     orders: Annotated[int, typer.Option(min=0, help="Orders of each.")] = 300,

@@ -160,7 +160,7 @@ def need_stored(label: Label) -> str:
             raise LabelNotStored(f"{name} was skipped, as its sync was told to skip labels: {again}.")
         case _:
             raise LabelNotStored(
-                f"{name} is not stored yet; it is tried from {label.due_at:%Y-%m-%d %H:%M:%S %Z} on.{why} {again}."
+                f"{name} is not stored yet; it is retried after {label.due_at:%Y-%m-%d %H:%M:%S %Z}.{why} {again}."
             )
 
 
@@ -173,7 +173,7 @@ def _select(database: Database, condition: str, values: dict[str, Any]) -> list[
 
 def _check(resource: str) -> str:
     if resource not in SHIPMENTS:
-        raise InvalidArgument(f"There are no labels of {resource!r}: there are those of {' and '.join(SHIPMENTS)}.")
+        raise InvalidArgument(f"There are no labels of {resource!r}, only of {' and '.join(SHIPMENTS)}.")
     return resource
 
 
@@ -182,4 +182,4 @@ def _state(state: LabelState | str) -> LabelState:
         return LabelState(state)
     except ValueError:
         known = ", ".join(each.value for each in LabelState)
-        raise InvalidArgument(f"{state!r} is not a label's state: there are {known}.") from None
+        raise InvalidArgument(f"{state!r} is not a label's state. Choose one of {known}.") from None

@@ -83,7 +83,7 @@ def get_connection_statuses(
         InvalidArgument: if there is no such health, or the limit is invalid.
     """
     if health is not None and health not in HEALTHS:
-        raise InvalidArgument(f"There is no health {health!r}: there are {', '.join(HEALTHS)}.")
+        raise InvalidArgument(f"There is no health {health!r}. Choose one of {', '.join(HEALTHS)}.")
     check_limit(limit)
     values: dict[str, Any] = {"after": after, "health": health, "search": search, "limit": limit}
     conditions = ["organization_id > %(after)s"]

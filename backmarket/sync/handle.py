@@ -121,7 +121,7 @@ def _why_not_done(status: SyncStatus, begun: bool, timeout: float) -> str:
             " that: are beat and a worker with the queue 'dispatch' running? The request is kept."
         )
     return (
-        f"No worker has taken the sync up within {timeout:g} s: is a worker with the queue {status.resource!r} running,"
+        f"No worker has claimed the sync within {timeout:g} s. Is a worker with the queue {status.resource!r} running,"
         " and does it use the same broker? The request is kept."
     )
 

@@ -78,7 +78,7 @@ def request_sync(
             `check_usable`.
     """
     if resource not in RESOURCES:
-        raise InvalidArgument(f"There is no resource {resource!r}: there are {', '.join(RESOURCES)}.")
+        raise InvalidArgument(f"There is no resource {resource!r}. Choose one of {', '.join(RESOURCES)}.")
     values = {
         "organization": organization_id,
         "resource": resource,

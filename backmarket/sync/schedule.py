@@ -113,7 +113,7 @@ def update_schedule(
 
 def _check(resource: str, organization_id: str | None, values: dict[str, Any], *, inherit: bool) -> None:
     if resource not in RESOURCES:
-        raise InvalidArgument(f"There is no resource {resource!r}: there are {', '.join(RESOURCES)}.")
+        raise InvalidArgument(f"There is no resource {resource!r}. Choose one of {', '.join(RESOURCES)}.")
     if not inherit and all(value is None for value in values.values()):
         raise InvalidArgument(f"Say what to change: one of {', '.join(values)}, or inherit.")
     for name in ("interval", "full_interval"):

@@ -191,8 +191,8 @@ def existing_write(transaction: Transaction, call: Call, asked: Asked, fingerpri
     same = write.kind == asked.request.kind and write.object_id == asked.object_id
     if not same or write.fingerprint not in {fingerprint, None}:
         raise IdempotencyConflict(
-            f"Another write, number {write.id}, was asked for with this idempotency key: give each write a key of its"
-            " own, and repeat a call with all of its arguments."
+            f"Write {write.id}, which differs, has this idempotency key. Give each write a key of its own, and"
+            " repeat a call with all of its arguments."
         )
     return write
 

@@ -95,7 +95,7 @@ def currency_of(locale: str) -> str:
     """
     known = [each for locales in LOCALES.values() for each in locales]
     if locale.lower() not in known:
-        raise InvalidArgument(f"There is no locale {locale!r}; there are {', '.join(known)}.")
+        raise InvalidArgument(f"There is no locale {locale!r}. Choose one of {', '.join(known)}.")
     return field_rules.currency_of(locale.lower())
 
 

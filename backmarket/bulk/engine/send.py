@@ -283,5 +283,5 @@ def _refused(transaction: Transaction, *, part: Part, mark: _Mark, error: Termin
 def _give_up(transaction: Transaction, *, part: Part, error: BackMarketError) -> None:
     """Fail a part that cannot be sent, and cancel the rest of its job, which has the same fault."""
     transitions.settle(transaction, part, Transition(state=PartState.FAILED, error=error))
-    why = BulkStopped(f"It was not sent, as part {part.number} could not be: {error.message}")
+    why = BulkStopped(f"It was not sent, because part {part.number} could not be: {error.message}")
     transitions.cancel_unsent(transaction, part.organization_id, why, part.job_id)

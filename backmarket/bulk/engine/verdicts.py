@@ -23,7 +23,7 @@ LOOKS = 2
 
 _CHANGED = "Something else changed the listing meanwhile. Compare it with the file."
 _UNDECIDABLE = "The listing is not as the line says, and its previous values are unknown. Compare it with the file."
-_UNSEEN = "Nothing that the line sets can be seen in the listing: look at it in Back Market's back office."
+_UNSEEN = "The listing shows nothing that the line sets. Look at it in Back Market's back office."
 _NOT_APPLIED = "Back Market did not apply the line, for an unknown reason."
 _PERSON = "Look at its listings at Back Market, then settle it with `backmarket bulk settle`."
 

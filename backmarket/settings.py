@@ -176,7 +176,7 @@ class Settings(BaseSettings):
     console_proxy_groups_header: Annotated[str, Field(pattern=HEADER_NAME)] = "X-Forwarded-Groups"
     """Header in which the proxy passes the user's groups, separated by commas."""
     console_proxy_operator_group: str = "backmarket-operator"
-    """Group whose members have the role `operator`; everybody else is a `viewer`."""
+    """Group whose members have the role `operator`; all others are `viewer`s."""
 
     log_format: Annotated[str, Field(pattern="^(auto|json|console)$")] = "auto"
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"

@@ -222,7 +222,7 @@ def show(
 
 @app.command()
 def cancel(organization: Organization, job_id: JobId, as_json: AsJson = False) -> None:
-    """Send nothing more of a job; what Back Market has already, it works off."""
+    """Send nothing more of a job; Back Market finishes what it already has."""
     with opened() as bm:
         job = bm.cancel_bulk_job(organization, job_id)
         _print_job(bm, job, as_json=as_json)

@@ -119,7 +119,7 @@ def disable(
     organization: Organization,
     clear_key: Annotated[bool, typer.Option("--clear-key", help="Also delete the API key.")] = False,
 ) -> None:
-    """Ask this account nothing any more; its rows stay."""
+    """Send no more requests for this account; its rows are kept."""
     with opened() as bm:
         bm.disable_connection(organization, clear_api_key=clear_key)
     note(f"Disabled {printable(organization)}{', and deleted its API key' if clear_key else ''}. Its rows stay.")
@@ -127,7 +127,7 @@ def disable(
 
 @app.command()
 def enable(organization: Organization) -> None:
-    """Ask this account again, at once.
+    """Send requests for this account again, at once.
 
     Also after its key was refused and is valid again.
     """
@@ -141,7 +141,7 @@ def remove(
     organization: Organization,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Remove an organization with everything that is stored for it."""
+    """Remove an organization and everything stored for it."""
     if not yes and not sys.stdin.isatty():
         raise typer.BadParameter("There is no terminal to ask on: --yes removes without asking.", param_hint="--yes")
     with opened() as bm:
@@ -155,7 +155,7 @@ def remove(
 
 @app.command()
 def check(context: typer.Context, organization: Organization, as_json: AsJson = False) -> None:
-    """Ask the API one harmless question with the connection's key."""
+    """Send the API one harmless request with the connection's key."""
     with opened() as bm:
         checked = bm.check_connection(organization)
     if as_json:

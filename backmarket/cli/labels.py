@@ -70,7 +70,7 @@ def url(
     ] = "1h",  # type: ignore[assignment] # in the form a user types
     as_json: AsJson = False,
 ) -> None:
-    """Print a link by which anybody can read a label until it expires."""
+    """Print a link to a label; anyone who has it can read the label until it expires."""
     with opened() as bm:
         ask = bm.get_return_label_url if returned else bm.get_label_url
         link = ask(organization, shipment_id, expires=int(expires))
@@ -110,7 +110,7 @@ def download(
 
 @app.command(epilog=examples("labels fetch shop-1"))
 def fetch(organization: Organization, as_json: AsJson = False) -> None:
-    """Have all labels fetched now that wait for their next try, or were given up."""
+    """Fetch all labels now that wait for a retry, or were given up."""
     with opened() as bm:
         due = bm.fetch_labels(organization)
     if as_json:
@@ -126,7 +126,7 @@ def sweep(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the whole bucket with the rows now, as a worker does daily, and put right what differs."""
+    """Compare the whole bucket with the rows now, as a worker does daily, and correct the differences."""
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)

@@ -85,7 +85,7 @@ def update(
     timeout: Timeout = SECONDS,
     as_json: AsJson = False,
 ) -> None:
-    """Register what identifies a sold device at Back Market. It can never be corrected."""
+    """Register the identifiers of a sold device at Back Market. They cannot be corrected later."""
     with opened() as bm:
         handle = bm.update_orderline(
             organization,

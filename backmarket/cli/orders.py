@@ -195,7 +195,7 @@ def invoice(
     timeout: Timeout = SECONDS,
     as_json: AsJson = False,
 ) -> None:
-    """Give an order an invoice at Back Market."""
+    """Upload an order's invoice to Back Market."""
     distant = source.startswith(("http://", "https://"))
     with opened() as bm:
         handle = bm.upload_order_invoice(
@@ -216,7 +216,7 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Erase the personal data of an order, for good: later syncs do not bring it back."""
+    """Erase the personal data of an order, for good: later syncs do not restore it."""
     from backmarket.upkeep.erasure import OrderNotStored
 
     if not yes and not sys.stdin.isatty():

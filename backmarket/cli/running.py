@@ -59,7 +59,7 @@ def sandbox(
 
 
 def demo() -> None:
-    """Run the whole main job once, on a stack and a sandbox of its own."""
+    """Run the whole main job once, on its own stack and sandbox."""
     raise typer.Exit(_from_checkout("backmarket.standalone.demo").run_demo())
 
 

@@ -24,7 +24,7 @@ def show(
     organization: Annotated[str | None, typer.Argument(metavar="ORG", help="Schedule of this organization.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the schedule: everybody's, or as it counts for one organization."""
+    """Show the schedule: the general one, or that of one organization."""
     with opened() as bm:
         entries = bm.get_schedule(organization)
     if as_json:

@@ -97,7 +97,7 @@ def test_an_organization_from_its_connection_to_its_end(anna: Person, place: Pla
     said(page).to_contain_text("accepts the key")
     assert "another-token" not in page.content()
 
-    page.get_by_label("the whole list").check()
+    page.get_by_label("full sync").check()
     page.get_by_role("button", name="Sync all now").click()
     wait_until(lambda: len(place.bm.get_orders("shop 2/ü").items) >= 30, "the orders are there")
     expect(row_of(page, "orders").first).to_contain_text("ok")

@@ -67,7 +67,7 @@
     body.addEventListener("htmx:responseError", (event) => {
       const answer = new DOMParser().parseFromString(event.detail.xhr.responseText || "", "text/html");
       const why = answer.querySelector(".fault");
-      trouble(why ? why.textContent : `The console answered ${event.detail.xhr.status}. Load the page again.`);
+      trouble(why ? why.textContent : `The console answered ${event.detail.xhr.status}. Reload the page.`);
     });
     for (const name of ["htmx:sendError", "htmx:timeout"]) {
       body.addEventListener(name, () => trouble("The console is unreachable. What is shown may be old."));

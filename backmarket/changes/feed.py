@@ -20,7 +20,7 @@ from psycopg.rows import class_row
 from backmarket.database import Database, Transaction
 from backmarket.errors import InvalidArgument, UsageError
 from backmarket.queries.pagination import check_limit
-from backmarket.resources import RESOURCES
+from backmarket.resources import check_resource
 
 CHANNEL = "backmarket_changes"
 """Where `announce` says that there are new events."""
@@ -101,8 +101,8 @@ class ChangeFilter:
     resource: str | None = None
 
     def __post_init__(self) -> None:
-        if self.resource is not None and self.resource not in RESOURCES:
-            raise InvalidArgument(f"There is no resource {self.resource!r}. Choose one of {', '.join(RESOURCES)}.")
+        if self.resource is not None:
+            check_resource(self.resource)
 
     def condition(self) -> str:
         """An SQL condition on `c`."""

@@ -168,7 +168,7 @@ class LabelUploader:
             failed = error
         except Exception as error:  # noqa: BLE001 - one label's fault is its own; the row says so, and it backs off
             log.error("labels.crashed", **error_location(error))
-            failed = Crashed(f"Internal error, {type(error).__name__}. See the worker's log.")
+            failed = Crashed.of(error)
         slots.over()
         return DownloadResult(label, stored, failed, slots)
 

@@ -152,7 +152,7 @@ class _Sync:
             end = self._fail(error)
         except Exception as error:  # noqa: BLE001 - the row says so and backs off, or it would come back for ever
             log.error("sync.crashed", **error_location(error))
-            crashed = Crashed(f"Internal error, {type(error).__name__}. See the worker's log.")
+            crashed = Crashed.of(error)
             end = _give_up(self.services, self.lease, crashed)
         return SliceResult(end, self.fetcher.requests)
 

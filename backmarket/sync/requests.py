@@ -8,7 +8,7 @@ from backmarket.connections import check_usable, get
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
 from backmarket.messages import NUDGE_SECONDS, Nudge
-from backmarket.resources import RESOURCES
+from backmarket.resources import check_resource
 
 CLAIM = 500
 """Maximum rows claimed in one statement; the next tick, a second later, claims the next ones."""
@@ -77,8 +77,7 @@ def request_sync(
         ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized, EnvironmentMismatch: see
             `check_usable`.
     """
-    if resource not in RESOURCES:
-        raise InvalidArgument(f"There is no resource {resource!r}. Choose one of {', '.join(RESOURCES)}.")
+    check_resource(resource)
     values = {
         "organization": organization_id,
         "resource": resource,

@@ -13,7 +13,7 @@ from psycopg.rows import class_row
 from backmarket.connections import get
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
-from backmarket.resources import RESOURCES
+from backmarket.resources import RESOURCES, check_resource
 
 MIN_INTERVAL_SECONDS, MAX_INTERVAL_SECONDS = 1.0, 366 * 86400.0
 """Minimum and maximum interval of the schedule, in seconds."""
@@ -112,8 +112,7 @@ def update_schedule(
 
 
 def _check(resource: str, organization_id: str | None, values: dict[str, Any], *, inherit: bool) -> None:
-    if resource not in RESOURCES:
-        raise InvalidArgument(f"There is no resource {resource!r}. Choose one of {', '.join(RESOURCES)}.")
+    check_resource(resource)
     if not inherit and all(value is None for value in values.values()):
         raise InvalidArgument(f"Say what to change: one of {', '.join(values)}, or inherit.")
     for name in ("interval", "full_interval"):

@@ -180,7 +180,7 @@ class WriteSender:
 def crashed(write: Write, error: Exception) -> Crashed:
     """Log an internal error, with its location but never its text."""
     log.error("writes.crashed", write=write.id, **error_location(error))
-    return Crashed(f"Internal error, {type(error).__name__}. See the worker's log.")
+    return Crashed.of(error)
 
 
 def _check_yes(answer: Answer) -> None:

@@ -122,7 +122,7 @@ def events_missing(round_: Round) -> Iterator[str]:
 
 
 def trespasses(round_: Round) -> Iterator[str]:
-    """Nobody wrote without a lease."""
+    """No worker wrote without a lease."""
     for place, what, number in round_.ask(
         "SELECT place, what, count(*) FROM chaos.trespasses GROUP BY 1, 2 ORDER BY 1, 2"
     ):

@@ -72,7 +72,7 @@ database.ConnectionPool = _NamedPool
 
 
 def no_lease_check() -> None:
-    """Whoever slept past a lease writes all the same."""
+    """A worker that slept past its lease writes all the same."""
 
     def unfenced(transaction: Any, lease: Any, assignments: str, values: dict[str, object]) -> None:
         transaction.execute(

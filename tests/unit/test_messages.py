@@ -95,7 +95,7 @@ def worker() -> dict[str, Any]:
     return found
 
 
-def test_importing_the_application_asks_nobody(worker: dict[str, Any]) -> None:
+def test_importing_the_application_sends_nothing(worker: dict[str, Any]) -> None:
     assert worker["connections"] == []
 
 

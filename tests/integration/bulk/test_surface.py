@@ -226,7 +226,7 @@ def test_one_key_at_the_same_time_is_one_job(shop: Shop, bm: BackMarket, org: st
     assert objects(shop, org) == [bulk_key(org, made[0], name) for name in ("lines.csv", "original")]
 
 
-def test_whoever_waits_for_the_sync_too_is_told_the_job(shop: Shop, bm: BackMarket, org: str) -> None:
+def test_a_caller_that_waits_for_the_sync_too_is_told_the_job(shop: Shop, bm: BackMarket, org: str) -> None:
     with pytest.raises(WaitTimeout, match=r"Bulk job 1 has not ended within 0\.2 s") as caught:
         bm.create_or_update_listings_and_sync(org, file_of(lines(shop, org, 3)), max_wait=0.2, poll_interval=0.05)
     assert "continues by itself" in str(caught.value)
@@ -250,7 +250,7 @@ def test_jobs_are_listed_newest_first(shop: Shop, bm: BackMarket, org: str) -> N
         bm.get_bulk_handle("another", made[0])
 
 
-def test_whoever_waits_is_told_what_for(shop: Shop, bm: BackMarket, org: str) -> None:
+def test_a_caller_that_waits_is_told_what_for(shop: Shop, bm: BackMarket, org: str) -> None:
     first = bm.create_or_update_listings(org, file_of(lines(shop, org, 3)))
     shop.execute("UPDATE backmarket.work SET due_at = now() - interval '1 minute'")
     with pytest.raises(WaitTimeout, match="queue 'bulk'"):

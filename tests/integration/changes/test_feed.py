@@ -287,7 +287,7 @@ class TestWatching:
         assert announce(database)
         wait_until(lambda: came == ["1"], "the announcement was heard")
 
-    def test_it_finds_out_by_itself_where_nobody_announces(
+    def test_it_finds_events_that_were_not_announced(
         self, writer: Callable[[], Writer], following: Callable[..., list[str]]
     ) -> None:
         came = following(poll=0.1)

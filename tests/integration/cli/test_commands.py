@@ -304,7 +304,7 @@ class TestConnections:
         cli.ok("connections", "disable", ORG, "--clear-key")
         assert "cleared" in cli.fails(4, "connections", "enable", ORG)
 
-    def test_removed_only_if_somebody_said_so(self, cli: Cli) -> None:
+    def test_removed_only_after_a_confirmation(self, cli: Cli) -> None:
         sell(cli, "removed", ORG)
         assert "--yes" in cli.fails(2, "connections", "remove", ORG)
         for answer, code in (("n\n", 1), ("y\n", 0)):

@@ -415,7 +415,7 @@ def test_a_name_that_changes_its_meaning_is_not_believed(
     assert (len(asked), site.cdn.connections, public.connections) == (2, 0, 2)
 
 
-def test_a_connection_that_may_be_private_serves_nobody_else(site: Site) -> None:
+def test_a_connection_that_may_be_private_serves_no_other(site: Site) -> None:
     site.cdn.says["/a.pdf"] = answer()
     site.fetch(f"{site.cdn_url}/a.pdf")
     site.private.remove(site.cdn_url)

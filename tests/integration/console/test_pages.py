@@ -393,7 +393,7 @@ class TestOrders:
         shop.sandbox.change(ORG, modify=1, ids=[number], fields={"tracking_number": "NEW-9"})
         assert "NEW-9" in anna.do(f"{HOME}/orders/{number}/refresh", page=f"{HOME}/orders/{number}")
 
-    def test_a_write_that_nobody_knows_of_is_decided(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
+    def test_a_write_with_an_unknown_outcome_is_settled(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
         number = order_in(shop, bm, 1)
         page = f"{HOME}/orders/{number}"
         anna.do(f"{page}/state", page=page, state="2")

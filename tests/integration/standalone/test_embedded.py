@@ -233,7 +233,7 @@ def test_listens_on_loopback_with_the_documented_ports_only(stack: Stack, databa
         assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
 
 
-def test_a_port_that_somebody_else_took_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_another_process_took_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     [port] = ports.free_ports(1)
     offered = [[port], ports.free_ports(1)]
     monkeypatch.setattr(processes, "free_ports", lambda count: offered.pop(0))

@@ -270,7 +270,7 @@ class TestFailures:
 
 
 class TestTimeouts:
-    def test_nobody_has_taken_it_up(self, gated: Gated) -> None:
+    def test_no_worker_has_claimed_it(self, gated: Gated) -> None:
         with pytest.raises(WaitTimeout, match=r"No worker .* 0.01 s: is a worker with the queue 'orders' running"):
             gated.ask().wait(0.01)
 

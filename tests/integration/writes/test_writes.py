@@ -299,7 +299,7 @@ class TestLostAnswers:
         assert scene.run_slice(later=True).end == "done"
         assert scene.asked("listings.update") == 3
 
-    def test_what_somebody_else_changed_meanwhile_is_not_guessed(self, scene: Scene) -> None:
+    def test_what_another_client_changed_meanwhile_is_not_guessed(self, scene: Scene) -> None:
         scene.fault("close", "listings.update", count=1)
         handle = reprice(scene)
         scene.run_slice()
@@ -355,7 +355,7 @@ class TestLostAnswers:
         assert "could not be read back yet" in str(scene.write(handle).error)
         assert scene.run_slice(later=True).succeeded == 1
 
-    def test_an_earlier_write_that_nobody_knows_the_end_of_holds_back_the_later_ones(self, scene: Scene) -> None:
+    def test_an_earlier_write_with_an_unknown_outcome_holds_back_the_later_ones(self, scene: Scene) -> None:
         scene.fault("close", "orders.update", count=1, applied=True)
         order = scene.order(1)["order_id"]
         first = scene.bm.update_order(ORG, order, 2)
@@ -436,7 +436,7 @@ class TestRefusals:
         scene.run_slice(later=True)
         assert (handle.wait(0).requests, scene.asked("orders.update")) == (1, 2)
 
-    def test_nobody_listens(self, scene: Scene) -> None:
+    def test_no_worker_listens(self, scene: Scene) -> None:
         scene.shop.settings = scene.shop.settings.model_copy(
             update={"allowed_base_urls": (scene.sandbox.url, "http://127.0.0.1:1")}
         )
@@ -743,7 +743,7 @@ def test_odd_answers_stop_nothing(scene: Scene, ask: Ask, operation: str, kind: 
     assert write.state is WriteState.SUCCEEDED or write.undecided
 
 
-def test_a_row_that_nobody_can_read_stops_no_other(scene: Scene) -> None:
+def test_an_unreadable_row_stops_no_other(scene: Scene) -> None:
     odd, well = reprice(scene), accept(scene)
     scene.shop.execute("UPDATE backmarket.api_writes SET request = '{\"odd\": 1}' WHERE id = %s", odd.id)
     assert scene.run_slice().succeeded == 1

@@ -96,7 +96,7 @@ def test_a_fault_says_what_to_write() -> None:
     ]
 
 
-def test_a_text_that_may_name_somebody_is_not_shown() -> None:
+def test_a_text_that_may_name_a_person_is_not_shown() -> None:
     (fault,) = column_faults("comment", "Sold by Jane Roe. " * 40)
     assert "Jane" not in fault
     (fault,) = column_faults("comment", "Jane\0")

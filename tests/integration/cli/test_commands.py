@@ -450,7 +450,7 @@ class TestListings:
         assert "no locale" in cli.fails(2, "listings", "fetch", ORG, listings[0]["id"], "--locale", "en-us")
         assert "No listing nothing" in cli.fails(3, "listings", "show", ORG, "--sku", "nothing")
         for wrong in ([], [listings[0]["id"], "--sku", "x"]):
-            assert "one of them" in cli("listings", "show", ORG, *wrong).stderr
+            assert "either the listing's id" in cli("listings", "show", ORG, *wrong).stderr
 
 
 class TestShipments:

@@ -168,7 +168,7 @@ class TestOrganization:
         assert "EU · production · de-de" in text
         assert "Back Market accepts the key" in anna.do("/o/new-1/check")
         assert "Disabled. Its rows are kept." in anna.do("/o/new-1/disable")
-        assert "nothing is asked" in anna.text("/o/new-1")
+        assert "no requests are sent" in anna.text("/o/new-1")
         assert "Enabled" in anna.do("/o/new-1/enable")
         refused = anna.send("/o/new-1/remove", confirm="new-2")
         assert (refused.status_code, "nothing was removed" in refused.text) == (422, True)

@@ -156,7 +156,7 @@ def _memory(check: str, info: Mapping[str, Any]) -> Iterator[Finding]:
         yield fault(
             f"{check} memory policy",
             f"maxmemory-policy is {policy}: when its memory is full, Redis drops messages and the limiter's records.",
-            "Set `maxmemory-policy noeviction` (CONFIG SET, and in its configuration); give it a Redis of its own.",
+            "Set `maxmemory-policy noeviction` (CONFIG SET, and in its configuration); use a Redis of its own.",
         )
     if limit and used > FULL * limit:
         yield warning(
@@ -194,7 +194,7 @@ def limiter(services: Services) -> Iterator[Finding]:
         yield warning(
             "limiter",
             f"Redis is new, or was emptied: nothing is sent for {state.blocked_for:.0f} s more.",
-            "Wait. If it comes again, something restarts or empties Redis: look at its memory, and at its persistence.",
+            "Wait. If it happens again, something restarts or empties Redis: check its memory and its persistence.",
         )
     elif state.blocked_by == "egress":
         yield warning(

@@ -47,7 +47,7 @@ def _of_bucket(found: Bucket) -> Iterator[Finding]:
     except BackMarketError as error:
         yield fault("bucket", error.message, "Correct BACKMARKET_S3_*, or the rights of its keys.")
         return
-    yield ok("bucket", f"The bucket {found.name!r} is there.")
+    yield ok("bucket", f"The bucket {found.name!r} exists.")
     yield from _private(found)
     yield _writable(found)
 

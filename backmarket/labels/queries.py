@@ -136,7 +136,7 @@ def need_label(database: Database, organization_id: str, resource: str, shipment
         one = {"deliveries": "delivery", "returns": "return"}[resource]
         raise LabelNotFound(
             f"No label of {one} {shipment_id} of this organization is known: the {one} was not synced yet"
-            f" (`fetch_{one}` asks for it now), the API gives no label for it, or its personal data was erased."
+            f" (`fetch_{one}` requests it now), the API gives no label for it, or its personal data was erased."
         )
     return label
 

@@ -21,7 +21,7 @@ def check_resource(name: str) -> None:
     """Check that there is a resource.
 
     Raises:
-        InvalidArgument: if there is none of this name.
+        InvalidArgument: if there is no such resource.
     """
     if name not in RESOURCES:
         raise InvalidArgument(f"There is no resource {name!r}. Choose one of {', '.join(RESOURCES)}.")

@@ -73,7 +73,7 @@ class SyncHandle:
             run = cursor.execute(_RUN, values).fetchone() if state and state["answered"] else None
         connection = get(self._database, self.organization_id)
         if state is None or not state["known"]:
-            raise ConnectionNotFound("The connection was removed since the sync was asked for; ask again.")
+            raise ConnectionNotFound("The connection was removed since the sync was requested. Request it again.")
         if state["answered"]:
             return SyncOutcome(**run) if run else SyncOutcome()
         check_usable(connection, even_if_refused=True)

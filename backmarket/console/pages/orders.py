@@ -193,7 +193,7 @@ def fetch_label(context: RequestContext) -> Response:
     download = context.bm.download_label if _is_of_delivery(context) else context.bm.download_return_label
     try:
         download(context.organization_id, shipment, timeout=FETCH_SECONDS)
-        context.say(f"The label of {shipment} is there.")
+        context.say(f"The label of {shipment} is stored.")
     except BackMarketError as error:
         context.say(f"The label of {shipment}: {error}", bad=True)
     return context.go(paths.organization(context.organization_id, "orders", int(order) if order.isdigit() else ""))

@@ -101,7 +101,7 @@ def _compare_order(request: UpdateOrder, prior: Shown | None, now: Shown) -> Ver
     if not arrived:
         return NOT_APPLIED if moved or prior is None else undecidable("No line could be moved when it was sent.")
     if len(arrived) < len(moved):
-        return undecidable("Some of the lines are in the state that was asked for, and some are not.")
+        return undecidable("Some of the lines are in the requested state, and some are not.")
     return _compare_details(request, now, arrived)
 
 
@@ -122,7 +122,7 @@ def _compare_details(request: UpdateOrder, now: Shown, lines: Sequence[Shown]) -
             return undecidable(f"The line is shipped, but its {name} is not the one that was sent.")
     shown = [line["return_reason"] for line in lines if line["return_reason"] is not None]
     if request.return_reason is not None and any(reason != request.return_reason for reason in shown):
-        return undecidable("The lines are in the state that was asked for, but for another return_reason.")
+        return undecidable("The lines are in the requested state, but for another return_reason.")
     return APPLIED
 
 
@@ -170,11 +170,11 @@ def _compare_listing(request: UpdateListing, prior: Shown | None, now: Shown) ->
     if all(_plain(name, now[name]) == value for name, value in wanted.items()):
         return APPLIED
     if prior is None:
-        return undecidable("The listing shows something else, and what it showed before is not known.")
+        return undecidable("The listing shows other values, and its previous ones are unknown.")
     before = {name: _plain(name, prior.get(name)) for name in wanted}
     changed = [name for name, value in wanted.items() if before[name] != value]
     if not changed:
-        return undecidable("The listing showed what was asked for before, and shows something else now.")
+        return undecidable("The listing showed the requested values before, and shows others now.")
     arrived = [name for name in changed if _plain(name, now[name]) == wanted[name]]
     kept = [name for name in changed if _plain(name, now[name]) == before[name]]
     # orders reduce the quantity at any moment: let the other fields decide, if there are any
@@ -183,7 +183,7 @@ def _compare_listing(request: UpdateListing, prior: Shown | None, now: Shown) ->
         return APPLIED
     if not arrived and (all(name in kept for name in changed) or (lasting and all(name in kept for name in lasting))):
         return NOT_APPLIED
-    return undecidable("The listing shows neither what was asked for nor what it showed before.")
+    return undecidable("The listing shows neither the requested nor its previous values.")
 
 
 _PARTS = ("shipper", "shipper_display", "shipping_delay", "shipping_price")

@@ -196,7 +196,7 @@ class TestReading:
         ],
     )
     def test_what_is_no_cursor_is_refused(self, database: Database, cursor: str) -> None:
-        with pytest.raises(InvalidArgument, match="as it came"):
+        with pytest.raises(InvalidArgument, match="unchanged"):
             get_changes(database, cursor)
 
     def test_a_cursor_of_another_database_is_refused(self, database: Database) -> None:

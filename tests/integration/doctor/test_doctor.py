@@ -223,7 +223,7 @@ PLANTED = [
     (no_secret_key, "settings", "BACKMARKET_SECRET_KEYS", "`backmarket keys generate`"),
     (another_secret_key, "stored keys", "1 of 1", "Add the key that encrypted them"),
     (wrong_number, "settings", "BACKMARKET_RATE_LIMIT", ".env.example"),
-    (nobody_works, "workers", "not been taken up", "is beat running"),
+    (nobody_works, "workers", "not been claimed", "is beat running"),
     (refused_key, "connection", "does not accept the key", "`backmarket connections add ORG`"),
     (disabled, "connection", "disabled", "`backmarket connections enable ORG`"),
 ]

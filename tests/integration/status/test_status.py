@@ -260,7 +260,7 @@ class TestFailures:
         with pytest.raises(ConnectionNotFound):
             waiter.result(PATIENCE_SECONDS)
         gated.shop.connect(gated.organization, KEY)
-        with pytest.raises(ConnectionNotFound, match="ask again"):
+        with pytest.raises(ConnectionNotFound, match="Request it again"):
             handle.done()
 
     def test_there_is_no_other_resource(self, bm: BackMarket, org: str) -> None:

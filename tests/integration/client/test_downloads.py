@@ -523,7 +523,7 @@ def test_exactly_the_largest_size_is_allowed(site: Site) -> None:
 
 def test_a_packed_file_is_refused(site: Site) -> None:
     site.own.says["/a.pdf"] = answer(gzip.compress(PDF + b"\0" * 1_000_000), "Content-Encoding: gzip")
-    assert "packed" in site.failure(BrokenAnswer).message
+    assert "compressed" in site.failure(BrokenAnswer).message
     site.own.says["/a.pdf"] = answer(PDF, "Content-Encoding: identity")
     site.fetch()
 

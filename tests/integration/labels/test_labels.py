@@ -513,7 +513,7 @@ class TestReading:
         shop.sandbox.add_fault("early_404", operation="deliveries.label")
         shop.sync(ORG, "deliveries", full=True)
         one_slice(shop)
-        with pytest.raises(LabelNotStored, match=r"is tried from 20.*The API does not know this"):
+        with pytest.raises(LabelNotStored, match=r"is retried after 20.*The API does not know this"):
             bm.get_label_url(ORG, key)
 
     def test_a_link_counts_for_seven_days_at_the_most(self, shop: Shop, bm: BackMarket) -> None:

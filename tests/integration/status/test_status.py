@@ -265,13 +265,13 @@ class TestFailures:
 
     def test_there_is_no_other_resource(self, bm: BackMarket, org: str) -> None:
         bm.upsert_connection(org, KEY)
-        with pytest.raises(InvalidArgument, match="no resource 'oders': there are orders"):
+        with pytest.raises(InvalidArgument, match="no resource 'oders'. Choose one of orders"):
             bm.sync(org, "oders")
 
 
 class TestTimeouts:
     def test_no_worker_has_claimed_it(self, gated: Gated) -> None:
-        with pytest.raises(WaitTimeout, match=r"No worker .* 0.01 s: is a worker with the queue 'orders' running"):
+        with pytest.raises(WaitTimeout, match=r"No worker .* 0.01 s. Is a worker with the queue 'orders' running"):
             gated.ask().wait(0.01)
 
     def test_it_is_running(self, gated: Gated, gate: Gate, submit: Submit) -> None:

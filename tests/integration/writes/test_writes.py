@@ -511,7 +511,7 @@ class TestAsking:
             scene.bm.update_orderline(ORG, scene.order(1)["orderlines"][0]["id"], imei="490154203237519")
         with pytest.raises(InvalidWrite, match="min_price"):
             scene.bm.update_listing(ORG, scene.listing()["id"], price="1", min_price="2")
-        with pytest.raises(InvalidArgument, match="one of them"):
+        with pytest.raises(InvalidArgument, match="either the listing"):
             scene.bm.update_listing(ORG, quantity=1)
         assert scene.bm.get_writes(ORG).items == []
 
@@ -538,7 +538,7 @@ class TestAsking:
         again = scene.bm.update_order(ORG, order, 2, idempotency_key="k")
         assert again.id == first.id
         assert again.done() == first.done()
-        with pytest.raises(IdempotencyConflict, match=f"number {first.id}"):
+        with pytest.raises(IdempotencyConflict, match=f"Write {first.id}, "):
             scene.bm.update_order(ORG, order, 3, tracking_number=TRACKING, idempotency_key="k")
         with pytest.raises(IdempotencyConflict):
             scene.bm.update_listing(ORG, scene.listing()["id"], quantity=1, idempotency_key="k")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
-from backmarket.client.answers import Answer, retry_after
-from backmarket.client.transport import Credentials, Transport
+from backmarket.client import Answer, Credentials, Transport, retry_after
 from backmarket.errors import BrokenAnswer, NetworkError
 from backmarket.limits import Limiter, Slot
 
@@ -33,46 +31,21 @@ def with_slot(limiter: Limiter, slot: Slot, request: Callable[[], Answer]) -> An
     Raises:
         NetworkError, BrokenAnswer: see `Transport.send`.
     """
-    held = Held(((limiter, slot),))
     try:
         answer = request()
     except NetworkError as error:
-        held.failed(error)
+        match error.delivery:
+            case "not_sent":
+                limiter.release([slot])
+            case "finished":
+                limiter.complete([slot])
+            case "in_doubt":
+                pass  # the slot is held until the request cannot arrive any more
         raise
     except BrokenAnswer:
-        held.complete()
+        limiter.complete([slot])
         raise
-    held.answered(answer)
+    limiter.complete([slot])
+    if answer.status == 429:
+        limiter.block(slot.account, retry_after(answer))
     return answer
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """The slots of one request, one of each limit that it counts against."""
-
-    slots: tuple[tuple[Limiter, Slot], ...]
-
-    def answered(self, answer: Answer) -> None:
-        """Report an answer, whatever its status."""
-        self.complete()
-        if answer.status == 429:
-            limiter, slot = self.slots[-1]  # the account's
-            limiter.block(slot.account, retry_after(answer))
-
-    def failed(self, error: NetworkError) -> None:
-        """Report a request without an answer; `delivery` decides about its slots."""
-        if error.delivery == "finished":
-            self.complete()
-        elif error.delivery == "not_sent":
-            self.release()
-        # in doubt: the slots are held until the request cannot arrive any more
-
-    def complete(self) -> None:
-        """Report the request as over: its slots come free a window from now."""
-        for limiter, slot in self.slots:
-            limiter.complete([slot])
-
-    def release(self) -> None:
-        """Report the request as never sent: its slots are free at once."""
-        for limiter, slot in self.slots:
-            limiter.release([slot])

@@ -207,7 +207,7 @@ class TestReading:
         for limit in (0, 10_001):
             with pytest.raises(InvalidArgument, match="1 to 10000"):
                 get_changes(database, limit=limit)
-        with pytest.raises(InvalidArgument, match="there are orders"):
+        with pytest.raises(InvalidArgument, match="Choose one of orders"):
             ChangeFilter(resource="parcels")
         with pytest.raises(InvalidArgument, match="poll"):
             watch(database, poll=0)

@@ -125,7 +125,7 @@ class TestChanged:
     @pytest.mark.parametrize(
         ("arguments", "text"),
         [
-            ({"resource": "socks", "enabled": True}, "There is no resource 'socks': there are orders, listings"),
+            ({"resource": "socks", "enabled": True}, "There is no resource 'socks'. Choose one of orders, listings"),
             ({"resource": "orders"}, "Say what to change: one of enabled, interval"),
             ({"resource": "orders", "inherit": True}, "name it"),
             ({"resource": "returns", "download_labels": False}, "name it"),

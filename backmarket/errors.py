@@ -345,6 +345,11 @@ class Crashed(BackMarketError):
 
     code = "crashed"
 
+    @classmethod
+    def of(cls, error: Exception) -> Crashed:
+        """The internal error for an exception that no code expected."""
+        return cls(f"Internal error, {type(error).__name__}. See the worker's log.")
+
 
 class UsageError(BackMarketError):
     """The caller must fix it; the text says how."""

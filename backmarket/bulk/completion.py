@@ -12,6 +12,7 @@ from backmarket.bulk.rows import ERROR, JOBS, OPEN, code_of, marks_of
 from backmarket.bulk.transitions import cancel_unsent
 from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError
+from backmarket.limits import backoff
 
 
 def end_anew(transaction: Transaction, organization_id: str, job_id: int) -> None:
@@ -86,8 +87,8 @@ def reported(transaction: Transaction, job: Job) -> None:
 def report_failed(transaction: Transaction, job: Job) -> None:
     """Note that writing a job's report failed; it is retried after a growing pause."""
     transaction.execute(
-        "UPDATE backmarket.bulk_jobs SET report_tries = report_tries + 1, report_due_at = now()"
-        " + make_interval(secs => LEAST(10 * power(2, report_tries), 3600))"
+        "UPDATE backmarket.bulk_jobs SET report_tries = report_tries + 1,"
+        f" report_due_at = now() + {backoff.doubled_sql('report_tries', 10, 3600)}"
         " WHERE organization_id = %s AND id = %s AND report_due_at IS NOT NULL",
         (job.organization_id, job.id),
     )

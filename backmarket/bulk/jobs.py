@@ -21,7 +21,7 @@ from backmarket.connections.connection import select
 from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError, BulkCancelled, BulkJobNotFound, InvalidArgument
 from backmarket.messages import Nudge
-from backmarket.queries.pagination import MAX_PAGE_SIZE
+from backmarket.queries.pagination import check_limit
 from backmarket.services import Services
 from backmarket.settings import Settings
 
@@ -148,9 +148,8 @@ def parts_in(database: Database, organization_id: str, job_id: int, states: Iter
     """
     wanted = [each for each in PartState if each in set(states)]
     if len(wanted) != len(set(states)):
-        raise InvalidArgument(f"There is a state that is none: there are {', '.join(PartState)}.")
-    if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
+        raise InvalidArgument(f"A state is invalid. The states are {', '.join(PartState)}.")
+    check_limit(limit)
     with database.transaction() as transaction:
         _job(transaction, organization_id, job_id)
         return rows.parts_in(transaction, organization_id, job_id, wanted, limit=limit)
@@ -182,9 +181,6 @@ def settle_part(services: Services, organization_id: str, job_id: int, number: i
     Also settles a part whose task has not ended within `bulk_unexplained_after`.
 
     Args:
-        services: of this process.
-        organization_id: the organization.
-        job_id: the job's id.
         number: the part's number.
         arrived: True: its lines count as done. False: the part is sent again, and the job continues.
 
@@ -270,7 +266,7 @@ def _undecided(settings: Settings, transaction: Transaction, organization_id: st
     hangs = part.state is PartState.SUBMITTED and part.submitted_at is not None and part.submitted_at < old
     if not hangs and (part.state is not PartState.UNKNOWN or part.due_at is not None):
         waits = part.state in {PartState.SUBMITTING, PartState.UNKNOWN}
-        why = "it is read back by itself first" if waits else f"it is {part.state}"
+        why = "it is read back automatically first" if waits else f"it is {part.state}"
         raise InvalidArgument(f"There is nothing to settle about part {number} of bulk job {job_id}: {why}.")
     return part
 

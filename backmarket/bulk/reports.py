@@ -103,9 +103,6 @@ def url(services: Services, organization_id: str, job_id: int, *, expires: int =
     """A link to the report; anyone with the link can read it until it expires. Writes the report if it is missing.
 
     Args:
-        services: of this process.
-        organization_id: the organization.
-        job_id: the job's id.
         expires: seconds from now, at most 7 days.
 
     Raises:
@@ -116,7 +113,7 @@ def url(services: Services, organization_id: str, job_id: int, *, expires: int =
     job = jobs.get(services.database, organization_id, job_id)
     if job.ended_at is None:
         raise InvalidArgument(
-            f"Bulk job {job_id} has not ended: its report is there then. What is known now, `bulk report` shows."
+            f"Bulk job {job_id} has not ended, so its report is not ready. `bulk report` shows what is known."
         )
     if job.reported_at is None:
         write(services, job)

@@ -218,8 +218,6 @@ def prepared(
     """Check and cut a file. Memory use grows by only 50 bytes a line.
 
     Args:
-        services: of this process.
-        organization_id: the organization.
         file: read from its current position to its end.
         options: how to read and send it.
 
@@ -256,8 +254,6 @@ def submit_object(services: Services, organization_id: str, object_key: str, **o
     Repeating the call with the same object, bytes and options gives the same job.
 
     Args:
-        services: of this process.
-        organization_id: the organization.
         object_key: of the file, under `uploads/`.
         **options: those of `Options`, `max_age` in seconds.
 

@@ -56,7 +56,6 @@ def mark_submitting(
 
     Args:
         transaction: holds the lease; send nothing before it commits.
-        part: the part.
         prior: its listings as they are now, by line number.
         settle_seconds: seconds after which reading back is reliable.
     """
@@ -80,9 +79,7 @@ def put_back(
 
     Args:
         transaction: holds the lease.
-        part: the part.
         pause: seconds until it is due.
-        error: the error.
         unsent: the request never left; it does not count.
         tried: count a failed attempt.
     """
@@ -98,7 +95,6 @@ def mark_submitted(transaction: Transaction, part: Part, task_id: str, *, pause:
 
     Args:
         transaction: holds the lease.
-        part: the part.
         task_id: of Back Market's task, for polling.
         pause: seconds until the first poll.
     """
@@ -119,7 +115,6 @@ def ask_again(
 
     Args:
         transaction: holds the lease.
-        part: the part.
         pause: seconds until the next poll.
         status: the task's status.
         unexplained: the status is undocumented.
@@ -141,7 +136,6 @@ def settle(transaction: Transaction, part: Part, transition: Transition, *, stat
 
     Args:
         transaction: holds the lease.
-        part: the part.
         transition: the next state, and why.
         status: of its task, if that is over.
     """

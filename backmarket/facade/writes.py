@@ -91,7 +91,6 @@ class Writes(FacadePart):
         """Move lines of an order to another state. The stored order and its lines follow the API's answer.
 
         Args:
-            organization_id: the organization.
             order_id: the order's id; the order must be stored.
             new_state: 2 accept or 4 cancel a paid line, 3 ship or 5 refund an accepted one, 6 refund a shipped one.
             sku: of the line, if lines of several SKUs could move; state 3 moves all accepted ones.
@@ -140,7 +139,6 @@ class Writes(FacadePart):
         """Register the identifiers of a sold device. Once registered, they can never be corrected.
 
         Args:
-            organization_id: the organization.
             orderline_id: the order line's id; the line must be stored.
             imei: 15 digits with the right check digit.
             serial_number: up to 50 characters.
@@ -167,7 +165,6 @@ class Writes(FacadePart):
         """Change a listing; fields that are not named stay. Uses one of the account's hourly SKU lines.
 
         Args:
-            organization_id: the organization.
             listing_id: its UUID, or its older whole number; the listing must be stored.
             sku: names the listing instead.
             idempotency_key: see the class; so is `environment`.
@@ -198,7 +195,6 @@ class Writes(FacadePart):
         retention is over. An upload with a lost answer cannot be read back: it stays unknown until a person decides.
 
         Args:
-            organization_id: the organization.
             order_id: the order's id; the order must be stored.
             content: the PDF.
             file: a path, or an open binary file.
@@ -234,7 +230,6 @@ class Writes(FacadePart):
         """Writes, the newest first.
 
         Args:
-            organization_id: the organization.
             state: only `pending`, `sending`, `succeeded`, `refused` or `unknown` ones.
             kind: only of this kind, such as `update_order`.
             object_id: only of this order, order line or listing.
@@ -270,7 +265,6 @@ class Writes(FacadePart):
         Later writes of the same object then continue.
 
         Args:
-            organization_id: the organization.
             write_id: the write's id.
             arrived: the change is there.
 

@@ -142,8 +142,6 @@ def _finish(services: Services, lease: WorkLease, results: Sequence[DownloadResu
     """Write the results, and release the lease.
 
     Args:
-        services: of this process.
-        lease: which.
         results: those not yet written.
         pause: seconds until the next slice; None: when the next label is due.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 
 from backmarket.errors import (
@@ -18,6 +17,7 @@ from backmarket.errors import (
     TransientError,
     Unauthorized,
 )
+from backmarket.limits import backoff
 
 HOUR = 3600.0
 
@@ -43,7 +43,7 @@ class Retry:
         Args:
             tries: failed tries before the last one.
         """
-        return min(self.max_seconds, self.initial_seconds * 2.0 ** min(tries, 30)) * random.uniform(0.75, 1.25)  # noqa: S311
+        return backoff.growing(tries, self.initial_seconds, self.max_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,5 @@ _DECISIONS: tuple[tuple[type[BackMarketError], RetryDecision], ...] = (
 
 
 def retry_decision(error: BackMarketError) -> RetryDecision:
-    """How to go on with a label that could not be fetched.
-
-    Args:
-        error: why.
-    """
+    """How to go on with a label that could not be fetched."""
     return next(decision for kind, decision in _DECISIONS if isinstance(error, kind))

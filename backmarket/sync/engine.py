@@ -80,8 +80,6 @@ def run_slice(services: Services, organization_id: str, resource_name: str) -> S
     Safe to run twice, at the same time, and to be killed anywhere: the lease decides who writes.
 
     Args:
-        services: of this process.
-        organization_id: whose.
         resource_name: such as `orders`.
 
     Raises:
@@ -154,7 +152,7 @@ class _Sync:
             end = self._fail(error)
         except Exception as error:  # noqa: BLE001 - the row says so and backs off, or it would come back for ever
             log.error("sync.crashed", **error_location(error))
-            crashed = Crashed(f"A fault of ours, {type(error).__name__}: the worker's log says where.")
+            crashed = Crashed.of(error)
             end = _give_up(self.services, self.lease, crashed)
         return SliceResult(end, self.fetcher.requests)
 

@@ -46,6 +46,6 @@ def _decidable(transaction: Transaction, organization_id: str, write_id: int, st
         raise WriteNotFound(f"No write {write_id} of this organization is stored (`backmarket writes list`).")
     if write.state not in states or (write.open and not write.undecided):
         at = f" after {write.settle_at:%Y-%m-%d %H:%M:%S %Z}" if write.settle_at else ""
-        goes_on = f"it goes on by itself{at}" if write.open else "it came to its end"
+        goes_on = f"it continues by itself{at}" if write.open else "it came to its end"
         raise NotUndecided(f"Write {write_id} is {write.state}, and not a person's to decide: {goes_on}.")
     return write

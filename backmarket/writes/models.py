@@ -169,8 +169,8 @@ class WriteFilter:
             InvalidArgument: if there is no such state or kind.
         """
         if state is not None and state not in set(WriteState):
-            raise InvalidArgument(f"There is no state {str(state)!r}: there are {', '.join(WriteState)}.")
+            raise InvalidArgument(f"There is no state {str(state)!r}. Choose one of {', '.join(WriteState)}.")
         known = next((each for each in KINDS if each == kind), None)
         if kind is not None and known is None:
-            raise InvalidArgument(f"There is no kind {kind!r}: there are {', '.join(KINDS)}.")
+            raise InvalidArgument(f"There is no kind {kind!r}. Choose one of {', '.join(KINDS)}.")
         return cls(WriteState(state) if state else None, known, None if object_id is None else str(object_id), lanes)

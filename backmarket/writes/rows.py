@@ -16,8 +16,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from backmarket.database import Database, Transaction
-from backmarket.errors import InvalidArgument
-from backmarket.queries.pagination import MAX_PAGE_SIZE, Page
+from backmarket.queries.pagination import Page, check_limit, decode_cursor, whole
 from backmarket.writes.models import NewWrite, Transition, Write, WriteFilter
 
 
@@ -50,8 +49,6 @@ def page(
     """Writes of one organization, the newest first.
 
     Args:
-        database: the database.
-        organization_id: the organization.
         where: the filter.
         limit: 1 to 1000.
         cursor: `next_cursor` of the page before.
@@ -59,8 +56,7 @@ def page(
     Raises:
         InvalidArgument: if the limit or the cursor is invalid.
     """
-    if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
+    check_limit(limit)
     values: dict[str, Any] = {"organization": organization_id, "limit": limit + 1}
     conditions = ["organization_id = %(organization)s"]
     for name in ("state", "kind", "object_id"):
@@ -72,19 +68,17 @@ def page(
         values["lanes"] = [*where.lanes]
     if cursor is not None:
         conditions.append("id < %(after)s")
-        values["after"] = _after(cursor)
+        (values["after"],) = decode_cursor(cursor, whole)
     statement = f"SELECT {_COLUMNS} FROM backmarket.api_writes WHERE {' AND '.join(conditions)}"
     with database.transaction() as transaction, transaction.cursor(row_factory=class_row(Write)) as found:
         rows = found.execute(f"{statement} ORDER BY id DESC LIMIT %(limit)s".encode(), values).fetchall()
-    return Page(rows[:limit], str(rows[limit - 1].id) if len(rows) > limit else None)
+    return Page.of(rows, limit, lambda write: [write.id])
 
 
 def due(transaction: Transaction, organization_id: str, *, besides: Iterable[str], limit: int) -> list[Write]:
     """The writes that can be processed now: the first open one of each lane, if it is due. The oldest first.
 
     Args:
-        transaction: an open one.
-        organization_id: the organization.
         besides: lanes that the worker has in hand already.
         limit: maximum number of writes.
     """
@@ -97,8 +91,6 @@ def next_due(transaction: Transaction, organization_id: str, *, after: float = 0
     """When an organization's next write is due; None: none becomes due by itself.
 
     Args:
-        transaction: an open one.
-        organization_id: the organization.
         after: minimum, in seconds from now.
     """
     row = transaction.execute(_NEXT_DUE, {"organization": organization_id, "after": after}).fetchone()
@@ -227,12 +219,6 @@ def _one(transaction: Transaction, condition: str, values: tuple[Any, ...]) -> W
     with transaction.cursor(row_factory=class_row(Write)) as cursor:
         statement = f"SELECT {_COLUMNS} FROM backmarket.api_writes WHERE {condition}"
         return cursor.execute(statement.encode(), values).fetchone()
-
-
-def _after(cursor: str) -> int:
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-        raise InvalidArgument("This cursor is not one that a query gave: pass `next_cursor` as it came.")
-    return int(cursor)
 
 
 _NO_ERROR = "error_code = NULL, error = NULL, error_status = NULL, error_request_id = NULL, error_cf_ray = NULL"

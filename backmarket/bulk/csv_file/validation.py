@@ -43,7 +43,7 @@ class Check:
         bad_lines: how many of them may not be sent.
         faults: what is wrong with those, by line; the first 10,000 of them.
         fault_count: how many faults there are in all.
-        refuses_skipping: where lines begin isn't sure behind a broken quote, so the others can't be sent without it.
+        refuses_skipping: where lines begin isn't sure behind a broken quote, so the others cannot be sent without it.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Check:
         known = columns_for(locale)
         first = next(self._records, None)
         if first is None:
-            raise InvalidArgument("The source was gone through before; open the file again.")
+            raise InvalidArgument("The source was read before. Open the file again.")
         self.header = self._header(first, locale)
         self._sku = self.header.index("sku")
         self._known = [(at, name, known[name]) for at, name in enumerate(self.header) if name in known]
@@ -116,7 +116,7 @@ class Check:
 
     @property
     def withdrawn(self) -> Sequence[int]:
-        """Lines that came out good, and have a SKU that came again later: nobody can say which of the two is meant."""
+        """Lines that came out good, and have a SKU that came again later: which of the two is meant is unknown."""
         return self._withdrawn
 
     @property
@@ -245,7 +245,7 @@ class Check:
             problem = f"has the byte 0x{byte:02X}, which is not {self._source.encoding}"
             return Fault(line, name, None, problem, other_encoding(byte), place)
         problem = f"has the control character U+{ord(character):04X}"
-        return Fault(line, name, None, problem, "take it out; if there are many, another encoding is meant", place)
+        return Fault(line, name, None, problem, "remove it; if there are many, choose another encoding", place)
 
     def _fault(self, line: int, at: int, value: str | None, problem: str, expected: str) -> Fault:
         return Fault(line, shown(self.header[at]), value, problem, expected, self._letter(at))

@@ -126,7 +126,7 @@ def _record(row: int, values: list[Any]) -> Record:
         cells.append(text)
         if isinstance(value, str):
             if text in _ERRORS:
-                odd[at] = ("is an error message of Excel", "put the formula of that cell right, or empty it")
+                odd[at] = ("is an error message of Excel", "correct the formula of that cell, or empty it")
         elif isinstance(value, bool):
             continue
         elif isinstance(value, int | float):

@@ -127,7 +127,7 @@ def _said(context: SliceContext, part: Part, said: Said, body: bytes, pause: flo
     if unexplained and _seconds_since(part.unexplained_since) > context.settings.bulk_unexplained_after:
         unknown = UnknownOutcome(
             f"Its task has had the status {said.status} for {context.settings.bulk_unexplained_after:g} s, which Back"
-            " Market does not explain: ask its support what became of it, look at the listings, then settle it with"
+            " Market does not explain: ask its support for the outcome, look at the listings, then settle it with"
             " `backmarket bulk settle`."
         )
         transition = Transition(state=PartState.UNKNOWN, error=unknown)
@@ -144,7 +144,7 @@ def _over(context: SliceContext, part: Part, said: Said, body: bytes) -> None:
     """A task has ended: trust what it reports of each line, and read back the lines that it does not report."""
     error = None
     if said.status == ActionStatus.FAILED:
-        error = TaskFailed(f"Back Market broke the task off: {said.error or task_report.NO_REASON}")
+        error = TaskFailed(f"Back Market aborted the task: {said.error or task_report.NO_REASON}")
     try:
         lines = part_lines(context, part)
     except ObjectNotFound as lost:

@@ -41,6 +41,7 @@ from backmarket.errors import (
     UnknownOutcome,
 )
 from backmarket.limits import Slot, sku_quota
+from backmarket.limits.backoff import doubled
 from backmarket.limits.sku_quota import Reserved
 from backmarket.work.backoff import FIREWALL_SECONDS, growing
 from backmarket.work.send_deadline import CLOCKS, SEND_WITHIN, Stopwatch
@@ -249,7 +250,7 @@ def _task_id(body: bytes) -> str | None:
 def _after_refusal(context: SliceContext, part: Part, error: RateLimited) -> float:
     """Seconds without sending lines of the account after a 429: longer with each one in a row, up to a window."""
     window = context.settings.sku_lines_window
-    return min(max(window / 60 * 2.0 ** min(part.tries, 10), error.retry_after or 0.0), window)
+    return max(doubled(part.tries, window / 60, window), min(error.retry_after or 0.0, window))
 
 
 def _refused_by_quota(
@@ -282,5 +283,5 @@ def _refused(transaction: Transaction, *, part: Part, mark: _Mark, error: Termin
 def _give_up(transaction: Transaction, *, part: Part, error: BackMarketError) -> None:
     """Fail a part that cannot be sent, and cancel the rest of its job, which has the same fault."""
     transitions.settle(transaction, part, Transition(state=PartState.FAILED, error=error))
-    why = BulkStopped(f"It was not sent, as part {part.number} could not be: {error.message}")
+    why = BulkStopped(f"It was not sent, because part {part.number} could not be: {error.message}")
     transitions.cancel_unsent(transaction, part.organization_id, why, part.job_id)

@@ -42,7 +42,7 @@ AFTER_FAILURE = 30.0
 MISSES = 3
 """Number of 404 answers in a row before a known listing counts as gone: a 404 also means maintenance."""
 
-SILENT = "Back Market said nothing of the line, and did not apply it."
+SILENT = "Back Market did not apply the line, and gave no reason."
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +61,7 @@ def settle(context: SliceContext) -> bool:
         context.write(partial(transitions.postpone, part=part, pause=growing(part.tries, AFTER_FAILURE)))
         return True
     except ObjectNotFound as error:
-        lost = UnknownOutcome(f"The lines of this part are lost, so it can't be read back: {error.message}")
+        lost = UnknownOutcome(f"The lines of this part are lost, so it cannot be read back: {error.message}")
         context.write(
             partial(transitions.settle, part=part, transition=Transition(state=PartState.UNKNOWN, error=lost))
         )

@@ -65,7 +65,6 @@ def prior_in(write: Write, shown: dict[str, Any]) -> dict[str, Any] | None:
     """The prior values that the comparison will need; None: the object is unreadable.
 
     Args:
-        write: the write.
         shown: the object, before the write.
     """
     try:

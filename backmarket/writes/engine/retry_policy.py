@@ -37,7 +37,6 @@ def transition_after_sending(write: Write, error: BackMarketError | None) -> Tra
     """The next state of a write that was sent.
 
     Args:
-        write: the write.
         error: why it failed, or why its outcome is unknown; None: the API accepted it.
     """
     match error:
@@ -63,7 +62,6 @@ def lost(write: Write, error: BackMarketError | None) -> Transition:
     """The next state of a write that may have happened: it is read back, if possible.
 
     Args:
-        write: the write.
         error: why the outcome is unknown; None: the sending worker ended first.
     """
     why = error.message.rstrip(".") if error else "The worker that sent it ended before the answer came"
@@ -76,7 +74,6 @@ def transition_after_reading(write: Write, found: Verdict) -> Transition:
     """The next state of a write that was read back.
 
     Args:
-        write: the write.
         found: the comparison's verdict.
     """
     if found.state == "applied":
@@ -154,7 +151,7 @@ _DECIDE = (
 )
 
 _INVOICE = (
-    "The invoice may have been uploaded, and can't be read back: look at the order in Back Market's back office."
+    "The invoice may have been uploaded, and cannot be read back: look at the order in Back Market's back office."
     " `backmarket writes settle` says what you saw; `backmarket writes retry` sends it again, and it may then be there"
     " twice."
 )

@@ -105,8 +105,6 @@ def _finish(transaction: Transaction, lease: WorkLease, pause: float | None) -> 
     """Release the lease.
 
     Args:
-        transaction: an open one.
-        lease: the lease.
         pause: minimum seconds until the next slice; None: as soon as a write is due.
     """
     work.hold(transaction, lease)

@@ -58,7 +58,6 @@ def next_step(write: Write, content: bytes | None, lease: WorkLease) -> Step | T
     """The next step of a due write; or its next state, if no step is needed.
 
     Args:
-        write: the write.
         content: of its file, once loaded.
         lease: the lease that the worker holds.
     """
@@ -79,7 +78,6 @@ def is_foreign(write: Write, locale: str) -> bool:
     """Whether the stored row lacks the prior values, because the write is for another market.
 
     Args:
-        write: the write.
         locale: the connection's.
     """
     return write.kind == "update_listing" and write.locale != locale

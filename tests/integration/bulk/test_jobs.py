@@ -377,8 +377,8 @@ def test_jobs_are_dropped_with_their_files_long_after_their_end(shop: Shop, org:
     run(shop, org, old)
     run(shop, org, young)
     shop.execute("UPDATE backmarket.bulk_jobs SET ended_at = now() - interval '91 days' WHERE id = %s", old)
-    assert drop_ended(shop.services.database, 0).jobs == 0
-    assert drop_ended(shop.services.database, 90).jobs == 1
+    assert drop_ended(shop.services.database, 0).rows == 0
+    assert drop_ended(shop.services.database, 90).rows == 1
     work_off_deletions(shop)
     assert {key.split("/")[2] for key in files(shop)} == {str(young)}
     with pytest.raises(BulkJobNotFound):

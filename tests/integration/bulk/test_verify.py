@@ -245,7 +245,7 @@ def test_a_worker_killed_while_it_reads_back_is_followed_by_another(shop: Shop, 
     assert (job.state, job.lines_done, applied(shop, org)) == (JobState.DONE, 20, 20)
 
 
-def test_whoever_slept_past_its_lease_writes_nothing(shop: Shop, org: str) -> None:
+def test_a_worker_that_slept_past_its_lease_writes_nothing(shop: Shop, org: str) -> None:
     shop.sandbox.settings(latency=5.0)
     job_id = submit(shop, org, raised(shop, org))
     with worker(shop, org) as process:
@@ -262,7 +262,7 @@ def test_whoever_slept_past_its_lease_writes_nothing(shop: Shop, org: str) -> No
         assert shop.execute("SELECT p::text FROM backmarket.bulk_parts p") == before
 
 
-def test_whoever_was_held_up_before_its_request_does_not_send(shop: Shop, org: str) -> None:
+def test_a_worker_held_up_before_its_request_does_not_send(shop: Shop, org: str) -> None:
     """The mark is committed too late: whoever comes next may have settled it already."""
     job_id = submit(shop, org, raised(shop, org))
     waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

@@ -162,7 +162,7 @@ class TestStoring:
         assert one_slice(shop, force=False).end == "handed_on"
         assert shop.one("SELECT due_at < now() + interval '1 s' AND lease_until IS NULL FROM backmarket.work")
 
-    def test_nobody_fetches_beside_another(self, shop: Shop) -> None:
+    def test_no_worker_fetches_beside_another(self, shop: Shop) -> None:
         sell(shop)
         with ThreadPoolExecutor(4) as pool:
             slices = list(pool.map(lambda _: run_slice(shop.services, ORG), range(4)))
@@ -380,7 +380,7 @@ class TestBucketAway:
         shop.services.bucket_breaker.record_success()
         assert one_slice(shop).end == "done"
 
-    def test_who_can_not_read_its_key_asks_for_nobody(self, shop: Shop) -> None:
+    def test_a_worker_that_cannot_read_the_key_sends_no_request(self, shop: Shop) -> None:
         sell(shop, deliveries=1, returns=0)
         shop.restart(secret_keys=(SecretStr(KeyCipher.generate()),))
         shop.services.bucket_breaker.record_failure()
@@ -419,9 +419,7 @@ class TestRaces:
             assert (label.state, label.size) == (LabelState.STORED, len(label_pdf(2, 700)))
             assert_as_stored(shop, label)
 
-    def test_whoever_put_an_object_under_a_lost_lease_has_the_label_fetched_again(
-        self, shop: Shop, bm: BackMarket
-    ) -> None:
+    def test_an_object_put_under_a_lost_lease_has_its_label_fetched_again(self, shop: Shop, bm: BackMarket) -> None:
         with Gate(Reply(body=label_pdf(1, 600))) as old, Gate(Reply(body=label_pdf(2, 700))) as new:
             new.open.set()
             shop.restart(label_origins=(old.url, new.url))
@@ -506,7 +504,7 @@ class TestReading:
         shop.sell(ORG, orders=30, deliveries=12)
         shop.sync(ORG, "deliveries", download_labels=False)
         key = bm.get_labels(ORG).items[0].shipment_id
-        with pytest.raises(LabelNotStored, match=r"left alone.*download_label"):
+        with pytest.raises(LabelNotStored, match=r"was skipped.*download_label"):
             bm.get_label_url(ORG, key)
         with pytest.raises(LabelNotFound, match="fetch_return"):
             bm.get_return_label_url(ORG, key)
@@ -515,7 +513,7 @@ class TestReading:
         shop.sandbox.add_fault("early_404", operation="deliveries.label")
         shop.sync(ORG, "deliveries", full=True)
         one_slice(shop)
-        with pytest.raises(LabelNotStored, match=r"is tried from 20.*The API does not know this"):
+        with pytest.raises(LabelNotStored, match=r"is retried after 20.*The API does not know this"):
             bm.get_label_url(ORG, key)
 
     def test_a_link_counts_for_seven_days_at_the_most(self, shop: Shop, bm: BackMarket) -> None:

@@ -1,4 +1,4 @@
-"""Invoices: from bytes, a file, an object or a URL, through the bucket, to the order; and what can't be read back."""
+"""Invoices: from bytes, a file, an object or a URL, through the bucket, to the order; and what cannot be read back."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_what_is_no_invoice_is_refused_before_anything_is_asked_for(
     refused(InvalidArgument, "empty", content=b"")
     refused(InvalidArgument, "cut", content=PDF[:-200])
     refused(TooLarge, "100000", content=label_pdf(1, 200_000))
-    refused(InvalidArgument, "can't be read", file="nowhere.pdf")
+    refused(InvalidArgument, "cannot be read", file="nowhere.pdf")
     refused(InvalidArgument, "binary mode", file=io.StringIO("text"))
     refused(InvalidWrite, "filename", content=PDF, filename="../a.pdf")
     refused(InvalidWrite, "filename", content=PDF, filename="a.exe")

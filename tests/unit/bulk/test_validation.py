@@ -91,12 +91,12 @@ def test_an_empty_cell_breaks_no_rule(column: str) -> None:
 
 def test_a_fault_says_what_to_write() -> None:
     assert column_faults("price", "1,234") == [
-        'row 2, column B (price): "1,234" may have a separator of thousands. Write the digits without it, or choose'
+        'row 2, column B (price): "1,234" may have a thousands separator. Write the digits without it, or choose'
         ' it for the whole file ("decimal sign" and "thousands" in the console, --decimal and --thousands)'
     ]
 
 
-def test_a_text_that_may_name_somebody_is_not_shown() -> None:
+def test_a_text_that_may_name_a_person_is_not_shown() -> None:
     (fault,) = column_faults("comment", "Sold by Jane Roe. " * 40)
     assert "Jane" not in fault
     (fault,) = column_faults("comment", "Jane\0")
@@ -206,7 +206,7 @@ def test_known_names_are_written_as_the_api_has_them() -> None:
 def test_a_source_is_gone_through_once() -> None:
     with open_source("sku;x\nA;1\n") as source:
         list(check(source, locale="fr-fr"))
-        with pytest.raises(InvalidArgument, match="open the file again"):
+        with pytest.raises(InvalidArgument, match="Open the file again"):
             check(source, locale="fr-fr")
 
 

@@ -478,7 +478,7 @@ class TestLimits:
         shop.assert_equals_truth("a")
         shop.assert_equals_truth("b")
 
-    def test_without_a_limit_for_the_address_its_refusals_stop_every_account(self, shop: Shop) -> None:
+    def test_without_a_limit_for_the_address_each_account_pauses_after_its_own_429s(self, shop: Shop) -> None:
         shop.sandbox.settings(limit=12, window=1.0, block=1.0, assumptions={"limit_scope": "address"})
         shop.restart(rate_limit=12, rate_window=1.0)
         shop.services.limiter.skip_recovery()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from backmarket.errors import BackMarketError, FirewallBlocked, Forbidden, NotAvailable
+from backmarket.connections.health import REFUSED_PAUSE_SECONDS
+from backmarket.errors import BackMarketError, FirewallBlocked, Forbidden, NotAvailable, Unauthorized
 
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 2.0, 3600.0
 """Minimum and maximum seconds before a retry; pauses grow with each try, and are jittered."""
@@ -37,6 +38,8 @@ def of_sync(error: BackMarketError, failures: int, *, failing_for: float = 0.0) 
     """
     if isinstance(error, NotAvailable):
         return DAY_SECONDS
+    if isinstance(error, Unauthorized):
+        return REFUSED_PAUSE_SECONDS  # then due as soon as the key is accepted
     if isinstance(error, Forbidden):
         return DAY_SECONDS if failing_for >= WEEK_SECONDS else growing(failures, FORBIDDEN_SECONDS)
     return growing(failures, FIREWALL_SECONDS if isinstance(error, FirewallBlocked) else SYNC_SECONDS)

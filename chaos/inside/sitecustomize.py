@@ -49,10 +49,10 @@ from backmarket.database import connection as database  # noqa: E402
 from backmarket.labels import engine as labels_engine  # noqa: E402
 from backmarket.labels import retry_policy as labels_policy  # noqa: E402
 from backmarket.limits import shared  # noqa: E402
-from backmarket.sync import checkpoints, engine, leases, storing, upsert  # noqa: E402
+from backmarket.sync import checkpoints, leases, storing, upsert  # noqa: E402
 from backmarket.work import queue  # noqa: E402
 
-engine._back_off = _short(engine._back_off)
+backoff.of_sync = _short(backoff.of_sync)
 labels_policy.Retry.pause = _short(labels_policy.Retry.pause)
 labels_engine._pause_after = _short(labels_engine._pause_after)
 requests.LIMITER_AWAY = 1.0

@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS backmarket.connections (
     locale text NOT NULL,
     -- null: the host of region and environment
     base_url text,
-    -- when the API refused the key; cleared by a new key or by `enable`
+    -- when the API refused the key for the second time, at least 30 s after `refused_at`
     unauthorized_at timestamptz,
     last_error_at timestamptz,
     last_error_code text,
@@ -62,10 +62,17 @@ CREATE TABLE IF NOT EXISTS backmarket.connections (
     last_error_cf_ray text,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
+    -- when the API first refused the key: nothing is sent until a probe, a check or a person clears it
+    refused_at timestamptz,
+    -- when the next probe of a refused key is due (one for all connections of the account); null: none any more
+    next_probe_at timestamptz,
+    -- when the refused key was last probed
+    probed_at timestamptz,
     CHECK ((api_key IS NULL) = (account IS NULL))
 );
 COMMENT ON TABLE backmarket.connections IS 'The seller account of each organization: key, region, environment, and why it is not asked';
 CREATE INDEX IF NOT EXISTS connections_account ON backmarket.connections (account);
+CREATE INDEX IF NOT EXISTS connections_refused ON backmarket.connections (next_probe_at) WHERE refused_at IS NOT NULL;
 
 ------------------------------------------------------------------------------
 -- The schedule: how often each resource is synced. An organization may have its
@@ -888,7 +895,8 @@ TO backmarket_reader;
 -- all columns but the key and the account's hash
 GRANT SELECT (
     organization_id, generation, enabled, environment, region, locale, base_url, unauthorized_at,
-    last_error_at, last_error_code, last_error, last_error_request_id, last_error_cf_ray, created_at, updated_at
+    last_error_at, last_error_code, last_error, last_error_request_id, last_error_cf_ray, created_at, updated_at,
+    refused_at, next_probe_at, probed_at
 ) ON backmarket.connections TO backmarket_reader;
 
 -- Every table with an organization, including those of later versions.

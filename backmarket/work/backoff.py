@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from backmarket.errors import BackMarketError, FirewallBlocked, Forbidden, NotAvailable
+from backmarket.connections.health import REFUSED_PAUSE_SECONDS
+from backmarket.errors import BackMarketError, FirewallBlocked, Forbidden, NotAvailable, Unauthorized
 from backmarket.limits.backoff import MIN_PAUSE_SECONDS, growing
 
 __all__ = [
@@ -39,6 +40,8 @@ def of_sync(error: BackMarketError, failures: int, *, failing_for: float = 0.0) 
     """
     if isinstance(error, NotAvailable):
         return DAY_SECONDS
+    if isinstance(error, Unauthorized):
+        return REFUSED_PAUSE_SECONDS  # then due as soon as the key is accepted
     if isinstance(error, Forbidden):
         return DAY_SECONDS if failing_for >= WEEK_SECONDS else growing(failures, FORBIDDEN_SECONDS)
     return growing(failures, FIREWALL_SECONDS if isinstance(error, FirewallBlocked) else SYNC_SECONDS)

@@ -29,3 +29,12 @@ ALTER TABLE backmarket.labels DROP CONSTRAINT labels_check;
 ALTER TABLE backmarket.labels ADD CONSTRAINT labels_stored_has_object CHECK (state <> 'stored' OR object_key IS NOT NULL);
 -- Since when a task has had a status that is not explained.
 ALTER TABLE backmarket.bulk_parts RENAME COLUMN odd_since TO unexplained_since;
+
+-- A refused key is probed again, also one that was refused before.
+ALTER TABLE backmarket.connections ADD refused_at timestamptz;
+ALTER TABLE backmarket.connections ADD next_probe_at timestamptz;
+ALTER TABLE backmarket.connections ADD probed_at timestamptz;
+UPDATE backmarket.connections
+SET refused_at = unauthorized_at, next_probe_at = now() + interval '1 hour' * (1 + random())
+WHERE unauthorized_at IS NOT NULL;
+CREATE INDEX connections_refused ON backmarket.connections (next_probe_at) WHERE refused_at IS NOT NULL;

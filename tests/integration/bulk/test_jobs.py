@@ -19,6 +19,7 @@ from backmarket.errors import BulkJobNotFound, EnvironmentMismatch, InvalidArgum
 from backmarket.limits import sku_quota
 from backmarket.messages import Nudge
 from backmarket.organizations import lifecycle
+from backmarket.organizations.probes import probe_due
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.standalone.embedded import Stack
 from backmarket.upkeep import bucket_deletions
@@ -35,7 +36,7 @@ from tests.support.bulk_files import (
     settings_for,
     submit,
 )
-from tests.support.sellers import Shop
+from tests.support.sellers import Shop, let_time_pass
 from tests.support.waiting import Moment
 
 Row = dict[str, Any]
@@ -187,7 +188,8 @@ def test_what_certainly_did_not_arrive_is_sent_again(shop: Shop, org: str, kind:
     assert shop.one("SELECT COALESCE(sum(lines), 0)::int FROM backmarket.sku_quota") == 0
     if kind == "unauthorized":
         assert one_slice(shop, org).end == "nothing_to_do"
-        lifecycle.enable(shop.services.database, org)
+        let_time_pass(shop, 31)
+        assert probe_due(shop.services, seconds=5) == 1
     job = run(shop, org, job_id)
     assert (job.state, job.error, sent_lines(shop, org)) == (JobState.DONE, None, 10)
 

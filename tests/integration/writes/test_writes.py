@@ -30,6 +30,7 @@ from backmarket.errors import (
     WriteRefused,
 )
 from backmarket.organizations import lifecycle
+from backmarket.organizations.probes import probe_due
 from backmarket.resources.signed_links import unsigned
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
@@ -39,7 +40,7 @@ from backmarket.writes.handle import WriteHandle, WriteOutcome
 from backmarket.writes.models import Write, WriteState
 from backmarket.writes.request.faults import InvalidWrite
 from tests.support.databases import empty
-from tests.support.sellers import Shop
+from tests.support.sellers import Shop, let_time_pass
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
@@ -419,6 +420,9 @@ class TestRefusals:
         handle = accept(scene)
         scene.sandbox.patch_seller(scene.seller, token="another")
         scene.run_slice()
+        assert scene.run_slice(later=True).end == "nothing_to_do"
+        let_time_pass(scene.shop, 31)
+        assert probe_due(scene.shop.services, seconds=5) == 1
         assert scene.run_slice(later=True).end == "nothing_to_do"
         with pytest.raises(ConnectionUnauthorized):
             reprice(scene)

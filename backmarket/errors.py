@@ -31,6 +31,7 @@ BackMarketError
 │   │   └── MarketLeft          the connection was changed to another market
 │   ├── RequestRefused          any other 4xx, or a redirect
 │   ├── ConnectionChanged       a write was queued for another market than the connection's
+│   ├── Erased                  a write's order was erased, and what was asked for with it
 │   └── WriteRefused            a write ended without changing anything
 ├── UnknownOutcome              a write was sent and its answer was lost; read it back, never resend it blindly
 ├── LeaseLost                   another process took over the work; write nothing
@@ -306,6 +307,12 @@ class ConnectionChanged(TerminalError):
     """A write was meant for another region, environment or base URL than the connection has now; it was not sent."""
 
     code = "connection_changed"
+
+
+class Erased(TerminalError):
+    """A write's order was erased, and what was asked for with it."""
+
+    code = "erased"
 
 
 class WriteRefused(TerminalError):

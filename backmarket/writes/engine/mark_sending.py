@@ -53,7 +53,7 @@ def note_sending(
     kept, denied = listings[: line.granted], listings[line.granted :]
     refused = [write.id for write in denied]
     for write in denied:
-        rows.decide(transaction, write, Transition(WriteState.PENDING, line.wait_seconds, LINES_USED_UP))
+        rows.decide(transaction, write, Transition(WriteState.PENDING, line.wait_seconds, LINES_USED_UP, waits=True))
     for write in writes:
         prior = _prior(transaction, write, locale)
         if write.id not in refused and not rows.begin(transaction, write, prior=prior, seconds=over):

@@ -144,9 +144,11 @@ class Part:
         arrived: Back Market certainly has it.
         task_id: of Back Market's task.
         task_status: the task's status when last polled.
-        unexplained_since: since when that status is undocumented.
-        missing_since: since when the API does not know the task.
+        sent_at: when it was sent last.
         submitted_at: when Back Market accepted it.
+        submitted_seconds: how long ago that was when the row was read, by PostgreSQL's clock, as all that follow.
+        unexplained_seconds: for how long the task's status has been undocumented; None: it is documented.
+        missing_seconds: for how long the API has not known the task; None: it knows it.
         prior: its listings before it was sent, by line number; missing ones are unknown.
         unread: lines to read back; None: reading back has not begun.
         readings: the results of reading back so far, by line number.
@@ -173,9 +175,11 @@ class Part:
     arrived: bool
     task_id: str | None
     task_status: int | None
-    unexplained_since: datetime | None
-    missing_since: datetime | None
+    sent_at: datetime | None
     submitted_at: datetime | None
+    submitted_seconds: float | None
+    unexplained_seconds: float | None
+    missing_seconds: float | None
     prior: dict[str, Any] | None = field(repr=False)
     unread: list[int] | None = field(repr=False)
     readings: dict[str, str] | None = field(repr=False)
@@ -224,6 +228,10 @@ class NewPart(Protocol):
     @property
     def line_numbers(self) -> Sequence[int]:
         """The numbers of its lines in the seller's file."""
+
+    @property
+    def sku_hashes(self) -> Sequence[int]:
+        """Of the SKUs of its lines."""
 
 
 BY_LINE = {Outcome.DONE: "lines_done", Outcome.FAILED: "lines_failed", Outcome.UNKNOWN: "lines_unknown"}
@@ -276,15 +284,10 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """The part to send next.
-
-    Attributes:
-        ready: the part itself may be sent now.
-    """
+    """The part to send next, and its job."""
 
     part: Part
     job: Job
-    ready: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The transitions of bulk parts, written to their rows.
 
 Only the holder of the lease of the organization's bulk work (`work.hold`) changes an open part, except for cancelling
-unsent parts, and for a person's decision about a part that no worker looks at.
+unsent parts, and for a person's decision about a part that was sent: what a worker decides of it afterwards is void.
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ _PUT_BACK = f"""
 UPDATE backmarket.bulk_parts SET state = 'pending', {_LATER}, {ERROR},
     sent = GREATEST(0, sent - CASE WHEN %(unsent)s THEN 1 ELSE 0 END),
     tries = tries + CASE WHEN %(tried)s THEN 1 ELSE 0 END, prior = NULL, unread = NULL, readings = NULL, looks = 0
-{_THIS}
+{_THIS} AND state IN ('pending', 'submitting', 'unknown')
 """
 
 _CANCEL_IF_WANTED = f"""
@@ -278,10 +278,13 @@ UPDATE backmarket.bulk_parts SET state = %(state)s, {_LATER}, arrived = arrived 
 """
 
 _READ = f"""
-UPDATE backmarket.bulk_parts SET readings = COALESCE(readings, '{{}}') || %(readings)s::jsonb, tries = 0 {_THIS}
+UPDATE backmarket.bulk_parts SET readings = COALESCE(readings, '{{}}') || %(readings)s::jsonb, tries = 0
+{_THIS} AND state IN ('submitting', 'unknown')
 """
 
-_POSTPONE = f"UPDATE backmarket.bulk_parts SET tries = tries + 1, {_LATER} {_THIS}"
+_POSTPONE = f"""
+UPDATE backmarket.bulk_parts SET tries = tries + 1, {_LATER} {_THIS} AND state IN ('submitting', 'unknown')
+"""
 _CANCEL = f"""
 UPDATE backmarket.bulk_parts SET state = 'cancelled', ended_at = now(), due_at = 'infinity', prior = NULL, {ERROR}
 WHERE organization_id = %(organization)s AND job_id = COALESCE(%(job)s::bigint, job_id) AND state = 'pending'

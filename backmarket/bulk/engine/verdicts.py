@@ -25,6 +25,7 @@ _CHANGED = "Something else changed the listing meanwhile: compare it with the fi
 _UNDECIDABLE = "The listing is not as the line says, and what it was before is not known: compare it with the file."
 _UNSEEN = "Nothing that the line sets can be seen in the listing: look at it in Back Market's back office."
 _NOT_APPLIED = "Back Market did not apply the line, and its reason is not known."
+_UNREADABLE = "The listing could not be read back: compare it with the file."
 _PERSON = "Look at its listings at Back Market, then settle it with `backmarket bulk settle`."
 
 
@@ -129,5 +130,6 @@ _WORDS = {
     Reading.CHANGED: _CHANGED,
     Reading.PROOF_CHANGED: _CHANGED,
     Reading.UNDECIDABLE: _UNDECIDABLE,
+    Reading.UNREADABLE: _UNREADABLE,
     Reading.UNSEEN: _UNSEEN,
 }

@@ -7,6 +7,8 @@ continues from there; `verdicts` decides from all of them.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -29,9 +31,11 @@ from backmarket.errors import (
     RequestRefused,
     TaskFailed,
     TaskVanished,
+    Unauthorized,
     UnknownOutcome,
 )
-from backmarket.work.backoff import growing
+from backmarket.work.backoff import MAX_LOOKS, growing
+from backmarket.work.contested import set_since
 
 KEPT_AT_ONCE = 64
 """Number of readings stored together; a killed worker's successor repeats at most these."""
@@ -54,11 +58,13 @@ def settle(context: SliceContext) -> bool:
     if not due or context.over:
         return False
     part = due[0]
+    known = {int(number): Reading(reading) for number, reading in (part.readings or {}).items()}
+    unread = [line for line in (part.line_numbers if part.unread is None else part.unread) if line not in known]
     try:
         lines = part_lines(context, part)
     except BucketUnavailable as error:
         log.warning("bulk.bucket_unavailable", job=part.job_id, part=part.number, error=error.message)
-        context.write(partial(transitions.postpone, part=part, pause=growing(part.tries, AFTER_FAILURE)))
+        _failed(context, part, known, unread)
         return True
     except ObjectNotFound as error:
         lost = UnknownOutcome(f"The lines of this part are lost, so it can't be read back: {error.message}")
@@ -66,43 +72,72 @@ def settle(context: SliceContext) -> bool:
             partial(transitions.settle, part=part, transition=Transition(state=PartState.UNKNOWN, error=lost))
         )
         return True
-    known = {int(number): Reading(reading) for number, reading in (part.readings or {}).items()}
-    wanted = set(part.line_numbers if part.unread is None else part.unread)
-    missing = [line for line in lines if line.number in wanted and line.number not in known]
-    found = _read(context, part, missing[:KEPT_AT_ONCE])
-    if len(found) == len(missing):
+    wanted = set(unread)
+    found, failed = _read(context, part, [line for line in lines if line.number in wanted])
+    if len(found) == len(unread):
         _decide(context, part, known | found)
     elif found:
         context.write(partial(transitions.keep_readings, part=part, readings=found))
-    elif not context.over:
-        context.write(partial(transitions.postpone, part=part, pause=growing(part.tries, AFTER_FAILURE)))
+    elif failed:
+        _failed(context, part, known, unread)
     return True
 
 
-def _read(context: SliceContext, part: Part, lines: list[Line]) -> dict[int, Reading]:
-    """The readings of some lines' listings; only of the first few, if the slice must end or the API fails."""
+def _failed(context: SliceContext, part: Part, known: dict[int, Reading], unread: Sequence[int]) -> None:
+    """A look that read nothing: look again later; after `MAX_LOOKS` in a row, decide without the unread lines."""
+    if part.tries + 1 < MAX_LOOKS:
+        context.write(partial(transitions.postpone, part=part, pause=growing(part.tries, AFTER_FAILURE)))
+    else:
+        _decide(context, part, known | dict.fromkeys(unread, Reading.UNREADABLE))
+
+
+def _read(context: SliceContext, part: Part, lines: list[Line]) -> tuple[dict[int, Reading], bool]:
+    """Read some lines' listings.
+
+    Returns:
+        Their readings: not of all lines, if some can't be read or the slice must end; and whether some can't be read.
+    """
     locale = context.read(lambda transaction: rows.locale_of(transaction, part))
     context.api.credentials(locale)
+    part = _without_contested(context, part, lines)
     found: dict[int, Reading] = {}
-    left = lines
+    first = part.tries * WINDOW % len(lines) if lines else 0  # another one after each failed look
+    left = (lines[first:] + lines[:first])[:KEPT_AT_ONCE]
+    failed = False
     while left and not context.over:
-        batch = left[:WINDOW]
+        batch, left = left[:WINDOW], left[WINDOW:]
         requests = [ApiRequest("/ws/listings/detail", (("sku", line.row["sku"]),), locale) for line in batch]
         answers = context.api.ask(requests)
         context.renew_if_old()
-        readings = [_reading(part, line, answer) for line, answer in zip(batch, answers, strict=False)]
-        found |= {line.number: each for line, each in zip(batch, readings, strict=False) if each is not None}
-        if len(readings) < len(batch) or None in readings:
+        read = {line.number: _reading(part, line, each) for line, each in zip(batch, answers, strict=False)}
+        readings = {line: each for line, each in read.items() if each is not None}
+        found |= readings
+        refused = any(isinstance(answer, Unauthorized) for answer in answers)
+        failed |= len(readings) < len(read) and not refused
+        if not readings:  # the API may be away
             break
-        left = left[WINDOW:]
-    return found
+    return found, failed
+
+
+def _without_contested(context: SliceContext, part: Part, lines: list[Line]) -> Part:
+    """The part without the prior values of SKUs that something of ours set since: they would prove nothing."""
+    query = partial(
+        set_since,
+        organization_id=part.organization_id,
+        skus=[line.row["sku"] for line in lines],
+        since=part.sent_at,
+        part=(part.job_id, part.number),
+    )
+    contested = context.read(query)
+    numbers = {str(line.number) for line in lines if line.row["sku"] in contested}
+    return replace(part, prior={line: prior for line, prior in (part.prior or {}).items() if line not in numbers})
 
 
 def _reading(part: Part, line: Line, answer: Answer | BackMarketError) -> Reading | None:
     """The reading of a line's listing; None: it could not be read."""
     asked = comparison.wanted(line.row)
-    known = part.prior is not None and str(line.number) in part.prior
-    prior = part.prior[str(line.number)] if part.prior is not None and known else None
+    known = str(line.number) in (part.prior or {})
+    prior = (part.prior or {}).get(str(line.number))
     if isinstance(answer, NotFound):
         if prior is not None and part.tries < MISSES:
             return None

@@ -42,7 +42,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         operation: only this operation, such as `orders.list`.
         seller: only requests of this seller, by name.
         page: only this page.
-        path: only this path, such as that of one label.
+        path: only this path, such as that of one label; with a `?`, only this path with this query.
         probability: share of those requests, drawn from the seed.
         after: number of first matching requests that are spared.
         count: maximum number of requests that suffer.
@@ -83,7 +83,8 @@ class Rule:
     def strikes(self, operation: str, seller: str, page: int | None, path: str, rng: Random) -> bool:
         """Whether this request suffers; counts it either way."""
         fault = self.fault
-        wanted = ((fault.operation, operation), (fault.seller, seller), (fault.page, page), (fault.path, path))
+        asked = path if fault.path is not None and "?" in fault.path else path.partition("?")[0]
+        wanted = ((fault.operation, operation), (fault.seller, seller), (fault.page, page), (fault.path, asked))
         if any(value is not None and value != actual for value, actual in wanted):
             return False
         self.seen += 1

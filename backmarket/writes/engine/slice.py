@@ -20,6 +20,7 @@ from backmarket.messages import Nudge
 from backmarket.observability.logs import error_location
 from backmarket.services import Services
 from backmarket.work import WorkLease
+from backmarket.work.contested import set_since
 from backmarket.work.send_deadline import Stopwatch
 from backmarket.work.slice import LeaseHolder, Ready, RequestWindow, SliceEnd, take_lease
 from backmarket.writes import rows
@@ -236,7 +237,16 @@ class _Writes(LeaseHolder):
             case Read() if result.step.action == "ask":
                 self._take_prior(write, outcome)
             case Read():
-                self._settle(after_reading(write, outcome, locale=self.locale))
+                self._settle(after_reading(self._comparable(write, outcome), outcome, locale=self.locale))
+
+    def _comparable(self, write: Write, read: Read) -> Write:
+        """The write; without its prior values, if a bulk part set the same listing since: they would prove nothing."""
+        if write.kind != "update_listing" or read.seen is None:
+            return write
+        skus = [str(read.seen.get("sku") or "")]
+        with self.services.database.transaction() as transaction:
+            contested = set_since(transaction, write.organization_id, skus, write.sent_at, write=write.id)
+        return replace(write, prior=None) if contested else write
 
     def _take_prior(self, write: Write, read: Read) -> None:
         """Store the values from before a write, then plan to send it; on an error, settle it."""

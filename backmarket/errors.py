@@ -192,13 +192,16 @@ class RateLimited(BackMarketError):
     Args:
         message: one sentence for a person.
         retry_after: seconds until the next request is allowed, if the API said so.
+        by_api: the API itself answered, in JSON, not the firewall in front of it. Of an operation that counts SKU
+            lines, it means that these are used up, and not that there were too many requests.
     """
 
     code = "rate_limited"
 
-    def __init__(self, message: str, *, retry_after: float | None = None, **marks: Any) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, by_api: bool = False, **marks: Any) -> None:
         super().__init__(message, **marks)
         self.retry_after = retry_after
+        self.by_api = by_api
 
 
 class FirewallBlocked(BackMarketError):

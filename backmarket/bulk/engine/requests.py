@@ -104,14 +104,14 @@ class ApiRequests:
         return None
 
     def post(self, slot: Slot, path: str, body: bytes, locale: str) -> Answer:
-        """Send a request that may change something.
+        """Send a bulk file.
 
         Raises:
             BackMarketError: if the API refused it, or no answer came; see `check` and `Transport.send`.
         """
         self.requests += 1
         send = partial(self.services.transport.send, self.credentials(locale), "POST", path, body=body)
-        return check(with_slot(self.services.limiter, slot, send))
+        return check(with_slot(self.services.limiter, slot, send, counts_sku_lines=True))
 
     def apply_backpressure(self, answer: Answer | BackMarketError) -> None:
         """Pause the slice after a 429, a refused key or a firewall block, whichever part it struck."""

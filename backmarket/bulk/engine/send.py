@@ -194,7 +194,9 @@ def _send(context: SliceContext, found: Next, body: bytes, slot: Slot, mark: _Ma
 
 
 def _answered(context: SliceContext, part: Part, mark: _Mark, answer: Answer | BackMarketError) -> None:
-    context.api.apply_backpressure(answer)
+    of_quota = isinstance(answer, RateLimited) and answer.by_api
+    if not of_quota:
+        context.api.apply_backpressure(answer)
     match answer:
         case Answer():
             _accepted(context, part, answer)
@@ -202,7 +204,7 @@ def _answered(context: SliceContext, part: Part, mark: _Mark, answer: Answer | B
             context.write(partial(_return, part=part, mark=mark, pause=0.0, error=answer))
         case BackMarketError() if part.tries + 1 >= MAX_TRIES and _never_arrived(answer):
             context.write(partial(_give_up_alone, part=part, mark=mark, error=answer))
-        case RateLimited(request_id=None):  # too many requests, from the firewall: the limiter handles it
+        case RateLimited(by_api=False):  # too many requests, from the firewall: the limiter handles it
             context.write(partial(_return, part=part, mark=mark, pause=0.0, error=answer))
         case RateLimited():
             seconds = _after_refusal(context, part, answer)

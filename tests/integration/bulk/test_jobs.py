@@ -166,6 +166,21 @@ def test_a_429_is_believed_and_costs_no_line(shop: Shop, org: str) -> None:
     assert sent_lines(shop, org) == 10
 
 
+def test_a_429_of_the_quota_without_a_request_id_blocks_nothing_but_the_lines(shop: Shop, org: str) -> None:
+    shop.sandbox.settings(task_delay=3600.0)
+    first = submit(shop, org, raised(shop, org, 5))
+    one_slice(shop, org)
+    shop.sandbox.add_fault("sku_quota", operation="listings.bulk", count=1)
+    job_id = submit(shop, org, raised(shop, org, 20)[10:])
+    one_slice(shop, org)
+    job = job_of(shop, org, job_id)
+    assert (job.state, job.error_code) == (JobState.WAITING_FOR_QUOTA, "rate_limited")
+    shop.sandbox.settings(task_delay=0.0)
+    assert one_slice(shop, org).requests == 1, "tasks are polled meanwhile"
+    assert job_of(shop, org, first).lines_submitted == 5
+    assert bulk_requests(shop, org) == 2
+
+
 def test_a_file_that_the_api_refuses_is_not_sent_further(shop: Shop, org: str) -> None:
     shop.sandbox.add_fault("status", operation="listings.bulk", status=400)
     job_id = submit(shop, org, raised(shop, org, 30), part_lines=10)

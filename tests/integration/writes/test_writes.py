@@ -543,6 +543,15 @@ class TestRefusals:
         assert scene.write(handle).state is WriteState.PENDING
         assert scene.shop.one(f"SELECT count(*) FROM {QUOTA} AND lines IS NULL") == 1
 
+    def test_a_429_of_the_quota_without_a_request_id_holds_up_listings_only(self, scene: Scene) -> None:
+        scene.fault("sku_quota", "listings.update")
+        listing, order = reprice(scene), accept(scene)
+        scene.run_slice()
+        assert (scene.write(listing).state, scene.asked("listings.update")) == (WriteState.PENDING, 1)
+        assert order.wait(0).confirmed_by == "answer", "the account is not blocked"
+        scene.run_slice(later=True)
+        assert scene.asked("listings.update") == 1
+
 
 class TestAsking:
     def test_what_the_api_would_refuse_is_refused_here(self, scene: Scene) -> None:

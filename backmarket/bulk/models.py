@@ -93,6 +93,7 @@ class Job:
         started_at: when its first part was sent.
         ended_at: when the outcome of every line was known, or left to a person.
         reported_at: when its report was written; None: not yet.
+        report_error: why its report could not be written so far.
     """
 
     organization_id: str
@@ -122,6 +123,7 @@ class Job:
     started_at: datetime | None
     ended_at: datetime | None
     reported_at: datetime | None
+    report_error: str | None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", JobState(self.state))
@@ -152,6 +154,7 @@ class Part:
         prior: its listings before it was sent, by line number; missing ones are unknown.
         unread: lines to read back; None: reading back has not begun.
         readings: the results of reading back so far, by line number.
+        read_page: the next page of the listings, while they are read by pages; None: one by one.
         looks: number of complete readings.
         outcomes: lines whose outcome differs from what the state says, by line number.
         error_code: why it is not done; a code for programs.
@@ -183,6 +186,7 @@ class Part:
     prior: dict[str, Any] | None = field(repr=False)
     unread: list[int] | None = field(repr=False)
     readings: dict[str, str] | None = field(repr=False)
+    read_page: int | None
     looks: int
     outcomes: dict[str, Any] = field(repr=False)
     error_code: str | None

@@ -197,7 +197,7 @@ JOBS = """
 SELECT j.organization_id, j.id, j.state, j.file_name, j.locale, j.environment, j.header, j.lines, j.bad_lines,
     j.unchanged_lines, p.parts, p.lines_pending, p.lines_submitted, p.lines_done, p.lines_failed, p.lines_unknown,
     p.lines_not_sent, j.idempotency_key, j.expires_at, j.cancelled_at, j.waits_until, j.error_code, j.error,
-    j.created_at, j.started_at, j.ended_at, j.reported_at
+    j.created_at, j.started_at, j.ended_at, j.reported_at, j.report_error
 FROM backmarket.bulk_jobs j CROSS JOIN LATERAL (
     SELECT count(*)::integer AS parts,
         COALESCE(sum(lines) FILTER (WHERE state = 'pending'), 0)::integer AS lines_pending,
@@ -218,7 +218,7 @@ SELECT organization_id, job_id, number, state, byte_offset, byte_length, lines, 
     EXTRACT(epoch FROM now() - submitted_at)::float8 AS submitted_seconds,
     EXTRACT(epoch FROM now() - unexplained_since)::float8 AS unexplained_seconds,
     EXTRACT(epoch FROM now() - missing_since)::float8 AS missing_seconds,
-    prior, unread, readings, looks, outcomes, error_code, error, error_status, error_request_id,
+    prior, unread, readings, read_page, looks, outcomes, error_code, error, error_status, error_request_id,
     error_cf_ray
 FROM backmarket.bulk_parts
 """

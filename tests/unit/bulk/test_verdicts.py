@@ -85,7 +85,8 @@ def part(**values: Any) -> Part:
         "lines": 3, "line_numbers": [2, 3, 4], "due_at": None, "sent": 1, "tries": 0, "arrived": False,
         "task_id": None, "task_status": None, "sent_at": None, "submitted_at": None, "submitted_seconds": None,
         "unexplained_seconds": None, "missing_seconds": None, "prior": None, "unread": None,
-        "readings": None, "looks": 0, "outcomes": {}, "error_code": None, "error": None, "error_status": None,
+        "readings": None, "read_page": None, "looks": 0, "outcomes": {},
+        "error_code": None, "error": None, "error_status": None,
         "error_request_id": None, "error_cf_ray": None,
     }  # fmt: skip
     return Part(**usual | values)

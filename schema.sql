@@ -654,7 +654,7 @@ CREATE TABLE IF NOT EXISTS backmarket.bulk_jobs (
     report_due_at timestamptz,
     reported_at timestamptz,
     report_tries integer NOT NULL DEFAULT 0,
-    -- why its report could not be written; null: it is written, or due
+    -- why its report could not be written so far; null: it is written, or was not tried
     report_error text,
     PRIMARY KEY (organization_id, id),
     CHECK ((ended_at IS NULL) = (state IN ('pending', 'running', 'waiting_for_quota')))

@@ -146,6 +146,8 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_state (
     rows_missing bigint NOT NULL DEFAULT 0,
     -- rows that the last full walk, or an incremental one since, could not store
     rows_rejected bigint NOT NULL DEFAULT 0,
+    -- when the last finished walk began: what had ended before is in the stored rows
+    last_walk_started_at timestamptz,
     PRIMARY KEY (organization_id, resource)
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE backmarket.sync_state IS 'One row for each organization and resource: when it is due, its lease, its watermark, how it fares';
@@ -659,6 +661,8 @@ CREATE TABLE IF NOT EXISTS backmarket.bulk_jobs (
     report_due_at timestamptz,
     reported_at timestamptz,
     report_tries integer NOT NULL DEFAULT 0,
+    -- why its report could not be written so far; null: it is written, or was not tried
+    report_error text,
     PRIMARY KEY (organization_id, id),
     CHECK ((ended_at IS NULL) = (state IN ('pending', 'running', 'waiting_for_quota')))
 );
@@ -669,6 +673,13 @@ WHERE ended_at IS NULL OR report_due_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS bulk_jobs_objects ON backmarket.bulk_jobs (object_prefix);
 CREATE INDEX IF NOT EXISTS bulk_jobs_ended ON backmarket.bulk_jobs (ended_at) WHERE ended_at IS NOT NULL;
 COMMENT ON TABLE backmarket.bulk_jobs IS 'Each CSV file of listings that was submitted, and how far it is';
+
+-- A SKU as a number, by which parts are compared: equal for texts that differ in case or in spaces around them only
+-- (`backmarket/bulk/csv_file/skus.py` has the same function).
+CREATE OR REPLACE FUNCTION backmarket.sku_hash(text) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT ('x' || left(encode(sha256(convert_to(lower(btrim($1)), 'UTF8')), 'hex'), 16))::bit(64)::bigint
+$$;
 
 CREATE TABLE IF NOT EXISTS backmarket.bulk_parts (
     organization_id text NOT NULL,
@@ -720,6 +731,10 @@ CREATE TABLE IF NOT EXISTS backmarket.bulk_parts (
     error_request_id text,
     error_cf_ray text,
     ended_at timestamptz,
+    -- the SKUs of its lines (`sku_hash`), by which it is known which other parts and writes set the same; null: not known
+    sku_hashes bigint[],
+    -- while its listings are read back by pages: the next page; null: they are read one by one
+    read_page integer,
     PRIMARY KEY (organization_id, job_id, number),
     FOREIGN KEY (organization_id, job_id) REFERENCES backmarket.bulk_jobs ON DELETE CASCADE
 ) WITH (fillfactor = 70);

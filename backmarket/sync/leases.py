@@ -363,6 +363,7 @@ accept_missing = accept_missing AND NOT (%(full)s AND requested = %(served)s),
     ) AS due
 ),
 last_full_walk_at = CASE WHEN %(full)s THEN now() ELSE last_full_walk_at END,
+last_walk_started_at = %(started)s,
 last_success_at = now(), failing_since = NULL, failures = 0, availability = 'available',
 error_code = NULL, error = NULL, error_request_id = NULL, error_cf_ray = NULL,
 rows_missing = CASE WHEN %(full)s THEN %(missing)s ELSE rows_missing END,

@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     bulk_settle_after: Annotated[float, Field(ge=0, le=MAX_SECONDS)] = 900.0
     """Seconds before a part whose answer was lost is read back."""
     bulk_unexplained_after: Annotated[float, Field(ge=0, le=MAX_SECONDS)] = 86400.0
-    """Seconds that a task may have a status that is not explained, before a person is to decide."""
+    """Seconds that a task may run, or have a status that is not explained, before a person is to decide."""
     bulk_poll_initial_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 5.0
     """Seconds until a task is polled for the first time; the pauses grow from then on."""
     bulk_poll_max_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 60.0

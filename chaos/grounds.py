@@ -204,7 +204,7 @@ class Grounds:
         values = self.settings.model_dump(exclude_none=True)
         return {
             **{f"{ENV_PREFIX}{name.upper()}": _text(value) for name, value in values.items()},
-            "PYTHONPATH": str(INSIDE),
+            "PYTHONPATH": f"{INSIDE}{os.pathsep}{INSIDE.parents[1]}",
             "TMPDIR": str(self.temporary),
             "CHAOS_OFF": self._off,
         }

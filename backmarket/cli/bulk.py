@@ -375,6 +375,8 @@ def _print_job(bm: BackMarket, job: Job, *, as_json: bool) -> None:
     say(f"Bulk job {job.id} is {job.state}: {how_far(job, handle.expected_duration)} {handle.waits_for()}".rstrip())
     if job.error and job.ended_at:
         note(f"Why: {printable(job.error)}")
+    if job.report_error:
+        note(f"Its report could not be written: {printable(job.report_error)}")
     words = printable(shlex.quote(job.organization_id))
     if job.ended_at is None:
         note(f"It continues by itself; check it with `backmarket bulk show {words} {job.id}`.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from backmarket.status import SyncStatus
 
 _WHY: Final = {
-    "unauthorized": "the API refuses the key; a new one, or `connections enable`, has it asked again",
+    "unauthorized": "the API refuses the key; `connections add` takes a new one, `connections enable` tries it at once",
     "no_key": "the key was cleared; `connections add` takes a new one",
     "off": "the schedule has it off; `schedule set` turns it on",
 }
@@ -85,11 +85,12 @@ def why(status: SyncStatus) -> str | None:
     error = error_for(
         status.error_code, status.error or "", request_id=status.error_request_id, cf_ray=status.error_cf_ray
     )
-    return f"{status.error_code}: {error}"
+    advice = f" ({_WHY[status.state]})" if status.state == "unauthorized" else ""
+    return f"{status.error_code}: {error}{advice}"
 
 
 def _due(status: SyncStatus, now: datetime) -> str | None:
-    if status.state in {"disabled", "no_key", "unauthorized", "off"}:
+    if status.state in {"disabled", "no_key", "off"} or status.next_due_at is None:
         return None
     return "now" if status.next_due_at <= now else relative(status.next_due_at, now)
 

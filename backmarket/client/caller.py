@@ -88,7 +88,7 @@ class Caller:
         except BrokenAnswer:
             held.complete()
             raise
-        held.answered(answer)
+        held.answered(answer, counts_sku_lines=operation.counts_sku_lines)
         return read(operation, check(answer))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from backmarket.client.endpoints import check_locale, host_for
 from backmarket.client.transport import Credentials
-from backmarket.connections.connection import check_usable, not_found, select
+from backmarket.connections.connection import check_accepted, check_usable, not_found, select
 from backmarket.database import Database
 from backmarket.database.encryption import KeyCipher
 from backmarket.errors import SettingsError
@@ -89,6 +89,8 @@ def credentials(
     with database.transaction() as transaction:
         connection = select(transaction, organization_id)
         check_usable(connection, environment, even_if_refused=even_if_refused)
+        if not even_if_refused:
+            check_accepted(connection)
         row = transaction.execute(
             f"SELECT {ENCRYPTED_COLUMNS}, c.generation FROM backmarket.connections c WHERE organization_id = %s",
             (organization_id,),

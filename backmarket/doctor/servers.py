@@ -199,7 +199,7 @@ def limiter(services: Services) -> Iterator[Finding]:
     elif state.blocked_by == "egress":
         yield warning(
             "limiter",
-            f"429s on two accounts block this address for {state.blocked_for:.0f} s.",
+            f"429s on most accounts block this address for {state.blocked_for:.0f} s.",
             "It continues by itself. Does another program use the address? BACKMARKET_EGRESS_RATE_LIMIT bounds ours.",
         )
     else:

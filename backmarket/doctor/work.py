@@ -84,7 +84,7 @@ def _waiting(found: list[DeploymentMetric]) -> Iterator[Finding]:
     for count, check, text, advice in (
         (
             total("connections", state="unauthorized"), "refused keys", "connections have a key that is refused.",
-            "`backmarket status --failing` names them; each needs a new key: `backmarket connections add ORG`.",
+            "`backmarket status --failing` names them and when each is tried again; a new key: `connections add ORG`.",
         ),
         (
             lagging, "lag", "syncs had no success for two intervals.",

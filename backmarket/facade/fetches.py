@@ -29,7 +29,7 @@ class Fetches(FacadePart):
 
         Raises:
             NotFound: if the API does not know the order. The stored row stays; a sync finds out whether it is gone.
-            Unauthorized: if the API refuses the key; the connection sends nothing more until that is fixed.
+            Unauthorized: if the API refuses the key; the connection sends nothing until it is accepted again.
             NotAvailable: if the account may not use this resource.
             RateLimited: if the account's requests are used up for now.
             TransientError: if the order could not be fetched now.

@@ -255,7 +255,7 @@ class Writes(FacadePart):
 
         Raises:
             ConnectionNotFound, WriteNotFound: if there is no such write.
-            NotUndecided: if it continues automatically, succeeded, or its order was erased.
+            NotUndecided: if its request may still arrive, it is not sent yet, it succeeded, or its order was erased.
         """
         return manual.retry_write(self._services, organization_id, write_id)
 
@@ -270,6 +270,6 @@ class Writes(FacadePart):
 
         Raises:
             ConnectionNotFound, WriteNotFound: if there is no such write.
-            NotUndecided: if it continues automatically, or has ended.
+            NotUndecided: if its request may still arrive, it is not sent yet, or it has ended.
         """
         return manual.settle_write(self._services, organization_id, write_id, arrived=arrived)

@@ -15,7 +15,6 @@ from backmarket.errors import (
     SettingsError,
     TooLarge,
     TransientError,
-    Unauthorized,
 )
 from backmarket.limits import backoff
 
@@ -56,7 +55,7 @@ class PauseAll:
     """The failure is not the label's: no try is counted, and all labels of the organization pause.
 
     Attributes:
-        seconds: of the pause; None: the limiter, the connection or the bucket's circuit breaker decides.
+        seconds: of the pause; None: the limiter or the bucket's circuit breaker decides.
     """
 
     seconds: float | None = None
@@ -68,14 +67,13 @@ _DECISIONS: tuple[tuple[type[BackMarketError], RetryDecision], ...] = (
     (OriginRefused, GiveUp()),
     (TooLarge, GiveUp()),
     (RateLimited, PauseAll()),
-    (Unauthorized, PauseAll()),
     (BucketUnavailable, PauseAll()),
     (LimiterUnavailable, PauseAll(5.0)),
     (FirewallBlocked, PauseAll(60.0)),
     (SettingsError, PauseAll(300.0)),
     (NotAPdf, Retry(60.0, 6 * HOUR)),
     (TransientError, Retry(15.0, HOUR)),
-    (BackMarketError, Retry(60.0, 6 * HOUR)),  # not there yet (404), not permitted (403), any other refusal
+    (BackMarketError, Retry(60.0, 6 * HOUR)),  # not there (404), not permitted (401, 403), any other
 )
 
 

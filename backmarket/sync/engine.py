@@ -277,9 +277,8 @@ class _Sync:
     def _answered_at(self, fetched: Fetched) -> datetime:
         """When the API answered, by its clock; when it was asked, by ours, if its header is missing or ahead.
 
-        No watermark may be too late, so the time at which this process came to read the answer does not count: it may
-        have been stopped meanwhile. Our clock is PostgreSQL's, plus the time since it was read: this machine's clock
-        may be set at any moment.
+        No watermark may be too late: this process may have been stopped before it read the answer. Our clock is
+        PostgreSQL's, plus the time since it was read, as this machine's may be set at any moment.
         """
         ours = self.lease.taken_at + timedelta(seconds=fetched.sent_at - self.probed_at)
         theirs = fetched.answer.date if fetched.answer else None

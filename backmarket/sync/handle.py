@@ -110,7 +110,7 @@ def _why_not_done(status: SyncStatus, begun: bool, timeout: float) -> str:
     progress = f", {status.rows_done} of {status.rows_expected} rows" if status.rows_expected else ""
     if status.running_since is not None:
         return f"The sync is running{progress}, and has not ended within {timeout:g} s; it continues by itself."
-    if status.failures:
+    if status.failures and status.next_due_at is not None:
         return (
             f"The sync has not ended within {timeout:g} s, and fails ({status.error_code}): {status.error}"
             f" It is tried again after {status.next_due_at:%Y-%m-%d %H:%M:%S %Z}."

@@ -153,8 +153,8 @@ class Storing:
             checkpoints.close(transaction, self.lease, self._walk, self._progress, error, failed=True)
             leases.fail(transaction, self.lease, error, pause=pause)
             if isinstance(error, Unauthorized):
-                connections.mark_unauthorized(transaction, self.lease.organization_id, self.lease.generation)
-            if not isinstance(error, NotAvailable):
+                connections.mark_unauthorized(transaction, self.lease.organization_id, self.lease.generation, error)
+            elif not isinstance(error, NotAvailable):
                 connections.mark_error(transaction, self.lease.organization_id, error)
 
     def _store_what_came(self, transaction: Transaction) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from backmarket.errors import BackMarketError, FirewallBlocked, Forbidden, NotAvailable
+from backmarket.connections.health import REFUSED_PAUSE_SECONDS
+from backmarket.errors import BackMarketError, FirewallBlocked, Forbidden, NotAvailable, Unauthorized
 from backmarket.limits.backoff import MIN_PAUSE_SECONDS, growing
 
 __all__ = [
@@ -18,6 +19,12 @@ __all__ = [
 
 FIREWALL_SECONDS = 60.0
 """Minimum seconds that an organization's writes pause after the firewall in front of the API refused one."""
+
+MAX_TRIES = 30
+"""Failed tries in a row, over about a day, after which what can't be sent is given up, with the last error."""
+
+MAX_LOOKS = 20
+"""Failed tries in a row to read an outcome back, over about half a day, after which only a person can settle it."""
 
 SYNC_SECONDS = 15.0
 """Minimum seconds that a failed sync pauses."""
@@ -39,6 +46,8 @@ def of_sync(error: BackMarketError, failures: int, *, failing_for: float = 0.0) 
     """
     if isinstance(error, NotAvailable):
         return DAY_SECONDS
+    if isinstance(error, Unauthorized):
+        return REFUSED_PAUSE_SECONDS  # then due as soon as the key is accepted
     if isinstance(error, Forbidden):
         return DAY_SECONDS if failing_for >= WEEK_SECONDS else growing(failures, FORBIDDEN_SECONDS)
     return growing(failures, FIREWALL_SECONDS if isinstance(error, FirewallBlocked) else SYNC_SECONDS)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from backmarket.connections.credentials import ENCRYPTED_COLUMNS, EncryptedCredentials
+from backmarket.connections import ENCRYPTED_COLUMNS, MAY_SEND, EncryptedCredentials
 from backmarket.database import Database, Transaction
 from backmarket.errors import LeaseLost
 from backmarket.messages import NUDGE_SECONDS, Nudge
@@ -77,7 +77,7 @@ def take(database: Database, organization_id: str, kind: Work, *, owner: str, se
         seconds: until it expires unless renewed.
 
     Returns:
-        None when nothing is due, another worker holds it, or the connection is disabled, unauthorized or without a key.
+        None when nothing is due, another worker holds it, or the connection is disabled, refused or without a key.
     """
     values = {"organization": organization_id, "kind": kind, "owner": owner, "seconds": seconds}
     with database.transaction() as transaction:
@@ -151,14 +151,12 @@ ON CONFLICT (organization_id, kind) DO UPDATE SET due_at = now(),
 WHERE w.due_at > now() OR w.lease_until > now()
 """
 
-_ASKABLE = "c.enabled AND c.api_key IS NOT NULL AND c.unauthorized_at IS NULL"
-
 _CLAIM_DUE = f"""
 WITH due AS (
     SELECT w.organization_id, w.kind
     FROM backmarket.work w JOIN backmarket.connections c USING (organization_id)
     WHERE w.due_at <= now() AND w.kind = ANY(%(kinds)s) AND (w.nudged_until IS NULL OR w.nudged_until < now())
-      AND (w.lease_until IS NULL OR w.lease_until < now()) AND {_ASKABLE}
+      AND (w.lease_until IS NULL OR w.lease_until < now()) AND {MAY_SEND}
     ORDER BY w.due_at LIMIT %(limit)s FOR UPDATE OF w SKIP LOCKED
 ), claimed AS (
     UPDATE backmarket.work AS w SET nudged_until = now() + make_interval(secs => %(seconds)s)
@@ -174,6 +172,6 @@ SET lease_number = lease_number + 1, lease_owner = %(owner)s, nudged_until = NUL
     lease_until = now() + make_interval(secs => %(seconds)s)
 FROM backmarket.connections c
 WHERE w.organization_id = %(organization)s AND w.kind = %(kind)s AND c.organization_id = w.organization_id
-  AND w.due_at <= now() AND (w.lease_until IS NULL OR w.lease_until < now()) AND {_ASKABLE}
+  AND w.due_at <= now() AND (w.lease_until IS NULL OR w.lease_until < now()) AND {MAY_SEND}
 RETURNING w.lease_number, c.generation, {ENCRYPTED_COLUMNS}
 """

@@ -134,6 +134,7 @@ class Transition:
         error: why it is not over, or was refused.
         confirmed_by: if it succeeded: how that is known.
         unsent: the request never left; it does not count.
+        waits: it only waits for its turn; that is no failed try.
     """
 
     state: WriteState
@@ -141,6 +142,7 @@ class Transition:
     error: BackMarketError | None = None
     confirmed_by: ConfirmedBy | None = None
     unsent: bool = False
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

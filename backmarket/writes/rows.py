@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 
 from backmarket.database import Database, Transaction
 from backmarket.queries.pagination import Page, check_limit, decode_cursor, whole
-from backmarket.writes.models import NewWrite, Transition, Write, WriteFilter
+from backmarket.writes.models import NewWrite, Transition, Write, WriteFilter, WriteState
 
 
 def insert(transaction: Transaction, new: NewWrite) -> Write | None:
@@ -151,7 +151,7 @@ def decide(transaction: Transaction, write: Write, transition: Transition) -> bo
         transition: its next state.
 
     Returns:
-        False: the write is no longer open.
+        False: the write is no longer open, or a person had it sent again while it was read back.
     """
     error = transition.error
     values = {
@@ -160,6 +160,8 @@ def decide(transaction: Transaction, write: Write, transition: Transition) -> bo
         "pause": transition.pause,
         "confirmed_by": transition.confirmed_by,
         "unsent": int(transition.unsent),
+        "waits": transition.waits,
+        "reading": write.state is not WriteState.PENDING,
         "code": error.code if error else None,
         "error": error.message if error else None,
         "status": error.status if error else None,
@@ -167,6 +169,14 @@ def decide(transaction: Transaction, write: Write, transition: Transition) -> bo
         "cf_ray": error.cf_ray if error else None,
     }
     return transaction.execute(_DECIDE, values).rowcount == 1
+
+
+def may_decide(transaction: Transaction, write: Write) -> bool:
+    """Whether a person may decide an open write now, by PostgreSQL's clock; the row stays locked."""
+    found = transaction.execute(
+        f"SELECT FROM backmarket.api_writes WHERE id = %s AND {_DECIDABLE} FOR UPDATE".encode(), (write.id,)
+    )
+    return found.rowcount == 1
 
 
 def note_prior(transaction: Transaction, write: Write, prior: dict[str, Any]) -> None:
@@ -210,7 +220,7 @@ def _changed(transaction: Transaction, write: Write, change: str) -> Write | Non
     with transaction.cursor(row_factory=class_row(Write)) as cursor:
         return cursor.execute(
             f"UPDATE backmarket.api_writes SET {change} WHERE id = %s AND state = %s"
-            f" AND (state = 'refused' OR due_at = 'infinity') RETURNING {_COLUMNS}".encode(),
+            f" AND (state = 'refused' OR {_DECIDABLE}) RETURNING {_COLUMNS}".encode(),
             (write.id, write.state),
         ).fetchone()
 
@@ -231,6 +241,9 @@ _NOT_ARRIVED = (
     "state = 'refused', settled_at = now(), settle_at = NULL, error_code = 'not_arrived',"
     " error = 'It never arrived: a person has looked.'"
 )
+
+_DECIDABLE = "(due_at = 'infinity' OR state IN ('sending', 'unknown') AND (settle_at IS NULL OR settle_at <= now()))"
+"""What may have happened is a person's to decide from the moment at which its request can no longer arrive."""
 
 _IS_OPEN = "state IN ('pending', 'sending', 'unknown')"
 
@@ -284,8 +297,10 @@ UPDATE backmarket.api_writes SET state = %(state)s, sent = sent - %(unsent)s, co
     ) END,
     settle_at = CASE WHEN %(state)s = 'unknown' THEN settle_at END,
     settled_at = CASE WHEN %(state)s IN ('succeeded', 'refused') THEN now() END,
-    tries = CASE WHEN %(state)s IN ('succeeded', 'refused') THEN 0 ELSE tries + 1 END,
+    tries = CASE WHEN %(waits)s THEN tries
+        WHEN %(state)s IN ('succeeded', 'refused') OR (%(state)s = 'unknown' AND state = 'sending') THEN 0
+        ELSE tries + 1 END,
     error_code = %(code)s, error = %(error)s, error_status = %(status)s, error_request_id = %(request_id)s,
     error_cf_ray = %(cf_ray)s
-WHERE id = %(id)s AND {_IS_OPEN}
+WHERE id = %(id)s AND {_IS_OPEN} AND NOT (%(reading)s AND state = 'pending')
 """

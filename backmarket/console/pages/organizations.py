@@ -215,7 +215,10 @@ def _syncs(context: RequestContext, resources: Any) -> dict[str, Any]:
     return {
         "resources": {name: resources[name] for name in RESOURCES if name in resources},
         "lags": context.bm.get_lag_history([context.organization_id], hours=HOURS),
-        "under_way": any(each.state == "running" or each.rows_expected or each.next_due_at <= now for each in going),
+        "under_way": any(
+            each.state == "running" or each.rows_expected or (each.next_due_at and each.next_due_at <= now)
+            for each in going
+        ),
         "organization_id": context.organization_id,
     }
 

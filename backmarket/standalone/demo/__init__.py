@@ -102,7 +102,7 @@ class _Demo:
                 f"All {checks.labels_given(shops)} shipping labels are in the bucket, each as the sandbox has it",
                 checks.labels_stored,
             ),
-            (f"{DEAD} is unauthorized and no longer asked, and all others went on", checks.dead_token_is_told),
+            (f"{DEAD} is refused and soon no longer asked, and all others went on", checks.dead_token_is_told),
             ("Synced again: one request each, and nothing was written", checks.quiet_sync),
             ("5 orders changed: exactly those 5 arrived, with 5 events", checks.five_changes),
             ("3 listings were taken away: those 3 are marked as gone", checks.three_listings_gone),

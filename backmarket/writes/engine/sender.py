@@ -113,6 +113,7 @@ class WriteSender:
                     body=request.body,
                     content_type=request.content_type,
                 ),
+                counts_sku_lines=write.kind == "update_listing",
             )
             _check_yes(answer)
         except BackMarketError as error:
@@ -196,4 +197,4 @@ def _check_yes(answer: Answer) -> None:
 
 def _lines_used_up(write: Write, error: BackMarketError) -> bool:
     """Whether a refusal concerns the hourly SKU lines. A refusal for too many requests is the firewall's page."""
-    return write.kind == "update_listing" and isinstance(error, RateLimited) and error.request_id is not None
+    return write.kind == "update_listing" and isinstance(error, RateLimited) and error.by_api

@@ -30,7 +30,7 @@ from backmarket.cli.app import app
 from backmarket.resources import RESOURCES
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import ENV_PREFIX, Settings
-from tests.support.sellers import Shop
+from tests.support.sellers import Shop, let_time_pass
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
@@ -285,8 +285,13 @@ class TestConnections:
     def test_a_refused_key_is_told_everywhere(self, cli: Cli) -> None:
         cli.ok("connections", "add", ORG, "--api-key-stdin", *at(cli), input=KEY)
         assert "does not accept the key" in cli.fails(4, "connections", "check", ORG)
-        assert "unauthorized" in cli.ok("connections", "list").stdout
         assert "does not accept the key" in cli.ok("status", ORG, "--failing").stdout
+        let_time_pass(cli.shop, 31)
+        assert "does not accept the key" in cli.fails(4, "connections", "check", ORG)
+        assert "unauthorized" in cli.ok("connections", "list").stdout
+        told = cli.ok("status", ORG, "--failing").stdout
+        assert "does not accept the key" in told
+        assert re.search(r"in 1 h|in [67]\d min", told), "when it is tried again"
         assert cli.json("connections", "show", ORG)["health"] == "unauthorized"
         assert "refused the key" in cli.fails(4, "sync", ORG)
 

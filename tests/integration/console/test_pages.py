@@ -27,7 +27,7 @@ from tests.support import bulk_files
 from tests.support.console import Visitor, console_settings, opened_shop, words
 from tests.support.databases import open_connection
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop
+from tests.support.sellers import Shop, let_time_pass
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
@@ -221,6 +221,10 @@ class TestOrganization:
         assert "Unauthorized" in refused.text or "refuse" in refused.text
         for path in ("/o/rotated", "/"):
             assert "second-token" not in anna.get(path).text
+        assert "nothing is sent until it is tried once more" in words(anna.text("/o/rotated"))
+        let_time_pass(shop, 31)
+        anna.send("/o/rotated/check")
+        assert "It is tried again by itself" in words(anna.text("/o/rotated"))
         assert "unauthorized" in anna.text("/o/rotated")
 
     def test_its_market_is_changed_with_the_key_that_it_has(self, shop: Shop, anna: Visitor) -> None:

@@ -212,7 +212,7 @@ class TestFailing:
                 assert "secret" not in str(label)
                 assert hosts[number].keys == [None]
         assert shop.one("SELECT due_at = (SELECT min(due_at) FROM backmarket.labels) FROM backmarket.work") is True
-        assert not shop.execute("SELECT 1 FROM backmarket.connections WHERE unauthorized_at IS NOT NULL")
+        assert not shop.execute("SELECT 1 FROM backmarket.connections WHERE refused_at IS NOT NULL")
 
     def test_the_pause_grows(self, shop: Shop, bm: BackMarket) -> None:
         for tries in range(1, 5):
@@ -298,16 +298,15 @@ class TestFailing:
         assert {(each.state, each.tries) for each in bm.get_labels(ORG)} == {("wanted", 0)}
         assert "firewall_blocked" in {each.error_code for each in bm.get_labels(ORG)}
 
-    def test_a_refused_key_is_marked_as_syncs_do(self, shop: Shop, bm: BackMarket) -> None:
+    def test_a_label_refused_with_401_is_tried_again_by_itself_and_says_nothing_of_the_key(
+        self, shop: Shop, bm: BackMarket
+    ) -> None:
         sell(shop, deliveries=30, returns=0)
-        shop.sandbox.patch_seller(ORG, revoked=True)
-        assert one_slice(shop).failed == 8
-        assert bm.get_connection_status(ORG).connection.health == "unauthorized"
-        assert work.claim_due(shop.services.database) == []
-        shop.sandbox.patch_seller(ORG, revoked=False)
-        bm.reconnect(ORG)
-        assert one_slice(shop).end == "done"
-        assert {each.state for each in bm.get_labels(ORG)} == {"stored"}
+        shop.sandbox.add_fault("unauthorized", operation="deliveries.label", count=8)
+        first = one_slice(shop)
+        assert (first.failed, first.stored > 8) == (8, True)
+        assert bm.get_connection_status(ORG).connection.health == "ok"
+        assert sum(each.tries for each in bm.get_labels(ORG)) == 8
 
     def test_the_limiter_lets_no_more_through_than_it_may(self, shop: Shop) -> None:
         sell(shop, deliveries=40, returns=0)

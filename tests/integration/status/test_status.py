@@ -340,7 +340,7 @@ class TestStates:
         [
             (Reply(400), "failing"),
             (Reply(403, b'{"error": {"code": "forbidden"}}'), "failing"),  # orders are never left alone for a day
-            (Reply(401), "unauthorized"),
+            (Reply(401), "failing"),  # unauthorized after the second one
         ],
         ids=["bad_request", "forbidden", "unauthorized"],
     )
@@ -392,9 +392,7 @@ class TestLists:
             connection.execute(
                 "UPDATE backmarket.sync_state SET failing_since = now() WHERE organization_id LIKE 'fails%'"
             )
-            connection.execute(
-                "UPDATE backmarket.connections SET unauthorized_at = now() WHERE organization_id = 'refused'"
-            )
+            connection.execute("UPDATE backmarket.connections SET refused_at = now() WHERE organization_id = 'refused'")
         bm.disconnect("fails, but is disabled")
         assert {each.organization_id for each in bm.get_status(failing=True)} == {"fails", "refused"}
         assert len({each.organization_id for each in bm.get_status()}) == 4

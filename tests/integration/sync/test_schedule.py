@@ -101,7 +101,7 @@ class TestClaims:
             ("sync_state", "nudged_until = now() + interval '1 h'"),
             ("sync_state", "lease_until = now() + interval '1 h'"),
             ("connections", "enabled = false"),
-            ("connections", "unauthorized_at = now()"),
+            ("connections", "refused_at = now()"),
             ("connections", "api_key = NULL, account = NULL"),
         ],
         ids=lambda text: text.split(" ")[0],

@@ -140,5 +140,5 @@ def test_a_connection_that_is_not_asked_is_not_nudged(shop: Shop) -> None:
     assert take(shop) is None
     lifecycle.enable(shop.services.database, ORG)
     assert work.claim_due(shop.services.database) == [Nudge("labels", ORG)]
-    shop.execute("UPDATE backmarket.connections SET unauthorized_at = now()")
+    shop.execute("UPDATE backmarket.connections SET refused_at = now()")
     assert take(shop) is None

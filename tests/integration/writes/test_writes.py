@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -30,16 +31,19 @@ from backmarket.errors import (
     WriteRefused,
 )
 from backmarket.organizations import lifecycle
+from backmarket.organizations.probes import probe_due
 from backmarket.resources.signed_links import unsigned
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
+from backmarket.work.backoff import MAX_LOOKS
+from backmarket.writes import rows
 from backmarket.writes.engine import sender
 from backmarket.writes.engine.slice import SliceResult, run_slice, send_now
 from backmarket.writes.handle import WriteHandle, WriteOutcome
-from backmarket.writes.models import Write, WriteState
+from backmarket.writes.models import Transition, Write, WriteState
 from backmarket.writes.request.faults import InvalidWrite
 from tests.support.databases import empty
-from tests.support.sellers import Shop
+from tests.support.sellers import Shop, let_time_pass
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
@@ -355,6 +359,47 @@ class TestLostAnswers:
         assert "could not be read back yet" in str(scene.write(handle).error)
         assert scene.run_slice(later=True).succeeded == 1
 
+    @pytest.mark.parametrize("kind", ["forbidden", "waf_html", "status", "garbage"])
+    def test_reading_back_that_can_never_succeed_ends_with_a_person_and_holds_up_no_other_lane(
+        self, scene: Scene, kind: Any
+    ) -> None:
+        order = scene.order(1)["order_id"]
+        scene.fault("close", "orders.update", count=1, applied=True)
+        broken = scene.bm.update_order(ORG, order, 2)
+        scene.run_slice()
+        scene.fault(kind, "orders.get", path=f"/ws/orders/{order}")
+        with pytest.raises(NotUndecided, match="you may decide after"):
+            scene.bm.settle_write(ORG, broken.id, arrived=True)
+        looks = 0
+        while not scene.write(broken).undecided:
+            looks += 1
+            other = reprice(scene)
+            scene.run_slice(later=True)
+            scene.run_slice(later=True)
+            assert other.done() is not None, "the other lanes go on"
+        assert (looks, scene.asked("orders.get")) == (MAX_LOOKS / 2, MAX_LOOKS + 1)
+        with pytest.raises(UnknownOutcome, match=f"could not be read back in {MAX_LOOKS} tries.*writes settle"):
+            broken.wait(0)
+
+    def test_a_person_may_decide_once_the_request_can_no_longer_arrive(self, scene: Scene) -> None:
+        handles = []
+        for index in range(2):
+            order = scene.order(1, index=index)["order_id"]
+            scene.fault("close", "orders.update", count=1, applied=True)
+            scene.fault("status", "orders.get", path=f"/ws/orders/{order}")
+            handles.append(scene.bm.update_order(ORG, order, 2))
+            scene.run_slice()
+        scene.run_slice(later=True)
+        assert [scene.write(handle).undecided for handle in handles] == [False, False]
+        settled = scene.bm.settle_write(ORG, handles[0].id, arrived=True)
+        assert (settled.state, settled.confirmed_by) == (WriteState.SUCCEEDED, "person")
+        scene.bm.retry_write(ORG, handles[1].id)
+        read_too_late = Transition(WriteState.UNKNOWN, 5.0)
+        with scene.shop.services.database.transaction() as transaction:
+            as_read = replace(scene.write(handles[1]), state=WriteState.UNKNOWN)
+            assert not rows.decide(transaction, as_read, read_too_late), "the person was first"
+        assert scene.write(handles[1]).state is WriteState.PENDING
+
     def test_an_earlier_write_with_an_unknown_outcome_holds_back_the_later_ones(self, scene: Scene) -> None:
         scene.fault("close", "orders.update", count=1, applied=True)
         order = scene.order(1)["order_id"]
@@ -419,6 +464,9 @@ class TestRefusals:
         handle = accept(scene)
         scene.sandbox.patch_seller(scene.seller, token="another")
         scene.run_slice()
+        assert scene.run_slice(later=True).end == "nothing_to_do"
+        let_time_pass(scene.shop, 31)
+        assert probe_due(scene.shop.services, seconds=5) == 1
         assert scene.run_slice(later=True).end == "nothing_to_do"
         with pytest.raises(ConnectionUnauthorized):
             reprice(scene)
@@ -498,6 +546,15 @@ class TestRefusals:
             scene.sandbox.settings(sku_lines_limit=2000)
         assert scene.write(handle).state is WriteState.PENDING
         assert scene.shop.one(f"SELECT count(*) FROM {QUOTA} AND lines IS NULL") == 1
+
+    def test_a_429_of_the_quota_without_a_request_id_holds_up_listings_only(self, scene: Scene) -> None:
+        scene.fault("sku_quota", "listings.update")
+        listing, order = reprice(scene), accept(scene)
+        scene.run_slice()
+        assert (scene.write(listing).state, scene.asked("listings.update")) == (WriteState.PENDING, 1)
+        assert order.wait(0).confirmed_by == "answer", "the account is not blocked"
+        scene.run_slice(later=True)
+        assert scene.asked("listings.update") == 1
 
 
 class TestAsking:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import isfinite
-from typing import Any
+from typing import Any, Literal
 
 from backmarket.errors import (
     BackMarketError,
@@ -54,6 +54,17 @@ class Answer:
             return None
 
 
+LIMIT_CODE = "E008"
+"""The code by which `/ws/sav` says, with whatever status, that the limit of one of its operations was reached."""
+
+
+def limit_reached(answer: Answer) -> Literal["account", "operation"] | None:
+    """Whose rate limit the answer says was reached; None: it says nothing of a limit."""
+    if answer.status == 429:
+        return "account"
+    return "operation" if LIMIT_CODE.encode() in answer.body[:1024] and _Fault.read(answer).code == LIMIT_CODE else None
+
+
 def check(answer: Answer) -> Answer:
     """Return the answer itself, if it is a 2xx.
 
@@ -62,11 +73,11 @@ def check(answer: Answer) -> Answer:
         FirewallBlocked: if it is a 403 with the firewall's marks: a challenge code, or an HTML page.
         NotAvailable: if it is any other 403.
         NotFound: if it is a 404.
-        RateLimited: if it is a 429.
+        RateLimited: if it is a 429, or says `E008`, whatever its status.
         ServerError: if it is a 5xx.
         RequestRefused: if it has any other status.
     """
-    if 200 <= answer.status < 300:
+    if 200 <= answer.status < 300 and limit_reached(answer) is None:
         return answer
     raise _error(answer)
 
@@ -80,7 +91,7 @@ def _error(answer: Answer) -> BackMarketError:
     }
     if answer.status == 403 and fault.firewall:
         return FirewallBlocked("The firewall in front of the API refused the request.", **marks)
-    if answer.status == 429:
+    if limit_reached(answer):
         return RateLimited("The API's rate limit was reached.", retry_after=retry_after(answer), **marks)
     if answer.status >= 500:
         return ServerError(f"The API failed{fault.said}.", **marks)

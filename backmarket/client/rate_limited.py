@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from backmarket.client import Answer, Credentials, Transport, retry_after
+from backmarket.client import Answer, Credentials, Transport, limit_reached, retry_after
 from backmarket.errors import BrokenAnswer, NetworkError
 from backmarket.limits import Limiter, Slot
 
@@ -46,6 +46,6 @@ def with_slot(limiter: Limiter, slot: Slot, request: Callable[[], Answer]) -> An
         limiter.complete([slot])
         raise
     limiter.complete([slot])
-    if answer.status == 429:
+    if limit_reached(answer):
         limiter.block(slot.account, retry_after(answer))
     return answer

@@ -29,3 +29,10 @@ ALTER TABLE backmarket.labels DROP CONSTRAINT labels_check;
 ALTER TABLE backmarket.labels ADD CONSTRAINT labels_stored_has_object CHECK (state <> 'stored' OR object_key IS NOT NULL);
 -- Since when a task has had a status that is not explained.
 ALTER TABLE backmarket.bulk_parts RENAME COLUMN odd_since TO unexplained_since;
+-- What production sends beside the document's fields, for rows that no later answer changes.
+ALTER TABLE backmarket.orders ADD shipper text, ADD psp_reference text, ADD paypal_reference text;
+ALTER TABLE backmarket.orderlines ADD shipper text;
+UPDATE backmarket.orders SET shipper = raw->>'shipper', psp_reference = raw->>'psp_reference',
+    paypal_reference = raw->>'paypal_reference'
+WHERE COALESCE(raw->>'shipper', raw->>'psp_reference', raw->>'paypal_reference') IS NOT NULL;
+UPDATE backmarket.orderlines SET shipper = raw->>'shipper' WHERE raw->>'shipper' IS NOT NULL;

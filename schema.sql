@@ -305,6 +305,9 @@ CREATE TABLE IF NOT EXISTS backmarket.orders (
     last_synced_at timestamptz NOT NULL DEFAULT now(),  -- when the row was last written
     removed_at timestamptz,                             -- since when the API no longer knows it
     erased_at timestamptz,          -- when its personal data was erased; it stays erased
+    shipper text,                   -- the carrier, where shipper_display is how customers see it
+    psp_reference text,             -- of the payment, by its provider
+    paypal_reference text,
     PRIMARY KEY (organization_id, order_id)
 );
 COMMENT ON TABLE backmarket.orders IS 'Orders, as the API last showed them';
@@ -357,6 +360,7 @@ CREATE TABLE IF NOT EXISTS backmarket.orderlines (
     erased_at timestamptz,          -- when its personal data was erased; it stays erased
     -- finds a SKU ignoring case, also under row-level security (docs/decisions/0009)
     sku_key text GENERATED ALWAYS AS (lower(left(listing, 200))) STORED,
+    shipper text,                   -- the carrier
     PRIMARY KEY (organization_id, orderline_id)
 );
 COMMENT ON TABLE backmarket.orderlines IS 'The lines of the orders; written with their order';

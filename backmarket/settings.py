@@ -139,6 +139,8 @@ class Settings(BaseSettings):
 
     write_window: Annotated[int, Field(ge=1, le=32)] = 8
     """Writes of one organization, each of another object, that may be sent at once."""
+    order_update_sends_id: bool = True
+    """Whether an update of an order has both `id` and `order_id`; False: `order_id` alone."""
 
     changes_retention_days: Annotated[int, Field(ge=0, le=36500)] = 30
     """Days that events of the change feed are kept; 0: for ever."""

@@ -27,7 +27,7 @@ from backmarket.bulk.csv_file.skus import sku_key
 from backmarket.bulk.csv_file.source import Source
 from backmarket.bulk.csv_file.spool import File, pieces_of, room, spool
 from backmarket.bulk.csv_file.unchanged import unchanged
-from backmarket.bulk.csv_file.validation import Check, Row, check
+from backmarket.bulk.csv_file.validation import Check, Row
 from backmarket.bulk.handle import BulkHandle
 from backmarket.bulk.jobs import Submission
 from backmarket.bulk.options import Options, from_message, with_name
@@ -346,7 +346,7 @@ class _Checking:
 
     def _check(self, source: Source) -> Check:
         options = self.options
-        return check(
+        return Check(
             source,
             locale=self.locale,
             skip_bad_lines=options.skip_bad_lines,

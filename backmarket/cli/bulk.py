@@ -21,7 +21,7 @@ from backmarket.cli.parameters import AsJson, Cursor, Limit, Organization, examp
 from backmarket.cli.rows import Rows
 from backmarket.cli.session import opened
 from backmarket.cli.times import ago, seconds
-from backmarket.errors import BulkFileRefused, BulkJobNotFound, InvalidArgument, UsageError
+from backmarket.errors import BulkFileRefused, BulkJobNotFound, FileFault, InvalidArgument, UsageError
 from backmarket.observability.durations import duration
 
 if TYPE_CHECKING:
@@ -300,14 +300,20 @@ def _print_faults(found: FileCheck) -> None:
             each.row or each.line,
             each.place_in_row.removeprefix("column "),
             each.value,
-            f"{each.problem}; {each.expected}",
+            _sentences(each),
         ]
         for each in found.faults[:SHOWN]
     ]
-    print_table(("ROW", "COLUMN", "VALUE", "FAULT"), rows)
+    if rows:
+        print_table(("ROW", "COLUMN", "VALUE", "FAULT"), rows)
     _tell_notes(found)
     if found.fault_count > SHOWN:
         note(f"There are {found.fault_count} faults; --json shows up to 10,000 of them.")
+
+
+def _sentences(fault: FileFault) -> str:
+    problem, expected = fault.problem, fault.expected
+    return f"{problem} {expected[:1].upper()}{expected[1:]}" if problem.endswith("?") else f"{problem}; {expected}"
 
 
 def _tell_notes(found: FileCheck) -> None:

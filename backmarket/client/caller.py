@@ -36,11 +36,13 @@ class Caller:
         transport: sends.
         limits: grants the slots.
         credentials: with key and base URL.
+        order_update_sends_id: see the setting of that name.
     """
 
     transport: Transport
     limits: OwnLimits = field(repr=False)
     credentials: Credentials
+    order_update_sends_id: bool = True
 
     def call(self, operation: Operation[Answered], arguments: Mapping[str, Any]) -> Answered:
         """Call an operation; see the errors of `BackMarketClient`."""
@@ -81,6 +83,7 @@ class Caller:
                 request.parameters,
                 body=request.body,
                 content_type=request.content_type,
+                accept=operation.accept,
             )
         except NetworkError as error:
             held.failed(error)

@@ -22,7 +22,7 @@ from backmarket.client.arguments import (
     UuidOrWhole,
     Whole,
 )
-from backmarket.client.operation import Limit, Operation, body, form, path, query
+from backmarket.client.operation import JSON_OR_TEXT, Limit, Operation, body, form, path, query
 from backmarket.client.types import values
 from backmarket.client.types.backbox import BackboxRow, Competitor
 from backmarket.client.types.buyback import (
@@ -165,6 +165,7 @@ UPDATE_LISTING = Operation(
         body("currency", Text(form="[A-Z]{3}", like="EUR")),
         body("comment", Text(), nullable=True),
         body("warranty_delay", Whole()),
+        body("pub_state", Choice(values.PublishValue)),
         *(
             body(f"{name}_{number}", kind, nullable=True)
             for number in (1, 2, 3)
@@ -350,6 +351,7 @@ GET_BUYBACK_LISTINGS = Operation(
     (query("productId", Uuid()), query("cursor", Uuid()), query("pageSize", Whole(1, 100))),
     id="get-ws-buyback-v1-listings",
     key="id",
+    accept=JSON_OR_TEXT,
 )
 GET_BUYBACK_LISTING = Operation(
     "get_buyback_listing",
@@ -358,6 +360,7 @@ GET_BUYBACK_LISTING = Operation(
     BuybackListing,
     (BUYBACK_LISTING,),
     id="get-ws-buyback-v1-listing",
+    accept=JSON_OR_TEXT,
 )
 UPDATE_BUYBACK_LISTING = Operation(
     "update_buyback_listing",
@@ -367,6 +370,7 @@ UPDATE_BUYBACK_LISTING = Operation(
     (BUYBACK_LISTING, body("prices", Prices(), required=True)),
     id="put-ws-buyback-v1-listing",
     read_back="get_buyback_listing",
+    accept=JSON_OR_TEXT,
 )
 GET_BUYBACK_COMPETITORS = Operation(
     "get_buyback_competitors",
@@ -460,6 +464,7 @@ CREATE_REFUND = Operation(
     id="postRefundCreate",
     limits=(Limit(500, DAY),),
     read_back="get_order_by_id",
+    accept=JSON_OR_TEXT,
 )
 
 # --- backbox

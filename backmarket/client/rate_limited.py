@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from backmarket.client import Answer, Credentials, Transport, retry_after
-from backmarket.client.answers import is_of_sku_quota
+from backmarket.client import Answer, Credentials, Transport, limit_reached, retry_after
 from backmarket.errors import BrokenAnswer, NetworkError
 from backmarket.limits import Limiter, Slot
 
@@ -53,6 +52,6 @@ def with_slot(limiter: Limiter, slot: Slot, request: Callable[[], Answer], *, co
         limiter.complete([slot])
         raise
     limiter.complete([slot])
-    if answer.status == 429 and not (counts_sku_lines and is_of_sku_quota(answer)):
+    if limit_reached(answer, counts_sku_lines=counts_sku_lines):
         limiter.block(slot.account, retry_after(answer))
     return answer

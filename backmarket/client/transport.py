@@ -77,6 +77,7 @@ class Transport:
         *,
         body: bytes | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> Answer:
         """Send one request.
 
@@ -87,6 +88,7 @@ class Transport:
             parameters: of the query.
             body: to send; None: no body.
             content_type: of the body.
+            accept: media types of the answer.
 
         Raises:
             NetworkError: if no whole answer arrived before the deadline. A read may be retried; whether a write took
@@ -99,7 +101,7 @@ class Transport:
             f"{credentials.base_url}{path}{query}",
             headers={
                 "Authorization": f"Basic {credentials.api_key}",
-                "Accept": "application/json",
+                "Accept": accept,
                 "Accept-Encoding": "gzip, deflate",
                 "Accept-Language": credentials.locale,
                 "Content-Type": content_type,

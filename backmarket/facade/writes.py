@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, TypedDict, Unpack
 from uuid import UUID
 
+from backmarket.client.types.values import PublishValue
 from backmarket.facade.part import FacadePart
 from backmarket.queries.orders import OrderLineState
 from backmarket.queries.pagination import Page
@@ -45,6 +46,7 @@ class ListingChanges(TypedDict, total=False):
     shipper_display_3: str | None
     shipping_delay_3: int | None
     shipping_price_3: Money | None
+    pub_state: PublishValue
 
 
 class Writes(FacadePart):
@@ -170,7 +172,8 @@ class Writes(FacadePart):
             idempotency_key: see the class; so is `environment`.
             environment: must be the connection's.
             locale: the market of price, texts and carriers, if it is not the connection's.
-            **changes: see `ListingChanges`. Quantity 0 takes it off sale.
+            **changes: see `ListingChanges`. Quantity 0 takes it off sale; `pub_state` 2 publishes it, by recorded use
+                and not by the document.
         """
         call = Call(organization_id, environment, locale, idempotency_key)
         return submit.update_listing(self._services, call, listing_id, sku, {**changes})

@@ -205,7 +205,7 @@ def _stray(line: int, quote: str) -> Broken:
 
 
 def _twice(quote: str) -> str:
-    return f"quote the field, and write a quote in it twice: {quote}13{quote}{quote} screen{quote}"
+    return f"save the list as CSV in Excel again, or write the cell as {quote}13{quote}{quote} screen{quote}"
 
 
 def _beginning(file: BinaryIO) -> bytes:

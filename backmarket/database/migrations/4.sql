@@ -46,3 +46,10 @@ CREATE OR REPLACE FUNCTION backmarket.sku_hash(text) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT ('x' || left(encode(sha256(convert_to(lower(btrim($1)), 'UTF8')), 'hex'), 16))::bit(64)::bigint
 $$;
+-- What production sends beside the document's fields, for rows that no later answer changes.
+ALTER TABLE backmarket.orders ADD shipper text, ADD psp_reference text, ADD paypal_reference text;
+ALTER TABLE backmarket.orderlines ADD shipper text;
+UPDATE backmarket.orders SET shipper = raw->>'shipper', psp_reference = raw->>'psp_reference',
+    paypal_reference = raw->>'paypal_reference'
+WHERE COALESCE(raw->>'shipper', raw->>'psp_reference', raw->>'paypal_reference') IS NOT NULL;
+UPDATE backmarket.orderlines SET shipper = raw->>'shipper' WHERE raw->>'shipper' IS NOT NULL;

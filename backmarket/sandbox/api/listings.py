@@ -11,6 +11,8 @@ from backmarket.sandbox.api.responses import Answer, Refused, in_json, refusal
 from backmarket.sandbox.world.listing_stock import PUBLICATION_STATES, Listing, number_of
 from backmarket.sandbox.world.people import COUNTRY_CODES
 
+PUBLISH: Final = 2
+"""The value of `pub_state` that publishes a listing."""
 _REGIONS: Final = {"en-us": "NA", "ja-jp": "AP", "en-au": "AP"}
 
 
@@ -87,6 +89,8 @@ async def update_listing(call: Call) -> Answer:
     except ValueError as error:
         raise Refused(refusal(400, str(error), shape="string")) from None
     take_sku_lines(call, 1)
+    if fields.pop("pub_state", None) == PUBLISH:
+        listing = listing.changed(market, {"publication_state": 1})  # its quantity and price decide below
     messages = listing_fields.split_shippers(fields, market, listing.shared["shippings"])
     changed = listing.changed(market, fields)
     call.seller.listings.put(changed)

@@ -181,7 +181,7 @@ class _Writes(LeaseHolder):
     def _plan(self, write: Write, content: bytes | None = None) -> None:
         """Decide the next step of a due write."""
         try:
-            step = next_step(write, content, self.lease)
+            step = next_step(write, content, self.lease, sends_id=self.settings.order_update_sends_id)
         except Exception as error:  # noqa: BLE001 - the row is unreadable; nothing was sent
             step = Transition(WriteState.REFUSED, error=crashed(write, error))
         if isinstance(step, Transition):

@@ -54,12 +54,13 @@ class StepResult:
     line: Reserved | None = None
 
 
-def next_step(write: Write, content: bytes | None, lease: WorkLease) -> Step | Transition:
+def next_step(write: Write, content: bytes | None, lease: WorkLease, *, sends_id: bool) -> Step | Transition:
     """The next step of a due write; or its next state, if no step is needed.
 
     Args:
         content: of its file, once loaded.
         lease: the lease that the worker holds.
+        sends_id: see `http_request`.
     """
     if not write.request:
         return erased(write)
@@ -71,7 +72,7 @@ def next_step(write: Write, content: bytes | None, lease: WorkLease) -> Step | T
         return Step(write, "load")
     if is_foreign(write, lease.encrypted.locale) and write.prior is None:
         return Step(write, "ask")
-    return Step(write, "send", http_request(from_json(write.kind, write.request), content))
+    return Step(write, "send", http_request(from_json(write.kind, write.request), content, sends_id=sends_id))
 
 
 def _next_of_sent(write: Write, lease: WorkLease) -> Step | Transition:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
+from backmarket.queries.listings import PublicationState
 from backmarket.queries.orders import NEXT_STATES, OrderLineState
 from backmarket.writes.request.models import UpdateListing, UpdateOrder, UpdateOrderline, WriteRequest
 from backmarket.writes.request.validation import may_move
@@ -190,7 +191,14 @@ _PARTS = ("shipper", "shipper_display", "shipping_delay", "shipping_price")
 _TEXTS = {"currency", "comment", *(f"{part}_{place}" for part in _PARTS[:2] for place in (1, 2, 3))}
 
 
+PUBLISH = 2
+"""The value of `pub_state` that publishes a listing."""
+_PUBLISHED = {PublicationState.ONLINE, PublicationState.WAITING_FOR_VALIDATION, PublicationState.PENDING}
+
+
 def _listing_value(name: str, listing: Shown, locale: str) -> Any:
+    if name == "pub_state":
+        return PUBLISH if listing.get("publication_state") in _PUBLISHED else None
     part, _, place = name.rpartition("_")
     if part not in _PARTS or not place.isdigit():
         return listing.get(name)

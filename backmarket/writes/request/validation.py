@@ -13,7 +13,7 @@ from typing import Any, Protocol, get_args
 from uuid import UUID
 
 from backmarket.client import field_rules
-from backmarket.client.listing_rules import PLACES, listing_rules
+from backmarket.client.listing_rules import PLACES, UNDOCUMENTED, listing_rules
 from backmarket.client.types import values
 from backmarket.queries.orders import NEXT_STATES, OrderLineState
 from backmarket.writes.request.faults import Checks
@@ -84,7 +84,8 @@ def update_order(
 
     Args:
         new_state: 2 accept or 4 cancel a paid line, 3 ship or 5 refund an accepted one, 6 refund a shipped one.
-        sku: of the line, in any case; required if lines of several SKUs could move. State 3 moves all accepted lines.
+        sku: of the line, in any case; required if lines of several SKUs could move, otherwise that of the stored line
+            is sent. State 3 moves all accepted lines.
         tracking_number: of the parcel; required for state 3. Only state 3 accepts it, `tracking_url`, `shipper`,
             `date_shipping`, `imei` and `serial_number`.
         tracking_url: http or https.
@@ -177,13 +178,13 @@ def update_listing(listing_id: UUID | str | int, changes: Mapping[str, Any], *, 
 
     Args:
         listing_id: its UUID, or its older whole number.
-        changes: by the names of `listing_rules`; None empties an optional field.
+        changes: by the names of `listing_rules` and `UNDOCUMENTED`; None empties an optional field.
         locale: the market of the change. A price is sent with that market's currency.
 
     Raises:
         InvalidWrite: if an argument is wrong; the text names all that are.
     """
-    checks, rules = Checks(), listing_rules(locale)
+    checks, rules = Checks(), listing_rules(locale) | UNDOCUMENTED
     known_id = checks.read("listing_id", listing_id, field_rules.listing_id)
     unknown = [name for name in changes if name not in rules]
     for name in unknown:
@@ -257,7 +258,7 @@ def _check_lines(lines: Sequence[KnownLine], state: int, sku: str | None, checks
     if len({each.lower() for each in skus}) > 1:
         checks.note("sku", "nothing", f"the SKU of the line that is meant: {', '.join(filter(None, skus))}")
         return None
-    return skus[0] or None if sku is not None or len(lines) > 1 else None
+    return skus[0] or None
 
 
 def _check_parcel(lines: Sequence[KnownLine], sku: str | None, checks: Checks) -> None:

@@ -447,6 +447,24 @@ def test_a_command_shows_every_fault_of_a_file(
     assert json.loads(command(0, "check", org, str(path), "--skip-bad-lines", "--json").stdout)["bad_lines"] == 3
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"PK\x03\x04 cut off", "damaged or incomplete"),
+        (b"sku;price\r\n", "no listing below"),
+        (b"<html></html>", "web page"),
+    ],
+    ids=["damaged", "empty", "page"],
+)
+def test_a_file_without_a_single_fault_is_refused_with_one_sentence(
+    command: Callable[..., Result], tmp_path: Path, org: str, content: bytes, told: str
+) -> None:
+    path = tmp_path / "stock.csv"
+    path.write_bytes(content)
+    result = command(2, "check", org, str(path))
+    assert (result.stdout, result.stderr[:7], told in result.stderr) == ("", "Error: ", True)
+
+
 def test_a_command_reads_excel_files_and_the_signs_that_are_chosen(
     org: str, command: Callable[..., Result], tmp_path: Path
 ) -> None:

@@ -323,7 +323,8 @@ class TestOrders:
         assert anna.get(f"{page}/history?waits=1").headers["hx-refresh"] == "true", (
             "the page shows what can be done now"
         )
-        assert "accept succeeded Back Market says so" in anna.text(f"{page}/history")
+        (write,) = bm.get_writes(ORG, order_id=number).items
+        assert f"accept {write.request['sku']} succeeded Back Market says so" in anna.text(f"{page}/history")
         faulty = anna.send(f"{page}/state", page=page, state="3", tracking_number="", shipper="DHL <b>")
         assert faulty.status_code == 422
         assert "tracking_number" in faulty.text

@@ -201,9 +201,11 @@ class TestArrives:
         assert (lines[second["id"]].state, lines[second["id"]].return_reason) == (4, 11)
         scene.assert_stored("orders")
 
-    @pytest.mark.parametrize("assumed", [{"order_id_field": "id"}, {"order_id_field": "order_id"}])
-    def test_whichever_name_of_the_order_the_api_reads(self, scene: Scene, assumed: dict[str, str]) -> None:
-        scene.sandbox.settings(assumptions=assumed)
+    @pytest.mark.parametrize("read", ["id", "order_id", "order_id_alone"])
+    def test_whichever_name_of_the_order_the_api_reads(self, scene: Scene, read: str) -> None:
+        scene.sandbox.settings(assumptions={"order_id_field": read})
+        if read == "order_id_alone":
+            scene.shop.restart(order_update_sends_id=False)
         try:
             accept(scene)
             assert scene.run_slice().succeeded == 1

@@ -348,3 +348,10 @@ def test_carriers_are_those_of_the_market_that_was_meant() -> None:
 
 def test_an_invoice_cannot_be_read_back() -> None:
     assert after(upload_order_invoice(7, "a.pdf"), None, order(line())) == "undecidable"
+
+
+def test_a_published_listing_is_one_that_is_online_or_on_its_way() -> None:
+    request = update_listing(1, {"pub_state": 2}, locale=LOCALE)
+    prior = seen(request, {"publication_state": 0})
+    assert compare(request, prior, {"publication_state": 1}).state == "applied"
+    assert compare(request, prior, {"publication_state": 0}).state == "not_applied"

@@ -169,7 +169,7 @@ def _cells(services: Services, key: str) -> Iterator[list[str]]:
         try:
             yield from csv.reader(_text_lines(content.chunks), delimiter=DELIMITER, quotechar=QUOTECHAR, strict=True)
         except csv.Error as error:
-            raise Crashed(f"A file of this job can't be read as CSV ({error}).") from None
+            raise Crashed(f"A file of this job cannot be read as CSV ({error}).") from None
 
 
 def _text_lines(chunks: Iterable[bytes]) -> Iterator[str]:

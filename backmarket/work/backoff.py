@@ -21,7 +21,7 @@ FIREWALL_SECONDS = 60.0
 """Minimum seconds that an organization's writes pause after the firewall in front of the API refused one."""
 
 MAX_TRIES = 30
-"""Failed tries in a row, over about a day, after which what can't be sent is given up, with the last error."""
+"""Failed tries in a row, over about a day, after which what cannot be sent is given up, with the last error."""
 
 MAX_LOOKS = 20
 """Failed tries in a row to read an outcome back, over about half a day, after which only a person can settle it."""

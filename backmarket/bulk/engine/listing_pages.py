@@ -27,7 +27,7 @@ class PagesRead(NamedTuple):
         listings: the wanted listings, by `sku_key`.
         next_page: where to go on; None: nowhere, as the list has ended or single requests are fewer.
         whole: all pages were read in one go and agree on how many listings there are: what is missing is not there.
-        failed: a page can't be read.
+        failed: a page cannot be read.
     """
 
     listings: dict[str, dict[str, Any]]
@@ -75,7 +75,7 @@ def _request(page: int, locale: str | None) -> ApiRequest:
 
 
 def _page(answer: Answer | BackMarketError) -> _Page | None:
-    """The content of a page; None: it can't be read."""
+    """The content of a page; None: it cannot be read."""
     if not isinstance(answer, Answer):
         return None
     try:

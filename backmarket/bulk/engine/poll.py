@@ -111,7 +111,7 @@ def _heard(context: SliceContext, part: Part, answer: Answer | BackMarketError) 
         log.warning("bulk.task_vanished", job=part.job_id, part=part.number)
         _read_back(context, part, error=TaskVanished("Back Market no longer knows the task that it had accepted."))
     elif part.tries + 1 >= MAX_LOOKS and _hangs(context, part):
-        transition = _gave_up(f"Its task can't be polled: {answer.message}")
+        transition = _gave_up(f"Its task cannot be polled: {answer.message}")
         context.write(partial(transitions.settle, part=part, transition=transition))
     else:
         missing = isinstance(answer, NotFound)
@@ -145,8 +145,8 @@ def _hangs(context: SliceContext, part: Part) -> bool:
 
 
 def _gave_up(why: str) -> Transition:
-    """A task that is not polled any more: a person finds out what became of it."""
-    todo = "Ask Back Market's support what became of it, look at the listings, then settle it with"
+    """A task that is not polled any more: a person finds out its outcome."""
+    todo = "Ask Back Market's support for its outcome, look at the listings, then settle it with"
     return Transition(state=PartState.UNKNOWN, error=UnknownOutcome(f"{why} {todo} `backmarket bulk settle`."))
 
 

@@ -310,7 +310,7 @@ def _given_up(part: Part, error: BackMarketError) -> Transition:
 
 
 def _give_up_alone(transaction: Transaction, *, part: Part, mark: _Mark, error: BackMarketError) -> None:
-    """Fail a part that could not be sent in a day of tries; the others of its job may fare better."""
+    """Fail a part that could not be sent in a day of tries; the others of its job go on."""
     transitions.settle(transaction, part, _given_up(part, error))
     sku_quota.release(transaction, mark.reserved)
 

@@ -60,8 +60,8 @@ class _Look(NamedTuple):
     """What one look showed.
 
     Attributes:
-        found: the readings: not of all lines, if some can't be read or the slice must end.
-        failed: some lines can't be read.
+        found: the readings: not of all lines, if some cannot be read or the slice must end.
+        failed: some lines cannot be read.
         next_page: the page of the listings to go on with; None: they are read one by one.
     """
 

@@ -1,4 +1,4 @@
-"""A report that can't be written is tried for half a day, holds up nothing, and is written when it is asked for."""
+"""A report that cannot be written is tried for half a day, holds up nothing, and is written when it is asked for."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_one_reports_failure_is_that_reports(shop: Shop, org: str) -> None:
         assert one_slice(shop, org).end == "done"
     assert shop.one("SELECT report_due_at IS NULL FROM backmarket.bulk_jobs WHERE id = %s", poisoned) is True
     job = job_of(shop, org, poisoned)
-    assert (job.reported_at, "can't be read as CSV" in (job.report_error or "")) == (None, True)
-    with pytest.raises(Crashed, match="can't be read as CSV"):
+    assert (job.reported_at, "cannot be read as CSV" in (job.report_error or "")) == (None, True)
+    with pytest.raises(Crashed, match="cannot be read as CSV"):
         reports.url(shop.services, org, poisoned)
     store(shop, org, poisoned, good)
     assert reports.url(shop.services, org, poisoned).startswith("http")

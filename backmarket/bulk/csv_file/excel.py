@@ -44,7 +44,7 @@ def not_a_value(cell: str) -> Damage | None:
     if cell[:2] == '="':
         return Damage("is a formula of Excel", "write its value alone, without = and quotes")
     if cell[:1] == "#" and _ERROR.fullmatch(cell):
-        return Damage("is an error message of Excel", "put the formula of that cell right, or empty the cell")
+        return Damage("is an error message of Excel", "correct the formula of that cell, or empty the cell")
     return None
 
 

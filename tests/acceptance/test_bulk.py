@@ -43,6 +43,7 @@ def shop(settings: Settings) -> Iterator[Shop]:
         shop.services.close()
 
 
+@pytest.mark.slow
 def test_five_thousand_lines_at_two_thousand_in_a_window(shop: Shop, tmp_path: Path) -> None:
     shop.sandbox.settings(sku_lines_limit=LIMIT, sku_lines_window=SHORT_WINDOW, task_delay=0.5)
     shop.restart(sku_lines_limit=LIMIT, sku_lines_window=SHORT_WINDOW)

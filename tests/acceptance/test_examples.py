@@ -131,6 +131,7 @@ def answers(client: httpx.Client) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_plain_script_connects_syncs_lists_and_follows(town: Town) -> None:
     town.shop.sandbox.add_seller("script", "token-of-script", orders=80)
     command = ("plain_script.py", "script", "--base-url", town.shop.sandbox.url, "--seconds")

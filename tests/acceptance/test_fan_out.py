@@ -30,6 +30,7 @@ def succeeded(shop: Shop) -> int:
     return int(shop.one("SELECT count(*) FROM backmarket.sync_state WHERE last_success_at IS NOT NULL"))
 
 
+@pytest.mark.slow
 def test_fifty_sellers_of_which_two_are_refused(shop: Shop, tmp_path: Path) -> None:
     """48 complete in spite of 5% faulty answers; 2 with a reason on their connection; nobody else delayed by them."""
     names = [f"org|{number}" for number in range(50)]

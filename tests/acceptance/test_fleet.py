@@ -64,6 +64,7 @@ def synced(shop: Shop) -> bool:
 
 
 class TestLife:
+    @pytest.mark.slow
     def test_every_line_of_every_log_is_json_and_beat_leaves_no_file(self, shop: Shop, tmp_path: Path) -> None:
         before = set(os.listdir(CHECKOUT))
         with Fleet(environment(shop.settings), directory=tmp_path) as fleet:
@@ -223,6 +224,7 @@ def saw_a_task(shop: Shop, port: int, path: str) -> bool:
 
 
 class TestFlower:
+    @pytest.mark.slow
     def test_it_asks_for_a_password_and_shows_readable_tasks(self, shop: Shop, tmp_path: Path) -> None:
         (port,) = free_ports(1)
         settings = environment(shop.settings) | {"FLOWER_BASIC_AUTH": "someone:secret"}

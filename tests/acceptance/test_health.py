@@ -160,6 +160,7 @@ def test_a_main_loop_that_hangs_is_dead_though_its_threads_go_on(settings: Setti
             watched.fleet.kill(name)
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_reported_and_nothing_starts(settings: Settings, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         variables = environment(settings) | {"BACKMARKET_HEALTH_PORT": str(taken.getsockname()[1])}

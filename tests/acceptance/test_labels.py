@@ -125,6 +125,7 @@ def fetched(shop: Shop) -> Counter[str]:
     return Counter(each.label for each in requests if each.label and each.fault not in NOT_WHOLE)
 
 
+@pytest.mark.slow
 def test_all_labels_that_exist_are_stored_once_and_the_rest_have_a_reason(
     shop: Shop, elsewhere: Gate, tmp_path: Path
 ) -> None:

@@ -10,6 +10,8 @@ from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
+
 from backmarket.settings import Settings
 from tests.support.exporter import NAMES, scrape, telling_fleet, values
 from tests.support.sandboxes import fresh_sandbox
@@ -41,6 +43,7 @@ def collector() -> Iterator[tuple[str, list[bytes]]]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_what_was_done_is_told_and_no_seller_is_named(settings: Settings, tmp_path: Path) -> None:
     with fresh_sandbox(limit=100_000) as sandbox, collector() as (endpoint, traces):
         changes = {"rate_limit": 100_000, "traces_endpoint": endpoint}

@@ -44,6 +44,7 @@ def shop(settings: Settings) -> Iterator[Shop]:
         shop.services.close()
 
 
+@pytest.mark.slow
 def test_nothing_personal_and_no_secret_gets_out(shop: Shop, stack: Stack, tmp_path: Path) -> None:
     tokens = open_shops(shop)
     before = {log: log.stat().st_size for log in server_logs(stack)}

@@ -151,6 +151,7 @@ def flower_shows_a_sync(up: Up) -> bool:
     return "seller-1" in flower(up.said(), "/api/tasks")[1]
 
 
+@pytest.mark.slow
 def test_everything_runs_until_it_is_told_to_end_and_is_found_again(start: Callable[..., Up]) -> None:
     up = start()
     up.wait_for("Everything runs")

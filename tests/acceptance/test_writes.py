@@ -42,6 +42,7 @@ def bm(shop: Shop) -> Iterator[BackMarket]:
         yield bm
 
 
+@pytest.mark.slow
 def test_a_write_goes_ahead_of_a_sync_that_uses_the_whole_limit(shop: Shop, bm: BackMarket, tmp_path: Path) -> None:
     listing = shop.sandbox.truth(ORG, "listings")[0]["id"]
     bm.fetch_listing(ORG, listing)

@@ -639,6 +639,7 @@ class TestSurroundings:
             assert "Traceback" not in result.stderr
             assert "Broken" not in result.stderr
 
+    @pytest.mark.slow
     def test_a_terminal_that_knows_ascii_only(self, cli: Cli) -> None:
         sell(cli, "ascii", ODD)
         for command in (["connections", "list"], ["status"], ["connections", "show", ODD], ["--help"]):

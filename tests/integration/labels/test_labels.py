@@ -368,6 +368,7 @@ class TestBucketAway:
         assert one_slice(shop).end == "done"
         assert {each.state for each in bm.get_labels(ORG)} == {"stored"}
 
+    @pytest.mark.slow
     def test_one_organization_asks_for_all_whether_the_server_is_back(self, shop: Shop, stack: Stack) -> None:
         sell(shop, deliveries=3, returns=0)
         stack.s3.kill()

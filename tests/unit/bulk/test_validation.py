@@ -311,6 +311,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
 
+@pytest.mark.slow
 def test_memory_grows_with_the_skus_only() -> None:
     few, many = (
         int(

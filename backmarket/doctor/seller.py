@@ -13,7 +13,8 @@ _ADVICE: dict[type[errors.BackMarketError], str] = {
     errors.ConnectionNotFound: "`backmarket connections list` shows which there are; `backmarket connections add ORG`.",
     errors.ConnectionDisabled: "Somebody disabled it: `backmarket connections enable ORG`.",
     errors.ApiKeyMissing: "Its key was cleared: `backmarket connections add ORG` takes a new one.",
-    errors.Unauthorized: "Make a new API key in Back Market's back office: `backmarket connections add ORG`.",
+    errors.Unauthorized: "Make a new API key in Back Market's back office: `backmarket connections add ORG`."
+    " `backmarket status ORG` says when the old one is tried again.",
     errors.FirewallBlocked: "Give Back Market the cf-ray, the address that you call from, and BACKMARKET_USER_AGENT.",
     errors.RateLimited: "The account's limit is used up, or blocked: wait; does another program use this key?",
     errors.NetworkError: "Can this machine reach the API (DNS, firewall)? `connections show ORG` says where it is.",

@@ -11,8 +11,9 @@ import typer
 from backmarket.cli.output import Word, as_document, note, print_json, print_table
 from backmarket.cli.parameters import AsJson, examples
 from backmarket.cli.session import opened
-from backmarket.cli.times import duration, relative
+from backmarket.cli.times import relative
 from backmarket.errors import error_for
+from backmarket.observability.durations import duration
 
 if TYPE_CHECKING:
     from backmarket.facade import BackMarket
@@ -36,7 +37,7 @@ def status(
     failing: Annotated[bool, typer.Option("--failing", help="Only what fails or is refused.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show how the syncs fare, and why if they do not."""
+    """Show the status of the syncs, and why any of them fails."""
     with opened() as bm:
         found = list(_all(bm, failing=failing) if organization is None else _one(bm, organization, failing=failing))
     if as_json:
@@ -45,7 +46,9 @@ def status(
         print_status(found)
     else:
         note(
-            "Nothing is failing." if failing else "There is no connection yet: `backmarket connections add` makes one."
+            "Nothing is failing."
+            if failing
+            else "There is no connection yet. Add one with `backmarket connections add`."
         )
 
 

@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from math import isfinite
-from typing import Any
+from typing import Any, Literal
 
 from backmarket.errors import (
     BackMarketError,
@@ -54,21 +55,52 @@ class Answer:
             return None
 
 
+LIMIT_CODE = "E008"
+"""The code by which `/ws/sav` says, with whatever status, that the limit of one of its operations was reached."""
+
+
+def limit_reached(answer: Answer, *, counts_sku_lines: bool = False) -> Literal["account", "operation"] | None:
+    """Whose rate limit an answer reports as reached; None: no request limit.
+
+    Args:
+        answer: of any status.
+        counts_sku_lines: a 429 of the API itself concerns the lines, not the requests.
+    """
+    if answer.status == 429:
+        return None if counts_sku_lines and is_of_sku_quota(answer) else "account"
+    return "operation" if LIMIT_CODE.encode() in answer.body[:1024] and _Fault.read(answer).code == LIMIT_CODE else None
+
+
 def check(answer: Answer) -> Answer:
     """Return the answer itself, if it is a 2xx.
 
     Raises:
         Unauthorized: if it is a 401.
-        FirewallBlocked: if it is a 403 with the firewall's marks: a challenge code, or an HTML page.
+        FirewallBlocked: if it is a 403 with the firewall's marks; see `_by_firewall`.
         NotAvailable: if it is any other 403.
         NotFound: if it is a 404.
-        RateLimited: if it is a 429.
+        RateLimited: if it is a 429, or says `E008`, whatever its status.
         ServerError: if it is a 5xx.
         RequestRefused: if it has any other status.
     """
-    if 200 <= answer.status < 300:
+    if 200 <= answer.status < 300 and limit_reached(answer) is None:
         return answer
     raise _error(answer)
+
+
+def is_of_sku_quota(answer: Answer) -> bool:
+    """Whether the 429 of an operation that counts SKU lines concerns these: then it is the API's own, as JSON.
+
+    The firewall says that there were too many requests by an HTML page, or by a text such as `error code: 1015`.
+    """
+    return answer.status == HTTPStatus.TOO_MANY_REQUESTS and _is_json(answer.body)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        return isinstance(json.loads(body), dict | list | str)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _error(answer: Answer) -> BackMarketError:
@@ -78,10 +110,11 @@ def _error(answer: Answer) -> BackMarketError:
         "request_id": fault.request_id,
         "cf_ray": opaque_id(answer.headers.get("cf-ray")),
     }
-    if answer.status == 403 and fault.firewall:
+    if answer.status == 403 and _by_firewall(answer, fault):
         return FirewallBlocked("The firewall in front of the API refused the request.", **marks)
-    if answer.status == 429:
-        return RateLimited("The API's rate limit was reached.", retry_after=retry_after(answer), **marks)
+    if limit_reached(answer):
+        by_api = _is_json(answer.body)
+        return RateLimited("The API's rate limit was reached.", retry_after=retry_after(answer), by_api=by_api, **marks)
     if answer.status >= 500:
         return ServerError(f"The API failed{fault.said}.", **marks)
     kind, sentence = _REFUSALS.get(answer.status, (RequestRefused, "The API refused the request"))
@@ -95,18 +128,41 @@ _REFUSALS: dict[int, tuple[type[BackMarketError], str]] = {
 }
 
 
-_CLOUDFLARE = re.compile(r"error code: 1\d{3}\b")
+_FIREWALL_TEXT = re.compile(r"error code: 1\d{3}\b")
 """Cloudflare's refusals of a request as plain text, such as `error code: 1020`."""
+
+_FIREWALL_PAGE = re.compile(r"<(!doctype )?html\b.*(cloudflare|/cdn-cgi/)", re.DOTALL | re.IGNORECASE)
+"""Cloudflare's HTML pages: each names Cloudflare, or loads a script from its path on the site."""
+
+
+def _by_firewall(answer: Answer, fault: _Fault) -> bool:
+    """Whether Cloudflare itself refused the request, and not the server behind it.
+
+    `cf-ray` alone proves nothing, as Cloudflare adds it to every answer that it passes on: to S3's XML and to nginx's
+    page, too.
+    """
+    if "cf-mitigated" in answer.headers or fault.challenge or _FIREWALL_TEXT.match(fault.body):
+        return True
+    return "cf-ray" in answer.headers and _FIREWALL_PAGE.match(fault.body) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """The content of an error body of any shape."""
+    """The content of an error body of any shape.
 
-    text: str
-    code: str
-    request_id: str | None
-    firewall: bool
+    Attributes:
+        body: its beginning.
+        text: what it says, safe to show.
+        code: the error's code, safe to show.
+        request_id: of Back Market.
+        challenge: it asks for the firewall's challenge.
+    """
+
+    body: str = field(repr=False)
+    text: str = ""
+    code: str = ""
+    request_id: str | None = None
+    challenge: bool = False
 
     @property
     def said(self) -> str:
@@ -116,23 +172,23 @@ class _Fault:
     @classmethod
     def read(cls, answer: Answer) -> _Fault:
         body = answer.body[:65536].decode("utf-8-sig", "replace").strip()
-        if body.startswith("<") or _CLOUDFLARE.match(body):
-            return cls("", "", None, firewall=True)
+        if body.startswith("<") or _FIREWALL_TEXT.match(body):
+            return cls(body)
         try:
             value = json.loads(body)
         except (ValueError, RecursionError):
             # the rest of a truncated object may quote a customer's data, member by member
             said = "" if body[:1] in {"{", "["} else redact(body)
-            return cls(said, "", None, firewall=False)
+            return cls(body, said)
         if isinstance(value, str):
-            return cls(redact(value), "", None, firewall=False)
+            return cls(body, redact(value))
         if not isinstance(value, dict):
-            return cls("", "", None, firewall=False)
+            return cls(body)
         details = _details(value)
         codes = [_first(detail, "code", "type") for detail in details]
         text = next(filter(None, (_first(detail, "message", "detail", "title") for detail in details)), "")
         code = next(filter(None, codes), "")
-        return cls(text, code, opaque_id(value.get("requestId")), firewall=any("challenge" in each for each in codes))
+        return cls(body, text, code, opaque_id(value.get("requestId")), any("challenge" in each for each in codes))
 
 
 def _details(value: dict[str, Any]) -> list[dict[str, Any]]:

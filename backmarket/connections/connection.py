@@ -96,7 +96,6 @@ def get_all(database: Database, *, after: str = "", limit: int = 1000) -> list[C
     """Connections by organization id.
 
     Args:
-        database: where.
         after: the last id of the page before.
         limit: maximum number of connections.
     """

@@ -71,10 +71,8 @@ def credentials(
     """The credentials for an organization's requests, and the generation that they belong to.
 
     Args:
-        database: where.
         cipher: decrypts the key.
         settings: which base URLs are allowed now.
-        organization_id: whose.
         environment: must be the connection's, if given.
         locale: in place of the connection's, for this call.
         even_if_refused: also if the API has refused the key.
@@ -122,7 +120,6 @@ def rotate_keys(database: Database, cipher: KeyCipher, *, batch: int = 500) -> i
     """Encrypt every stored key with the first of `SECRET_KEYS`.
 
     Args:
-        database: where.
         cipher: with the old keys and the new one.
         batch: rows per transaction.
 

@@ -24,8 +24,6 @@ class Fetches(FacadePart):
         """Fetch one order from the API now, store it with its lines, and return it as stored.
 
         Args:
-            organization_id: the organization.
-            order_id: the order's id.
             environment: must be the connection's, if given.
             locale: another locale than the connection's: returns that market's answer, without storing it.
 
@@ -65,8 +63,6 @@ class Fetches(FacadePart):
         """Fetch one delivery from the API now, and store it; see `fetch_order`.
 
         Args:
-            organization_id: the organization.
-            shipment_id: the delivery's id.
             download_labels: queue its label for the bucket.
             environment: must be the connection's, if given.
             locale: another locale than the connection's; the answer is then not stored.

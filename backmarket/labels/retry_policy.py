@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 
 from backmarket.errors import (
@@ -17,6 +16,7 @@ from backmarket.errors import (
     TooLarge,
     TransientError,
 )
+from backmarket.limits import backoff
 
 HOUR = 3600.0
 
@@ -42,7 +42,7 @@ class Retry:
         Args:
             tries: failed tries before the last one.
         """
-        return min(self.max_seconds, self.initial_seconds * 2.0 ** min(tries, 30)) * random.uniform(0.75, 1.25)  # noqa: S311
+        return backoff.growing(tries, self.initial_seconds, self.max_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,16 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class PauseAll:
-    """The failure is not the label's: no try is counted, and all labels of the organization pause.
+    """All labels of the organization pause.
 
     Attributes:
         seconds: of the pause; None: the limiter or the bucket's circuit breaker decides.
+        retry: how the label itself goes on, as its address may be the cause; None: no try is counted, and it goes
+            behind the labels that are due.
     """
 
     seconds: float | None = None
+    retry: Retry | None = None
 
 
 RetryDecision = Retry | GiveUp | PauseAll
@@ -66,10 +69,10 @@ RetryDecision = Retry | GiveUp | PauseAll
 _DECISIONS: tuple[tuple[type[BackMarketError], RetryDecision], ...] = (
     (OriginRefused, GiveUp()),
     (TooLarge, GiveUp()),
-    (RateLimited, PauseAll()),
+    (RateLimited, PauseAll(retry=Retry(15.0, HOUR))),
     (BucketUnavailable, PauseAll()),
     (LimiterUnavailable, PauseAll(5.0)),
-    (FirewallBlocked, PauseAll(60.0)),
+    (FirewallBlocked, PauseAll(60.0, Retry(60.0, HOUR))),
     (SettingsError, PauseAll(300.0)),
     (NotAPdf, Retry(60.0, 6 * HOUR)),
     (TransientError, Retry(15.0, HOUR)),
@@ -78,9 +81,5 @@ _DECISIONS: tuple[tuple[type[BackMarketError], RetryDecision], ...] = (
 
 
 def retry_decision(error: BackMarketError) -> RetryDecision:
-    """How to go on with a label that could not be fetched.
-
-    Args:
-        error: why.
-    """
+    """How to go on with a label that could not be fetched."""
     return next(decision for kind, decision in _DECISIONS if isinstance(error, kind))

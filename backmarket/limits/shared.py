@@ -227,7 +227,7 @@ def _or_unavailable() -> Iterator[None]:
         yield
     except RedisError as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise LimiterUnavailable(f"Redis can't be asked for a slot, so nothing is sent: {reason}") from error
+        raise LimiterUnavailable(f"Redis cannot be asked for a slot, so nothing is sent: {reason}") from error
 
 
 @contextmanager

@@ -37,8 +37,6 @@ def check_connection(services: Services, organization_id: str, *, timeout: float
     A key that the API accepts again is used again; one that it refuses pauses, see `mark_unauthorized`.
 
     Args:
-        services: of this process.
-        organization_id: whose.
         timeout: seconds to wait for the rate limit; with a Redis that is new or was emptied, 15 s pass.
 
     Raises:

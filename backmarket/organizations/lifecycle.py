@@ -32,7 +32,6 @@ def upsert(
     write nothing any more, and the next sync is a full walk. A sync is due at once in any case, orders first.
 
     Args:
-        database: where.
         cipher: encrypts the key.
         settings: which base URLs are allowed.
         account: to be connected.
@@ -61,10 +60,8 @@ def change(
     """Change a connection, but not its key; see `upsert`.
 
     Args:
-        database: where.
         cipher: decrypts the key, and encrypts it again.
         settings: which base URLs are allowed.
-        organization_id: whose.
         changes: of `environment`, `region`, `locale` and `base_url`; values not named stay.
         discard_rows: see `upsert`.
 
@@ -99,7 +96,6 @@ def _write(
     """Store a connection; the caller has locked the organization.
 
     Args:
-        transaction: where.
         cipher: encrypts the key.
         account: checked.
         name: the limiter's name for the key.
@@ -147,8 +143,6 @@ def disable(database: Database, organization_id: str, *, clear_api_key: bool = F
     """Stop all requests for this account; running slices stop at their next write.
 
     Args:
-        database: where.
-        organization_id: whose.
         clear_api_key: delete the key, too.
 
     Raises:

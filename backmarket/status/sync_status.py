@@ -85,7 +85,6 @@ def get_all_sync_status(
     """Status of the resources of all organizations, by organization id.
 
     Args:
-        database: where.
         after: the last id of the page before.
         limit: maximum rows, apart from those that complete the last organization.
         failing: only syncs that fail, wait because the key was refused, or miss many rows.

@@ -37,7 +37,6 @@ class FetchScope:
     """Which connection a fetch uses, and in which market.
 
     Args:
-        organization_id: whose.
         environment: must be the connection's, if given.
         locale: another than the connection's.
     """
@@ -89,10 +88,8 @@ def ask(services: Services, resource: Resource, scope: FetchScope, key: object) 
     """Fetch one row by its id, within the limits, with retries where they may help.
 
     Args:
-        services: of this process.
         resource: of the row.
         scope: for whom, and how.
-        key: its id.
 
     Raises:
         Unauthorized: if the API refuses the key; its account pauses.
@@ -169,7 +166,7 @@ def _keep(
             requeue_skipped(transaction, resource, organization_id, answered.row.key)
         kept = stored.select(transaction, organization_id, answered.row.key)
     if kept is None:
-        raise BrokenAnswer(f"The API's answer has a value that can't be stored among {resource.name}.")
+        raise BrokenAnswer(f"The API's answer has a value that cannot be stored among {resource.name}.")
     return kept
 
 

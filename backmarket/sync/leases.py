@@ -81,7 +81,6 @@ def claim(database: Database, seen: Lease, *, owner: str, seconds: float) -> Lea
     """Take the lease, if nothing has happened since the probe.
 
     Args:
-        database: where.
         seen: what `probe` returned.
         owner: name of the process and thread, for operators; see `owner_name`.
         seconds: until it expires unless renewed.
@@ -137,7 +136,6 @@ def hand_on(transaction: Transaction, lease: Lease, *, pause: float) -> None:
 
     Args:
         transaction: the checkpoint is written in the same one.
-        lease: which.
         pause: seconds; 0: a message is sent right after the commit, so none is due from the dispatcher.
 
     Raises:
@@ -157,8 +155,6 @@ def postpone(transaction: Transaction, lease: Lease, *, pause: float) -> None:
     """Make a sync whose lease is not taken due again after a pause; nothing was done.
 
     Args:
-        transaction: an open one.
-        lease: which.
         pause: seconds.
 
     Raises:
@@ -176,7 +172,6 @@ def recall(database: Database, nudge: Nudge, *, within: float) -> bool:
     """Make a postponed sync due now.
 
     Args:
-        database: where.
         nudge: whose sync.
         within: maximum seconds until it would be due.
 
@@ -210,7 +205,6 @@ def finish(
 
     Args:
         transaction: the last rows are written in the same one.
-        lease: which.
         walk: the complete walk.
         incremental: this resource has incremental walks, too.
         overlap: seconds that the next incremental walk reaches back.
@@ -245,8 +239,6 @@ def fail(transaction: Transaction, lease: Lease, error: BackMarketError, *, paus
 
     Args:
         transaction: the one that notes the failure elsewhere, too.
-        lease: which.
-        error: why.
         pause: seconds until the retry.
 
     Raises:
@@ -371,6 +363,7 @@ accept_missing = accept_missing AND NOT (%(full)s AND requested = %(served)s),
     ) AS due
 ),
 last_full_walk_at = CASE WHEN %(full)s THEN now() ELSE last_full_walk_at END,
+last_walk_started_at = %(started)s,
 last_success_at = now(), failing_since = NULL, failures = 0, availability = 'available',
 error_code = NULL, error = NULL, error_request_id = NULL, error_cf_ray = NULL,
 rows_missing = CASE WHEN %(full)s THEN %(missing)s ELSE rows_missing END,

@@ -8,7 +8,7 @@ from backmarket.connections import MAY_SEND, check_usable, get
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
 from backmarket.messages import NUDGE_SECONDS, Nudge
-from backmarket.resources import RESOURCES
+from backmarket.resources import check_resource
 
 CLAIM = 500
 """Maximum rows claimed in one statement; the next tick, a second later, claims the next ones."""
@@ -21,7 +21,6 @@ def claim_due(database: Database, resource: str, *, limit: int = CLAIM, only_req
     switched off, unless a sync was requested; nor rows whose lease a worker holds.
 
     Args:
-        database: of the deployment.
         resource: such as `orders`.
         limit: maximum number of rows.
         only_requested: claim only rows for which a sync was requested: the queue is full.
@@ -63,8 +62,6 @@ def request_sync(
     """Request a sync now, regardless of the schedule and any back-off.
 
     Args:
-        database: where.
-        organization_id: whose.
         resource: such as `orders`.
         full: walk the whole list.
         download_labels: the labels of the shipments that it finds are wanted; without it they are left to the next
@@ -80,8 +77,7 @@ def request_sync(
         ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized, EnvironmentMismatch: see
             `check_usable`.
     """
-    if resource not in RESOURCES:
-        raise InvalidArgument(f"There is no resource {resource!r}: there are {', '.join(RESOURCES)}.")
+    check_resource(resource)
     values = {
         "organization": organization_id,
         "resource": resource,

@@ -36,7 +36,6 @@ class Storing:
     """Stores what one slice's walk brings.
 
     Args:
-        services: of this process.
         resource: whose rows.
         lease: checked by each write; the slice may claim a newer one.
         walk: tells which pages can be written, and when it is over.
@@ -147,7 +146,6 @@ class Storing:
         """Store the fetched pages, and note why the walk failed.
 
         Args:
-            error: why.
             pause: seconds until the retry.
         """
         with self._database.transaction() as transaction:

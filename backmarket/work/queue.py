@@ -47,7 +47,6 @@ def make_due(transaction: Transaction, organization_id: str, kind: Work) -> None
 
     Args:
         transaction: the one that stores what is to be done.
-        organization_id: whose.
         kind: of work.
     """
     transaction.execute(_MAKE_DUE, (organization_id, kind))
@@ -57,7 +56,6 @@ def claim_due(database: Database, *, kinds: Sequence[Work] = KINDS, limit: int =
     """Claim rows that are due and not nudged, so that no other dispatcher nudges them, too.
 
     Args:
-        database: of the deployment.
         kinds: the kinds of work whose queues have room.
         limit: maximum number of rows.
 
@@ -74,8 +72,6 @@ def take(database: Database, organization_id: str, kind: Work, *, owner: str, se
     """Take the lease, if work is due and no other worker holds it.
 
     Args:
-        database: where.
-        organization_id: whose.
         kind: of work.
         owner: name of the process and thread, for operators; see `owner_name`.
         seconds: until it expires unless renewed.
@@ -97,7 +93,6 @@ def hold(transaction: Transaction, lease: WorkLease, *, seconds: float | None = 
 
     Args:
         transaction: writes the result.
-        lease: which.
         seconds: until it expires, from now on; None: as before.
 
     Raises:
@@ -119,7 +114,6 @@ def finish(transaction: Transaction, lease: WorkLease, due_at: datetime | None) 
 
     Args:
         transaction: holds the lease (`hold`), and has then read when work is due.
-        lease: which.
         due_at: when the next slice is due; None: there is nothing to do.
 
     Raises:

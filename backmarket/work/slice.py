@@ -88,7 +88,6 @@ class RequestWindow(Generic[Step, Result]):
     """The requests of a slice: sends as many at once as window and limiter allow; tells when the slice must end.
 
     Args:
-        services: of this process.
         account: whose limit counts.
         size: maximum requests in flight.
         needs_slot: whether a step needs a slot of the limiter.

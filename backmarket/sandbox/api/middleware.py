@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from backmarket.sandbox.api import fault_responses, wire
 from backmarket.sandbox.api.calls import Call, CallerGone
 from backmarket.sandbox.api.label_files import large_pdf
-from backmarket.sandbox.api.responses import Answer, Headers, Refused, html_page, rate_limited, refusal
+from backmarket.sandbox.api.responses import Answer, Headers, Refused, firewall_page, rate_limited, refusal
 from backmarket.sandbox.settings import Settings
 from backmarket.sandbox.world import fault_rules
 from backmarket.sandbox.world.fault_rules import Fault
@@ -69,7 +69,7 @@ class Operation:
         limited = world.limits.arrive(label, call.address, sensitive=self.sensitive, now=arrival, settings=settings)
         path: str = call.scope["path"]
         entry = world.traffic.arrive(label, self.name, call.page, arrival, dict(call.query), path if self.label else "")
-        fault = None if limited else world.faults.pick(self.name, label, call.page, path)
+        fault = None if limited else world.faults.pick(self.name, label, call.page, _with_query(path, call))
         call.fault = fault
         pause = settings.latency + (self._rng.random() * settings.jitter if settings.jitter else 0.0)
         if pause > 0:
@@ -123,9 +123,9 @@ class Operation:
 
 def _credentials_refused(call: Call, settings: Settings) -> Answer | None:
     if settings.check_user_agent and not call.headers.get(b"user-agent", b"").startswith(b"BM-"):
-        return html_page(403, "Forbidden")
+        return firewall_page()
     if settings.assumptions.cookies == "bound" and _foreign_cookie(call):
-        return html_page(403, "Attention Required!")
+        return firewall_page()
     if call.account is None or call.account.revoked:
         status = int(settings.assumptions.bad_token)
         return refusal(status, "Invalid token.", code="unauthorized", shape=settings.error_shape or "v1")
@@ -155,3 +155,8 @@ def _common_headers(call: Call, settings: Settings, answer: Answer) -> Headers:
     if assumed.cookies != "none":
         headers += ((b"set-cookie", _cookie(call) + b"; path=/; HttpOnly"),)
     return headers
+
+
+def _with_query(path: str, call: Call) -> str:
+    query: bytes = call.scope.get("query_string", b"")
+    return f"{path}?{query.decode('latin-1')}" if query else path

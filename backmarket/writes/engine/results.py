@@ -49,7 +49,6 @@ def write_down(transaction: Transaction, lease: WorkLease, result: Result, *, ac
 
     Args:
         transaction: an open one, which has locked nothing yet.
-        lease: the lease.
         result: the result.
         account: the limiter's name of the account.
         seconds: how long to extend the lease from now.

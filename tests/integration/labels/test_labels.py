@@ -162,7 +162,7 @@ class TestStoring:
         assert one_slice(shop, force=False).end == "handed_on"
         assert shop.one("SELECT due_at < now() + interval '1 s' AND lease_until IS NULL FROM backmarket.work")
 
-    def test_nobody_fetches_beside_another(self, shop: Shop) -> None:
+    def test_no_worker_fetches_beside_another(self, shop: Shop) -> None:
         sell(shop)
         with ThreadPoolExecutor(4) as pool:
             slices = list(pool.map(lambda _: run_slice(shop.services, ORG), range(4)))
@@ -275,14 +275,14 @@ class TestFailing:
         assert one_slice(shop) == SliceResult("done", stored=1)
         assert labels(bm)[key].size == 30_000_000
 
-    def test_a_429_stops_the_account_and_counts_no_try(self, shop: Shop, bm: BackMarket) -> None:
+    def test_a_429_stops_the_account(self, shop: Shop, bm: BackMarket) -> None:
         sell(shop, deliveries=30, returns=0)
         shop.sandbox.add_fault("rate_limited", count=1, operation="deliveries.label")
         began = Moment()
         first = one_slice(shop)
         assert first.end == "handed_on"
         assert began.waits(first.pause, 5, 15)
-        assert shop.one("SELECT sum(tries) FROM backmarket.labels") == 0
+        assert shop.one("SELECT sum(tries) FROM backmarket.labels") == 1, "one address may answer so for ever"
         assert shop.services.limiter.peek(credentials_account(shop)).blocked_by == "account"
         assert began.waits(looked_at_in(shop), 5, 15)
         assert first.stored <= 8
@@ -295,8 +295,8 @@ class TestFailing:
         first = one_slice(shop)
         assert (first.end, first.stored, first.failed) == ("handed_on", 0, 8)
         assert began.waits(looked_at_in(shop), 55, 65)
-        assert {(each.state, each.tries) for each in bm.get_labels(ORG)} == {("wanted", 0)}
-        assert "firewall_blocked" in {each.error_code for each in bm.get_labels(ORG)}
+        known = {(each.state, each.tries, each.error_code) for each in bm.get_labels(ORG)}
+        assert known == {("wanted", 0, None), ("wanted", 1, "firewall_blocked")}
 
     def test_a_label_refused_with_401_is_tried_again_by_itself_and_says_nothing_of_the_key(
         self, shop: Shop, bm: BackMarket
@@ -379,7 +379,7 @@ class TestBucketAway:
         shop.services.bucket_breaker.record_success()
         assert one_slice(shop).end == "done"
 
-    def test_who_can_not_read_its_key_asks_for_nobody(self, shop: Shop) -> None:
+    def test_a_worker_that_cannot_read_the_key_sends_no_request(self, shop: Shop) -> None:
         sell(shop, deliveries=1, returns=0)
         shop.restart(secret_keys=(SecretStr(KeyCipher.generate()),))
         shop.services.bucket_breaker.record_failure()
@@ -418,9 +418,7 @@ class TestRaces:
             assert (label.state, label.size) == (LabelState.STORED, len(label_pdf(2, 700)))
             assert_as_stored(shop, label)
 
-    def test_whoever_put_an_object_under_a_lost_lease_has_the_label_fetched_again(
-        self, shop: Shop, bm: BackMarket
-    ) -> None:
+    def test_an_object_put_under_a_lost_lease_has_its_label_fetched_again(self, shop: Shop, bm: BackMarket) -> None:
         with Gate(Reply(body=label_pdf(1, 600))) as old, Gate(Reply(body=label_pdf(2, 700))) as new:
             new.open.set()
             shop.restart(label_origins=(old.url, new.url))
@@ -505,7 +503,7 @@ class TestReading:
         shop.sell(ORG, orders=30, deliveries=12)
         shop.sync(ORG, "deliveries", download_labels=False)
         key = bm.get_labels(ORG).items[0].shipment_id
-        with pytest.raises(LabelNotStored, match=r"left alone.*download_label"):
+        with pytest.raises(LabelNotStored, match=r"was skipped.*download_label"):
             bm.get_label_url(ORG, key)
         with pytest.raises(LabelNotFound, match="fetch_return"):
             bm.get_return_label_url(ORG, key)
@@ -514,7 +512,7 @@ class TestReading:
         shop.sandbox.add_fault("early_404", operation="deliveries.label")
         shop.sync(ORG, "deliveries", full=True)
         one_slice(shop)
-        with pytest.raises(LabelNotStored, match=r"is tried from 20.*The API does not know this"):
+        with pytest.raises(LabelNotStored, match=r"is retried after 20.*The API does not know this"):
             bm.get_label_url(ORG, key)
 
     def test_a_link_counts_for_seven_days_at_the_most(self, shop: Shop, bm: BackMarket) -> None:

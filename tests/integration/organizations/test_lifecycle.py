@@ -306,8 +306,8 @@ class TestWhereATokenGoes:
             ("ftp://www.backmarket.fr", "not an origin"),
             ("www.backmarket.fr", "not an origin"),
             ("https://", "not an origin"),
-            ("https://www.backmarket.fr:port", "can't be used"),
-            ("https://[::1", "can't be used"),
+            ("https://www.backmarket.fr:port", "cannot be used"),
+            ("https://[::1", "cannot be used"),
             ("", "not an origin"),
         ],
     )
@@ -769,7 +769,7 @@ class TestCheck:
         assert connections_check(first, org, timeout=0.01) == "rate_limited"
         assert shop.sandbox.stats().count("orders.list", org) == asked, "nobody asks while the account is blocked"
 
-    def test_nobody_there_is_told_as_such(self, settings: Settings, org: str) -> None:
+    def test_an_organization_without_a_connection_is_reported_as_such(self, settings: Settings, org: str) -> None:
         with Gate(listed()) as gate:
             gated = Gated(settings, gate, org)
         check = gated.bm.check_connection(org)

@@ -1,4 +1,4 @@
-"""One row asked of the API now, as a host application asks: what is stored, and every way in which it can't be."""
+"""One row asked of the API now, as a host application asks: what is stored, and every way in which it cannot be."""
 
 from __future__ import annotations
 

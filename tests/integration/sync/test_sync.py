@@ -520,7 +520,7 @@ class TestLeases:
         assert shop.one("SELECT count(*) FROM backmarket.changes WHERE kind = 'updated'") == 5
 
     @pytest.mark.parametrize("end", ["handed on", "failed"])
-    def test_who_looked_while_somebody_slept_past_a_lease_takes_nothing_once_that_slice_has_ended(
+    def test_a_worker_that_probed_while_another_slept_past_its_lease_takes_nothing_once_that_slice_has_ended(
         self, shop: Shop, end: str
     ) -> None:
         """It has seen another walk than there is now: its own would end, and the other one stay unfinished."""
@@ -582,7 +582,7 @@ class TestLeases:
         assert shop.one("SELECT count(*) FROM backmarket.walks") == 0
         assert shop.one("SELECT count(*) FROM backmarket.walk_seen") == 0
 
-    def test_a_process_that_stops_hands_on_to_whoever_the_dispatcher_finds(self, shop: Shop) -> None:
+    def test_a_process_that_stops_hands_on_to_any_other_worker(self, shop: Shop) -> None:
         shop.sell(ORG, orders=2000)
         shop.services.stopping.set()
         assert shop.run_slice(ORG).end == "handed_on"

@@ -80,7 +80,7 @@ def test_one_at_a_time(shop: Shop) -> None:
     assert sum(lease is not None for lease in leases) == 1
 
 
-def test_whoever_slept_past_its_lease_writes_nothing(shop: Shop) -> None:
+def test_a_worker_that_slept_past_its_lease_writes_nothing(shop: Shop) -> None:
     make_due(shop)
     sleeper = taken(shop, seconds=0)
     assert work.claim_due(shop.services.database) == [Nudge("labels", ORG)]

@@ -12,7 +12,8 @@ from backmarket.services import Services
 _ADVICE: dict[type[errors.BackMarketError], str] = {
     errors.ConnectionNotFound: "`backmarket connections list` lists them, `backmarket connections add ORG` adds one.",
     errors.ConnectionDisabled: "An operator disabled it. Enable it: `backmarket connections enable ORG`.",
-    errors.ApiKeyMissing: "Its key was cleared. Store a new one: `backmarket connections add ORG`.",
+    errors.ApiKeyMissing: "Its key was cleared. Store a new one: `backmarket connections add ORG`."
+    " `backmarket status ORG` says when the old one is tried again.",
     errors.Unauthorized: "Create a new API key in Back Market's back office, then `backmarket connections add ORG`.",
     errors.FirewallBlocked: "Give Back Market the cf-ray, the address that you call from, and BACKMARKET_USER_AGENT.",
     errors.RateLimited: "The account's limit is used up or blocked. Wait. Does another program use this key?",

@@ -12,6 +12,7 @@ BackMarketError
 │   ├── LimiterUnavailable      Redis is away; no request is sent
 │   ├── DatabaseUnavailable     PostgreSQL is away, full, or out of connections
 │   └── BucketUnavailable       the S3 server is away, or cannot take the work now
+│       └── NotDeleted          it kept some of the objects to delete; the others are deleted
 ├── RateLimited                 429: every worker that uses the account pauses
 ├── FirewallBlocked             403 from the firewall in front of the API, not a bad key; pause
 ├── TerminalError               a retry is useless until a person acts
@@ -62,7 +63,7 @@ No error text ever contains a token, a name, an address, a phone number or an e-
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal, Protocol
 
 
@@ -184,6 +185,21 @@ class BucketUnavailable(TransientError):
     """The S3 server is unreachable, or cannot take the work now."""
 
     code = "bucket_unavailable"
+
+
+class NotDeleted(BucketUnavailable):
+    """The S3 server deleted some objects, but not all.
+
+    Args:
+        message: what happened.
+        keys: of the objects that it kept.
+    """
+
+    code = "not_deleted"
+
+    def __init__(self, message: str, keys: Collection[str] = (), **marks: Any) -> None:
+        super().__init__(message, **marks)
+        self.keys = frozenset(keys)
 
 
 class RateLimited(BackMarketError):

@@ -7,7 +7,8 @@ import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -23,8 +24,8 @@ from minio.time import to_amz_date, utcnow
 
 from backmarket.bucket.errors import BucketGone, StrangeAnswer, error_for, refusals_told
 from backmarket.bucket.keys import LABELS
-from backmarket.bucket.objects import SHA256, Content, StoredObject, described, etag_of
-from backmarket.errors import InvalidArgument, SettingsError
+from backmarket.bucket.objects import NEVER_OLD, SHA256, Content, StoredObject, described, etag_of
+from backmarket.errors import InvalidArgument, NotDeleted, SettingsError
 from backmarket.settings import Settings, origin_of
 
 PAGE = 1000
@@ -54,6 +55,18 @@ _NO_KEYS = f"{LABELS}%/"
 
 No empty part (`labels//`): MinIO answers 400 `XMinioInvalidObjectName` to a prefix that has one.
 """
+
+_VERSIONED = {"Enabled", "Suspended"}
+"""States of versioning in which old versions may exist."""
+
+_NO_LOCK = {"ObjectLockConfigurationNotFoundError", "NoSuchObjectLockConfiguration"}
+_NOT_SAID = {"AccessDenied", "NotImplemented", "MethodNotAllowed"}
+
+_NO_OBJECT = "clock"
+"""A key that no object has."""
+
+_DATE_ROUNDING = timedelta(seconds=1)
+"""The header `Date` leaves out fractions of a second."""
 
 _MADE_MEANWHILE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists", "OperationAborted"}
 
@@ -133,6 +146,37 @@ class Bucket:
             except ValueError:
                 return None
             return any(_for_everybody(statement) for statement in policy.get("Statement", []))
+
+    def keeps_versions(self) -> bool | None:
+        """Whether it may keep deleted and replaced objects as old versions; None: the server does not say.
+
+        Raises:
+            BucketUnavailable: if the server cannot be reached.
+        """
+        with self._translate_errors():
+            try:
+                return self._client.get_bucket_versioning(self.name).status in _VERSIONED
+            except S3Error as error:
+                if error.code in _NOT_SAID:
+                    return None
+                raise
+
+    def has_object_lock(self) -> bool | None:
+        """Whether objects may be locked against deletion; None: the server does not say.
+
+        Raises:
+            BucketUnavailable: if the server cannot be reached.
+        """
+        with self._translate_errors():
+            try:
+                self._client.get_object_lock_config(self.name)
+            except S3Error as error:
+                if error.code in _NO_LOCK:
+                    return False
+                if error.code in _NOT_SAID:
+                    return None
+                raise
+            return True
 
     def put(self, key: str, file: BinaryIO, *, size: int, content_type: str, sha256: str) -> str:
         """Store a file under a key, in one request; a stored object is replaced once all of it has arrived.
@@ -239,7 +283,7 @@ class Bucket:
                     str(each.object_name),
                     each.size or 0,
                     (each.etag or "").strip('"'),
-                    each.last_modified or datetime.now(UTC),
+                    each.last_modified or NEVER_OLD,
                 )
                 for each in islice(objects, min(limit, PAGE))
             ]
@@ -248,18 +292,31 @@ class Bucket:
         """Delete objects, 1,000 per request; a missing one is no error.
 
         Raises:
-            BucketUnavailable: if the server cannot be reached, or did not delete all of them.
+            NotDeleted: if the server kept some of them; the others are deleted.
+            BucketUnavailable: if the server cannot be reached.
             BucketRefused: if the keys may not delete here.
         """
         self.ensure()
         with self._translate_errors():
-            codes = {
-                error.code
-                for error in self._client.remove_objects(self.name, [DeleteObject(key) for key in keys])
-                if error.code != "NoSuchKey"
-            }
-        if codes:
-            raise error_for(self.name, None, codes.pop() or "", 500)
+            errors = self._client.remove_objects(self.name, [DeleteObject(key) for key in keys])
+            kept = {error.name or "": error.code for error in errors if error.code != "NoSuchKey"}
+        if kept:
+            code = next(iter(kept.values()))
+            reason = error_for(self.name, None, code or "", 500).message
+            raise NotDeleted(f"{len(kept)} of {len(keys)} objects were not deleted. {reason}", kept)
+
+    def server_time(self) -> datetime | None:
+        """The latest time that the server's clock may show, for comparison with `StoredObject.modified`.
+
+        None: the server does not say. It says so in any answer, also in a refusal.
+
+        Raises:
+            BucketUnavailable: if the server cannot be reached.
+        """
+        with self._translate_errors():
+            url = self._client.get_presigned_url("HEAD", self.name, _NO_OBJECT)
+            headers = self._http.request("HEAD", url).headers
+        return parsedate_to_datetime(headers["date"]) + _DATE_ROUNDING if "date" in headers else None
 
     def presigned_url(
         self, key: str, *, expires: int, filename: str | None = None, content_type: str | None = "application/pdf"

@@ -12,6 +12,10 @@ SHA256 = "x-amz-meta-sha256"
 """The header that keeps an object's hash with it."""
 
 
+NEVER_OLD = datetime.max.replace(tzinfo=UTC)
+"""A time of storing that no clock has reached."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredObject:
     """Metadata of an object.
@@ -20,7 +24,7 @@ class StoredObject:
         key: its name.
         size: in bytes.
         etag: the server's identifier of this content; other content has another.
-        modified: when it was stored, by the server's clock; now, where the server does not say.
+        modified: when it was stored, by the server's clock; `NEVER_OLD`, where the server does not say.
         sha256: hexadecimal; None in a list, or when it was not given with the object.
         content_type: None in a list.
     """
@@ -57,7 +61,7 @@ def described(key: str, headers: Any) -> StoredObject:
         key,
         int(headers.get("content-length", 0)),
         etag_of(headers),
-        parsedate_to_datetime(headers["last-modified"]) if "last-modified" in headers else datetime.now(UTC),
+        parsedate_to_datetime(headers["last-modified"]) if "last-modified" in headers else NEVER_OLD,
         headers.get(SHA256),
         headers.get("content-type"),
     )

@@ -49,6 +49,7 @@ def _of_bucket(found: Bucket) -> Iterator[Finding]:
         return
     yield ok("bucket", f"The bucket {found.name!r} exists.")
     yield from _private(found)
+    yield _forgetful(found)
     yield _writable(found)
 
 
@@ -64,6 +65,30 @@ def _private(found: Bucket) -> Iterator[Finding]:
             yield ok("bucket privacy", "No policy lets everyone in.")
         case None:
             yield skipped("bucket privacy", "The keys may not see the bucket's policy (s3:GetBucketPolicy).")
+
+
+def _forgetful(found: Bucket) -> Finding:
+    """Whether what is erased is gone."""
+    try:
+        locked, versioned = found.has_object_lock(), found.keeps_versions()
+    except BackMarketError as error:
+        return skipped("bucket erasure", error.message)
+    if locked:
+        return warning(
+            "bucket erasure",
+            "The bucket has object lock: erased labels and invoices stay in it until their retention ends.",
+            "Set BACKMARKET_S3_BUCKET to a bucket without object lock; it cannot be switched off.",
+        )
+    if versioned:
+        return warning(
+            "bucket erasure",
+            "The bucket keeps old versions: erased labels and invoices can still be read.",
+            "Suspend versioning and delete the old versions, or let a lifecycle rule end them within your retention.",
+        )
+    if locked is None or versioned is None:
+        needed = "s3:GetBucketVersioning, s3:GetBucketObjectLockConfiguration"
+        return skipped("bucket erasure", f"The keys may not see whether it keeps versions ({needed}).")
+    return ok("bucket erasure", "It keeps no old versions, and has no object lock: what is erased is gone.")
 
 
 def _writable(found: Bucket) -> Finding:

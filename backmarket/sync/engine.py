@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import monotonic, sleep
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
 
@@ -26,8 +26,6 @@ from backmarket.errors import (
     DatabaseUnavailable,
     LeaseLost,
     LimiterUnavailable,
-    NotFound,
-    RateLimited,
     SettingsError,
     UsageError,
 )
@@ -40,6 +38,7 @@ from backmarket.services.admission import RETRY_WHEN_FULL_SECONDS
 from backmarket.sync import leases, refusals
 from backmarket.sync.leases import Lease
 from backmarket.sync.lookback import new_walk
+from backmarket.sync.missing_rows import MissingRows
 from backmarket.sync.page_fetcher import Fetched, Fetcher
 from backmarket.sync.page_walk import Walk
 from backmarket.sync.storing import Storing
@@ -132,8 +131,6 @@ class _Sync:
             services.request_threads,
             since=walk.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if walk.since else None,
         )
-        self.not_found: set[Any] = set()
-        """Keys of missing rows whose id has answered 404 once."""
         self.storing = Storing(services, resource, lease, walk, lambda: self.fetcher.requests)
 
     @property
@@ -285,34 +282,9 @@ class _Sync:
         return min(theirs, ours) if theirs else ours
 
     def _end(self) -> SliceEnd:
-        """The walk is over: request the rows that it did not show, one by one, and finish."""
-        while (missing := self.storing.end()).keys:
-            self.not_found |= missing.marked
-            for key in missing.keys:
-                pause = self._must_end()
-                if pause is not None:
-                    return self._hand_on(pause)
-                sleep(self.fetcher.pause())
-                self._look_for(key)
-        return "done"
-
-    def _look_for(self, key: Any) -> None:
-        """Request one row by its id, and store the answer.
-
-        Where a list leaves rows out by its rules, a 404 is the only sign that such a row is gone. So only a
-        second 404 counts, after the other missing rows were requested.
-        """
-        try:
-            row = self.fetcher.one(str(key))
-        except NotFound:
-            row = None
-        except RateLimited as error:
-            self.fetcher.wait_at_least(error.retry_after)
-            return
-        if row is None and self.resource.hides and key not in self.not_found:
-            self.not_found.add(key)
-        else:
-            self.storing.settle_missing(key, row)
+        """The walk is over: request the rows that it did not show, and finish."""
+        pause = MissingRows(self.resource, self.fetcher, self.storing).look(self._must_end)
+        return "done" if pause is None else self._hand_on(pause)
 
     def _hand_on(self, pause: float) -> SliceEnd:
         """Store the fetched pages, and let the next slice go on after `pause` seconds."""

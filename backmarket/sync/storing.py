@@ -6,7 +6,8 @@ Nothing here sends requests.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -104,8 +105,11 @@ class Storing:
             raise incomplete
         return False
 
-    def end(self) -> Missing:
+    def end(self, *, besides: Collection[Any] = ()) -> Missing:
         """End a walk that is over, unless it did not show all rows that are stored.
+
+        Args:
+            besides: keys of rows that stay as they are.
 
         Returns:
             The rows that it did not show, to be requested one by one; no keys: it has ended.
@@ -113,6 +117,7 @@ class Storing:
         with self._database.transaction() as transaction:
             leases.hold(transaction, self.lease)
             found = self._missing(transaction)
+            found = replace(found, keys=tuple(key for key in found.keys if key not in besides))
             if not found.keys:
                 self._finish(transaction, found)
             return found

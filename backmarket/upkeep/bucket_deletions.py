@@ -8,14 +8,13 @@ organization may have been connected again meanwhile: objects that a row refers 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import structlog
 
 from backmarket.database import Database
-from backmarket.errors import BackMarketError, BucketUnavailable, SettingsError
+from backmarket.errors import BucketUnavailable, SettingsError
 from backmarket.limits import backoff
 from backmarket.upkeep import bucket_reconcile
 
@@ -33,6 +32,8 @@ CLAIM_SECONDS = 120
 
 KEYS = 1000
 """Maximum single keys worked off at a time."""
+
+KEPT = "The S3 server did not delete the object: an object lock, or what the keys may do, may hold it."
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +59,8 @@ class _Deletion:
     key: str
     step: bucket_reconcile.Step
     position: str
-    requested_at: datetime
+    age: float
+    """Seconds since it was requested, by PostgreSQL's clock."""
 
     @property
     def is_prefix(self) -> bool:
@@ -77,7 +79,8 @@ def work_off(services: Services, *, seconds: float | None = None) -> Deleted:
         try:
             objects += _delete_page(services, claimed)
         except (BucketUnavailable, SettingsError) as error:
-            _put_off(services.database, claimed, error)
+            log.warning("deletions.put_off", code=error.code, error=error.message)
+            _put_off(services.database, claimed, error.message)
             break
         if services.stopping.is_set() or (until is not None and monotonic() >= until):
             return Deleted(objects, more=True)
@@ -93,11 +96,12 @@ def _delete_page(services: Services, claimed: list[_Deletion]) -> int:
     (first, *_) = claimed
     if not first.is_prefix:
         found = bucket_reconcile.delete_garbage(services.database, services.bucket, [each.key for each in claimed])
-        _finish(services.database, claimed)
+        _finish(services.database, [each for each in claimed if each.key not in found.kept])
+        _put_off(services.database, [each for each in claimed if each.key in found.kept], KEPT)
         return found.deleted
-    before = max(first.requested_at, datetime.now(UTC) - timedelta(seconds=YOUNG_SECONDS))
+    min_age = min(first.age, YOUNG_SECONDS)
     here = bucket_reconcile.Position(first.key, first.step, first.position)
-    position, found = bucket_reconcile.reconcile_page(services.database, services.bucket, here, before=before)
+    position, found = bucket_reconcile.reconcile_page(services.database, services.bucket, here, min_age=min_age)
     if position is None:
         _finish(services.database, claimed)
     else:
@@ -123,10 +127,11 @@ def _finish(database: Database, claimed: list[_Deletion]) -> None:
         transaction.execute(_ONCE_MORE, values)
 
 
-def _put_off(database: Database, claimed: list[_Deletion], error: BackMarketError) -> None:
+def _put_off(database: Database, claimed: list[_Deletion], why: str) -> None:
+    if not claimed:
+        return
     with database.transaction() as transaction:
-        transaction.execute(_PUT_OFF, (error.message, [each.id for each in claimed]))
-    log.warning("deletions.put_off", code=error.code, error=error.message)
+        transaction.execute(_PUT_OFF, (why, [each.id for each in claimed]))
 
 
 _CLAIM = """
@@ -139,7 +144,8 @@ FROM (
     WHERE due_at <= now() AND (right(object_key, 1) = '/') = %(prefix)s
     ORDER BY due_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ) AS due
-WHERE d.id = due.id RETURNING d.id, d.object_key, d.step, d.position, d.requested_at
+WHERE d.id = due.id RETURNING d.id, d.object_key, d.step, d.position,
+    extract(epoch FROM now() - d.requested_at)::float8
 """
 
 _KEEP = """

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
 
+import structlog
+
 from backmarket import work
 from backmarket.database import Database
-from backmarket.errors import BackMarketError
+from backmarket.errors import BackMarketError, NotDeleted
 
 if TYPE_CHECKING:
     from backmarket.bucket import Bucket, StoredObject
+
+log = structlog.get_logger(__name__)
 
 PAGE = 1000
 """Objects, or rows, per page."""
@@ -29,6 +33,9 @@ ALARM_SHARE = 0.5
 
 ALARM_OBJECTS = 20
 """Garbage objects of a page that are always deleted."""
+
+NOTHING_IS_OLD = datetime.min.replace(tzinfo=UTC)
+"""Limit of age where the server has no clock: all objects count as young."""
 
 Step = Literal["objects", "rows"]
 """What the page consists of; see the table `bucket_sweep`."""
@@ -63,14 +70,17 @@ class Found:
         objects: number compared.
         deleted: objects deleted, as no row refers to them.
         lost: labels that are wanted again.
+        kept: keys of objects that the server did not delete, of one page.
     """
 
     objects: int = 0
     deleted: int = 0
     lost: int = 0
+    kept: frozenset[str] = frozenset()
 
     def __add__(self, other: Found) -> Found:
-        return Found(self.objects + other.objects, self.deleted + other.deleted, self.lost + other.lost)
+        sums = (self.objects + other.objects, self.deleted + other.deleted, self.lost + other.lost)
+        return Found(*sums, kept=other.kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +98,7 @@ class _Label:
 
 
 def reconcile_page(
-    database: Database, bucket: Bucket, position: Position, *, before: datetime, accept_garbage: bool = True
+    database: Database, bucket: Bucket, position: Position, *, min_age: float, accept_garbage: bool = True
 ) -> tuple[Position | None, Found]:
     """Compare one page, and correct differences; safe to repeat, and to run twice at once.
 
@@ -96,7 +106,8 @@ def reconcile_page(
         database: has the rows.
         bucket: has the objects.
         position: where the page begins.
-        before: younger objects are kept: their rows may not be written yet.
+        min_age: in seconds; younger objects are kept: their rows may not be written yet. The server's own clock says
+            how old an object is, since the clocks of two machines differ.
         accept_garbage: delete objects without a row, even if they are very many.
 
     Returns:
@@ -107,6 +118,8 @@ def reconcile_page(
         SettingsError: if the settings do not fit it.
         ManyGarbage: if more than half of the page has no row; nothing of it was deleted.
     """
+    now = bucket.server_time()
+    before = NOTHING_IS_OLD if now is None else now - timedelta(seconds=min_age)
     if position.step == "rows":
         return _reconcile_rows(database, bucket, position, before)
     return _reconcile_objects(database, bucket, position, before, accept_garbage=accept_garbage)
@@ -136,10 +149,15 @@ def _garbage(database: Database, keys: Sequence[str]) -> list[str]:
 def _delete(database: Database, bucket: Bucket, garbage: list[str]) -> Found:
     if not garbage:
         return Found()
-    bucket.delete(garbage)
+    kept: frozenset[str] = frozenset()
+    try:
+        bucket.delete(garbage)
+    except NotDeleted as error:
+        kept = error.keys
+        log.warning("bucket.not_deleted", error=error.message)
     with database.transaction() as transaction:
         again = [_Label(*row) for row in transaction.execute(_LABELS_AT, (garbage,))]
-    return Found(deleted=len(garbage), lost=_want_again(database, again))
+    return Found(deleted=len(garbage) - len(kept), lost=_want_again(database, again), kept=kept)
 
 
 def _reconcile_objects(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -63,20 +62,23 @@ def sweep(services: Services, *, seconds: float | None = None, accept_garbage: b
     found = Found()
     position, accepted = _begin(services.database, accept_garbage=accept_garbage)
     while True:
-        before = datetime.now(UTC) - timedelta(seconds=YOUNG_SECONDS)
         following, page = reconcile_page(
-            services.database, services.bucket, position, before=before, accept_garbage=accepted
+            services.database, services.bucket, position, min_age=YOUNG_SECONDS, accept_garbage=accepted
         )
         found += page
         following = following or _next_prefix(position)
         if following is None:
             _finish(services.database)
-            return Swept(**asdict(found))
+            return _swept(found)
         position = following
         over = services.stopping.is_set() or (until is not None and monotonic() >= until)
         _keep(services.database, position, pause=0 if over else CLAIM_SECONDS)
         if over:
-            return Swept(**asdict(found), more=True)
+            return _swept(found, more=True)
+
+
+def _swept(found: Found, *, more: bool = False) -> Swept:
+    return Swept(found.objects, found.deleted, found.lost, more)
 
 
 def sweep_if_due(services: Services, *, seconds: float) -> Swept | None:

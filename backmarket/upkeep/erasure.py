@@ -13,19 +13,24 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+import structlog
 from psycopg import sql
 
 from backmarket.bucket import deletion_queue
 from backmarket.bucket.keys import label_key
 from backmarket.connections import get
 from backmarket.database import Database, Transaction
-from backmarket.errors import UsageError
+from backmarket.errors import DatabaseUnavailable, UsageError
+from backmarket.observability.logs import error_location
 from backmarket.resources import ORDERLINES, ORDERS, Lines, Resource, blank_object
 from backmarket.sync.erased_rows import SHIPMENTS
 from backmarket.writes import retention
 
 BATCH = 500
 """Orders erased in one transaction, while the syncs of their organizations wait."""
+
+
+log = structlog.get_logger(__name__)
 
 
 class OrderNotStored(UsageError):
@@ -93,18 +98,39 @@ def erase_old(database: Database, days: int, *, seconds: float | None = None) ->
         seconds: after which no new batch begins; None: no limit.
     """
     until = None if seconds is None else monotonic() + seconds
-    total = 0
+    total, failed = 0, list[tuple[str, int]]()
     while days:
         if until is not None and monotonic() >= until:
             return ErasedOld(total, more=True)
+        organizations, keys = _columns(failed, 2)
+        values = {"days": days, "limit": BATCH, "failed_organizations": organizations, "failed_orders": keys}
         with database.transaction() as transaction:
-            found = transaction.execute(_FIND_OLD, {"days": days, "limit": BATCH}).fetchall()
-        with database.transaction() as transaction:
-            erased = _erase(transaction, found, days=days).orders
+            found = transaction.execute(_FIND_OLD, values).fetchall()
+        erased, broken = _erase_batch(database, found, days)
         total += erased
-        if not erased or len(found) < BATCH:
+        failed += broken
+        if not (erased or broken) or len(found) < BATCH:
             break
     return ErasedOld(total)
+
+
+def _erase_batch(database: Database, orders: list[tuple[str, int]], days: int) -> tuple[int, list[tuple[str, int]]]:
+    """Erase old orders together; if that fails, one by one, so that one that cannot be erased holds up no other.
+
+    Returns:
+        Number of orders erased, and those that failed.
+    """
+    try:
+        with database.transaction() as transaction:
+            return _erase(transaction, orders, days=days).orders, []
+    except DatabaseUnavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - of an odd row; the upkeep would stop at it for ever
+        if len(orders) == 1:
+            log.error("erasure.failed", order=orders[0][1], **error_location(error))
+            return 0, orders
+    each = [_erase_batch(database, [order], days) for order in orders]
+    return sum(erased for erased, _ in each), [order for _, failed in each for order in failed]
 
 
 def _erase(transaction: Transaction, orders: list[tuple[str, int]], *, days: int = 0) -> Erased:
@@ -209,6 +235,8 @@ WHERE o.erased_at IS NULL AND {_CREATED} < now() - make_interval(days => %(days)
   )
 """
 
-_FIND_OLD = f"{_OLD} ORDER BY {_CREATED} LIMIT %(limit)s"
+_FAILED = "SELECT * FROM unnest(%(failed_organizations)s::text[], %(failed_orders)s::bigint[])"
+
+_FIND_OLD = f"{_OLD} AND (o.organization_id, o.order_id) NOT IN ({_FAILED}) ORDER BY {_CREATED} LIMIT %(limit)s"
 
 _STILL_OLD = f"{_OLD} AND o.organization_id = ANY(%(organizations)s) AND o.order_id = ANY(%(orders)s)"

@@ -76,7 +76,7 @@ def page(
 
 
 def due(transaction: Transaction, organization_id: str, *, besides: Iterable[str], limit: int) -> list[Write]:
-    """The writes that can be processed now: the first open one of each lane, if it is due. The oldest first.
+    """The writes that can be processed now: the first open one of each lane, if it is due. The longest due first.
 
     Args:
         besides: lanes that the worker has in hand already.
@@ -271,7 +271,7 @@ WHERE organization_id = %(organization)s AND {_IS_OPEN} ORDER BY lane, id
 
 _DUE = f"""
 SELECT {_COLUMNS} FROM ({_HEADS}) AS api_writes
-WHERE api_writes.due_at <= now() AND NOT lane = ANY(%(besides)s) ORDER BY id LIMIT %(limit)s
+WHERE api_writes.due_at <= now() AND NOT lane = ANY(%(besides)s) ORDER BY due_at, id LIMIT %(limit)s
 """
 
 _NEXT_DUE = f"""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
+import ssl
 import stat
 import subprocess
 import sys
@@ -13,10 +15,13 @@ from typing import Any
 import pytest
 import yaml
 from dotenv import dotenv_values
+from minio.error import MinioAdminException
+from minio.minioadmin import MinioAdmin
 
 from backmarket.database.encryption import KeyCipher
 from backmarket.messages import QUEUES
 from backmarket.settings import ENV_PREFIX, RENAMED, user_agent_of
+from tests.support.gate import Gate, Reply
 from tests.unit.test_house import CHECKOUT, LOCK, wanted_of
 
 AGENT = "BM-Company-My Integration;contact@company.example"
@@ -221,7 +226,58 @@ class TestInstall:
         assert {"UV_DEFAULT_INDEX=http://pip.test/simple", "UV_HTTP_TIMEOUT="} <= set(told)
 
 
+ROOT_KEYS = {"MINIO_ROOT_USER": "root-user", "MINIO_ROOT_PASSWORD": "root-secret"}
+USER_KEYS = {"BACKMARKET_S3_ACCESS_KEY": "worker", "BACKMARKET_S3_SECRET_KEY": "worker-secret"}
+
+
 class TestBucket:
+    @pytest.mark.parametrize(
+        ("changed", "text"),
+        [
+            ({"BACKMARKET_S3_SECRET_KEY": "1234567"}, "BACKMARKET_S3_SECRET_KEY needs 8 characters or more.\n"),
+            ({"BACKMARKET_S3_ACCESS_KEY": "ab"}, "BACKMARKET_S3_ACCESS_KEY needs 3 characters or more.\n"),
+            ({"BACKMARKET_S3_ACCESS_KEY": "root-user"}, "BACKMARKET_S3_ACCESS_KEY must not be MINIO_ROOT_USER"),
+        ],
+    )
+    def test_a_user_that_minio_would_refuse_is_not_even_tried(self, changed: dict[str, str], text: str) -> None:
+        env = {**ROOT_KEYS, **USER_KEYS, "BACKMARKET_S3_ENDPOINT_URL": "http://127.0.0.1:1"} | changed
+        assert run(sys.executable, CHECKOUT / "deploy" / "bucket.py", env=env).stderr.startswith(text)
+
+    @pytest.mark.parametrize(
+        ("code", "advice"),
+        [
+            ("AuthorizationHeaderMalformed", "Set BACKMARKET_S3_REGION to its region."),
+            ("SignatureDoesNotMatch", "Set MINIO_ROOT_USER and MINIO_ROOT_PASSWORD to its root keys."),
+        ],
+    )
+    def test_a_refusal_of_minio_says_what_to_do(self, code: str, advice: str) -> None:
+        body = f"<Error><Code>{code}</Code><Message>root-secret</Message></Error>".encode()
+        with Gate(Reply(400, body, {"content-type": "application/xml"})) as minio:
+            minio.open.set()
+            env = {**ROOT_KEYS, **USER_KEYS, "BACKMARKET_S3_ENDPOINT_URL": minio.url}
+            result = run(sys.executable, CHECKOUT / "deploy" / "bucket.py", env=env)
+        assert result.stderr == f"MinIO at {minio.url} did not do it: {code}. {advice}\n"
+
+    def test_the_reasons_of_the_administration_and_of_tls_are_told_and_nothing_is_quoted(self) -> None:
+        reason = runpy.run_path(str(CHECKOUT / "deploy" / "bucket.py"))["_reason"]
+        weak = MinioAdminException("400", '{"Code": "XMinioAdminInvalidSecretKey", "Message": "root-secret"}')
+        assert reason(weak) == "XMinioAdminInvalidSecretKey. BACKMARKET_S3_SECRET_KEY needs 8 characters or more"
+        assert reason(MinioAdminException("502", "<html>root-secret")) == "status 502"
+        assert "SSL_CERT_FILE" in reason(ssl.SSLCertVerificationError("[SSL: CERTIFICATE_VERIFY_FAILED] failed"))
+        assert reason(ValueError("root-secret")) == "ValueError"
+
+    def test_no_policy_of_another_is_overwritten(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        calls: list[tuple[str, str]] = []
+        for name in ("policy_add", "policy_set", "user_add"):
+            monkeypatch.setattr(MinioAdmin, name, lambda _, what, *__, _name=name, **___: calls.append((_name, what)))
+        make_user = runpy.run_path(str(CHECKOUT / "deploy" / "bucket.py"))["_make_user"]
+        make_user({**ROOT_KEYS, **USER_KEYS, "BACKMARKET_S3_ENDPOINT_URL": "http://127.0.0.1:1"}, "readonly")
+        assert calls == [
+            ("policy_add", "backmarket-readonly"),
+            ("user_add", "worker"),
+            ("policy_set", "backmarket-readonly"),
+        ]
+
     def test_what_is_missing_is_named(self) -> None:
         root = {"MINIO_ROOT_USER": "root", "MINIO_ROOT_PASSWORD": "secret"}
         result = run(sys.executable, CHECKOUT / "deploy" / "bucket.py", env=root)

@@ -41,6 +41,7 @@ from backmarket.errors import (
     BucketRefused,
     BucketUnavailable,
     InvalidArgument,
+    NotDeleted,
     ObjectNotFound,
     SettingsError,
 )
@@ -457,7 +458,7 @@ class TestFailures:
             (Wrong("HEAD", 503), Bucket.stat, BucketUnavailable, 1 + RETRIES),
             (Wrong("POST", 503, xml("SlowDown")), delete, BucketUnavailable, 1 + RETRIES),
             (Wrong("POST", 200, not_deleted("InternalError")), delete, BucketUnavailable, 1),
-            (Wrong("POST", 200, not_deleted("AccessDenied")), delete, BucketRefused, 1),
+            (Wrong("POST", 200, not_deleted("AccessDenied")), delete, NotDeleted, 1),
         ],
     )
     def test_what_the_server_says_decides_what_happens_next(

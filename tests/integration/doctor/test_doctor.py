@@ -15,6 +15,7 @@ import pytest
 import redis
 from cryptography.fernet import Fernet
 from minio import Minio
+from minio.versioningconfig import VersioningConfig
 from typer.testing import CliRunner
 
 from backmarket.cli.app import app
@@ -165,6 +166,21 @@ def wrong_bucket_key(patient: Patient) -> None:
     patient.set("S3_SECRET_KEY", "secret-word")
 
 
+def versioned_bucket(patient: Patient) -> None:
+    client, _ = patient.bucket()
+    client.make_bucket("doctor-versioned")
+    client.set_bucket_versioning("doctor-versioned", VersioningConfig("Enabled"))
+    patient.endings.append(lambda: client.remove_bucket("doctor-versioned"))
+    patient.set("S3_BUCKET", "doctor-versioned")
+
+
+def locked_bucket(patient: Patient) -> None:
+    client, _ = patient.bucket()
+    client.make_bucket("doctor-locked", object_lock=True)
+    patient.endings.append(lambda: client.remove_bucket("doctor-locked"))
+    patient.set("S3_BUCKET", "doctor-locked")
+
+
 def public_bucket(patient: Patient) -> None:
     client, name = patient.bucket()
     resource = [f"arn:aws:s3:::{name}/*"]
@@ -243,6 +259,22 @@ def test_a_planted_fault_is_found_with_what_helps(
     assert "secret-word" not in json.dumps(items)
 
 
+@pytest.mark.parametrize(
+    ("plant", "found", "advice"),
+    [(versioned_bucket, "keeps old versions", "lifecycle rule"), (locked_bucket, "object lock", "without object lock")],
+    ids=["versions", "lock"],
+)
+def test_a_bucket_that_keeps_what_is_erased_is_warned_of(
+    patient: Patient, plant: Callable[[Patient], None], found: str, advice: str
+) -> None:
+    plant(patient)
+    code, items = patient.examine()
+    (warned,) = [each for each in items if each["check"] == "bucket erasure"]
+    assert (code, warned["verdict"]) == (0, "warning")
+    assert found in warned["found"]
+    assert advice in warned["advice"]
+
+
 def test_a_deployment_that_is_well_has_no_fault(patient: Patient) -> None:
     code, items = patient.examine("--connection", ORG)
     assert code == 0
@@ -250,7 +282,7 @@ def test_a_deployment_that_is_well_has_no_fault(patient: Patient) -> None:
     checked = {each["check"] for each in items if each["verdict"] == "ok"}
     assert checked >= {
         *("settings", "database", "database clock", "schema", "broker", "broker memory policy", "limiter"),
-        *("limiter clock", "bucket", "bucket access", "stored keys", "workers", "connection"),
+        *("limiter clock", "bucket", "bucket erasure", "bucket access", "stored keys", "workers", "connection"),
     }
     client, name = patient.bucket()
     assert list(client.list_objects(name, prefix="doctor/", recursive=True)) == []

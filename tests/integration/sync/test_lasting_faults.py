@@ -113,6 +113,34 @@ class TestForbidden:
         assert connections.get(shop.services.database, ORG).health == "ok"
 
 
+class TestMissingRows:
+    def gone(self, shop: Shop) -> list[int]:
+        """Orders that the list does not show any more."""
+        shop.sell(ORG, orders=400)
+        assert shop.sync(ORG).end == "done"
+        return [int(key) for key in shop.sandbox.change(ORG, remove=14).removed]
+
+    @pytest.mark.parametrize(("status", "count"), [(409, 7), (500, 1)])
+    def test_those_that_fail_for_ever_starve_neither_others_nor_the_walk(
+        self, shop: Shop, status: int, count: int
+    ) -> None:
+        gone = sorted(self.gone(shop))
+        failing, good = gone[:count], gone[count:]
+        for key in failing:
+            shop.sandbox.add_fault("status", status=status, path=f"/ws/orders/{key}")
+        assert shop.sync(ORG, full=True).end == "done"
+        assert all(order(shop, key)[1] is not None for key in good)
+        assert all(order(shop, key)[1] is None for key in failing), "until the next full walk"
+        shop.sandbox.remove_faults()
+        assert shop.sync(ORG, full=True).end == "done"
+        assert all(order(shop, key)[1] is not None for key in failing)
+
+    def test_where_more_fail_the_run_fails(self, shop: Shop) -> None:
+        for key in self.gone(shop):
+            shop.sandbox.add_fault("status", status=409, path=f"/ws/orders/{key}")
+        assert shop.sync(ORG, full=True).end == "failed"
+
+
 class TestIncomplete:
     def test_only_a_full_walk_clears_many_missing(self, shop: Shop) -> None:
         shop.sell(ORG, orders=300)

@@ -7,15 +7,19 @@ import io
 import os
 import signal
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from backmarket.bucket import deletion_queue
+from backmarket.bucket import deletion_queue, objects
 from backmarket.bucket.keys import invoice_key, label_key, labels_prefix
 from backmarket.connections import Account
+from backmarket.errors import NotDeleted
 from backmarket.organizations import lifecycle
 from backmarket.services import Services
 from backmarket.settings import Settings
@@ -478,3 +482,74 @@ class TestDeletions:
             done = list(pool.map(lambda _: bucket_deletions.work_off(house.services), range(4)))
         assert sum(each.objects for each in done) == 50
         assert house.keys() == set()
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_only_the_servers_own_clock_says_how_old_an_object_is(
+    house: House, hours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket, apart = house.services.bucket, timedelta(hours=hours)
+    listed, server_time = bucket.list, bucket.server_time
+    monkeypatch.setattr(
+        bucket, "list", lambda *args, **more: [replace(o, modified=o.modified + apart) for o in listed(*args, **more)]
+    )
+    monkeypatch.setattr(bucket, "server_time", lambda: (server_time() or objects.NEVER_OLD) + apart)
+    house.connect("shop")
+    young = [label_key("shop", "deliveries", 1), label_key("gone", "deliveries", 1)]
+    house.put_all(young)
+    assert bucket_sweep.sweep(house.services) == Swept(objects=2)
+    with house.services.database.transaction() as transaction:
+        deletion_queue.request(transaction, [labels_prefix("gone")])
+    house.execute("UPDATE backmarket.bucket_deletions SET requested_at = now() - interval '1 h'")
+    assert bucket_deletions.work_off(house.services) == Deleted(0)
+    assert house.keys() == set(young), "their rows may not be written yet, whichever machine's clock is wrong"
+    monkeypatch.setattr(bucket_sweep, "YOUNG_SECONDS", -1)
+    assert bucket_sweep.sweep(house.services) == Swept(objects=2, deleted=2)
+
+
+def locked(house: House, monkeypatch: pytest.MonkeyPatch, keys: Iterable[str]) -> Counter[str]:
+    """Let the server keep some objects, as an object lock does; how often each was to be deleted."""
+    tries, kept, delete = Counter[str](), set(keys), house.services.bucket.delete
+
+    def refuse(asked: list[str]) -> None:
+        delete([key for key in asked if key not in kept])
+        tries.update(held := kept.intersection(asked))
+        if held:
+            raise NotDeleted("Locked.", held)
+
+    monkeypatch.setattr(house.services.bucket, "delete", refuse)
+    return tries
+
+
+@pytest.mark.usefixtures("old")
+class TestObjectsThatCannotBeDeleted:
+    KEYS = tuple(label_key("shop", "deliveries", number) for number in range(12))
+
+    def test_hold_up_no_other_deletion(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        house.put_all(self.KEYS)
+        tries = locked(house, monkeypatch, self.KEYS[:6])
+        with house.services.database.transaction() as transaction:
+            deletion_queue.request(transaction, self.KEYS)
+        house.quiet()
+        assert bucket_deletions.work_off(house.services) == Deleted(6)
+        assert house.open_deletions() == sorted(self.KEYS[:6])
+        assert house.execute("SELECT DISTINCT tries, error LIKE '%%lock%%' FROM backmarket.bucket_deletions") == [
+            (1, True)
+        ]
+        assert max(tries.values()) == 1
+
+    @pytest.mark.parametrize("page", [2, 1000])
+    def test_hold_up_no_sweep_and_no_removed_organization(
+        self, house: House, page: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(bucket_reconcile, "PAGE", page)
+        house.put_all(self.KEYS)
+        tries = locked(house, monkeypatch, self.KEYS[:6])
+        with house.services.database.transaction() as transaction:
+            deletion_queue.request(transaction, [labels_prefix("shop")])
+        house.quiet()
+        assert bucket_deletions.work_off(house.services) == Deleted(6)
+        assert house.open_deletions() == []
+        assert bucket_sweep.sweep(house.services, accept_garbage=True) == Swept(objects=6)
+        assert house.keys() == set(self.KEYS[:6])
+        assert max(tries.values()) == 2

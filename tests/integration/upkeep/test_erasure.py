@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from backmarket import BackMarket
+from backmarket import BackMarket, resources
 from backmarket.connections import Account
 from backmarket.database import Database
 from backmarket.database.encryption import KeyCipher
@@ -34,6 +35,7 @@ from backmarket.resources import (
 )
 from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.sync.upsert import UpsertCounts, store
+from backmarket.upkeep import erasure
 from backmarket.upkeep.erasure import Erased, ErasedOld, OrderNotStored, erase_old, erase_order
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop
@@ -433,3 +435,26 @@ class TestBlanking:
     def test_of_what_cannot_be_read_nothing_stays(self) -> None:
         deep = '{"order_id": 1, "deep": ' + "[" * 50_000 + f'"{MARK}"' + "]" * 50_000 + "}"
         assert blank(ORDERS, Row(1, (1, *[None] * (len(ORDERS.sent) - 1)), deep, 7)).raw == "{}"
+
+
+def test_orders_that_cannot_be_erased_hold_up_no_other(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing, good = range(10, 16), range(20, 26)
+    stored.store(ORDERS, *(order(key, date_creation="2025-05-01T10:00:00Z") for key in failing))
+    stored.store(ORDERS, *(order(key) for key in good))
+    tries, whole = Counter[int](), resources.blank_object
+
+    def blank_object(table: Any, raw: str) -> Any:
+        key = json.loads(raw).get("order_id")
+        if key in failing:
+            tries[key] += 1
+            raise RecursionError
+        return whole(table, raw)
+
+    monkeypatch.setattr(erasure, "blank_object", blank_object)
+    monkeypatch.setattr(erasure, "BATCH", 4)
+    assert erase_old(stored.database, 30).orders == len(good) + 1, "and the order of every test"
+    assert set(stored.execute("SELECT order_id FROM backmarket.orders WHERE erased_at IS NULL")) == {
+        (key,) for key in failing
+    }
+    assert set(tries) == set(failing)
+    assert max(tries.values()) <= 2

@@ -101,7 +101,8 @@ class Scene:
 
     def order(self, *states: int, index: int = 0) -> dict[str, Any]:
         """An order whose lines are in these states, stored."""
-        row = [one for one in self.sandbox.truth(self.seller) if len(one["orderlines"]) >= len(states)][index]
+        rows = sorted(self.sandbox.truth(self.seller), key=lambda one: int(one["order_id"]))
+        row = [one for one in rows if len(one["orderlines"]) >= len(states)][index]
         lines = row["orderlines"][: len(states)]
         for number, (line, state) in enumerate(zip(lines, states, strict=True)):
             line |= {"state": state, "listing": f"SKU-{number}", "quantity": 1, "imei": None, "serial_number": ""}
@@ -124,6 +125,12 @@ class Scene:
             )
             self.shop.execute("UPDATE backmarket.work SET due_at = now() WHERE kind = 'writes'")
         return run_slice(self.shop.services, ORG)
+
+    def let_time_pass(self) -> None:
+        """Let everything wait for less, by as much as the next slice has to wait."""
+        (gap,) = self.shop.execute("SELECT GREATEST(due_at - now(), '0') FROM backmarket.work WHERE kind = 'writes'")[0]
+        for table in ("api_writes", "work"):
+            self.shop.execute(f"UPDATE backmarket.{table} SET due_at = due_at - %s WHERE due_at < 'infinity'", gap)
 
     def write(self, handle: WriteHandle) -> Write:
         write = self.bm.get_write(ORG, handle.id)
@@ -461,6 +468,22 @@ class TestRefusals:
         with pytest.raises(WaitTimeout, match=r"not sent yet.*firewall.*tried again after"):
             handle.wait(0)
         assert scene.run_slice(later=True).succeeded == 1
+
+    @pytest.mark.parametrize("kind", ["waf_html", "waf_json"])
+    def test_writes_that_fail_for_ever_starve_no_others(self, scene: Scene, kind: str) -> None:
+        scene.shop.restart(rate_window=0.2, write_window=2)
+        keys = [scene.order(1, index=index)["order_id"] for index in range(8)]
+        failing, good = ([scene.bm.update_order(ORG, key, 2) for key in some] for some in (keys[:4], keys[4:]))
+        for key in keys[:4]:
+            scene.fault(kind, "orders.update", path=f"/ws/orders/{key}")
+        for _ in range(6):
+            scene.run_slice()
+            if all(scene.write(each).state is WriteState.SUCCEEDED for each in good):
+                break
+            scene.let_time_pass()
+        assert {scene.write(each).state for each in good} == {WriteState.SUCCEEDED}
+        assert {scene.write(each).state for each in failing} == {WriteState.PENDING}
+        assert max(scene.write(each).tries for each in failing) <= 2
 
     def test_a_key_that_is_refused_waits_for_a_new_one(self, scene: Scene) -> None:
         handle = accept(scene)

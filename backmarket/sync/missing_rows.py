@@ -1,0 +1,97 @@
+"""Requests the rows that a complete full walk did not show, one by one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from time import sleep
+from typing import Any
+
+import structlog
+
+from backmarket.errors import (
+    BackMarketError,
+    BrokenAnswer,
+    NotAvailable,
+    NotFound,
+    RateLimited,
+    RequestRefused,
+    ServerError,
+)
+from backmarket.resources import Resource
+from backmarket.sync.page_fetcher import Fetcher
+from backmarket.sync.storing import Storing
+
+MAX_UNANSWERED_ROWS = 10
+"""Rows of one slice whose requests may fail; they stay as they are until the next full walk. With more, the API fails
+and not a row, so the run does."""
+
+log = structlog.get_logger(__name__)
+
+
+class MissingRows:
+    """The look for missing rows of one slice. A row whose request fails for ever holds up neither others nor the walk.
+
+    Args:
+        resource: whose rows.
+        fetcher: of the slice.
+        storing: of the slice.
+    """
+
+    def __init__(self, resource: Resource, fetcher: Fetcher, storing: Storing) -> None:
+        self._resource = resource
+        self._fetcher = fetcher
+        self._storing = storing
+        self._not_found: set[Any] = set()
+        """Keys of rows whose id has answered 404 once."""
+        self._unanswered: set[Any] = set()
+        """Keys of rows whose requests failed."""
+
+    def look(self, must_end: Callable[[], float | None]) -> float | None:
+        """Request and store the rows until none is left, in any order, and end the walk.
+
+        Args:
+            must_end: seconds until another slice goes on, if this one must end.
+
+        Returns:
+            What `must_end` gave, if it ended the look; None: the walk has ended.
+
+        Raises:
+            BackMarketError: if no row can be requested now.
+        """
+        while (missing := self._storing.end(besides=self._unanswered)).keys:
+            self._not_found |= missing.marked
+            for key in random.sample(missing.keys, len(missing.keys)):
+                pause = must_end()
+                if pause is not None:
+                    return pause
+                sleep(self._fetcher.pause())
+                self._look_for(key)
+        return None
+
+    def _look_for(self, key: Any) -> None:
+        """Request one row by its id, and store the answer.
+
+        Where a list leaves rows out by its rules, a 404 is the only sign that such a row is gone. So only a
+        second 404 counts, after the other missing rows were requested.
+        """
+        try:
+            row = self._fetcher.one(str(key))
+        except NotFound:
+            row = None
+        except RateLimited as error:
+            self._fetcher.wait_at_least(error.retry_after)
+            return
+        except (ServerError, BrokenAnswer, NotAvailable, RequestRefused) as error:
+            self._leave(key, error)
+            return
+        if row is None and self._resource.hides and key not in self._not_found:
+            self._not_found.add(key)
+        else:
+            self._storing.settle_missing(key, row)
+
+    def _leave(self, key: Any, error: BackMarketError) -> None:
+        self._unanswered.add(key)
+        if len(self._unanswered) > MAX_UNANSWERED_ROWS:
+            raise error
+        log.warning("sync.row_unanswered", key=str(key), code=error.code, request_id=error.request_id)

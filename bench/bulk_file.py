@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 
 from backmarket.bulk.csv_file.parts import cut
 from backmarket.bulk.csv_file.reader import open_source
-from backmarket.bulk.csv_file.validation import check
+from backmarket.bulk.csv_file.validation import Check
 
 HEADER = "sku,product_id,price,min_price,currency,quantity,warranty_delay,grade,comment\r\n"
 PART_LINES = 500
@@ -65,7 +65,7 @@ def main() -> None:
     before = peak()
     wall, cpu = monotonic(), process_time()
     with tempfile.TemporaryFile() as into, open_source(cast(BinaryIO, io.BufferedReader(Made(lines)))) as source:
-        parts = cut(check(source, locale="fr-fr"), into, part_lines=PART_LINES)
+        parts = cut(Check(source, locale="fr-fr"), into, part_lines=PART_LINES)
         count = len(list(parts))
     print(
         f"{parts.lines} lines ({parts.length / 1e6:.0f} MB) checked and cut into {count} parts in"

@@ -110,7 +110,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     from rich.table import Table
 
     cells = [[_text(value) for value in row] for row in rows]
-    widths = [max(len(name), *(each[n].cell_len for each in cells)) for n, name in enumerate(columns)]
+    widths = [max([len(name), *(each[n].cell_len for each in cells)]) for n, name in enumerate(columns)]
     if sum(min(width, _FOLDED) + _GAP for width in widths) - _GAP > _width():
         for each in cells:
             print_facts({name.lower(): value for name, value in zip(columns, each, strict=True)})

@@ -6,7 +6,7 @@ says from where, `pinned_dns.py` connects to the checked address, `pdf.py` check
 wait of both in time.
 """
 
-from backmarket.client.answers import Answer, check, retry_after
+from backmarket.client.answers import Answer, check, limit_reached, retry_after
 from backmarket.client.downloads import Downloaded, Downloads
 from backmarket.client.endpoints import DEFAULT_LOCALES, HOSTS, LOCALES, host_for
 from backmarket.client.origins import Origins
@@ -26,5 +26,6 @@ __all__ = [
     "Transport",
     "check",
     "host_for",
+    "limit_reached",
     "retry_after",
 ]

@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from math import isfinite
-from typing import Any
+from typing import Any, Literal
 
 from backmarket.errors import (
     BackMarketError,
@@ -54,6 +55,22 @@ class Answer:
             return None
 
 
+LIMIT_CODE = "E008"
+"""The code by which `/ws/sav` says, with whatever status, that the limit of one of its operations was reached."""
+
+
+def limit_reached(answer: Answer, *, counts_sku_lines: bool = False) -> Literal["account", "operation"] | None:
+    """Whose rate limit an answer reports as reached; None: no request limit.
+
+    Args:
+        answer: of any status.
+        counts_sku_lines: a 429 of the API itself concerns the lines, not the requests.
+    """
+    if answer.status == 429:
+        return None if counts_sku_lines and is_of_sku_quota(answer) else "account"
+    return "operation" if LIMIT_CODE.encode() in answer.body[:1024] and _Fault.read(answer).code == LIMIT_CODE else None
+
+
 def check(answer: Answer) -> Answer:
     """Return the answer itself, if it is a 2xx.
 
@@ -62,13 +79,28 @@ def check(answer: Answer) -> Answer:
         FirewallBlocked: if it is a 403 with the firewall's marks: a challenge code, or an HTML page.
         NotAvailable: if it is any other 403.
         NotFound: if it is a 404.
-        RateLimited: if it is a 429.
+        RateLimited: if it is a 429, or says `E008`, whatever its status.
         ServerError: if it is a 5xx.
         RequestRefused: if it has any other status.
     """
-    if 200 <= answer.status < 300:
+    if 200 <= answer.status < 300 and limit_reached(answer) is None:
         return answer
     raise _error(answer)
+
+
+def is_of_sku_quota(answer: Answer) -> bool:
+    """Whether the 429 of an operation that counts SKU lines concerns these: then it is the API's own, as JSON.
+
+    The firewall says that there were too many requests by an HTML page, or by a text such as `error code: 1015`.
+    """
+    return answer.status == HTTPStatus.TOO_MANY_REQUESTS and _is_json(answer.body)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        return isinstance(json.loads(body), dict | list | str)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _error(answer: Answer) -> BackMarketError:
@@ -80,8 +112,9 @@ def _error(answer: Answer) -> BackMarketError:
     }
     if answer.status == 403 and fault.firewall:
         return FirewallBlocked("The firewall in front of the API refused the request.", **marks)
-    if answer.status == 429:
-        return RateLimited("The API's rate limit was reached.", retry_after=retry_after(answer), **marks)
+    if limit_reached(answer):
+        by_api = _is_json(answer.body)
+        return RateLimited("The API's rate limit was reached.", retry_after=retry_after(answer), by_api=by_api, **marks)
     if answer.status >= 500:
         return ServerError(f"The API failed{fault.said}.", **marks)
     kind, sentence = _REFUSALS.get(answer.status, (RequestRefused, "The API refused the request"))

@@ -14,6 +14,16 @@ PLACES = (1, 2, 3)
 """Places of a listing's carriers."""
 
 
+def _publish(value: object) -> int:
+    if str(value) != "2":
+        raise ValueError("2, which publishes the listing, as no other value is known")
+    return 2
+
+
+UNDOCUMENTED: dict[str, field_rules.Rule] = {"pub_state": _publish}
+"""Fields of a single update that the document does not have, and recorded use shows."""
+
+
 def listing_rules(locale: str) -> dict[str, field_rules.Rule]:
     """Rules of the fields that may be set on a listing in one market, by name, in the document's order.
 

@@ -13,6 +13,10 @@ from backmarket.client.arguments import UNSET, Attachment, Kind
 from backmarket.client.multipart import encode_form
 from backmarket.errors import InvalidArgument
 
+JSON = "application/json"
+JSON_OR_TEXT = f"{JSON}, text/plain;q=0.9"
+"""For operations that the document lets answer in plain text: a strict server refuses others with 406."""
+
 Answered = TypeVar("Answered")
 Method = Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
 Place = Literal["path", "query", "body", "form"]
@@ -61,7 +65,7 @@ class Request:
     path: str
     parameters: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: bytes | None = field(default=None, repr=False)
-    content_type: str = "application/json"
+    content_type: str = JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,9 @@ class Operation(Generic[Answered]):
         limits: of its own.
         key: field that identifies a row of a page; None: no field does.
         needs_any: at least one of the fields that aren't required must be given.
+        counts_sku_lines: it counts against the account's hourly quota of SKU lines, too.
         read_back: the read that shows whether a write with a lost answer arrived.
+        accept: media types of its answers, refusals included.
     """
 
     name: str
@@ -93,6 +99,8 @@ class Operation(Generic[Answered]):
     key: str | None = None
     needs_any: bool = False
     read_back: str = ""
+    counts_sku_lines: bool = False
+    accept: str = JSON
 
     @property
     def writes(self) -> bool:
@@ -144,9 +152,9 @@ class Operation(Generic[Answered]):
             except ValueError as error:
                 raise InvalidArgument(f"A file given to {self.name} {error}.") from None
         if "body" not in places:
-            return None, "application/json"
+            return None, JSON
         value = {each.name: value for each, value in given.items() if each.place == "body"}
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(), "application/json"
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(), JSON
 
 
 def _texts(given: Iterable[tuple[Field, Any]]) -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ from backmarket.client.arguments import (
     UuidOrWhole,
     Whole,
 )
-from backmarket.client.operation import Limit, Operation, body, form, path, query
+from backmarket.client.operation import JSON_OR_TEXT, Limit, Operation, body, form, path, query
 from backmarket.client.types import values
 from backmarket.client.types.backbox import BackboxRow, Competitor
 from backmarket.client.types.buyback import (
@@ -150,6 +150,7 @@ CREATE_OR_UPDATE_LISTINGS = Operation(
         body("encoding", Text(2, 64), required=True),
     ),
     read_back="get_listings",
+    counts_sku_lines=True,
 )
 UPDATE_LISTING = Operation(
     "update_listing",
@@ -164,6 +165,7 @@ UPDATE_LISTING = Operation(
         body("currency", Text(form="[A-Z]{3}", like="EUR")),
         body("comment", Text(), nullable=True),
         body("warranty_delay", Whole()),
+        body("pub_state", Choice(values.PublishValue)),
         *(
             body(f"{name}_{number}", kind, nullable=True)
             for number in (1, 2, 3)
@@ -177,6 +179,7 @@ UPDATE_LISTING = Operation(
     ),
     needs_any=True,
     read_back="get_listing_by_id",
+    counts_sku_lines=True,
 )
 GET_TASK_STATUS = Operation("get_task_status", "GET", "/ws/tasks/{taskId}", Task, (path("taskId", Whole()),))
 
@@ -348,6 +351,7 @@ GET_BUYBACK_LISTINGS = Operation(
     (query("productId", Uuid()), query("cursor", Uuid()), query("pageSize", Whole(1, 100))),
     id="get-ws-buyback-v1-listings",
     key="id",
+    accept=JSON_OR_TEXT,
 )
 GET_BUYBACK_LISTING = Operation(
     "get_buyback_listing",
@@ -356,6 +360,7 @@ GET_BUYBACK_LISTING = Operation(
     BuybackListing,
     (BUYBACK_LISTING,),
     id="get-ws-buyback-v1-listing",
+    accept=JSON_OR_TEXT,
 )
 UPDATE_BUYBACK_LISTING = Operation(
     "update_buyback_listing",
@@ -365,6 +370,7 @@ UPDATE_BUYBACK_LISTING = Operation(
     (BUYBACK_LISTING, body("prices", Prices(), required=True)),
     id="put-ws-buyback-v1-listing",
     read_back="get_buyback_listing",
+    accept=JSON_OR_TEXT,
 )
 GET_BUYBACK_COMPETITORS = Operation(
     "get_buyback_competitors",
@@ -458,6 +464,7 @@ CREATE_REFUND = Operation(
     id="postRefundCreate",
     limits=(Limit(500, DAY),),
     read_back="get_order_by_id",
+    accept=JSON_OR_TEXT,
 )
 
 # --- backbox

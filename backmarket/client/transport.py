@@ -77,6 +77,7 @@ class Transport:
         *,
         body: bytes | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> Answer:
         """Send one request.
 
@@ -87,6 +88,7 @@ class Transport:
             parameters: of the query.
             body: to send; None: no body.
             content_type: of the body.
+            accept: media types of the answer.
 
         Raises:
             NetworkError: if no whole answer arrived before the deadline. A read may be retried; whether a write took
@@ -99,7 +101,7 @@ class Transport:
             f"{credentials.base_url}{path}{query}",
             headers={
                 "Authorization": f"Basic {credentials.api_key}",
-                "Accept": "application/json",
+                "Accept": accept,
                 "Accept-Encoding": "gzip, deflate",
                 "Accept-Language": credentials.locale,
                 "Content-Type": content_type,
@@ -131,7 +133,7 @@ class Transport:
             finally:
                 response.close()
         except zlib.error:
-            raise BrokenAnswer("The API's answer can't be decompressed.") from None
+            raise BrokenAnswer("The API's answer cannot be decompressed.") from None
         except httpx.TransportError as error:
             # the text of httpx's error can name the URL; its class says enough
             raise NetworkError(f"The API did not answer: {type(error).__name__}.", delivery=_delivery(error)) from None
@@ -150,7 +152,7 @@ class Transport:
             pieces.append(piece)
             size += len(piece)
             if size > MAX_BODY_BYTES:
-                raise BrokenAnswer("The API's answer is larger than an answer may be.", status=response.status_code)
+                raise BrokenAnswer("The API's answer is too large.", status=response.status_code)
         if inflate and not inflate.eof:
             raise NetworkError("The API's answer was cut.", delivery="finished")
         return b"".join(pieces)

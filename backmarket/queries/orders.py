@@ -67,6 +67,9 @@ class Order:
     sales_taxes: Decimal | None
     shipping_address: dict[str, Any] | None = field(repr=False)
     billing_address: dict[str, Any] | None = field(repr=False)
+    shipper: str | None
+    psp_reference: str | None = field(repr=False)
+    paypal_reference: str | None = field(repr=False)
     invoice_uploaded_at: datetime | None
     raw: dict[str, Any] = field(repr=False)
     first_seen_at: datetime
@@ -111,6 +114,7 @@ class OrderLine:
     imei: str | None = field(repr=False)
     serial_number: str | None = field(repr=False)
     condition: int | None
+    shipper: str | None
     raw: dict[str, Any] = field(repr=False)
     first_seen_at: datetime
     last_synced_at: datetime

@@ -31,6 +31,7 @@ ORDERLINES = Lines(
         Column("imei", "text"),
         Column("serial_number", "text"),
         Column("condition", "integer"),
+        Column("shipper", "text"),
     ),
     # IMEI and serial number stay: they name the goods, which the books of a dealer in used goods must
     personal=("return_message",),
@@ -69,7 +70,18 @@ ORDERS = Resource(
         Column("sales_taxes", "numeric"),
         Column("shipping_address", "jsonb"),
         Column("billing_address", "jsonb"),
+        Column("shipper", "text"),
+        Column("psp_reference", "text"),
+        Column("paypal_reference", "text"),
     ),
-    personal=("tracking_number", "tracking_url", "delivery_note", "shipping_address", "billing_address"),
+    personal=(
+        "tracking_number",
+        "tracking_url",
+        "delivery_note",
+        "shipping_address",
+        "billing_address",
+        "psp_reference",
+        "paypal_reference",
+    ),
     lines=ORDERLINES,
 )

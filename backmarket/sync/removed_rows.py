@@ -60,9 +60,7 @@ def find(
     confirming set `last_synced_at`; only a row that is marked and not confirmed has it equal to `removed_at`.
 
     Args:
-        transaction: an open one.
         resource: whose rows.
-        organization_id: whose.
         walk: complete.
         accept_many: an operator has accepted that very many are missing.
         limit: maximum number of rows returned; once they are settled, the next call returns others.

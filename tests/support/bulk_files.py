@@ -18,7 +18,7 @@ from backmarket.bulk import jobs
 from backmarket.bulk.csv_file.parts import Part as Cut
 from backmarket.bulk.csv_file.parts import cut
 from backmarket.bulk.csv_file.reader import open_source
-from backmarket.bulk.csv_file.validation import check
+from backmarket.bulk.csv_file.validation import Check
 from backmarket.bulk.engine.slice import SliceResult, run_slice
 from backmarket.bulk.jobs import Job, LineOutcome, Part, Submission
 from backmarket.sandbox.control.client import SandboxControl
@@ -88,7 +88,7 @@ def submit(
     header, parts = "", list[Cut]()
     if rows:
         with open_source(io.BytesIO(original)) as source:
-            made = cut(check(source, locale=locale), canonical, part_lines=part_lines)
+            made = cut(Check(source, locale=locale), canonical, part_lines=part_lines)
         header, parts = made.header.decode(), list(made)
     job_id = jobs.new_id(shop.services.database)
     text = canonical.getvalue()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import codecs
-import re
 
 from backmarket.bulk.csv_file.dialect import DELIMITERS
 from backmarket.bulk.csv_file.faults import Fault, letter, shown
-from backmarket.bulk.csv_file.header import meant
+from backmarket.bulk.csv_file.header import is_title, meant
 from backmarket.errors import BulkFileRefused
 
 _LOOKED_AT = 4000
-"""Characters of the first row that are looked at."""
+"""Characters of a row that are looked at."""
+
+_ROWS_LOOKED_AT = 50
 
 
 def no_header(sample: bytes, *, is_text: bool) -> BulkFileRefused:
@@ -22,27 +23,61 @@ def no_header(sample: bytes, *, is_text: bool) -> BulkFileRefused:
         is_text: the caller gave a text, not a file.
     """
     if not sample.strip():
-        return refused(Fault(1, None, None, "is empty", "the first row names the columns, one of them sku"))
+        return empty()
     text = sample.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace").replace("\0", "")
-    first = next((line for line in text.splitlines() if line.strip()), "")[:_LOOKED_AT]
-    names = max((re.split(re.escape(each), first) for each in DELIMITERS), key=len)
+    if text.lstrip()[:1] == "<":
+        return is_unreadable("is a web page (HTML) or XML, not a list", "open it in Excel, and save it as .xlsx")
+    row, names = _likely_header(text)
     hint = ""
     if is_text and len(sample) < 300 and b"\n" not in sample:
         hint = "; if this is the path of a file, give it as a pathlib.Path"
-    return refused(without_sku([name.strip(" \t\"'") for name in names], hint))
+    return refused(without_sku(names, row, hint=hint))
 
 
-def without_sku(names: list[str], hint: str = "") -> Fault:
-    """The fault of a first row that has no cell `sku`, with the cell that most likely means it."""
-    for at, name in enumerate(names):
+def _likely_header(text: str) -> tuple[int, list[str]]:
+    """The first row with more cells than a title has, or else the first one with content; its number and its cells."""
+    lines = [line[:_LOOKED_AT] for line in text.splitlines()[:_ROWS_LOOKED_AT]]
+    if lines and lines[0].lower().startswith("sep="):
+        del lines[0]
+    rows = [
+        (row, max(([cell.strip(" \t\"'") for cell in line.split(each)] for each in DELIMITERS), key=len))
+        for row, line in enumerate(lines, 1)
+        if line.strip(" \t\"'" + "".join(DELIMITERS))
+    ]
+    return next(((row, cells) for row, cells in rows if not is_title(cells)), rows[0] if rows else (1, []))
+
+
+def without_sku(names: list[str], row: int, *, first_column: int = 0, hint: str = "") -> Fault:
+    """The fault of a row of column names without a cell `sku`, with the cell that most likely means it.
+
+    Args:
+        names: the cells.
+        row: as Excel numbers it.
+        first_column: of the cells as Excel counts them, from 0.
+        hint: is added to what to do.
+    """
+    for at, name in enumerate(names, first_column):
         if meant(name, ("sku",)) == "sku":
             problem = "is not a name that Back Market knows, and no column is called sku; did you mean sku?"
-            return Fault(1, shown(name), None, problem, f"rename cell {letter(at)}1 to sku", letter(at))
-    known = " ".join("tab" if each == "\t" else each for each in DELIMITERS)
-    expected = f"name the columns in the first row, one of them sku; in CSV, between them one of: {known}"
-    return Fault(1, None, None, "has no column sku", expected + hint)
+            return Fault(row, shown(name), None, problem, f"rename cell {letter(at)}{row} to sku", letter(at))
+    expected = "write the names of the columns in the row above the listings, such as sku, price and quantity"
+    return Fault(row, None, None, "has no cell that says sku", expected + hint)
+
+
+def empty() -> BulkFileRefused:
+    """The refusal of a file without content."""
+    fault = Fault(1, None, None, "is empty", "write the names of the columns here, one of them sku")
+    return BulkFileRefused(
+        "The file is empty. Write the names of the columns into row 1, one of them sku, and the listings below.",
+        [fault],
+    )
+
+
+def is_unreadable(problem: str, expected: str) -> BulkFileRefused:
+    """The refusal of a file as a whole."""
+    return BulkFileRefused(f"The file {problem}. To send it, {expected}.")
 
 
 def refused(fault: Fault) -> BulkFileRefused:
     """The refusal for one fault."""
-    return BulkFileRefused(f"The file has no header: {fault}.", [fault])
+    return BulkFileRefused(f"The column names are not found: {fault}.", [fault])

@@ -6,6 +6,7 @@ import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from backmarket.bulk.csv_file import excel
 from backmarket.bulk.csv_file.amounts import Notation, flag
@@ -21,6 +22,7 @@ from backmarket.bulk.csv_file.columns import (
     needed_currency,
 )
 from backmarket.bulk.csv_file.dialect import other_encoding
+from backmarket.bulk.csv_file.doubts import Doubt, Doubts
 from backmarket.bulk.csv_file.faults import FAULTS_KEPT, FAULTS_OF_A_LINE, Fault, letter, shown
 from backmarket.bulk.csv_file.header import meant
 from backmarket.bulk.csv_file.skus import SkuTable
@@ -43,7 +45,19 @@ class Check:
         bad_lines: how many of them may not be sent.
         faults: what is wrong with those, by line; the first 10,000 of them.
         fault_count: how many faults there are in all.
-        refuses_skipping: where lines begin isn't sure behind a broken quote, so the others can't be sent without it.
+        refuses_skipping: where lines begin isn't sure behind a broken quote, so the others cannot be sent without it.
+
+    Args:
+        source: at its beginning.
+        locale: whose market the prices are meant for.
+        skip_bad_lines: go on without them. Not possible where a broken quote leaves open where lines begin.
+        skus_as_they_are: accept SKUs that look as if Excel had damaged them.
+        notation: how amounts are written; None: with a point, without a separator of thousands.
+        each_fault: called with every fault as it is found, also with those beyond the first 10,000.
+
+    Raises:
+        BulkFileRefused: if the row of column names is wrong.
+        InvalidArgument: if there is no such locale, or the source was gone through before.
     """
 
     def __init__(
@@ -65,8 +79,7 @@ class Check:
         self._skip = skip_bad_lines
         self._skus_as_they_are = skus_as_they_are
         self._notation = notation or Notation()
-        self._garbled: list[str] = []
-        self._garbled_lines = 0
+        self._doubts = Doubts()
         self._each_fault = each_fault
         self._skus = SkuTable()
         self._withdrawn = array("Q")
@@ -74,7 +87,7 @@ class Check:
         known = columns_for(locale)
         first = next(self._records, None)
         if first is None:
-            raise InvalidArgument("The source was gone through before; open the file again.")
+            raise InvalidArgument("The source was read before. Open the file again.")
         self.header = self._header(first, locale)
         self._sku = self.header.index("sku")
         self._known = [(at, name, known[name]) for at, name in enumerate(self.header) if name in known]
@@ -116,19 +129,13 @@ class Check:
 
     @property
     def withdrawn(self) -> Sequence[int]:
-        """Lines that came out good, and have a SKU that came again later: nobody can say which of the two is meant."""
+        """Lines that came out good, and have a SKU that came again later: which of the two is meant is unknown."""
         return self._withdrawn
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know of the file, a sentence each; complete after the last line."""
-        found = list(self._source.notes)
-        if self._garbled:
-            found.append(
-                f"Letters look broken in {self._garbled_lines} rows, first in {self._garbled[0]}: the file was saved in"
-                " the wrong encoding. Save it as CSV UTF-8 in Excel, or name its encoding."
-            )
-        return tuple(found)
+        """What a person should know of the file, as sentences; complete after the last line."""
+        return (*self._source.notes, *self._doubts.sentences())
 
     def _header(self, first: Record | Broken, locale: str) -> tuple[str, ...]:
         if isinstance(first, Broken):
@@ -168,20 +175,19 @@ class Check:
         if len(cells) != len(self.header):
             return [*self._unfit(record, self.header), self._width(record)]
         faults = [] if record.text.isprintable() else list(self._unfit(record, self.header))
-        if excel.is_garbled(record.text):
-            self._note_garbled(record)
         wrong = {fault.column for fault in faults}
         if not cells[self._sku]:
             faults.append(self._fault(line, self._sku, None, "is empty", "write the SKU, or delete the row"))
         elif "sku" not in wrong and (found := self._damage(record)):
             faults.append(self._fault(line, self._sku, shown(cells[self._sku]), *found))
             wrong.add("sku")
+        self._note_doubts(record, is_sku_sure="sku" not in wrong)
         self._convert(record)
         for at, name, column in self._known:
             cell = cells[at]
             if not cell or name in wrong:
                 continue
-            if at != self._sku and (odd := record.odd.get(at) or excel.formula(cell)):
+            if at != self._sku and (odd := record.odd.get(at) or excel.not_a_value(cell)):
                 faults.append(self._fault(line, at, shown(cell) if column.is_shown else None, *odd))
             elif not column.accepts(cell):
                 value = shown(cell.removeprefix(_UNCONVERTED)) if column.is_shown else None
@@ -226,11 +232,22 @@ class Check:
         problem = f"has {cells}{until}, and the row of column names has {width}"
         return Fault(record.line, None, None, problem, "save the list as CSV again, with every cell in its column")
 
-    def _note_garbled(self, record: Record) -> None:
-        self._garbled_lines += 1
-        if not self._garbled:
+    def _note_doubts(self, record: Record, *, is_sku_sure: bool) -> None:
+        sku = record.cells[self._sku]
+        if excel.is_garbled(record.text):
             at = next((at for at, cell in enumerate(record.cells) if excel.is_garbled(cell)), 0)
-            self._garbled.append(replace(self._fault(record.line, at, None, "", ""), row=self._row(record.line)).place)
+            self._doubts.note(Doubt.LETTERS, partial(self._place, record.line, at))
+        if not is_sku_sure or not sku:
+            return
+        if self._sku in record.typed:
+            self._doubts.note(Doubt.NUMBERS, partial(self._place, record.line, self._sku))
+        elif excel.is_like_a_date(sku):
+            self._doubts.note(Doubt.MONTHS, partial(self._place, record.line, self._sku))
+        if len(record.text) == len(sku):
+            self._doubts.note(Doubt.ALONE, partial(self._place, record.line, self._sku))
+
+    def _place(self, line: int, at: int) -> str:
+        return replace(self._fault(line, at, None, "", ""), row=self._row(line)).place
 
     def _unfit(self, record: Record, names: Sequence[str]) -> Iterator[Fault]:
         for at, cell in enumerate(record.cells):
@@ -242,10 +259,10 @@ class Check:
     def _unfit_cell(self, line: int, name: str, place: str, character: str) -> Fault:
         if "\ud800" <= character <= "\udfff":
             byte = ord(character) & 0xFF
-            problem = f"has the byte 0x{byte:02X}, which is not {self._source.encoding}"
+            problem = f"has a letter that can't be read: its byte 0x{byte:02X} is not {self._source.encoding.upper()}"
             return Fault(line, name, None, problem, other_encoding(byte), place)
         problem = f"has the control character U+{ord(character):04X}"
-        return Fault(line, name, None, problem, "take it out; if there are many, another encoding is meant", place)
+        return Fault(line, name, None, problem, "remove it; if there are many, choose another encoding", place)
 
     def _fault(self, line: int, at: int, value: str | None, problem: str, expected: str) -> Fault:
         return Fault(line, shown(self.header[at]), value, problem, expected, self._letter(at))
@@ -304,40 +321,7 @@ class Check:
 
     def _header_refused(self, faults: list[Fault]) -> BulkFileRefused:
         placed = [replace(fault, row=self._row(fault.line)) for fault in faults[:FAULTS_OF_A_LINE]]
-        return BulkFileRefused(f"The header is wrong: {placed[0]}. Nothing was sent.", placed, len(faults))
-
-
-def check(
-    source: Source,
-    *,
-    locale: str,
-    skip_bad_lines: bool = False,
-    skus_as_they_are: bool = False,
-    notation: Notation | None = None,
-    each_fault: Callable[[Fault], object] | None = None,
-) -> Check:
-    """Check a file line by line, while its good lines are gone through.
-
-    Args:
-        source: at its beginning.
-        locale: whose market the prices are meant for.
-        skip_bad_lines: go on without them. Not possible where a broken quote leaves open where lines begin.
-        skus_as_they_are: accept SKUs that look as if Excel had damaged them.
-        notation: how amounts are written; None: with a point, without a separator of thousands.
-        each_fault: called with every fault as it is found, also with those beyond the first 10,000.
-
-    Raises:
-        BulkFileRefused: if the header is wrong.
-        InvalidArgument: if there is no such locale, or the source was gone through before.
-    """
-    return Check(
-        source,
-        locale=locale,
-        skip_bad_lines=skip_bad_lines,
-        skus_as_they_are=skus_as_they_are,
-        notation=notation,
-        each_fault=each_fault,
-    )
+        return BulkFileRefused(f"The column names are wrong: {placed[0]}. Nothing was sent.", placed, len(faults))
 
 
 _UNCONVERTED = "\x1a"

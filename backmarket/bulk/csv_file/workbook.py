@@ -13,9 +13,9 @@ from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum, Shee
 from backmarket.bulk.csv_file.excel import AS_TEXT
 from backmarket.bulk.csv_file.faults import Fault
 from backmarket.bulk.csv_file.header import TITLE_ROWS, is_title
-from backmarket.bulk.csv_file.no_header import refused, without_sku
+from backmarket.bulk.csv_file.no_header import empty, is_unreadable, refused, without_sku
 from backmarket.bulk.csv_file.source import Broken, Record, Source
-from backmarket.bulk.csv_file.workbook_guard import DAMAGED, SAVE_AGAIN, copy_checked, is_unreadable
+from backmarket.bulk.csv_file.workbook_guard import DAMAGED, SAVE_AGAIN, copy_checked
 
 _ZIP = b"PK\x03\x04"
 _OLD_EXCEL = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -25,7 +25,6 @@ EXACT_DIGITS = 15
 
 _DATE = ("is a date to Excel", AS_TEXT.replace("the SKU", "it"))
 _LONG = (f"is a number of more than {EXACT_DIGITS} digits, of which Excel keeps {EXACT_DIGITS}", _DATE[1])
-_ERRORS = frozenset({"#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#DATA!", "#GETTING_DATA"})
 
 
 class WorkbookSource(Source):
@@ -93,30 +92,34 @@ def _first_listing_sheet(workbook: CalamineWorkbook) -> WorkbookSource:
         if sheet.typ != SheetTypeEnum.WorkSheet or sheet.visible != SheetVisibleEnum.Visible:
             continue
         found = workbook.get_sheet_by_name(sheet.name)
-        names, above = _header(found.iter_rows())
+        row, names, above = _header(found.iter_rows())
+        column = found.start[1] if found.start else 0
         if "sku" in names:
-            column = found.start[1] if found.start else 0
             return WorkbookSource(sheet.name, found.iter_rows(), above=above, first_column=column)
         if fault is None and any(names):
-            fault = without_sku(names)
-    raise refused(fault or Fault(1, None, None, "is empty", "the first row names the columns, one of them sku"))
+            fault = without_sku(names, row, first_column=column)
+    raise refused(fault) if fault else empty()
 
 
-def _header(rows: Iterator[list[Any]]) -> tuple[list[str], int]:
-    """The names in the first row that has a cell `sku`, or else in the first row; and the titles above it."""
-    first: list[str] = []
+def _header(rows: Iterator[list[Any]]) -> tuple[int, list[str], int]:
+    """The first row that has a cell `sku`: its number, its names, and how many titles are above it.
+
+    If there is none: the first row with more cells than a title, or else the first one with content.
+    """
+    likely: tuple[int, list[str]] = (1, [])
     above = 0
-    for values in rows:
+    for row, values in enumerate(rows, 1):
         names = [_text(value).strip().lower() for value in values]
         if "sku" in names:
-            return names, above
+            return row, names, above
         if not any(names):
             continue
-        first = first or names
+        if not likely[1] or not is_title(names):
+            likely = (row, names)
         above += 1
         if not is_title(names) or above > TITLE_ROWS:
             break
-    return first, 0
+    return *likely, 0
 
 
 def _record(row: int, values: list[Any]) -> Record:
@@ -124,12 +127,9 @@ def _record(row: int, values: list[Any]) -> Record:
     for at, value in enumerate(values):
         text = _text(value)
         cells.append(text)
-        if isinstance(value, str):
-            if text in _ERRORS:
-                odd[at] = ("is an error message of Excel", "put the formula of that cell right, or empty it")
-        elif isinstance(value, bool):
+        if isinstance(value, str | bool):
             continue
-        elif isinstance(value, int | float):
+        if isinstance(value, int | float):
             typed.append(at)
             if abs(value) >= 10**EXACT_DIGITS:
                 odd[at] = _LONG

@@ -2,7 +2,7 @@
 
 The library holds a whole sheet as a rectangle: two cells far apart, or one long text that many cells share, would take
 all memory. So each XML file in the zip file is unpacked here piece by piece, measured, and copied; the library reads
-the copy, which holds no byte that was not measured.
+the copy, which holds no byte that was not measured. Cells with an error of Excel become texts in the copy.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
+from backmarket.bulk.csv_file.no_header import is_unreadable
 from backmarket.errors import BulkFileRefused
 
 MEMBERS_LIMIT = 5_000
@@ -47,12 +48,8 @@ _CELL = re.compile(
     rb"|(?P<odd>(?:row|c)[\s/>]))"
 )
 """A row or a cell with its first attribute `r`, the number in a cell, or a tag that is not well formed."""
+_ERROR_CELL = re.compile(rb"(<(?:[^\s<>/:]+:)?c\s(?:[^<>]*\s)?t\s*=\s*[\"'])e([\"'])")
 _STRING_END = re.compile(rb"</(?:[\w.-]+:)?si\s*>|<(?:[\w.-]+:)?si(?:\s[^<>]*)?/>")
-
-
-def is_unreadable(problem: str, expected: str) -> BulkFileRefused:
-    """The refusal of a workbook as a whole."""
-    return BulkFileRefused(f"The file {problem}. To send it, {expected}.")
 
 
 def copy_checked(file: BinaryIO, into: BinaryIO) -> None:
@@ -63,7 +60,7 @@ def copy_checked(file: BinaryIO, into: BinaryIO) -> None:
         into: an empty file.
 
     Raises:
-        BulkFileRefused: if it is none, is damaged, or is too large.
+        BulkFileRefused: if it is not a workbook, is damaged, or is too large.
     """
     try:
         with ZipFile(file) as workbook, ZipFile(into, "w", ZIP_STORED) as copy:
@@ -141,7 +138,7 @@ class _Sheet:
         self._row = self._column = self._rows = self._columns = self._text = 0
 
     def measured(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """The pieces, each once it was measured."""
+        """The pieces, cut between tags, each once it was measured."""
         rest = b""
         for piece in pieces:
             whole, tag, begun = (rest + piece).rpartition(b"<")
@@ -149,8 +146,9 @@ class _Sheet:
             if len(rest) > TAG_LIMIT:
                 raise _too_large()
             self._measure(whole)
-            yield piece
+            yield _with_errors_as_texts(whole)
         self._measure(rest)
+        yield rest
 
     def _measure(self, xml: bytes) -> None:
         if b"\0" in xml or _ODD.search(xml):
@@ -175,6 +173,11 @@ class _Sheet:
             )
         if self._rows * self._columns > CELLS_LIMIT or self._text > TEXT_LIMIT:
             raise _too_large()
+
+
+def _with_errors_as_texts(xml: bytes) -> bytes:
+    """The cells with an error, such as `#N/A`, as texts: the library would read them as empty."""
+    return _ERROR_CELL.sub(rb"\1str\2", xml) if b'"e"' in xml or b"'e'" in xml else xml
 
 
 def _number(letters: bytes) -> int:

@@ -9,6 +9,7 @@ from backmarket.client import operations
 from backmarket.client.api.calls import Calls
 from backmarket.client.types.backbox import BackboxRow, Competitor
 from backmarket.client.types.pages import Page
+from backmarket.errors import NotFound
 
 
 class BackboxCalls(Calls):
@@ -30,5 +31,8 @@ class BackboxCalls(Calls):
         return self._walk(operations.GET_BACKBOX, page_size=50)
 
     def get_competitors(self, listing_id: UUID | str) -> list[Competitor]:
-        """How a listing compares with others, market by market; two calls a second."""
-        return self._call(operations.GET_COMPETITORS, listing_id=listing_id)
+        """How a listing compares with others, market by market; empty: it has no competitors. Two calls a second."""
+        try:
+            return self._call(operations.GET_COMPETITORS, listing_id=listing_id)
+        except NotFound:
+            return []

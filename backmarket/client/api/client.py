@@ -120,7 +120,7 @@ def create_backmarket_client(
         connect_timeout=settings.connect_timeout,
         deadline=settings.request_deadline,
     )
-    caller = Caller(transport, OwnLimits(settings, patience=patience), credentials)
+    caller = Caller(transport, OwnLimits(settings, patience=patience), credentials, settings.order_update_sends_id)
     return BackMarketClient(caller, (region, environment))
 
 

@@ -15,7 +15,7 @@ from backmarket.client.arguments import UNSET, Unset
 from backmarket.client.types.listings import BulkTask, Listing, ListingDetail, UpdatedListing
 from backmarket.client.types.pages import Page
 from backmarket.client.types.tasks import Task
-from backmarket.client.types.values import PublicationStateValue, Shipper
+from backmarket.client.types.values import PublicationStateValue, PublishValue, Shipper
 from backmarket.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class ListingCalls(Calls):
             rows = sum(1 for line in lines if line) - 1
         except (csv.Error, ValueError, TypeError):
             raise InvalidArgument(
-                "The argument catalog of create_or_update_listings can't be read as a CSV file in this dialect."
+                "The argument catalog of create_or_update_listings cannot be read as a CSV file in this dialect."
             ) from None
         if rows > FILE_LINES:
             raise InvalidArgument(
@@ -129,6 +129,7 @@ class ListingCalls(Calls):
         currency: str | None = None,
         comment: str | Unset | None = UNSET,
         warranty_delay: int | None = None,
+        pub_state: PublishValue | None = None,
         shipper_1: Shipper | Unset | None = UNSET,
         shipper_display_1: str | Unset | None = UNSET,
         shipping_delay_1: int | Unset | None = UNSET,
@@ -154,6 +155,7 @@ class ListingCalls(Calls):
             currency: such as `EUR`.
             comment: shown to the customer.
             warranty_delay: of the warranty.
+            pub_state: 2 publishes the listing; the document does not have it, recorded use does.
             shipper_1: the first carrier.
             shipper_display_1: its name for the customer.
             shipping_delay_1: how long it takes.
@@ -176,6 +178,7 @@ class ListingCalls(Calls):
             currency=currency,
             comment=comment,
             warranty_delay=warranty_delay,
+            pub_state=pub_state,
             shipper_1=shipper_1,
             shipper_display_1=shipper_display_1,
             shipping_delay_1=shipping_delay_1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,11 @@ from backmarket.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from backmarket.queries.orders import OrderLineState, OrderState
+
+_UPDATE_ORDER_WITHOUT_ID = replace(
+    operations.UPDATE_ORDER,
+    fields=tuple(each for each in operations.UPDATE_ORDER.fields if (each.place, each.name) != ("body", "id")),
+)
 
 
 class OrderCalls(Calls):
@@ -98,9 +104,8 @@ class OrderCalls(Calls):
         """Move a line of an order, or with state 3 all accepted ones, to its next state.
 
         Args:
-            order_id: which.
             new_state: the next state.
-            sku: of the line; required if the order has several and the state is not 3.
+            sku: of the line; the API asks for it with every state but 3, of an order with one line, too.
             imei: of the device, with state 3; it can never be corrected.
             serial_number: the same.
             tracking_number: of the parcel; required with state 3.
@@ -114,7 +119,7 @@ class OrderCalls(Calls):
         if new_state == 3 and not tracking_number:
             raise InvalidArgument("update_order needs the argument tracking_number where new_state is 3.")
         return self._call(
-            operations.UPDATE_ORDER,
+            operations.UPDATE_ORDER if self._caller.order_update_sends_id else _UPDATE_ORDER_WITHOUT_ID,
             order_id=order_id,
             new_state=new_state,
             sku=sku,
@@ -133,7 +138,6 @@ class OrderCalls(Calls):
         """Upload an order's invoice. The API offers no way to read it back.
 
         Args:
-            order_id: which.
             invoice: such as `Attachment.read("invoice.pdf")`.
         """
         return self._call(operations.UPLOAD_ORDER_INVOICE, order_id=order_id, invoice=invoice)

@@ -19,6 +19,8 @@ CountryCode = Literal[
 """Market of an order."""
 PublicationStateValue = Literal[0, 1, 2, 3, 4]
 """Whether a listing is on sale (`PublicationState` names them)."""
+PublishValue = Literal[2]
+"""Publishes a listing, by recorded use; other values of `pub_state` are not known."""
 ShipmentOrderState = Literal[0, 1, 3, 8, 9]
 """Order states by which shipments can be filtered."""
 BuybackState = Literal[

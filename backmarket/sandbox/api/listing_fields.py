@@ -57,6 +57,7 @@ SINGLE: Final[dict[str, Callable[[object], Any]]] = {
     "comment": _nullable(text(500)),
     "warranty_delay": whole(12),
     "quantity": whole(0),
+    "pub_state": whole(0),
 }
 """`POST /ws/listings/{listingId}`: the fields other than those of shippers."""
 
@@ -108,11 +109,11 @@ def fields_of_row(row: dict[str, str], market: str, home: str, *, new: bool) -> 
         missing = [name for name in ("price", "quantity") if name not in given]
         if missing:
             raise ValueError(f"{missing[0]} is required for a new listing")
-    fields = fields_of(given, market, home)
+    fields = fields_of({name: value for name, value in given.items() if name != "pub_state"}, market, home)
     grade = given.get("grade")
     if grade is not None:
         if grade not in GRADES:
-            raise ValueError("grade is none of the grades")
+            raise ValueError("grade is unknown")
         fields |= {"grade": grade, "state": GRADES[grade]}
     if "new_battery" in given:
         fields["new_battery"] = given["new_battery"].lower() == "true"

@@ -11,6 +11,8 @@ from backmarket.sandbox.api.responses import Answer, Refused, in_json, refusal
 from backmarket.sandbox.world.listing_stock import PUBLICATION_STATES, Listing, number_of
 from backmarket.sandbox.world.people import COUNTRY_CODES
 
+PUBLISH: Final = 2
+"""The value of `pub_state` that publishes a listing."""
 _REGIONS: Final = {"en-us": "NA", "ja-jp": "AP", "en-au": "AP"}
 
 
@@ -41,7 +43,7 @@ async def list_listings(call: Call) -> Answer:
     page, size = pagination.whole_number(query, "page", 1), pagination.page_size(query, assumed)
     state = _number(query, "publication_state")
     if state is not None and state not in PUBLICATION_STATES:
-        raise _bad("parameter publication_state is none of the states")
+        raise _bad("parameter publication_state is unknown")
     least, most = _number(query, "min_quantity"), _number(query, "max_quantity")
 
     def asked_for(listing: Listing) -> bool:
@@ -87,6 +89,8 @@ async def update_listing(call: Call) -> Answer:
     except ValueError as error:
         raise Refused(refusal(400, str(error), shape="string")) from None
     take_sku_lines(call, 1)
+    if fields.pop("pub_state", None) == PUBLISH:
+        listing = listing.changed(market, {"publication_state": 1})  # its quantity and price decide below
     messages = listing_fields.split_shippers(fields, market, listing.shared["shippings"])
     changed = listing.changed(market, fields)
     call.seller.listings.put(changed)

@@ -21,6 +21,14 @@ NEXT_STATES: Final[dict[int, frozenset[int]]] = {
 }
 """The schema `OrderLineState`: the states that a seller may move a line to. All other states are final."""
 
+SETTABLE_STATES: Final = frozenset({2, 3, 4, 5, 6})
+
+_ID_FIELDS: Final = {
+    "either": ("id", "order_id"), "id": ("id",), "order_id": ("order_id",), "order_id_alone": ("order_id",),
+}  # fmt: skip
+_LINES_WITHOUT_SKU: Final = {"refused": 0, "refused_if_several": 1, "every_line": 10**6}
+"""Maximum lines of an order that an update without a SKU may name."""
+
 RETURN_REASONS: Final = frozenset({0, 1, 11, 12, 13, 21, 22, 23, 24, 25})
 VAT_TYPES: Final = frozenset({"REGULAR", "MARGINAL"})
 MAX_TEXT_CHARS: Final = {
@@ -95,20 +103,22 @@ def _bad(message: str) -> Refused:
 
 def _checked(order_id: int, update: dict[str, Any], assumed: Assumptions) -> int:
     """The new state that a well-formed update requests."""
-    names = ("id", "order_id") if assumed.order_id_field == "either" else (assumed.order_id_field,)
+    names = _ID_FIELDS[assumed.order_id_field]
+    if assumed.order_id_field == "order_id_alone" and "id" in update:
+        raise _bad("unknown parameter id")
     given = [update[name] for name in names if name in update]
     if not given:
         raise _bad(f"parameter {names[0]} not found")
     if any(value != order_id or isinstance(value, bool) for value in given):
         raise _bad("the order id in the body is not the one in the path")
     new_state = update.get("new_state")
-    if not isinstance(new_state, int) or isinstance(new_state, bool) or new_state not in range(10):
-        raise _bad("parameter new_state must be an order line state")
+    if not isinstance(new_state, int) or isinstance(new_state, bool) or new_state not in SETTABLE_STATES:
+        raise _bad("new_state must be in 2,3,4,5,6")
     for name in MAX_TEXT_CHARS:
         if update.get(name) is not None:
             _check_text(name, update[name])
     if not _among(update.get("return_reason"), RETURN_REASONS):
-        raise _bad("parameter return_reason is none of the reasons")
+        raise _bad("parameter return_reason is unknown")
     if not _among(update.get("vat_type"), VAT_TYPES):
         raise _bad("parameter vat_type must be REGULAR or MARGINAL")
     if new_state == 3 and not update.get("tracking_number"):
@@ -140,8 +150,8 @@ def _move(body: OrderBody, update: dict[str, Any], new_state: int, assumed: Assu
         lines = [line for line in lines if line["listing"] == sku]
         if not lines:
             raise _bad("no line of this order has that sku")
-    elif new_state != 3 and len(lines) > 1 and assumed.sku_missing == "refused":
-        raise _bad("parameter sku is required, the order has several lines")
+    elif new_state != 3 and len(lines) > _LINES_WITHOUT_SKU[assumed.sku_missing]:
+        raise _bad("sku not found")
     moved = [line for line in lines if new_state in NEXT_STATES.get(line["state"], ())]
     if not moved:
         raise _bad(f"no line can go to state {new_state}")

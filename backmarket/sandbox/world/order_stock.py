@@ -92,7 +92,6 @@ class OrderFactory:
         """A new order.
 
         Args:
-            order_id: its id.
             created: time of creation, in UTC.
             modified: time of the last change, not before `created`.
             state: its order state; the lines' states follow from it.
@@ -124,11 +123,13 @@ class OrderFactory:
             "shipping_price": money(shipping_cents),
             "currency": market.currency,
             "country_code": country_code,
+            "psp_reference": f"PSP{order_id}",
             "paypal_reference": None,
             "installment_payment": rng.random() < 0.1,
             "payment_method": self._one(_PAYMENTS),
             "sales_taxes": short_money(price // 6),
         }
+        body["shipper"] = body["shipper_display"]
         self._leave_some_out(body, created)
         return row_of(body, created, modified)
 
@@ -148,17 +149,18 @@ class OrderFactory:
         return people.address(next(self._addresses), country_code, self._rng, email=self._email)
 
     def _line(self, created: datetime, order_state: int, currency: str) -> tuple[dict[str, Any], int]:
-        """One order line and what it costs, in cents."""
+        """One order line and its total, which is its price, in cents."""
         rng, pen = self._rng, self._pen
         chance = rng.random()
         item: Item = self._one(self._items)
         quantity = 1 if chance < 0.93 else 2
+        cents = item.cents * quantity
         state = self._one(_LINE_STATES.get(order_state, (1,)))
         line = {
             "id": self._line_ids(),
             "date_creation": pen.any(created),
             "state": state,
-            "price": short_money(item.cents),
+            "price": short_money(cents),
             "shipping_price": "0.00",
             "shipping_delay": 48 if chance < 0.9 else None,
             "currency": currency,
@@ -166,22 +168,23 @@ class OrderFactory:
             "return_message": "Sorry, it broke." if state == 6 else "",
             "listing": item.sku,
             "listing_id": item.listing_id,
-            "orderline_fee": short_money(item.cents // 10),
+            "orderline_fee": short_money(cents // 10),
             "product": item.title,
             "quantity": quantity,
             "brand": item.brand,
             "product_id": item.product_id,
             "backcare": chance > 0.85,
             "backcare_price": 500 if chance > 0.85 else None,
-            "sales_taxes": short_money(item.cents // 6),
+            "sales_taxes": short_money(cents // 6),
             "imei": f"35{item.listing_id % 10**4:04d}{int(chance * 10**9):09d}"
             if state == 3 and chance < 0.4
             else None,
             "condition": item.condition,
+            "shipper": "Colissimo" if state == 3 else None,
         }
         if chance < 0.5:
             line["serial_number"] = ""
-        return line, item.cents * quantity
+        return line, cents
 
 
 class OrderStock(Stock[OrderRow]):

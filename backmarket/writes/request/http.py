@@ -28,19 +28,20 @@ class Request:
     body: bytes = field(repr=False)
 
 
-def http_request(request: WriteRequest, invoice: bytes | None = None) -> Request:
+def http_request(request: WriteRequest, invoice: bytes | None = None, *, sends_id: bool = True) -> Request:
     """The request that carries a write.
 
     Args:
         request: the checked write.
         invoice: the PDF, for a request that uploads one.
+        sends_id: whether an update of an order also has the member `id`; see `Settings.order_update_sends_id`.
 
     Raises:
         ValueError: if the PDF is missing.
     """
     if isinstance(request, UpdateOrder):
-        # the document names the order's id in two ways, and requires one of them
-        return _in_json("POST", f"/ws/orders/{request.order_id}", {"id": request.order_id, **as_json(request)})
+        also = {"id": request.order_id} if sends_id else {}
+        return _in_json("POST", f"/ws/orders/{request.order_id}", also | as_json(request))
     if isinstance(request, UpdateOrderline):
         path = f"/ws/orderlines/{request.orderline_id}"
         return _in_json("PATCH", path, {k: v for k, v in as_json(request).items() if k != "orderline_id"})

@@ -16,7 +16,7 @@ class UpdateOrder:
 
     Attributes:
         new_state: of the lines.
-        sku: of the lines to move, as in the order; None: the only one, or with state 3 all accepted ones.
+        sku: of the lines to move, as in the order; None: with state 3, which moves all accepted ones.
         date_shipping: in UTC, to the second.
     """
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol, get_args
 from uuid import UUID
 
 from backmarket.client import field_rules
-from backmarket.client.listing_rules import PLACES, listing_rules
+from backmarket.client.listing_rules import PLACES, UNDOCUMENTED, listing_rules
 from backmarket.client.types import values
 from backmarket.queries.orders import NEXT_STATES, OrderLineState
 from backmarket.writes.request.faults import Checks
@@ -83,9 +83,9 @@ def update_order(
     """Move lines of an order to another state.
 
     Args:
-        order_id: the order's id.
         new_state: 2 accept or 4 cancel a paid line, 3 ship or 5 refund an accepted one, 6 refund a shipped one.
-        sku: of the line, in any case; required if lines of several SKUs could move. State 3 moves all accepted lines.
+        sku: of the line, in any case; required if lines of several SKUs could move, otherwise that of the stored line
+            is sent. State 3 moves all accepted lines.
         tracking_number: of the parcel; required for state 3. Only state 3 accepts it, `tracking_url`, `shipper`,
             `date_shipping`, `imei` and `serial_number`.
         tracking_url: http or https.
@@ -164,7 +164,7 @@ def update_orderline(
         checks.note("imei", "nothing", "an IMEI, a serial_number, or both")
     new = {name: value for name, value in sent.items() if line is None or getattr(line, name) in {None, "", value}}
     for name in [name for name in sent if name not in new]:
-        checks.note(name, "another value", "what is registered already, as it can't be corrected; leave it out")
+        checks.note(name, "another value", "what is registered already, as it cannot be corrected; leave it out")
     new = {name: value for name, value in new.items() if line is None or not getattr(line, name)}
     if sent and not new and not checks:
         checks.note(next(iter(sent)), "what is registered already", "something new: there is nothing to do")
@@ -178,13 +178,13 @@ def update_listing(listing_id: UUID | str | int, changes: Mapping[str, Any], *, 
 
     Args:
         listing_id: its UUID, or its older whole number.
-        changes: by the names of `listing_rules`; None empties an optional field.
+        changes: by the names of `listing_rules` and `UNDOCUMENTED`; None empties an optional field.
         locale: the market of the change. A price is sent with that market's currency.
 
     Raises:
         InvalidWrite: if an argument is wrong; the text names all that are.
     """
-    checks, rules = Checks(), listing_rules(locale)
+    checks, rules = Checks(), listing_rules(locale) | UNDOCUMENTED
     known_id = checks.read("listing_id", listing_id, field_rules.listing_id)
     unknown = [name for name in changes if name not in rules]
     for name in unknown:
@@ -207,7 +207,6 @@ def upload_order_invoice(order_id: int, filename: str) -> UploadOrderInvoice:
     """Give an order an invoice. `client.pdf` checks whether the file is a PDF, while its bytes are read.
 
     Args:
-        order_id: the order's id.
         filename: as the customer sees it; ends in `.pdf`.
 
     Raises:
@@ -259,7 +258,7 @@ def _check_lines(lines: Sequence[KnownLine], state: int, sku: str | None, checks
     if len({each.lower() for each in skus}) > 1:
         checks.note("sku", "nothing", f"the SKU of the line that is meant: {', '.join(filter(None, skus))}")
         return None
-    return skus[0] or None if sku is not None or len(lines) > 1 else None
+    return skus[0] or None
 
 
 def _check_parcel(lines: Sequence[KnownLine], sku: str | None, checks: Checks) -> None:
@@ -297,7 +296,7 @@ def _check_device(lines: Sequence[KnownLine], names: Sequence[str], checks: Chec
                 name, "an order of more than that", "an order of one line with quantity 1; use update_orderline"
             )
         elif getattr(lines[0], name):
-            checks.note(name, "one more", "none, as one is registered and can't be corrected; leave it out")
+            checks.note(name, "one more", "none, as one is registered and cannot be corrected; leave it out")
 
 
 def _check_prices(sent: Mapping[str, Any], checks: Checks) -> None:

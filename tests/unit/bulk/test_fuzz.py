@@ -12,7 +12,7 @@ from backmarket.bulk.csv_file.dialect import Dialect
 from backmarket.bulk.csv_file.parts import cut, part_rows
 from backmarket.bulk.csv_file.reader import CsvSource, open_source
 from backmarket.bulk.csv_file.skus import sku_key
-from backmarket.bulk.csv_file.validation import check
+from backmarket.bulk.csv_file.validation import Check
 from backmarket.client.listing_rules import listing_rules
 from backmarket.errors import BulkFileRefused
 
@@ -31,7 +31,7 @@ def passed(file: bytes | str, *, skip_bad_lines: bool, part_lines: int = 2, **gi
     """
     into = io.BytesIO()
     with open_source(file if isinstance(file, str) else io.BytesIO(file), **given) as source:
-        parts = cut(check(source, locale="fr-fr", skip_bad_lines=skip_bad_lines), into, part_lines=part_lines)
+        parts = cut(Check(source, locale="fr-fr", skip_bad_lines=skip_bad_lines), into, part_lines=part_lines)
     found: Passed = {}
     for part in parts:
         rows = part_rows(parts.header + into.getvalue()[part.offset :][: part.length])
@@ -121,7 +121,7 @@ def right(rows: Passed) -> None:
 
 
 def decoded(data: bytes | str, dialect: Dialect) -> str:
-    """The whole text, where lines that don't pass may have bytes that can't be decoded."""
+    """The whole text, where lines that don't pass may have bytes that cannot be decoded."""
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
     return data.removeprefix(dialect.mark).decode(dialect.encoding, "replace")

@@ -8,7 +8,7 @@ import pytest
 
 from backmarket.bulk.csv_file.parts import FILE_LINES_LIMIT, Parts, cut, expected_duration, part_rows
 from backmarket.bulk.csv_file.reader import open_source
-from backmarket.bulk.csv_file.validation import check
+from backmarket.bulk.csv_file.validation import Check
 from backmarket.errors import BulkFileRefused, InvalidArgument
 
 
@@ -16,7 +16,7 @@ def parts_of(text: str, part_lines: int = 2, *, skip_bad_lines: bool = False) ->
     into = io.BytesIO()
     with open_source(text) as source:
         return cut(
-            check(source, locale="fr-fr", skip_bad_lines=skip_bad_lines), into, part_lines=part_lines
+            Check(source, locale="fr-fr", skip_bad_lines=skip_bad_lines), into, part_lines=part_lines
         ), into.getvalue()
 
 
@@ -63,14 +63,14 @@ def test_both_lines_of_a_sku_are_taken_out(where: tuple[int, int]) -> None:
 
 def test_lines_that_are_not_wanted_are_left_out() -> None:
     with open_source("sku;x\nA;1\nB;2\nC;3\n") as source, tempfile.TemporaryFile() as into:
-        checked = check(source, locale="fr-fr")
+        checked = Check(source, locale="fr-fr")
         parts = cut(checked, into, part_lines=5, choose=lambda rows: (row for row in rows if row[1][0] != "B"))
         assert [list(part.line_numbers) for part in parts] == [[2, 4]]
 
 
 def test_no_line_may_be_wanted() -> None:
     with open_source("sku;x\nA;1\n") as source:
-        parts = cut(check(source, locale="fr-fr"), io.BytesIO(), part_lines=5, choose=lambda rows: list(rows)[:0])
+        parts = cut(Check(source, locale="fr-fr"), io.BytesIO(), part_lines=5, choose=lambda rows: list(rows)[:0])
     assert (list(parts), len(parts), parts.lines) == ([], 0, 0)
 
 

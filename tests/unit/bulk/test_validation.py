@@ -12,7 +12,7 @@ from backmarket.bulk.csv_file.columns import KNOWN, columns_for, currency_of
 from backmarket.bulk.csv_file.faults import FAULTS_KEPT, Fault
 from backmarket.bulk.csv_file.reader import open_source
 from backmarket.bulk.csv_file.skus import SkuTable
-from backmarket.bulk.csv_file.validation import Check, check
+from backmarket.bulk.csv_file.validation import Check
 from backmarket.client.endpoints import LOCALES
 from backmarket.errors import BulkFileRefused, InvalidArgument
 
@@ -23,7 +23,7 @@ def faults(text: str | bytes, locale: str = "fr-fr") -> list[str]:
     file = text if isinstance(text, str) else io.BytesIO(text)
     try:
         with open_source(file) as source:
-            list(check(source, locale=locale))
+            list(Check(source, locale=locale))
     except BulkFileRefused as refused:
         return [str(fault) for fault in refused.faults] or ["none"]
     return []
@@ -91,12 +91,12 @@ def test_an_empty_cell_breaks_no_rule(column: str) -> None:
 
 def test_a_fault_says_what_to_write() -> None:
     assert column_faults("price", "1,234") == [
-        'row 2, column B (price): "1,234" may have a separator of thousands. Write the digits without it, or choose'
+        'row 2, column B (price): "1,234" may have a thousands separator. Write the digits without it, or choose'
         ' it for the whole file ("decimal sign" and "thousands" in the console, --decimal and --thousands)'
     ]
 
 
-def test_a_text_that_may_name_somebody_is_not_shown() -> None:
+def test_a_text_that_may_name_a_person_is_not_shown() -> None:
     (fault,) = column_faults("comment", "Sold by Jane Roe. " * 40)
     assert "Jane" not in fault
     (fault,) = column_faults("comment", "Jane\0")
@@ -133,9 +133,9 @@ def test_control_characters_are_refused(character: str) -> None:
 def test_bytes_that_are_not_in_the_encoding_are_named() -> None:
     data = "sku;price;comment\nA;1;é\nB;2;x\n€;3;z\n".encode("cp1252")
     assert faults(data) == [
-        "row 2, column C (comment): has the byte 0xE9, which is not utf-8."
+        "row 2, column C (comment): has a letter that can't be read: its byte 0xE9 is not UTF-8."
         " Save the file as CSV UTF-8 in Excel, or choose its encoding: in cp1252 that byte is é",
-        "row 4, column A (sku): has the byte 0x80, which is not utf-8."
+        "row 4, column A (sku): has a letter that can't be read: its byte 0x80 is not UTF-8."
         ' Save the file as CSV UTF-8 in Excel, or choose its encoding ("encoding" in the console, --encoding)',
     ]
     assert len(faults("sku;x\nA;\ud800\n")) == 1
@@ -194,7 +194,7 @@ def test_a_wrong_header_is_refused(header: str, fault: str) -> None:
 
 def checked(text: str, locale: str = "fr-fr", *, skip_bad_lines: bool = False) -> tuple[Check, list[int]]:
     with open_source(text) as source:
-        found = check(source, locale=locale, skip_bad_lines=skip_bad_lines)
+        found = Check(source, locale=locale, skip_bad_lines=skip_bad_lines)
         return found, [line for line, _ in found]
 
 
@@ -205,9 +205,9 @@ def test_known_names_are_written_as_the_api_has_them() -> None:
 
 def test_a_source_is_gone_through_once() -> None:
     with open_source("sku;x\nA;1\n") as source:
-        list(check(source, locale="fr-fr"))
-        with pytest.raises(InvalidArgument, match="open the file again"):
-            check(source, locale="fr-fr")
+        list(Check(source, locale="fr-fr"))
+        with pytest.raises(InvalidArgument, match="Open the file again"):
+            Check(source, locale="fr-fr")
 
 
 def test_bad_lines_can_be_skipped() -> None:
@@ -252,7 +252,7 @@ def test_faults_beyond_the_cap_are_counted_and_handed_on() -> None:
     handed: list[Fault] = []
     bad = FAULTS_KEPT + 5
     with open_source("sku;price\n" + "A;x\n" + "B;1\n" + ";x\n" * (bad // 2)) as source:
-        found = check(source, locale="fr-fr", each_fault=handed.append)
+        found = Check(source, locale="fr-fr", each_fault=handed.append)
         with pytest.raises(BulkFileRefused) as refused:
             list(found)
     assert (len(refused.value.faults), refused.value.count) == (FAULTS_KEPT, len(handed))
@@ -287,7 +287,7 @@ def test_equal_places_in_the_table_are_no_equal_skus(monkeypatch: pytest.MonkeyP
 
 MEASURE = """
 import io, resource, sys, tempfile
-from backmarket.bulk.csv_file.validation import check
+from backmarket.bulk.csv_file.validation import Check
 from backmarket.bulk.csv_file.parts import cut
 from backmarket.bulk.csv_file.reader import open_source
 
@@ -305,7 +305,7 @@ class Made(io.RawIOBase):
         return first or next(self.blocks, b"")
 
 with tempfile.TemporaryFile() as into, open_source(Made(int(sys.argv[1]))) as source:
-    parts = cut(check(source, locale="fr-fr"), into, part_lines=500)
+    parts = cut(Check(source, locale="fr-fr"), into, part_lines=500)
     assert parts.lines == int(sys.argv[1]) and len(list(parts)) == parts.lines / 500
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """

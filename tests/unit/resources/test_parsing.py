@@ -23,6 +23,7 @@ LINE = {
     "shipping_delay": 48, "currency": "EUR", "return_reason": 0, "return_message": None, "listing": "SKU-1",
     "listing_id": 5, "orderline_fee": "19.99", "product": "Phone", "quantity": 1, "brand": "B", "product_id": 7,
     "backcare": False, "backcare_price": 999, "sales_taxes": "1.00", "imei": "35", "serial_number": "S", "condition": 2,
+    "shipper": "UPS",
 }  # fmt: skip
 ORDER = {
     "order_id": 1, "state": 1, "country_code": "fr-fr", "date_creation": "2026-05-01T10:00:00Z",
@@ -30,7 +31,8 @@ ORDER = {
     "expected_dispatch_date": "2026-05-03T00:00:00.123456Z", "tracking_number": "T", "tracking_url": "https://t",
     "shipper_display": "S", "is_backship": True, "delivery_note": "https://n", "price": "199.90",
     "shipping_price": "0.00", "currency": "EUR", "payment_method": "CARD", "sales_taxes": "0.00",
-    "shipping_address": {"city": "Paris"}, "billing_address": {"city": "Lyon"}, "orderlines": [LINE],
+    "shipping_address": {"city": "Paris"}, "billing_address": {"city": "Lyon"}, "shipper": "UPS",
+    "psp_reference": "P1", "paypal_reference": "P2", "orderlines": [LINE],
 }  # fmt: skip
 
 HAZARD = ', "later": "\\u0000"}'

@@ -317,3 +317,10 @@ def test_a_task_of_another_seller_is_not_there(client: httpx.Client, world: Worl
     world.add_seller("other", "token-other", orders=0)
     path = f"/ws/tasks/{answer.json()['bodymessage']}"
     assert client.get(path, headers={"authorization": "Basic token-other"}).status_code == 404
+
+
+def test_a_listing_is_published_by_a_field_that_is_not_documented(client: httpx.Client) -> None:
+    rows = [row for page in (1, 2) for row in client.get("/ws/listings", params={"page": page}).json()["results"]]
+    row = next(row for row in rows if row["publication_state"] in {2, 3, 4} and row["quantity"])
+    answer = client.post(f"/ws/listings/{row['id']}", json={"pub_state": 2}).json()
+    assert (answer["publication_state"], "pub_state" in answer) == (1, False)

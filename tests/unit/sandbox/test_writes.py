@@ -99,6 +99,17 @@ def test_shipping_takes_all_accepted_lines_and_needs_a_tracking_number(client: h
     assert (body["date_shipping"], body["state"]) == ("2026-05-04T00:00:00Z", 9)
 
 
+def test_a_sku_is_required_of_an_order_with_one_line_too(client: httpx.Client, order: Order, world: World) -> None:
+    refused = update(client, order(1), new_state=2)
+    assert (refused.status_code, "sku not found" in refused.text) == (400, True)
+    world.settings = Settings(assumptions=Assumptions(sku_missing="refused_if_several"))
+    assert update(client, order(1), new_state=2).status_code == 200
+
+
+def test_no_line_is_moved_to_a_state_that_is_the_orders_alone(client: httpx.Client, order: Order) -> None:
+    assert "must be in 2,3,4,5,6" in update(client, order(1), new_state=9, sku=SKU).text
+
+
 def test_a_sku_picks_one_line_and_is_required_where_there_are_several(
     client: httpx.Client, order: Order, world: World
 ) -> None:
@@ -133,6 +144,7 @@ def test_malformed_updates_change_nothing(client: httpx.Client, order: Order, fi
     [
         ("either", {"id"}, 200), ("either", {"order_id"}, 200), ("either", set(), 400),
         ("id", {"order_id"}, 400), ("id", {"id", "order_id"}, 200), ("order_id", {"id"}, 400),
+        ("order_id_alone", {"order_id"}, 200), ("order_id_alone", {"id", "order_id"}, 400),
     ],
 )  # fmt: skip
 def test_the_orders_id_in_the_body(
@@ -140,7 +152,7 @@ def test_the_orders_id_in_the_body(
 ) -> None:
     world.settings = Settings(assumptions=Assumptions(order_id_field=assumed))
     order_id = order(1)
-    body = dict.fromkeys(names, order_id) | {"new_state": 2}
+    body = dict.fromkeys(names, order_id) | {"new_state": 2, "sku": SKU}
     assert client.post(f"/ws/orders/{order_id}", json=body).status_code == status
 
 
@@ -193,7 +205,7 @@ def test_an_invoice_arrives_byte_for_byte(client: httpx.Client, order: Order, wo
 
 def test_each_write_that_took_place_is_counted_once(world: World, client: httpx.Client, order: Order) -> None:
     order_id = order(1)
-    assert update(client, order_id, new_state=2).status_code == 200
-    assert update(client, order_id, new_state=2).status_code == 400
-    fields = {"id": order_id, "order_id": order_id, "new_state": 2}
+    assert update(client, order_id, new_state=2, sku=SKU).status_code == 200
+    assert update(client, order_id, new_state=2, sku=SKU).status_code == 400
+    fields = {"id": order_id, "order_id": order_id, "new_state": 2, "sku": SKU}
     assert world.sellers["s"].writes == [{"operation": "orders.update", "object": str(order_id), "fields": fields}]

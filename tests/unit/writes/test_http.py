@@ -46,6 +46,11 @@ def test_an_order_names_itself_in_both_ways() -> None:
     assert b"T1" not in repr(request).encode()
 
 
+def test_a_setting_leaves_the_id_out_of_an_order() -> None:
+    body = json.loads(http_request(update_order(7, 2, sku="a"), sends_id=False).body)
+    assert body == {"order_id": 7, "new_state": 2, "sku": "a"}
+
+
 def test_an_order_line_carries_its_identifiers_alone() -> None:
     request = http_request(update_orderline(9, serial_number="SN"))
     assert (request.method, request.path) == ("PATCH", "/ws/orderlines/9")
@@ -101,7 +106,7 @@ def test_the_sandbox_takes_all_of_them() -> None:
     line_id = client.get(f"/ws/orders/{row.id}").json()["orderlines"][0]["id"]
     listing_id = client.get("/ws/listings").json()["results"][0]["id"]
     writes = [
-        http_request(update_order(row.id, 2)),
+        http_request(update_order(row.id, 2, sku="A")),
         http_request(update_order(row.id, 3, tracking_number="T1", imei="490154203237518")),
         http_request(update_orderline(line_id, serial_number="SN")),
         http_request(update_listing(listing_id, {"price": "99.9", "comment": "é"}, locale="fr-fr")),

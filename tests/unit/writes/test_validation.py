@@ -146,9 +146,9 @@ def test_all_faults_are_told_at_once_and_nothing_personal_is_quoted() -> None:
         "tracking_number",
     ]
     text = str(error)
-    assert "-1 came" in text
+    assert "got -1" in text
     assert "unchecked_imei=True" in text
-    assert "a text of 7 characters came" in text
+    assert "got a text of 7 characters" in text
     assert WRONG_IMEI not in text
     assert "ecret" not in text
 
@@ -157,7 +157,7 @@ def test_all_faults_are_told_at_once_and_nothing_personal_is_quoted() -> None:
 @pytest.mark.parametrize("new", [2, 4, 5, 6])
 def test_a_line_is_moved_only_where_the_document_lets_it(now: int | None, new: int) -> None:
     if now in {None, 42} or (now is not None and new in SANDBOX_STATES.get(now, ())):
-        assert update_order(7, new, lines=[Line(state=now)]).sku is None
+        assert update_order(7, new, lines=[Line(state=now)]).sku == Line().listing
     else:
         error = refused(update_order, 7, new, lines=[Line(state=now)])
         assert error.field == "new_state"
@@ -176,8 +176,13 @@ def test_the_sku_is_needed_where_several_could_be_meant_and_found_where_one_is()
     assert refused(update_order, 7, 2, lines=[Line("a"), Line("b")]).field == "sku"
     assert update_order(7, 2, lines=[Line("a"), Line("b", state=2)]).sku == "a"
     assert update_order(7, 2, lines=[Line("a"), Line("A")]).sku in {"a", "A"}
-    assert update_order(7, 2, lines=[Line("a")]).sku is None
+    assert update_order(7, 2, lines=[Line("a")]).sku == "a"
     assert update_order(7, 2).sku is None
+
+
+def test_a_listing_may_be_published_as_recorded_use_does() -> None:
+    assert update_listing(1, {"pub_state": "2"}, locale="fr-fr").changes == {"pub_state": 2}
+    assert "no other value is known" in str(refused(update_listing, 1, {"pub_state": 1}, locale="fr-fr"))
 
 
 def test_state_3_takes_all_accepted_lines_along() -> None:

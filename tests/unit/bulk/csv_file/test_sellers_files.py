@@ -9,7 +9,7 @@ import pytest
 from backmarket.bulk.csv_file.amounts import Notation
 from backmarket.bulk.csv_file.faults import FAULTS_OF_A_LINE, letter
 from backmarket.bulk.csv_file.reader import open_source
-from backmarket.bulk.csv_file.validation import check
+from backmarket.bulk.csv_file.validation import Check
 from backmarket.errors import BulkFileRefused, InvalidArgument
 
 FILES = Path(__file__).parent / "files"
@@ -22,7 +22,7 @@ def read(
     rows: list[list[str]] = []
     with open_source(data if isinstance(data, str) else io.BytesIO(data), encoding=encoding) as source:
         try:
-            found = check(source, locale="fr-fr", **options)
+            found = Check(source, locale="fr-fr", **options)
         except BulkFileRefused as refused:
             return [], [str(fault) for fault in refused.faults], []
         try:
@@ -207,3 +207,40 @@ def test_an_apostrophe_in_a_cell_is_no_quote() -> None:
     assert read("sku;comment\nA;'new'\nB;it's\nC;x\n")[0][0] == ["A", "'new'"]
     assert read("'sku';'comment'\n'A';'new'\n")[0] == [["A", "new"]]
     assert read("sku;comment\n'A';'new'\n'B';'x'\n")[0] == [["A", "new"], ["B", "x"]]
+
+
+@pytest.mark.parametrize("cell", ["#N/A", "#NV", "#VALEUR!", "#¡REF!", "#DIV/0!", "#ÜBERLAUF!", "####"])
+@pytest.mark.parametrize("column", ["price", "quantity", "comment"])
+def test_an_error_of_excel_is_refused_in_any_column(column: str, cell: str) -> None:
+    (fault,) = read(f"sku;ean;{column}\nA;;{cell}\n")[1]
+    assert fault.startswith(f"row 2, column C ({column}): ")
+    assert "is an error message of Excel. Put the formula of that cell right, or empty the cell" in fault
+
+
+def test_the_name_that_means_the_sku_is_found_below_titles() -> None:
+    text = "\ufeffsep=;\nMagazzino;;\n;;\ncodice;prezzo;menge\nA;1;1\n"
+    with pytest.raises(
+        BulkFileRefused, match=r"row 3, column A \(codice\): .* did you mean sku\? Rename cell A3 to sku"
+    ):
+        open_source(text)
+
+
+def test_a_web_page_is_told_to_be_one() -> None:
+    with pytest.raises(BulkFileRefused, match=r"web page.*save it as \.xlsx"):
+        open_source(io.BytesIO(b"<html><table><tr><td>sku</td></tr></table>"))
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("12-Mar;1", "SKUs look like dates that Excel made of them in 2 rows, first in row 2, column A (sku)"),
+        ("2026-03-01;1", "SKUs look like dates"),
+        ("Exported by Anna;", "The SKU stands alone in 2 rows, first in row 2, column A (sku)"),
+        ("A;Ã©cran", "Letters look broken in 2 rows, first in row 2, column B (title)"),
+    ],
+)
+def test_what_is_doubtful_is_sent_and_told_once(row: str, told: str) -> None:
+    again = row.replace("12-", "11-").replace("-01", "-02").replace("Anna", "Bob").replace("A;", "B;")
+    rows, faults, notes = read(f"sku;title\n{row}\n{again}\n")
+    assert (len(rows), faults, len(notes)) == (2, [], 1)
+    assert notes[0].startswith(told)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backmarket.bulk.csv_file.reader import open_source
-from backmarket.bulk.csv_file.validation import check
+from backmarket.bulk.csv_file.validation import Check
 from backmarket.errors import BulkFileRefused
 from tests.support.workbooks import text, workbook
 
@@ -22,7 +22,7 @@ def read(data: bytes, **options: Any) -> tuple[list[list[str]], list[str]]:
     with open_source(io.BytesIO(data)) as source:
         assert "sheet 'Stock'" in source.written
         try:
-            rows += (cells for _, cells in check(source, locale="fr-fr", **options))
+            rows += (cells for _, cells in Check(source, locale="fr-fr", **options))
         except BulkFileRefused as refused:
             return rows, [str(fault) for fault in refused.faults]
     return rows, []
@@ -49,6 +49,35 @@ def test_dates_and_long_numbers_are_no_skus() -> None:
         'row 4, column B (sku): "3530000000000000000" is a number of more than 15 digits, of which Excel keeps 15',
         'row 5, column C (price): "2023-03-15" is a date to Excel',
     ]
+
+
+def test_error_cells_are_refused_by_what_excel_shows_in_them() -> None:
+    rows = (
+        f'{HEADER}<row r="3">{text("B3", "A")}<c r="C3" s="0" t="e"><f>VLOOKUP(1,A:A,1)</f><v>#N/A</v></c></row>'
+        f'<row r="4"><c r="B4" t="e"><v>#REF!</v></c><c r="C4"><v>1</v></c></row>'
+        f'<row r="5">{text("B5", "C")}<c t=\'e\' r="C5"><v>#DIV/0!</v></c></row>'
+    )
+    _, faults = read(workbook(rows))
+    assert [fault.partition(". ")[0] for fault in faults] == [
+        'row 3, column C (price): "#N/A" is an error message of Excel',
+        'row 4, column B (sku): "#REF!" is an error message of Excel, not a SKU',
+        'row 5, column C (price): "#DIV/0!" is an error message of Excel',
+    ]
+
+
+def test_zeros_that_only_the_format_of_a_number_shows_are_told() -> None:
+    rows = f'{HEADER}<row r="3"><c r="B3"><v>124</v></c><c r="C3"><v>1</v></c></row>'
+    with open_source(io.BytesIO(workbook(rows))) as source:
+        found = Check(source, locale="fr-fr")
+        assert len(list(found)) == 1
+    assert "SKUs are numbers to Excel in 1 row, first in row 3, column B (sku)" in found.notes[0]
+
+
+def test_the_name_that_means_the_sku_is_found_below_a_title() -> None:
+    title = f'<row r="1">{text("A1", "Magazzino")}</row>'
+    names = f'<row r="3">{text("B3", "Codice")}{text("C3", "Prezzo")}{text("D3", "Menge")}</row>'
+    assert "row 3, column B (codice)" in refused(workbook(title + names))
+    assert "Rename cell B3 to sku" in refused(workbook(title + names))
 
 
 def refused(data: bytes) -> str:
@@ -104,10 +133,10 @@ MEASURE = """
 import sys, time
 from pathlib import Path
 from backmarket.bulk.csv_file.reader import open_source
-from backmarket.bulk.csv_file.validation import check
+from backmarket.bulk.csv_file.validation import Check
 begun = time.monotonic()
 with open_source(Path(sys.argv[1])) as source:
-    count = sum(1 for _ in check(source, locale="fr-fr"))
+    count = sum(1 for _ in Check(source, locale="fr-fr"))
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(count, int(peak.split()[1]) * 1024, time.monotonic() - begun)
 """

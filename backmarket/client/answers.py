@@ -76,7 +76,7 @@ def check(answer: Answer) -> Answer:
 
     Raises:
         Unauthorized: if it is a 401.
-        FirewallBlocked: if it is a 403 with the firewall's marks: a challenge code, or an HTML page.
+        FirewallBlocked: if it is a 403 with the firewall's marks; see `_by_firewall`.
         NotAvailable: if it is any other 403.
         NotFound: if it is a 404.
         RateLimited: if it is a 429, or says `E008`, whatever its status.
@@ -110,7 +110,7 @@ def _error(answer: Answer) -> BackMarketError:
         "request_id": fault.request_id,
         "cf_ray": opaque_id(answer.headers.get("cf-ray")),
     }
-    if answer.status == 403 and fault.firewall:
+    if answer.status == 403 and _by_firewall(answer, fault):
         return FirewallBlocked("The firewall in front of the API refused the request.", **marks)
     if limit_reached(answer):
         by_api = _is_json(answer.body)
@@ -128,18 +128,41 @@ _REFUSALS: dict[int, tuple[type[BackMarketError], str]] = {
 }
 
 
-_CLOUDFLARE = re.compile(r"error code: 1\d{3}\b")
+_FIREWALL_TEXT = re.compile(r"error code: 1\d{3}\b")
 """Cloudflare's refusals of a request as plain text, such as `error code: 1020`."""
+
+_FIREWALL_PAGE = re.compile(r"<(!doctype )?html\b.*(cloudflare|/cdn-cgi/)", re.DOTALL | re.IGNORECASE)
+"""Cloudflare's HTML pages: each names Cloudflare, or loads a script from its path on the site."""
+
+
+def _by_firewall(answer: Answer, fault: _Fault) -> bool:
+    """Whether Cloudflare itself refused the request, and not the server behind it.
+
+    `cf-ray` alone proves nothing, as Cloudflare adds it to every answer that it passes on: to S3's XML and to nginx's
+    page, too.
+    """
+    if "cf-mitigated" in answer.headers or fault.challenge or _FIREWALL_TEXT.match(fault.body):
+        return True
+    return "cf-ray" in answer.headers and _FIREWALL_PAGE.match(fault.body) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """The content of an error body of any shape."""
+    """The content of an error body of any shape.
 
-    text: str
-    code: str
-    request_id: str | None
-    firewall: bool
+    Attributes:
+        body: its beginning.
+        text: what it says, safe to show.
+        code: the error's code, safe to show.
+        request_id: of Back Market.
+        challenge: it asks for the firewall's challenge.
+    """
+
+    body: str = field(repr=False)
+    text: str = ""
+    code: str = ""
+    request_id: str | None = None
+    challenge: bool = False
 
     @property
     def said(self) -> str:
@@ -149,23 +172,23 @@ class _Fault:
     @classmethod
     def read(cls, answer: Answer) -> _Fault:
         body = answer.body[:65536].decode("utf-8-sig", "replace").strip()
-        if body.startswith("<") or _CLOUDFLARE.match(body):
-            return cls("", "", None, firewall=True)
+        if body.startswith("<") or _FIREWALL_TEXT.match(body):
+            return cls(body)
         try:
             value = json.loads(body)
         except (ValueError, RecursionError):
             # the rest of a truncated object may quote a customer's data, member by member
             said = "" if body[:1] in {"{", "["} else redact(body)
-            return cls(said, "", None, firewall=False)
+            return cls(body, said)
         if isinstance(value, str):
-            return cls(redact(value), "", None, firewall=False)
+            return cls(body, redact(value))
         if not isinstance(value, dict):
-            return cls("", "", None, firewall=False)
+            return cls(body)
         details = _details(value)
         codes = [_first(detail, "code", "type") for detail in details]
         text = next(filter(None, (_first(detail, "message", "detail", "title") for detail in details)), "")
         code = next(filter(None, codes), "")
-        return cls(text, code, opaque_id(value.get("requestId")), firewall=any("challenge" in each for each in codes))
+        return cls(body, text, code, opaque_id(value.get("requestId")), any("challenge" in each for each in codes))
 
 
 def _details(value: dict[str, Any]) -> list[dict[str, Any]]:

@@ -272,7 +272,7 @@ class _Labels(LeaseHolder):
     def _halt(self, error: BackMarketError) -> None:
         """Pause all labels of the organization; requests in flight are still collected."""
         if self.window.pause_all is None:
-            log.warning("labels.paused", code=error.code, error=error.message)
+            log.warning("labels.paused", code=error.code, error=error.message, cf_ray=error.cf_ray)
         self.window.pause_all_for(_pause_after(self.services, error))
 
     def _write(self) -> None:

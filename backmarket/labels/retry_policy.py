@@ -52,13 +52,16 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class PauseAll:
-    """The failure is not the label's: no try is counted, and all labels of the organization pause.
+    """All labels of the organization pause.
 
     Attributes:
         seconds: of the pause; None: the limiter or the bucket's circuit breaker decides.
+        retry: how the label itself goes on, as its address may be the cause; None: no try is counted, and it goes
+            behind the labels that are due.
     """
 
     seconds: float | None = None
+    retry: Retry | None = None
 
 
 RetryDecision = Retry | GiveUp | PauseAll
@@ -66,10 +69,10 @@ RetryDecision = Retry | GiveUp | PauseAll
 _DECISIONS: tuple[tuple[type[BackMarketError], RetryDecision], ...] = (
     (OriginRefused, GiveUp()),
     (TooLarge, GiveUp()),
-    (RateLimited, PauseAll()),
+    (RateLimited, PauseAll(retry=Retry(15.0, HOUR))),
     (BucketUnavailable, PauseAll()),
     (LimiterUnavailable, PauseAll(5.0)),
-    (FirewallBlocked, PauseAll(60.0)),
+    (FirewallBlocked, PauseAll(60.0, Retry(60.0, HOUR))),
     (SettingsError, PauseAll(300.0)),
     (NotAPdf, Retry(60.0, 6 * HOUR)),
     (TransientError, Retry(15.0, HOUR)),

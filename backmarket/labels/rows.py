@@ -12,9 +12,9 @@ from typing import Any
 
 from backmarket import work
 from backmarket.database import Database, Transaction
-from backmarket.errors import RateLimited
+from backmarket.errors import BackMarketError, RateLimited
 from backmarket.labels.download import PDF, DownloadResult, Wanted
-from backmarket.labels.retry_policy import MIN_TRIES, GiveUp, Retry, retry_decision
+from backmarket.labels.retry_policy import MIN_TRIES, GiveUp, PauseAll, Retry, retry_decision
 
 
 def due(database: Database, organization_id: str, limit: int) -> list[Wanted]:
@@ -42,7 +42,7 @@ def write_down(
         Number of fetched labels that were skipped: they are due again, if they are still wanted.
     """
     stored = [_stored_row(each) for each in results if each.stored]
-    failed = [_failed_row(each) for each in results if each.error and not isinstance(each.error, RateLimited)]
+    failed = [_failed_row(each) for each in results if each.error and not _never_asked(each.error)]
     values = {"organization": organization_id, "days": give_up_days, "fewest": MIN_TRIES, "type": PDF}
     left = len(stored)
     if stored:
@@ -83,11 +83,17 @@ def _stored_row(result: DownloadResult) -> tuple[Any, ...]:
     return label.resource, label.shipment_id, label.url, stored.object_key, stored.size, stored.sha256, stored.etag
 
 
+def _never_asked(error: BackMarketError) -> bool:
+    """Whether the limiter had no slot for the label; it stays first."""
+    return isinstance(error, RateLimited) and error.status is None
+
+
 def _failed_row(result: DownloadResult) -> tuple[Any, ...]:
     label, error = result.label, result.error
     assert error is not None  # noqa: S101 - the caller asks for it
     decision = retry_decision(error)
-    pause = decision.pause(label.tries) if isinstance(decision, Retry) else None
+    retry = decision.retry if isinstance(decision, PauseAll) else decision
+    pause = retry.pause(label.tries) if isinstance(retry, Retry) else None
     return label.resource, label.shipment_id, label.url, isinstance(decision, GiveUp), pause, error.code, error.message
 
 
@@ -116,7 +122,8 @@ FROM came WHERE l.organization_id = came.organization_id AND l.resource = came.r
   AND l.shipment_id = came.shipment_id
 """
 
-# Without a pause, the failure is not the label's: it stays due, and no try is counted.
+# Without a pause, the failure is not the label's: no try is counted. It stays due, but behind those that are due, so
+# that a label that fails for ever holds up none.
 _FAIL = """
 WITH came AS (
     SELECT l.organization_id, l.resource, l.shipment_id, c.give_up, c.pause, c.code, c.error
@@ -128,7 +135,7 @@ WITH came AS (
 )
 UPDATE backmarket.labels AS l SET error_code = came.code, error = came.error,
     tries = l.tries + (came.give_up OR came.pause IS NOT NULL)::int,
-    due_at = CASE WHEN came.pause IS NULL THEN l.due_at ELSE now() + make_interval(secs => came.pause) END,
+    due_at = now() + make_interval(secs => COALESCE(came.pause, 0)),
     state = CASE WHEN came.give_up OR came.pause IS NOT NULL AND l.tries + 1 >= %(fewest)s
         AND l.noted_at < now() - make_interval(days => %(days)s) THEN 'unavailable' ELSE 'wanted' END
 FROM came WHERE l.organization_id = came.organization_id AND l.resource = came.resource

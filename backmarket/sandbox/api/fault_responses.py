@@ -7,7 +7,16 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
-from backmarket.sandbox.api.responses import HTML, Answer, html_page, in_json, rate_limited, refusal
+from backmarket.sandbox.api.responses import (
+    FIREWALL,
+    HTML,
+    Answer,
+    firewall_page,
+    html_page,
+    in_json,
+    rate_limited,
+    refusal,
+)
 from backmarket.sandbox.world.fault_rules import Fault
 
 Payload = dict[str, Any]
@@ -41,14 +50,12 @@ def _status(fault: Fault) -> Answer:
 
 def _waf_json(_fault: Fault) -> Answer:
     error = {"code": "bot-need-challenge", "message": "Forbidden", "challengePath": "/testchallengepage"}
-    return in_json({"errors": [error]}, 403)._replace(headers=_FIREWALL)
+    return in_json({"errors": [error]}, 403)._replace(headers=FIREWALL)
 
-
-_FIREWALL: Final = ((b"server", b"cloudflare"), (b"cf-ray", b"931354450813d142-CDG"))
 
 _REPLACEMENTS: Final[dict[str, Callable[[Fault], Answer]]] = {
     "status": _status,
-    "waf_html": lambda _: html_page(403, "Attention Required!", headers=_FIREWALL),
+    "waf_html": lambda _: firewall_page(),
     "waf_json": _waf_json,
     "forbidden": lambda _: refusal(403, "This account has no access to this resource.", code="forbidden"),
     "unauthorized": lambda _: refusal(401, "Invalid token.", code="unauthorized"),

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from backmarket.sandbox.api import fault_responses, wire
 from backmarket.sandbox.api.calls import Call, CallerGone
 from backmarket.sandbox.api.label_files import large_pdf
-from backmarket.sandbox.api.responses import Answer, Headers, Refused, html_page, rate_limited, refusal
+from backmarket.sandbox.api.responses import Answer, Headers, Refused, firewall_page, rate_limited, refusal
 from backmarket.sandbox.settings import Settings
 from backmarket.sandbox.world import fault_rules
 from backmarket.sandbox.world.fault_rules import Fault
@@ -123,9 +123,9 @@ class Operation:
 
 def _credentials_refused(call: Call, settings: Settings) -> Answer | None:
     if settings.check_user_agent and not call.headers.get(b"user-agent", b"").startswith(b"BM-"):
-        return html_page(403, "Forbidden")
+        return firewall_page()
     if settings.assumptions.cookies == "bound" and _foreign_cookie(call):
-        return html_page(403, "Attention Required!")
+        return firewall_page()
     if call.account is None or call.account.revoked:
         status = int(settings.assumptions.bad_token)
         return refusal(status, "Invalid token.", code="unauthorized", shape=settings.error_shape or "v1")

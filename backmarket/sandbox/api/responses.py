@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -81,10 +81,19 @@ def _refusal_body(shape: str, status: int, title: str, error: dict[str, str]) ->
 
 
 def html_page(status: int, title: str, *, headers: Headers = ()) -> Answer:
-    """An HTML page, as the firewall and the load balancer send it."""
+    """An HTML page, as a load balancer sends it."""
     head = f"<head><title>{title}</title></head>"
     page = f"<!DOCTYPE html><html>{head}<body><h1>{status} {title}</h1></body></html>"
     return Answer(status, page.encode(), HTML, headers)
+
+
+FIREWALL: Final[Headers] = ((b"server", b"cloudflare"), (b"cf-ray", b"931354450813d142-CDG"))
+"""Headers of the firewall's own answers."""
+
+
+def firewall_page() -> Answer:
+    """403 as Cloudflare sends it: HTML that names Cloudflare."""
+    return html_page(403, "Attention Required! | Cloudflare", headers=FIREWALL)
 
 
 def rate_limited() -> Answer:

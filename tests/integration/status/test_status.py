@@ -195,7 +195,7 @@ class TestFailures:
         ("reply", "error", "text"),
         [
             (Reply(401), Unauthorized, "does not accept the key"),
-            (Reply(403, b"<html>Attention required</html>"), FirewallBlocked, "firewall"),
+            (Reply(403, b"<html>Attention required | Cloudflare</html>"), FirewallBlocked, "firewall"),
             (Reply(400), RequestRefused, "refused the request"),
         ],
         ids=["401", "firewall", "400"],

@@ -107,26 +107,61 @@ def test_a_bare_string_is_told() -> None:
     assert error_of(400, "Catalog is empty.").message == "The API refused the request: Catalog is empty."
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"<!DOCTYPE html><html>Just a moment...</html>",
-        b"\n <html>",
-        {"errors": [{"code": "bot-need-challenge", "message": "x"}]},
-        {"error": {"code": "bot-need-challenge"}},
-        {"errors": [{"code": "other"}, {"code": "bot-need-challenge"}]},
-        {"type": "/errors/bot-need-challenge"},
-    ],
-)
-def test_the_firewall_is_no_bad_token(body: Any) -> None:
-    error = error_of(403, body, cf_ray=RAY)
+CLOUDFLARE_PAGE = b"<!DOCTYPE html>\n<!-- IE 7 --><html><title>Attention Required! | Cloudflare</title>"
+CHALLENGE_PAGE = b'<!DOCTYPE html><html><title>Just a moment...</title><script src="/cdn-cgi/challenge-platform/x">'
+S3_XML = b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code><HostId>cloudflare</HostId></Error>'
+NGINX_PAGE = b"<html>\r\n<head><title>403 Forbidden</title></head>\r\n<body><center>nginx</center></body></html>"
+
+BEHIND_CLOUDFLARE = {"cf_ray": RAY, "server": "cloudflare"}
+"""Headers of every answer that Cloudflare passes on."""
+
+THE_FIREWALLS = {
+    "Cloudflare's page": (CLOUDFLARE_PAGE, BEHIND_CLOUDFLARE),
+    "Cloudflare's page after blanks": (b"\n " + CHALLENGE_PAGE, BEHIND_CLOUDFLARE),
+    "a mitigated page": (b"<html>Wait</html>", {"cf_mitigated": "challenge"}),
+    "a mitigated nothing": (b"", {"cf_mitigated": "challenge"}),
+    "a numbered text": (b"error code: 1020", {}),
+    "a numbered text with a line's end": (b"error code: 1015\n", BEHIND_CLOUDFLARE),
+    "a challenge": ({"errors": [{"code": "bot-need-challenge", "message": "x"}]}, {}),
+    "one challenge": ({"error": {"code": "bot-need-challenge"}}, BEHIND_CLOUDFLARE),
+    "a second challenge": ({"errors": [{"code": "other"}, {"code": "bot-need-challenge"}]}, {}),
+    "a problem with a challenge": ({"type": "/errors/bot-need-challenge"}, {}),
+}
+
+NOT_THE_FIREWALLS = {
+    "S3's XML": (S3_XML, BEHIND_CLOUDFLARE),
+    "S3's XML without a declaration": (b"<Error><Code>AccessDenied</Code></Error>", BEHIND_CLOUDFLARE),
+    "nginx's page": (NGINX_PAGE, BEHIND_CLOUDFLARE),
+    "nginx's page, directly": (NGINX_PAGE, {}),
+    "a page about Cloudflare that is not from there": (CLOUDFLARE_PAGE, {}),
+    "nothing": (b"", BEHIND_CLOUDFLARE),
+    "a text": (b"Forbidden", BEHIND_CLOUDFLARE),
+    "a text that quotes the number": (b"Upstream said error code: 1020", BEHIND_CLOUDFLARE),
+    "another number": (b"error code: 502", BEHIND_CLOUDFLARE),
+    "JSON": ({"error": {"code": "forbidden", "message": "No challenge, says Cloudflare"}}, BEHIND_CLOUDFLARE),
+    "a bare string": ("<html> cloudflare", BEHIND_CLOUDFLARE),
+}
+
+
+@pytest.mark.parametrize("name", THE_FIREWALLS)
+def test_the_firewall_is_known_by_its_own_marks(name: str) -> None:
+    body, headers = THE_FIREWALLS[name]
+    error = error_of(403, body, **headers)
     assert type(error) is errors.FirewallBlocked
-    assert error.cf_ray == RAY
+    assert error.cf_ray == headers.get("cf_ray")
 
 
-@pytest.mark.parametrize("body", [b"", b"Forbidden", {"error": {"code": "forbidden", "message": "No challenge"}}])
-def test_a_plain_403_is_not_the_firewall(body: Any) -> None:
-    assert type(error_of(403, body)) is errors.NotAvailable
+@pytest.mark.parametrize("name", NOT_THE_FIREWALLS)
+def test_a_403_of_a_server_behind_the_firewall_is_not_the_firewalls(name: str) -> None:
+    body, headers = NOT_THE_FIREWALLS[name]
+    assert type(error_of(403, body, **headers)) is errors.NotAvailable
+
+
+@pytest.mark.parametrize("name", THE_FIREWALLS)
+@pytest.mark.parametrize("status", sorted(set(MEANINGS) - {403}))
+def test_only_a_403_is_the_firewalls(name: str, status: int) -> None:
+    body, headers = THE_FIREWALLS[name]
+    assert type(error_of(status, body, **headers)) is MEANINGS[status]
 
 
 def test_a_page_for_browsers_is_not_told() -> None:

@@ -221,6 +221,9 @@ CREATE TABLE IF NOT EXISTS backmarket.walks (
     rows_rejected bigint NOT NULL DEFAULT 0,
     -- number of writes of this row: if a slice counts otherwise, the server has lost a commit
     saves bigint NOT NULL DEFAULT 1,
+    -- the API's highest count in any pass; and whether no row is known to have left the list since the walk began
+    counted bigint,
+    steady boolean NOT NULL DEFAULT false,
     PRIMARY KEY (organization_id, resource, kind),
     FOREIGN KEY (organization_id, resource) REFERENCES backmarket.sync_state ON DELETE CASCADE
 ) WITH (fillfactor = 50);
@@ -235,6 +238,8 @@ CREATE TABLE IF NOT EXISTS backmarket.walk_seen (
     -- rows that existed when the pass began, and rows that appeared since
     ids text[] NOT NULL,
     newcomers text[] NOT NULL,
+    -- rows created before it began and modified since: they may have been listed, or not
+    modified text[] NOT NULL DEFAULT '{}',
     PRIMARY KEY (organization_id, resource, kind, pass, first_page),
     FOREIGN KEY (organization_id, resource, kind) REFERENCES backmarket.walks ON DELETE CASCADE
 );

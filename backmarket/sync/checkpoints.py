@@ -7,6 +7,7 @@ from typing import Any
 
 from backmarket.database import Transaction
 from backmarket.errors import BackMarketError, IncompleteWalk, LeaseLost, RequestRefused
+from backmarket.sync import seen_ids
 from backmarket.sync.leases import Lease
 from backmarket.sync.page_walk import Walk
 from backmarket.sync.upsert import UpsertCounts
@@ -78,6 +79,8 @@ def save(transaction: Transaction, lease: Lease, walk: Walk, progress: Progress,
             "page_size": walk.page_size,
             "expected": walk.expected,
             "highest": walk.highest,
+            "counted": walk.counted,
+            "steady": walk.steady,
             "serving": walk.serving,
             "saves": walk.saves,
             **_counts(progress),
@@ -85,12 +88,7 @@ def save(transaction: Transaction, lease: Lease, walk: Walk, progress: Progress,
     ).fetchone()
     _refuse_rolled_back(saved, walk.saves + 1)
     walk.saves += 1
-    seen, newcomers = walk.fresh()
-    if seen or newcomers:
-        transaction.execute(
-            _SAVE_SEEN,
-            (lease.organization_id, lease.resource, walk.kind, *since, seen, newcomers),
-        )
+    seen_ids.save(transaction, lease, walk, since=since)
 
 
 def close(
@@ -189,26 +187,20 @@ _NEWS = ("rows_created", "rows_updated", "rows_removed", "rows_rejected")
 _SAVE = """
 INSERT INTO backmarket.walks AS w (organization_id, resource, kind, started_at, began_at, since, pass, pass_began_at,
     next_page, page_size, expected, highest, serving, saves,
-    requests, rows_created, rows_updated, rows_unchanged, rows_removed, rows_rejected)
+    requests, rows_created, rows_updated, rows_unchanged, rows_removed, rows_rejected, counted, steady)
 VALUES (%(organization)s, %(resource)s, %(kind)s, %(started_at)s, %(began_at)s, %(since)s, %(pass)s, %(pass_began_at)s,
     %(next_page)s, %(page_size)s, %(expected)s, %(highest)s, %(serving)s, 1,
-    %(requests)s, %(rows_created)s, %(rows_updated)s, %(rows_unchanged)s, %(rows_removed)s, %(rows_rejected)s)
+    %(requests)s, %(rows_created)s, %(rows_updated)s, %(rows_unchanged)s, %(rows_removed)s, %(rows_rejected)s,
+    %(counted)s, %(steady)s)
 ON CONFLICT (organization_id, resource, kind) DO UPDATE SET
     pass = excluded.pass, pass_began_at = excluded.pass_began_at, next_page = excluded.next_page,
     page_size = excluded.page_size, expected = excluded.expected, highest = excluded.highest,
     requests = w.requests + excluded.requests, rows_created = w.rows_created + excluded.rows_created,
     rows_updated = w.rows_updated + excluded.rows_updated, rows_unchanged = w.rows_unchanged + excluded.rows_unchanged,
     rows_removed = w.rows_removed + excluded.rows_removed, rows_rejected = w.rows_rejected + excluded.rows_rejected,
-    saves = w.saves + 1
+    saves = w.saves + 1, counted = excluded.counted, steady = excluded.steady
 WHERE w.saves = %(saves)s
 RETURNING saves
-"""
-
-_SAVE_SEEN = """
-INSERT INTO backmarket.walk_seen AS w (organization_id, resource, kind, pass, first_page, ids, newcomers)
-VALUES (%s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (organization_id, resource, kind, pass, first_page) DO UPDATE
-SET ids = w.ids || excluded.ids, newcomers = w.newcomers || excluded.newcomers
 """
 
 _RUN = """

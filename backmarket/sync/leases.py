@@ -17,7 +17,7 @@ from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError, LeaseLost, NotAvailable
 from backmarket.messages import NUDGE_SECONDS, Nudge
 from backmarket.resources import Resource
-from backmarket.sync.page_walk import Walk, WalkKind, restore
+from backmarket.sync.page_walk import Walk, WalkKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def probe(database: Database, organization_id: str, resource: Resource) -> Lease
         row = cursor.execute(_PROBE, values).fetchone()
         if row is None:
             return None
-        walk = _walk(transaction, organization_id, resource.name, row) if row["began_at"] else None
+    walk = Walk(row["kind"], **{name: row[name] for name in _WALK_COLUMNS}) if row["began_at"] else None
     encrypted = EncryptedCredentials(**{name: row[name] for name in _CREDENTIAL_COLUMNS})
     known = {name: row[name] for name in _LEASE_COLUMNS}
     return Lease(organization_id, resource.name, **known, encrypted=encrypted, walk=walk)
@@ -273,16 +273,6 @@ def _fenced(transaction: Transaction, lease: Lease, assignments: str, values: di
         raise LeaseLost
 
 
-def _walk(transaction: Transaction, organization_id: str, resource: str, row: dict[str, object]) -> Walk:
-    kind = row["kind"]
-    seen = transaction.execute(
-        "SELECT pass, ids, newcomers FROM backmarket.walk_seen"
-        " WHERE organization_id = %s AND resource = %s AND kind = %s",
-        (organization_id, resource, kind),
-    ).fetchall()
-    return restore({"kind": kind, **{name: row[name] for name in _WALK_COLUMNS}}, seen)
-
-
 _LEASE_COLUMNS = (
     "number", "generation", "taken_at", "requested", "kind", "watermark", "failures", "failing_for", "worked",
     "labels", "accept_missing", "has_error",
@@ -290,7 +280,7 @@ _LEASE_COLUMNS = (
 _CREDENTIAL_COLUMNS = ("api_key", "account", "environment", "region", "locale", "base_url")
 _WALK_COLUMNS = (
     "since", "started_at", "began_at", "serving", "pass_", "pass_began_at", "next_page", "page_size",
-    "expected", "highest", "saves",
+    "expected", "highest", "saves", "counted", "steady",
 )  # fmt: skip
 
 # While a full walk is unfinished, due syncs go before its next slice.
@@ -302,7 +292,7 @@ SELECT s.lease_number AS number, c.generation, now() AS taken_at, s.requested, p
     s.last_success_at IS NOT NULL AS worked,
     s.download_labels AND NOT s.without_labels AS labels, s.accept_missing, c.last_error_at IS NOT NULL AS has_error,
     w.since, w.started_at, w.began_at, w.serving, w.pass AS pass_, w.pass_began_at, w.next_page, w.page_size,
-    w.expected, w.highest, w.saves, {ENCRYPTED_COLUMNS}
+    w.expected, w.highest, w.saves, w.counted, w.steady, {ENCRYPTED_COLUMNS}
 FROM backmarket.sync_state s
 JOIN backmarket.connections c USING (organization_id)
 JOIN backmarket.schedule d USING (resource)

@@ -5,18 +5,22 @@ and the row that moves to a page already read is not shown. So a pass over the l
 that were there when it began; if it saw fewer than the API then counted, something may have been skipped, and the
 list is walked again; from the second pass on, rows seen in any pass count. When rows appear at the front, the rest
 shifts back: rows are seen twice, which is harmless.
+
+The ids that a walk has seen are kept in PostgreSQL (`seen_ids.py`). A walk holds those since its last checkpoint, and
+is told the counts when a pass is over (docs/decisions/0019).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
-from typing import Any, Literal
+from itertools import chain, islice
+from typing import Literal
 
 from backmarket.errors import IncompleteWalk
-from backmarket.resources import Page, Row
+from backmarket.resources import Page
 
 WalkKind = Literal["full", "incremental"]
 
@@ -24,7 +28,60 @@ PASSES = 3
 """Maximum passes over a list whose rows shift; then the walk fails and is retried later."""
 
 MAX_PAGES_WITHOUT_NEW_IDS = 20
-"""Pages in a row without a new id, after which a pass ends: the server repeats itself."""
+"""Pages in a row whose ids the pages before them have all shown, after which a pass ends: the server repeats itself."""
+
+MIN_PAGES_REPEATED = 16
+"""Pages from which on, whenever their number has doubled, a pass ends if half of the rows shown were repetitions."""
+
+RECHECKED_PAGES = 8
+RECHECKED_SHARE = 64
+"""A second pass that only checks ends or becomes a whole one after so many pages, and after one of so many pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenCounts:
+    """How many distinct ids a walk has seen.
+
+    Attributes:
+        seen: in this pass, of rows that were there when it began.
+        old: in this pass, of those and of rows modified since that were created before.
+        shown: in this pass, of all rows.
+        known: those of `seen`, and every id of earlier passes.
+    """
+
+    seen: int
+    old: int
+    shown: int
+    known: int
+
+
+@dataclass(slots=True)
+class SeenIds:
+    """Ids that a pass has seen.
+
+    Attributes:
+        ids: of rows that were there when it began.
+        modified: of rows created before it began, and modified since: they may have been there, or not.
+        newcomers: of rows that appeared since, or may have.
+    """
+
+    ids: set[str] = field(default_factory=set)
+    modified: set[str] = field(default_factory=set)
+    newcomers: set[str] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.ids or self.modified or self.newcomers)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self.ids.clear()
+        self.modified.clear()
+        self.newcomers.clear()
+
+    def counts(self) -> SeenCounts:
+        """The counts of a walk that has seen nothing else."""
+        old = self.ids | self.modified
+        return SeenCounts(len(self.ids), len(old), len(old | self.newcomers), len(self.ids))
 
 
 @dataclass
@@ -43,11 +100,11 @@ class Walk:
         page_size: rows per page, as the first page showed; 0 before that.
         expected: rows that the API counted when this pass began; None where it does not say.
         highest: the highest count in this pass.
-        seen: ids seen in this pass that were there when it began.
-        newcomers: ids seen in this pass that appeared since it began.
-        before: ids seen in earlier passes.
         complete: every page was stored, and the list was seen completely.
         saves: number of its checkpoints; 0: `walks` has no row for it.
+        counted: the highest count in any pass; None: the API has not said.
+        steady: no row is known to have left the list since the walk began. The second pass of such a walk only checks:
+            it ends as soon as the rows that the API counts were seen.
     """
 
     kind: WalkKind
@@ -61,19 +118,27 @@ class Walk:
     page_size: int = 0
     expected: int | None = None
     highest: int = 0
-    seen: set[str] = field(default_factory=set)
-    newcomers: set[str] = field(default_factory=set)
-    before: set[str] = field(default_factory=set)
     complete: bool = False
     saves: int = 0
+    counted: int | None = None
+    steady: bool = True
 
     _waiting: dict[int, Page] = field(default_factory=dict)
-    _asked: set[int] = field(default_factory=set)
+    _asked: dict[int, int] = field(default_factory=dict)
+    """Pages requested and not answered; and `counted` at that time, below which no answer counts if no row leaves."""
     _end: int | None = None
     """Number of this pass's last page, once an answer has shown it."""
     _pages_without_new_ids: int = 0
     """Pages stored in a row without a new id."""
-    _fresh: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))
+    _recent: deque[frozenset[str]] = field(default_factory=lambda: deque(maxlen=MAX_PAGES_WITHOUT_NEW_IDS))
+    """The ids of the last pages."""
+    _doublings: int = 0
+    """How often the number of stored pages had doubled when repetitions were last looked for."""
+    unsaved: SeenIds = field(default_factory=SeenIds)
+    """Ids seen since the last checkpoint, all in this pass; the checkpoint clears them."""
+
+    def __post_init__(self) -> None:
+        self._doublings = (self.next_page - 1).bit_length()
 
     def next_pages(self, room: int) -> list[int]:
         """The next pages to request, lowest first; each is given out once.
@@ -83,17 +148,17 @@ class Walk:
         """
         if self.complete or room <= 0:
             return []
-        if not self.page_size or self.expected is None:  # the first page of a pass tells how many there are
+        if not self.page_size or self.expected is None or self.rechecking:  # the first page tells how many there are
             last = self.next_page
         else:
             last = max(1, -(-self.highest // self.page_size))
         if self._end is not None:
             last = min(last, self._end)
         last = max(last, *self._waiting, 0)  # pages beyond the end wait for those before them
-        taken = self._asked | self._waiting.keys()
+        taken = self._asked.keys() | self._waiting.keys()
         free = (page for page in range(self.next_page, last + 1) if page not in taken)
         pages = list(islice(free, room))
-        self._asked.update(pages)
+        self._asked.update(dict.fromkeys(pages, self.counted or 0))
         return pages
 
     def received(self, number: int, page: Page, answered_at: datetime) -> None:
@@ -104,7 +169,7 @@ class Walk:
             page: an empty one where the API said that there is no such page.
             answered_at: by the API's clock, or before.
         """
-        self._asked.discard(number)
+        counted = self._asked.pop(number, 0)
         self.began_at = self.began_at or answered_at
         self.pass_began_at = self.pass_began_at or answered_at
         if not self.page_size and number == self.next_page:
@@ -113,6 +178,9 @@ class Walk:
             self.highest = page.count or 0
         elif page.count is not None:
             self.highest = max(self.highest, page.count)
+        if page.count is not None:
+            self.steady = self.steady and page.count >= counted
+            self.counted = max(self.counted or 0, page.count)
         if page.size >= self.page_size and not page.last:  # a page follows, whatever the count says
             self.highest = max(self.highest, number * self.page_size + 1)
         if page.size == 0 or (page.count is None and page.last):
@@ -126,7 +194,7 @@ class Walk:
 
     def failed(self, number: int) -> None:
         """A page was not answered; it will be given out again."""
-        self._asked.discard(number)
+        self._asked.pop(number, None)
 
     @property
     def ready(self) -> int:
@@ -135,6 +203,11 @@ class Walk:
         while number in self._waiting:
             number += 1
         return number - self.next_page
+
+    @property
+    def rechecking(self) -> bool:
+        """Whether this pass only checks, page by page, that no row was skipped."""
+        return self.steady and self.pass_ > 1
 
     @property
     def outstanding(self) -> int:
@@ -150,45 +223,43 @@ class Walk:
             self.next_page += 1
         return pages
 
-    def finish_pass(self) -> None:
+    def finish_pass(self, count: Callable[[], SeenCounts]) -> None:
         """Decide, when all requested pages are stored, whether the pass and the walk are over.
 
         A new pass begins if the list was not seen completely.
 
+        Args:
+            count: counts the ids seen so far; called only when a decision needs it.
+
         Raises:
             IncompleteWalk: if the last pass too saw fewer rows than the API counted.
         """
-        if self.complete or self._asked or self._waiting or not self.page_size or self._pages_left():
+        if self.complete or self._asked or self._waiting or not self.page_size:
             return
-        if self._saw_all():
+        if self._pages_left() and not self.rechecking and not self._repeats(count):
+            return
+        seen = count()
+        if self._saw_all(seen):
             self.complete = True
-            return
-        if self.pass_ == PASSES:
+        elif self.rechecking and self._pages_left():
+            pages = self.highest // self.page_size
+            self.steady = self.next_page <= min(RECHECKED_PAGES, pages // RECHECKED_SHARE)
+        elif self.pass_ == PASSES:
             raise IncompleteWalk(
                 f"The list ended before all of it was seen: the API counted {self.expected} rows,"
-                f" {len(self.seen | self.before)} came in {PASSES} passes."
+                f" {seen.known} came in {PASSES} passes."
             )
-        self._begin_pass()
+        else:
+            self._begin_pass(steady=self.steady and self.pass_ == 1 and seen.old >= (self.expected or 0))
 
     def discard_pending(self) -> None:
         """Forget every page that is not stored: its slice is over."""
         self._asked.clear()
         self._waiting.clear()
 
-    def fresh(self) -> tuple[list[str], list[str]]:
-        """Ids seen since the last call: those that were there when the pass began, and newcomers."""
-        seen, newcomers = self._fresh
-        self._fresh = (set(), set())
-        return list(seen), list(newcomers)
-
     def confirm(self, key: str) -> None:
         """A row that the walk did not show was requested by its id, whatever the answer."""
-        self.seen.add(key)
-        self._fresh[0].add(key)
-
-    def all_seen(self) -> set[str]:
-        """Every id that any pass has seen."""
-        return self.seen | self.newcomers | self.before
+        self.unsaved.ids.add(key)
 
     def _pages_left(self) -> bool:
         if self._end is not None and self.next_page > self._end:
@@ -197,64 +268,60 @@ class Walk:
             return self._end is None
         return self.next_page <= -(-self.highest // self.page_size)
 
-    def _saw_all(self) -> bool:
+    def _saw_all(self, seen: SeenCounts) -> bool:
         if self.expected is None:
             return True
-        if self.next_page == 2:  # one answer shows one moment
-            return len(self.seen | self.newcomers) >= self.expected
-        return len(self.seen | self.before) >= self.expected
+        if self.next_page == 2 and seen.shown >= self.expected:  # one answer shows one moment
+            return True
+        return seen.known >= self.expected
 
-    def _begin_pass(self) -> None:
+    def _repeats(self, count: Callable[[], SeenCounts]) -> bool:
+        """Whether the server repeats more pages than are compared one by one; then the pass ends."""
+        stored = self.next_page - 1
+        doublings = stored.bit_length()
+        if doublings == self._doublings or stored < MIN_PAGES_REPEATED:
+            return False
+        self._doublings = doublings
+        if 2 * count().shown > stored * self.page_size:
+            return False
+        self._end = stored
+        return True
+
+    def _begin_pass(self, *, steady: bool) -> None:
         self.pass_ += 1
-        self.before |= self.seen | self.newcomers
-        self.seen, self.newcomers = set(), set()
+        self.steady = steady
         self.pass_began_at = None
         self.next_page, self.page_size, self.expected, self.highest = 1, 0, None, 0
-        self._end, self._pages_without_new_ids = None, 0
+        self._end, self._pages_without_new_ids, self._doublings = None, 0, 0
+        self._recent.clear()
 
     def _see(self, number: int, page: Page) -> None:
-        seen, newcomers = self._sorted(page.rows)
-        nothing_new = self.seen.issuperset(seen) and self.newcomers.issuperset(newcomers)
+        seen = self._sorted(page)
+        ids = seen.ids | seen.modified | seen.newcomers
+        nothing_new = ids.issubset(chain.from_iterable(self._recent))
         self._pages_without_new_ids = self._pages_without_new_ids + 1 if nothing_new else 0
+        self._recent.append(frozenset(ids))
         # the API counts rows without a usable id, too
-        seen.extend(f"?{number}.{index}" for index in range(page.rejected))
-        for all_, fresh, ids in zip((self.seen, self.newcomers), self._fresh, (seen, newcomers), strict=True):
-            fresh.update(ids)
-            all_.update(ids)
+        self.unsaved.ids.update(seen.ids, (f"?{number}.{index}" for index in range(page.rejected)))
+        self.unsaved.modified |= seen.modified
+        self.unsaved.newcomers |= seen.newcomers
         if self._pages_without_new_ids == MAX_PAGES_WITHOUT_NEW_IDS:
             self._end = number
 
-    def _sorted(self, rows: Iterable[Row]) -> tuple[list[str], list[str]]:
-        """The ids of rows that were there when the pass began, and of those that may have come since.
+    def _sorted(self, page: Page) -> SeenIds:
+        """The ids of a page's rows, by whether they were there when the pass began.
 
         A row modified since may be an old one that entered the list just then, as an order does that leaves
         state 0. The API's clock has whole seconds: a row of the second in which the pass began may have been
-        counted or not. Both count as newcomers, which costs another pass at worst.
+        counted or not. Neither counts as seen by this pass.
         """
+        seen = SeenIds()
         began = self.pass_began_at.replace(microsecond=0) if self.pass_began_at else None
-        seen: list[str] = []
-        newcomers: list[str] = []
-        for row in rows:
-            new = began is not None and any(at is not None and at >= began for at in (row.created, row.modified))
-            (newcomers if new else seen).append(str(row.key))
-        return seen, newcomers
-
-
-def restore(values: dict[str, Any], seen: Iterable[tuple[int, list[str], list[str]]]) -> Walk:
-    """Restore a walk from its checkpoint.
-
-    Args:
-        values: the columns of `walks` that `Walk` has under the same names.
-        seen: pass, ids and newcomers of each row of `walk_seen`.
-    """
-    walk = Walk(**values)
-    for pass_, ids, newcomers in seen:
-        if pass_ == walk.pass_:
-            walk.seen.update(ids)
-            walk.newcomers.update(newcomers)
-        else:
-            walk.before.update(ids, newcomers)
-    # slices shorter than MAX_PAGES_WITHOUT_NEW_IDS detect a server that repeats itself, too
-    surplus = walk.next_page - 1 - -(-len(walk.seen | walk.newcomers) // max(1, walk.page_size))
-    walk._pages_without_new_ids = max(0, min(surplus, MAX_PAGES_WITHOUT_NEW_IDS - 1))
-    return walk
+        for row in page.rows:
+            kind = seen.ids
+            if began is not None and row.modified is not None and row.modified >= began:
+                kind = seen.newcomers if row.created is None else seen.modified
+            if began is not None and row.created is not None and row.created >= began:
+                kind = seen.newcomers
+            kind.add(str(row.key))
+        return seen

@@ -12,6 +12,7 @@ from typing import Any
 from backmarket.database import Transaction
 from backmarket.errors import BackMarketError
 from backmarket.resources import Resource
+from backmarket.sync import seen_ids
 from backmarket.sync.page_walk import Walk
 
 ALARM_SHARE = 0.05
@@ -45,44 +46,60 @@ class Missing:
 
 
 def find(
-    transaction: Transaction, resource: Resource, organization_id: str, walk: Walk, *, accept_many: bool = False
+    transaction: Transaction,
+    resource: Resource,
+    organization_id: str,
+    walk: Walk,
+    *,
+    accept_many: bool = False,
+    limit: int = 50,
 ) -> Missing:
     """The stored rows that a complete full walk did not show, though the list does not leave them out by its rules.
+
+    Rows that the previous walk marked as gone are requested again, if the list leaves out existing rows. Marking and
+    confirming set `last_synced_at`; only a row that is marked and not confirmed has it equal to `removed_at`.
 
     Args:
         resource: whose rows.
         walk: complete.
         accept_many: an operator has accepted that very many are missing.
+        limit: maximum number of rows returned; once they are settled, the next call returns others.
     """
-    stored = transaction.execute(
-        f"SELECT {resource.key.name} FROM backmarket.{resource.table} WHERE organization_id = %s"
-        f" AND removed_at IS NULL AND first_seen_at < %s AND ({resource.hidden}) IS NOT TRUE",
-        (organization_id, walk.started_at),
-    ).fetchall()
-    seen = walk.all_seen()
-    keys = tuple(key for (key,) in stored if str(key) not in seen)
-    if not accept_many and len(keys) > max(ALARM_ROWS, ALARM_SHARE * len(stored)):
-        return Missing(alarm=ManyMissing(_alarm_text(resource, len(keys), len(stored))), count=len(keys))
-    marked = _to_confirm(transaction, resource, organization_id, walk, seen)
-    return Missing(keys + marked, marked=frozenset(marked))
+    values = {**seen_ids.parameters(organization_id, resource.name, walk), "began": walk.started_at, "limit": limit}
+    count, keys, marked = transaction.execute(_find(resource), values).fetchone() or (0, [], [])
+    if not accept_many and count > ALARM_ROWS:
+        (stored,) = transaction.execute(f"SELECT count(*) {_listed(resource)}", values).fetchone() or (0,)
+        if count > ALARM_SHARE * stored:
+            return Missing(alarm=ManyMissing(_alarm_text(resource, count, stored)), count=count)
+    return Missing((*keys, *marked)[:limit], marked=frozenset(marked))
 
 
-def _to_confirm(
-    transaction: Transaction, resource: Resource, organization_id: str, walk: Walk, seen: set[str]
-) -> tuple[Any, ...]:
-    """Rows that the previous walk marked as gone, if the list leaves out existing rows: they are requested again.
+def _listed(resource: Resource) -> str:
+    """The stored rows that a walk should show."""
+    return (
+        f"FROM backmarket.{resource.table} WHERE organization_id = %(organization)s"
+        f" AND removed_at IS NULL AND first_seen_at < %(began)s AND ({resource.hidden}) IS NOT TRUE"
+    )
 
-    Marking and confirming set `last_synced_at`; only a row that is marked and not confirmed has it equal to
-    `removed_at`.
+
+def _find(resource: Resource) -> str:
+    key, kind = resource.key.name, resource.key.kind
+    marked = (
+        f"FROM backmarket.{resource.table} WHERE organization_id = %(organization)s"
+        f" AND removed_at = last_synced_at AND removed_at < %(began)s AND {resource.hides}"
+    )
+    missing = f"SELECT id::{kind} FROM missing WHERE how = %s ORDER BY id LIMIT %%(limit)s"
+    return f"""
+        WITH missing AS MATERIALIZED (
+            SELECT id, max(how) AS how FROM (
+                SELECT {key}::text, {_LISTED} {_listed(resource)}
+                UNION ALL SELECT {key}::text, {_MARKED} {marked}
+                UNION ALL SELECT id, {_SEEN} FROM ({seen_ids.SEEN}) AS seen (id)
+            ) AS rows (id, how) GROUP BY id HAVING max(how) < {_SEEN}
+        )
+        SELECT (SELECT count(*) FROM missing WHERE how = {_LISTED}),
+            ARRAY({missing % _LISTED}), ARRAY({missing % _MARKED})
     """
-    if not resource.hides:
-        return ()
-    rows = transaction.execute(
-        f"SELECT {resource.key.name} FROM backmarket.{resource.table} WHERE organization_id = %s"
-        " AND removed_at = last_synced_at AND removed_at < %s",
-        (organization_id, walk.started_at),
-    ).fetchall()
-    return tuple(key for (key,) in rows if str(key) not in seen)
 
 
 def mark_removed(transaction: Transaction, resource: Resource, organization_id: str, key: Any) -> int:
@@ -115,6 +132,10 @@ def mark_removed(transaction: Transaction, resource: Resource, organization_id: 
             (organization_id, resource.name, str(key)),
         )
     return marked
+
+
+_LISTED, _MARKED, _SEEN = 1, 2, 3
+"""Why a row is compared: the walk should have shown it; an earlier walk marked it as gone; this one has shown it."""
 
 
 def _alarm_text(resource: Resource, missing: int, stored: int) -> str:

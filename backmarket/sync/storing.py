@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -19,7 +20,7 @@ from backmarket.errors import BackMarketError, IncompleteWalk, NotAvailable, Una
 from backmarket.observability import telemetry
 from backmarket.resources import Page, Resource, Row
 from backmarket.services import Services
-from backmarket.sync import checkpoints, leases, removed_rows
+from backmarket.sync import checkpoints, leases, removed_rows, seen_ids
 from backmarket.sync.checkpoints import Progress
 from backmarket.sync.label_register import InitialLabelState, requeue_skipped
 from backmarket.sync.leases import Lease
@@ -69,15 +70,29 @@ class Storing:
         """
         with self._database.transaction() as transaction:
             compared = self._compare_rows(transaction, page.rows)
-            if compared.differing:
+            if compared.differing or compared.unchanged < (page.count or 0):
                 return
             receive()
             self._progress.written.unchanged += compared.unchanged
             self._walk.pop_ready()
-            self._walk.finish_pass()
+            self._settle(transaction)
             found = self._missing(transaction)
             if self._walk.complete and not found.keys:
                 self._finish(transaction, found)
+
+    def resume(self) -> None:
+        """Let a walk that was handed on just before its end decide whether it is over.
+
+        Raises:
+            IncompleteWalk: if the list ended before the walk saw all of it.
+        """
+        if not self._walk.saves:
+            return
+        with self._database.transaction() as transaction:
+            incomplete = self._settle(transaction)
+        if incomplete is not None:
+            raise incomplete
+        self._since = (self._walk.pass_, self._walk.next_page)
 
     def store(self) -> bool:
         """Write the pages that can be written; with the last ones, end the walk. Returns whether it ended.
@@ -90,9 +105,10 @@ class Storing:
         with self._database.transaction() as transaction:
             leases.hold(transaction, self.lease)
             compared = self._compare(transaction, self._walk.pop_ready())
-            incomplete = self._settle()
+            incomplete = self._settle(transaction)
             self._write(transaction, compared)
-            if not compared.differing and not self._walk.complete and incomplete is None and self._saved_lately():
+            goes_on = not self._walk.complete and incomplete is None and self._walk.pass_ == self._since[0]
+            if goes_on and not compared.differing and self._saved_lately():
                 return False
             if self._walk.complete:
                 found = self._missing(transaction)
@@ -171,10 +187,10 @@ class Storing:
     def _saved_lately(self) -> bool:
         return monotonic() - self._saved_at < CHECKPOINT_SECONDS
 
-    def _settle(self) -> IncompleteWalk | None:
+    def _settle(self, transaction: Transaction) -> IncompleteWalk | None:
         """Let the walk decide whether it is over; returns its error, to be raised once the rows are committed."""
         try:
-            self._walk.finish_pass()
+            self._walk.finish_pass(partial(seen_ids.count, transaction, self.lease, self._walk))
         except IncompleteWalk as error:
             return error
         return None
@@ -211,6 +227,7 @@ class Storing:
             self.lease.organization_id,
             self._walk,
             accept_many=self.lease.accept_missing,
+            limit=max(1, self._settings.task_budget_pages // 4),
         )
 
     def _finish(self, transaction: Transaction, found: Missing) -> None:

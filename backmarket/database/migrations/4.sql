@@ -24,6 +24,10 @@ UPDATE backmarket.sync_state SET rows_missing = 1 WHERE error_code = 'many_missi
 UPDATE backmarket.sync_state SET error_code = NULL, error = NULL WHERE error_code = 'many_missing';
 -- A failover that lost a checkpoint is noticed.
 ALTER TABLE backmarket.walks ADD saves bigint NOT NULL DEFAULT 1;
+-- A row that is modified during a walk does not cost a second one. What an unfinished walk has seen is kept as it was.
+ALTER TABLE backmarket.walks ADD counted bigint;
+ALTER TABLE backmarket.walks ADD steady boolean NOT NULL DEFAULT false;
+ALTER TABLE backmarket.walk_seen ADD modified text[] NOT NULL DEFAULT '{}';
 -- The object of a label whose URL changed stays until the new one is there.
 ALTER TABLE backmarket.labels DROP CONSTRAINT labels_check;
 ALTER TABLE backmarket.labels ADD CONSTRAINT labels_stored_has_object CHECK (state <> 'stored' OR object_key IS NOT NULL);

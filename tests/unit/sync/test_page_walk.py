@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,13 +15,20 @@ from hypothesis import strategies as st
 
 from backmarket.errors import IncompleteWalk
 from backmarket.resources import Page, Row
-from backmarket.sync.page_walk import MAX_PAGES_WITHOUT_NEW_IDS, PASSES, Walk, WalkKind, restore
+from backmarket.sync.page_walk import (
+    MAX_PAGES_WITHOUT_NEW_IDS,
+    PASSES,
+    SeenCounts,
+    SeenIds,
+    Walk,
+    WalkKind,
+)
 
 BEGAN = datetime(2026, 5, 1, 10, tzinfo=UTC)
 LONG_AGO = BEGAN - timedelta(days=1)
 CHECKPOINTED = (
     "kind", "since", "started_at", "serving", "began_at", "pass_", "pass_began_at", "next_page", "page_size",
-    "expected", "highest",
+    "expected", "highest", "counted", "steady", "saves",
 )  # fmt: skip
 
 
@@ -85,18 +93,66 @@ class Server:
         self.now += timedelta(seconds=0.4)
 
 
-def new_walk(kind: WalkKind = "full") -> Walk:
-    return Walk(kind=kind, since=None, started_at=BEGAN, serving=0)
+@dataclass
+class Memory:
+    """What PostgreSQL keeps of a walk: its checkpoint, and the ids by pass, counted as `seen_ids.py` counts them."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    passes: dict[int, SeenIds] = field(default_factory=lambda: defaultdict(SeenIds))
+
+    def see(self, walk: Walk) -> None:
+        seen = self.passes[walk.pass_]
+        seen.ids |= walk.unsaved.ids
+        seen.modified |= walk.unsaved.modified
+        seen.newcomers |= walk.unsaved.newcomers
+        walk.unsaved.clear()
+
+    def count(self, walk: Walk) -> SeenCounts:
+        now = self.passes[walk.pass_]
+        return replace(now.counts(), known=len(now.ids | self.all(before=walk.pass_)))
+
+    def all(self, *, before: int = PASSES + 1) -> set[str]:
+        found = [seen for number, seen in self.passes.items() if number < before]
+        return set().union(*(seen.ids | seen.modified | seen.newcomers for seen in found))
+
+    def save(self, walk: Walk) -> None:
+        self.values = {name: getattr(walk, name) for name in CHECKPOINTED}
+
+    def restore(self) -> Watched:
+        return Watched(**self.values, memory=self)
+
+
+@dataclass
+class Watched(Walk):
+    """A walk with what PostgreSQL keeps of it."""
+
+    memory: Memory = field(default_factory=Memory)
+
+    def finish(self) -> None:
+        """What each transaction does that stores pages."""
+        self.memory.see(self)
+        try:
+            self.finish_pass(lambda: self.memory.count(self))
+        finally:
+            self.memory.save(self)
+
+    def all_seen(self) -> set[str]:
+        self.memory.see(self)
+        return self.memory.all()
+
+
+def new_walk(kind: WalkKind = "full") -> Watched:
+    return Watched(kind=kind, since=None, started_at=BEGAN, serving=0)
 
 
 def go(
-    walk: Walk,
+    walk: Watched,
     answer: Callable[[int], Page],
     *,
     window: int = 1,
     bound: int = 500,
     shuffle: random.Random | None = None,
-) -> Walk:
+) -> Watched:
     """Drive a walk to its end.
 
     Args:
@@ -117,27 +173,8 @@ def go(
             assert answered <= bound, "it does not end"
             walk.received(number, answer(number), BEGAN)
         walk.pop_ready()
-        walk.finish_pass()
+        walk.finish()
     return walk
-
-
-class Checkpoint:
-    """What `checkpoints.save` keeps of a walk, and `leases._walk` gives back."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-        self.seen: dict[tuple[int, int], tuple[list[str], list[str]]] = {}
-        self.since = (1, 1)
-
-    def save(self, walk: Walk) -> None:
-        self.values = {name: getattr(walk, name) for name in CHECKPOINTED}
-        seen, newcomers = walk.fresh()
-        before = self.seen.get(self.since, ([], []))
-        self.seen[self.since] = (before[0] + seen, before[1] + newcomers)
-        self.since = (walk.pass_, walk.next_page)
-
-    def restore(self) -> Walk:
-        return restore(self.values, [(pass_, *ids) for (pass_, _), ids in self.seen.items()])
 
 
 class TestAsking:
@@ -291,14 +328,13 @@ class TestLists:
 
     def test_a_page_that_is_repeated_for_ever_is_bounded_by_short_slices_too(self) -> None:
         endless = Page(Server.of(3).answer(1).rows, None, last=False)
-        walk, checkpoint, answers = new_walk(), Checkpoint(), 0
+        walk, answers = new_walk(), 0
         while not walk.complete and answers < 100:
             answers += 1
             walk.received(walk.next_pages(1)[0], endless, BEGAN)
             walk.pop_ready()
-            walk.finish_pass()
-            checkpoint.save(walk)
-            walk = walk if walk.complete else checkpoint.restore()
+            walk.finish()
+            walk = walk if walk.complete else walk.memory.restore()
         assert walk.complete
         assert answers <= MAX_PAGES_WITHOUT_NEW_IDS + 1
 
@@ -324,18 +360,56 @@ class TestLists:
         walk = new_walk(kind)
         walk.received(walk.next_pages(1)[0], Page([old, fresh], 2, last=True), BEGAN + timedelta(seconds=0.9))
         walk.pop_ready()
-        assert (walk.seen, walk.newcomers) == ({"1"}, {"2"})
+        assert (walk.unsaved.ids, walk.unsaved.modified) == ({"1"}, {"2"})
 
     def test_a_row_that_is_modified_meanwhile_costs_one_pass_more_at_most(self) -> None:
         server = Server.of(9, changes={1: lambda s: s.move(5, 5)})
         walk = go(new_walk(), server.answer)
         assert (walk.pass_, walk.all_seen()) == (2, server.keys)
 
+    @pytest.mark.parametrize("kind", ["full", "incremental"])
+    def test_rows_that_are_modified_in_the_middle_cost_one_request(self, kind: WalkKind) -> None:
+        server = Server.of(300, changes={50: lambda s: (s.move(200, 200), s.move(280, 280))})
+        walk = go(new_walk(kind), server.answer, window=4)
+        assert (server.answers, walk.all_seen()) == (101, server.keys)
+
+    def test_rows_that_come_meanwhile_cost_the_pages_that_they_fill(self) -> None:
+        server = Server.of(900, changes={50: lambda s: (s.move(500, 500), [s.insert(0) for _ in range(7)])})
+        walk = drive(new_walk(), server)
+        assert (server.answers, walk.all_seen()) == (303 + 3, server.keys)
+
+    def test_answers_that_overtake_each_other_are_not_taken_for_rows_that_left(self) -> None:
+        server, walk = Server.of(30), new_walk()
+        walk.received(walk.next_pages(1)[0], server.answer(1), BEGAN)
+        assert walk.next_pages(2) == [2, 3]
+        early = server.answer(2)
+        server.insert(0)
+        walk.received(3, server.answer(3), BEGAN)
+        walk.received(2, early, BEGAN)
+        assert walk.steady
+        server.remove(0)
+        walk.received(walk.next_pages(1)[0], server.answer(4), BEGAN)
+        assert not walk.steady
+
+    def test_a_row_that_left_costs_a_whole_pass_though_another_was_modified(self) -> None:
+        server = Server.of(300, changes={50: lambda s: (s.remove(140), s.move(200, 200))})
+        walk = go(new_walk(), server.answer)
+        assert walk.all_seen() >= server.keys
+        assert server.answers == 200
+
+    def test_a_server_that_repeats_more_pages_than_are_compared_is_bounded(self) -> None:
+        server = Server.of(90)
+        endless = go(
+            new_walk(),
+            lambda number: replace(server.answer((number - 1) % 30 + 1), count=None, last=False),
+        )
+        assert (endless.all_seen(), server.answers) == (server.keys, 64)
+
     def test_a_row_that_was_confirmed_is_seen(self) -> None:
         walk = go(new_walk(), Server.of(3).answer)
         walk.confirm("gone")
+        assert "gone" in walk.unsaved.ids
         assert "gone" in walk.all_seen()
-        assert "gone" in walk.fresh()[0]
 
     def test_a_row_that_two_passes_skip_can_stay_unseen(self) -> None:
         """What docs/decisions/0006 says remains: the next full walk finds it."""
@@ -353,7 +427,7 @@ class TestLists:
         assert server.keys - walk.all_seen() == {"row2"}
 
 
-def drive(walk: Walk, server: Server) -> Walk:
+def drive(walk: Watched, server: Server) -> Watched:
     """Page by page, by the server's own clock; between two passes lies a second."""
     while not walk.complete:
         (number,) = walk.next_pages(1)
@@ -362,7 +436,7 @@ def drive(walk: Walk, server: Server) -> Walk:
         at = server.now.replace(microsecond=0)
         walk.received(number, server.answer(number), at)
         walk.pop_ready()
-        walk.finish_pass()
+        walk.finish()
     return walk
 
 
@@ -376,8 +450,7 @@ class Run:
     """A walk against a list, one step at a time, and what was in the list when each pass began."""
 
     server: Server
-    walk: Walk = field(default_factory=new_walk)
-    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    walk: Watched = field(default_factory=new_walk)
     in_flight: list[int] = field(default_factory=list)
     stayed: set[str] = field(default_factory=set)
     """Rows that were in the list all the time since this pass began."""
@@ -386,7 +459,7 @@ class Run:
     failed: bool = False
 
     def __post_init__(self) -> None:
-        self.checkpoint.save(self.walk)
+        self.walk.memory.save(self.walk)
 
     def next_pages(self, room: int) -> None:
         asked = self.walk.next_pages(room)
@@ -410,10 +483,9 @@ class Run:
     def store(self, _: int = 0) -> None:
         try:
             self.walk.pop_ready()
-            self.walk.finish_pass()
+            self.walk.finish()
         except IncompleteWalk:
             self.failed = True
-        self.checkpoint.save(self.walk)
 
     def front(self, _: int) -> None:
         self.server.insert(0)
@@ -440,7 +512,7 @@ class Run:
     def restart(self, _: int = 0) -> None:
         self.in_flight = []
         if not self.walk.complete:
-            self.walk = self.checkpoint.restore()
+            self.walk = self.walk.memory.restore()
 
     @property
     def ended(self) -> bool:
@@ -514,14 +586,14 @@ class TestCheckpoints:
         assert broken.walk.pass_ == plain.walk.pass_
 
     def test_pages_that_were_taken_but_not_settled_are_not_lost(self) -> None:
-        server, checkpoint = Server.of(6), Checkpoint()
-        walk = new_walk()
+        server, walk = Server.of(6), new_walk()
         for number in (1, 2):
             walk.next_pages(1)
             walk.received(number, server.answer(number), BEGAN)
         walk.pop_ready()
-        checkpoint.save(walk)
-        walk = checkpoint.restore()
-        walk.finish_pass()
+        walk.memory.see(walk)
+        walk.memory.save(walk)
+        walk = walk.memory.restore()
+        walk.finish()
         assert walk.complete
         assert walk.all_seen() == server.keys

@@ -1,0 +1,90 @@
+"""The ids that a walk has seen: kept in PostgreSQL, counted and compared there, never read back into a process.
+
+An organization may have millions of rows. A process holds the ids since the walk's last checkpoint, at most those of
+one slice; they go along as parameters where a statement needs all of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backmarket.database import Transaction
+from backmarket.sync.leases import Lease
+from backmarket.sync.page_walk import SeenCounts, Walk
+
+SEEN = """
+SELECT unnest(ids), CASE WHEN pass = %(pass)s THEN 1 ELSE 8 END FROM backmarket.walk_seen
+WHERE organization_id = %(organization)s AND resource = %(resource)s AND kind = %(kind)s
+UNION ALL
+SELECT unnest(modified), CASE WHEN pass = %(pass)s THEN 2 ELSE 8 END FROM backmarket.walk_seen
+WHERE organization_id = %(organization)s AND resource = %(resource)s AND kind = %(kind)s
+UNION ALL
+SELECT unnest(newcomers), CASE WHEN pass = %(pass)s THEN 4 ELSE 8 END FROM backmarket.walk_seen
+WHERE organization_id = %(organization)s AND resource = %(resource)s AND kind = %(kind)s
+UNION ALL SELECT unnest(%(ids)s::text[]), 1
+UNION ALL SELECT unnest(%(modified)s::text[]), 2
+UNION ALL SELECT unnest(%(newcomers)s::text[]), 4
+"""
+"""Every id that a walk has seen, with repetitions, and a bit that says how: 1 there when this pass began, 2 modified
+since, 4 a newcomer, 8 by an earlier pass. Its parameters are `parameters`."""
+
+
+def parameters(organization_id: str, resource: str, walk: Walk) -> dict[str, Any]:
+    """The parameters of `SEEN`."""
+    return {
+        "organization": organization_id,
+        "resource": resource,
+        "kind": walk.kind,
+        "pass": walk.pass_,
+        "ids": list(walk.unsaved.ids),
+        "modified": list(walk.unsaved.modified),
+        "newcomers": list(walk.unsaved.newcomers),
+    }
+
+
+def count(transaction: Transaction, lease: Lease, walk: Walk) -> SeenCounts:
+    """Count the distinct ids that a walk has seen.
+
+    Args:
+        transaction: an open one.
+        lease: of the walk.
+        walk: its present state.
+    """
+    if not walk.saves:
+        return walk.unsaved.counts()
+    row = transaction.execute(_COUNT, parameters(lease.organization_id, lease.resource, walk)).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate without GROUP BY has one row
+    return SeenCounts(*row)
+
+
+def save(transaction: Transaction, lease: Lease, walk: Walk, *, since: tuple[int, int]) -> None:
+    """Store the ids seen since the last checkpoint.
+
+    Args:
+        transaction: the one that stores the rows.
+        lease: of the walk; the caller has checked it.
+        walk: its present state; its checkpoint is in the same transaction.
+        since: pass and page of the last checkpoint, to which the new ids belong.
+    """
+    unsaved = walk.unsaved
+    if not unsaved:
+        return
+    ids = (list(unsaved.ids), list(unsaved.newcomers), list(unsaved.modified))
+    transaction.execute(_SAVE, (lease.organization_id, lease.resource, walk.kind, *since, *ids))
+    unsaved.clear()
+
+
+# Grouped, not joined: PostgreSQL has no statistics on a running walk, and the plan must not depend on them.
+_COUNT = f"""
+SELECT count(*) FILTER (WHERE how & 1 > 0), count(*) FILTER (WHERE how & 3 > 0), count(*) FILTER (WHERE how & 7 > 0),
+    count(*) FILTER (WHERE how & 9 > 0)
+FROM (SELECT bit_or(how) FROM ({SEEN}) AS seen (id, how) GROUP BY id) AS each (how)
+"""
+
+_SAVE = """
+INSERT INTO backmarket.walk_seen AS w (organization_id, resource, kind, pass, first_page, ids, newcomers, modified)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (organization_id, resource, kind, pass, first_page) DO UPDATE
+SET ids = w.ids || excluded.ids, newcomers = w.newcomers || excluded.newcomers,
+    modified = w.modified || excluded.modified
+"""

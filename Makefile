@@ -57,11 +57,11 @@ lint: setup ## Mend and format what the linters can
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-lock: setup ## Write requirements.lock anew (ARGS=--upgrade takes newer versions)
+lock: setup ## Write requirements.lock again (ARGS=--upgrade takes newer versions)
 	@UV_FIND_LINKS= scripts/uv $(BIN) pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
 	  --custom-compile-command "make lock" --output-file requirements.lock $(ARGS) pyproject.toml
 
-contract-facts: setup ## Write tests/contract/facts.json anew from the OpenAPI file (ARGS=FILE)
+contract-facts: setup ## Write tests/contract/facts.json again from the OpenAPI file (ARGS=FILE)
 	@$(BIN)/python scripts/contract-facts $(ARGS)
 
 setup: ## Make .venv from requirements.lock; every other target does it as needed

@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS backmarket.connections (
     locale text NOT NULL,
     -- null: the host of region and environment
     base_url text,
-    -- when the API refused the key; cleared by a new key or by `enable`
+    -- when the API refused the key for the second time, at least 30 s after `refused_at`
     unauthorized_at timestamptz,
     last_error_at timestamptz,
     last_error_code text,
@@ -62,10 +62,17 @@ CREATE TABLE IF NOT EXISTS backmarket.connections (
     last_error_cf_ray text,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
+    -- when the API first refused the key: nothing is sent until a probe, a check or a person clears it
+    refused_at timestamptz,
+    -- when the next probe of a refused key is due (one for all connections of the account); null: none any more
+    next_probe_at timestamptz,
+    -- when the refused key was last probed
+    probed_at timestamptz,
     CHECK ((api_key IS NULL) = (account IS NULL))
 );
 COMMENT ON TABLE backmarket.connections IS 'The seller account of each organization: key, region, environment, and why it is not asked';
 CREATE INDEX IF NOT EXISTS connections_account ON backmarket.connections (account);
+CREATE INDEX IF NOT EXISTS connections_refused ON backmarket.connections (next_probe_at) WHERE refused_at IS NOT NULL;
 
 ------------------------------------------------------------------------------
 -- The schedule: how often each resource is synced. An organization may have its
@@ -139,6 +146,8 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_state (
     rows_missing bigint NOT NULL DEFAULT 0,
     -- rows that the last full walk, or an incremental one since, could not store
     rows_rejected bigint NOT NULL DEFAULT 0,
+    -- when the last finished walk began: what had ended before is in the stored rows
+    last_walk_started_at timestamptz,
     PRIMARY KEY (organization_id, resource)
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE backmarket.sync_state IS 'One row for each organization and resource: when it is due, its lease, its watermark, how it fares';
@@ -656,6 +665,8 @@ CREATE TABLE IF NOT EXISTS backmarket.bulk_jobs (
     report_due_at timestamptz,
     reported_at timestamptz,
     report_tries integer NOT NULL DEFAULT 0,
+    -- why its report could not be written so far; null: it is written, or was not tried
+    report_error text,
     PRIMARY KEY (organization_id, id),
     CHECK ((ended_at IS NULL) = (state IN ('pending', 'running', 'waiting_for_quota')))
 );
@@ -666,6 +677,13 @@ WHERE ended_at IS NULL OR report_due_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS bulk_jobs_objects ON backmarket.bulk_jobs (object_prefix);
 CREATE INDEX IF NOT EXISTS bulk_jobs_ended ON backmarket.bulk_jobs (ended_at) WHERE ended_at IS NOT NULL;
 COMMENT ON TABLE backmarket.bulk_jobs IS 'Each CSV file of listings that was submitted, and how far it is';
+
+-- A SKU as a number, by which parts are compared: equal for texts that differ in case or in spaces around them only
+-- (`backmarket/bulk/csv_file/skus.py` has the same function).
+CREATE OR REPLACE FUNCTION backmarket.sku_hash(text) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT ('x' || left(encode(sha256(convert_to(lower(btrim($1)), 'UTF8')), 'hex'), 16))::bit(64)::bigint
+$$;
 
 CREATE TABLE IF NOT EXISTS backmarket.bulk_parts (
     organization_id text NOT NULL,
@@ -717,6 +735,10 @@ CREATE TABLE IF NOT EXISTS backmarket.bulk_parts (
     error_request_id text,
     error_cf_ray text,
     ended_at timestamptz,
+    -- the SKUs of its lines (`sku_hash`), by which it is known which other parts and writes set the same; null: not known
+    sku_hashes bigint[],
+    -- while its listings are read back by pages: the next page; null: they are read one by one
+    read_page integer,
     PRIMARY KEY (organization_id, job_id, number),
     FOREIGN KEY (organization_id, job_id) REFERENCES backmarket.bulk_jobs ON DELETE CASCADE
 ) WITH (fillfactor = 70);
@@ -892,7 +914,8 @@ TO backmarket_reader;
 -- all columns but the key and the account's hash
 GRANT SELECT (
     organization_id, generation, enabled, environment, region, locale, base_url, unauthorized_at,
-    last_error_at, last_error_code, last_error, last_error_request_id, last_error_cf_ray, created_at, updated_at
+    last_error_at, last_error_code, last_error, last_error_request_id, last_error_cf_ray, created_at, updated_at,
+    refused_at, next_probe_at, probed_at
 ) ON backmarket.connections TO backmarket_reader;
 
 -- Every table with an organization, including those of later versions.

@@ -31,6 +31,7 @@ BackMarketError
 │   │   └── MarketLeft          the connection was changed to another market
 │   ├── RequestRefused          any other 4xx, or a redirect
 │   ├── ConnectionChanged       a write was queued for another market than the connection's
+│   ├── Erased                  a write's order was erased, and what was asked for with it
 │   └── WriteRefused            a write ended without changing anything
 ├── UnknownOutcome              a write was sent and its answer was lost; read it back, never resend it blindly
 ├── LeaseLost                   another process took over the work; write nothing
@@ -191,13 +192,16 @@ class RateLimited(BackMarketError):
     Args:
         message: one sentence for a person.
         retry_after: seconds until the next request is allowed, if the API said so.
+        by_api: the API itself answered, in JSON, not the firewall in front of it. Of an operation that counts SKU
+            lines, it means that these are used up, and not that there were too many requests.
     """
 
     code = "rate_limited"
 
-    def __init__(self, message: str, *, retry_after: float | None = None, **marks: Any) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, by_api: bool = False, **marks: Any) -> None:
         super().__init__(message, **marks)
         self.retry_after = retry_after
+        self.by_api = by_api
 
 
 class FirewallBlocked(BackMarketError):
@@ -308,6 +312,12 @@ class ConnectionChanged(TerminalError):
     code = "connection_changed"
 
 
+class Erased(TerminalError):
+    """A write's order was erased, and what was asked for with it."""
+
+    code = "erased"
+
+
 class WriteRefused(TerminalError):
     """A write ended without changing anything: the API refused it, or it cannot be sent any more.
 
@@ -344,6 +354,11 @@ class Crashed(BackMarketError):
     """An internal error. The log has its location; the original text may quote a customer's data and is dropped."""
 
     code = "crashed"
+
+    @classmethod
+    def of(cls, error: Exception) -> Crashed:
+        """The internal error for an exception that no code expected."""
+        return cls(f"Internal error, {type(error).__name__}. See the worker's log.")
 
 
 class UsageError(BackMarketError):

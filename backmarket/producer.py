@@ -82,7 +82,7 @@ def check_broker(url: str) -> None:
     """Refuse a URL that names no broker of ours.
 
     Raises:
-        SettingsError: if it can't be used; the text says what to write.
+        SettingsError: if it cannot be used; the text says what to write.
     """
     try:
         redis_urls.check(url, redis_urls.BROKER_SCHEMES)
@@ -149,14 +149,14 @@ class Producer:
         """Messages that wait in each queue; under `unacked`, those that workers have taken and not finished.
 
         Raises:
-            BrokerUnavailable: if the broker can't be asked.
+            BrokerUnavailable: if the broker cannot be asked.
         """
         try:
             with self._celery.producer_pool.acquire(block=True, timeout=10) as producer:
                 lengths: dict[str, int] = producer.connection.ensure(producer, _lengths, **RETRY)(producer)
                 return lengths
         except OperationalError as error:
-            raise BrokerUnavailable(f"The broker can't be used: {reason(error)}") from None
+            raise BrokerUnavailable(f"The broker cannot be used: {reason(error)}") from None
 
     def close(self) -> None:
         """Close the connections to the broker."""

@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     bulk_settle_after: Annotated[float, Field(ge=0, le=MAX_SECONDS)] = 900.0
     """Seconds before a part whose answer was lost is read back."""
     bulk_unexplained_after: Annotated[float, Field(ge=0, le=MAX_SECONDS)] = 86400.0
-    """Seconds that a task may have a status that is not explained, before a person is to decide."""
+    """Seconds that a task may run, or have a status that is not explained, before a person is to decide."""
     bulk_poll_initial_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 5.0
     """Seconds until a task is polled for the first time; the pauses grow from then on."""
     bulk_poll_max_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 60.0
@@ -178,7 +178,7 @@ class Settings(BaseSettings):
     console_proxy_groups_header: Annotated[str, Field(pattern=HEADER_NAME)] = "X-Forwarded-Groups"
     """Header in which the proxy passes the user's groups, separated by commas."""
     console_proxy_operator_group: str = "backmarket-operator"
-    """Group whose members have the role `operator`; everybody else is a `viewer`."""
+    """Group whose members have the role `operator`; all others are `viewer`s."""
 
     log_format: Annotated[str, Field(pattern="^(auto|json|console)$")] = "auto"
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
@@ -338,7 +338,7 @@ def load_settings() -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        SettingsError: a variable has a value that can't be used, or an old name; every such variable is named.
+        SettingsError: if a variable has a value that cannot be used, or an old name; every such variable is named.
     """
     try:
         return Settings()
@@ -347,4 +347,4 @@ def load_settings() -> Settings:
             f"{ENV_PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}"
             for fault in error.errors(include_input=False)
         )
-        raise SettingsError(f"These settings can't be used: {faults}.") from None
+        raise SettingsError(f"These settings cannot be used: {faults}.") from None

@@ -249,7 +249,7 @@ def peak(pid: int) -> int:
 def rows_written(url: str) -> int:
     """Rows inserted, updated and deleted in all tables that stay, since the server began.
 
-    Whoever wrote them has ended: a connection writes its figures down when it does.
+    The process that wrote them has ended: a connection writes its figures down when it does.
     """
     with psycopg.connect(url, autocommit=True) as connection:
         row = connection.execute(_WRITTEN).fetchone()

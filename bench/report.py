@@ -2,7 +2,7 @@
 
     python -m bench.report
 
-Whatever stands between the marks is written anew.
+The text between the marks is replaced.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def one_interval(here: Setting, tokens: Tokens, seconds_idle: float) -> None:
 
 
 def each_resource(here: Setting, tokens: Tokens, slices: int) -> None:
-    """A quiet sync of each resource: one page, with rows that are all known where the API can't be asked for less."""
+    """A quiet sync of each resource: one page, with rows that are all known where the API cannot be asked for less."""
     with connected(here, tokens) as dispatcher, dispatcher.worker() as worker:
         for resource in SYNC_TASKS:
             slice_ = dispatcher.slices(worker, resource, slices)

@@ -1,5 +1,5 @@
 -- What a round watches inside PostgreSQL, beside the product's own tables: writes by a process without the lease, and
--- leases that were taken over from somebody who did not end their slice.
+-- leases that were taken over from a worker that did not end its slice.
 
 CREATE SCHEMA chaos;
 

@@ -1,4 +1,4 @@
-"""What is kept of a red round, for whoever looks into it: the rows that are not as they should be, and the logs."""
+"""What is kept of a red round, for its analysis: the rows that are not as they should be, and the logs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def keep(grounds: Grounds, directory: Path) -> None:
 
     Args:
         grounds: of the red round.
-        directory: where to; made anew.
+        directory: where to; made again.
     """
     for pool in WORKERS:
         grounds.fleet.kill(pool.name, signal.SIGUSR1)  # Celery writes its threads' stacks into the log

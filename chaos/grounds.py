@@ -167,7 +167,7 @@ class Grounds:
         )
         names = ", ".join([*(table for (table,) in tables), "backmarket.sku_quota", "backmarket.bucket_deletions"])
         self.ask("UPDATE backmarket.connections SET enabled = false")
-        while True:  # slices that were going on end now, as nobody may write any more
+        while True:  # slices that were going on end now, as no worker may write any more
             try:
                 self.ask(f"TRUNCATE {names} RESTART IDENTITY")
             except psycopg.errors.DeadlockDetected:
@@ -204,7 +204,7 @@ class Grounds:
         values = self.settings.model_dump(exclude_none=True)
         return {
             **{f"{ENV_PREFIX}{name.upper()}": _text(value) for name, value in values.items()},
-            "PYTHONPATH": str(INSIDE),
+            "PYTHONPATH": f"{INSIDE}{os.pathsep}{INSIDE.parents[1]}",
             "TMPDIR": str(self.temporary),
             "CHAOS_OFF": self._off,
         }

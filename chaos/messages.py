@@ -20,7 +20,7 @@ _KEPT = 400
 
 
 class Wire:
-    """Hears every message that goes into a queue, whoever sends it, and repeats it if it is told to.
+    """Hears every message that goes into a queue, from any sender, and repeats it if it is told to.
 
     It listens with MONITOR, so it changes nothing of the product; its own messages are known by their connection.
 

@@ -68,6 +68,7 @@ def wait_until_quiet(grounds: Grounds, flows: Flows, strikes: Strikes, timeout: 
 
 def _act(grounds: Grounds, deeds: Deeds) -> None:
     """Do what only a person can, where the API's own answers demand one."""
+    grounds.ask(_PROBED_NOW)
     for (name,) in grounds.ask("SELECT organization_id FROM backmarket.connections WHERE unauthorized_at IS NOT NULL"):
         grounds.market.enable_connection(name)
         deeds.reconnected.append(name)
@@ -75,6 +76,12 @@ def _act(grounds: Grounds, deeds: Deeds) -> None:
         grounds.market.fetch_labels(name)
         deeds.labels_wanted.append(name)
 
+
+# After a single 401 beat has the key probed, and nobody need act; a round can't wait the half minute until then.
+_PROBED_NOW = """
+UPDATE backmarket.connections SET refused_at = refused_at - interval '30 s', next_probe_at = now()
+WHERE refused_at IS NOT NULL AND unauthorized_at IS NULL AND next_probe_at > now() AND probed_at IS NULL
+"""
 
 _LATELY = """
 WITH lately AS (
@@ -110,6 +117,7 @@ _LEFT = f"""
 SELECT 'syncs behind', count(*) FROM backmarket.sync_state s JOIN lately l USING (organization_id)
 WHERE last_started_at IS NULL OR last_started_at <= l.at OR last_success_at <= last_started_at OR failures > 0
    OR served < requested
+UNION ALL SELECT 'refused keys', count(*) FROM backmarket.connections WHERE refused_at IS NOT NULL
 UNION ALL SELECT 'unfinished walks', count(*) FROM backmarket.walks
 UNION ALL SELECT 'leases of syncs', count(*) FROM backmarket.sync_state WHERE lease_owner IS NOT NULL
 UNION ALL SELECT 'leases of work', count(*) FROM backmarket.work WHERE lease_owner IS NOT NULL

@@ -97,7 +97,7 @@ def plots(rounds: Sequence[Line]) -> dict[str, str]:
 
 
 def overview(rounds: Sequence[Line]) -> list[tuple[str, str]]:
-    """How many rounds there were, and what became of them."""
+    """The number of rounds, and their outcomes."""
     red = [line["seed"] for line in rounds if line["wrong"]]
     took = [line["took"] for line in rounds]
     return [

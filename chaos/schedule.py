@@ -145,7 +145,7 @@ class Plan:
         seed: what all of it follows from.
         strikes: in their order.
         api_faults: the sandbox's rules from the beginning; `group` says whose requests suffer.
-        task_fault: what becomes of one bulk task.
+        task_fault: the outcome of one bulk task.
         assumptions: which answers of the unproven ones the API gives.
         duplicates: every message is delivered twice.
     """

@@ -1,4 +1,4 @@
-"""The thirty organizations of a round: who they are, and what becomes of which."""
+"""The thirty organizations of a round: who they are, and what happens to each."""
 
 from __future__ import annotations
 

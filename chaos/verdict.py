@@ -25,7 +25,7 @@ WRITES_MOST_SENT, PART_MOST_SENT = 3, 2
 """Times that the product sends something whose answer was lost, before it is a person's to decide."""
 
 IN_VAIN = OF_S3 | {"clock_jump"}
-"""Faults while which a label that came can't be stored."""
+"""Faults while which a label that came cannot be stored."""
 
 _SHOWN = 3
 
@@ -122,7 +122,7 @@ def events_missing(round_: Round) -> Iterator[str]:
 
 
 def trespasses(round_: Round) -> Iterator[str]:
-    """Nobody wrote without a lease."""
+    """No worker wrote without a lease."""
     for place, what, number in round_.ask(
         "SELECT place, what, count(*) FROM chaos.trespasses GROUP BY 1, 2 ORDER BY 1, 2"
     ):

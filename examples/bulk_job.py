@@ -1,4 +1,4 @@
-"""A file of listings: checked, submitted, waited for, and what became of each line that is not done.
+"""A file of listings: checked, submitted, waited for, and the outcome of each line that is not done.
 
     python examples/bulk_job.py shop-1 listings.csv --max-hours 6
 

@@ -59,7 +59,7 @@ def refused(_: Request, error: BackMarketError) -> JSONResponse:
 
 @app.get("/sellers/{organization_id}")
 def get_seller(organization_id: str, bm: BM) -> Any:
-    """The connection, and how each resource fares."""
+    """The connection, and the status of each resource."""
     status = bm.get_connection_status(organization_id)
     resources = {
         name: {"last_success_at": each.last_success_at, "error": each.error} for name, each in status.resources.items()

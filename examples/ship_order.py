@@ -30,7 +30,7 @@ def main() -> int:
         with BackMarket() as bm:
             ship(bm, arguments)
     except UnknownOutcome as error:
-        print(f"somebody has to look: {error}", file=sys.stderr)
+        print(f"a person has to look: {error}", file=sys.stderr)
         return 2
     except BackMarketError as error:
         print(f"{error.code}: {error}", file=sys.stderr)

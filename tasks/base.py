@@ -48,7 +48,7 @@ class BackMarketTask(Task):  # type: ignore[misc]
                 raise
             except Exception as error:  # noqa: BLE001 - its text may quote a customer's data; only its place is logged
                 log.error("task.crashed", **error_location(error))
-                raise Crashed(f"Internal error, {type(error).__name__}. See the worker's log for its place.") from None
+                raise Crashed.of(error) from None
 
 
 class OnlyMessageTask(BackMarketTask):

@@ -27,6 +27,7 @@ from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.processes import Server
 from tests.support import sandboxes
 from tests.support.databases import as_superuser, make_roles, new_database, own_redis
+from tests.support.recycled import DatabaseRecycler
 from tests.support.strict_s3 import StrictS3
 
 # how long an example takes says something of the machine only
@@ -95,11 +96,18 @@ def _template(stack: Stack) -> Iterator[str]:
         yield TEMPLATE
 
 
+@pytest.fixture(scope="session")
+def _recycler(stack: Stack, _template: str) -> Iterator[DatabaseRecycler]:
+    recycler = DatabaseRecycler(stack, _template)
+    yield recycler
+    recycler.close()
+
+
 @pytest.fixture
-def database_url(stack: Stack, _template: str) -> Iterator[str]:
+def database_url(stack: Stack, _recycler: DatabaseRecycler) -> Iterator[str]:
     """A database of this test alone, with the schema; its role is an ordinary one, of odd settings."""
     _revive(stack.postgres)
-    with new_database(stack, f"test_{next(_numbers)}", template=_template) as url:
+    with _recycler.lend(f"test_{next(_numbers)}") as url:
         yield url
         _revive(stack.postgres)
 

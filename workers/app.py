@@ -25,6 +25,7 @@ app = Celery(
         "tasks.bulk",
         "tasks.dispatch",
         "tasks.labels",
+        "tasks.probes",
         "tasks.sync",
         "tasks.upkeep",
         "tasks.writes",

@@ -16,7 +16,7 @@ from backmarket.observability import logs
 from backmarket.settings import load_settings
 
 if not (os.environ.get("FLOWER_BASIC_AUTH") or os.environ.get("FLOWER_AUTH")):
-    sys.exit("Flower shows everything to everybody without a password: set FLOWER_BASIC_AUTH=user:password.")
+    sys.exit("Without a password, Flower shows everything to everyone. Set FLOWER_BASIC_AUTH=user:password.")
 if not os.environ.get("FLOWER_BASIC_AUTH"):
     basic_auth: list[str] = []  # Flower would take an empty one for a login without name and password
 

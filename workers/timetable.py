@@ -15,9 +15,13 @@ UPKEEP_TICK = 5.0
 SWEEP_TICK = 5.0
 """Seconds between two checks for queued deletions and for a due sweep of the bucket."""
 
+PROBE_TICK = 5.0
+"""Seconds between two checks for refused keys to probe."""
+
 TIMETABLE: dict[str, dict[str, Any]] = {
     "dispatch": {"task": messages.DISPATCH, "schedule": TICK},
     "announce changes": {"task": messages.ANNOUNCE_CHANGES, "schedule": TICK},
     "sweep bucket": {"task": messages.SWEEP_BUCKET, "schedule": SWEEP_TICK},
+    "probe keys": {"task": messages.PROBE_KEYS, "schedule": PROBE_TICK},
     "upkeep": {"task": messages.UPKEEP, "schedule": UPKEEP_TICK},
 }

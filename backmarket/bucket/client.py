@@ -156,7 +156,7 @@ class Bucket:
             BucketRefused: if the keys may not store here.
         """
         if file.seek(0, 2) != size:
-            raise InvalidArgument("The file has another size than was said.")
+            raise InvalidArgument("The file's size differs from the announced one.")
         self.ensure()
         with self._translate_errors(key):
             file.seek(0)
@@ -302,7 +302,7 @@ class Bucket:
             client.get_presigned_url("GET", self.name, "key")  # signs, without a request: it checks the bucket's name
         except ValueError:
             raise SettingsError(
-                "These settings can't be used together: BACKMARKET_S3_BUCKET (3 to 63 lower-case letters, digits and"
+                "These settings cannot be used together: BACKMARKET_S3_BUCKET (3 to 63 lower-case letters, digits and"
                 " hyphens), BACKMARKET_S3_REGION (such as us-east-1) and the URL of the S3 server."
             ) from None
         return client
@@ -336,7 +336,7 @@ class Bucket:
             log.error(
                 "bucket.public",
                 bucket=self.name,
-                advice="Its policy lets everybody in, and labels have names and addresses: remove that statement, or"
+                advice="Its policy lets everyone in, and labels carry names and addresses. Remove that statement, or"
                 " set BACKMARKET_S3_BUCKET to a bucket of its own.",
             )
 
@@ -385,7 +385,7 @@ def _origin(name: str, url: str) -> str:
     try:
         return origin_of(url)
     except ValueError as error:
-        raise SettingsError(f"BACKMARKET_{name} can't be used: {error}") from None
+        raise SettingsError(f"BACKMARKET_{name} cannot be used: {error}") from None
 
 
 def _disposition(filename: str) -> str:

@@ -25,15 +25,15 @@ _KEYS = "set BACKMARKET_S3_ACCESS_KEY and BACKMARKET_S3_SECRET_KEY to keys that 
 _ADVICE = {
     "InvalidAccessKeyId": _KEYS,
     "SignatureDoesNotMatch": _KEYS,
-    "AccessDenied": "let the keys of BACKMARKET_S3_ACCESS_KEY list the bucket of BACKMARKET_S3_BUCKET, and read, store"
-    " and delete its objects; make the bucket for them if they may not. Another's bucket may have this name.",
+    "AccessDenied": "allow BACKMARKET_S3_ACCESS_KEY to list the bucket of BACKMARKET_S3_BUCKET, and to read, store and"
+    " delete its objects. If it may not create the bucket, create it. Another account may own this name.",
     "AllAccessDisabled": "the account of BACKMARKET_S3_ACCESS_KEY is switched off.",
     "AuthorizationHeaderMalformed": _REGION,
     "PermanentRedirect": _REGION,
     "Redirect": _REGION,
     "IllegalLocationConstraintException": _REGION,
     "InvalidBucketName": "choose another name in BACKMARKET_S3_BUCKET.",
-    "TooManyBuckets": "make the bucket of BACKMARKET_S3_BUCKET by hand, or have the limit raised.",
+    "TooManyBuckets": "create the bucket of BACKMARKET_S3_BUCKET by hand, or have the limit raised.",
     "RequestTimeTooSkewed": "set this machine's clock.",
 }
 """What an operator must do about a refusal that no retry solves."""
@@ -64,8 +64,7 @@ def refusals_told(bucket: str, key: str | None = None) -> Iterator[None]:
         raise error_for(bucket, key, error.code or "", error.response.status) from None
     except (MinioException, ParseError, ValueError, StrangeAnswer):
         raise BucketUnavailable(
-            "The S3 server answered with something that is no answer of S3. If that stays,"
-            " BACKMARKET_S3_ENDPOINT_URL is another server's address."
+            "The answer does not come from an S3 server. If this persists, correct BACKMARKET_S3_ENDPOINT_URL."
         ) from None
     except urllib3.exceptions.HTTPError as error:
         raise _unreachable(error) from None
@@ -87,7 +86,7 @@ def error_for(bucket: str, key: str | None, code: str, status: int) -> BackMarke
     if code == "NoSuchKey" and key:
         return ObjectNotFound(f"The bucket {bucket} has no object {key}.")
     if code == "NoSuchBucket":
-        return BucketGone(f"The bucket {bucket} was removed; it is made again at the next use.")
+        return BucketGone(f"The bucket {bucket} was removed; it is created again at the next use.")
     if code in _ADVICE:
         return BucketRefused(f"The S3 server answered {code}: {_ADVICE[code]}")
     if status >= 500 or code in _PASSING:
@@ -106,4 +105,4 @@ def _unreachable(error: urllib3.exceptions.HTTPError) -> BackMarketError:
             " SSL_CERT_FILE, or correct BACKMARKET_S3_ENDPOINT_URL."
         )
     kind = type(reason if isinstance(reason, Exception) else error).__name__
-    return BucketUnavailable(f"The S3 server of BACKMARKET_S3_ENDPOINT_URL can't be reached: {kind}.")
+    return BucketUnavailable(f"The S3 server of BACKMARKET_S3_ENDPOINT_URL is unreachable: {kind}.")

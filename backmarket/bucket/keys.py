@@ -57,7 +57,6 @@ def invoice_key(organization_id: str, order_id: int, write_id: int | str) -> str
     """Key of an order's invoice, until it is sent.
 
     Args:
-        organization_id: whose.
         order_id: of which order.
         write_id: of the write, so that two invoices of one order are two objects.
     """
@@ -78,7 +77,6 @@ def bulk_key(organization_id: str, job_id: int, name: str) -> str:
     """Key of a file of a bulk job.
 
     Args:
-        organization_id: whose.
         job_id: of which job.
         name: `original` (as the seller gave it), `lines.csv` (what is sent), `report.csv`, or
             `tasks/` and a part's number (Back Market's answer about it).
@@ -90,7 +88,7 @@ def _encoded(part: str) -> str:
     try:
         encoded = quote(part, safe="")
     except UnicodeEncodeError:
-        raise InvalidArgument("A text with lone surrogates can't be a part of an object's key.") from None
+        raise InvalidArgument("A text with lone surrogates cannot be a part of an object's key.") from None
     if not encoded:
         raise InvalidArgument("A part of an object's key is empty.")
     if encoded in {".", ".."}:  # they would lead elsewhere

@@ -12,6 +12,10 @@ from backmarket.bulk.rows import ERROR, JOBS, OPEN, code_of, marks_of
 from backmarket.bulk.transitions import cancel_unsent
 from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError
+from backmarket.limits import backoff
+
+REPORT_TRIES = 20
+"""Failed tries, over about half a day, after which a report is only written on request."""
 
 
 def end_anew(transaction: Transaction, organization_id: str, job_id: int) -> None:
@@ -77,19 +81,20 @@ def due_report(transaction: Transaction, organization_id: str) -> Job | None:
 def reported(transaction: Transaction, job: Job) -> None:
     """Note that the report of a job is in the bucket."""
     transaction.execute(
-        "UPDATE backmarket.bulk_jobs SET report_due_at = NULL, reported_at = now(), report_tries = 0"
+        "UPDATE backmarket.bulk_jobs SET report_due_at = NULL, reported_at = now(), report_tries = 0,"
+        " report_error = NULL"
         " WHERE organization_id = %s AND id = %s AND ended_at = %s",
         (job.organization_id, job.id, job.ended_at),
     )
 
 
-def report_failed(transaction: Transaction, job: Job) -> None:
-    """Note that writing a job's report failed; it is retried after a growing pause."""
+def report_failed(transaction: Transaction, job: Job, error: BackMarketError) -> None:
+    """Note why a job's report cannot be written; retried after a growing pause, `REPORT_TRIES` times at most."""
     transaction.execute(
-        "UPDATE backmarket.bulk_jobs SET report_tries = report_tries + 1, report_due_at = now()"
-        " + make_interval(secs => LEAST(10 * power(2, report_tries), 3600))"
+        "UPDATE backmarket.bulk_jobs SET report_tries = report_tries + 1, report_error = %s, report_due_at = CASE"
+        f" WHEN report_tries + 1 < %s THEN now() + {backoff.doubled_sql('report_tries', 10, 3600)} END"
         " WHERE organization_id = %s AND id = %s AND report_due_at IS NOT NULL",
-        (job.organization_id, job.id),
+        (error.message, REPORT_TRIES, job.organization_id, job.id),
     )
 
 
@@ -128,7 +133,7 @@ WITH over AS MATERIALIZED (
     GROUP BY over.id
 )
 UPDATE backmarket.bulk_jobs j SET ended_at = now(), waits_until = NULL, report_due_at = now(), report_tries = 0,
-    reported_at = NULL,
+    reported_at = NULL, report_error = NULL,
     error_code = COALESCE(sums.why[1][1], CASE WHEN j.cancelled_at IS NOT NULL THEN j.error_code END),
     error = COALESCE(sums.why[1][2], CASE WHEN j.cancelled_at IS NOT NULL THEN j.error END),
     state = CASE

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from time import monotonic, sleep
 
 from backmarket.bulk import jobs, queries, reports
 from backmarket.bulk.reports import ReportLine
 from backmarket.bulk.rows import Job, JobState
-from backmarket.errors import WaitTimeout, error_for
+from backmarket.errors import error_for
 from backmarket.services import Services
 from backmarket.sync.handle import SyncOutcome
+from backmarket.work.wait import wait_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +64,11 @@ class BulkHandle:
             WaitTimeout: if it has not ended in time; it continues. The text says what it waits for.
             BackMarketError: if no line was done; see `done`.
         """
-        until, pause = monotonic() + timeout, poll_interval or 0.05
-        while True:
-            job = self.done()
-            if job is not None:
-                return job
-            if monotonic() >= until:
-                raise WaitTimeout(
-                    f"Bulk job {self.id} has not ended within {timeout:g} s, and goes on by itself. {self.waits_for()}"
-                )
-            sleep(max(0.0, min(pause, until - monotonic())))
-            pause = poll_interval or min(pause * 1.5, 1.0)
+
+        def why_not() -> str:
+            return f"Bulk job {self.id} has not ended within {timeout:g} s, and continues by itself. {self.waits_for()}"
+
+        return wait_for(self.done, timeout, why_not, max_pause=1.0, poll_interval=poll_interval)
 
     def report(self) -> Iterator[ReportLine]:
         """The outcome of each line of the file, as known now, in the file's order.

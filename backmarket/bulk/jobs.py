@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from backmarket import work
 from backmarket.bucket.keys import bulk_job_prefix
@@ -21,9 +21,10 @@ from backmarket.connections.connection import select
 from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError, BulkCancelled, BulkJobNotFound, InvalidArgument
 from backmarket.messages import Nudge
-from backmarket.queries.pagination import MAX_PAGE_SIZE
+from backmarket.queries.pagination import check_limit
 from backmarket.services import Services
 from backmarket.settings import Settings
+from backmarket.work.send_deadline import send_deadline
 
 __all__ = [
     "Job",
@@ -148,9 +149,8 @@ def parts_in(database: Database, organization_id: str, job_id: int, states: Iter
     """
     wanted = [each for each in PartState if each in set(states)]
     if len(wanted) != len(set(states)):
-        raise InvalidArgument(f"There is a state that is none: there are {', '.join(PartState)}.")
-    if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
+        raise InvalidArgument(f"A state is invalid. The states are {', '.join(PartState)}.")
+    check_limit(limit)
     with database.transaction() as transaction:
         _job(transaction, organization_id, job_id)
         return rows.parts_in(transaction, organization_id, job_id, wanted, limit=limit)
@@ -179,19 +179,17 @@ def cancel(services: Services, organization_id: str, job_id: int) -> Job:
 def settle_part(services: Services, organization_id: str, job_id: int, number: int, *, arrived: bool) -> Job:
     """Settle a part whose outcome is unknown, after a person has looked at Back Market.
 
-    Also settles a part whose task has not ended within `bulk_unexplained_after`.
+    Possible as soon as its request can no longer arrive, even while it is read back; and for a part whose task has not
+    ended within `bulk_unexplained_after`.
 
     Args:
-        services: of this process.
-        organization_id: the organization.
-        job_id: the job's id.
         number: the part's number.
         arrived: True: its lines count as done. False: the part is sent again, and the job continues.
 
     Raises:
         BulkJobNotFound: if there is no such job or part.
-        InvalidArgument: if the part's outcome is known or still being read back, or the part cannot be sent any more
-            because the connection has left its market.
+        InvalidArgument: if the part's outcome is known or may still change by itself, or the part cannot be sent any
+            more because the connection has left its market.
     """
     with services.database.transaction() as transaction:
         work.make_due(transaction, organization_id, "bulk")
@@ -266,12 +264,13 @@ def _undecided(settings: Settings, transaction: Transaction, organization_id: st
     part = rows.select_part(transaction, organization_id, job_id, number)
     if part is None:
         raise BulkJobNotFound(f"Bulk job {job_id} has no part {number}: see `backmarket bulk show`.")
-    old = datetime.now(UTC) - timedelta(seconds=settings.bulk_unexplained_after)
-    hangs = part.state is PartState.SUBMITTED and part.submitted_at is not None and part.submitted_at < old
-    if not hangs and (part.state is not PartState.UNKNOWN or part.due_at is not None):
+    deadline = send_deadline(settings.request_longest)
+    if not rows.may_settle(transaction, part, deadline=deadline, hangs_after=settings.bulk_unexplained_after):
         waits = part.state in {PartState.SUBMITTING, PartState.UNKNOWN}
-        why = "it is read back by itself first" if waits else f"it is {part.state}"
-        raise InvalidArgument(f"There is nothing to settle about part {number} of bulk job {job_id}: {why}.")
+        why = (
+            f"its request may still arrive in the {deadline:g} s after it was sent" if waits else f"it is {part.state}"
+        )
+        raise InvalidArgument(f"There is nothing to settle about part {number} of bulk job {job_id} now: {why}.")
     return part
 
 

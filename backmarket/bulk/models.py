@@ -93,6 +93,7 @@ class Job:
         started_at: when its first part was sent.
         ended_at: when the outcome of every line was known, or left to a person.
         reported_at: when its report was written; None: not yet.
+        report_error: why its report could not be written so far.
     """
 
     organization_id: str
@@ -122,6 +123,7 @@ class Job:
     started_at: datetime | None
     ended_at: datetime | None
     reported_at: datetime | None
+    report_error: str | None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", JobState(self.state))
@@ -144,12 +146,15 @@ class Part:
         arrived: Back Market certainly has it.
         task_id: of Back Market's task.
         task_status: the task's status when last polled.
-        unexplained_since: since when that status is undocumented.
-        missing_since: since when the API does not know the task.
+        sent_at: when it was sent last.
         submitted_at: when Back Market accepted it.
+        submitted_seconds: how long ago that was when the row was read, by PostgreSQL's clock, as all that follow.
+        unexplained_seconds: for how long the task's status has been undocumented; None: it is documented.
+        missing_seconds: for how long the API has not known the task; None: it knows it.
         prior: its listings before it was sent, by line number; missing ones are unknown.
         unread: lines to read back; None: reading back has not begun.
         readings: the results of reading back so far, by line number.
+        read_page: the next page of the listings, while they are read by pages; None: one by one.
         looks: number of complete readings.
         outcomes: lines whose outcome differs from what the state says, by line number.
         error_code: why it is not done; a code for programs.
@@ -173,12 +178,15 @@ class Part:
     arrived: bool
     task_id: str | None
     task_status: int | None
-    unexplained_since: datetime | None
-    missing_since: datetime | None
+    sent_at: datetime | None
     submitted_at: datetime | None
+    submitted_seconds: float | None
+    unexplained_seconds: float | None
+    missing_seconds: float | None
     prior: dict[str, Any] | None = field(repr=False)
     unread: list[int] | None = field(repr=False)
     readings: dict[str, str] | None = field(repr=False)
+    read_page: int | None
     looks: int
     outcomes: dict[str, Any] = field(repr=False)
     error_code: str | None
@@ -224,6 +232,10 @@ class NewPart(Protocol):
     @property
     def line_numbers(self) -> Sequence[int]:
         """The numbers of its lines in the seller's file."""
+
+    @property
+    def sku_hashes(self) -> Sequence[int]:
+        """Of the SKUs of its lines."""
 
 
 BY_LINE = {Outcome.DONE: "lines_done", Outcome.FAILED: "lines_failed", Outcome.UNKNOWN: "lines_unknown"}
@@ -276,15 +288,10 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """The part to send next.
-
-    Attributes:
-        ready: the part itself may be sent now.
-    """
+    """The part to send next, and its job."""
 
     part: Part
     job: Job
-    ready: bool
 
 
 @dataclass(frozen=True, slots=True)

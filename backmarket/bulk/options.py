@@ -55,7 +55,7 @@ class Options:
     def __post_init__(self) -> None:
         Notation(self.decimal, self.thousands)
         if self.max_age is not None and self.max_age <= timedelta():
-            raise InvalidArgument("max_age is how long the file is good for: more than nothing.")
+            raise InvalidArgument("max_age must be more than 0 seconds.")
         if self.idempotency_key is not None and not 1 <= len(self.idempotency_key) <= 200:
             raise InvalidArgument("An idempotency key has 1 to 200 characters.")
 
@@ -91,12 +91,12 @@ def from_message(object_key: str, content: str, options: Mapping[str, Any]) -> O
     """
     unknown = options.keys() - _OF_A_MESSAGE.keys()
     if unknown:
-        raise InvalidArgument(f"There is no option {min(unknown)!r}; there are {', '.join(_OF_A_MESSAGE)}.")
+        raise InvalidArgument(f"There is no option {min(unknown)!r}. Choose one of {', '.join(_OF_A_MESSAGE)}.")
     for name, value in options.items():
         if value is not None and (not isinstance(value, _OF_A_MESSAGE[name]) or isinstance(value, bool) != (
             _OF_A_MESSAGE[name] is bool
         )):  # fmt: skip
-            raise InvalidArgument(f"The option {name} can't be a {type(value).__name__}.")
+            raise InvalidArgument(f"The option {name} cannot be a {type(value).__name__}.")
     given = {name: value for name, value in options.items() if value is not None}
     if "max_age" in given:
         given["max_age"] = _seconds(given["max_age"])
@@ -129,7 +129,7 @@ def _seconds(value: float) -> timedelta:
     try:
         return timedelta(seconds=value)
     except (OverflowError, ValueError):
-        raise InvalidArgument("max_age is a number of seconds.") from None
+        raise InvalidArgument("max_age must be a number of seconds.") from None
 
 
 def with_name(options: Options, file: File) -> Options:

@@ -17,7 +17,7 @@ from backmarket.connections.connection import select
 from backmarket.database import Database, Transaction
 from backmarket.errors import InvalidArgument, UsageError
 from backmarket.limits import sku_quota
-from backmarket.queries.pagination import MAX_PAGE_SIZE, Page
+from backmarket.queries.pagination import Page, check_limit, decode_cursor, whole
 from backmarket.services import Services
 
 
@@ -33,8 +33,6 @@ def page(
     """Bulk jobs of one organization, the newest first.
 
     Args:
-        database: the database.
-        organization_id: the organization.
         state: only jobs in this state.
         idempotency_key: only the job with this key.
         limit: 1 to 1000.
@@ -43,8 +41,7 @@ def page(
     Raises:
         InvalidArgument: if an argument is invalid.
     """
-    if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
+    check_limit(limit)
     if state is not None and state not in [each.value for each in JobState]:
         raise InvalidArgument(f"{state!r} is not a state of bulk jobs; they are {', '.join(JobState)}.")
     values: dict[str, Any] = {"organization": organization_id, "limit": limit + 1}
@@ -55,11 +52,11 @@ def page(
             values[name] = str(value)
     if cursor is not None:
         conditions.append("j.id < %(after)s")
-        values["after"] = _after(cursor)
+        (values["after"],) = decode_cursor(cursor, whole)
     statement = f"{rows.JOBS} WHERE {' AND '.join(conditions)} ORDER BY j.id DESC LIMIT %(limit)s"
     with database.transaction() as transaction, transaction.cursor(row_factory=class_row(Job)) as found:
         jobs = found.execute(statement.encode(), values).fetchall()
-    return Page(jobs[:limit], str(jobs[limit - 1].id) if len(jobs) > limit else None)
+    return Page.of(jobs, limit, lambda job: [job.id])
 
 
 def expected_duration(services: Services, organization_id: str, lines: int) -> timedelta:
@@ -69,8 +66,6 @@ def expected_duration(services: Services, organization_id: str, lines: int) -> t
     Single updates of listings use the same quota, and may make it longer.
 
     Args:
-        services: of this process.
-        organization_id: the organization.
         lines: number of lines to send, besides those that wait already.
     """
     limit, window = services.settings.sku_lines_limit, services.settings.sku_lines_window
@@ -96,8 +91,6 @@ def check_comparable(transaction: Transaction, organization_id: str, *, locale: 
     """Check that lines can be compared with the stored listings.
 
     Args:
-        transaction: an open one.
-        organization_id: the organization.
         locale: the market of the lines.
         own: the market of the stored listings: the connection's.
 
@@ -106,11 +99,11 @@ def check_comparable(transaction: Transaction, organization_id: str, *, locale: 
     """
     if locale != own:
         raise InvalidArgument(
-            f"Unchanged lines can't be skipped for {locale}: the stored listings have the prices of {own}."
+            f"Unchanged lines cannot be skipped for {locale}: the stored listings have the prices of {own}."
         )
     if transaction.execute(_WALKED, (organization_id,)).fetchone() is None:
         raise InvalidArgument(
-            "Unchanged lines can't be skipped, as the listings of this organization were never synced to the end:"
+            "Unchanged lines cannot be skipped, as the listings of this organization were never synced to the end:"
             " sync them first (`backmarket sync --resource listings --wait`)."
         )
 
@@ -127,21 +120,21 @@ def what_it_waits_for(database: Database, job: Job) -> str:
         with transaction.cursor(row_factory=dict_row) as cursor:
             found = cursor.execute(_WAITS, {"organization": job.organization_id, "job": job.id}).fetchone()
     assert found is not None  # noqa: S101 - the statement gives one row
-    return " ".join(filter(None, (_at_work(job, found), _not_begun(found)))) or "A worker is at it."
+    return " ".join(filter(None, (_at_work(job, found), _not_begun(found)))) or "A worker is processing it."
 
 
 def _at_work(job: Job, found: Mapping[str, Any]) -> str:
     words = []
     if job.state is JobState.WAITING_FOR_QUOTA:
         until = f" until {_clock(job.waits_until)}" if job.waits_until else ""
-        words.append(f"It waits{until} for lines of the quota to come free; {job.lines_pending} lines are to be sent.")
+        words.append(f"It waits{until} for the quota of SKU lines; {job.lines_pending} lines are to be sent.")
     elif job.lines_pending and job.error:
-        words.append(f"It does not go on now: {job.error}")
+        words.append(f"It cannot continue now: {job.error}")
     if found["submitted"]:
         words.append(f"Back Market works on {found['submitted']} lines; it is asked again {_clock(found['asked_at'])}.")
     if found["lost"]:
         words.append(
-            f"Of {found['lost']} lines it is not known whether they arrived; their listings are read back"
+            f"{found['lost']} lines may or may not have arrived; their listings are read back"
             f" {_clock(found['read_at'])}."
         )
     return " ".join(words)
@@ -152,7 +145,7 @@ def _not_begun(found: Mapping[str, Any]) -> str:
         return f"It is sent after bulk job {found['before']} of the same organization."
     if found["late"]:
         return (
-            "No worker has taken it up: is a worker with the queue 'bulk' running, and does it use the same broker?"
+            "No worker has claimed it. Is a worker with the queue 'bulk' running, and does it use the same broker?"
             " The job is kept."
         )
     return ""
@@ -160,12 +153,6 @@ def _not_begun(found: Mapping[str, Any]) -> str:
 
 def _clock(at: datetime | None) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if at else "soon"
-
-
-def _after(cursor: str) -> int:
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-        raise InvalidArgument("This cursor is not one that a query gave: pass `next_cursor` as it came.")
-    return int(cursor)
 
 
 _WAITING = """

@@ -17,10 +17,10 @@ from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from backmarket.bucket.keys import bulk_key
-from backmarket.bulk import jobs
+from backmarket.bulk import completion, jobs
 from backmarket.bulk.csv_file.parts import DELIMITER, ENCODING, QUOTECHAR
 from backmarket.bulk.rows import Job, Outcome
-from backmarket.errors import InvalidArgument, ObjectNotFound
+from backmarket.errors import Crashed, InvalidArgument, ObjectNotFound
 from backmarket.services import Services
 
 REPORT, LEFT_OUT = "report.csv", "left_out.csv"
@@ -103,9 +103,6 @@ def url(services: Services, organization_id: str, job_id: int, *, expires: int =
     """A link to the report; anyone with the link can read it until it expires. Writes the report if it is missing.
 
     Args:
-        services: of this process.
-        organization_id: the organization.
-        job_id: the job's id.
         expires: seconds from now, at most 7 days.
 
     Raises:
@@ -116,10 +113,12 @@ def url(services: Services, organization_id: str, job_id: int, *, expires: int =
     job = jobs.get(services.database, organization_id, job_id)
     if job.ended_at is None:
         raise InvalidArgument(
-            f"Bulk job {job_id} has not ended: its report is there then. What is known now, `bulk report` shows."
+            f"Bulk job {job_id} has not ended, so its report is not ready. `bulk report` shows what is known."
         )
     if job.reported_at is None:
         write(services, job)
+        with services.database.transaction() as transaction:
+            completion.reported(transaction, job)
     name = f"bulk-{job_id}-report.csv"
     key = bulk_key(organization_id, job_id, REPORT)
     return services.bucket.presigned_url(key, expires=expires, filename=name, content_type=CSV_TYPE)
@@ -167,7 +166,10 @@ def _sku_of(header: list[str]) -> Callable[[list[str]], str]:
 def _cells(services: Services, key: str) -> Iterator[list[str]]:
     """The lines of one of our files; none if it was deleted: the rows alone still give the outcomes."""
     with suppress(ObjectNotFound), services.bucket.get(key) as content:
-        yield from csv.reader(_text_lines(content.chunks), delimiter=DELIMITER, quotechar=QUOTECHAR, strict=True)
+        try:
+            yield from csv.reader(_text_lines(content.chunks), delimiter=DELIMITER, quotechar=QUOTECHAR, strict=True)
+        except csv.Error as error:
+            raise Crashed(f"A file of this job can't be read as CSV ({error}).") from None
 
 
 def _text_lines(chunks: Iterable[bytes]) -> Iterator[str]:

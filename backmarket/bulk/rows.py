@@ -42,13 +42,16 @@ def insert(transaction: Transaction, new: NewJob) -> bool:
 
 def insert_parts(transaction: Transaction, organization_id: str, job_id: int, parts: Iterable[NewPart]) -> None:
     """Insert the parts of a job."""
-    numbered = ((number, part, [*part.line_numbers]) for number, part in enumerate(parts, start=1))
+    numbered = enumerate(parts, start=1)
     with transaction.cursor() as cursor:
         cursor.executemany(
             _INSERT_PART,
             (
-                (organization_id, job_id, number, part.offset, part.length, len(lines), lines)
-                for number, part, lines in numbered
+                (
+                    *(organization_id, job_id, number, part.offset, part.length),
+                    *(len(part.line_numbers), [*part.line_numbers], [*part.sku_hashes]),
+                )
+                for number, part in numbered
             ),
         )
 
@@ -74,6 +77,20 @@ def select_part(transaction: Transaction, organization_id: str, job_id: int, num
     with transaction.cursor(row_factory=class_row(Part)) as cursor:
         statement = f"{PARTS} WHERE organization_id = %s AND job_id = %s AND number = %s"
         return cursor.execute(statement.encode(), (organization_id, job_id, number)).fetchone()
+
+
+def may_settle(transaction: Transaction, part: Part, *, deadline: float, hangs_after: float) -> bool:
+    """Whether a person may settle a part now: its outcome can no longer change by itself, by PostgreSQL's clock.
+
+    Args:
+        transaction: an open one.
+        part: the part.
+        deadline: seconds since it was sent after which its request can no longer arrive.
+        hangs_after: seconds since it was accepted after which its task counts as hanging.
+    """
+    values = {"organization": part.organization_id, "job": part.job_id, "number": part.number}
+    values |= {"deadline": deadline, "hangs_after": hangs_after}
+    return transaction.execute(_MAY_SETTLE, values).fetchone() is not None
 
 
 def parts_after(transaction: Transaction, organization_id: str, job_id: int, number: int, *, limit: int) -> list[Part]:
@@ -140,18 +157,17 @@ def locale_of(transaction: Transaction, part: Part) -> str | None:
 
 
 def next_to_send(transaction: Transaction, organization_id: str) -> Next | None:
-    """The first unsent part of the oldest job that has one.
+    """The first part that may be sent now: it is due, and no earlier job sets one of its SKUs by a part still to send.
 
-    Returns:
-        None: no part is pending; or an earlier part, of unknown outcome, may have to be sent first.
+    A part that waits, for a retry or for its outcome, holds up no others: only the same SKUs must keep their order.
     """
     row = transaction.execute(_NEXT, {"organization": organization_id}).fetchone()
-    if row is None or row[2] != PartState.PENDING:
+    if row is None:
         return None
-    job_id, number, _, ready = row
+    job_id, number, _ = row
     part = select_part(transaction, organization_id, job_id, number)
     job = select_job(transaction, organization_id, job_id)
-    return Next(part, job, ready) if part and job else None
+    return Next(part, job) if part and job else None
 
 
 def next_due(transaction: Transaction, organization_id: str, *, pause: float = 0.0) -> datetime | None:
@@ -181,7 +197,7 @@ JOBS = """
 SELECT j.organization_id, j.id, j.state, j.file_name, j.locale, j.environment, j.header, j.lines, j.bad_lines,
     j.unchanged_lines, p.parts, p.lines_pending, p.lines_submitted, p.lines_done, p.lines_failed, p.lines_unknown,
     p.lines_not_sent, j.idempotency_key, j.expires_at, j.cancelled_at, j.waits_until, j.error_code, j.error,
-    j.created_at, j.started_at, j.ended_at, j.reported_at
+    j.created_at, j.started_at, j.ended_at, j.reported_at, j.report_error
 FROM backmarket.bulk_jobs j CROSS JOIN LATERAL (
     SELECT count(*)::integer AS parts,
         COALESCE(sum(lines) FILTER (WHERE state = 'pending'), 0)::integer AS lines_pending,
@@ -198,16 +214,27 @@ FROM backmarket.bulk_jobs j CROSS JOIN LATERAL (
 
 PARTS = """
 SELECT organization_id, job_id, number, state, byte_offset, byte_length, lines, line_numbers,
-    NULLIF(due_at, 'infinity') AS due_at, sent, tries, arrived, task_id, task_status, unexplained_since, missing_since,
-    submitted_at, prior, unread, readings, looks, outcomes, error_code, error, error_status, error_request_id,
+    NULLIF(due_at, 'infinity') AS due_at, sent, tries, arrived, task_id, task_status, sent_at, submitted_at,
+    EXTRACT(epoch FROM now() - submitted_at)::float8 AS submitted_seconds,
+    EXTRACT(epoch FROM now() - unexplained_since)::float8 AS unexplained_seconds,
+    EXTRACT(epoch FROM now() - missing_since)::float8 AS missing_seconds,
+    prior, unread, readings, read_page, looks, outcomes, error_code, error, error_status, error_request_id,
     error_cf_ray
 FROM backmarket.bulk_parts
 """
 
 # PostgreSQL refuses COPY into a table with row-level security, whose owner is bound by it unless it is a superuser.
 _INSERT_PART = b"""
-INSERT INTO backmarket.bulk_parts (organization_id, job_id, number, byte_offset, byte_length, lines, line_numbers)
-VALUES (%s, %s, %s, %s, %s, %s, %s)
+INSERT INTO backmarket.bulk_parts (organization_id, job_id, number, byte_offset, byte_length, lines, line_numbers,
+    sku_hashes)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+"""
+
+_MAY_SETTLE = """
+SELECT FROM backmarket.bulk_parts WHERE organization_id = %(organization)s AND job_id = %(job)s AND number = %(number)s
+  AND (state = 'unknown' AND due_at = 'infinity'
+    OR state IN ('submitting', 'unknown') AND sent_at + make_interval(secs => %(deadline)s) <= now()
+    OR state = 'submitted' AND submitted_at + make_interval(secs => %(hangs_after)s) <= now())
 """
 
 # A refused file becomes a job that ends at once.
@@ -223,17 +250,28 @@ VALUES (%(organization_id)s, %(id)s, CASE WHEN %(code)s::text IS NULL THEN 'pend
 ON CONFLICT (organization_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 """
 
-# A part that may have to be sent again goes before all later parts.
-_FIRST = """
-SELECT p.job_id, p.number, p.state, p.due_at, j.waits_until
-FROM backmarket.bulk_parts p JOIN backmarket.bulk_jobs j ON j.organization_id = p.organization_id AND j.id = p.job_id
-WHERE p.organization_id = %(organization)s AND j.ended_at IS NULL
-  AND (p.state IN ('pending', 'submitting') OR p.state = 'unknown' AND p.due_at < 'infinity' AND NOT p.arrived)
-ORDER BY j.created_at, j.id, p.state = 'pending', p.number LIMIT 1
+# The order of one SKU's changes is kept across jobs; within a job no SKU stands twice. The subquery sorts first, and
+# CASE keeps the comparison of SKUs from becoming a join: mostly, the first row is the answer.
+_NEXT = """
+SELECT job_id, number, GREATEST(due_at, waits_until) FROM (
+    SELECT p.job_id, p.number, p.due_at, p.sku_hashes, j.created_at, j.waits_until
+    FROM backmarket.bulk_parts p
+    JOIN backmarket.bulk_jobs j ON j.organization_id = p.organization_id AND j.id = p.job_id
+    WHERE p.organization_id = %(organization)s AND p.state = 'pending' AND p.due_at <= now() AND j.ended_at IS NULL
+    ORDER BY j.created_at, p.job_id, p.number OFFSET 0
+) AS mine
+WHERE CASE WHEN NOT EXISTS (
+    SELECT FROM backmarket.bulk_parts p
+    JOIN backmarket.bulk_jobs j ON j.organization_id = p.organization_id AND j.id = p.job_id
+    WHERE p.organization_id = %(organization)s AND j.ended_at IS NULL
+      AND (j.created_at, p.job_id) < (mine.created_at, mine.job_id)
+      AND (p.state IN ('pending', 'submitting') OR p.state = 'unknown' AND p.due_at < 'infinity' AND NOT p.arrived)
+      AND (p.sku_hashes && mine.sku_hashes) IS NOT FALSE
+) THEN true END
+ORDER BY created_at, job_id, number LIMIT 1
 """
 
-_NEXT = f"SELECT job_id, number, state, due_at <= now() FROM ({_FIRST}) AS first"
-# A part that blocks the next one, such as one that may have arrived, is covered by the first subquery.
+# A part that waits for another one's outcome comes with that one, by the first subquery.
 _NEXT_DUE = f"""
 SELECT GREATEST(due_at, now() + make_interval(secs => %(pause)s)) FROM (SELECT LEAST(
     (SELECT min(due_at) FROM backmarket.bulk_parts WHERE organization_id = %(organization)s
@@ -243,6 +281,8 @@ SELECT GREATEST(due_at, now() + make_interval(secs => %(pause)s)) FROM (SELECT L
             WHERE organization_id = j.organization_id AND job_id = j.id AND state = 'pending')),
     (SELECT min(report_due_at) FROM backmarket.bulk_jobs WHERE organization_id = %(organization)s
         AND report_due_at IS NOT NULL),
-    (SELECT CASE WHEN state = 'pending' THEN GREATEST(due_at, waits_until) END FROM ({_FIRST}) AS first)
+    (SELECT min(due_at) FROM backmarket.bulk_parts WHERE organization_id = %(organization)s
+        AND state = 'pending' AND due_at > now() AND due_at < 'infinity'),
+    (SELECT due_at FROM ({_NEXT}) AS first (job_id, number, due_at))
 ) AS due_at) AS next WHERE due_at IS NOT NULL
 """

@@ -1,7 +1,7 @@
 """The transitions of bulk parts, written to their rows.
 
 Only the holder of the lease of the organization's bulk work (`work.hold`) changes an open part, except for cancelling
-unsent parts, and for a person's decision about a part that no worker looks at.
+unsent parts, and for a person's decision about a part that was sent: what a worker decides of it afterwards is void.
 """
 
 from __future__ import annotations
@@ -56,7 +56,6 @@ def mark_submitting(
 
     Args:
         transaction: holds the lease; send nothing before it commits.
-        part: the part.
         prior: its listings as they are now, by line number.
         settle_seconds: seconds after which reading back is reliable.
     """
@@ -80,9 +79,7 @@ def put_back(
 
     Args:
         transaction: holds the lease.
-        part: the part.
         pause: seconds until it is due.
-        error: the error.
         unsent: the request never left; it does not count.
         tried: count a failed attempt.
     """
@@ -98,7 +95,6 @@ def mark_submitted(transaction: Transaction, part: Part, task_id: str, *, pause:
 
     Args:
         transaction: holds the lease.
-        part: the part.
         task_id: of Back Market's task, for polling.
         pause: seconds until the first poll.
     """
@@ -119,7 +115,6 @@ def ask_again(
 
     Args:
         transaction: holds the lease.
-        part: the part.
         pause: seconds until the next poll.
         status: the task's status.
         unexplained: the status is undocumented.
@@ -141,7 +136,6 @@ def settle(transaction: Transaction, part: Part, transition: Transition, *, stat
 
     Args:
         transaction: holds the lease.
-        part: the part.
         transition: the next state, and why.
         status: of its task, if that is over.
     """
@@ -164,9 +158,16 @@ def settle(transaction: Transaction, part: Part, transition: Transition, *, stat
     transaction.execute(_SETTLE, values)
 
 
-def keep_readings(transaction: Transaction, part: Part, readings: Mapping[int, str]) -> None:
-    """Store the readings of some listings, so that a killed worker's successor need not repeat them."""
-    transaction.execute(_READ, _key(part) | {"readings": json.dumps(readings)})
+def keep_readings(transaction: Transaction, part: Part, readings: Mapping[int, str], *, page: int | None) -> None:
+    """Store the readings of some listings, so that a killed worker's successor need not repeat them.
+
+    Args:
+        transaction: holds the lease.
+        part: the part.
+        readings: by line number.
+        page: the page of the listings to go on with; None: they are read one by one.
+    """
+    transaction.execute(_READ, _key(part) | {"readings": json.dumps(readings), "page": page})
 
 
 def postpone(transaction: Transaction, part: Part, *, pause: float) -> None:
@@ -229,7 +230,8 @@ UPDATE backmarket.bulk_parts SET state = 'pending', due_at = now(), sent = 0, tr
 
 _SUBMITTING = f"""
 UPDATE backmarket.bulk_parts SET state = 'submitting', sent = sent + 1, sent_at = now(), prior = %(prior)s::jsonb,
-    due_at = now() + make_interval(secs => %(seconds)s), unread = NULL, readings = NULL, looks = 0, {_NO_ERROR}
+    due_at = now() + make_interval(secs => %(seconds)s), unread = NULL, readings = NULL, looks = 0, read_page = 1,
+    {_NO_ERROR}
 {_THIS} AND state = 'pending' AND sent = %(sent)s
 """
 
@@ -243,7 +245,7 @@ _PUT_BACK = f"""
 UPDATE backmarket.bulk_parts SET state = 'pending', {_LATER}, {ERROR},
     sent = GREATEST(0, sent - CASE WHEN %(unsent)s THEN 1 ELSE 0 END),
     tries = tries + CASE WHEN %(tried)s THEN 1 ELSE 0 END, prior = NULL, unread = NULL, readings = NULL, looks = 0
-{_THIS}
+{_THIS} AND state IN ('pending', 'submitting', 'unknown')
 """
 
 _CANCEL_IF_WANTED = f"""
@@ -272,16 +274,20 @@ _SETTLE = f"""
 UPDATE backmarket.bulk_parts SET state = %(state)s, {_LATER}, arrived = arrived OR %(arrived)s,
     task_status = COALESCE(%(status)s, task_status), outcomes = %(outcomes)s::jsonb, lines_done = %(lines_done)s,
     lines_failed = %(lines_failed)s, lines_unknown = %(lines_unknown)s, unread = %(unread)s::integer[],
-    readings = NULL, looks = looks + CASE WHEN %(looked)s THEN 1 ELSE 0 END, tries = 0, {ERROR},
+    readings = NULL, read_page = 1, looks = looks + CASE WHEN %(looked)s THEN 1 ELSE 0 END, tries = 0, {ERROR},
     prior = CASE WHEN %(over)s THEN NULL ELSE prior END, ended_at = CASE WHEN %(over)s THEN now() END
 {_THIS} AND state IN (%(was)s, 'submitting')
 """
 
 _READ = f"""
-UPDATE backmarket.bulk_parts SET readings = COALESCE(readings, '{{}}') || %(readings)s::jsonb, tries = 0 {_THIS}
+UPDATE backmarket.bulk_parts SET readings = COALESCE(readings, '{{}}') || %(readings)s::jsonb, tries = 0,
+    read_page = %(page)s
+{_THIS} AND state IN ('submitting', 'unknown')
 """
 
-_POSTPONE = f"UPDATE backmarket.bulk_parts SET tries = tries + 1, {_LATER} {_THIS}"
+_POSTPONE = f"""
+UPDATE backmarket.bulk_parts SET tries = tries + 1, {_LATER} {_THIS} AND state IN ('submitting', 'unknown')
+"""
 _CANCEL = f"""
 UPDATE backmarket.bulk_parts SET state = 'cancelled', ended_at = now(), due_at = 'infinity', prior = NULL, {ERROR}
 WHERE organization_id = %(organization)s AND job_id = COALESCE(%(job)s::bigint, job_id) AND state = 'pending'

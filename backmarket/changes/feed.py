@@ -19,7 +19,8 @@ from psycopg.rows import class_row
 
 from backmarket.database import Database, Transaction
 from backmarket.errors import InvalidArgument, UsageError
-from backmarket.resources import RESOURCES
+from backmarket.queries.pagination import check_limit
+from backmarket.resources import check_resource
 
 CHANNEL = "backmarket_changes"
 """Where `announce` says that there are new events."""
@@ -35,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 
 class ChangesMissed(UsageError):
-    """Events after this cursor can't be given: they were dropped, or may have been lost in a failover or a restore."""
+    """Events after this cursor cannot be given: they were dropped, or may have been lost in a failover or a restore."""
 
     code = "changes_missed"
 
@@ -100,8 +101,8 @@ class ChangeFilter:
     resource: str | None = None
 
     def __post_init__(self) -> None:
-        if self.resource is not None and self.resource not in RESOURCES:
-            raise InvalidArgument(f"There is no resource {self.resource!r}: there are {', '.join(RESOURCES)}.")
+        if self.resource is not None:
+            check_resource(self.resource)
 
     def condition(self) -> str:
         """An SQL condition on `c`."""
@@ -115,7 +116,6 @@ def get_changes(
     """Events after a cursor, oldest first.
 
     Args:
-        database: of the deployment.
         after: a cursor, or `now`; None: from the oldest event that is kept.
         where: a filter; None: all events.
         limit: 1 to 10,000.
@@ -124,8 +124,7 @@ def get_changes(
         InvalidArgument: if the limit or the cursor is invalid.
         ChangesMissed: if events after the cursor were dropped, or may have been lost in a failover or a restore.
     """
-    if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
+    check_limit(limit, MAX_PAGE_SIZE)
     with database.transaction() as transaction:
         return read(transaction, after, where or ChangeFilter(), limit)
 
@@ -136,7 +135,6 @@ def get_history(
     """The events of one row that are kept, the newest first.
 
     Args:
-        database: of the deployment.
         organization_id: the organization that the row belongs to.
         resource: such as `orders`.
         external_id: the row's id at Back Market.
@@ -145,8 +143,7 @@ def get_history(
     Raises:
         InvalidArgument: if the limit or the resource is invalid.
     """
-    if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
+    check_limit(limit, MAX_PAGE_SIZE)
     where = ChangeFilter(organization_id, resource)
     values = {
         "organization_id": where.organization_id,
@@ -225,7 +222,7 @@ def _decode(cursor: Any) -> tuple[tuple[int, int], str]:
     position = (int(found[1]), int(found[2])) if found else (-1, -1)
     if not all(0 <= each < 2**63 for each in position):
         raise InvalidArgument(
-            'This is not a cursor: pass `next_cursor`, or the `cursor` of an event, as it came; or "now".'
+            'This is not a cursor: pass `next_cursor`, or the `cursor` of an event, unchanged; or "now".'
         )
     return position, (found[3] or "") if found else ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from contextlib import closing
 from threading import Event
@@ -13,6 +12,7 @@ import structlog
 from backmarket.changes.feed import CHANNEL, NOW, Change, ChangeFilter, Changes, get_changes, read
 from backmarket.database import Database, Listener
 from backmarket.errors import DatabaseUnavailable, InvalidArgument
+from backmarket.limits import backoff
 
 MAX_RECONNECT_PAUSE_SECONDS = 5.0
 """Maximum pause between two tries to reach PostgreSQL again."""
@@ -35,7 +35,6 @@ def watch(
     behind the last event that it gave.
 
     Args:
-        database: of the deployment.
         after: a cursor; `now`: from here on; None: from the oldest event that is kept.
         where: a filter; None: all events.
         timeout: seconds without an event after which it ends; None: never.
@@ -85,7 +84,8 @@ class _Follower:
                 if left <= 0:
                     return
                 if page is None:
-                    self._stop.wait(min(left, self._pause()))
+                    pause = backoff.between_tries(self._failures, 0.2, MAX_RECONNECT_PAUSE_SECONDS)
+                    self._stop.wait(min(left, pause))
                 else:
                     self._wait(min(left, self._poll))
 
@@ -124,7 +124,3 @@ class _Follower:
         if not self._failures:
             log.warning("changes.connection_lost", code=error.code, error=error.message)
         self._failures += 1
-
-    def _pause(self) -> float:
-        pause = min(MAX_RECONNECT_PAUSE_SECONDS, 0.1 * 2.0 ** min(self._failures, 10))
-        return random.uniform(pause / 2, pause)  # noqa: S311 - a pause is no secret

@@ -2,7 +2,7 @@
 
     0    done
     1    failed: the API refused or the work went wrong
-    2    usage: an argument or a setting can't be used
+    2    usage: an argument or a setting cannot be used
     3    not found: no such connection, or no such row
     4    not usable: the connection is disabled, has no key, or its key is refused
     5    not reachable now: PostgreSQL, Redis or the S3 server

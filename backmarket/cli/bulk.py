@@ -20,8 +20,9 @@ from backmarket.cli.output import Word, as_document, note, print_facts, print_js
 from backmarket.cli.parameters import AsJson, Cursor, Limit, Organization, examples
 from backmarket.cli.rows import Rows
 from backmarket.cli.session import opened
-from backmarket.cli.times import ago, duration, seconds
+from backmarket.cli.times import ago, seconds
 from backmarket.errors import BulkFileRefused, BulkJobNotFound, FileFault, InvalidArgument, UsageError
+from backmarket.observability.durations import duration
 
 if TYPE_CHECKING:
     from backmarket.bulk.reports import ReportLine
@@ -55,20 +56,26 @@ JOBS: Rows[Job] = Rows(
 
 ListingsFile = Annotated[str, typer.Argument(metavar="FILE", help="A CSV or Excel (.xlsx) file; `-`: standard input.")]
 JobId = Annotated[int, typer.Argument(metavar="JOB")]
-Delimiter = Annotated[str | None, typer.Option(metavar="CHAR", help="Between fields; else found by the header.")]
-Quote = Annotated[str | None, typer.Option(metavar="CHAR", help="Around fields; else found by the header.")]
-Encoding = Annotated[str | None, typer.Option(metavar="NAME", help="Such as cp1252; else UTF-8, or by its mark.")]
+Delimiter = Annotated[
+    str | None, typer.Option(metavar="CHAR", help="Field delimiter. Default: detected from the header.")
+]
+Quote = Annotated[str | None, typer.Option(metavar="CHAR", help="Quote character. Default: detected from the header.")]
+Encoding = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Encoding such as cp1252. Default: UTF-8, or by its mark.")
+]
 Decimal = Annotated[str | None, typer.Option(metavar="CHAR", help="Decimal sign of amounts: . or a comma.")]
 Thousands = Annotated[
-    str | None, typer.Option(metavar="CHAR", help="Between the thousands of amounts: . , ' or a space.")
+    str | None, typer.Option(metavar="CHAR", help="Thousands separator of amounts: . , ' or a space.")
 ]
 SkusAsTheyAre = Annotated[
     bool, typer.Option("--skus-as-they-are", help="Send SKUs that look damaged by Excel, like 3.53E+14.")
 ]
-Market = Annotated[str | None, typer.Option("--locale", metavar="NAME", help="The market, if not the connection's.")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad-lines", help="Send the other lines.")]
+Market = Annotated[
+    str | None, typer.Option("--locale", metavar="NAME", help="Market of the lines, if not the connection's.")
+]
+SkipBad = Annotated[bool, typer.Option("--skip-bad-lines", help="Skip bad lines, and send the others.")]
 SkipUnchanged = Annotated[
-    bool, typer.Option("--skip-unchanged", help="Leave out lines that change nothing by the latest sync.")
+    bool, typer.Option("--skip-unchanged", help="Skip lines that change nothing by the latest sync.")
 ]
 MaxAge = Annotated[
     float | None,
@@ -83,9 +90,9 @@ def submit(
     context: typer.Context,
     organization: Organization,
     file: ListingsFile,
-    watched: Annotated[bool, typer.Option("--watch", help="Follow it until it has ended.")] = False,
+    watched: Annotated[bool, typer.Option("--watch", help="Follow the job until it ends.")] = False,
     timeout: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="With --watch, no longer than this.")
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Maximum time to follow with --watch.")
     ] = None,
     delimiter: Delimiter = None,
     quotechar: Quote = None,
@@ -98,9 +105,9 @@ def submit(
     skip_unchanged: SkipUnchanged = False,
     max_age: MaxAge = None,
     key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Your own name for the job; repeated, it gives the same job.")
+        str | None, typer.Option(metavar="KEY", help="Idempotency key: the same key returns the same job.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, however long it takes.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Submit without asking, however long it takes.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check a file, and create or update listings by it.
@@ -195,7 +202,7 @@ def show_all(
 def show(
     organization: Organization,
     job_id: JobId,
-    parts: Annotated[bool, typer.Option("--parts", help="All of its parts, not only those that need a look.")] = False,
+    parts: Annotated[bool, typer.Option("--parts", help="Show all parts, not only those that need a person.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show one job, what it waits for, and its parts that failed or are under way."""
@@ -215,7 +222,7 @@ def show(
 
 @app.command()
 def cancel(organization: Organization, job_id: JobId, as_json: AsJson = False) -> None:
-    """Send nothing more of a job; what Back Market has already, it works off."""
+    """Send nothing more of a job; Back Market finishes what it already has."""
     with opened() as bm:
         job = bm.cancel_bulk_job(organization, job_id)
         _print_job(bm, job, as_json=as_json)
@@ -227,12 +234,12 @@ def cancel(organization: Organization, job_id: JobId, as_json: AsJson = False) -
 def report(
     organization: Organization,
     job_id: JobId,
-    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all lines there, as CSV.")] = None,
-    url: Annotated[bool, typer.Option("--url", help="A link to the CSV file in the bucket.")] = False,
-    expires: Annotated[float, typer.Option(metavar="TIME", parser=seconds, help="How long the link counts.")] = "1h",  # type: ignore[assignment]
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all lines to this CSV file.")] = None,
+    url: Annotated[bool, typer.Option("--url", help="Print a link to the CSV file in the bucket.")] = False,
+    expires: Annotated[float, typer.Option(metavar="TIME", parser=seconds, help="Time until the link expires.")] = "1h",  # type: ignore[assignment]
     as_json: AsJson = False,
 ) -> None:
-    """Show what became of the lines that are not done; in JSON, of all."""
+    """Show the outcome of the lines that are not done; in JSON, of all lines."""
     with opened() as bm:
         if url:
             link = bm.get_bulk_report_url(organization, job_id, expires=int(expires))
@@ -253,13 +260,14 @@ def settle(
     job_id: JobId,
     part: Annotated[int, typer.Argument(metavar="PART")],
     arrived: Annotated[
-        bool | None, typer.Option("--arrived/--not-arrived", help="Done; or: never came, send it again.")
+        bool | None,
+        typer.Option("--arrived/--not-arrived", help="Its lines are done; or: it never arrived, send it again."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Settle a part whose outcome is unknown, once you have looked at Back Market."""
     if arrived is None:
-        raise typer.BadParameter("Say what you found: --arrived or --not-arrived.", param_hint="--arrived")
+        raise typer.BadParameter("Give --arrived or --not-arrived.", param_hint="--arrived")
     with opened() as bm:
         job = bm.settle_bulk_part(organization, job_id, part, arrived=arrived)
         _print_job(bm, job, as_json=as_json)
@@ -373,9 +381,11 @@ def _print_job(bm: BackMarket, job: Job, *, as_json: bool) -> None:
     say(f"Bulk job {job.id} is {job.state}: {how_far(job, handle.expected_duration)} {handle.waits_for()}".rstrip())
     if job.error and job.ended_at:
         note(f"Why: {printable(job.error)}")
+    if job.report_error:
+        note(f"Its report could not be written: {printable(job.report_error)}")
     words = printable(shlex.quote(job.organization_id))
     if job.ended_at is None:
-        note(f"It goes on by itself; `backmarket bulk show {words} {job.id}` shows it.")
+        note(f"It continues by itself; check it with `backmarket bulk show {words} {job.id}`.")
     elif job.lines_done < job.lines or not to_send(job):
         note(f"`backmarket bulk report {words} {job.id}` names the lines that are not done.")
 
@@ -400,7 +410,7 @@ def _write(path: Path, lines: Iterator[ReportLine]) -> int:
                 writer.writerow(astuple(line))
                 count += 1
     except OSError as error:
-        raise InvalidArgument(f"The report can't be written there: {error.strerror}.") from None
+        raise InvalidArgument(f"The report cannot be written there: {error.strerror}.") from None
     return count
 
 

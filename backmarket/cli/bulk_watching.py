@@ -11,8 +11,8 @@ import typer
 
 from backmarket.cli.failures import INTERRUPTED
 from backmarket.cli.output import note, printable
-from backmarket.cli.times import duration
 from backmarket.errors import WaitTimeout
+from backmarket.observability.durations import duration
 
 if TYPE_CHECKING:
     from backmarket.bulk.handle import BulkHandle
@@ -38,7 +38,7 @@ def watch(bm: BackMarket, handle: BulkHandle, timeout: float | None) -> Job:
         return _follow(bm, handle, timeout)
     except KeyboardInterrupt:
         words = shlex.quote(handle.organization_id)
-        note(f"The job goes on by itself; `backmarket bulk show {printable(words)} {handle.id}` shows it.")
+        note(f"The job continues by itself; `backmarket bulk show {printable(words)} {handle.id}` shows it.")
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -53,7 +53,7 @@ def _follow(bm: BackMarket, handle: BulkHandle, timeout: float | None) -> Job:
         bar = progress.add_task("", total=None)
         while (job := handle.status()).ended_at is None:
             if until is not None and monotonic() >= until:
-                raise WaitTimeout(f"Bulk job {job.id} has not ended, and goes on by itself. {handle.waits_for()}")
+                raise WaitTimeout(f"Bulk job {job.id} has not ended, and continues by itself. {handle.waits_for()}")
             if console.is_terminal:
                 left = bm.get_bulk_handle(job.organization_id, job.id).expected_duration
                 words = f"{how_far(job, left)} {handle.waits_for()}"

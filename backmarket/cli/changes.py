@@ -30,13 +30,15 @@ def changes(
         str | None,
         typer.Option(
             metavar="CURSOR",
-            help="After this event, or `now`; else from the oldest that is kept, with --follow from now on.",
+            help="Start after this event, or `now`. Default: the oldest kept event; with --follow, now.",
         ),
     ] = None,
     organization: Annotated[str | None, typer.Option(metavar="ORG", help="Of this organization only.")] = None,
     resource: Annotated[str | None, typer.Option(metavar="NAME", help="Of this resource only.")] = None,
-    limit: Annotated[int, typer.Option(metavar="N", help="At most so many, 1 to 10000; not with --follow.")] = 1000,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they happen, until Ctrl-C.")] = False,
+    limit: Annotated[
+        int, typer.Option(metavar="N", help="Maximum number of events, 1 to 10000; not with --follow.")
+    ] = 1000,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow new events until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what was created, updated and removed, oldest first: ids and names of fields, no values.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from backmarket.facade import BackMarket
     from backmarket.organizations.check import ConnectionCheck
 
-app = typer.Typer(no_args_is_help=True, help="Which organization has which seller account.")
+app = typer.Typer(no_args_is_help=True, help="Connected seller accounts.")
 
 
 @app.command(
@@ -48,16 +48,14 @@ def add(
     region: Annotated[str, typer.Option(metavar="NAME", help="EU, NA or AP.")] = "EU",
     locale: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="The market of prices and texts, such as de-de; the region's first if left out."
-        ),
+        typer.Option(metavar="NAME", help="Market of prices and texts, such as de-de. Default: the region's first."),
     ] = None,
     base_url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="An origin in BACKMARKET_ALLOWED_BASE_URLS, instead of Back Market's."),
+        typer.Option(metavar="URL", help="Origin from BACKMARKET_ALLOWED_BASE_URLS, in place of Back Market's."),
     ] = None,
     discard_rows: Annotated[
-        bool, typer.Option("--discard-rows", help="Remove the rows of the older region or environment.")
+        bool, typer.Option("--discard-rows", help="Remove the rows of the previous region or environment.")
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Ask the API whether the key works.")] = False,
     as_json: AsJson = False,
@@ -94,7 +92,7 @@ def show_all(as_json: AsJson = False) -> None:
     if as_json:
         print_json({"items": [_document(each) for each in found], "next_cursor": None})
     elif not found:
-        note("There is no connection yet: `backmarket connections add` makes one.")
+        note("There is no connection yet. Add one with `backmarket connections add`.")
     else:
         print_table(
             ("ORGANIZATION", "HEALTH", "MARKET", "LAST ERROR", "BASE URL"),
@@ -104,7 +102,7 @@ def show_all(as_json: AsJson = False) -> None:
 
 @app.command()
 def show(organization: Organization, as_json: AsJson = False) -> None:
-    """Show one connection and how its syncs fare."""
+    """Show one connection and the status of its syncs."""
     with opened() as bm:
         found = bm.get_connection_status(organization)
     if as_json:
@@ -119,17 +117,17 @@ def show(organization: Organization, as_json: AsJson = False) -> None:
 @app.command()
 def disable(
     organization: Organization,
-    clear_key: Annotated[bool, typer.Option("--clear-key", help="Forget the API key, too.")] = False,
+    clear_key: Annotated[bool, typer.Option("--clear-key", help="Also delete the API key.")] = False,
 ) -> None:
-    """Ask this account nothing any more; its rows stay."""
+    """Send no more requests for this account; its rows are kept."""
     with opened() as bm:
         bm.disable_connection(organization, clear_api_key=clear_key)
-    note(f"Disabled {printable(organization)}{', and forgot its API key' if clear_key else ''}. Its rows stay.")
+    note(f"Disabled {printable(organization)}{', and deleted its API key' if clear_key else ''}. Its rows stay.")
 
 
 @app.command()
 def enable(organization: Organization) -> None:
-    """Ask this account again, at once.
+    """Send requests for this account again, at once.
 
     Also after its key was refused and is valid again.
     """
@@ -143,7 +141,7 @@ def remove(
     organization: Organization,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Remove an organization with everything that is stored for it."""
+    """Remove an organization and everything stored for it."""
     if not yes and not sys.stdin.isatty():
         raise typer.BadParameter("There is no terminal to ask on: --yes removes without asking.", param_hint="--yes")
     with opened() as bm:
@@ -157,7 +155,7 @@ def remove(
 
 @app.command()
 def check(context: typer.Context, organization: Organization, as_json: AsJson = False) -> None:
-    """Ask the API one harmless question with the connection's key."""
+    """Send the API one harmless request with the connection's key."""
     with opened() as bm:
         checked = bm.check_connection(organization)
     if as_json:

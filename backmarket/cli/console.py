@@ -13,7 +13,7 @@ from backmarket.cli.parameters import examples
 from backmarket.cli.running import import_or_explain
 from backmarket.errors import BackMarketError
 
-app = typer.Typer(help="A page for people: organizations, orders, listings, bulk files.")
+app = typer.Typer(help="Web console: organizations, orders, listings, bulk files.")
 
 
 @app.callback(
@@ -23,7 +23,7 @@ app = typer.Typer(help="A page for people: organizations, orders, listings, bulk
 def run(
     context: typer.Context,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where it listens.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8600,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free one.")] = 8600,
 ) -> None:
     """Serve the console, until Ctrl-C.
 
@@ -42,15 +42,15 @@ def run(
             settings, host=host, port=port, on_ready=lambda url: say(f"The console is at {url}. Ctrl-C ends it.")
         )
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno else "the address can't be used"
+        why = os.strerror(error.errno) if error.errno else "the address cannot be used"
         raise BackMarketError(f"The console can't listen on {host}, port {port}: {why}.") from None
 
 
 @app.command(epilog=examples("console password anna", "console password otto --role operator < password.txt"))
 def password(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the person who logs in with it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the user who logs in with it.")],
     role: Annotated[
-        str, typer.Option(metavar="ROLE", help="viewer: sees all, changes nothing. operator: both.")
+        str, typer.Option(metavar="ROLE", help="viewer: reads only. operator: also changes things.")
     ] = "viewer",
 ) -> None:
     """Print a user for BACKMARKET_CONSOLE_USERS; asks for the password, or reads it from standard input."""
@@ -58,11 +58,11 @@ def password(
     if role in users.RENAMED_ROLES:
         raise typer.BadParameter(f"{role} is {users.RENAMED_ROLES[role]} now.", param_hint="--role")
     if role not in set(users.Role):
-        raise typer.BadParameter(f"{role!r} is no role: give viewer or operator.", param_hint="--role")
+        raise typer.BadParameter(f"There is no role {role!r}. Choose viewer or operator.", param_hint="--role")
     if sys.stdin.isatty():
         given = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     else:
         given = sys.stdin.readline().rstrip("\r\n")
     setting = users.as_setting(name, users.Role(role), given)
     say(setting)
-    note("Put it into BACKMARKET_CONSOLE_USERS; several are separated by commas. The password itself is kept nowhere.")
+    note("Put it into BACKMARKET_CONSOLE_USERS; several are separated by commas. The password itself is not stored.")

@@ -17,7 +17,7 @@ def db() -> None:
 
 @app.command()
 def init() -> None:
-    """Make the tables in an empty database; harmless to repeat."""
+    """Create the tables in an empty database; safe to repeat."""
     with opened() as bm:
         bm.apply_schema(migrate=False)
     note("The database has the tables of this version.")
@@ -25,19 +25,19 @@ def init() -> None:
 
 @app.command()
 def migrate() -> None:
-    """Bring the tables of an older version to this one, or make them; no row is lost.
+    """Migrate the tables of an older version to this one, or create them; no row is lost.
 
     Stop the workers and make a backup before. Harmless to repeat; what was interrupted goes on.
     """
     with opened() as bm:
         passed = bm.apply_schema()
-    went = f"went to version {passed[-1]}" if passed else "was of this version already"
+    went = f"went to version {passed[-1]}" if passed else "already has this version"
     note(f"The database {went}.")
 
 
 @app.command()
 def upkeep() -> None:
-    """Drop what is too old and erase old personal data now; beat does it every hour."""
+    """Drop old rows and erase old personal data now; beat does it every hour."""
     with opened() as bm:
         done = bm.upkeep()
     note(

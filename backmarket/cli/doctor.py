@@ -31,10 +31,10 @@ def doctor(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look for what is wrong with this deployment, and say what to do.
+    """Check this deployment for faults, and say what to do about each.
 
-    Settings, PostgreSQL and its tables, broker, rate limiter, bucket, and whether anybody does the work. Run it where
-    the workers run, with their settings. The exit code is 1 if there is a fault; a warning is none.
+    Settings, PostgreSQL and its tables, broker, rate limiter, bucket, and whether workers run. Run it where
+    the workers run, with their settings. The exit code is 1 if there is a fault; a warning is not a fault.
     """
     from backmarket.doctor import examine
 

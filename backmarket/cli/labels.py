@@ -24,7 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="Shipping labels in the bucket.")
 
 STANDARD_OUTPUT = "-"
 
-Returned = Annotated[bool, typer.Option("--return", help="Of a return; else of a delivery.")]
+Returned = Annotated[bool, typer.Option("--return", help="Label of a return. Default: of a delivery.")]
 
 LABELS: Rows[Label] = Rows(
     "label",
@@ -66,11 +66,11 @@ def url(
     shipment_id: ShipmentId,
     returned: Returned = False,
     expires: Annotated[
-        float, typer.Option(metavar="TIME", parser=seconds, help="How long it counts, up to 7d.")
+        float, typer.Option(metavar="TIME", parser=seconds, help="Time until the link expires, up to 7d.")
     ] = "1h",  # type: ignore[assignment] # in the form a user types
     as_json: AsJson = False,
 ) -> None:
-    """Print a link by which anybody can read a label until it expires."""
+    """Print a link to a label; anyone who has it can read the label until it expires."""
     with opened() as bm:
         ask = bm.get_return_label_url if returned else bm.get_label_url
         link = ask(organization, shipment_id, expires=int(expires))
@@ -86,16 +86,16 @@ def download(
     shipment_id: ShipmentId,
     returned: Returned = False,
     to: Annotated[
-        str | None, typer.Option(metavar="FILE", help="SHIPMENT_ID.pdf here, if not given; -: standard output.")
+        str | None, typer.Option(metavar="FILE", help="File to write; -: standard output. Default: SHIPMENT_ID.pdf.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
-    timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Wait no longer for a worker.")] = 30,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Maximum time to wait for a worker.")] = 30,
     as_json: AsJson = False,
 ) -> None:
     """Write a label to a file; one that is not in the bucket is fetched by a worker first."""
     path = None if to == STANDARD_OUTPUT else Path(to or f"{shipment_id}.pdf")
     if path is not None and path.exists() and not force:
-        raise InvalidArgument(f"{path} is there already: --force replaces it, --to FILE writes another one.")
+        raise InvalidArgument(f"{path} exists. Replace it with --force, or write another file with --to FILE.")
     if path is None and as_json:
         raise InvalidArgument("The label and JSON can't both go to standard output: give --to FILE.")
     target: Any = path or sys.stdout.buffer
@@ -110,7 +110,7 @@ def download(
 
 @app.command(epilog=examples("labels fetch shop-1"))
 def fetch(organization: Organization, as_json: AsJson = False) -> None:
-    """Have all labels fetched now that wait for their next try, or were given up."""
+    """Fetch all labels now that wait for a retry, or were given up."""
     with opened() as bm:
         due = bm.fetch_labels(organization)
     if as_json:
@@ -126,7 +126,7 @@ def sweep(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the whole bucket with the rows now, as a worker does daily, and put right what differs."""
+    """Compare the whole bucket with the rows now, as a worker does daily, and correct the differences."""
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)

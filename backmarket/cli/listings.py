@@ -49,8 +49,8 @@ LISTINGS: Rows[Listing] = Rows(
 def show_all(
     organization: Organization,
     state: State = None,
-    min_quantity: Annotated[int | None, typer.Option(metavar="N", help="So many on sale, or more.")] = None,
-    max_quantity: Annotated[int | None, typer.Option(metavar="N", help="So many on sale, or fewer.")] = None,
+    min_quantity: Annotated[int | None, typer.Option(metavar="N", help="Minimum quantity on sale.")] = None,
+    max_quantity: Annotated[int | None, typer.Option(metavar="N", help="Maximum quantity on sale.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
     as_json: AsJson = False,
@@ -86,7 +86,7 @@ def show(
 ) -> None:
     """Show one listing, by its id or its SKU; also one that is gone."""
     if (listing_id is None) == (sku is None):
-        raise typer.BadParameter("Give the listing's id or its SKU, one of them.", param_hint="--sku")
+        raise typer.BadParameter("Give either the listing's id or its SKU.", param_hint="--sku")
     with opened() as bm:
         if listing_id is not None:
             listing = bm.get_listing_by_id(organization, listing_id)
@@ -120,12 +120,17 @@ def update(
     organization: Organization,
     listing_id: Annotated[str | None, typer.Argument(metavar="ID", help="A UUID, or the older integer id.")] = None,
     sku: Sku = None,
-    price: Annotated[str | None, typer.Option(metavar="AMOUNT", help="In the market's currency.")] = None,
-    min_price: Annotated[str | None, typer.Option(metavar="AMOUNT", help="The lowest; empty takes it away.")] = None,
-    quantity: Annotated[int | None, typer.Option(metavar="N", help="On sale, in all markets; 0 takes it off.")] = None,
-    comment: Annotated[str | None, typer.Option(metavar="TEXT", help="For customers; empty takes it away.")] = None,
+    price: Annotated[str | None, typer.Option(metavar="AMOUNT", help="Price in the market's currency.")] = None,
+    min_price: Annotated[str | None, typer.Option(metavar="AMOUNT", help="Minimum price; empty removes it.")] = None,
+    quantity: Annotated[
+        int | None, typer.Option(metavar="N", help="Quantity on sale in all markets; 0 takes it off sale.")
+    ] = None,
+    comment: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Comment for customers; empty removes it.")
+    ] = None,
     others: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Another field; an empty value empties it.")
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Set another field; an empty value clears it."),
     ] = None,
     locale: Market = None,
     idempotency_key: Key = None,
@@ -135,7 +140,7 @@ def update(
 ) -> None:
     """Change a listing at Back Market."""
     if (listing_id is None) == (sku is None):
-        raise typer.BadParameter("Give the listing's id or its SKU, one of them.", param_hint="--sku")
+        raise typer.BadParameter("Give either the listing's id or its SKU.", param_hint="--sku")
     named = {"price": price, "min_price": min_price, "quantity": quantity, "comment": comment}
     changes = {name: value for name, value in named.items() if value is not None} | _pairs(others or [])
     with opened() as bm:
@@ -158,5 +163,5 @@ def _pairs(texts: list[str]) -> dict[str, str]:
     unknown = sorted(pairs.keys() - ListingChanges.__annotations__.keys())
     if unknown:
         known = ", ".join(ListingChanges.__annotations__)
-        raise typer.BadParameter(f"There is no field {unknown[0]!r}; there are {known}.", param_hint="--set")
+        raise typer.BadParameter(f"There is no field {unknown[0]!r}. Choose one of {known}.", param_hint="--set")
     return pairs

@@ -77,15 +77,15 @@ def show(
 def update(
     organization: Organization,
     orderline_id: Annotated[int, typer.Argument(metavar="ID")],
-    imei: Annotated[str | None, typer.Option(metavar="DIGITS", help="Of the device.")] = None,
-    serial_number: Annotated[str | None, typer.Option(metavar="TEXT", help="Of the device.")] = None,
+    imei: Annotated[str | None, typer.Option(metavar="DIGITS", help="IMEI of the device.")] = None,
+    serial_number: Annotated[str | None, typer.Option(metavar="TEXT", help="Serial number of the device.")] = None,
     unchecked_imei: UncheckedImei = False,
     idempotency_key: Key = None,
     wait: Wait = True,
     timeout: Timeout = SECONDS,
     as_json: AsJson = False,
 ) -> None:
-    """Register what identifies a sold device at Back Market. It can never be corrected."""
+    """Register the identifiers of a sold device at Back Market. They cannot be corrected later."""
     with opened() as bm:
         handle = bm.update_orderline(
             organization,

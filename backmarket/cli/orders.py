@@ -129,17 +129,24 @@ def update(
     organization: Organization,
     order_id: OrderId,
     state: Annotated[
-        str, typer.Option(metavar="STATE", help="Of its lines: 2 accepted, 3 shipped, 4 cancelled, 5 or 6 refunded.")
+        str,
+        typer.Option(
+            metavar="STATE", help="New state of its lines: 2 accepted, 3 shipped, 4 cancelled, 5 or 6 refunded."
+        ),
     ],
-    sku: Annotated[str | None, typer.Option(metavar="SKU", help="Of the line that is meant.")] = None,
-    tracking_number: Annotated[str | None, typer.Option(metavar="TEXT", help="Of the parcel.")] = None,
-    tracking_url: Annotated[str | None, typer.Option(metavar="URL", help="Of the parcel.")] = None,
-    shipper: Annotated[str | None, typer.Option(metavar="NAME", help="Who carries it.")] = None,
-    date_shipping: Annotated[datetime | None, typer.Option(metavar="TIME", parser=moment, help="Else now.")] = None,
-    return_reason: Annotated[int | None, typer.Option(metavar="N", help="Of a cancellation or refund.")] = None,
-    return_message: Annotated[str | None, typer.Option(metavar="TEXT", help="To the customer, with it.")] = None,
+    sku: Annotated[str | None, typer.Option(metavar="SKU", help="SKU of the line.")] = None,
+    tracking_number: Annotated[str | None, typer.Option(metavar="TEXT", help="Number of the parcel.")] = None,
+    tracking_url: Annotated[str | None, typer.Option(metavar="URL", help="Page that tracks the parcel.")] = None,
+    shipper: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the carrier.")] = None,
+    date_shipping: Annotated[
+        datetime | None, typer.Option(metavar="TIME", parser=moment, help="Shipping time. Default: now.")
+    ] = None,
+    return_reason: Annotated[int | None, typer.Option(metavar="N", help="Reason of a cancellation or refund.")] = None,
+    return_message: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Message to the customer, with the reason.")
+    ] = None,
     vat_type: Annotated[str | None, typer.Option(metavar="TYPE", help="REGULAR or MARGINAL.")] = None,
-    imei: Annotated[str | None, typer.Option(metavar="DIGITS", help="Of the device; can't be corrected.")] = None,
+    imei: Annotated[str | None, typer.Option(metavar="DIGITS", help="IMEI of the device; cannot be corrected.")] = None,
     serial_number: Annotated[str | None, typer.Option(metavar="TEXT", help="The same.")] = None,
     unchecked_imei: UncheckedImei = False,
     idempotency_key: Key = None,
@@ -182,13 +189,13 @@ def invoice(
     organization: Organization,
     order_id: OrderId,
     source: Annotated[str, typer.Argument(metavar="FILE|URL", help="A PDF; a URL on an allowed host.")],
-    filename: Annotated[str | None, typer.Option(metavar="NAME", help="As the customer sees it.")] = None,
+    filename: Annotated[str | None, typer.Option(metavar="NAME", help="File name that the customer sees.")] = None,
     idempotency_key: Key = None,
     wait: Wait = True,
     timeout: Timeout = SECONDS,
     as_json: AsJson = False,
 ) -> None:
-    """Give an order an invoice at Back Market."""
+    """Upload an order's invoice to Back Market."""
     distant = source.startswith(("http://", "https://"))
     with opened() as bm:
         handle = bm.upload_order_invoice(
@@ -209,7 +216,7 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Erase the personal data of an order, for good: later syncs do not bring it back."""
+    """Erase the personal data of an order, for good: later syncs do not restore it."""
     from backmarket.upkeep.erasure import OrderNotStored
 
     if not yes and not sys.stdin.isatty():

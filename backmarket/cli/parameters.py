@@ -22,9 +22,9 @@ Organization = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", callback=_remember, is_eager=True, help="Print JSON, for programs.")]
 State = Annotated[str | None, typer.Option(metavar="STATE", help="A number or a name, such as 1 or paid.")]
-Sku = Annotated[str | None, typer.Option(metavar="SKU", help="The listing's SKU, without regard to case.")]
-Limit = Annotated[int, typer.Option(metavar="N", help="At most so many, 1 to 1000.")]
-Cursor = Annotated[str | None, typer.Option(metavar="CURSOR", help="Go on where the list before ended.")]
+Sku = Annotated[str | None, typer.Option(metavar="SKU", help="SKU of the listing, ignoring case.")]
+Limit = Annotated[int, typer.Option(metavar="N", help="Maximum number of rows, 1 to 1000.")]
+Cursor = Annotated[str | None, typer.Option(metavar="CURSOR", help="Continue after the page that gave this cursor.")]
 CreatedAfter = Annotated[
     datetime | None,
     typer.Option(metavar="TIME", parser=moment, help="Created then or later (UTC unless it names an offset)."),
@@ -33,13 +33,13 @@ CreatedBefore = Annotated[datetime | None, typer.Option(metavar="TIME", parser=m
 OfOrder = Annotated[int | None, typer.Option("--order", metavar="ORDER_ID", help="Of this order.")]
 HubScanned = Annotated[bool | None, typer.Option(help="Whether its label was scanned.")]
 ShipmentId = Annotated[int, typer.Argument(metavar="SHIPMENT_ID")]
-Labels = Annotated[bool, typer.Option("--labels/--no-labels", help="Whether its label is wanted in the bucket.")]
+Labels = Annotated[bool, typer.Option("--labels/--no-labels", help="Whether to store its label in the bucket.")]
 Locale = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="In the prices and texts of another market; the answer is then not stored."),
+    typer.Option(metavar="NAME", help="Market of prices and texts, if not the connection's; not stored then."),
 ]
-Raw = Annotated[bool, typer.Option("--raw", help="In JSON also the row as the API gave it.")]
-Personal = Annotated[bool, typer.Option("--personal", help="With personal data; in JSON also the raw row.")]
+Raw = Annotated[bool, typer.Option("--raw", help="In JSON, include the API's raw row.")]
+Personal = Annotated[bool, typer.Option("--personal", help="Include personal data; in JSON, also the raw row.")]
 
 
 def examples(*lines: str) -> str:

@@ -34,7 +34,6 @@ class Rows(Generic[T]):
 
         Args:
             bm: the object to look the connection up with.
-            organization: the organization's id.
             page: the result of a query.
             as_json: print JSON.
 
@@ -58,7 +57,6 @@ class Rows(Generic[T]):
 
         Args:
             bm: the object to look the connection up with.
-            organization: the organization's id.
             asked: the requested id.
             row: the result of a query.
 

@@ -32,14 +32,14 @@ def register(app: typer.Typer) -> None:
 
 def sandbox(
     host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Where it listens. Whoever reaches it can steer it.")
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on. Anyone who reaches it can control it.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8765,
-    seed: Annotated[int, typer.Option(help="Everything invented follows from it.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free one.")] = 8765,
+    seed: Annotated[int, typer.Option(help="Seed of the invented data.")] = 0,
     sellers: Annotated[int, typer.Option(min=0, help="Accounts: seller-1, seller-2, ...")] = 3,
     orders: Annotated[int, typer.Option(min=0, help="Orders of each.")] = 300,
-    latency: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Added to every answer.")] = 0.0,
-    jitter: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Up to this much more.")] = 0.0,
+    latency: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Seconds added to every answer.")] = 0.0,
+    jitter: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Maximum random seconds added.")] = 0.0,
     limit: Annotated[int, typer.Option(min=1, help="Requests an account may send in ten seconds.")] = 200,
 ) -> None:
     """Run a stand-in for the Back Market API.
@@ -59,19 +59,19 @@ def sandbox(
 
 
 def demo() -> None:
-    """Run the whole main job once, on a stack and a sandbox of its own."""
+    """Run the whole main job once, on its own stack and sandbox."""
     raise typer.Exit(_from_checkout("backmarket.standalone.demo").run_demo())
 
 
 def up(
     sandbox: Annotated[bool, typer.Option(help="With a sandbox and three sellers.")] = True,
     directory: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="For the files of all; .stack in the checkout.")
+        Path | None, typer.Option(metavar="DIR", help="Directory of all files. Default: .stack in the checkout.")
     ] = None,
     flower_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="On loopback; another if this one is taken.")
+        int, typer.Option(min=0, max=65535, help="Port on loopback; another one if it is taken.")
     ] = 5555,
-    console_port: Annotated[int, typer.Option(min=0, max=65535, help="The same, of the console.")] = 8600,
+    console_port: Annotated[int, typer.Option(min=0, max=65535, help="The same for the console.")] = 8600,
 ) -> None:
     """Run everything on this machine, until Ctrl-C.
 

@@ -10,7 +10,8 @@ import typer
 from backmarket.cli.output import as_document, print_json, print_table
 from backmarket.cli.parameters import AsJson, examples
 from backmarket.cli.session import opened
-from backmarket.cli.times import exactly, seconds
+from backmarket.cli.times import seconds
+from backmarket.observability.durations import exactly
 
 if TYPE_CHECKING:
     from backmarket.sync.schedule import ScheduleEntry
@@ -20,12 +21,10 @@ app = typer.Typer(no_args_is_help=True, help="Whether and how often each resourc
 
 @app.command(epilog=examples("schedule show", "schedule show shop-1"))
 def show(
-    organization: Annotated[
-        str | None, typer.Argument(metavar="ORG", help="As it counts for this organization.")
-    ] = None,
+    organization: Annotated[str | None, typer.Argument(metavar="ORG", help="Schedule of this organization.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the schedule: everybody's, or as it counts for one organization."""
+    """Show the schedule: the general one, or that of one organization."""
     with opened() as bm:
         entries = bm.get_schedule(organization)
     if as_json:
@@ -46,18 +45,19 @@ def change(
     resource: Annotated[str, typer.Argument(metavar="RESOURCE", help="Such as orders.")],
     organization: Annotated[
         str | None,
-        typer.Option(metavar="ORG", help="For this organization; without it for all that have no value of their own."),
+        typer.Option(metavar="ORG", help="Only this organization. Default: all without values of their own."),
     ] = None,
-    enabled: Annotated[bool | None, typer.Option("--on/--off", help="Whether it is synced by itself.")] = None,
+    enabled: Annotated[bool | None, typer.Option("--on/--off", help="Whether it is synced automatically.")] = None,
     interval: Annotated[
-        float | None, typer.Option(metavar="TIME", parser=seconds, help="Between two syncs, such as 300, 5m, 2h or 1d.")
+        float | None,
+        typer.Option(metavar="TIME", parser=seconds, help="Time between two syncs, such as 300, 5m, 2h or 1d."),
     ] = None,
     full_interval: Annotated[
-        float | None, typer.Option(metavar="TIME", parser=seconds, help="Between two full walks.")
+        float | None, typer.Option(metavar="TIME", parser=seconds, help="Time between two full syncs.")
     ] = None,
     labels: Annotated[
         bool | None,
-        typer.Option("--labels/--no-labels", help="Whether the organization's labels are wanted in the bucket."),
+        typer.Option("--labels/--no-labels", help="Whether to store the organization's labels in the bucket."),
     ] = None,
     inherit: Annotated[bool, typer.Option("--inherit", help="Drop the organization's own values first.")] = False,
     as_json: AsJson = False,

@@ -11,15 +11,16 @@ import typer
 from backmarket.cli.output import Word, as_document, note, print_json, print_table
 from backmarket.cli.parameters import AsJson, examples
 from backmarket.cli.session import opened
-from backmarket.cli.times import duration, relative
+from backmarket.cli.times import relative
 from backmarket.errors import error_for
+from backmarket.observability.durations import duration
 
 if TYPE_CHECKING:
     from backmarket.facade import BackMarket
     from backmarket.status import SyncStatus
 
 _WHY: Final = {
-    "unauthorized": "the API refuses the key; a new one, or `connections enable`, has it asked again",
+    "unauthorized": "the API refuses the key; `connections add` takes a new one, `connections enable` tries it at once",
     "no_key": "the key was cleared; `connections add` takes a new one",
     "off": "the schedule has it off; `schedule set` turns it on",
 }
@@ -36,7 +37,7 @@ def status(
     failing: Annotated[bool, typer.Option("--failing", help="Only what fails or is refused.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show how the syncs fare, and why if they do not."""
+    """Show the status of the syncs, and why any of them fails."""
     with opened() as bm:
         found = list(_all(bm, failing=failing) if organization is None else _one(bm, organization, failing=failing))
     if as_json:
@@ -45,7 +46,9 @@ def status(
         print_status(found)
     else:
         note(
-            "Nothing is failing." if failing else "There is no connection yet: `backmarket connections add` makes one."
+            "Nothing is failing."
+            if failing
+            else "There is no connection yet. Add one with `backmarket connections add`."
         )
 
 
@@ -82,11 +85,12 @@ def why(status: SyncStatus) -> str | None:
     error = error_for(
         status.error_code, status.error or "", request_id=status.error_request_id, cf_ray=status.error_cf_ray
     )
-    return f"{status.error_code}: {error}"
+    advice = f" ({_WHY[status.state]})" if status.state == "unauthorized" else ""
+    return f"{status.error_code}: {error}{advice}"
 
 
 def _due(status: SyncStatus, now: datetime) -> str | None:
-    if status.state in {"disabled", "no_key", "unauthorized", "off"}:
+    if status.state in {"disabled", "no_key", "off"} or status.next_due_at is None:
         return None
     return "now" if status.next_due_at <= now else relative(status.next_due_at, now)
 

@@ -29,17 +29,21 @@ def register(app: typer.Typer) -> None:
 
 def sync(
     organization: Organization,
-    resource: Annotated[str | None, typer.Option(metavar="NAME", help="Only this one, such as orders.")] = None,
-    full: Annotated[bool, typer.Option("--full", help="The whole list, not only what changed.")] = False,
+    resource: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Sync only this resource, such as orders.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Fetch the whole list, not only changes.")] = False,
     labels: Annotated[
-        bool, typer.Option("--labels/--no-labels", help="Whether the labels of its shipments are wanted in the bucket.")
+        bool, typer.Option("--labels/--no-labels", help="Whether to store the labels of its shipments in the bucket.")
     ] = True,
     accept_missing: Annotated[
         bool,
-        typer.Option("--accept-missing", help="The whole list, and look into rows it lacks however many they are."),
+        typer.Option(
+            "--accept-missing", help="Fetch the whole list, and check all rows missing from it, however many."
+        ),
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it has ended.")] = False,
-    timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Wait no longer than this.")] = 300,
+    timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Maximum time to wait.")] = 300,
     as_json: AsJson = False,
 ) -> None:
     """Sync an organization now: every resource, or one.
@@ -74,7 +78,7 @@ def _wait(handles: list[SyncHandle], timeout: float) -> list[SyncEnd]:
         with following(handles):
             return [_end(handle, until) for handle in handles]
     except KeyboardInterrupt:
-        note(f"The sync goes on by itself; `backmarket status {_word(handles[0].organization_id)}` shows it.")
+        note(f"The sync continues by itself; `backmarket status {_word(handles[0].organization_id)}` shows it.")
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -84,7 +88,7 @@ def _end(handle: SyncHandle, until: float) -> SyncEnd:
     try:
         return handle.wait(left)
     except WaitTimeout as error:
-        return error if left else WaitTimeout("It has not ended yet; it goes on by itself.")
+        return error if left else WaitTimeout("It has not ended yet; it continues by itself.")
     except BackMarketError as error:
         return error
 
@@ -111,9 +115,9 @@ def _tell(handle: SyncHandle, end: SyncEnd | None) -> None:
 
 def _said(handle: SyncHandle, outcome: SyncOutcome | None) -> str:
     if outcome is None and not handle.nudged:
-        return "requested; Redis can't be reached, so it begins by itself within a minute of Redis's return."
+        return "requested; Redis is unreachable, so it begins by itself within a minute of Redis's return."
     if outcome is None:
-        return f"requested; `backmarket status {_word(handle.organization_id)}` shows how it fares."
+        return f"requested; `backmarket status {_word(handle.organization_id)}` shows its progress."
     counts = {
         "new": outcome.rows_created,
         "changed": outcome.rows_updated,

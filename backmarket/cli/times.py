@@ -7,18 +7,7 @@ from datetime import UTC, datetime
 
 import typer
 
-_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-
-
-def duration(seconds: float) -> str:
-    """A duration in its largest unit, such as `2 min`."""
-    whole = int(abs(seconds))
-    return next((f"{whole // size} {unit}" for unit, size in _UNITS if whole >= size), "0 s")
-
-
-def exactly(seconds: float) -> str:
-    """A duration in the largest unit that divides it, such as `90 s` or `5 min`."""
-    return next((f"{seconds / size:.0f} {unit}" for unit, size in _UNITS if seconds % size == 0), f"{seconds:g} s")
+from backmarket.observability.durations import UNITS, duration
 
 
 def seconds(text: str) -> float:
@@ -29,8 +18,8 @@ def seconds(text: str) -> float:
     """
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?(s|m|min|h|d|)", text.strip().lower(), re.ASCII)
     if found is None:
-        raise typer.BadParameter(f"{text!r} is not a length of time such as 300, 90s, 5m, 2h or 1d.")
-    return float(found[1]) * {unit[:1]: size for unit, size in _UNITS}[found[2][:1] or "s"]
+        raise typer.BadParameter(f"{text!r} is not a duration such as 300, 90s, 5m, 2h or 1d.")
+    return float(found[1]) * {unit[:1]: size for unit, size in UNITS}[found[2][:1] or "s"]
 
 
 def relative(at: datetime | None, now: datetime) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from backmarket.facade import BackMarket
     from backmarket.writes.models import Write, WriteKind
 
-app = typer.Typer(no_args_is_help=True, help="Changes at Back Market: what was asked for, and what became of it.")
+app = typer.Typer(no_args_is_help=True, help="Changes to send to Back Market, and their outcomes.")
 
 
 def _next(write: Write) -> str | None:
@@ -46,7 +46,7 @@ WRITES: Rows[Write] = Rows(
 
 WriteId = Annotated[int, typer.Argument(metavar="WRITE")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Personal = Annotated[bool, typer.Option("--personal", help="With what was asked for, which may be personal.")]
+Personal = Annotated[bool, typer.Option("--personal", help="Include the request, which may be personal.")]
 
 
 @app.command(
@@ -99,7 +99,7 @@ def retry(
     timeout: Timeout = SECONDS,
     as_json: AsJson = False,
 ) -> None:
-    """Send a write again that was refused, or of which nobody knows whether it happened."""
+    """Send a write again that was refused, or whose outcome is unknown."""
     with opened() as bm:
         write = _found(bm, organization, write_id)
         if write.kind == "upload_order_invoice":
@@ -116,7 +116,7 @@ def settle(
     organization: Organization,
     write_id: WriteId,
     arrived: Annotated[
-        bool, typer.Option("--arrived/--not-arrived", help="Whether what was asked for is there.", show_default=False)
+        bool, typer.Option("--arrived/--not-arrived", help="Whether the change happened.", show_default=False)
     ],
     yes: Yes = False,
     as_json: AsJson = False,

@@ -13,13 +13,13 @@ from backmarket.cli.output import as_document, note, print_json, printable, say
 if TYPE_CHECKING:
     from backmarket.writes.handle import WriteHandle, WriteOutcome
 
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Whether to wait until it has come to its end.")]
-Timeout = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Wait no longer than this.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Whether to wait for the outcome.")]
+Timeout = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Maximum time to wait.")]
 Key = Annotated[
     str | None,
-    typer.Option("--idempotency-key", metavar="KEY", help="Your own name for this change; repeated, it is done once."),
+    typer.Option("--idempotency-key", metavar="KEY", help="Idempotency key: with the same key, it is sent once."),
 ]
-Market = Annotated[str | None, typer.Option("--locale", metavar="NAME", help="Another market than the connection's.")]
+Market = Annotated[str | None, typer.Option("--locale", metavar="NAME", help="Market, if not the connection's.")]
 UncheckedImei = Annotated[bool, typer.Option("--unchecked-imei", help="Send an IMEI of another kind as it is.")]
 
 SECONDS = 60.0
@@ -28,7 +28,7 @@ SECONDS = 60.0
 _CONFIRMED = {
     "answer": "Back Market confirmed it",
     "reading_back": "its answer was lost, and reading back shows that it happened",
-    "person": "somebody looked",
+    "person": "a person",
 }
 
 
@@ -50,15 +50,15 @@ def conclude(handle: WriteHandle, *, wait: bool, timeout: float, as_json: bool) 
     elif outcome is not None:
         say(f"Done: {_CONFIRMED[outcome.confirmed_by]} (write {handle.id}).")
     else:
-        when = "" if handle.nudged else " Redis can't be reached: it is sent within a minute of Redis's return."
-        say(f"Write {handle.id} is asked for; `{_show(handle)}` tells how it fares.{when}")
+        when = "" if handle.nudged else " Redis is unreachable: it is sent within a minute of Redis's return."
+        say(f"Write {handle.id} is queued. Check it with `{_show(handle)}`.{when}")
 
 
 def _wait(handle: WriteHandle, timeout: float) -> WriteOutcome:
     try:
         return handle.wait(timeout)
     except KeyboardInterrupt:
-        note(f"It goes on by itself; `{_show(handle)}` tells how it fares.")
+        note(f"It continues by itself. Check it with `{_show(handle)}`.")
         raise typer.Exit(INTERRUPTED) from None
 
 

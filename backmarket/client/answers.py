@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from math import isfinite
 from typing import Any, Literal
 
@@ -82,6 +83,21 @@ def check(answer: Answer) -> Answer:
     raise _error(answer)
 
 
+def is_of_sku_quota(answer: Answer) -> bool:
+    """Whether the 429 of an operation that counts SKU lines concerns these: then it is the API's own, as JSON.
+
+    The firewall says that there were too many requests by an HTML page, or by a text such as `error code: 1015`.
+    """
+    return answer.status == HTTPStatus.TOO_MANY_REQUESTS and _is_json(answer.body)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        return isinstance(json.loads(body), dict | list | str)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _error(answer: Answer) -> BackMarketError:
     fault = _Fault.read(answer)
     marks: dict[str, Any] = {
@@ -92,7 +108,8 @@ def _error(answer: Answer) -> BackMarketError:
     if answer.status == 403 and fault.firewall:
         return FirewallBlocked("The firewall in front of the API refused the request.", **marks)
     if limit_reached(answer):
-        return RateLimited("The API's rate limit was reached.", retry_after=retry_after(answer), **marks)
+        by_api = _is_json(answer.body)
+        return RateLimited("The API's rate limit was reached.", retry_after=retry_after(answer), by_api=by_api, **marks)
     if answer.status >= 500:
         return ServerError(f"The API failed{fault.said}.", **marks)
     kind, sentence = _REFUSALS.get(answer.status, (RequestRefused, "The API refused the request"))

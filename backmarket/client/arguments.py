@@ -122,7 +122,7 @@ class Text:
         if self.form is not None and not re.fullmatch(self.form, value):
             raise ValueError(f"must look like {self.like}")
         if "\0" in value or not _encodable(value):
-            raise ValueError("has a character that can't be sent")
+            raise ValueError("has a character that cannot be sent")
         return str(value)
 
 

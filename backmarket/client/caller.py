@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import sleep
@@ -21,13 +20,12 @@ from backmarket.errors import (
     TransientError,
     UnknownOutcome,
 )
+from backmarket.limits import backoff
 
 Answered = TypeVar("Answered")
 
 TRIES = 4
 """Maximum tries of a read; a write is sent once."""
-PAUSE = 0.3
-"""Half the maximum seconds between the first two tries; each further pause is twice as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ class Caller:
             except TransientError:
                 if attempt == TRIES:
                     raise
-                sleep(random.uniform(0.5, 1.0) * PAUSE * 2.0**attempt)  # noqa: S311
+                sleep(backoff.between_tries(attempt))
         raise AssertionError
 
     def _write(self, operation: Operation[Any], request: Request) -> Any:
@@ -93,7 +91,7 @@ class Caller:
         except BrokenAnswer:
             held.complete()
             raise
-        held.answered(answer)
+        held.answered(answer, counts_sku_lines=operation.counts_sku_lines)
         return read(operation, check(answer))
 
 
@@ -104,7 +102,7 @@ def _unknown(operation: Operation[Any], error: TransientError) -> UnknownOutcome
         else f"look it up in Back Market's back office before you call {operation.name} again"
     )
     return UnknownOutcome(
-        f"{operation.name} was sent, and whether it was done is not known ({error.code}): {look}.",
+        f"{operation.name} was sent, and its outcome is unknown ({error.code}): {look}.",
         status=error.status,
         request_id=error.request_id,
         cf_ray=error.cf_ray,

@@ -135,7 +135,7 @@ class Downloads:
                         return _store(response, headers, into, max_bytes, place)
                     answer = Answer(response.status, headers, _remark(response))
                 place = trip.follow(place, answer)
-        raise RequestRefused(f"The {origins.kind}'s address leads on more than {REDIRECTS} times.")
+        raise RequestRefused(f"The {origins.kind}'s address redirects more than {REDIRECTS} times.")
 
     def close(self) -> None:
         """Close idle connections; those in use are closed when they are returned."""
@@ -262,7 +262,7 @@ def _store(
     response: httpcore.Response, headers: dict[str, str], into: BinaryIO, max_bytes: int, place: Place
 ) -> Downloaded:
     if headers.get("content-encoding", "identity").lower() != "identity":
-        raise BrokenAnswer(f"{place.origin} packed the file, which it was asked not to.")
+        raise BrokenAnswer(f"{place.origin} compressed the file, although it was told not to.")
     length = headers.get("content-length", "")
     if length.isdecimal() and int(length) > max_bytes:
         raise too_large(max_bytes)
@@ -290,7 +290,7 @@ def _foreign_error(place: Place, status: int) -> BackMarketError:
         return NotFound(f"{place.origin} does not have the file.", status=status)
     if status == 403:
         return NotAvailable(
-            f"{place.origin} does not give the file out; a signed address may have expired.", status=status
+            f"{place.origin} refuses to serve the file. A signed address may have expired.", status=status
         )
     if status >= 500 or status in {408, 425, 429}:
         return ServerError(f"{place.origin} can't answer now.", status=status)

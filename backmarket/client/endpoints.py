@@ -79,7 +79,7 @@ def check_base_url(base_url: str | None, host: str, settings: Settings) -> str |
     try:
         origin = origin_of(base_url)
     except ValueError as error:
-        raise InvalidArgument(f"This base URL can't be used: {error}.") from None
+        raise InvalidArgument(f"This base URL cannot be used: {error}.") from None
     if origin == host:
         return None
     if origin not in settings.allowed_base_urls:

@@ -169,7 +169,7 @@ def imei(value: object) -> str:
     doubled = [int(digit) * (1 + place % 2) for place, digit in enumerate(value)]
     if sum(number - 9 if number > 9 else number for number in doubled) % 10:
         raise ValueError(
-            "an IMEI whose last digit fits the others: one was mistyped, and it can't be corrected later"
+            "an IMEI whose last digit fits the others: one was mistyped, and it cannot be corrected later"
             " (unchecked_imei=True sends it as it is)"
         )
     return value

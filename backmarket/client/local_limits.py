@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from backmarket.client.answers import Answer, limit_reached, retry_after
+from backmarket.client.answers import Answer, is_of_sku_quota, limit_reached, retry_after
 from backmarket.client.operation import Limit, Operation
 from backmarket.client.transport import Credentials
 from backmarket.errors import NetworkError, RateLimited
@@ -44,10 +44,11 @@ class Held:
 
     slots: tuple[tuple[Limiter, Slot], ...]
 
-    def answered(self, answer: Answer) -> None:
-        """Report an answer, whatever its status."""
+    def answered(self, answer: Answer, *, counts_sku_lines: bool) -> None:
+        """Report an answer, whatever its status; see `rate_limited.with_slot`."""
         self.complete()
-        if reached := limit_reached(answer):
+        reached = limit_reached(answer)
+        if reached and not (counts_sku_lines and is_of_sku_quota(answer)):
             limiter, slot = self.slots[-1 if reached == "account" else 0]  # the operation's own come first
             limiter.block(slot.account, retry_after(answer))
 

@@ -83,6 +83,7 @@ class Operation(Generic[Answered]):
         limits: of its own.
         key: field that identifies a row of a page; None: no field does.
         needs_any: at least one of the fields that aren't required must be given.
+        counts_sku_lines: it counts against the account's hourly quota of SKU lines, too.
         read_back: the read that shows whether a write with a lost answer arrived.
         accept: media types of its answers, refusals included.
     """
@@ -98,6 +99,7 @@ class Operation(Generic[Answered]):
     key: str | None = None
     needs_any: bool = False
     read_back: str = ""
+    counts_sku_lines: bool = False
     accept: str = JSON
 
     @property

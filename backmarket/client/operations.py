@@ -150,6 +150,7 @@ CREATE_OR_UPDATE_LISTINGS = Operation(
         body("encoding", Text(2, 64), required=True),
     ),
     read_back="get_listings",
+    counts_sku_lines=True,
 )
 UPDATE_LISTING = Operation(
     "update_listing",
@@ -178,6 +179,7 @@ UPDATE_LISTING = Operation(
     ),
     needs_any=True,
     read_back="get_listing_by_id",
+    counts_sku_lines=True,
 )
 GET_TASK_STATUS = Operation("get_task_status", "GET", "/ws/tasks/{taskId}", Task, (path("taskId", Whole()),))
 

@@ -109,7 +109,7 @@ class Origins:
         try:
             place = place_of(url, base)
         except ValueError as error:
-            raise OriginRefused(f"The {self.kind}'s address can't be used: {error}.") from None
+            raise OriginRefused(f"The {self.kind}'s address cannot be used: {error}.") from None
         if place.origin != own and place.origin not in self.allowed:
             raise OriginRefused(
                 f"The {self.kind} is at {place.origin}, which is not allowed: if it may be fetched from there,"
@@ -142,12 +142,12 @@ def place_of(url: str, base: Place | None = None) -> Place:
     if not text or len(text) > MAX_URL_CHARS:
         raise ValueError(f"it is empty, or longer than {MAX_URL_CHARS} characters")
     if _FORBIDDEN.search(text):
-        raise ValueError("it has a backslash, a control character or half a letter")
+        raise ValueError("it has a backslash, a control character or a lone surrogate")
     try:
         parts = urlsplit(urljoin(f"{base.origin}{base.target}", text) if base else text)
         port = parts.port
     except ValueError:
-        raise ValueError("its host or port can't be read") from None
+        raise ValueError("its host or port cannot be read") from None
     if parts.scheme not in _PORTS:
         shown = f", not {parts.scheme}" if _SCHEME.fullmatch(parts.scheme) else ""
         raise ValueError(f"it must begin with https:// or http://{shown}")
@@ -187,7 +187,7 @@ def _host(netloc: str, host: str) -> str:
         try:
             ip = IPv6Address(host if _BRACKETS.fullmatch(netloc) else "")
         except ValueError:
-            raise ValueError("its IP address can't be read") from None
+            raise ValueError("its IP address cannot be read") from None
         if ip.scope_id:
             raise ValueError("its IP address names a network interface")
         if ip.ipv4_mapped:  # in one form: Python 3.13 and later write the IPv4 address with dots

@@ -98,7 +98,7 @@ def walk_by_cursor(
             return
         cursor = cursor_of(following)
         if cursor in cursors:
-            raise IncompleteWalk(f"The list of {operation.name} leads back to where it was: {len(seen)} rows came.")
+            raise IncompleteWalk(f"The list of {operation.name} loops back to an earlier page: {len(seen)} rows came.")
         cursors.add(cursor)
 
 

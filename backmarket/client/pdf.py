@@ -98,7 +98,7 @@ class PdfWriter:
 
 def too_large(max_bytes: int) -> TooLarge:
     """The error for a file with more bytes than allowed."""
-    return TooLarge(f"The file is larger than the {max_bytes} bytes that it may have.")
+    return TooLarge(f"The file is larger than {max_bytes} bytes, the maximum.")
 
 
 def known_type(content_type: str | None) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from backmarket.client import Answer, Credentials, Transport, limit_reached, retry_after
+from backmarket.client.answers import is_of_sku_quota
 from backmarket.errors import BrokenAnswer, NetworkError
 from backmarket.limits import Limiter, Slot
 
@@ -25,8 +26,14 @@ def send(
     return with_slot(limiter, slot, partial(transport.get, credentials, path, parameters))
 
 
-def with_slot(limiter: Limiter, slot: Slot, request: Callable[[], Answer]) -> Answer:
+def with_slot(limiter: Limiter, slot: Slot, request: Callable[[], Answer], *, counts_sku_lines: bool = False) -> Answer:
     """Send one request, and report to the limiter whether its slot was used.
+
+    Args:
+        limiter: granted the slot.
+        slot: the slot.
+        request: sends the request.
+        counts_sku_lines: a 429 of the API itself concerns the lines, so it does not block the account's requests.
 
     Raises:
         NetworkError, BrokenAnswer: see `Transport.send`.
@@ -46,6 +53,6 @@ def with_slot(limiter: Limiter, slot: Slot, request: Callable[[], Answer]) -> An
         limiter.complete([slot])
         raise
     limiter.complete([slot])
-    if limit_reached(answer):
+    if limit_reached(answer) and not (counts_sku_lines and is_of_sku_quota(answer)):
         limiter.block(slot.account, retry_after(answer))
     return answer

@@ -133,7 +133,7 @@ class Transport:
             finally:
                 response.close()
         except zlib.error:
-            raise BrokenAnswer("The API's answer can't be decompressed.") from None
+            raise BrokenAnswer("The API's answer cannot be decompressed.") from None
         except httpx.TransportError as error:
             # the text of httpx's error can name the URL; its class says enough
             raise NetworkError(f"The API did not answer: {type(error).__name__}.", delivery=_delivery(error)) from None
@@ -152,7 +152,7 @@ class Transport:
             pieces.append(piece)
             size += len(piece)
             if size > MAX_BODY_BYTES:
-                raise BrokenAnswer("The API's answer is larger than an answer may be.", status=response.status_code)
+                raise BrokenAnswer("The API's answer is too large.", status=response.status_code)
         if inflate and not inflate.eof:
             raise NetworkError("The API's answer was cut.", delivery="finished")
         return b"".join(pieces)

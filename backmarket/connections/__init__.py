@@ -9,10 +9,11 @@ from backmarket.connections.credentials import (
     rotate_keys,
     unreadable_keys,
 )
-from backmarket.connections.health import clear_error, mark_authorized, mark_error, mark_unauthorized
+from backmarket.connections.health import MAY_SEND, clear_error, mark_authorized, mark_error, mark_unauthorized
 
 __all__ = [
     "ENCRYPTED_COLUMNS",
+    "MAY_SEND",
     "Account",
     "Connection",
     "EncryptedCredentials",

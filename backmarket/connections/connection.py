@@ -21,7 +21,7 @@ KEY_CLEARED = "The key of this connection was cleared: connect it again with a k
 SELECT = """
 SELECT organization_id, generation, enabled, api_key IS NOT NULL AS has_api_key, environment, region, locale, base_url,
     unauthorized_at, last_error_at, last_error_code, last_error, last_error_request_id, last_error_cf_ray,
-    created_at, updated_at
+    created_at, updated_at, refused_at, next_probe_at
 FROM backmarket.connections
 """
 
@@ -39,7 +39,7 @@ class Connection:
         region: `EU`, `NA` or `AP`.
         locale: the market that prices and texts belong to.
         base_url: an origin of its own; None: the host of region and environment.
-        unauthorized_at: when the API refused its key; None: it did not.
+        unauthorized_at: when the API refused its key for the second time; None: it did not.
         last_error_at: when its last failing run failed; None: all is well.
         last_error_code: for programs.
         last_error: for people.
@@ -47,6 +47,8 @@ class Connection:
         last_error_cf_ray: the same.
         created_at: when it was first connected.
         updated_at: when a person last changed it.
+        refused_at: when the API first refused its key; nothing is sent until it accepts it. None: it accepts it.
+        next_probe_at: when a worker sends one request to see whether the API accepts the key again; None: no more.
     """
 
     organization_id: str
@@ -65,6 +67,8 @@ class Connection:
     last_error_cf_ray: str | None
     created_at: datetime
     updated_at: datetime
+    refused_at: datetime | None
+    next_probe_at: datetime | None
 
     @property
     def health(self) -> str:
@@ -92,7 +96,6 @@ def get_all(database: Database, *, after: str = "", limit: int = 1000) -> list[C
     """Connections by organization id.
 
     Args:
-        database: where.
         after: the last id of the page before.
         limit: maximum number of connections.
     """
@@ -119,12 +122,29 @@ def check_usable(connection: Connection, environment: str | None = None, *, even
         raise ConnectionUnauthorized(
             f"Back Market refused the key of this connection at {connection.unauthorized_at:%Y-%m-%d %H:%M} UTC:"
             " connect it with a new key (`connections add`), or `connections enable` it if the key is valid again."
+            f" {_next_probe(connection)}"
         )
     if environment is not None and environment != connection.environment:
         raise EnvironmentMismatch(
             f"This connection is for the environment {connection.environment!r}, not {environment!r}:"
             " change the connection, or leave the environment out."
         )
+
+
+def _next_probe(connection: Connection) -> str:
+    if connection.next_probe_at is None:
+        return "It is not tried again by itself."
+    return f"It is tried again at {connection.next_probe_at:%Y-%m-%d %H:%M:%S} UTC."
+
+
+def check_accepted(connection: Connection) -> None:
+    """Raise an error if nothing may be sent now, since the API has just refused the key.
+
+    Raises:
+        ConnectionUnauthorized: the text says when the key is tried again.
+    """
+    if connection.refused_at is not None:
+        raise ConnectionUnauthorized(f"Back Market has just refused this connection's key. {_next_probe(connection)}")
 
 
 def select(transaction: Transaction, organization_id: str) -> Connection:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from backmarket.client.endpoints import check_locale, host_for
 from backmarket.client.transport import Credentials
-from backmarket.connections.connection import check_usable, not_found, select
+from backmarket.connections.connection import check_accepted, check_usable, not_found, select
 from backmarket.database import Database
 from backmarket.database.encryption import KeyCipher
 from backmarket.errors import SettingsError
@@ -71,10 +71,8 @@ def credentials(
     """The credentials for an organization's requests, and the generation that they belong to.
 
     Args:
-        database: where.
         cipher: decrypts the key.
         settings: which base URLs are allowed now.
-        organization_id: whose.
         environment: must be the connection's, if given.
         locale: in place of the connection's, for this call.
         even_if_refused: also if the API has refused the key.
@@ -91,6 +89,8 @@ def credentials(
     with database.transaction() as transaction:
         connection = select(transaction, organization_id)
         check_usable(connection, environment, even_if_refused=even_if_refused)
+        if not even_if_refused:
+            check_accepted(connection)
         row = transaction.execute(
             f"SELECT {ENCRYPTED_COLUMNS}, c.generation FROM backmarket.connections c WHERE organization_id = %s",
             (organization_id,),
@@ -120,7 +120,6 @@ def rotate_keys(database: Database, cipher: KeyCipher, *, batch: int = 500) -> i
     """Encrypt every stored key with the first of `SECRET_KEYS`.
 
     Args:
-        database: where.
         cipher: with the old keys and the new one.
         batch: rows per transaction.
 

@@ -139,7 +139,7 @@ async def _events(request: Request) -> Response:
     if auth.person(request) is None:
         return PlainTextResponse("Log in first.", HTTPStatus.UNAUTHORIZED)
     if events.is_full:
-        return PlainTextResponse("Too many browsers follow already.", HTTPStatus.SERVICE_UNAVAILABLE)
+        return PlainTextResponse("Too many browsers follow changes already.", HTTPStatus.SERVICE_UNAVAILABLE)
     return StreamingResponse(events.follow(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
@@ -159,10 +159,10 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _broken(_: Request, __: Exception) -> Response:
     """An internal error: the log has its place; the page gives no details."""
-    return PlainTextResponse("The console has a fault; its log has the place. Load the page again.", 500)
+    return PlainTextResponse("Internal error. See the console's log, then reload the page.", 500)
 
 
 _WORDS = {
     "Not Found": "There is no such page.",
-    "Method Not Allowed": "This page takes no form: load it again.",
+    "Method Not Allowed": "This page accepts no form. Reload it.",
 }

@@ -36,7 +36,6 @@ def organization(organization_id: str, *parts: object) -> str:
     """The path of an organization, or of a page below it.
 
     Args:
-        organization_id: the organization's id.
         *parts: parts of the path below it, such as `orders` and a number.
     """
     return "/".join(["/o", segment(organization_id), *map(str, parts)])

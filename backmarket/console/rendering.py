@@ -23,6 +23,7 @@ from backmarket.console.access.auth import Auth
 from backmarket.console.access.users import Person
 from backmarket.console.choices import VERBS
 from backmarket.console.sparkline import in_words, sparkline, worst
+from backmarket.observability.durations import duration
 from backmarket.status.lag_history import LagSample
 
 _ADDRESS = (
@@ -41,7 +42,6 @@ DASH = "\N{EN DASH}"
 _MOMENTS = re.compile(
     r"([12]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01]) (?:[01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?) UTC", re.ASCII
 )
-_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 STATIC = resources.files("backmarket.console") / "static"
 
 
@@ -109,10 +109,7 @@ class Pages:
 
 def span(seconds: float | None) -> str:
     """A length of time in its largest unit, such as `2 min`; None: a dash."""
-    if seconds is None:
-        return DASH
-    whole = int(abs(seconds))
-    return next((f"{whole // size} {unit}" for unit, size in _UNITS if whole >= size), "0 s")
+    return DASH if seconds is None else duration(seconds)
 
 
 def moment(at: datetime | None, none: str = DASH) -> Markup | str:

@@ -132,7 +132,7 @@ def action(
             why = "Your role is viewer. This needs the role operator."
             return pages.refuse(request, person, HTTPStatus.FORBIDDEN, why)
         if not _fits(request, max_bytes(request) if callable(max_bytes) else max_bytes):
-            return pages.refuse(request, person, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "That is too large to be sent.")
+            return pages.refuse(request, person, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request is too large.")
         async with request.form(max_files=2, max_fields=100) as form:
             token = request.headers.get(CSRF_HEADER) or form.get(CSRF_FIELD)
             if not (isinstance(token, str) and auth.is_ours(request, token)):

@@ -101,12 +101,12 @@ def check_reach(settings: Settings, host: str) -> None:
     reached_at = urlsplit(settings.console_url or "")
     if not _is_here(host) and not settings.console_url:
         raise SettingsError(
-            f"On {host} others than this machine reach the console: set BACKMARKET_CONSOLE_URL to the origin at which"
-            " they do, such as https://console.example."
+            f"On {host}, other machines reach the console. Set BACKMARKET_CONSOLE_URL to the origin that they use,"
+            " such as https://console.example."
         )
     if reached_at.scheme == "http" and not _is_here(reached_at.hostname or ""):
         raise SettingsError(
-            "BACKMARKET_CONSOLE_URL has to be https: by plain http everybody on the way reads passwords and sessions."
+            "BACKMARKET_CONSOLE_URL must be https: plain http exposes passwords and sessions."
             " Put a proxy with TLS before the console."
         )
 

@@ -14,7 +14,6 @@ def report(database: Database, process: str) -> float:
     """Compare this host's clock with PostgreSQL's, and keep the difference.
 
     Args:
-        database: of the deployment.
         process: a name by which a person finds the process and its host.
 
     Returns:

@@ -43,7 +43,7 @@ holds behind a transaction pooler, too; `options` in the URL does not.
 
 _NETWORK = {
     "connect_timeout": 5,
-    # A host that vanishes says nothing. Unanswered data ends a connection after 20 s, and so do two probes that nobody
+    # A host that vanishes says nothing. Unanswered data ends a connection after 20 s, and so do two probes without an
     # answers on one that only waits: a pooled connection, a listener, a statement that runs.
     "tcp_user_timeout": 20_000,
     "keepalives": 1,
@@ -68,7 +68,7 @@ def connection_text(url: str, **wanted: str | int) -> str:
         given = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         raise SettingsError(
-            "BACKMARKET_DATABASE_URL is no URL of PostgreSQL, such as postgresql://user:password@host:5432/name."
+            "BACKMARKET_DATABASE_URL is not a URL of PostgreSQL such as postgresql://user:password@host:5432/name."
         ) from None
     return make_conninfo(url, **{name: value for name, value in {**_NETWORK, **wanted}.items() if name not in given})
 
@@ -107,7 +107,7 @@ class Database:
             max_size=size,
             timeout=timeout,
             # the pauses between two tries double until then; by default for 5 minutes, and the pool slept long past the
-            # end of an outage: a minute and more, in which nobody got a connection
+            # end of an outage: a minute and more, in which no caller got a connection
             reconnect_timeout=timeout,
             open=False,
             check=_check,
@@ -125,7 +125,7 @@ class Database:
         """A transaction on a pooled connection.
 
         Raises:
-            DatabaseUnavailable: if PostgreSQL can't be reached, or can't take the work now; nothing was committed. If
+            DatabaseUnavailable: if PostgreSQL is unreachable, or can't take the work now; nothing was committed. If
                 the connection was cut during the commit, it may have been.
             SchemaMissing: if `backmarket db init` was never run.
             SettingsError: if the role of the URL is neither the owner of our tables nor a member of it.
@@ -137,7 +137,7 @@ class Database:
             try:
                 taken = self._pool.getconn()
             except PoolTimeout:
-                raise DatabaseUnavailable(f"PostgreSQL can't be reached: {self._why_not()}") from None
+                raise DatabaseUnavailable(f"PostgreSQL is unreachable: {self._why_not()}") from None
             try:
                 with _marked(taken, self._begin):
                     self._role_checked = self._role_checked or _check_role(taken)
@@ -154,14 +154,14 @@ class Database:
         return f"all {self._pool.max_size} connections of this process were in use for {self._timeout:g} s."
 
     def close(self) -> None:
-        """Close every connection; the pool can't be used again."""
+        """Close every connection; the pool cannot be used again."""
         self._pool.close()
 
     def listen(self, channel: str) -> Listener:
         """Open a connection of its own that receives the notifications of a channel. The caller closes it.
 
         Raises:
-            DatabaseUnavailable: if PostgreSQL can't be reached.
+            DatabaseUnavailable: if PostgreSQL is unreachable.
         """
         with _translate_errors():
             text = connection_text(self.url, application_name="backmarket-listen")
@@ -173,7 +173,7 @@ class Database:
 class Listener:
     """A connection outside the pool that receives notifications and reads.
 
-    Behind a transaction pooler it receives none, and still reads. Once a method has raised, it can't be used again.
+    Behind a transaction pooler it receives none, and still reads. Once a method has raised, it cannot be used again.
 
     Args:
         connection: in autocommit mode.

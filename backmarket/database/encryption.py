@@ -25,7 +25,7 @@ class KeyCipher:
         secret_keys: url-safe base64 keys of 32 bytes; the first encrypts, all decrypt.
 
     Raises:
-        SettingsError: there is none, or one is not a Fernet key.
+        SettingsError: if there is no key, or one is not a Fernet key.
     """
 
     def __init__(self, secret_keys: tuple[str, ...]) -> None:

@@ -38,7 +38,7 @@ def check(database: Database) -> None:
         check_encoding(transaction)
         found = _version(transaction)
     if found is None:
-        raise SchemaMissing("The database has no tables of ours: run `backmarket db init`.")
+        raise SchemaMissing("The database has no backmarket tables. Run `backmarket db init`.")
     if found != SCHEMA_VERSION:
         raise SchemaDiffers(_difference(found))
 
@@ -65,7 +65,6 @@ def apply_schema(database: Database, *, migrate: bool = True) -> list[int]:
     Two callers at once take turns. A caller that is killed has done whole steps, and the next one continues.
 
     Args:
-        database: of the deployment.
         migrate: migrate older tables, too.
 
     Returns:
@@ -75,7 +74,7 @@ def apply_schema(database: Database, *, migrate: bool = True) -> list[int]:
         SettingsError: if the database's encoding is not UTF8.
         SchemaDiffers: if the tables are newer than this program; or older, and `migrate` is False.
         SchemaMissing: if the database lacks what the schema can't create; the text says what.
-        DatabaseUnavailable: if PostgreSQL can't be reached, or a table was in use for too long: try again.
+        DatabaseUnavailable: if PostgreSQL is unreachable, or a table was in use for too long: try again.
     """
     with database.transaction() as transaction:
         check_encoding(transaction)

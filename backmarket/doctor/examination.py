@@ -25,7 +25,7 @@ def examine(organization_id: str | None = None) -> Iterator[Finding]:
     try:
         settings = load_settings()
     except SettingsError as error:
-        yield fault("settings", error.message, "Put these variables right; .env.example shows each with a safe value.")
+        yield fault("settings", error.message, "Correct these variables; .env.example shows each with a safe value.")
         return
     yield from variables.look(settings)
     services = Services(settings, patience=DATABASE_TIMEOUT_SECONDS)

@@ -10,12 +10,12 @@ from backmarket.organizations.check import check_connection
 from backmarket.services import Services
 
 _ADVICE: dict[type[errors.BackMarketError], str] = {
-    errors.ConnectionNotFound: "`backmarket connections list` shows which there are; `backmarket connections add ORG`.",
-    errors.ConnectionDisabled: "Somebody disabled it: `backmarket connections enable ORG`.",
-    errors.ApiKeyMissing: "Its key was cleared: `backmarket connections add ORG` takes a new one.",
-    errors.Unauthorized: "Make a new API key in Back Market's back office: `backmarket connections add ORG`.",
+    errors.ConnectionNotFound: "`backmarket connections list` lists them, `backmarket connections add ORG` adds one.",
+    errors.ConnectionDisabled: "An operator disabled it. Enable it: `backmarket connections enable ORG`.",
+    errors.ApiKeyMissing: "Its key was cleared. Store a new one: `backmarket connections add ORG`.",
+    errors.Unauthorized: "Create a new API key in Back Market's back office, then `backmarket connections add ORG`.",
     errors.FirewallBlocked: "Give Back Market the cf-ray, the address that you call from, and BACKMARKET_USER_AGENT.",
-    errors.RateLimited: "The account's limit is used up, or blocked: wait; does another program use this key?",
+    errors.RateLimited: "The account's limit is used up or blocked. Wait. Does another program use this key?",
     errors.NetworkError: "Can this machine reach the API (DNS, firewall)? `connections show ORG` says where it is.",
     errors.SettingsError: "Correct this setting; every process needs the same one.",
 }

@@ -53,7 +53,7 @@ def _server(transaction: Transaction) -> Iterator[Finding]:
     assert row is not None  # noqa: S101 - a SELECT without FROM has one
     number, clock, most, used, verbosity, statement, standby = row
     if number < OLDEST_POSTGRESQL:
-        yield fault("database", f"PostgreSQL {number // 10000} is too old.", "It has to be 14 or newer.")
+        yield fault("database", f"PostgreSQL {number // 10000} is too old.", "Use PostgreSQL 14 or newer.")
     elif standby:
         yield fault(
             "database",
@@ -115,9 +115,7 @@ def _advice(error: BackMarketError, name: str) -> str:
     if "no permissions" in error.message:
         return f"Give the user in {name} the commands, keys and channels that docs/operations.md lists."
     if any(word in error.message for word in _REFUSES):
-        return (
-            "Redis is there and refuses to write: make room on its disk or in its memory, or bring its replicas back."
-        )
+        return "Redis answers and refuses to write. Make room on its disk or in its memory, or restore its replicas."
     return f"Is Redis running, and do host, port and password in {name} fit?"
 
 
@@ -131,7 +129,7 @@ def _role(check: str, info: Mapping[str, Any]) -> Finding | None:
         return fault(
             check,
             "This Redis is a cluster, and workers need all queues on one node.",
-            "Use a Redis or Valkey that is no cluster, with a replica if it must survive its host.",
+            "Use a Redis or Valkey without cluster mode, with a replica if it must survive its host.",
         )
     if info.get("role") == "slave":
         return fault(
@@ -153,12 +151,12 @@ def _memory(check: str, info: Mapping[str, Any]) -> Iterator[Finding]:
         return
     policy, limit, used = info.get("maxmemory_policy"), info.get("maxmemory", 0), info.get("used_memory", 0)
     if policy == "noeviction":
-        yield ok(f"{check} memory policy", "noeviction: it forgets nothing by itself.")
+        yield ok(f"{check} memory policy", "noeviction: Redis evicts nothing.")
     else:
         yield fault(
             f"{check} memory policy",
-            f"maxmemory-policy is {policy}: when its memory is full, Redis forgets messages and who sent what.",
-            "Set `maxmemory-policy noeviction` (CONFIG SET, and in its configuration); give it a Redis of its own.",
+            f"maxmemory-policy is {policy}: when its memory is full, Redis drops messages and the limiter's records.",
+            "Set `maxmemory-policy noeviction` (CONFIG SET, and in its configuration); use a Redis of its own.",
         )
     if limit and used > FULL * limit:
         yield warning(
@@ -196,16 +194,16 @@ def limiter(services: Services) -> Iterator[Finding]:
         yield warning(
             "limiter",
             f"Redis is new, or was emptied: nothing is sent for {state.blocked_for:.0f} s more.",
-            "Wait. If it comes again, something restarts or empties Redis: look at its memory, and at its persistence.",
+            "Wait. If it happens again, something restarts or empties Redis: check its memory and its persistence.",
         )
     elif state.blocked_by == "egress":
         yield warning(
             "limiter",
-            f"429s on two accounts block this address for {state.blocked_for:.0f} s.",
-            "It goes on by itself. Does another program use the address? BACKMARKET_EGRESS_RATE_LIMIT bounds ours.",
+            f"429s on most accounts block this address for {state.blocked_for:.0f} s.",
+            "It continues by itself. Does another program use the address? BACKMARKET_EGRESS_RATE_LIMIT bounds ours.",
         )
     else:
-        yield ok("limiter", "It can be asked.")
+        yield ok("limiter", "The limiter answers.")
     if settings.broker_url:
         yield from _memory("limiter", info)
     yield from _clock("limiter clock", info.get("server_time_usec", time.time() * 1e6) / 1e6, "Redis")

@@ -36,7 +36,7 @@ def _of_bucket(found: Bucket) -> Iterator[Finding]:
             yield warning(
                 "bucket",
                 f"There is no bucket {found.name!r} yet.",
-                "It is made at the first use if the keys may make it; else make it, private, and give the keys access.",
+                "It is created at the first use if the keys may; else create it, private, with access for them.",
             )
             return
     except BucketUnavailable as error:
@@ -45,9 +45,9 @@ def _of_bucket(found: Bucket) -> Iterator[Finding]:
         )
         return
     except BackMarketError as error:
-        yield fault("bucket", error.message, "Correct BACKMARKET_S3_*, or what its keys may do.")
+        yield fault("bucket", error.message, "Correct BACKMARKET_S3_*, or the rights of its keys.")
         return
-    yield ok("bucket", f"The bucket {found.name!r} is there.")
+    yield ok("bucket", f"The bucket {found.name!r} exists.")
     yield from _private(found)
     yield _writable(found)
 
@@ -57,11 +57,11 @@ def _private(found: Bucket) -> Iterator[Finding]:
         case True:
             yield fault(
                 "bucket privacy",
-                "The bucket's policy lets everybody in, and labels have names and addresses.",
+                "The bucket's policy lets everyone in, and labels carry names and addresses.",
                 "Remove that statement from its policy; links that are signed work without it.",
             )
         case False:
-            yield ok("bucket privacy", "No policy lets everybody in.")
+            yield ok("bucket privacy", "No policy lets everyone in.")
         case None:
             yield skipped("bucket privacy", "The keys may not see the bucket's policy (s3:GetBucketPolicy).")
 
@@ -78,6 +78,8 @@ def _writable(found: Bucket) -> Finding:
         return fault("bucket access", error.message, "The keys need s3:ListBucket, and Get, Put and Delete of objects.")
     if not same:
         return fault(
-            "bucket access", "An object came back as another one.", "Look at the S3 server and what is before it."
+            "bucket access",
+            "An object was read back with other content.",
+            "Check the S3 server and any proxy in front of it.",
         )
     return ok("bucket access", "An object was put, read and deleted.")

@@ -29,9 +29,9 @@ def look(settings: Settings) -> Iterator[Finding]:
         KeyCipher.from_settings(settings)
     except SettingsError as error:
         faults += 1
-        yield fault("settings", "BACKMARKET_SECRET_KEYS can't be used.", error.message)
+        yield fault("settings", "BACKMARKET_SECRET_KEYS cannot be used.", error.message)
     if not faults:
-        yield ok("settings", "All that is needed is set.")
+        yield ok("settings", "All required variables are set.")
     yield from _weak(settings)
 
 
@@ -40,7 +40,7 @@ def _weak(settings: Settings) -> Iterator[Finding]:
         yield warning(
             "user agent",
             "BACKMARKET_USER_AGENT is the example's.",
-            "Back Market wants to know who calls: name your company and an address that somebody reads.",
+            "Back Market must know who calls. Name your company and a mailbox that is read.",
         )
     key = settings.limiter_key.get_secret_value() if settings.limiter_key else ""
     if key and len(key) < MIN_LIMITER_KEY_CHARS:

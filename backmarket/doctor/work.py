@@ -56,7 +56,7 @@ def _clocks(found: list[DeploymentMetric]) -> Iterator[Finding]:
             yield warning(
                 "worker clock",
                 f"The clock of {each.labels['process']} is {abs(each.value):.0f} s {off} PostgreSQL's.",
-                "Let its host follow a time server: S3 and TLS refuse a clock that is far off. Syncs go on.",
+                "Let its host follow a time server: S3 and TLS refuse a clock that is far off. Syncs continue.",
             )
 
 
@@ -64,7 +64,7 @@ def _taken_up(found: list[DeploymentMetric]) -> Finding:
     overdue = {each.labels["resource"]: each.value for each in found if each.name == "sync_overdue_seconds"}
     late = {resource: seconds for resource, seconds in overdue.items() if seconds > OVERDUE}
     if not late:
-        return ok("workers", "What is due is taken up.")
+        return ok("workers", "Due work is claimed in time.")
     waiting = {each.labels["queue"]: each.value for each in found if each.name == "queue_messages"}
     longest = max(late, key=late.__getitem__)
     if waiting.get("dispatch"):
@@ -73,7 +73,7 @@ def _taken_up(found: list[DeploymentMetric]) -> Finding:
         advice = f"Messages wait in the queue `{longest}`: start a worker for it, or more of them."
     else:
         advice = "No message waits: is beat running, and do beat and all workers have the same BACKMARKET_BROKER_URL?"
-    return fault("workers", f"{longest} that are due have not been taken up for {late[longest]:.0f} s.", advice)
+    return fault("workers", f"{longest} that are due have not been claimed for {late[longest]:.0f} s.", advice)
 
 
 def _waiting(found: list[DeploymentMetric]) -> Iterator[Finding]:
@@ -84,7 +84,7 @@ def _waiting(found: list[DeploymentMetric]) -> Iterator[Finding]:
     for count, check, text, advice in (
         (
             total("connections", state="unauthorized"), "refused keys", "connections have a key that is refused.",
-            "`backmarket status --failing` names them; each needs a new key: `backmarket connections add ORG`.",
+            "`backmarket status --failing` names them and when each is tried again; a new key: `connections add ORG`.",
         ),
         (
             lagging, "lag", "syncs had no success for two intervals.",

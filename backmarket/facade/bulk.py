@@ -69,7 +69,6 @@ class Bulk(FacadePart):
         """Create or update listings from a CSV file of any size. The call checks it; workers send it in parts.
 
         Args:
-            organization_id: the organization.
             file: see the class.
             **options: see the class.
 
@@ -96,7 +95,6 @@ class Bulk(FacadePart):
         """The same, then wait until the job has ended and the listings were synced after it. Only the caller waits.
 
         Args:
-            organization_id: the organization.
             file: see the class.
             max_wait: seconds to wait for both.
             poll_interval: seconds between two reads of the rows; None: short at first, then growing.
@@ -138,7 +136,6 @@ class Bulk(FacadePart):
                     handle = prepared.submit()
 
         Args:
-            organization_id: the organization.
             file: see the class; it is read once.
             **options: see the class.
         """
@@ -163,7 +160,6 @@ class Bulk(FacadePart):
         """Bulk jobs, the newest first.
 
         Args:
-            organization_id: the organization.
             state: only `pending`, `running`, `waiting_for_quota`, `done`, `done_with_errors`, `failed` or `cancelled`.
             idempotency_key: only the job with this key.
             limit: 1 to 1000.
@@ -196,8 +192,6 @@ class Bulk(FacadePart):
         """The first parts of a job in some states, such as those that need a person.
 
         Args:
-            organization_id: the organization.
-            job_id: the job's id.
             states: any of `pending`, `submitting`, `submitted`, `done`, `failed`, `unknown` and `cancelled`.
             limit: 1 to 1000.
 
@@ -229,8 +223,6 @@ class Bulk(FacadePart):
         """Settle a part whose outcome is unknown, after a person has looked at Back Market.
 
         Args:
-            organization_id: the organization.
-            job_id: the job's id.
             part: the part's number.
             arrived: True: its lines count as done. False: the part is sent again, and the job continues.
 
@@ -244,8 +236,6 @@ class Bulk(FacadePart):
         """A link to the report of an ended job: a CSV file with the outcome of each line.
 
         Args:
-            organization_id: the organization.
-            job_id: the job's id.
             expires: seconds until the link expires, 1 to 604,800 (7 days); until then, anyone with it can read it.
 
         Raises:

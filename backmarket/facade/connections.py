@@ -64,7 +64,6 @@ class Connections(FacadePart):
         """Change a connection's settings, keeping its key; settings that are not named stay.
 
         Args:
-            organization_id: the organization.
             discard_rows: if the region or the environment changes, remove the rows of the old one.
             **changes: see `ConnectionChanges`.
 
@@ -124,7 +123,6 @@ class Connections(FacadePart):
         """Stop sending requests to this account; its rows stay.
 
         Args:
-            organization_id: the organization.
             clear_api_key: delete the key, too; a new one is then required.
 
         Raises:

@@ -45,7 +45,6 @@ class Feed(FacadePart):
         """The events of one row that are still in the feed, the newest first.
 
         Args:
-            organization_id: the organization.
             resource: such as `orders`.
             external_id: the row's id at Back Market.
             limit: 1 to 10,000.

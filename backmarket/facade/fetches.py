@@ -24,14 +24,12 @@ class Fetches(FacadePart):
         """Fetch one order from the API now, store it with its lines, and return it as stored.
 
         Args:
-            organization_id: the organization.
-            order_id: the order's id.
             environment: must be the connection's, if given.
             locale: another locale than the connection's: returns that market's answer, without storing it.
 
         Raises:
             NotFound: if the API does not know the order. The stored row stays; a sync finds out whether it is gone.
-            Unauthorized: if the API refuses the key; the connection sends nothing more until that is fixed.
+            Unauthorized: if the API refuses the key; the connection sends nothing until it is accepted again.
             NotAvailable: if the account may not use this resource.
             RateLimited: if the account's requests are used up for now.
             TransientError: if the order could not be fetched now.
@@ -65,8 +63,6 @@ class Fetches(FacadePart):
         """Fetch one delivery from the API now, and store it; see `fetch_order`.
 
         Args:
-            organization_id: the organization.
-            shipment_id: the delivery's id.
             download_labels: queue its label for the bucket.
             environment: must be the connection's, if given.
             locale: another locale than the connection's; the answer is then not stored.

@@ -29,7 +29,6 @@ class Labels(FacadePart):
         """The known labels of deliveries and returns, in the bucket or not.
 
         Args:
-            organization_id: the organization.
             resource: only of `deliveries` or of `returns`.
             state: only in this state: `wanted`, `skipped`, `stored` or `unavailable`.
             limit: 1 to 1000.
@@ -46,7 +45,6 @@ class Labels(FacadePart):
         """The label of one delivery or return; None: unknown.
 
         Args:
-            organization_id: the organization.
             resource: `deliveries` or `returns`.
             shipment_id: the id of the delivery or return.
 
@@ -61,8 +59,6 @@ class Labels(FacadePart):
         It points to `BACKMARKET_S3_PUBLIC_ENDPOINT_URL`, if that is set.
 
         Args:
-            organization_id: the organization.
-            shipment_id: the delivery's id.
             expires: seconds from now, 1 to 604,800 (7 days).
 
         Raises:
@@ -91,8 +87,6 @@ class Labels(FacadePart):
         If the label is not stored, a worker fetches it now, even if it was given up or skipped.
 
         Args:
-            organization_id: the organization.
-            shipment_id: the delivery's id.
             to: the path of a file, which is replaced once the whole label is there, or a file open for writing bytes;
                 None: write no file.
             timeout: seconds to wait for the worker.

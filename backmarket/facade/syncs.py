@@ -70,7 +70,6 @@ class Syncs(FacadePart):
         """Sync one resource now, whatever the schedule says.
 
         Args:
-            organization_id: the organization.
             resource: `orders`, `listings`, `deliveries` or `returns`.
             full: fetch the whole list, not only rows that may have changed.
             download_labels: queue the labels of the shipments that it finds; if False, leave them to the next sync.

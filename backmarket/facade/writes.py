@@ -93,7 +93,6 @@ class Writes(FacadePart):
         """Move lines of an order to another state. The stored order and its lines follow the API's answer.
 
         Args:
-            organization_id: the organization.
             order_id: the order's id; the order must be stored.
             new_state: 2 accept or 4 cancel a paid line, 3 ship or 5 refund an accepted one, 6 refund a shipped one.
             sku: of the line, if lines of several SKUs could move; state 3 moves all accepted ones.
@@ -142,7 +141,6 @@ class Writes(FacadePart):
         """Register the identifiers of a sold device. Once registered, they can never be corrected.
 
         Args:
-            organization_id: the organization.
             orderline_id: the order line's id; the line must be stored.
             imei: 15 digits with the right check digit.
             serial_number: up to 50 characters.
@@ -169,7 +167,6 @@ class Writes(FacadePart):
         """Change a listing; fields that are not named stay. Uses one of the account's hourly SKU lines.
 
         Args:
-            organization_id: the organization.
             listing_id: its UUID, or its older whole number; the listing must be stored.
             sku: names the listing instead.
             idempotency_key: see the class; so is `environment`.
@@ -201,7 +198,6 @@ class Writes(FacadePart):
         retention is over. An upload with a lost answer cannot be read back: it stays unknown until a person decides.
 
         Args:
-            organization_id: the organization.
             order_id: the order's id; the order must be stored.
             content: the PDF.
             file: a path, or an open binary file.
@@ -237,7 +233,6 @@ class Writes(FacadePart):
         """Writes, the newest first.
 
         Args:
-            organization_id: the organization.
             state: only `pending`, `sending`, `succeeded`, `refused` or `unknown` ones.
             kind: only of this kind, such as `update_order`.
             object_id: only of this order, order line or listing.
@@ -263,7 +258,7 @@ class Writes(FacadePart):
 
         Raises:
             ConnectionNotFound, WriteNotFound: if there is no such write.
-            NotUndecided: if it continues automatically, succeeded, or its order was erased.
+            NotUndecided: if its request may still arrive, it is not sent yet, it succeeded, or its order was erased.
         """
         return manual.retry_write(self._services, organization_id, write_id)
 
@@ -273,12 +268,11 @@ class Writes(FacadePart):
         Later writes of the same object then continue.
 
         Args:
-            organization_id: the organization.
             write_id: the write's id.
             arrived: the change is there.
 
         Raises:
             ConnectionNotFound, WriteNotFound: if there is no such write.
-            NotUndecided: if it continues automatically, or has ended.
+            NotUndecided: if its request may still arrive, it is not sent yet, or it has ended.
         """
         return manual.settle_write(self._services, organization_id, write_id, arrived=arrived)

@@ -126,7 +126,6 @@ class LabelUploader:
     """Copies the labels of one organization into the bucket.
 
     Args:
-        organization_id: whose.
         credentials: of the connection.
         downloads: fetches them.
         bucket: stores them.
@@ -155,7 +154,6 @@ class LabelUploader:
         """Fetch a label and put it into the bucket.
 
         Args:
-            label: which.
             slot: for the first request, if it needs one.
         """
         slots = DownloadSlots(self.limiter, self.credentials.account, slot)
@@ -170,7 +168,7 @@ class LabelUploader:
             failed = error
         except Exception as error:  # noqa: BLE001 - one label's fault is its own; the row says so, and it backs off
             log.error("labels.crashed", **error_location(error))
-            failed = Crashed(f"A fault of ours, {type(error).__name__}: the worker's log says where.")
+            failed = Crashed.of(error)
         slots.over()
         return DownloadResult(label, stored, failed, slots)
 

@@ -24,7 +24,6 @@ from backmarket.errors import (
     LeaseLost,
     RateLimited,
     SettingsError,
-    Unauthorized,
 )
 from backmarket.labels.download import DownloadResult, LabelUploader, Wanted
 from backmarket.labels.retry_policy import PauseAll, retry_decision
@@ -142,8 +141,6 @@ def _finish(services: Services, lease: WorkLease, results: Sequence[DownloadResu
     """Write the results, and release the lease.
 
     Args:
-        services: of this process.
-        lease: which.
         results: those not yet written.
         pause: seconds until the next slice; None: when the next label is due.
 
@@ -276,8 +273,6 @@ class _Labels(LeaseHolder):
         """Pause all labels of the organization; requests in flight are still collected."""
         if self.window.pause_all is None:
             log.warning("labels.paused", code=error.code, error=error.message)
-            if isinstance(error, Unauthorized):
-                self.mark_unauthorized(error)
         self.window.pause_all_for(_pause_after(self.services, error))
 
     def _write(self) -> None:

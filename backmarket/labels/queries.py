@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
@@ -13,7 +11,7 @@ from psycopg.rows import class_row
 
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument, LabelNotFound, LabelNotStored, LabelUnavailable
-from backmarket.queries.pagination import MAX_PAGE_SIZE, Page
+from backmarket.queries.pagination import Page, check_limit, decode_cursor, whole
 
 Shipments = Literal["deliveries", "returns"]
 """Resources with labels."""
@@ -104,8 +102,6 @@ def get_labels(
     """The labels of one organization: of deliveries, then of returns, by the shipment's id.
 
     Args:
-        database: where.
-        organization_id: whose.
         resource: of `deliveries` or `returns` only.
         state: of this state only.
         limit: 1 to 1000.
@@ -114,8 +110,7 @@ def get_labels(
     Raises:
         InvalidArgument: if an argument is invalid.
     """
-    if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
+    check_limit(limit)
     conditions, values = ["true"], {"organization": organization_id, "limit": limit + 1}
     if resource is not None:
         conditions.append("resource = %(resource)s")
@@ -125,9 +120,9 @@ def get_labels(
         values["state"] = _state(state).value
     if cursor is not None:
         conditions.append("(resource, shipment_id) > (%(after)s, %(after_id)s)")
-        values["after"], values["after_id"] = _decode(cursor)
+        values["after"], values["after_id"] = decode_cursor(cursor, _check, whole)
     rows = _select(database, f"{' AND '.join(conditions)} ORDER BY resource, shipment_id LIMIT %(limit)s", values)
-    return Page(rows[:limit], _encode(rows[limit - 1]) if len(rows) > limit else None)
+    return Page.of(rows, limit, lambda label: [label.resource, label.shipment_id])
 
 
 def need_label(database: Database, organization_id: str, resource: str, shipment_id: int) -> Label:
@@ -141,7 +136,7 @@ def need_label(database: Database, organization_id: str, resource: str, shipment
         one = {"deliveries": "delivery", "returns": "return"}[resource]
         raise LabelNotFound(
             f"No label of {one} {shipment_id} of this organization is known: the {one} was not synced yet"
-            f" (`fetch_{one}` asks for it now), the API gives no label for it, or its personal data was erased."
+            f" (`fetch_{one}` requests it now), the API gives no label for it, or its personal data was erased."
         )
     return label
 
@@ -157,15 +152,15 @@ def need_stored(label: Label) -> str:
         return label.object_key
     name = f"The label of {label.resource} {label.shipment_id}"
     why = f" The last try: {label.error}" if label.error else ""
-    again = "`download_label` (of a return: `download_return_label`) has it fetched now"
+    again = "`download_label` (of a return: `download_return_label`) requests it now"
     match label.state:
         case LabelState.UNAVAILABLE:
-            raise LabelUnavailable(f"{name} was given up.{why} Once that is put right, {again}.")
+            raise LabelUnavailable(f"{name} was given up.{why} Once that is fixed, {again}.")
         case LabelState.SKIPPED:
-            raise LabelNotStored(f"{name} was left alone, as its sync was told to leave labels: {again}.")
+            raise LabelNotStored(f"{name} was skipped, as its sync was told to skip labels: {again}.")
         case _:
             raise LabelNotStored(
-                f"{name} is not stored yet; it is tried from {label.due_at:%Y-%m-%d %H:%M:%S %Z} on.{why} {again}."
+                f"{name} is not stored yet; it is retried after {label.due_at:%Y-%m-%d %H:%M:%S %Z}.{why} {again}."
             )
 
 
@@ -178,7 +173,7 @@ def _select(database: Database, condition: str, values: dict[str, Any]) -> list[
 
 def _check(resource: str) -> str:
     if resource not in SHIPMENTS:
-        raise InvalidArgument(f"There are no labels of {resource!r}: there are those of {' and '.join(SHIPMENTS)}.")
+        raise InvalidArgument(f"There are no labels of {resource!r}, only of {' and '.join(SHIPMENTS)}.")
     return resource
 
 
@@ -187,18 +182,4 @@ def _state(state: LabelState | str) -> LabelState:
         return LabelState(state)
     except ValueError:
         known = ", ".join(each.value for each in LabelState)
-        raise InvalidArgument(f"{state!r} is not a label's state: there are {known}.") from None
-
-
-def _encode(label: Label) -> str:
-    return base64.urlsafe_b64encode(json.dumps([label.resource, label.shipment_id]).encode()).decode()
-
-
-def _decode(cursor: str) -> tuple[str, int]:
-    try:
-        resource, shipment_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        if resource not in SHIPMENTS or type(shipment_id) is not int:
-            raise TypeError
-        return resource, shipment_id
-    except (ValueError, TypeError, RecursionError):
-        raise InvalidArgument("This cursor is not one that a query gave: pass `next_cursor` as it came.") from None
+        raise InvalidArgument(f"{state!r} is not a label's state. Choose one of {known}.") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 
 from backmarket.errors import (
@@ -16,8 +15,8 @@ from backmarket.errors import (
     SettingsError,
     TooLarge,
     TransientError,
-    Unauthorized,
 )
+from backmarket.limits import backoff
 
 HOUR = 3600.0
 
@@ -43,7 +42,7 @@ class Retry:
         Args:
             tries: failed tries before the last one.
         """
-        return min(self.max_seconds, self.initial_seconds * 2.0 ** min(tries, 30)) * random.uniform(0.75, 1.25)  # noqa: S311
+        return backoff.growing(tries, self.initial_seconds, self.max_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class PauseAll:
     """The failure is not the label's: no try is counted, and all labels of the organization pause.
 
     Attributes:
-        seconds: of the pause; None: the limiter, the connection or the bucket's circuit breaker decides.
+        seconds: of the pause; None: the limiter or the bucket's circuit breaker decides.
     """
 
     seconds: float | None = None
@@ -68,21 +67,16 @@ _DECISIONS: tuple[tuple[type[BackMarketError], RetryDecision], ...] = (
     (OriginRefused, GiveUp()),
     (TooLarge, GiveUp()),
     (RateLimited, PauseAll()),
-    (Unauthorized, PauseAll()),
     (BucketUnavailable, PauseAll()),
     (LimiterUnavailable, PauseAll(5.0)),
     (FirewallBlocked, PauseAll(60.0)),
     (SettingsError, PauseAll(300.0)),
     (NotAPdf, Retry(60.0, 6 * HOUR)),
     (TransientError, Retry(15.0, HOUR)),
-    (BackMarketError, Retry(60.0, 6 * HOUR)),  # not there yet (404), not permitted (403), any other refusal
+    (BackMarketError, Retry(60.0, 6 * HOUR)),  # not there (404), not permitted (401, 403), any other
 )
 
 
 def retry_decision(error: BackMarketError) -> RetryDecision:
-    """How to go on with a label that could not be fetched.
-
-    Args:
-        error: why.
-    """
+    """How to go on with a label that could not be fetched."""
     return next(decision for kind, decision in _DECISIONS if isinstance(error, kind))

@@ -21,8 +21,6 @@ def due(database: Database, organization_id: str, limit: int) -> list[Wanted]:
     """Due labels of an organization, the longest due first.
 
     Args:
-        database: where.
-        organization_id: whose.
         limit: maximum number of labels.
     """
     with database.transaction() as transaction:
@@ -37,7 +35,6 @@ def write_down(
 
     Args:
         transaction: the caller then checks in it that it holds the lease.
-        organization_id: whose.
         results: of the labels.
         give_up_days: days after which a failing label is given up.
 
@@ -65,8 +62,6 @@ def mend(database: Database, organization_id: str, results: Iterable[DownloadRes
     """Repair after objects were put under a lost lease: a label whose object was overwritten is wanted again.
 
     Args:
-        database: where.
-        organization_id: whose.
         results: those whose rows were not written.
 
     Returns:

@@ -1,13 +1,15 @@
--- The API answered 429: blocks the account, and the address if two accounts got one within the window.
+-- The API answered 429: blocks the account. Within one window, 429s of four fifths of the accounts that were answered,
+-- of at least five, are the address's: that is blocked, too.
 --
 -- Keys (all on one hash tag):
 --   KEYS[1] backmarket:limiter:{all}:blocked:<account>           exists while the account is blocked
 --   KEYS[2] backmarket:limiter:{all}:egress-blocked:<egress>     exists while the address is blocked
---   KEYS[3] backmarket:limiter:{all}:egress-refusals:<egress>    sorted set: account -> ms of its last 429
+--   KEYS[3] backmarket:limiter:{all}:egress-refusals:<egress>    sorted set: account -> us of its last 429
+--   KEYS[4] backmarket:limiter:{all}:egress-answers:<egress>     sorted set: account -> us of its last answer
 -- Arguments: ARGV[1] account   ARGV[2] window in ms   ARGV[3] the account's block in ms
 
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = time[1] * 1000000 + time[2]
 local window = tonumber(ARGV[2])
 
 local function block(key, millis)
@@ -16,10 +18,16 @@ local function block(key, millis)
   end
 end
 
+-- Number of accounts in the window, this one included.
+local function accounts(key)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('%.0f', now - window * 1000))
+  redis.call('ZADD', key, now, ARGV[1])
+  redis.call('PEXPIRE', key, window)
+  return redis.call('ZCARD', key)
+end
+
 block(KEYS[1], tonumber(ARGV[3]))
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - window)
-redis.call('ZADD', KEYS[3], now, ARGV[1])
-redis.call('PEXPIRE', KEYS[3], window)
-if redis.call('ZCARD', KEYS[3]) > 1 then
+local refused, answered = accounts(KEYS[3]), accounts(KEYS[4])
+if answered >= 5 and refused >= 0.8 * answered then
   block(KEYS[2], window)
 end

@@ -15,6 +15,9 @@ from backmarket.observability import telemetry
 
 MIN_PAUSE_SECONDS = 0.01
 """Minimum seconds between two requests of one waiter for a slot: many waiters must not become a busy loop."""
+MIN_ACCOUNTS_OF_EGRESS, SHARE_OF_EGRESS = 5, 0.8
+"""429s are the egress address's if, within one window, at least so many accounts were answered, and at least this share
+of them with a 429; `block.lua` has the same figures."""
 RESERVATION_GRACE = 1.0
 """Seconds that a reservation outlives the time at which its waiter should retry: allows for a busy machine, and bounds
 what a killed waiter costs beyond its wait."""

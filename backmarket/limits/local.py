@@ -9,7 +9,15 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from backmarket.limits.limiter import RESERVATION_GRACE, Grant, Limiter, LimiterState, Slot
+from backmarket.limits.limiter import (
+    MIN_ACCOUNTS_OF_EGRESS,
+    RESERVATION_GRACE,
+    SHARE_OF_EGRESS,
+    Grant,
+    Limiter,
+    LimiterState,
+    Slot,
+)
 
 
 class _Window:
@@ -76,6 +84,7 @@ class LocalLimiter(Limiter):
         self._egress = _Window(egress_limit) if egress_limit else None
         self._blocked_until: dict[str, float] = {}
         self._egress_blocked_until = 0.0
+        self._answered_at: dict[str, float] = {}
         self._refused_at: dict[str, float] = {}
 
     def acquire(self, account: str, want: int = 1, *, sensitive: bool = False, urgent: str | None = None) -> Grant:
@@ -109,8 +118,10 @@ class LocalLimiter(Limiter):
     def complete(self, slots: Sequence[Slot]) -> None:
         """The answers arrived; see `Limiter.complete`."""
         with self._lock:
-            free_at = self._clock() + self._window
+            now = self._clock()
+            free_at = now + self._window
             for slot in slots:
+                self._answered_at[slot.account] = now
                 for window in self._windows(slot.account, slot.sensitive):
                     window.free_at[slot.id] = free_at
 
@@ -127,9 +138,10 @@ class LocalLimiter(Limiter):
             now = self._clock()
             until = now + max(self._window, retry_after or 0.0)
             self._blocked_until[account] = max(until, self._blocked_until.get(account, 0.0))
-            self._refused_at = {a: at for a, at in self._refused_at.items() if at > now - self._window}
-            self._refused_at[account] = now
-            if len(self._refused_at) > 1:
+            self._answered_at = self._within_window(self._answered_at, now) | {account: now}
+            self._refused_at = self._within_window(self._refused_at, now) | {account: now}
+            answered, refused = len(self._answered_at), len(self._refused_at)
+            if answered >= MIN_ACCOUNTS_OF_EGRESS and refused >= SHARE_OF_EGRESS * answered:
                 self._egress_blocked_until = max(now + self._window, self._egress_blocked_until)
 
     def peek(self, account: str) -> LimiterState:
@@ -156,6 +168,9 @@ class LocalLimiter(Limiter):
 
     def skip_recovery(self) -> None:
         """Nothing to skip: this limiter starts as if nothing had been sent."""
+
+    def _within_window(self, moments: dict[str, float], now: float) -> dict[str, float]:
+        return {account: at for account, at in moments.items() if at > now - self._window}
 
     def _account_blocked_for(self, account: str, now: float) -> float:
         return max(self._blocked_until.get(account, 0.0) - now, 0.0)

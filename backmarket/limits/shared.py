@@ -67,7 +67,7 @@ class SharedLimiter(Limiter):
         window: seconds.
         sensitive_limit: requests to the sensitive endpoints in the same window.
         deadline: seconds after `acquire` at which a request without an answer is over.
-        egress_id: name of the address that requests leave from; 429s on two of its accounts block it.
+        egress_id: name of the address that requests leave from; 429s on most of its accounts block it, see `block.lua`.
         egress_limit: requests from that address in any window; 0: no such limit.
         transit: maximum seconds from `acquire` to a request's arrival at the server; in practice, the time to
             open a connection.
@@ -123,7 +123,8 @@ class SharedLimiter(Limiter):
         for account, group in groupby(slots, key=lambda slot: slot.account):
             pairs = [value for slot in group for value in (slot.id, int(slot.sensitive))]
             with _or_log("limiter.complete_failed", account):
-                self._complete(self._window_keys(account), [_us(self._window), int(self._egress_limit > 0), *pairs])
+                keys = [*self._window_keys(account), *self._egress_keys("egress-answers")]
+                self._complete(keys, [_us(self._window), int(self._egress_limit > 0), account, *pairs])
 
     def release(self, slots: Sequence[Slot]) -> None:
         """The requests were never sent; see `Limiter.release`."""
@@ -137,10 +138,10 @@ class SharedLimiter(Limiter):
     def block(self, account: str, retry_after: float | None = None) -> None:
         """The API answered 429; see `Limiter.block`."""
         telemetry.emit("limiter_block")
-        keys = [_key("blocked", account), *self._egress_keys("egress-blocked", "egress-refusals")]
+        egress = self._egress_keys("egress-blocked", "egress-refusals", "egress-answers")
         block = max(self._window, retry_after or 0.0)
         with _or_log("limiter.block_failed", account):
-            self._block(keys, [account, _ms(self._window), _ms(block)])
+            self._block([_key("blocked", account), *egress], [account, _ms(self._window), _ms(block)])
 
     def peek(self, account: str) -> LimiterState:
         """Return the account's state; see `Limiter.peek`."""
@@ -226,7 +227,7 @@ def _or_unavailable() -> Iterator[None]:
         yield
     except RedisError as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise LimiterUnavailable(f"Redis can't be asked for a slot, so nothing is sent: {reason}") from error
+        raise LimiterUnavailable(f"Redis cannot be asked for a slot, so nothing is sent: {reason}") from error
 
 
 @contextmanager

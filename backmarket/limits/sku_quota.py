@@ -84,7 +84,7 @@ def reserve(
     """
     least = lines if at_least is None else at_least
     if not 1 <= least <= min(lines, limit):
-        raise ValueError(f"{least} lines of {lines} can't be reserved where {limit} is the limit")
+        raise ValueError(f"{least} lines of {lines} cannot be reserved where {limit} is the limit")
     _lock(transaction, account)
     wanted = {"account": account, "lines": lines, "least": least, "limit": limit}
     times = {"held": window + deadline, "step": window / STEPS}
@@ -104,7 +104,6 @@ def block(transaction: Transaction, account: str, seconds: float) -> None:
     """The API refused a line with 429, so it counts lines that the ledger does not: grant nothing for a while.
 
     Args:
-        transaction: where.
         account: that got the 429.
         seconds: for which nothing is granted, from now on; a longer block stays.
     """
@@ -116,8 +115,6 @@ def free(transaction: Transaction, account: str, *, limit: int, lines: int = 1) 
     """What is free now, and when a number of lines is; changes nothing, and promises nothing.
 
     Args:
-        transaction: where.
-        account: whose.
         limit: lines that the account may send in any window.
         lines: number that the caller would reserve; more than the limit count as the limit.
     """

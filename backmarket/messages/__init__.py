@@ -59,12 +59,16 @@ UPKEEP = "backmarket.upkeep"
 SWEEP_BUCKET = "backmarket.sweep_bucket"
 """`sweep_bucket()`: delete queued objects from the bucket; if the sweep is due, compare the bucket with the rows."""
 
+PROBE_KEYS = "backmarket.probe_keys"
+"""`probe_keys()`: ask the API whether it accepts the refused keys again whose probes are due."""
+
 QUEUES = {
     DISPATCH: "dispatch",
     ANNOUNCE_CHANGES: "dispatch",
     UPKEEP: "dispatch",
     SUBMIT_BULK: "bulk",
     SWEEP_BUCKET: "labels",
+    PROBE_KEYS: "writes",
     **{task: name for name, task in NUDGED_TASKS.items()},
 }
 """The queue of each task. A worker pool names the queues that it takes."""

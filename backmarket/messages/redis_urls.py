@@ -35,7 +35,7 @@ def check(url: str, schemes: tuple[str, ...]) -> str:
         schemes: `BROKER_SCHEMES` or `LIMITER_SCHEMES`.
 
     Raises:
-        ValueError: if it can't be used. The text says what to write, and never quotes the URL.
+        ValueError: if it cannot be used. The text says what to write, and never quotes the URL.
     """
     if _is_url(url, schemes):
         return url

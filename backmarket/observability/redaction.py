@@ -1,7 +1,7 @@
 """What a text of the API may say in an error, a log line or a row that a person reads.
 
 The API's error texts can quote what was sent. Whatever looks like an e-mail address, a phone number or a long
-opaque word is blanked, what can't be printed is left out, and the text is cut short.
+opaque word is blanked, what cannot be printed is left out, and the text is cut short.
 """
 
 from __future__ import annotations

@@ -34,11 +34,9 @@ class ConnectionCheck:
 def check_connection(services: Services, organization_id: str, *, timeout: float = 20.0) -> ConnectionCheck:
     """Request one page of orders with the connection's key.
 
-    A key that the API accepts again is used again; one that it refuses is not used any more.
+    A key that the API accepts again is used again; one that it refuses pauses, see `mark_unauthorized`.
 
     Args:
-        services: of this process.
-        organization_id: whose.
         timeout: seconds to wait for the rate limit; with a Redis that is new or was emptied, 15 s pass.
 
     Raises:
@@ -51,13 +49,14 @@ def check_connection(services: Services, organization_id: str, *, timeout: float
     began = monotonic()
     try:
         slot = wait_for_slot(services.limiter, credentials.account, timeout=timeout)
-        answer = send(services.transport, services.limiter, credentials, slot, ORDERS.path, [("page", "1")])
+        answer = send(
+            services.transport, services.limiter, credentials, slot, ORDERS.path, [("page", "1"), ("page-size", "1")]
+        )
         page = parse_page(ORDERS, check(answer).body)
     except BackMarketError as error:
         if isinstance(error, Unauthorized):
             with database.transaction() as transaction:
-                if connections.mark_unauthorized(transaction, organization_id, generation):
-                    connections.mark_error(transaction, organization_id, error)
+                connections.mark_unauthorized(transaction, organization_id, generation, error)
         return ConnectionCheck(ok=False, orders=None, seconds=monotonic() - began, error=error)
     with database.transaction() as transaction:
         connections.mark_authorized(transaction, organization_id, generation)

@@ -10,7 +10,7 @@ from backmarket.bucket.keys import bulk_prefix, invoices_prefix, labels_prefix
 from backmarket.bulk.completion import abandon
 from backmarket.connections.account import Account
 from backmarket.connections.connection import KEY_CLEARED, Connection, select
-from backmarket.connections.health import DUE_IN_TURN, NO_ERROR, lock, reset_backoff
+from backmarket.connections.health import DUE_IN_TURN, NO_ERROR, lock, mark_authorized, reset_backoff
 from backmarket.database import Database, Transaction
 from backmarket.database.encryption import KeyCipher
 from backmarket.errors import ApiKeyMissing, InvalidArgument, MarketLeft
@@ -32,7 +32,6 @@ def upsert(
     write nothing any more, and the next sync is a full walk. A sync is due at once in any case, orders first.
 
     Args:
-        database: where.
         cipher: encrypts the key.
         settings: which base URLs are allowed.
         account: to be connected.
@@ -61,10 +60,8 @@ def change(
     """Change a connection, but not its key; see `upsert`.
 
     Args:
-        database: where.
         cipher: decrypts the key, and encrypts it again.
         settings: which base URLs are allowed.
-        organization_id: whose.
         changes: of `environment`, `region`, `locale` and `base_url`; values not named stay.
         discard_rows: see `upsert`.
 
@@ -99,7 +96,6 @@ def _write(
     """Store a connection; the caller has locked the organization.
 
     Args:
-        transaction: where.
         cipher: encrypts the key.
         account: checked.
         name: the limiter's name for the key.
@@ -147,8 +143,6 @@ def disable(database: Database, organization_id: str, *, clear_api_key: bool = F
     """Stop all requests for this account; running slices stop at their next write.
 
     Args:
-        database: where.
-        organization_id: whose.
         clear_api_key: delete the key, too.
 
     Raises:
@@ -183,8 +177,9 @@ def enable(database: Database, organization_id: str) -> Connection:
         connection = select(transaction, organization_id)
         if not connection.has_api_key:
             raise ApiKeyMissing(KEY_CLEARED)
+        mark_authorized(transaction, organization_id, connection.generation)  # until its next 401
         transaction.execute(
-            f"UPDATE backmarket.connections SET enabled = true, updated_at = now(), unauthorized_at = NULL, {NO_ERROR}"
+            f"UPDATE backmarket.connections SET enabled = true, updated_at = now(), {NO_ERROR}"
             " WHERE organization_id = %s",
             (organization_id,),
         )
@@ -295,6 +290,9 @@ ON CONFLICT (organization_id) DO UPDATE SET
     enabled = %(enabled)s, updated_at = now(),
     generation = c.generation + CASE WHEN %(renewed)s THEN 1 ELSE 0 END,
     unauthorized_at = CASE WHEN %(renewed)s THEN NULL ELSE c.unauthorized_at END,
+    refused_at = CASE WHEN %(renewed)s THEN NULL ELSE c.refused_at END,
+    next_probe_at = CASE WHEN %(renewed)s THEN NULL ELSE c.next_probe_at END,
+    probed_at = CASE WHEN %(renewed)s THEN NULL ELSE c.probed_at END,
     last_error_at = CASE WHEN %(renewed)s THEN NULL ELSE c.last_error_at END,
     last_error_code = CASE WHEN %(renewed)s THEN NULL ELSE c.last_error_code END,
     last_error = CASE WHEN %(renewed)s THEN NULL ELSE c.last_error END,

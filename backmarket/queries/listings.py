@@ -108,8 +108,6 @@ def get_listing(database: Database, organization_id: str, listing_id: UUID | str
     """One listing, also one that the API no longer knows; None: it is not stored.
 
     Args:
-        database: where.
-        organization_id: whose.
         listing_id: the UUID, as such or as text, or the older integer id.
 
     Raises:

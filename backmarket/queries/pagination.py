@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import Enum
@@ -22,9 +22,13 @@ from backmarket.errors import InvalidArgument
 
 T = TypeVar("T")
 Key = int | UUID
+Position = str | int | UUID | datetime
 
 MAX_PAGE_SIZE = 1000
 """Maximum number of rows in one page."""
+
+NO_DATE = "-infinity"
+"""In the position of a row without a date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,18 @@ class Page(Generic[T]):
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @classmethod
+    def of(cls, rows: Sequence[T], limit: int, position: Callable[[T], Sequence[Position]]) -> Page[T]:
+        """The first `limit` rows as a page.
+
+        Args:
+            rows: the rows that a query found, with one more than `limit` if there are more.
+            limit: maximum number of rows.
+            position: returns a row's position in the order of the list.
+        """
+        following = encode_cursor(*position(rows[limit - 1])) if len(rows) > limit else None
+        return cls([*rows[:limit]], following)
 
 
 @dataclass(frozen=True)
@@ -74,8 +90,6 @@ class Stored(Generic[T]):
         """Rows of one organization; those that the API no longer knows are left out.
 
         Args:
-            database: where.
-            organization_id: whose.
             where: a dataclass with the names of `filters`; None does not restrict.
             limit: 1 to 1000.
             cursor: of the page before.
@@ -83,18 +97,17 @@ class Stored(Generic[T]):
         Raises:
             InvalidArgument: if the limit or cursor is invalid.
         """
-        if not 1 <= limit <= MAX_PAGE_SIZE:
-            raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
+        check_limit(limit)
         asked = {} if where is None else {each.name: _with_offset(getattr(where, each.name)) for each in fields(where)}
         conditions = [f"{self.table}.removed_at IS NULL"]
         conditions += [self.filters[name] for name, value in asked.items() if value is not None]
         if cursor is not None:
             conditions.append(self._after())
-            asked["after"], asked["after_key"] = _decode(cursor, self.key_type)
+            asked["after"], asked["after_key"] = decode_cursor(cursor, date, whole if self.key_type is int else UUID)
         rows = self._select(
             database, organization_id, f"{' AND '.join(conditions)} ORDER BY {self._order()}", asked, limit + 1
         )
-        return Page(rows[:limit], self._cursor(rows[limit - 1]) if len(rows) > limit else None)
+        return Page.of(rows, limit, self._position)
 
     def get(self, database: Database, organization_id: str, key: Key) -> T | None:
         """One row, also one that the API no longer knows; None: it is not stored."""
@@ -152,9 +165,9 @@ class Stored(Generic[T]):
             case "lowest":
                 return f"{self.table}.{self.key} > %(after_key)s"
 
-    def _cursor(self, row: T) -> str:
+    def _position(self, row: T) -> tuple[datetime | str, Key]:
         at = getattr(row, "date_creation", None) if self.order == "newest" else None
-        return _encode(at, getattr(row, self.key))
+        return at or NO_DATE, getattr(row, self.key)
 
 
 def created(table: str) -> str:
@@ -185,20 +198,53 @@ def _with_offset(value: Any) -> Any:
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
 
 
-def _encode(at: datetime | None, key: Key) -> str:
-    text = json.dumps([at.isoformat() if at else "-infinity", key if isinstance(key, int) else str(key)])
-    return base64.urlsafe_b64encode(text.encode()).decode()
+def check_limit(limit: int, maximum: int = MAX_PAGE_SIZE) -> None:
+    """Check the size of a page.
+
+    Raises:
+        InvalidArgument: if it is not 1 to `maximum`.
+    """
+    if not 1 <= limit <= maximum:
+        raise InvalidArgument(f"limit must be 1 to {maximum}, not {limit}.")
 
 
-def _decode(cursor: str, key_type: type[int | UUID]) -> tuple[str, Key]:
+def encode_cursor(*position: Position) -> str:
+    """The cursor to what comes after a position in the order of a list."""
+    plain = [part.isoformat() if isinstance(part, datetime) else part for part in position]
+    return base64.urlsafe_b64encode(json.dumps(plain, default=str).encode()).decode()
+
+
+def decode_cursor(cursor: str, *kinds: Callable[[Any], Any]) -> tuple[Any, ...]:
+    """The position that a cursor was made of.
+
+    Args:
+        cursor: as a caller passed it.
+        kinds: for each part of the position, what reads it, with a ValueError or TypeError for any other.
+
+    Raises:
+        InvalidArgument: if it is not a cursor of this list.
+    """
     try:
-        at, key = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        if at != "-infinity":
-            datetime.fromisoformat(at)
-        if key_type is UUID:
-            return at, UUID(key)
-        if type(key) is not int:
-            raise TypeError
-        return at, key
+        position = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        return tuple(kind(part) for kind, part in zip(kinds, position, strict=True))
     except (ValueError, TypeError, AttributeError, RecursionError):
-        raise InvalidArgument("This cursor is not one that a query gave: pass `next_cursor` as it came.") from None
+        raise InvalidArgument(
+            "This cursor was not returned by this query. Pass `next_cursor` of the page before, unchanged."
+        ) from None
+
+
+def whole(part: Any) -> int:
+    """A part of a position: a number that PostgreSQL's bigint holds."""
+    if type(part) is not int or not -(2**63) <= part < 2**63:
+        raise TypeError
+    return part
+
+
+def date(part: Any) -> datetime | str:
+    """A part of a position: a date with its offset, or `NO_DATE`."""
+    if part == NO_DATE:
+        return NO_DATE
+    at = datetime.fromisoformat(part)
+    if at.tzinfo is None:
+        raise ValueError
+    return at

@@ -4,6 +4,7 @@ A resource is a declaration (`orders.py`, `listings.py`, `shipments.py`); `colum
 converts values to them; `parsing.py` turns an answer's bytes into rows.
 """
 
+from backmarket.errors import InvalidArgument
 from backmarket.resources.columns import Column, Kind
 from backmarket.resources.listings import LISTINGS
 from backmarket.resources.orders import ORDERLINES, ORDERS
@@ -14,6 +15,17 @@ from backmarket.resources.shipments import DELIVERIES, RETURNS
 
 RESOURCES = {resource.name: resource for resource in (ORDERS, LISTINGS, DELIVERIES, RETURNS)}
 """The resources by name, as in `sync_state.resource`."""
+
+
+def check_resource(name: str) -> None:
+    """Check that there is a resource.
+
+    Raises:
+        InvalidArgument: if there is no such resource.
+    """
+    if name not in RESOURCES:
+        raise InvalidArgument(f"There is no resource {name!r}. Choose one of {', '.join(RESOURCES)}.")
+
 
 __all__ = [
     "DELIVERIES",
@@ -31,6 +43,7 @@ __all__ = [
     "Row",
     "blank",
     "blank_object",
+    "check_resource",
     "parse_object",
     "parse_page",
 ]

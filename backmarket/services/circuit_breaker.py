@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Callable
 from time import monotonic
+
+from backmarket.limits import backoff
 
 INITIAL_PAUSE_SECONDS = 5.0
 """Seconds of the first pause."""
@@ -30,7 +31,7 @@ class CircuitBreaker:
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._pause = 0.0
+        self._failures = 0
         self._until = 0.0
         self._probed_until = 0.0
         self._logged_at = -LOG_INTERVAL_SECONDS
@@ -38,7 +39,7 @@ class CircuitBreaker:
     @property
     def is_open(self) -> bool:
         """Whether the last request failed."""
-        return self._pause > 0
+        return self._failures > 0
 
     def allow_probe(self) -> bool:
         """Whether the caller may probe the server; one caller at a time may.
@@ -54,7 +55,7 @@ class CircuitBreaker:
 
     def wait(self) -> float:
         """Seconds until the next probe may succeed, jittered, for a caller that did not probe."""
-        return max(self._until - self._clock(), INITIAL_PAUSE_SECONDS) * random.uniform(1.0, 1.25)  # noqa: S311
+        return backoff.at_least(max(self._until - self._clock(), INITIAL_PAUSE_SECONDS))
 
     def record_failure(self) -> float:
         """The server did not answer. Concurrent callers get the same pause.
@@ -65,10 +66,10 @@ class CircuitBreaker:
         with self._lock:
             now = self._clock()
             if now >= self._until:
-                self._pause = min(max(INITIAL_PAUSE_SECONDS, 2 * self._pause), MAX_PAUSE_SECONDS)
-                self._until = now + self._pause
+                self._until = now + backoff.doubled(self._failures, INITIAL_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
+                self._failures += 1
             self._probed_until = 0.0
-            return (self._until - now) * random.uniform(1.0, 1.25)  # noqa: S311
+            return backoff.at_least(self._until - now)
 
     def should_log(self) -> bool:
         """Whether a log line is due; a caller that gets True writes it."""
@@ -80,6 +81,6 @@ class CircuitBreaker:
 
     def record_success(self) -> None:
         """The server answered: close the breaker."""
-        if self._pause:
+        if self._failures:
             with self._lock:
-                self._pause = self._until = self._probed_until = 0.0
+                self._failures, self._until, self._probed_until = 0, 0.0, 0.0

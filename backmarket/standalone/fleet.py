@@ -21,6 +21,7 @@ from types import TracebackType
 from backmarket.errors import UsageError
 from backmarket.messages import DISPATCH, QUEUES, SYNC_TASKS, WORK_TASKS
 from backmarket.settings import ENV_PREFIX
+from backmarket.standalone.process import end_of_log
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 READY_FILE = f"{ENV_PREFIX}READY_FILE"
@@ -29,7 +30,6 @@ READY_SECONDS = 180.0
 """Seconds that a start may take; on an idle machine it takes 2 to 3."""
 STOP_SECONDS = 60.0
 """Seconds that a warm shutdown may take; a slice hands on within a request's deadline, mostly within a second."""
-LOG_TAIL_BYTES = 2000
 
 _ENDING = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 _OTHERS_SETTINGS = (ENV_PREFIX, "CELERY_", "FLOWER_")
@@ -95,12 +95,6 @@ class _Member:
         if self.flower_port is None:
             return self.marker.exists()
         return _answers(self.flower_port, self.environment.get("FLOWER_URL_PREFIX", ""))
-
-    def tail(self) -> str:
-        with suppress(OSError), self.log.open("rb") as log:
-            log.seek(max(self.log_start, self.log.stat().st_size - LOG_TAIL_BYTES))
-            return log.read().decode(errors="replace").strip()
-        return ""
 
 
 class Fleet:
@@ -340,7 +334,7 @@ class Fleet:
                     umask=0o077,
                 )
             except OSError as error:
-                raise FleetError(f"{member.arguments[0]} can't be started: {error}") from error
+                raise FleetError(f"{member.arguments[0]} cannot be started: {error}") from error
         member.stop_requested = False
 
     def _group(self) -> int:
@@ -371,7 +365,7 @@ class Fleet:
 
     def _log_of(self, name: str) -> str:
         member = self._members[name]
-        return f"The end of {member.log}:\n{member.tail()}"
+        return end_of_log(member.log, member.log_start)
 
 
 def inherited() -> dict[str, str]:

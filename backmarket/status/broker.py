@@ -86,7 +86,7 @@ class Broker:
                 yield self._channel.client
             except errors as error:
                 self._forget()
-                raise BrokerUnavailable(f"The broker can't be used: {reason(error)}") from None
+                raise BrokerUnavailable(f"The broker cannot be used: {reason(error)}") from None
 
     def _forget(self) -> None:
         self._channel = None

@@ -42,7 +42,6 @@ def get_lag_history(
     A run that found nothing new has no row in `sync_runs`, and no sample.
 
     Args:
-        database: where.
         organization_ids: whose; up to 1000.
         hours: how far back.
 

@@ -10,7 +10,7 @@ from psycopg.rows import class_row, dict_row
 from backmarket.connections.connection import SELECT, Connection
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
-from backmarket.queries.pagination import MAX_PAGE_SIZE
+from backmarket.queries.pagination import check_limit
 from backmarket.resources import RESOURCES
 from backmarket.status.sync_status import ConnectionStatus, get_sync_status_of
 
@@ -74,7 +74,6 @@ def get_connection_statuses(
     """Connections by organization id, each with the status of its resources; two statements.
 
     Args:
-        database: where.
         health: of this health only.
         search: part of the id, ignoring case.
         after: the last id of the page before.
@@ -84,9 +83,8 @@ def get_connection_statuses(
         InvalidArgument: if there is no such health, or the limit is invalid.
     """
     if health is not None and health not in HEALTHS:
-        raise InvalidArgument(f"There is no health {health!r}: there are {', '.join(HEALTHS)}.")
-    if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
+        raise InvalidArgument(f"There is no health {health!r}. Choose one of {', '.join(HEALTHS)}.")
+    check_limit(limit)
     values: dict[str, Any] = {"after": after, "health": health, "search": search, "limit": limit}
     conditions = ["organization_id > %(after)s"]
     conditions += [f"{_HEALTH} = %(health)s"] if health else []

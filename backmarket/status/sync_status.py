@@ -22,7 +22,7 @@ class SyncStatus:
             connection's `disabled`, `no_key` or `unauthorized`, or the schedule's `off`.
         last_success_at: when a walk last succeeded; None: never.
         lag: seconds since then; None: never.
-        next_due_at: when the next slice may be taken.
+        next_due_at: when the next slice may be taken; where the key is refused, when it is next probed; None: never.
         running_since: since when a worker holds the lease; None: no worker does.
         owner: name of that worker.
         failing_since: since when it fails; None: it does not fail.
@@ -43,7 +43,7 @@ class SyncStatus:
     state: str
     last_success_at: datetime | None
     lag: float | None
-    next_due_at: datetime
+    next_due_at: datetime | None
     running_since: datetime | None
     owner: str | None
     failing_since: datetime | None
@@ -85,15 +85,14 @@ def get_all_sync_status(
     """Status of the resources of all organizations, by organization id.
 
     Args:
-        database: where.
         after: the last id of the page before.
         limit: maximum rows, apart from those that complete the last organization.
-        failing: only syncs that fail, are off because the key was refused, or miss many rows.
+        failing: only syncs that fail, wait because the key was refused, or miss many rows.
     """
     condition = "s.organization_id > %(after)s"
     if failing:
         condition += (
-            " AND c.enabled AND (s.failing_since IS NOT NULL OR c.unauthorized_at IS NOT NULL"
+            " AND c.enabled AND (s.failing_since IS NOT NULL OR c.refused_at IS NOT NULL"
             " OR s.rows_missing > 0 OR s.rows_rejected > 0)"
         )
     return _select(database, condition, {"after": after, "limit": limit})
@@ -132,28 +131,31 @@ _STATUS = """
 SELECT s.organization_id, s.resource,
     CASE WHEN c.api_key IS NULL THEN 'no_key' WHEN NOT c.enabled THEN 'disabled'
         WHEN c.unauthorized_at IS NOT NULL THEN 'unauthorized'
-        WHEN s.lease_until > now() THEN 'running' WHEN s.failing_since IS NOT NULL THEN 'failing'
+        WHEN s.lease_until > now() THEN 'running'
+        WHEN s.failing_since IS NOT NULL OR c.refused_at IS NOT NULL THEN 'failing'
         WHEN s.availability = 'not_available' THEN 'not_available'
         WHEN NOT (d.enabled AND s.enabled) AND s.requested = s.served THEN 'off'
         WHEN s.last_success_at IS NULL THEN 'never'
         WHEN s.rows_missing > 0 OR s.rows_rejected > 0 THEN 'incomplete' ELSE 'ok' END AS state,
-    s.last_success_at, extract(epoch FROM now() - s.last_success_at)::float8 AS lag, s.next_due_at,
+    s.last_success_at, extract(epoch FROM now() - s.last_success_at)::float8 AS lag,
+    CASE WHEN c.unauthorized_at IS NOT NULL THEN c.next_probe_at ELSE GREATEST(s.next_due_at, c.next_probe_at) END
+        AS next_due_at,
     CASE WHEN s.lease_until > now() THEN s.last_started_at END AS running_since,
     CASE WHEN s.lease_until > now() THEN s.lease_owner END AS owner,
-    s.failing_since, s.failures, s.watermark,
+    COALESCE(s.failing_since, c.refused_at) AS failing_since, s.failures, s.watermark,
     -- a key that was refused outside of a sync is told here, too
-    COALESCE(s.error_code, CASE WHEN c.unauthorized_at IS NOT NULL THEN c.last_error_code
+    COALESCE(s.error_code, CASE WHEN c.refused_at IS NOT NULL THEN c.last_error_code
         WHEN s.rows_missing > 0 THEN 'many_missing' WHEN s.rows_rejected > 0 THEN 'rows_rejected' END) AS error_code,
-    COALESCE(s.error, CASE WHEN c.unauthorized_at IS NOT NULL THEN c.last_error
+    COALESCE(s.error, CASE WHEN c.refused_at IS NOT NULL THEN c.last_error
         WHEN s.rows_missing > 0 THEN format('%%s stored rows were not listed by the last full walk: none was marked as'
             ' gone. Check the account at Back Market, then sync with `--accept-missing` if they are gone.',
             s.rows_missing)
         WHEN s.rows_rejected > 0 THEN format('%%s rows could not be stored: they have no usable id, or a value that'
             ' this database can''t hold. `backmarket doctor` checks the database''s encoding.', s.rows_rejected)
     END) AS error,
-    COALESCE(s.error_request_id, CASE WHEN c.unauthorized_at IS NOT NULL THEN c.last_error_request_id END)
+    COALESCE(s.error_request_id, CASE WHEN c.refused_at IS NOT NULL THEN c.last_error_request_id END)
         AS error_request_id,
-    COALESCE(s.error_cf_ray, CASE WHEN c.unauthorized_at IS NOT NULL THEN c.last_error_cf_ray END) AS error_cf_ray,
+    COALESCE(s.error_cf_ray, CASE WHEN c.refused_at IS NOT NULL THEN c.last_error_cf_ray END) AS error_cf_ray,
     w.rows_done, w.expected AS rows_expected, s.rows_missing, s.rows_rejected
 FROM backmarket.sync_state s
 JOIN backmarket.connections c USING (organization_id)

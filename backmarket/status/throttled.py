@@ -9,8 +9,7 @@ from typing import Literal
 from psycopg.rows import class_row
 
 from backmarket.database import Database
-from backmarket.errors import InvalidArgument
-from backmarket.queries.pagination import MAX_PAGE_SIZE
+from backmarket.queries.pagination import check_limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +36,13 @@ def get_throttled(database: Database, organization_id: str | None = None, *, lim
     """Work that waits for a limit, the soonest first; one statement.
 
     Args:
-        database: where.
         organization_id: only of this one.
         limit: 1 to 1000.
 
     Raises:
         InvalidArgument: if the limit is invalid.
     """
-    if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
+    check_limit(limit)
     of = "true" if organization_id is None else "{}.organization_id = %(organization)s"
     statement = _THROTTLED.format(syncs=of.format("s"), writes=of.format("w"), bulk=of.format("j"))
     with database.transaction() as transaction, transaction.cursor(row_factory=class_row(Throttled)) as cursor:

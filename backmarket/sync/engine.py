@@ -80,8 +80,6 @@ def run_slice(services: Services, organization_id: str, resource_name: str) -> S
     Safe to run twice, at the same time, and to be killed anywhere: the lease decides who writes.
 
     Args:
-        services: of this process.
-        organization_id: whose.
         resource_name: such as `orders`.
 
     Raises:
@@ -154,7 +152,7 @@ class _Sync:
             end = self._fail(error)
         except Exception as error:  # noqa: BLE001 - the row says so and backs off, or it would come back for ever
             log.error("sync.crashed", **error_location(error))
-            crashed = Crashed(f"A fault of ours, {type(error).__name__}: the worker's log says where.")
+            crashed = Crashed.of(error)
             end = _give_up(self.services, self.lease, crashed)
         return SliceResult(end, self.fetcher.requests)
 
@@ -279,9 +277,8 @@ class _Sync:
     def _answered_at(self, fetched: Fetched) -> datetime:
         """When the API answered, by its clock; when it was asked, by ours, if its header is missing or ahead.
 
-        No watermark may be too late, so the time at which this process came to read the answer does not count: it may
-        have been stopped meanwhile. Our clock is PostgreSQL's, plus the time since it was read: this machine's clock
-        may be set at any moment.
+        No watermark may be too late: this process may have been stopped before it read the answer. Our clock is
+        PostgreSQL's, plus the time since it was read, as this machine's may be set at any moment.
         """
         ours = self.lease.taken_at + timedelta(seconds=fetched.sent_at - self.probed_at)
         theirs = fetched.answer.date if fetched.answer else None

@@ -22,7 +22,6 @@ def keep_erased(
     Args:
         transaction: the one that stores them; it holds the lease, for which erasure waits.
         resource: whose rows.
-        organization_id: whose.
         rows: as fetched.
         erased: keys of the stored rows that were erased.
 

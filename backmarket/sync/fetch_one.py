@@ -12,7 +12,6 @@ from psycopg.rows import class_row
 from backmarket import connections
 from backmarket.database import Transaction
 from backmarket.errors import (
-    BackMarketError,
     BrokenAnswer,
     LeaseLost,
     NotAvailable,
@@ -38,7 +37,6 @@ class FetchScope:
     """Which connection a fetch uses, and in which market.
 
     Args:
-        organization_id: whose.
         environment: must be the connection's, if given.
         locale: another than the connection's.
     """
@@ -90,13 +88,11 @@ def ask(services: Services, resource: Resource, scope: FetchScope, key: object) 
     """Fetch one row by its id, within the limits, with retries where they may help.
 
     Args:
-        services: of this process.
         resource: of the row.
         scope: for whom, and how.
-        key: its id.
 
     Raises:
-        Unauthorized: if the API refuses the key; it is not used any more.
+        Unauthorized: if the API refuses the key; its account pauses.
         BackMarketError: if it could not be fetched; the text says what to do.
     """
     credentials, generation = connections.credentials(
@@ -112,24 +108,19 @@ def ask(services: Services, resource: Resource, scope: FetchScope, key: object) 
         row = fetcher.one(str(key))
     except TerminalError as error:
         if isinstance(error, Unauthorized):
-            _mark_unauthorized(services, scope.organization_id, generation, error)
+            with services.database.transaction() as transaction:
+                connections.mark_unauthorized(transaction, scope.organization_id, generation, error)
         raise _explained(error, resource, key) from None
     if row is None:
         raise BrokenAnswer(f"The API's answer for {key} of {resource.name} has no usable id: try again later.")
     return Answered(row, credentials.locale, generation)
 
 
-def _mark_unauthorized(services: Services, organization_id: str, generation: int, error: BackMarketError) -> None:
-    with services.database.transaction() as transaction:
-        if connections.mark_unauthorized(transaction, organization_id, generation):
-            connections.mark_error(transaction, organization_id, error)
-
-
 def _explained(error: TerminalError, resource: Resource, key: object) -> TerminalError:
     """The same error, with advice added."""
     what_to_do = {
-        Unauthorized: "Connect this organization with a new key (`connections add`), or `connections enable` it if the"
-        " key is valid again.",
+        Unauthorized: "The key is tried once more in half a minute. If that is refused, too, connect this organization"
+        " with a new key (`connections add`).",
         NotAvailable: f"Ask Back Market to open {resource.name} to this account;"
         " deliveries and returns need a BackShip subscription.",
         NotFound: f"Is {key} an id of {resource.name} of this very account? What is stored stays as it is; a sync finds"
@@ -175,7 +166,7 @@ def _keep(
             requeue_skipped(transaction, resource, organization_id, answered.row.key)
         kept = stored.select(transaction, organization_id, answered.row.key)
     if kept is None:
-        raise BrokenAnswer(f"The API's answer has a value that can't be stored among {resource.name}.")
+        raise BrokenAnswer(f"The API's answer has a value that cannot be stored among {resource.name}.")
     return kept
 
 

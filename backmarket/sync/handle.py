@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from time import monotonic, sleep
 
 from psycopg.rows import dict_row
 
 from backmarket.connections import check_usable, get
 from backmarket.database import Database
-from backmarket.errors import ConnectionNotFound, WaitTimeout, error_for
+from backmarket.errors import ConnectionNotFound, error_for
 from backmarket.status import SyncStatus, get_sync_status
 from backmarket.sync.requests import SyncRequest
+from backmarket.work.wait import wait_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class SyncHandle:
             run = cursor.execute(_RUN, values).fetchone() if state and state["answered"] else None
         connection = get(self._database, self.organization_id)
         if state is None or not state["known"]:
-            raise ConnectionNotFound("The connection was removed since the sync was asked for; ask again.")
+            raise ConnectionNotFound("The connection was removed since the sync was requested. Request it again.")
         if state["answered"]:
             return SyncOutcome(**run) if run else SyncOutcome()
         check_usable(connection, even_if_refused=True)
@@ -103,22 +103,14 @@ class SyncHandle:
             WaitTimeout: if it has not ended yet; it goes on in the workers.
             BackMarketError: if it failed; see `done`.
         """
-        until, pause = monotonic() + timeout, 0.02
-        while True:
-            outcome = self.done()
-            if outcome is not None:
-                return outcome
-            if monotonic() + pause > until:
-                raise WaitTimeout(_why_not_done(self.status(), self._begun(), timeout))
-            sleep(pause)
-            pause = min(pause * 1.5, 0.5)
+        return wait_for(self.done, timeout, lambda: _why_not_done(self.status(), self._begun(), timeout))
 
 
 def _why_not_done(status: SyncStatus, begun: bool, timeout: float) -> str:
     progress = f", {status.rows_done} of {status.rows_expected} rows" if status.rows_expected else ""
     if status.running_since is not None:
-        return f"The sync is running{progress}, and has not ended within {timeout:g} s; it goes on by itself."
-    if status.failures:
+        return f"The sync is running{progress}, and has not ended within {timeout:g} s; it continues by itself."
+    if status.failures and status.next_due_at is not None:
         return (
             f"The sync has not ended within {timeout:g} s, and fails ({status.error_code}): {status.error}"
             f" It is tried again after {status.next_due_at:%Y-%m-%d %H:%M:%S %Z}."
@@ -129,7 +121,7 @@ def _why_not_done(status: SyncStatus, begun: bool, timeout: float) -> str:
             " that: are beat and a worker with the queue 'dispatch' running? The request is kept."
         )
     return (
-        f"No worker has taken the sync up within {timeout:g} s: is a worker with the queue {status.resource!r} running,"
+        f"No worker has claimed the sync within {timeout:g} s. Is a worker with the queue {status.resource!r} running,"
         " and does it use the same broker? The request is kept."
     )
 

@@ -26,7 +26,6 @@ def note_labels(
     Args:
         transaction: the one that stores the shipments.
         resource: deliveries or returns.
-        organization_id: whose.
         incoming: the table that holds the shipments.
         state: of labels that are new, or have another URL now.
     """

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from psycopg.rows import dict_row
 
-from backmarket.connections import ENCRYPTED_COLUMNS, EncryptedCredentials
+from backmarket.connections import ENCRYPTED_COLUMNS, MAY_SEND, EncryptedCredentials
 from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError, LeaseLost, NotAvailable
 from backmarket.messages import NUDGE_SECONDS, Nudge
@@ -64,7 +64,7 @@ def probe(database: Database, organization_id: str, resource: Resource) -> Lease
 
     Returns:
         A lease that is not yet taken, with the newest number; None when the sync is not due, its lease is held by
-        another worker, or it is disabled, switched off in the schedule, without a key, or unauthorized.
+        another worker, or it is disabled, switched off in the schedule, without a key, or its key is refused.
     """
     values = {"organization": organization_id, "resource": resource.name, "incremental": bool(resource.since)}
     with database.transaction() as transaction, transaction.cursor(row_factory=dict_row) as cursor:
@@ -81,7 +81,6 @@ def claim(database: Database, seen: Lease, *, owner: str, seconds: float) -> Lea
     """Take the lease, if nothing has happened since the probe.
 
     Args:
-        database: where.
         seen: what `probe` returned.
         owner: name of the process and thread, for operators; see `owner_name`.
         seconds: until it expires unless renewed.
@@ -137,7 +136,6 @@ def hand_on(transaction: Transaction, lease: Lease, *, pause: float) -> None:
 
     Args:
         transaction: the checkpoint is written in the same one.
-        lease: which.
         pause: seconds; 0: a message is sent right after the commit, so none is due from the dispatcher.
 
     Raises:
@@ -157,8 +155,6 @@ def postpone(transaction: Transaction, lease: Lease, *, pause: float) -> None:
     """Make a sync whose lease is not taken due again after a pause; nothing was done.
 
     Args:
-        transaction: an open one.
-        lease: which.
         pause: seconds.
 
     Raises:
@@ -176,7 +172,6 @@ def recall(database: Database, nudge: Nudge, *, within: float) -> bool:
     """Make a postponed sync due now.
 
     Args:
-        database: where.
         nudge: whose sync.
         within: maximum seconds until it would be due.
 
@@ -210,7 +205,6 @@ def finish(
 
     Args:
         transaction: the last rows are written in the same one.
-        lease: which.
         walk: the complete walk.
         incremental: this resource has incremental walks, too.
         overlap: seconds that the next incremental walk reaches back.
@@ -245,8 +239,6 @@ def fail(transaction: Transaction, lease: Lease, error: BackMarketError, *, paus
 
     Args:
         transaction: the one that notes the failure elsewhere, too.
-        lease: which.
-        error: why.
         pause: seconds until the retry.
 
     Raises:
@@ -329,7 +321,7 @@ LEFT JOIN backmarket.walks w
 WHERE s.organization_id = %(organization)s AND s.resource = %(resource)s
   AND (s.next_due_at <= now()) IS TRUE AND (s.lease_until IS NULL OR s.lease_until < now())
   AND (d.enabled AND s.enabled OR s.requested > s.served)
-  AND c.enabled AND c.api_key IS NOT NULL AND c.unauthorized_at IS NULL
+  AND {MAY_SEND}
 """
 
 # Everything that voids a lease increases the number, so comparing it is enough.
@@ -371,6 +363,7 @@ accept_missing = accept_missing AND NOT (%(full)s AND requested = %(served)s),
     ) AS due
 ),
 last_full_walk_at = CASE WHEN %(full)s THEN now() ELSE last_full_walk_at END,
+last_walk_started_at = %(started)s,
 last_success_at = now(), failing_since = NULL, failures = 0, availability = 'available',
 error_code = NULL, error = NULL, error_request_id = NULL, error_cf_ray = NULL,
 rows_missing = CASE WHEN %(full)s THEN %(missing)s ELSE rows_missing END,

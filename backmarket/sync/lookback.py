@@ -22,7 +22,6 @@ def new_walk(database: Database, resource: Resource, lease: Lease, *, overlap: f
     """A new walk: over all rows, or over those modified since the last one and those that a lookback covers.
 
     Args:
-        database: where.
         resource: whose list.
         lease: tells the kind of walk.
         overlap: seconds by which walks overlap.
@@ -43,9 +42,7 @@ def reach_back(
     """Creation time of the oldest row to request again.
 
     Args:
-        database: where.
         resource: with lookbacks.
-        organization_id: whose.
         last: when the last complete walk began.
         now: by the same clock.
 

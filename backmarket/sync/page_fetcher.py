@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from urllib.parse import quote
 from backmarket.client import Answer, Credentials, Transport, check
 from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS, send
 from backmarket.errors import BackMarketError, NotFound, RateLimited, RequestRefused, TransientError
-from backmarket.limits import Limiter, Slot, wait_for_slot
+from backmarket.limits import Limiter, Slot, backoff, wait_for_slot
 from backmarket.observability import telemetry
 from backmarket.resources import Page, Resource, Row, parse_object, parse_page
 from backmarket.services.request_threads import RequestThreads
@@ -126,7 +125,7 @@ class Fetcher:
             except TransientError:
                 if attempt == TRIES:
                     raise
-                sleep(_pause_before(attempt + 1))
+                sleep(backoff.between_tries(attempt))
         raise AssertionError
 
     def fill(self, pages: Callable[[int], list[int]], window: int) -> None:
@@ -189,7 +188,7 @@ class Fetcher:
         self._tries[number] = self._tries.get(number, 0) + 1
         if self._tries[number] >= tries:
             return False
-        self._later[number] = monotonic() + _pause_before(self._tries[number] + 1)
+        self._later[number] = monotonic() + backoff.between_tries(self._tries[number])
         return True
 
     def ask_again(self, number: int) -> bool:
@@ -197,7 +196,7 @@ class Fetcher:
         if number in self._ended:
             return False
         self._ended.add(number)
-        self._later[number] = monotonic() + _pause_before(2)
+        self._later[number] = monotonic() + backoff.between_tries(1)
         return True
 
     def wait_at_least(self, seconds: float | None) -> None:
@@ -243,14 +242,9 @@ class Fetcher:
         return send(self.transport, self.limiter, self.credentials, slot, path, parameters)
 
 
-def _pause_before(attempt: int) -> float:
-    """Seconds before the second, third, ... try."""
-    return random.uniform(0.5, 1.0) * 0.15 * float(2**attempt)  # noqa: S311
-
-
 def _unavailable(error: NotFound) -> TransientError:
     return TransientError(
-        "The API says that the list is not there, which its document explains as 'Webservices unavailable'.",
+        "The API answers 404 for the list, which its document explains as 'Webservices unavailable'.",
         status=error.status,
         request_id=error.request_id,
         cf_ray=error.cf_ray,

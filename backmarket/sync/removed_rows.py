@@ -50,9 +50,7 @@ def find(
     """The stored rows that a complete full walk did not show, though the list does not leave them out by its rules.
 
     Args:
-        transaction: an open one.
         resource: whose rows.
-        organization_id: whose.
         walk: complete.
         accept_many: an operator has accepted that very many are missing.
     """

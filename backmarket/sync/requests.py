@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backmarket.connections import check_usable, get
+from backmarket.connections import MAY_SEND, check_usable, get
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
 from backmarket.messages import NUDGE_SECONDS, Nudge
-from backmarket.resources import RESOURCES
+from backmarket.resources import check_resource
 
 CLAIM = 500
 """Maximum rows claimed in one statement; the next tick, a second later, claims the next ones."""
@@ -17,11 +17,10 @@ CLAIM = 500
 def claim_due(database: Database, resource: str, *, limit: int = CLAIM, only_requested: bool = False) -> list[Nudge]:
     """Claim rows that are due and not nudged, so that no other dispatcher nudges them, too.
 
-    Disabled and unauthorized organizations are not due; nor are resources that the schedule has switched off, unless a
-    sync was requested; nor rows whose lease a worker holds.
+    Organizations that are disabled, or whose key is refused, are not due; nor are resources that the schedule has
+    switched off, unless a sync was requested; nor rows whose lease a worker holds.
 
     Args:
-        database: of the deployment.
         resource: such as `orders`.
         limit: maximum number of rows.
         only_requested: claim only rows for which a sync was requested: the queue is full.
@@ -63,8 +62,6 @@ def request_sync(
     """Request a sync now, regardless of the schedule and any back-off.
 
     Args:
-        database: where.
-        organization_id: whose.
         resource: such as `orders`.
         full: walk the whole list.
         download_labels: the labels of the shipments that it finds are wanted; without it they are left to the next
@@ -80,8 +77,7 @@ def request_sync(
         ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized, EnvironmentMismatch: see
             `check_usable`.
     """
-    if resource not in RESOURCES:
-        raise InvalidArgument(f"There is no resource {resource!r}: there are {', '.join(RESOURCES)}.")
+    check_resource(resource)
     values = {
         "organization": organization_id,
         "resource": resource,
@@ -99,7 +95,7 @@ def request_sync(
     raise InvalidArgument(f"{resource} is not synced for this organization: connect it again (`connections add`).")
 
 
-_CLAIM = """
+_CLAIM = f"""
 WITH due AS (
     SELECT s.organization_id, s.resource
     FROM backmarket.sync_state s JOIN backmarket.connections c USING (organization_id)
@@ -108,7 +104,7 @@ WITH due AS (
       AND (s.nudged_until IS NULL OR s.nudged_until < now())
       AND (s.lease_until IS NULL OR s.lease_until < now())
       AND (NOT %(only_requested)s AND d.enabled AND s.enabled OR s.requested > s.served)
-      AND c.enabled AND c.api_key IS NOT NULL AND c.unauthorized_at IS NULL
+      AND {MAY_SEND}
     ORDER BY s.next_due_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 ), claimed AS (
     UPDATE backmarket.sync_state AS s SET nudged_until = now() + make_interval(secs => %(seconds)s)

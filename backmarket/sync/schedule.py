@@ -13,7 +13,7 @@ from psycopg.rows import class_row
 from backmarket.connections import get
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
-from backmarket.resources import RESOURCES
+from backmarket.resources import RESOURCES, check_resource
 
 MIN_INTERVAL_SECONDS, MAX_INTERVAL_SECONDS = 1.0, 366 * 86400.0
 """Minimum and maximum interval of the schedule, in seconds."""
@@ -44,7 +44,6 @@ def get_schedule(database: Database, organization_id: str | None = None) -> dict
     """The schedule by resource: the effective one of an organization, or the defaults.
 
     Args:
-        database: where.
         organization_id: None: the defaults.
 
     Raises:
@@ -73,7 +72,6 @@ def update_schedule(
     """Change the schedule of one resource; what is None stays. It takes effect at once: a sync may become due sooner.
 
     Args:
-        database: where.
         resource: such as `orders`.
         organization_id: change it for this one only; None: change the default, for all without a value of their own.
         enabled: whether it is synced automatically. Off by default is off for each, whatever its own schedule says.
@@ -114,8 +112,7 @@ def update_schedule(
 
 
 def _check(resource: str, organization_id: str | None, values: dict[str, Any], *, inherit: bool) -> None:
-    if resource not in RESOURCES:
-        raise InvalidArgument(f"There is no resource {resource!r}: there are {', '.join(RESOURCES)}.")
+    check_resource(resource)
     if not inherit and all(value is None for value in values.values()):
         raise InvalidArgument(f"Say what to change: one of {', '.join(values)}, or inherit.")
     for name in ("interval", "full_interval"):

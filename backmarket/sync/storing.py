@@ -36,7 +36,6 @@ class Storing:
     """Stores what one slice's walk brings.
 
     Args:
-        services: of this process.
         resource: whose rows.
         lease: checked by each write; the slice may claim a newer one.
         walk: tells which pages can be written, and when it is over.
@@ -147,7 +146,6 @@ class Storing:
         """Store the fetched pages, and note why the walk failed.
 
         Args:
-            error: why.
             pause: seconds until the retry.
         """
         with self._database.transaction() as transaction:
@@ -155,8 +153,8 @@ class Storing:
             checkpoints.close(transaction, self.lease, self._walk, self._progress, error, failed=True)
             leases.fail(transaction, self.lease, error, pause=pause)
             if isinstance(error, Unauthorized):
-                connections.mark_unauthorized(transaction, self.lease.organization_id, self.lease.generation)
-            if not isinstance(error, NotAvailable):
+                connections.mark_unauthorized(transaction, self.lease.organization_id, self.lease.generation, error)
+            elif not isinstance(error, NotAvailable):
                 connections.mark_error(transaction, self.lease.organization_id, error)
 
     def _store_what_came(self, transaction: Transaction) -> None:

@@ -16,6 +16,7 @@ import structlog
 
 from backmarket.database import Database
 from backmarket.errors import BackMarketError, BucketUnavailable, SettingsError
+from backmarket.limits import backoff
 from backmarket.upkeep import bucket_reconcile
 
 if TYPE_CHECKING:
@@ -68,7 +69,6 @@ def work_off(services: Services, *, seconds: float | None = None) -> Deleted:
     """Work off due deletions, a page at a time; safe to run twice at once, and to kill. Failed ones are retried later.
 
     Args:
-        services: of the process.
         seconds: after which no new page begins; None: no limit.
     """
     until = None if seconds is None else monotonic() + seconds
@@ -153,8 +153,8 @@ WHERE id = ANY(%(ids)s)
 """
 
 # Half a minute, one, two, and at most an hour.
-_PUT_OFF = """
+_PUT_OFF = f"""
 UPDATE backmarket.bucket_deletions SET tries = tries + 1, error = %s,
-    due_at = now() + LEAST(make_interval(secs => 30) * power(2, LEAST(tries, 7)), make_interval(hours => 1))
+    due_at = now() + {backoff.doubled_sql("tries", 30, 3600)}
 WHERE id = ANY(%s)
 """

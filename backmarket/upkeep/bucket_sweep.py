@@ -12,6 +12,7 @@ import structlog
 from backmarket.bucket.keys import PREFIXES
 from backmarket.database import Database
 from backmarket.errors import BackMarketError, BucketUnavailable, SettingsError
+from backmarket.limits import backoff
 from backmarket.upkeep.bucket_reconcile import Found, ManyGarbage, Position, reconcile_page
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ def sweep(services: Services, *, seconds: float | None = None, accept_garbage: b
     """Sweep the bucket, from where the last sweep was interrupted, if it was; safe to run twice at once.
 
     Args:
-        services: of the process.
         seconds: after which it stops early; None: no limit.
         accept_garbage: an operator has accepted that very many objects have no row: they are deleted.
 
@@ -83,7 +83,6 @@ def sweep_if_due(services: Services, *, seconds: float) -> Swept | None:
     """Sweep if a sweep is due; only the first caller does it. A failed sweep is retried later.
 
     Args:
-        services: of the process.
         seconds: see `sweep`.
 
     Returns:
@@ -157,7 +156,7 @@ UPDATE backmarket.bucket_sweep SET prefix = NULL, step = 'objects', position = '
 """
 
 # A minute, two, four, and at most an hour.
-_PUT_OFF = """
+_PUT_OFF = f"""
 UPDATE backmarket.bucket_sweep SET tries = tries + 1, error = %s,
-    due_at = now() + LEAST(make_interval(mins => 1) * power(2, LEAST(tries, 6)), make_interval(hours => 1))
+    due_at = now() + {backoff.doubled_sql("tries", 60, 3600)}
 """

@@ -89,7 +89,6 @@ def erase_old(database: Database, days: int, *, seconds: float | None = None) ->
     cancelled, refunded or not paid; and it has no younger delivery or return.
 
     Args:
-        database: where.
         days: since the last change; 0: none is erased.
         seconds: after which no new batch begins; None: no limit.
     """

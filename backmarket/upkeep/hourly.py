@@ -55,7 +55,6 @@ def run(database: Database, settings: Settings, *, seconds: float | None = None)
     """Run the whole upkeep; safe to repeat, to run twice at once and to kill.
 
     Args:
-        database: where.
         settings: retention times.
         seconds: after which it begins no new batch; None: no limit.
     """
@@ -73,8 +72,8 @@ def run(database: Database, settings: Settings, *, seconds: float | None = None)
         retained.put_off,
         erased.orders,
         erased.more or settled.more or ended.more,
-        settled.writes,
-        ended.jobs,
+        settled.rows,
+        ended.rows,
     )
 
 

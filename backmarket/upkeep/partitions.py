@@ -41,7 +41,6 @@ def retain(database: Database, days: dict[str, int]) -> Retained:
     """Create the partitions of the next weeks, and drop those that are too old.
 
     Args:
-        database: where.
         days: for each table, the days that its rows are kept; 0: for ever.
     """
     _forget_foreign(database)

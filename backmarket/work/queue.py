@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from backmarket.connections.credentials import ENCRYPTED_COLUMNS, EncryptedCredentials
+from backmarket.connections import ENCRYPTED_COLUMNS, MAY_SEND, EncryptedCredentials
 from backmarket.database import Database, Transaction
 from backmarket.errors import LeaseLost
 from backmarket.messages import NUDGE_SECONDS, Nudge
@@ -47,7 +47,6 @@ def make_due(transaction: Transaction, organization_id: str, kind: Work) -> None
 
     Args:
         transaction: the one that stores what is to be done.
-        organization_id: whose.
         kind: of work.
     """
     transaction.execute(_MAKE_DUE, (organization_id, kind))
@@ -57,7 +56,6 @@ def claim_due(database: Database, *, kinds: Sequence[Work] = KINDS, limit: int =
     """Claim rows that are due and not nudged, so that no other dispatcher nudges them, too.
 
     Args:
-        database: of the deployment.
         kinds: the kinds of work whose queues have room.
         limit: maximum number of rows.
 
@@ -74,14 +72,12 @@ def take(database: Database, organization_id: str, kind: Work, *, owner: str, se
     """Take the lease, if work is due and no other worker holds it.
 
     Args:
-        database: where.
-        organization_id: whose.
         kind: of work.
         owner: name of the process and thread, for operators; see `owner_name`.
         seconds: until it expires unless renewed.
 
     Returns:
-        None when nothing is due, another worker holds it, or the connection is disabled, unauthorized or without a key.
+        None when nothing is due, another worker holds it, or the connection is disabled, refused or without a key.
     """
     values = {"organization": organization_id, "kind": kind, "owner": owner, "seconds": seconds}
     with database.transaction() as transaction:
@@ -97,7 +93,6 @@ def hold(transaction: Transaction, lease: WorkLease, *, seconds: float | None = 
 
     Args:
         transaction: writes the result.
-        lease: which.
         seconds: until it expires, from now on; None: as before.
 
     Raises:
@@ -119,7 +114,6 @@ def finish(transaction: Transaction, lease: WorkLease, due_at: datetime | None) 
 
     Args:
         transaction: holds the lease (`hold`), and has then read when work is due.
-        lease: which.
         due_at: when the next slice is due; None: there is nothing to do.
 
     Raises:
@@ -157,14 +151,12 @@ ON CONFLICT (organization_id, kind) DO UPDATE SET due_at = now(),
 WHERE w.due_at > now() OR w.lease_until > now()
 """
 
-_ASKABLE = "c.enabled AND c.api_key IS NOT NULL AND c.unauthorized_at IS NULL"
-
 _CLAIM_DUE = f"""
 WITH due AS (
     SELECT w.organization_id, w.kind
     FROM backmarket.work w JOIN backmarket.connections c USING (organization_id)
     WHERE w.due_at <= now() AND w.kind = ANY(%(kinds)s) AND (w.nudged_until IS NULL OR w.nudged_until < now())
-      AND (w.lease_until IS NULL OR w.lease_until < now()) AND {_ASKABLE}
+      AND (w.lease_until IS NULL OR w.lease_until < now()) AND {MAY_SEND}
     ORDER BY w.due_at LIMIT %(limit)s FOR UPDATE OF w SKIP LOCKED
 ), claimed AS (
     UPDATE backmarket.work AS w SET nudged_until = now() + make_interval(secs => %(seconds)s)
@@ -180,6 +172,6 @@ SET lease_number = lease_number + 1, lease_owner = %(owner)s, nudged_until = NUL
     lease_until = now() + make_interval(secs => %(seconds)s)
 FROM backmarket.connections c
 WHERE w.organization_id = %(organization)s AND w.kind = %(kind)s AND c.organization_id = w.organization_id
-  AND w.due_at <= now() AND (w.lease_until IS NULL OR w.lease_until < now()) AND {_ASKABLE}
+  AND w.due_at <= now() AND (w.lease_until IS NULL OR w.lease_until < now()) AND {MAY_SEND}
 RETURNING w.lease_number, c.generation, {ENCRYPTED_COLUMNS}
 """

@@ -12,6 +12,15 @@ CLOCKS = 1.0
 """Seconds for what a request's deadline does not cover: rounding, and closing its connection."""
 
 
+def send_deadline(request_longest: float) -> float:
+    """Seconds from the mark that a request is being sent until it can no longer arrive.
+
+    Args:
+        request_longest: maximum seconds of one request.
+    """
+    return SEND_WITHIN + request_longest + CLOCKS
+
+
 class Stopwatch:
     """Measures with two clocks: one stops while the machine sleeps, the other may be set."""
 

@@ -12,10 +12,9 @@ from queue import Empty, SimpleQueue
 from time import monotonic, sleep
 from typing import Generic, Literal, TypeVar
 
-from backmarket import connections
 from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS
 from backmarket.database import Transaction
-from backmarket.errors import LimiterUnavailable, Unauthorized
+from backmarket.errors import LimiterUnavailable
 from backmarket.limits import Slot
 from backmarket.services import Services
 from backmarket.work import queue
@@ -84,18 +83,11 @@ class LeaseHolder:
         if self.needs_renewal:
             self.write(lambda _: None)
 
-    def mark_unauthorized(self, error: Unauthorized) -> None:
-        """Note that the API refuses the key: no request is sent until the key changes."""
-        with self.services.database.transaction() as transaction:
-            if connections.mark_unauthorized(transaction, self.organization_id, self.lease.generation):
-                connections.mark_error(transaction, self.organization_id, error)
-
 
 class RequestWindow(Generic[Step, Result]):
     """The requests of a slice: sends as many at once as window and limiter allow; tells when the slice must end.
 
     Args:
-        services: of this process.
         account: whose limit counts.
         size: maximum requests in flight.
         needs_slot: whether a step needs a slot of the limiter.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from time import monotonic, sleep
 from typing import Any
 
 from backmarket.connections import check_usable, get
 from backmarket.database import Database
-from backmarket.errors import UnknownOutcome, UsageError, WaitTimeout, WriteNotFound, WriteRefused
+from backmarket.errors import UnknownOutcome, UsageError, WriteNotFound, WriteRefused
+from backmarket.work.wait import wait_for
 from backmarket.writes import rows
 from backmarket.writes.models import ConfirmedBy, Write, WriteState
 
@@ -56,7 +56,7 @@ class WriteHandle:
         if found is not None:
             return found
         get(self._database, self.organization_id)
-        raise WriteNotFound(f"Write {self.id} is not stored any more: it came to its end long ago.")
+        raise WriteNotFound(f"Write {self.id} is no longer stored: it ended long ago.")
 
     def done(self) -> WriteOutcome | None:
         """How the write ended; None: it is still open, and continues without the caller.
@@ -78,16 +78,9 @@ class WriteHandle:
             WaitTimeout: if it has not ended in time; it continues. The text says what it waits for.
             WriteRefused, UnknownOutcome, ConnectionNotFound, WriteNotFound: see `done`.
         """
-        until, pause = monotonic() + timeout, 0.02
-        while True:
-            write = self.write()
-            outcome = _outcome(write)
-            if outcome is not None:
-                return outcome
-            if monotonic() + pause > until:
-                raise WaitTimeout(f"{_why_not_done(self._database, write)} (Waited {timeout:g} s.)")
-            sleep(pause)
-            pause = min(pause * 1.5, 0.5)
+        return wait_for(
+            self.done, timeout, lambda: f"{_why_not_done(self._database, self.write())} (Waited {timeout:g} s.)"
+        )
 
 
 def _outcome(write: Write) -> WriteOutcome | None:
@@ -102,7 +95,7 @@ def _outcome(write: Write) -> WriteOutcome | None:
         text = f"Write {write.id} was refused: {write.error}"
         raise WriteRefused(text, reason=write.error_code or "refused", **marks)
     if write.undecided:
-        raise UnknownOutcome(f"What became of write {write.id} is not known: {write.error}", **marks)
+        raise UnknownOutcome(f"The outcome of write {write.id} is unknown: {write.error}", **marks)
     return None
 
 
@@ -128,14 +121,14 @@ def _being_sent(write: Write) -> str:
 
 def _not_sent_because(sender: rows.Sender) -> str:
     if sender.running:
-        return "A worker is at the writes of this organization; this one waits for its turn."
+        return "A worker is sending the writes of this organization; this one follows."
     if sender.paused:
         return (
-            "The write waits: the requests of its account are used up for now, Redis can't be reached, or the API's"
+            "The write waits: the requests of its account are used up for now, Redis is unreachable, or the API's"
             f" firewall refused another one; the worker's log says which. {_again(sender.due_at)}"
         )
     return (
-        "No worker has taken the write up: is a worker with the queue 'writes' running, and does it use the same"
+        "No worker has claimed the write. Is a worker with the queue 'writes' running, and does it use the same"
         " broker? The write is kept."
     )
 
@@ -143,10 +136,10 @@ def _not_sent_because(sender: rows.Sender) -> str:
 def _held_back_by(before: Write) -> str:
     if before.undecided:
         return (
-            f"The write waits for write {before.id} of the same object, of which nobody knows whether it happened:"
-            f" {before.error} Decide it with `backmarket writes retry` or `backmarket writes settle`."
+            f"The write waits for write {before.id} of the same object, whose outcome is unknown:"
+            f" {before.error} Settle it with `backmarket writes retry` or `backmarket writes settle`."
         )
-    return f"The write waits for write {before.id} of the same object, which was asked for before it."
+    return f"The write waits for write {before.id} of the same object, which was submitted before it."
 
 
 def _read_back(write: Write) -> str:

@@ -120,7 +120,7 @@ def _read(services: Services, call: Call, source: Source) -> Iterator[tuple[Bina
                 writer.write(piece)
             written = writer.end()
         except (NotAPdf, BrokenAnswer) as error:
-            raise InvalidArgument(f"This can't be sent as an invoice: {error.message}") from None
+            raise InvalidArgument(f"This cannot be sent as an invoice: {error.message}") from None
         yield file, written.size, written.sha256
 
 
@@ -136,9 +136,9 @@ def _pieces(services: Services, call: Call, source: Source) -> Iterator[bytes]:
             with Path(source.file).open("rb") as opened:
                 yield from _chunks(opened)
         except OSError as error:
-            raise InvalidArgument(f"The invoice's file can't be read: {error.strerror}.") from None
+            raise InvalidArgument(f"The invoice's file cannot be read: {error.strerror}.") from None
         except ValueError:  # a NUL
-            raise InvalidArgument("The invoice's file can't be read: its path is none.") from None
+            raise InvalidArgument("The invoice's file cannot be read: its path is invalid.") from None
     elif source.file is not None:
         yield from _chunks(source.file)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from backmarket import work
 from backmarket.connections.connection import select
 from backmarket.database import Transaction
@@ -13,11 +15,13 @@ from backmarket.writes.handle import WriteHandle
 from backmarket.writes.models import Write, WriteState
 from backmarket.writes.submit import handle_of
 
+MAY_HAVE_HAPPENED = frozenset({WriteState.SENDING, WriteState.UNKNOWN})
+
 
 def retry_write(services: Services, organization_id: str, write_id: int) -> WriteHandle:
     """Queue a write again, as a person decided; see `BackMarket.retry_write`."""
     with services.database.transaction() as transaction:
-        write = _decidable(transaction, organization_id, write_id, {WriteState.REFUSED, WriteState.UNKNOWN})
+        write = _decidable(transaction, organization_id, write_id, {WriteState.REFUSED, *MAY_HAVE_HAPPENED})
         if not write.request:
             raise NotUndecided(f"The order of write {write_id} was erased, and what was asked for with it.")
         changed = rows.retry(transaction, write)
@@ -27,13 +31,13 @@ def retry_write(services: Services, organization_id: str, write_id: int) -> Writ
 def settle_write(services: Services, organization_id: str, write_id: int, *, arrived: bool) -> Write:
     """End a write with the outcome that a person has seen; see `BackMarket.settle_write`."""
     with services.database.transaction() as transaction:
-        write = _decidable(transaction, organization_id, write_id, {WriteState.UNKNOWN})
+        write = _decidable(transaction, organization_id, write_id, MAY_HAVE_HAPPENED)
         if arrived and write.kind == "upload_order_invoice":
             note_invoice(transaction, organization_id, int(write.object_id))
         return rows.settle(transaction, write, arrived=arrived) or write
 
 
-def _decidable(transaction: Transaction, organization_id: str, write_id: int, states: set[WriteState]) -> Write:
+def _decidable(transaction: Transaction, organization_id: str, write_id: int, states: Set[WriteState]) -> Write:
     """A write that a person may decide, with the organization's work locked and due.
 
     Raises:
@@ -44,8 +48,8 @@ def _decidable(transaction: Transaction, organization_id: str, write_id: int, st
     write = rows.select(transaction, organization_id, write_id)
     if write is None:
         raise WriteNotFound(f"No write {write_id} of this organization is stored (`backmarket writes list`).")
-    if write.state not in states or (write.open and not write.undecided):
-        at = f" after {write.settle_at:%Y-%m-%d %H:%M:%S %Z}" if write.settle_at else ""
-        goes_on = f"it goes on by itself{at}" if write.open else "it came to its end"
+    if write.state not in states or (write.open and not rows.may_decide(transaction, write)):
+        at = f", and you may decide after {write.settle_at:%Y-%m-%d %H:%M:%S %Z}" if write.settle_at else ""
+        goes_on = f"it continues by itself{at}" if write.open else "it came to its end"
         raise NotUndecided(f"Write {write_id} is {write.state}, and not a person's to decide: {goes_on}.")
     return write

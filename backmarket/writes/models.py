@@ -134,6 +134,7 @@ class Transition:
         error: why it is not over, or was refused.
         confirmed_by: if it succeeded: how that is known.
         unsent: the request never left; it does not count.
+        waits: it only waits for its turn; that is no failed try.
     """
 
     state: WriteState
@@ -141,6 +142,7 @@ class Transition:
     error: BackMarketError | None = None
     confirmed_by: ConfirmedBy | None = None
     unsent: bool = False
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +171,8 @@ class WriteFilter:
             InvalidArgument: if there is no such state or kind.
         """
         if state is not None and state not in set(WriteState):
-            raise InvalidArgument(f"There is no state {str(state)!r}: there are {', '.join(WriteState)}.")
+            raise InvalidArgument(f"There is no state {str(state)!r}. Choose one of {', '.join(WriteState)}.")
         known = next((each for each in KINDS if each == kind), None)
         if kind is not None and known is None:
-            raise InvalidArgument(f"There is no kind {kind!r}: there are {', '.join(KINDS)}.")
+            raise InvalidArgument(f"There is no kind {kind!r}. Choose one of {', '.join(KINDS)}.")
         return cls(WriteState(state) if state else None, known, None if object_id is None else str(object_id), lanes)

@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from time import monotonic
 
 from backmarket.bucket import deletion_queue
+from backmarket.bucket.retention import Dropped, drop_old
 from backmarket.database import Database, Transaction
 from backmarket.writes.targets import invoice_lane, order_lane
 
 BATCH = 1000
 """Maximum number of writes dropped in one transaction."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """The progress of dropping old writes.
-
-    Attributes:
-        writes: number of dropped writes.
-        more: the time ran out, and there may be more.
-    """
-
-    writes: int = 0
-    more: bool = False
 
 
 def erase(transaction: Transaction, orders: Sequence[tuple[str, int]]) -> None:
@@ -47,22 +33,10 @@ def drop_settled(database: Database, days: int, *, seconds: float | None = None)
     """Drop the writes that ended more than `days` ago, with their invoices. Open ones stay.
 
     Args:
-        database: the database.
         days: minimum days since their end; 0: drop none.
         seconds: time after which no new batch begins; None: no limit.
     """
-    until = None if seconds is None else monotonic() + seconds
-    total = 0
-    while days:
-        if until is not None and monotonic() >= until:
-            return Dropped(total, more=True)
-        with database.transaction() as transaction:
-            gone = transaction.execute(_DROP, {"days": days, "limit": BATCH}).fetchall()
-            deletion_queue.request(transaction, (key for (key,) in gone if key))
-        total += len(gone)
-        if len(gone) < BATCH:
-            break
-    return Dropped(total)
+    return drop_old(database, _DROP, days, batch=BATCH, seconds=seconds)
 
 
 # In the order in which a slice locks them: the sending worker also locks its writes by id.

@@ -16,9 +16,8 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from backmarket.database import Database, Transaction
-from backmarket.errors import InvalidArgument
-from backmarket.queries.pagination import MAX_PAGE_SIZE, Page
-from backmarket.writes.models import NewWrite, Transition, Write, WriteFilter
+from backmarket.queries.pagination import Page, check_limit, decode_cursor, whole
+from backmarket.writes.models import NewWrite, Transition, Write, WriteFilter, WriteState
 
 
 def insert(transaction: Transaction, new: NewWrite) -> Write | None:
@@ -50,8 +49,6 @@ def page(
     """Writes of one organization, the newest first.
 
     Args:
-        database: the database.
-        organization_id: the organization.
         where: the filter.
         limit: 1 to 1000.
         cursor: `next_cursor` of the page before.
@@ -59,8 +56,7 @@ def page(
     Raises:
         InvalidArgument: if the limit or the cursor is invalid.
     """
-    if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise InvalidArgument(f"limit must be 1 to {MAX_PAGE_SIZE}, not {limit}.")
+    check_limit(limit)
     values: dict[str, Any] = {"organization": organization_id, "limit": limit + 1}
     conditions = ["organization_id = %(organization)s"]
     for name in ("state", "kind", "object_id"):
@@ -72,19 +68,17 @@ def page(
         values["lanes"] = [*where.lanes]
     if cursor is not None:
         conditions.append("id < %(after)s")
-        values["after"] = _after(cursor)
+        (values["after"],) = decode_cursor(cursor, whole)
     statement = f"SELECT {_COLUMNS} FROM backmarket.api_writes WHERE {' AND '.join(conditions)}"
     with database.transaction() as transaction, transaction.cursor(row_factory=class_row(Write)) as found:
         rows = found.execute(f"{statement} ORDER BY id DESC LIMIT %(limit)s".encode(), values).fetchall()
-    return Page(rows[:limit], str(rows[limit - 1].id) if len(rows) > limit else None)
+    return Page.of(rows, limit, lambda write: [write.id])
 
 
 def due(transaction: Transaction, organization_id: str, *, besides: Iterable[str], limit: int) -> list[Write]:
     """The writes that can be processed now: the first open one of each lane, if it is due. The oldest first.
 
     Args:
-        transaction: an open one.
-        organization_id: the organization.
         besides: lanes that the worker has in hand already.
         limit: maximum number of writes.
     """
@@ -97,8 +91,6 @@ def next_due(transaction: Transaction, organization_id: str, *, after: float = 0
     """When an organization's next write is due; None: none becomes due by itself.
 
     Args:
-        transaction: an open one.
-        organization_id: the organization.
         after: minimum, in seconds from now.
     """
     row = transaction.execute(_NEXT_DUE, {"organization": organization_id, "after": after}).fetchone()
@@ -159,7 +151,7 @@ def decide(transaction: Transaction, write: Write, transition: Transition) -> bo
         transition: its next state.
 
     Returns:
-        False: the write is no longer open.
+        False: the write is no longer open, or a person had it sent again while it was read back.
     """
     error = transition.error
     values = {
@@ -168,6 +160,8 @@ def decide(transaction: Transaction, write: Write, transition: Transition) -> bo
         "pause": transition.pause,
         "confirmed_by": transition.confirmed_by,
         "unsent": int(transition.unsent),
+        "waits": transition.waits,
+        "reading": write.state is not WriteState.PENDING,
         "code": error.code if error else None,
         "error": error.message if error else None,
         "status": error.status if error else None,
@@ -175,6 +169,14 @@ def decide(transaction: Transaction, write: Write, transition: Transition) -> bo
         "cf_ray": error.cf_ray if error else None,
     }
     return transaction.execute(_DECIDE, values).rowcount == 1
+
+
+def may_decide(transaction: Transaction, write: Write) -> bool:
+    """Whether a person may decide an open write now, by PostgreSQL's clock; the row stays locked."""
+    found = transaction.execute(
+        f"SELECT FROM backmarket.api_writes WHERE id = %s AND {_DECIDABLE} FOR UPDATE".encode(), (write.id,)
+    )
+    return found.rowcount == 1
 
 
 def note_prior(transaction: Transaction, write: Write, prior: dict[str, Any]) -> None:
@@ -218,7 +220,7 @@ def _changed(transaction: Transaction, write: Write, change: str) -> Write | Non
     with transaction.cursor(row_factory=class_row(Write)) as cursor:
         return cursor.execute(
             f"UPDATE backmarket.api_writes SET {change} WHERE id = %s AND state = %s"
-            f" AND (state = 'refused' OR due_at = 'infinity') RETURNING {_COLUMNS}".encode(),
+            f" AND (state = 'refused' OR {_DECIDABLE}) RETURNING {_COLUMNS}".encode(),
             (write.id, write.state),
         ).fetchone()
 
@@ -227,12 +229,6 @@ def _one(transaction: Transaction, condition: str, values: tuple[Any, ...]) -> W
     with transaction.cursor(row_factory=class_row(Write)) as cursor:
         statement = f"SELECT {_COLUMNS} FROM backmarket.api_writes WHERE {condition}"
         return cursor.execute(statement.encode(), values).fetchone()
-
-
-def _after(cursor: str) -> int:
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-        raise InvalidArgument("This cursor is not one that a query gave: pass `next_cursor` as it came.")
-    return int(cursor)
 
 
 _NO_ERROR = "error_code = NULL, error = NULL, error_status = NULL, error_request_id = NULL, error_cf_ray = NULL"
@@ -245,6 +241,9 @@ _NOT_ARRIVED = (
     "state = 'refused', settled_at = now(), settle_at = NULL, error_code = 'not_arrived',"
     " error = 'It never arrived: a person has looked.'"
 )
+
+_DECIDABLE = "(due_at = 'infinity' OR state IN ('sending', 'unknown') AND (settle_at IS NULL OR settle_at <= now()))"
+"""What may have happened is a person's to decide from the moment at which its request can no longer arrive."""
 
 _IS_OPEN = "state IN ('pending', 'sending', 'unknown')"
 
@@ -298,8 +297,10 @@ UPDATE backmarket.api_writes SET state = %(state)s, sent = sent - %(unsent)s, co
     ) END,
     settle_at = CASE WHEN %(state)s = 'unknown' THEN settle_at END,
     settled_at = CASE WHEN %(state)s IN ('succeeded', 'refused') THEN now() END,
-    tries = CASE WHEN %(state)s IN ('succeeded', 'refused') THEN 0 ELSE tries + 1 END,
+    tries = CASE WHEN %(waits)s THEN tries
+        WHEN %(state)s IN ('succeeded', 'refused') OR (%(state)s = 'unknown' AND state = 'sending') THEN 0
+        ELSE tries + 1 END,
     error_code = %(code)s, error = %(error)s, error_status = %(status)s, error_request_id = %(request_id)s,
     error_cf_ray = %(cf_ray)s
-WHERE id = %(id)s AND {_IS_OPEN}
+WHERE id = %(id)s AND {_IS_OPEN} AND NOT (%(reading)s AND state = 'pending')
 """

@@ -104,7 +104,7 @@ def update_listing(
 ) -> WriteHandle:
     """Queue a change of a listing; see `BackMarket.update_listing`."""
     if (listing_id is None) == (sku is None):
-        raise InvalidArgument("Name the listing by its id or by its SKU, one of them.")
+        raise InvalidArgument("Give either the listing's id or its SKU.")
 
     def build(transaction: Transaction, locale: str) -> Asked:
         known = listing_id_of(transaction, call.organization_id, listing_id, sku)
@@ -118,7 +118,6 @@ def record(services: Services, call: Call, build: Callable[[Transaction, str], A
     """Store the requested write as a row, and nudge a worker.
 
     Args:
-        services: of this process.
         call: the common arguments.
         build: returns the requested write for a locale.
 
@@ -192,8 +191,8 @@ def existing_write(transaction: Transaction, call: Call, asked: Asked, fingerpri
     same = write.kind == asked.request.kind and write.object_id == asked.object_id
     if not same or write.fingerprint not in {fingerprint, None}:
         raise IdempotencyConflict(
-            f"Another write, number {write.id}, was asked for with this idempotency key: give each write a key of its"
-            " own, and repeat a call with all of its arguments."
+            f"Write {write.id}, which differs, has this idempotency key. Give each write a key of its own, and"
+            " repeat a call with all of its arguments."
         )
     return write
 
@@ -223,7 +222,7 @@ def _insert(
         deletion_queue.request(transaction, [asked.object_key])
     other = existing_write(transaction, call, asked, fingerprint)
     if other is None:
-        raise IdempotencyConflict("A write with this idempotency key was dropped at this moment: ask for it again.")
+        raise IdempotencyConflict("A write with this idempotency key was dropped just now. Submit it again.")
     return other
 
 

@@ -47,7 +47,7 @@ class StopPostgres(Fault):
         self.grounds.stack.postgres.stop()
 
     def end(self) -> None:
-        """Start it; on a disk that another fault has filled it can't recover before somebody makes room."""
+        """Start it; on a disk that another fault has filled it cannot recover before there is room."""
         try:
             self.grounds.stack.postgres.start()
         except StackError:

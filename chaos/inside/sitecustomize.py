@@ -23,8 +23,7 @@ MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.2, 1.5
 messages.NUDGE_SECONDS = 6
 circuit_breaker.INITIAL_PAUSE_SECONDS, circuit_breaker.MAX_PAUSE_SECONDS = 0.5, 1.5
 
-from backmarket.work import backoff  # noqa: E402
-from backmarket.writes.engine import retry_policy as writes_policy  # noqa: E402
+from backmarket.limits import backoff, shared  # noqa: E402
 
 
 def _short(pause: Callable[..., float | None]) -> Callable[..., Any]:
@@ -37,7 +36,12 @@ def _short(pause: Callable[..., float | None]) -> Callable[..., Any]:
     return shorter
 
 
-backoff.growing = writes_policy.growing = _short(backoff.growing)
+backoff.growing = _short(backoff.growing)  # before it is imported by name
+
+from backmarket.work import backoff as pauses_of_rows  # noqa: E402
+from backmarket.writes.engine import retry_policy as writes_policy  # noqa: E402
+
+pauses_of_rows.DAY_SECONDS = pauses_of_rows.REFUSED_PAUSE_SECONDS = MAX_PAUSE_SECONDS
 writes_policy.pause_all_after = _short(writes_policy.pause_all_after)
 
 from backmarket import work  # noqa: E402
@@ -47,13 +51,9 @@ from backmarket.bulk.engine import requests, verify  # noqa: E402
 from backmarket.bulk.engine import slice as bulk_slice  # noqa: E402
 from backmarket.database import connection as database  # noqa: E402
 from backmarket.labels import engine as labels_engine  # noqa: E402
-from backmarket.labels import retry_policy as labels_policy  # noqa: E402
-from backmarket.limits import shared  # noqa: E402
-from backmarket.sync import checkpoints, engine, leases, storing, upsert  # noqa: E402
+from backmarket.sync import checkpoints, leases, storing, upsert  # noqa: E402
 from backmarket.work import queue  # noqa: E402
 
-engine._back_off = _short(engine._back_off)
-labels_policy.Retry.pause = _short(labels_policy.Retry.pause)
 labels_engine._pause_after = _short(labels_engine._pause_after)
 requests.LIMITER_AWAY = 1.0
 verify.AFTER_FAILURE = 1.0
@@ -72,7 +72,7 @@ database.ConnectionPool = _NamedPool
 
 
 def no_lease_check() -> None:
-    """Whoever slept past a lease writes all the same."""
+    """A worker that slept past its lease writes all the same."""
 
     def unfenced(transaction: Any, lease: Any, assignments: str, values: dict[str, object]) -> None:
         transaction.execute(

@@ -68,7 +68,7 @@ def test_five_thousand_lines_at_two_thousand_in_a_window(shop: Shop, tmp_path: P
 
 
 @pytest.mark.slow
-def test_two_hundred_jobs_that_wait_for_back_market_occupy_nobody(shop: Shop, tmp_path: Path) -> None:
+def test_two_hundred_jobs_that_wait_for_back_market_occupy_no_worker(shop: Shop, tmp_path: Path) -> None:
     """One worker, four threads: while 200 tasks go on at Back Market, a job that a message asks for is sent at once."""
     shop.sandbox.settings(task_delay=3600.0)
     shop.restart(bulk_poll_initial_seconds=3600.0, bulk_poll_max_seconds=3600.0)

@@ -48,12 +48,12 @@ def test_fifty_sellers_of_which_two_are_refused(shop: Shop, tmp_path: Path) -> N
         shop.assert_equals_truth(name)
         assert connections.get(shop.services.database, name).health == "ok"
     dead, walled = (connections.get(shop.services.database, name) for name in names[:2])
-    assert (dead.health, dead.last_error_code) == ("unauthorized", "unauthorized")
+    assert (dead.refused_at is not None, dead.last_error_code) == (True, "unauthorized")
     assert (walled.health, walled.last_error_code) == ("failing", "firewall_blocked")
     assert walled.last_error_cf_ray
     # one of the faulty answers may have come before the refusal
     refused = [entry.fault is None for entry in shop.sandbox.requests() if entry.seller == names[0]]
-    assert refused.index(True) == len(refused) - 1, "a dead token is not asked with again"
+    assert refused.index(True) >= len(refused) - 2, "a dead token is asked with again by a probe only"
     assert sum(entry.seller == names[1] for entry in shop.sandbox.requests()) <= 2
 
 

@@ -312,7 +312,7 @@ class TestFlower:
         nothing = environment(shop.settings) | empty
         with (
             Fleet(nothing, directory=tmp_path, workers=(), beat=False, flower_port=port) as fleet,
-            pytest.raises(FleetError, match="set FLOWER_BASIC_AUTH"),
+            pytest.raises(FleetError, match="Set FLOWER_BASIC_AUTH"),
         ):
             fleet.wait_ready()
 

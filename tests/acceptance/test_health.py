@@ -106,7 +106,7 @@ def test_a_process_that_works_is_alive_and_ready_until_something_lacks(
     watched.wait("beat", "live", 0)
     stack.postgres.stop()
     stack.s3.stop()
-    wait_until(lambda: "PostgreSQL can't be reached" in watched.checks("sync")["database"], "PostgreSQL is named")
+    wait_until(lambda: "PostgreSQL is unreachable" in watched.checks("sync")["database"], "PostgreSQL is named")
     checks = watched.checks("sync")
     assert "S3 server" in checks["bucket"] or "No answer" in checks["bucket"]
     watched.wait("sync", "live", 0)
@@ -131,7 +131,7 @@ def test_a_broker_that_is_away_is_no_reason_to_die(watched: Watched, stack: Stac
     for name, says in (("sync", "in 4.00 seconds"), ("beat", '"again_in": 4.0')):
         wait_until(lambda name=name, says=says: says in watched.log(name), f"{name} tries again")  # type: ignore[misc]
         wait_until(lambda name=name: watched.age(name) < 1.9, f"{name} slices while it waits")  # type: ignore[misc]
-    assert "broker can't be used" in watched.checks("sync")["broker"]
+    assert "broker cannot be used" in watched.checks("sync")["broker"]
     wait_until(lambda: watched.checks("sync")["database"] == "ok", "the database answers")
     for name in watched.ports:
         watched.wait(name, "live", 0)
@@ -160,7 +160,7 @@ def test_a_main_loop_that_hangs_is_dead_though_its_threads_go_on(settings: Setti
             watched.fleet.kill(name)
 
 
-def test_a_port_that_somebody_has_is_said_and_nothing_starts(settings: Settings, tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_and_nothing_starts(settings: Settings, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         variables = environment(settings) | {"BACKMARKET_HEALTH_PORT": str(taken.getsockname()[1])}
         with (

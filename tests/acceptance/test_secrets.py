@@ -110,7 +110,7 @@ def open_shops(shop: Shop) -> dict[str, str]:
 
 
 def write(shop: Shop) -> set[str]:
-    """An order is shipped, another can't be cancelled: what belongs to people in that."""
+    """An order is shipped, another cannot be cancelled: what belongs to people in that."""
     told = {name: f"{name}-{secrets.token_hex(8)}" for name in ("tracking", "serial", "message")}
     url = f"https://carrier.example/{secrets.token_hex(8)}"
     ship = {"tracking_number": told["tracking"], "tracking_url": url, "serial_number": told["serial"]}

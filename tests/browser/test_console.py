@@ -97,7 +97,7 @@ def test_an_organization_from_its_connection_to_its_end(anna: Person, place: Pla
     said(page).to_contain_text("accepts the key")
     assert "another-token" not in page.content()
 
-    page.get_by_label("the whole list").check()
+    page.get_by_label("full sync").check()
     page.get_by_role("button", name="Sync all now").click()
     wait_until(lambda: len(place.bm.get_orders("shop 2/ü").items) >= 30, "the orders are there")
     expect(row_of(page, "orders").first).to_contain_text("ok")
@@ -289,7 +289,7 @@ def test_a_console_that_is_away_is_said_and_comes_back(anna: Person, place: Plac
     page = anna.open(f"/o/{seller}")
     anna.page.context.set_offline(True)
     page.get_by_role("button", name="Sync orders now").click()
-    expect(page.get_by_role("alert").filter(has_text="can't be reached")).to_be_visible()
+    expect(page.get_by_role("alert").filter(has_text="is unreachable")).to_be_visible()
     anna.page.context.set_offline(False)
     page.get_by_role("button", name="Sync orders now").click()
-    expect(page.get_by_role("alert").filter(has_text="can't be reached")).to_have_count(0)
+    expect(page.get_by_role("alert").filter(has_text="is unreachable")).to_have_count(0)

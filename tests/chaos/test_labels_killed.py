@@ -69,7 +69,7 @@ def test_killed_between_the_object_and_its_row(shop: Shop, tmp_path: Path) -> No
         fleet.kill("one", signal.SIGSTOP)
         known = sell(shop, 6)
         with shop.services.database.transaction() as holding:
-            holding.execute("SELECT 1 FROM backmarket.labels FOR UPDATE")  # objects may come, rows can't be written
+            holding.execute("SELECT 1 FROM backmarket.labels FOR UPDATE")  # objects may come, rows cannot be written
             fleet.kill("one", signal.SIGCONT)
             wait_until(lambda: len(shop.services.bucket.list("labels/")) == known, "all objects are there")
             assert stored(shop) == 0

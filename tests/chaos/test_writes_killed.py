@@ -128,7 +128,7 @@ class Killer:
 
 
 @pytest.mark.slow
-def test_every_write_takes_place_once_whoever_is_killed(shop: Shop, tmp_path: Path) -> None:
+def test_every_write_takes_place_once_whatever_is_killed(shop: Shop, tmp_path: Path) -> None:
     began = monotonic()
     shop.sell(ORG, orders=60, listings=LISTINGS)
     wanted = wishes(shop)

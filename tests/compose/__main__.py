@@ -62,7 +62,7 @@ def tell(screen: Screen, ending: ExitStack, parts: Sequence[str]) -> None:
     with screen.step("docker-compose up: every container is healthy, or has done its work"):
         stack.up()
         wait_until(lambda: not stack.unwell(), 120, f"all is well: {stack.unwell()}")
-    with screen.step("None is root, each has a file system that can't be written"):
+    with screen.step("None is root, each has a file system that cannot be written"):
         hardened(stack)
     shops = open_shops(stack, ending)
     the_demos_work(screen, shops)

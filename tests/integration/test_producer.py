@@ -170,7 +170,7 @@ class TestBroker:
             with redis.Redis.from_url(url) as valkey:
                 assert valkey.llen("orders") == 2
 
-    def test_a_url_with_tls_reaches_nobody_whose_certificate_is_not_trusted(
+    def test_a_url_with_tls_reaches_no_server_whose_certificate_is_not_trusted(
         self, redis_url: str, tmp_path: Path
     ) -> None:
         theirs, other = (certificate(tmp_path / name) for name in ("theirs", "other"))

@@ -143,6 +143,16 @@ class Shop:
         assert {one for one in stored if unsigned(stored[one]) != unsigned(truth[one])} == set(), f"{name} differ"
 
 
+def let_time_pass(shop: Shop, seconds: float) -> None:
+    """Make all that is noted of refused keys so many seconds older."""
+    shop.execute(_AGED, *[seconds] * 4)
+
+
+_AGED = """UPDATE backmarket.connections SET refused_at = refused_at - make_interval(secs => %s),
+    unauthorized_at = unauthorized_at - make_interval(secs => %s),
+    next_probe_at = next_probe_at - make_interval(secs => %s), probed_at = probed_at - make_interval(secs => %s)"""
+
+
 @contextmanager
 def counted_writes(shop: Shop) -> Iterator[Callable[[], dict[str, int]]]:
     """Counts row writes (inserted, updated and deleted) for each table, from here to the call."""

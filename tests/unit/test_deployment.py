@@ -95,7 +95,7 @@ class TestCompose:
             for name, value in environment_of(service).items():
                 assert value is None or not secret.search(name) or "?" in value, name
 
-    def test_whoever_lacks_a_variable_is_told_which(self) -> None:
+    def test_a_missing_variable_is_named(self) -> None:
         text = (CHECKOUT / "docker-compose.yml").read_text()
         said = re.findall(r"\$\{(\w+):?\?(\w+) is not set\. deploy/secrets writes \.env\}", text)
         assert len(said) == len(REQUIRED.findall(text))

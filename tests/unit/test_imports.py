@@ -16,8 +16,8 @@ LAYERS = ("backmarket", "tasks", "workers")
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "messages", "sandbox"),
     ("settings", "producer", "observability", "database", "resources"),
-    ("queries", "changes", "bucket", "limits"),
-    ("client",),
+    ("queries", "bucket", "limits"),
+    ("client", "changes"),
     ("connections", "services"),
     ("work", "status"),
     ("sync", "labels"),

@@ -71,7 +71,7 @@ def strange(task: Task) -> list[str]:
 
 
 def misfit(task: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """Why a task can't be called so; empty if it can."""
+    """Why a task cannot be called so; empty if it can."""
     try:
         signature(task.run).bind(*args, **kwargs)
     except TypeError as error:
@@ -95,7 +95,7 @@ def worker() -> dict[str, Any]:
     return found
 
 
-def test_importing_the_application_asks_nobody(worker: dict[str, Any]) -> None:
+def test_importing_the_application_sends_nothing(worker: dict[str, Any]) -> None:
     assert worker["connections"] == []
 
 

@@ -69,7 +69,7 @@ def check(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refusal(make: Callable[[], object]) -> str | None:
-    """Why something can't be made of the settings; None: it can. No other error is right."""
+    """Why something cannot be made of the settings; None: it can. No other error is right."""
     try:
         make()
     except SettingsError as error:

@@ -77,7 +77,7 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]
     def _is_full(self, queue: str) -> bool:
         """Whether a queue is too full for a tick; False too if the broker cannot be asked: sending then reports why.
 
-        A connection that was lost is opened again by sending, too; until then the producer has a channel that is closed.
+        Sending also reopens a lost connection; until then the channel of the producer is closed.
         """
         if not self.connection.connected:
             return False

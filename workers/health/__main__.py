@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     host = os.environ.get("BACKMARKET_HEALTH_HOST", "127.0.0.1")
     port = os.environ.get("BACKMARKET_HEALTH_PORT", "")
     if port in {"", "0"}:
-        print("Set BACKMARKET_HEALTH_PORT: the process tells nobody how it is.", file=sys.stderr)  # noqa: T201
+        print("Set BACKMARKET_HEALTH_PORT: without it, the process does not report its health.", file=sys.stderr)  # noqa: T201
         return 1
     try:
         status, body = ask(UNSPECIFIED.get(host, host), int(port), PATHS[arguments[0]])

@@ -33,12 +33,12 @@ class Notation:
 
     def __init__(self, decimal: str | None = None, thousands: str | None = None) -> None:
         if decimal not in (None, *DECIMALS):
-            raise InvalidArgument("The decimal sign is not known. Choose . or a comma.")
+            raise InvalidArgument("The decimal sign is invalid. Choose . or a comma.")
         if thousands not in (None, *THOUSANDS):
-            raise InvalidArgument("The thousands separator is not known. Choose one of . , ' or a space.")
+            raise InvalidArgument("The thousands separator is invalid. Choose one of . , ' or a space.")
         self.decimal = decimal or "."
         if self.decimal == thousands:
-            raise InvalidArgument("The decimal sign and the thousands separator are the same. Choose two.")
+            raise InvalidArgument("The decimal sign and the thousands separator are the same. Choose different ones.")
         self._separator = {None: "", " ": _SPACES, "'": "['\u2019]"}.get(thousands, re.escape(thousands or ""))
         self.is_plain = self.decimal == "." and thousands is None
         groups = rf"|[0-9]{{1,3}}(?:{self._separator}[0-9]{{3}})+" if thousands else ""
@@ -61,10 +61,10 @@ class Notation:
         if self.decimal == "." and _COMMA.fullmatch(cell):
             return "has a decimal comma", f"write it with a point, like {cell.replace(',', '.')}, or {CHOOSE}"
         if _GROUPED.fullmatch(cell):
-            return "may have a separator of thousands", f"write the digits without it, or {CHOOSE}"
+            return "may have a thousands separator", f"write the digits without it, or {CHOOSE}"
         if not self.is_plain:
             like = f"1234{self.decimal}50"
-            return "is not written with the chosen signs", f"write it like {like}, or change what you chose"
+            return "is not written with the chosen signs", f"write it like {like}, or change your choice"
         return None
 
 

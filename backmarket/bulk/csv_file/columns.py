@@ -54,7 +54,7 @@ class Column:
         accepts: whether a cell that is not empty may stand there.
         problem: what is wrong with another one.
         expected: what to write instead.
-        is_shown: whether a fault may show what stands there; a text may name somebody.
+        is_shown: whether a fault may show what stands there; a text may name a person.
     """
 
     accepts: Callable[[str], object]
@@ -95,7 +95,7 @@ def currency_of(locale: str) -> str:
     """
     known = [each for locales in LOCALES.values() for each in locales]
     if locale.lower() not in known:
-        raise InvalidArgument(f"There is no locale {locale!r}; there are {', '.join(known)}.")
+        raise InvalidArgument(f"There is no locale {locale!r}. Choose one of {', '.join(known)}.")
     return field_rules.currency_of(locale.lower())
 
 
@@ -190,7 +190,7 @@ _FLAGS = ("true", "false", "True", "False", "TRUE", "FALSE")
 _OF_A_PRODUCT = {
     "sku": Column(
         _is_sku,
-        f"has more than {MAX_SKU_CHARS} characters, quotes around it, or a character that can't be seen",
+        f"has more than {MAX_SKU_CHARS} characters, quotes around it, or a character that cannot be seen",
         "write the SKU alone, without quotes",
     ),
     "product_id": Column(_matches(r"[0-9A-Za-z-]{1,64}"), "is not a product's id", "a UUID, or the older number"),

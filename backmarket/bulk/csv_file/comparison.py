@@ -32,6 +32,8 @@ class Reading(StrEnum):
     """Some of it is as the line says and was not before; something else changed the rest."""
     UNDECIDABLE = "undecidable"
     """It is not as the line says, and what it was is not known."""
+    UNREADABLE = "unreadable"
+    """It could not be read."""
     UNSEEN = "unseen"
     """The line asks for nothing that can be seen in the listing."""
 

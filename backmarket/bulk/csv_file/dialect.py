@@ -88,7 +88,7 @@ def other_encoding(byte: int) -> str:
 def find_dialect(
     sample: bytes, *, delimiter: str | None = None, quotechar: str | None = None, encoding: str | None = None
 ) -> Dialect | None:
-    """The dialect in which the header has a column `sku`; None: there is none.
+    """The dialect in which the header has a column `sku`; None: no dialect does.
 
     Args:
         sample: the beginning of the file.
@@ -97,7 +97,7 @@ def find_dialect(
         encoding: the same.
 
     Raises:
-        InvalidArgument: what was given can't be.
+        InvalidArgument: if an argument is invalid.
     """
     _check_given(delimiter, quotechar)
     delimiters = (delimiter,) if delimiter is not None else DELIMITERS
@@ -119,7 +119,7 @@ def find_dialect(
 
 
 def undecodable(encoding: str) -> str:
-    """The error handler that keeps each byte that can't be decoded as one lone surrogate, U+DC00 and the byte."""
+    """The error handler that keeps each byte that cannot be decoded as one lone surrogate, U+DC00 and the byte."""
     return "surrogateescape" if encoding in {"utf-8", "ascii"} else _KEEPING
 
 
@@ -130,7 +130,7 @@ def _quoted(text: str, delimiter: str, quotechar: str) -> int:
 
 
 def _is_quote(text: str, delimiter: str, quotechar: str, above: int) -> bool:
-    """Whether the header has this quote, or nearly all cells below it; an apostrophe here and there is none."""
+    """Whether the header has this quote, or nearly all cells below it; an apostrophe here and there is not a quote."""
     lines = [line for line in text.splitlines() if line.strip()][above:]
     if _quoted(lines[0], delimiter, quotechar):
         return True
@@ -165,7 +165,7 @@ def _known(encoding: str) -> str:
     except (LookupError, ValueError):
         name = ""
     if name not in ENCODINGS:
-        raise InvalidArgument("The encoding is none that a bulk file may have; those are " + ", ".join(ENCODINGS) + ".")
+        raise InvalidArgument("The encoding is not supported for bulk files. Use one of " + ", ".join(ENCODINGS) + ".")
     return name
 
 

@@ -19,7 +19,7 @@ class Damage(NamedTuple):
 
 
 AS_TEXT = "set the column's format to Text in Excel, then type the SKU again"
-UNLESS = ' (or choose "SKUs as they are", --skus-as-they-are, if it is really called so)'
+UNLESS = ' (or choose "SKUs as they are", --skus-as-they-are, if that is its name)'
 
 _SHORTENED = Damage(
     "is a long number that Excel shortened, so its last digits are lost", AS_TEXT.replace("the SKU", "it")
@@ -44,7 +44,7 @@ def not_a_value(cell: str) -> Damage | None:
     if cell[:2] == '="':
         return Damage("is a formula of Excel", "write its value alone, without = and quotes")
     if cell[:1] == "#" and _ERROR.fullmatch(cell):
-        return Damage("is an error message of Excel", "put the formula of that cell right, or empty the cell")
+        return Damage("is an error message of Excel", "correct the formula of that cell, or empty the cell")
     return None
 
 
@@ -57,11 +57,11 @@ def _damage(sku: str) -> Damage | None:  # noqa: PLR0911  # a table of causes
     if _SCIENTIFIC.fullmatch(sku):
         return _SHORTENED
     if _ERROR.fullmatch(sku):
-        return Damage("is an error message of Excel, not a SKU", "put the formula of that cell right")
+        return Damage("is an error message of Excel, not a SKU", "correct the formula of that cell")
     if sku.startswith("'"):
         return Damage(
             "begins with the apostrophe that Excel puts before a number kept as text",
-            "take the apostrophe out",
+            "remove the apostrophe",
         )
     if sku.startswith("="):
         return Damage("is a formula of Excel, not a SKU", "write the SKU alone, without = and quotes")

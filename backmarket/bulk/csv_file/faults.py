@@ -64,6 +64,6 @@ def letter(at: int) -> str:
 
 
 def shown(value: str) -> str:
-    """A value as a fault shows it: on one line, not longer than a glance, what can't be printed escaped."""
+    """A value as a fault shows it: on one line, not longer than a glance, what cannot be printed escaped."""
     cut = value if len(value) <= _SHOWN else f"{value[: _SHOWN - 1]}…"
     return "".join(each if each.isprintable() else " " if category(each) == "Zs" else ascii(each)[1:-1] for each in cut)

@@ -16,6 +16,7 @@ from itertools import pairwise
 from math import ceil
 from typing import BinaryIO
 
+from backmarket.bulk.csv_file.skus import sku_hash
 from backmarket.bulk.csv_file.validation import Check, Row
 from backmarket.errors import InvalidArgument
 
@@ -38,11 +39,13 @@ class Part:
         offset: where its lines begin in the canonical text, in bytes.
         length: how many bytes they have.
         line_numbers: where each begins in the original file, from 1, in the order of the part.
+        sku_hashes: of their SKUs, in the same order; see `sku_hash`.
     """
 
     offset: int
     length: int
     line_numbers: Sequence[int]
+    sku_hashes: Sequence[int]
 
     @property
     def lines(self) -> int:
@@ -59,12 +62,15 @@ class Parts:
         length: bytes of the whole text.
     """
 
-    def __init__(self, header: bytes, numbers: array[int], ends: array[int], part_lines: int) -> None:
+    def __init__(
+        self, header: bytes, numbers: array[int], ends: array[int], hashes: array[int], part_lines: int
+    ) -> None:
         self.header = header
         self.lines = len(numbers)
         self.length = ends[-1] if ends else len(header)
         self._numbers = numbers
         self._ends = ends
+        self._hashes = hashes
         self._size = part_lines
 
     def __len__(self) -> int:
@@ -75,7 +81,7 @@ class Parts:
         for first in range(0, self.lines, self._size):
             numbers = self._numbers[first : first + self._size]
             end = self._ends[first + len(numbers) - 1]
-            yield Part(offset, end - offset, numbers)
+            yield Part(offset, end - offset, numbers, self._hashes[first : first + self._size])
             offset = end
 
 
@@ -106,14 +112,18 @@ def cut(
     line_of = csv.writer(_Echo(), delimiter=DELIMITER, quotechar=QUOTECHAR, quoting=csv.QUOTE_ALL, lineterminator="\n")
     header: bytes = line_of.writerow(checked.header).encode()
     into.write(header)
-    numbers, ends, end = array("Q"), array("Q"), len(header)
+    numbers, ends, hashes, end = array("Q"), array("Q"), array("q"), len(header)
+    at = checked.header.index("sku")
     for number, cells in choose(checked) if choose else checked:
         end += into.write(line_of.writerow(cells).encode())
         numbers.append(number)
         ends.append(end)
+        hashes.append(sku_hash(cells[at]))
     if checked.withdrawn:
+        out = set(checked.withdrawn)
+        hashes = array("q", (each for each, number in zip(hashes, numbers, strict=True) if number not in out))
         numbers, ends = _without(into, len(header), numbers, ends, checked.withdrawn)
-    return Parts(header, numbers, ends, part_lines)
+    return Parts(header, numbers, ends, hashes, part_lines)
 
 
 def part_rows(text: bytes) -> list[dict[str, str]]:

@@ -115,7 +115,7 @@ class CsvSource(Source):
         elif reason == "too long" or "unexpected end" in reason:
             problem = f"opens a quote {quote} that is never closed"
         else:
-            problem = "can't be read as CSV"
+            problem = "cannot be read as CSV"
         return Broken(line, problem, _twice(quote), astray=not self._ends(first, width))
 
     def _ends(self, line: str, width: int) -> bool:
@@ -146,9 +146,9 @@ def open_source(
         the source, at its beginning; use it in a `with`.
 
     Raises:
-        InvalidArgument: an argument that can't be.
+        InvalidArgument: if an argument is invalid.
         BulkFileRefused: no header with a column `sku` was found.
-        OSError: the file can't be read.
+        OSError: if the file cannot be read.
     """
     if isinstance(file, str):
         opened: BinaryIO = io.BytesIO(file.encode("utf-8", "surrogatepass"))
@@ -196,7 +196,7 @@ class _Bytes(io.RawIOBase):
         return count
 
 
-_GIVEN_UP = ("and what follows was not read, as too many quotes are broken", "put those above right first")
+_GIVEN_UP = ("and what follows was not read, as too many quotes are broken", "correct those above first")
 _TOO_LONG = f"is longer than {MAX_RECORD_CHARS} characters"
 
 
@@ -219,5 +219,5 @@ def _read(file: BinaryIO, size: int) -> bytes:
     read = getattr(file, "read", None)
     data = read(size) if read else None
     if not isinstance(data, bytes):
-        raise InvalidArgument("The file can't be read as bytes: open it with mode 'rb', or give its path.")
+        raise InvalidArgument("The file cannot be read as bytes: open it with mode 'rb', or give its path.")
     return data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from struct import Struct
 
 _HALVES = Struct("<QQ").unpack
@@ -15,6 +15,12 @@ def sku_key(sku: str) -> str:
     Not `casefold()`: the database would tell `straße-1` from `STRASSE-1`, and a file would not.
     """
     return sku.strip().lower()
+
+
+def sku_hash(sku: str) -> int:
+    """A SKU as the number by which parts are compared, a signed one of 64 bits; as `backmarket.sku_hash` in SQL."""
+    digest = sha256(sku_key(sku).encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], signed=True)
 
 
 class SkuTable:

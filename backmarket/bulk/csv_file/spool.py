@@ -26,7 +26,7 @@ def pieces_of(file: File) -> Iterator[bytes]:
         file: as the caller gave it.
 
     Raises:
-        InvalidArgument: it can't be read.
+        InvalidArgument: if it cannot be read.
     """
     if isinstance(file, str):
         yield file.encode("utf-8", "surrogatepass")
@@ -43,15 +43,15 @@ def pieces_of(file: File) -> Iterator[bytes]:
         else:
             yield from _chunks(file)
     except OSError as error:
-        raise InvalidArgument(f"The file can't be read: {error.strerror or type(error).__name__}.") from None
+        raise InvalidArgument(f"The file cannot be read: {error.strerror or type(error).__name__}.") from None
     except ValueError:  # a NUL in its path, or it was closed
-        raise InvalidArgument("The file can't be read: it is closed, or its path is none.") from None
+        raise InvalidArgument("The file cannot be read: it is closed, or its path is invalid.") from None
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:
     while piece := file.read(_CHUNK):
         if not isinstance(piece, bytes):
-            raise InvalidArgument("The file can't be read as bytes: open it with mode 'rb', or give its path.")
+            raise InvalidArgument("The file cannot be read as bytes: open it with mode 'rb', or give its path.")
         yield piece
 
 
@@ -66,7 +66,7 @@ def room() -> Iterator[None]:
         yield
     except OSError as error:
         raise SettingsError(
-            f"The file can't be kept while it is checked: {error.strerror or type(error).__name__}. Set TMPDIR to a"
+            f"The file cannot be kept while it is checked: {error.strerror or type(error).__name__}. Set TMPDIR to a"
             " directory with room for three times the file."
         ) from None
 

@@ -45,7 +45,7 @@ class Check:
         bad_lines: how many of them may not be sent.
         faults: what is wrong with those, by line; the first 10,000 of them.
         fault_count: how many faults there are in all.
-        refuses_skipping: where lines begin isn't sure behind a broken quote, so the others can't be sent without it.
+        refuses_skipping: where lines begin isn't sure behind a broken quote, so the others cannot be sent without it.
 
     Args:
         source: at its beginning.
@@ -87,7 +87,7 @@ class Check:
         known = columns_for(locale)
         first = next(self._records, None)
         if first is None:
-            raise InvalidArgument("The source was gone through before; open the file again.")
+            raise InvalidArgument("The source was read before. Open the file again.")
         self.header = self._header(first, locale)
         self._sku = self.header.index("sku")
         self._known = [(at, name, known[name]) for at, name in enumerate(self.header) if name in known]
@@ -129,7 +129,7 @@ class Check:
 
     @property
     def withdrawn(self) -> Sequence[int]:
-        """Lines that came out good, and have a SKU that came again later: nobody can say which of the two is meant."""
+        """Lines that came out good, and have a SKU that came again later: which of the two is meant is unknown."""
         return self._withdrawn
 
     @property
@@ -259,10 +259,10 @@ class Check:
     def _unfit_cell(self, line: int, name: str, place: str, character: str) -> Fault:
         if "\ud800" <= character <= "\udfff":
             byte = ord(character) & 0xFF
-            problem = f"has a letter that can't be read: its byte 0x{byte:02X} is not {self._source.encoding.upper()}"
+            problem = f"has an unreadable letter: its byte 0x{byte:02X} is not {self._source.encoding.upper()}"
             return Fault(line, name, None, problem, other_encoding(byte), place)
         problem = f"has the control character U+{ord(character):04X}"
-        return Fault(line, name, None, problem, "take it out; if there are many, another encoding is meant", place)
+        return Fault(line, name, None, problem, "remove it; if there are many, choose another encoding", place)
 
     def _fault(self, line: int, at: int, value: str | None, problem: str, expected: str) -> Fault:
         return Fault(line, shown(self.header[at]), value, problem, expected, self._letter(at))

@@ -104,7 +104,7 @@ def _first_listing_sheet(workbook: CalamineWorkbook) -> WorkbookSource:
 def _header(rows: Iterator[list[Any]]) -> tuple[int, list[str], int]:
     """The first row that has a cell `sku`: its number, its names, and how many titles are above it.
 
-    If there is none: the first row with more cells than a title, or else the first one with content.
+    If no row has one: the first row with more cells than a title, or else the first one with content.
     """
     likely: tuple[int, list[str]] = (1, [])
     above = 0

@@ -60,7 +60,7 @@ def copy_checked(file: BinaryIO, into: BinaryIO) -> None:
         into: an empty file.
 
     Raises:
-        BulkFileRefused: if it is none, is damaged, or is too large.
+        BulkFileRefused: if it is not a workbook, is damaged, or is too large.
     """
     try:
         with ZipFile(file) as workbook, ZipFile(into, "w", ZIP_STORED) as copy:

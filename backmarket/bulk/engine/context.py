@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import structlog
 
-from backmarket import work
+from backmarket import connections, work
 from backmarket.bulk import rows
 from backmarket.bulk.engine.requests import ApiRequests
 from backmarket.database import Transaction
@@ -55,6 +55,7 @@ class SliceContext(LeaseHolder):
             log.info("bulk.lease_lost", lease=self.lease.number, why=error.code)
 
     def note_refused_key(self) -> None:
-        """Mark the connection as unauthorized, if the API refused its key."""
-        if self.api.refused is not None:
-            self.mark_unauthorized(self.api.refused)
+        """Note that the API refused the key, if it did: the account pauses."""
+        if (refused := self.api.refused) is not None:
+            with self.services.database.transaction() as transaction:
+                connections.mark_unauthorized(transaction, self.organization_id, self.lease.generation, refused)

@@ -33,7 +33,7 @@ def part_text(context: SliceContext, part: Part) -> bytes:
     with context.services.bucket.get(key, offset=part.byte_offset, length=part.byte_length) as content:
         lines = b"".join(content.chunks)
     if len(lines) != part.byte_length:
-        raise BucketUnavailable("The bucket gave another number of bytes than the part has: try again later.")
+        raise BucketUnavailable("The stored part has another size than expected. Try again later.")
     return job.header.encode() + lines
 
 

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +25,7 @@ from backmarket.client import Answer
 from backmarket.errors import (
     BackMarketError,
     BucketUnavailable,
+    FirewallBlocked,
     NotFound,
     ObjectNotFound,
     TaskFailed,
@@ -34,6 +34,7 @@ from backmarket.errors import (
 )
 from backmarket.observability.redaction import redact
 from backmarket.settings import Settings
+from backmarket.work.backoff import FIREWALL_SECONDS, MAX_LOOKS, growing
 
 WORKING = frozenset({ActionStatus.TO_DO, ActionStatus.IN_PROGRESS})
 """Statuses of a task that waits or runs; 3 and 7 exist, too, but are undocumented."""
@@ -95,23 +96,27 @@ def poll(context: SliceContext) -> bool:
     return True
 
 
-def pause_before_next(settings: Settings, part: Part, now: datetime) -> float:
+def pause_before_next(settings: Settings, part: Part) -> float:
     """Seconds until a task is polled again: growing with its age, and much longer once it is old."""
-    age = max(0.0, (now - part.submitted_at).total_seconds()) if part.submitted_at else 0.0
+    age = max(0.0, part.submitted_seconds or 0.0)
     longest = settings.bulk_poll_max_seconds if age < YOUNG else settings.bulk_poll_max_late_seconds
     return min(max(settings.bulk_poll_initial_seconds, age * (GROWTH - 1)), longest)
 
 
 def _heard(context: SliceContext, part: Part, answer: Answer | BackMarketError) -> None:
-    pause = pause_before_next(context.settings, part, datetime.now(UTC))
+    pause = pause_before_next(context.settings, part)
     if isinstance(answer, Answer):
         _said(context, part, Said.read(answer.body), answer.body, pause)
-    elif isinstance(answer, NotFound) and _seconds_since(part.missing_since) > MISSING_FOR:
+    elif isinstance(answer, NotFound) and (part.missing_seconds or 0.0) > MISSING_FOR:
         log.warning("bulk.task_vanished", job=part.job_id, part=part.number)
         _read_back(context, part, error=TaskVanished("Back Market no longer knows the task that it had accepted."))
+    elif part.tries + 1 >= MAX_LOOKS and _hangs(context, part):
+        transition = _gave_up(f"Its task can't be polled: {answer.message}")
+        context.write(partial(transitions.settle, part=part, transition=transition))
     else:
         missing = isinstance(answer, NotFound)
-        context.api.apply_backpressure(answer, part.tries)
+        if isinstance(answer, FirewallBlocked):
+            pause = max(pause, growing(part.tries, FIREWALL_SECONDS))
         context.write(partial(transitions.ask_again, part=part, pause=pause, status=None, failed=True, missing=missing))
 
 
@@ -123,28 +128,33 @@ def _said(context: SliceContext, part: Part, said: Said, body: bytes, pause: flo
             log.warning("bulk.bucket_unavailable", job=part.job_id, part=part.number, error=error.message)
             context.write(partial(transitions.ask_again, part=part, pause=pause, status=said.status))
         return
-    unexplained = said.status not in WORKING
-    if unexplained and _seconds_since(part.unexplained_since) > context.settings.bulk_unexplained_after:
-        unknown = UnknownOutcome(
-            f"Its task has had the status {said.status} for {context.settings.bulk_unexplained_after:g} s, which Back"
-            " Market does not explain: ask its support what became of it, look at the listings, then settle it with"
-            " `backmarket bulk settle`."
-        )
-        transition = Transition(state=PartState.UNKNOWN, error=unknown)
-        context.write(partial(transitions.settle, part=part, transition=transition, status=said.status))
+    after, unexplained = context.settings.bulk_unexplained_after, said.status not in WORKING
+    why = None
+    if unexplained and (part.unexplained_seconds or 0.0) > after:
+        why = f"Its task has had the status {said.status} for {after:g} s, which Back Market does not explain."
+    elif not unexplained and _hangs(context, part):
+        why = f"Its task has not ended within {after:g} s."
+    if why is not None:
+        context.write(partial(transitions.settle, part=part, transition=_gave_up(why), status=said.status))
         return
     context.write(partial(transitions.ask_again, part=part, pause=pause, status=said.status, unexplained=unexplained))
 
 
-def _seconds_since(moment: datetime | None) -> float:
-    return (datetime.now(UTC) - moment).total_seconds() if moment else 0.0
+def _hangs(context: SliceContext, part: Part) -> bool:
+    return (part.submitted_seconds or 0.0) > context.settings.bulk_unexplained_after
+
+
+def _gave_up(why: str) -> Transition:
+    """A task that is not polled any more: a person finds out what became of it."""
+    todo = "Ask Back Market's support what became of it, look at the listings, then settle it with"
+    return Transition(state=PartState.UNKNOWN, error=UnknownOutcome(f"{why} {todo} `backmarket bulk settle`."))
 
 
 def _over(context: SliceContext, part: Part, said: Said, body: bytes) -> None:
     """A task has ended: trust what it reports of each line, and read back the lines that it does not report."""
     error = None
     if said.status == ActionStatus.FAILED:
-        error = TaskFailed(f"Back Market broke the task off: {said.error or task_report.NO_REASON}")
+        error = TaskFailed(f"Back Market aborted the task: {said.error or task_report.NO_REASON}")
     try:
         lines = part_lines(context, part)
     except ObjectNotFound as lost:

@@ -18,7 +18,7 @@ from backmarket.errors import (
 )
 from backmarket.limits import Slot, wait_for_slot
 from backmarket.services import Services
-from backmarket.work.backoff import FIREWALL_SECONDS, growing
+from backmarket.work.backoff import FIREWALL_SECONDS
 
 WINDOW = 8
 """Requests of one slice that are in flight at once."""
@@ -85,8 +85,12 @@ class ApiRequests:
         futures = [self.services.request_threads.submit(partial(self._get, *each)) for each in asked[1 : reserved + 1]]
         answers = [self._get(*each) for each in asked[:1]] + [future.result() for future in futures]
         self.requests += len(answers)
+        blocked = [answer for answer in answers if isinstance(answer, FirewallBlocked)]
         for answer in answers:
-            self.apply_backpressure(answer)
+            if not isinstance(answer, FirewallBlocked):
+                self.apply_backpressure(answer)
+        if len(blocked) == len(answers) > 1:  # the firewall may refuse one object alone: its neighbours go on
+            self.apply_backpressure(blocked[0])
         return answers
 
     def slot(self) -> Slot | None:
@@ -100,28 +104,27 @@ class ApiRequests:
         return None
 
     def post(self, slot: Slot, path: str, body: bytes, locale: str) -> Answer:
-        """Send a request that may change something.
+        """Send a bulk file.
 
         Raises:
             BackMarketError: if the API refused it, or no answer came; see `check` and `Transport.send`.
         """
         self.requests += 1
         send = partial(self.services.transport.send, self.credentials(locale), "POST", path, body=body)
-        return check(with_slot(self.services.limiter, slot, send))
+        return check(with_slot(self.services.limiter, slot, send, counts_sku_lines=True))
 
-    def apply_backpressure(self, answer: Answer | BackMarketError, tries: int = 0) -> None:
-        """Pause the slice after a 429, a refused key or a firewall block.
-
-        Args:
-            answer: the answer, or the error that it means.
-            tries: number of firewall refusals in a row before it.
-        """
+    def apply_backpressure(self, answer: Answer | BackMarketError) -> None:
+        """Pause the slice after a 429, a refused key or a firewall block, whichever part it struck."""
         if isinstance(answer, Unauthorized):
             self.refused = answer
         elif isinstance(answer, RateLimited):
-            self.pause = max(self.pause or 0.0, answer.retry_after or 0.0, self.services.settings.rate_window)
+            self.rest(max(answer.retry_after or 0.0, self.services.settings.rate_window))
         elif isinstance(answer, FirewallBlocked):
-            self.pause = max(self.pause or 0.0, growing(tries, FIREWALL_SECONDS))
+            self.rest(FIREWALL_SECONDS)
+
+    def rest(self, seconds: float) -> None:
+        """Send nothing more in this slice, and begin the next one after this pause."""
+        self.pause = max(self.pause or 0.0, seconds)
 
     def _slots(self, want: int) -> list[Slot]:
         if want == 0:

@@ -39,11 +39,14 @@ from backmarket.errors import (
     TerminalError,
     Unauthorized,
     UnknownOutcome,
+    error_for,
 )
 from backmarket.limits import Slot, sku_quota
+from backmarket.limits.backoff import doubled
 from backmarket.limits.sku_quota import Reserved
-from backmarket.work.backoff import FIREWALL_SECONDS, growing
-from backmarket.work.send_deadline import CLOCKS, SEND_WITHIN, Stopwatch
+from backmarket.work.backoff import FIREWALL_SECONDS, MAX_TRIES, growing
+from backmarket.work.contested import may_be_stale
+from backmarket.work.send_deadline import SEND_WITHIN, Stopwatch, send_deadline
 
 MAX_TASK_ID_CHARS = 64
 
@@ -67,7 +70,7 @@ def hold_back(context: SliceContext) -> None:
 def send_next(context: SliceContext) -> bool:
     """Send the next part, if one may be sent now; returns whether one was."""
     found = context.read(partial(rows.next_to_send, organization_id=context.organization_id))
-    if found is None or not found.ready or context.over or not _has_room(context, found.part):
+    if found is None or context.over or not _has_room(context, found.part):
         return False
     text = _text(context, found.part)
     if text is None:
@@ -85,7 +88,7 @@ def send_next(context: SliceContext) -> bool:
 
 def settle_seconds(context: SliceContext) -> float:
     """Seconds from the mark until reading back is reliable."""
-    return max(context.settings.bulk_settle_after, SEND_WITHIN + context.settings.request_longest + CLOCKS)
+    return max(context.settings.bulk_settle_after, send_deadline(context.settings.request_longest))
 
 
 def _has_room(context: SliceContext, part: Part) -> bool:
@@ -109,7 +112,10 @@ def _text(context: SliceContext, part: Part) -> bytes | None:
     try:
         return part_text(context, part)
     except BucketUnavailable as error:
-        context.write(partial(transitions.put_back, part=part, pause=growing(part.tries), error=error))
+        if part.tries + 1 >= MAX_TRIES:
+            context.write(partial(transitions.settle, part=part, transition=_given_up(part, error)))
+        else:
+            context.write(partial(transitions.put_back, part=part, pause=growing(part.tries), error=error))
     except ObjectNotFound as error:
         log.error("bulk.lines_lost", job=part.job_id, part=part.number)
         context.write(partial(_give_up, part=part, error=error))
@@ -137,7 +143,7 @@ def _mark(context: SliceContext, found: Next, text: bytes, slot: Slot) -> _Mark 
             part.lines,
             limit=settings.sku_lines_limit,
             window=settings.sku_lines_window,
-            deadline=SEND_WITHIN + settings.request_longest + CLOCKS,
+            deadline=send_deadline(settings.request_longest),
         )
         if not reserved.granted:
             transitions.put_back(transaction, part, pause=0.0, unsent=True, tried=False)
@@ -156,12 +162,16 @@ def _mark(context: SliceContext, found: Next, text: bytes, slot: Slot) -> _Mark 
 
 
 def _prior(transaction: Transaction, found: Next, lines: list[Line]) -> dict[int, dict[str, Any] | None]:
-    """The prior values of the lines' listings, as of the latest sync."""
-    stored = rows.stored_listings(transaction, found.part.organization_id, [line.row["sku"] for line in lines])
+    """The prior values of the lines' listings, as of the latest sync; none of SKUs that it may not show as they are."""
+    part, skus = found.part, [line.row["sku"] for line in lines]
+    stored = rows.stored_listings(transaction, part.organization_id, skus)
     if stored is None:
         return {}
+    stale = may_be_stale(transaction, part.organization_id, skus, part=(part.job_id, part.number))
     prior: dict[int, dict[str, Any] | None] = {}
     for line in lines:
+        if line.row["sku"] in stale:
+            continue
         members = comparison.wanted(line.row)
         if stored.locale != found.job.locale:
             members = {name: value for name, value in members.items() if name not in comparison.OF_A_MARKET}
@@ -185,27 +195,41 @@ def _send(context: SliceContext, found: Next, body: bytes, slot: Slot, mark: _Ma
 
 
 def _answered(context: SliceContext, part: Part, mark: _Mark, answer: Answer | BackMarketError) -> None:
-    context.api.apply_backpressure(answer, part.tries)
+    of_quota = isinstance(answer, RateLimited) and answer.by_api
+    if not of_quota:
+        context.api.apply_backpressure(answer)
     match answer:
         case Answer():
             _accepted(context, part, answer)
-        case RateLimited(request_id=None):  # too many requests, from the firewall: the limiter handles it
+        case Unauthorized():
+            context.write(partial(_return, part=part, mark=mark, pause=0.0, error=answer))
+        case BackMarketError() if part.tries + 1 >= MAX_TRIES and _never_arrived(answer):
+            context.write(partial(_give_up_alone, part=part, mark=mark, error=answer))
+        case RateLimited(by_api=False):  # too many requests, from the firewall: the limiter handles it
             context.write(partial(_return, part=part, mark=mark, pause=0.0, error=answer))
         case RateLimited():
             seconds = _after_refusal(context, part, answer)
             context.write(partial(_refused_by_quota, part=part, mark=mark, seconds=seconds, error=answer))
-        case Unauthorized() | FirewallBlocked() | NotFound():
-            context.write(
-                partial(_return, part=part, mark=mark, pause=growing(part.tries, FIREWALL_SECONDS), error=answer)
-            )
+        case FirewallBlocked() | NotFound():  # of the whole API; or of this part's content: then the others go on
+            context.api.rest(FIREWALL_SECONDS)
+            pause = growing(part.tries, FIREWALL_SECONDS)
+            context.write(partial(_return, part=part, mark=mark, pause=pause, error=answer))
         case NetworkError(delivery="not_sent"):
-            context.write(partial(_return, part=part, mark=mark, pause=growing(part.tries), error=answer, unsent=True))
+            pause = growing(part.tries)
+            context.api.rest(min(pause, FIREWALL_SECONDS))
+            context.write(partial(_return, part=part, mark=mark, pause=pause, error=answer, unsent=True))
         case RequestRefused() | NotAvailable() if answer.status != HTTPStatus.REQUEST_TIMEOUT:
             log.warning("bulk.refused", job=part.job_id, part=part.number, status=answer.status)
             context.write(partial(_refused, part=part, mark=mark, error=answer))
         case _:
             accepted = isinstance(answer, BrokenAnswer) and answer.status in range(200, 300)
             _lost(context, part, answer, arrived=accepted)
+
+
+def _never_arrived(error: BackMarketError) -> bool:
+    """Whether a part is queued again after an error, as it certainly did not arrive."""
+    not_sent = isinstance(error, NetworkError) and error.delivery == "not_sent"
+    return not_sent or isinstance(error, RateLimited | FirewallBlocked | NotFound)
 
 
 def _accepted(context: SliceContext, part: Part, answer: Answer) -> None:
@@ -249,7 +273,7 @@ def _task_id(body: bytes) -> str | None:
 def _after_refusal(context: SliceContext, part: Part, error: RateLimited) -> float:
     """Seconds without sending lines of the account after a 429: longer with each one in a row, up to a window."""
     window = context.settings.sku_lines_window
-    return min(max(window / 60 * 2.0 ** min(part.tries, 10), error.retry_after or 0.0), window)
+    return max(doubled(part.tries, window / 60, window), min(error.retry_after or 0.0, window))
 
 
 def _refused_by_quota(
@@ -279,8 +303,20 @@ def _refused(transaction: Transaction, *, part: Part, mark: _Mark, error: Termin
     sku_quota.release(transaction, mark.reserved)
 
 
+def _given_up(part: Part, error: BackMarketError) -> Transition:
+    marks = {"status": error.status, "request_id": error.request_id, "cf_ray": error.cf_ray}
+    why = f"It could not be sent in {part.tries + 1} tries: {error.message}"
+    return Transition(state=PartState.FAILED, error=error_for(error.code, why, **marks))
+
+
+def _give_up_alone(transaction: Transaction, *, part: Part, mark: _Mark, error: BackMarketError) -> None:
+    """Fail a part that could not be sent in a day of tries; the others of its job may fare better."""
+    transitions.settle(transaction, part, _given_up(part, error))
+    sku_quota.release(transaction, mark.reserved)
+
+
 def _give_up(transaction: Transaction, *, part: Part, error: BackMarketError) -> None:
     """Fail a part that cannot be sent, and cancel the rest of its job, which has the same fault."""
     transitions.settle(transaction, part, Transition(state=PartState.FAILED, error=error))
-    why = BulkStopped(f"It was not sent, as part {part.number} could not be: {error.message}")
+    why = BulkStopped(f"It was not sent, because part {part.number} could not be: {error.message}")
     transitions.cancel_unsent(transaction, part.organization_id, why, part.job_id)

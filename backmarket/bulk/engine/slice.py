@@ -15,7 +15,16 @@ import structlog
 from backmarket.bulk import completion, reports
 from backmarket.bulk.engine import poll, send, verify
 from backmarket.bulk.engine.context import SliceContext
-from backmarket.errors import BackMarketError, DatabaseUnavailable, LeaseLost, SettingsError, UsageError
+from backmarket.bulk.models import Job
+from backmarket.errors import (
+    BackMarketError,
+    BucketUnavailable,
+    Crashed,
+    DatabaseUnavailable,
+    LeaseLost,
+    SettingsError,
+    UsageError,
+)
 from backmarket.observability.logs import error_location
 from backmarket.services import Services
 from backmarket.work.slice import take_lease
@@ -87,18 +96,34 @@ def _work(context: SliceContext) -> None:
 
 
 def _write_reports(context: SliceContext) -> None:
-    """Write the reports of ended jobs. Each stays due until it is in the bucket, even if a worker is killed."""
+    """Write the reports of ended jobs. Each stays due until it is in the bucket, or was tried often enough.
+
+    One report's failure is that report's: the others are written, and the organization's jobs go on.
+    """
     while not context.services.stopping.is_set():
         job = context.read(lambda transaction: completion.due_report(transaction, context.organization_id))
         if job is None:
             return
         context.write(lambda _: None, seconds=job.lines / REPORTED_A_SECOND)
-        try:
-            reports.write(context.services, job)
-        except DatabaseUnavailable:
-            raise
-        except BackMarketError as error:
-            log.warning("bulk.report_failed", job=job.id, code=error.code, error=error.message)
-            context.write(partial(completion.report_failed, job=job))
-            return
-        context.write(partial(completion.reported, job=job))
+        error = _write_report(context.services, job)
+        if error is None:
+            context.write(partial(completion.reported, job=job))
+            continue
+        log.warning("bulk.report_failed", job=job.id, code=error.code, error=error.message)
+        context.write(partial(completion.report_failed, job=job, error=error))
+        if isinstance(error, BucketUnavailable):
+            return  # the next slice begins with the next report
+
+
+def _write_report(services: Services, job: Job) -> BackMarketError | None:
+    """Write a report; returns why that failed."""
+    try:
+        reports.write(services, job)
+    except DatabaseUnavailable:
+        raise
+    except BackMarketError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - of odd content; the organization's other work goes on
+        log.error("bulk.report_crashed", job=job.id, **error_location(error))
+        return Crashed(f"An internal error, {type(error).__name__}: the worker's log has its place.")
+    return None

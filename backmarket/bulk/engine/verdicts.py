@@ -21,10 +21,11 @@ SENDS = 2
 LOOKS = 2
 """Maximum number of readings of a part that arrived, but whose task is unknown: the task may still be running."""
 
-_CHANGED = "Something else changed the listing meanwhile: compare it with the file."
-_UNDECIDABLE = "The listing is not as the line says, and what it was before is not known: compare it with the file."
-_UNSEEN = "Nothing that the line sets can be seen in the listing: look at it in Back Market's back office."
-_NOT_APPLIED = "Back Market did not apply the line, and its reason is not known."
+_CHANGED = "Something else changed the listing meanwhile. Compare it with the file."
+_UNDECIDABLE = "The listing is not as the line says, and its previous values are unknown. Compare it with the file."
+_UNSEEN = "The listing shows nothing that the line sets. Look at it in Back Market's back office."
+_NOT_APPLIED = "Back Market did not apply the line, for an unknown reason."
+_UNREADABLE = "The listing could not be read back: compare it with the file."
 _PERSON = "Look at its listings at Back Market, then settle it with `backmarket bulk settle`."
 
 
@@ -52,7 +53,6 @@ def unproven(part: Part, readings: Mapping[int, Reading], *, look_again: float) 
     """The next state of a part whose answer was lost, once all of its lines were read back.
 
     Args:
-        part: the part.
         readings: of all of its lines.
         look_again: seconds until unapplied lines of a part that arrived are read back once more.
 
@@ -76,7 +76,7 @@ def unproven(part: Part, readings: Mapping[int, Reading], *, look_again: float) 
         case Verdict.NOT_ARRIVED:
             why = f"It was sent {part.sent} times without an answer, and its listings are as they were before."
         case _:
-            why = "It was sent without an answer, and its listings do not tell whether it arrived."
+            why = "It was sent without an answer, and its listings do not show whether it arrived."
     outcomes = {line: LineOutcome(line, Outcome.UNKNOWN, _WORDS.get(each, why)) for line, each in readings.items()}
     return Transition(state=PartState.UNKNOWN, outcomes=outcomes, error=UnknownOutcome(f"{why} {_PERSON}"))
 
@@ -129,5 +129,6 @@ _WORDS = {
     Reading.CHANGED: _CHANGED,
     Reading.PROOF_CHANGED: _CHANGED,
     Reading.UNDECIDABLE: _UNDECIDABLE,
+    Reading.UNREADABLE: _UNREADABLE,
     Reading.UNSEEN: _UNSEEN,
 }

@@ -7,15 +7,19 @@ continues from there; `verdicts` decides from all of them.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any, NamedTuple
 
 import structlog
 
 from backmarket.bulk import rows, transitions
 from backmarket.bulk.api_tasks import ActionStatus
 from backmarket.bulk.csv_file import comparison
-from backmarket.bulk.csv_file.comparison import Reading
-from backmarket.bulk.engine import verdicts
+from backmarket.bulk.csv_file.comparison import Members, Reading
+from backmarket.bulk.csv_file.skus import sku_key
+from backmarket.bulk.engine import listing_pages, verdicts
 from backmarket.bulk.engine.context import SliceContext
 from backmarket.bulk.engine.part_files import Line, part_lines
 from backmarket.bulk.engine.requests import WINDOW, ApiRequest
@@ -29,9 +33,11 @@ from backmarket.errors import (
     RequestRefused,
     TaskFailed,
     TaskVanished,
+    Unauthorized,
     UnknownOutcome,
 )
-from backmarket.work.backoff import growing
+from backmarket.work.backoff import MAX_LOOKS, growing
+from backmarket.work.contested import set_since
 
 KEPT_AT_ONCE = 64
 """Number of readings stored together; a killed worker's successor repeats at most these."""
@@ -42,9 +48,26 @@ AFTER_FAILURE = 30.0
 MISSES = 3
 """Number of 404 answers in a row before a known listing counts as gone: a 404 also means maintenance."""
 
-SILENT = "Back Market said nothing of the line, and did not apply it."
+PAGE_TRIES = 3
+"""Failed tries of a page of listings in a row, after which listings are read one by one."""
+
+SILENT = "Back Market did not apply the line, and gave no reason."
 
 log = structlog.get_logger(__name__)
+
+
+class _Look(NamedTuple):
+    """What one look showed.
+
+    Attributes:
+        found: the readings: not of all lines, if some can't be read or the slice must end.
+        failed: some lines can't be read.
+        next_page: the page of the listings to go on with; None: they are read one by one.
+    """
+
+    found: dict[int, Reading]
+    failed: bool
+    next_page: int | None
 
 
 def settle(context: SliceContext) -> bool:
@@ -54,59 +77,103 @@ def settle(context: SliceContext) -> bool:
     if not due or context.over:
         return False
     part = due[0]
+    known = {int(number): Reading(reading) for number, reading in (part.readings or {}).items()}
+    unread = [line for line in (part.line_numbers if part.unread is None else part.unread) if line not in known]
     try:
         lines = part_lines(context, part)
     except BucketUnavailable as error:
         log.warning("bulk.bucket_unavailable", job=part.job_id, part=part.number, error=error.message)
-        context.write(partial(transitions.postpone, part=part, pause=growing(part.tries, AFTER_FAILURE)))
+        _failed(context, part, known, unread)
         return True
     except ObjectNotFound as error:
-        lost = UnknownOutcome(f"The lines of this part are lost, so it can't be read back: {error.message}")
+        lost = UnknownOutcome(f"The lines of this part are lost, so it cannot be read back: {error.message}")
         context.write(
             partial(transitions.settle, part=part, transition=Transition(state=PartState.UNKNOWN, error=lost))
         )
         return True
-    known = {int(number): Reading(reading) for number, reading in (part.readings or {}).items()}
-    wanted = set(part.line_numbers if part.unread is None else part.unread)
-    missing = [line for line in lines if line.number in wanted and line.number not in known]
-    found = _read(context, part, missing[:KEPT_AT_ONCE])
-    if len(found) == len(missing):
-        _decide(context, part, known | found)
-    elif found:
-        context.write(partial(transitions.keep_readings, part=part, readings=found))
-    elif not context.over:
-        context.write(partial(transitions.postpone, part=part, pause=growing(part.tries, AFTER_FAILURE)))
+    wanted = set(unread)
+    look = _look(context, part, [line for line in lines if line.number in wanted])
+    if len(look.found) == len(unread):
+        _decide(context, part, known | look.found)
+    elif look.found or look.next_page != part.read_page:
+        context.write(partial(transitions.keep_readings, part=part, readings=look.found, page=look.next_page))
+    elif look.failed:
+        _failed(context, part, known, unread)
     return True
 
 
-def _read(context: SliceContext, part: Part, lines: list[Line]) -> dict[int, Reading]:
-    """The readings of some lines' listings; only of the first few, if the slice must end or the API fails."""
+def _failed(context: SliceContext, part: Part, known: dict[int, Reading], unread: Sequence[int]) -> None:
+    """A look that read nothing: look again later; after `MAX_LOOKS` in a row, decide without the unread lines."""
+    if part.tries + 1 < MAX_LOOKS:
+        context.write(partial(transitions.postpone, part=part, pause=growing(part.tries, AFTER_FAILURE)))
+    else:
+        _decide(context, part, known | dict.fromkeys(unread, Reading.UNREADABLE))
+
+
+def _look(context: SliceContext, part: Part, lines: list[Line]) -> _Look:
+    """Read the listings of some lines: many by pages of the list, few one by one."""
     locale = context.read(lambda transaction: rows.locale_of(transaction, part))
     context.api.credentials(locale)
+    comparable = _without_contested(context, part, lines)
+    if part.read_page is None or len(lines) <= WINDOW:
+        return _one_by_one(context, comparable, lines, locale)
+    return _by_pages(context, comparable, lines, part.read_page, locale)
+
+
+def _by_pages(context: SliceContext, part: Part, lines: list[Line], first: int, locale: str | None) -> _Look:
+    """Pages show many listings at once; what they do not show, and was there before, is read once more by itself."""
+    keys = {line.number: sku_key(line.row["sku"]) for line in lines}
+    pages = listing_pages.read(context, first, set(keys.values()), locale)
     found: dict[int, Reading] = {}
-    left = lines
+    for line in lines:
+        listing = pages.listings.get(keys[line.number])
+        if listing is not None or (pages.whole and _prior(part, line) is None):
+            found[line.number] = _compared(part, line, listing)
+    gave_up = pages.failed and not found and part.tries + 1 >= PAGE_TRIES
+    return _Look(found, pages.failed, None if gave_up else pages.next_page)
+
+
+def _one_by_one(context: SliceContext, part: Part, lines: list[Line], locale: str | None) -> _Look:
+    """Read each line's listing by itself: some of them at once, so that the slice goes on to its other work."""
+    found: dict[int, Reading] = {}
+    first = part.tries * WINDOW % len(lines) if lines else 0  # another one after each failed look
+    left = (lines[first:] + lines[:first])[:KEPT_AT_ONCE]
+    failed = False
     while left and not context.over:
-        batch = left[:WINDOW]
+        batch, left = left[:WINDOW], left[WINDOW:]
         requests = [ApiRequest("/ws/listings/detail", (("sku", line.row["sku"]),), locale) for line in batch]
         answers = context.api.ask(requests)
         context.renew_if_old()
-        readings = [_reading(part, line, answer) for line, answer in zip(batch, answers, strict=False)]
-        found |= {line.number: each for line, each in zip(batch, readings, strict=False) if each is not None}
-        if len(readings) < len(batch) or None in readings:
+        read = {line.number: _reading(part, line, each) for line, each in zip(batch, answers, strict=False)}
+        readings = {line: each for line, each in read.items() if each is not None}
+        found |= readings
+        refused = any(isinstance(answer, Unauthorized) for answer in answers)
+        failed |= len(readings) < len(read) and not refused
+        if not readings:  # the API may be away
             break
-        left = left[WINDOW:]
-    return found
+    return _Look(found, failed, part.read_page)
+
+
+def _without_contested(context: SliceContext, part: Part, lines: list[Line]) -> Part:
+    """The part without the prior values of SKUs that something of ours set since: they would prove nothing."""
+    query = partial(
+        set_since,
+        organization_id=part.organization_id,
+        skus=[line.row["sku"] for line in lines],
+        since=part.sent_at,
+        part=(part.job_id, part.number),
+    )
+    contested = context.read(query)
+    numbers = {str(line.number) for line in lines if line.row["sku"] in contested}
+    return replace(part, prior={line: prior for line, prior in (part.prior or {}).items() if line not in numbers})
 
 
 def _reading(part: Part, line: Line, answer: Answer | BackMarketError) -> Reading | None:
     """The reading of a line's listing; None: it could not be read."""
-    asked = comparison.wanted(line.row)
-    known = part.prior is not None and str(line.number) in part.prior
-    prior = part.prior[str(line.number)] if part.prior is not None and known else None
     if isinstance(answer, NotFound):
-        if prior is not None and part.tries < MISSES:
+        if _prior(part, line) is not None and part.tries < MISSES:
             return None
-        return comparison.compare(asked, prior, None, known=known)
+        return _compared(part, line, None)
     if isinstance(answer, BackMarketError):
         return Reading.UNDECIDABLE if isinstance(answer, RequestRefused) else None
     try:
@@ -115,7 +182,18 @@ def _reading(part: Part, line: Line, answer: Answer | BackMarketError) -> Readin
         return None
     if not isinstance(listing, dict) or not comparison.is_of(listing, line.row["sku"]):
         return None
-    return comparison.compare(asked, prior, comparison.seen(listing, asked), known=known)
+    return _compared(part, line, listing)
+
+
+def _prior(part: Part, line: Line) -> Members | None:
+    """What a line's listing was; None: it was not there, or that is not known."""
+    return (part.prior or {}).get(str(line.number))
+
+
+def _compared(part: Part, line: Line, listing: dict[str, Any] | None) -> Reading:
+    asked, known = comparison.wanted(line.row), str(line.number) in (part.prior or {})
+    now = None if listing is None else comparison.seen(listing, asked)
+    return comparison.compare(asked, _prior(part, line), now, known=known)
 
 
 def _decide(context: SliceContext, part: Part, readings: dict[int, Reading]) -> None:

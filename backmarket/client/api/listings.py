@@ -110,7 +110,7 @@ class ListingCalls(Calls):
             rows = sum(1 for line in lines if line) - 1
         except (csv.Error, ValueError, TypeError):
             raise InvalidArgument(
-                "The argument catalog of create_or_update_listings can't be read as a CSV file in this dialect."
+                "The argument catalog of create_or_update_listings cannot be read as a CSV file in this dialect."
             ) from None
         if rows > FILE_LINES:
             raise InvalidArgument(

@@ -104,7 +104,6 @@ class OrderCalls(Calls):
         """Move a line of an order, or with state 3 all accepted ones, to its next state.
 
         Args:
-            order_id: which.
             new_state: the next state.
             sku: of the line; the API asks for it with every state but 3, of an order with one line, too.
             imei: of the device, with state 3; it can never be corrected.
@@ -139,7 +138,6 @@ class OrderCalls(Calls):
         """Upload an order's invoice. The API offers no way to read it back.
 
         Args:
-            order_id: which.
             invoice: such as `Attachment.read("invoice.pdf")`.
         """
         return self._call(operations.UPLOAD_ORDER_INVOICE, order_id=order_id, invoice=invoice)

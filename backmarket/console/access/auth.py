@@ -50,7 +50,7 @@ class Auth:
         if self.user_header and not self._proxies:
             raise SettingsError(
                 "Set BACKMARKET_CONSOLE_PROXY_ADDRESSES to the addresses of the proxy that sets"
-                f" {self.user_header}: from others, anybody could send that header."
+                f" {self.user_header}: anyone else could send that header."
             )
         if not self.users and not self.user_header:
             raise SettingsError(
@@ -71,7 +71,7 @@ class Auth:
     def log_in(self, request: Request, name: str, password: str) -> bool:
         """Log a user in, with a new session; it takes a tenth of a second, whether there is such a user or not."""
         user = self.users.get(name)
-        right = passwords.matches(password, user.password if user else _of_nobody()) and user is not None
+        right = passwords.matches(password, user.password if user else _of_no_user()) and user is not None
         address = client_address(request, self._proxies)
         if user is None or not right:
             self._of_address.failed(address)
@@ -140,7 +140,7 @@ def _mark(user: User) -> str:
 
 
 @cache
-def _of_nobody() -> str:
+def _of_no_user() -> str:
     """The hash that the password of an unknown name is compared with, so that it takes as long."""
     return passwords.hashed(secrets.token_hex(16))
 

@@ -81,7 +81,7 @@ def show(context: RequestContext) -> Response:
 def cancel(context: RequestContext) -> Response:
     """Cancel a job: send nothing more of it."""
     job = context.bm.cancel_bulk_job(context.organization_id, context.number("job"))
-    context.say("Nothing more of it is sent. What Back Market has already, it works off.")
+    context.say("Nothing more of it is sent. Back Market finishes what it already has.")
     return context.go(paths.organization(context.organization_id, "bulk", job.id))
 
 
@@ -97,7 +97,7 @@ def settle(context: RequestContext) -> Response:
     job, outcome = context.number("job"), context.given("outcome")
     try:
         if outcome not in {"arrived", "not_arrived"}:
-            raise InvalidArgument("Choose what became of it.")
+            raise InvalidArgument("Choose the outcome.")
         arrived = outcome == "arrived"
         context.bm.settle_bulk_part(context.organization_id, job, context.number("part"), arrived=arrived)
         context.say("Its lines count as done." if arrived else "It is sent again.")

@@ -60,7 +60,7 @@ def update(context: RequestContext) -> Response:
     try:
         changes = _changes(context)
         if not changes:
-            raise InvalidArgument("Nothing is changed: enter another price or quantity.")
+            raise InvalidArgument("Nothing has changed. Enter another price or quantity.")
         handle = context.bm.update_listing(
             context.organization_id, listing.listing_id, idempotency_key=once(context), **changes
         )
@@ -70,7 +70,7 @@ def update(context: RequestContext) -> Response:
             return context.go(paths.organization(context.organization_id, "listings"))
         return _row(context, listing, fault=str(error), status=status_of(error))
     if not context.is_partial:
-        context.say(f"Asked for a change of {listing.sku}.")
+        context.say(f"Queued a change of {listing.sku}.")
         return context.go(paths.organization(context.organization_id, "listings"))
     return _row(context, listing, write=handle.write())
 

@@ -37,7 +37,7 @@ async def log_in(request: Request) -> Response:
         name, password, token = (str(form.get(each, "")) for each in ("name", "password", CSRF_FIELD))
         wanted = str(form.get("next", ""))
     if not auth.is_ours(request, token):
-        return _form(request, "The page was too old: log in once more.", HTTPStatus.FORBIDDEN, wanted)
+        return _form(request, "The page has expired. Log in again.", HTTPStatus.FORBIDDEN, wanted)
     name = name.strip()[:100]
     wait = auth.wait(request, name)
     if wait:
@@ -47,7 +47,7 @@ async def log_in(request: Request) -> Response:
         return response
     limiter: CapacityLimiter = request.app.state.passwords_at_once
     if not await to_thread.run_sync(auth.log_in, request, name, password, limiter=limiter):
-        return _form(request, "That name with that password is not known.", HTTPStatus.UNAUTHORIZED, wanted)
+        return _form(request, "The name or the password is wrong.", HTTPStatus.UNAUTHORIZED, wanted)
     return RedirectResponse(paths.local(wanted), HTTPStatus.SEE_OTHER)
 
 

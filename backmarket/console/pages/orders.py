@@ -113,7 +113,7 @@ def move(context: RequestContext) -> Response:
     number, state = context.number("order"), context.given("state") or ""
     try:
         if state not in {str(each.value) for each in OrderLineState}:
-            raise InvalidArgument("Choose what is to be done.")
+            raise InvalidArgument("Choose an action.")
         handle = context.bm.update_order(
             context.organization_id,
             number,
@@ -129,7 +129,7 @@ def move(context: RequestContext) -> Response:
         )
     except BackMarketError as error:
         return show(context, str(error), f"move-{state}", status_of(error))
-    context.say(f"Asked for: {VERBS[OrderLineState(int(state))].lower()}. {_sent(handle.nudged)}")
+    context.say(f"Queued: {VERBS[OrderLineState(int(state))].lower()}. {_sent(handle.nudged)}")
     return context.go(f"{paths.organization(context.organization_id, 'orders', number)}#history")
 
 
@@ -146,7 +146,7 @@ def register(context: RequestContext) -> Response:
         )
     except BackMarketError as error:
         return show(context, str(error), f"line-{line}", status_of(error))
-    context.say(f"Asked for: register the device. {_sent(handle.nudged)}")
+    context.say(f"Queued: register the device. {_sent(handle.nudged)}")
     return context.go(f"{paths.organization(context.organization_id, 'orders', number)}#history")
 
 
@@ -165,7 +165,7 @@ def invoice(context: RequestContext) -> Response:
         )
     except BackMarketError as error:
         return show(context, str(error), "invoice", status_of(error))
-    context.say(f"The invoice is kept. {_sent(handle.nudged)}")
+    context.say(f"The invoice is stored. {_sent(handle.nudged)}")
     return context.go(f"{paths.organization(context.organization_id, 'orders', number)}#history")
 
 
@@ -193,7 +193,7 @@ def fetch_label(context: RequestContext) -> Response:
     download = context.bm.download_label if _is_of_delivery(context) else context.bm.download_return_label
     try:
         download(context.organization_id, shipment, timeout=FETCH_SECONDS)
-        context.say(f"The label of {shipment} is there.")
+        context.say(f"The label of {shipment} is stored.")
     except BackMarketError as error:
         context.say(f"The label of {shipment}: {error}", bad=True)
     return context.go(paths.organization(context.organization_id, "orders", int(order) if order.isdigit() else ""))
@@ -284,9 +284,11 @@ def _reason(context: RequestContext) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 9):
-        raise InvalidArgument("Choose a reason of the list.")
+        raise InvalidArgument("Choose a reason from the list.")
     return int(text)
 
 
 def _sent(nudged: bool) -> str:
-    return "It is sent ahead of the syncs." if nudged else "The broker is away: it is sent when that is back."
+    return (
+        "It is sent ahead of the syncs." if nudged else "The broker is unreachable. It is sent once the broker is back."
+    )

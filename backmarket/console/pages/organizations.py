@@ -62,10 +62,10 @@ def sync(context: RequestContext) -> Response:
     handles = [
         context.bm.sync(context.organization_id, each, full=full) for each in ([wanted] if wanted else RESOURCES)
     ]
-    late = "" if all(each.nudged for each in handles) else " The broker is away: they begin when it is back."
+    late = "" if all(each.nudged for each in handles) else " The broker is unreachable. They begin once it is back."
     if context.is_partial:
         return syncs(context)
-    context.say(f"Asked for a sync of {wanted or 'everything'}.{late}")
+    context.say(f"Requested a sync of {wanted or 'everything'}.{late}")
     return context.go(paths.organization(context.organization_id))
 
 
@@ -88,7 +88,7 @@ def disable(context: RequestContext) -> Response:
     def turn_off() -> str:
         clear = context.given("clear_key") is not None
         context.bm.disable_connection(context.organization_id, clear_api_key=clear)
-        return f"Disabled{', and its key is forgotten' if clear else ''}. What is stored stays."
+        return f"Disabled{', and its key is deleted' if clear else ''}. Its rows are kept."
 
     return _done(context, "disable", turn_off)
 
@@ -116,7 +116,7 @@ def rotate(context: RequestContext) -> Response:
             locale=stored.locale,
             base_url=stored.base_url,
         )
-        return "The new key is stored. Check it, to know whether Back Market accepts it."
+        return "The new key is stored. Check whether Back Market accepts it."
 
     return _done(context, "key", replace)
 
@@ -145,7 +145,7 @@ def schedule(context: RequestContext) -> Response:
         resource = context.given("resource") or ""
         if context.given("inherit") is not None:
             context.bm.update_schedule(resource, organization_id=context.organization_id, inherit=True)
-            return f"The schedule of {resource} is everybody's again."
+            return f"The schedule of {resource} is the general one again."
         before = context.bm.get_schedule(context.organization_id).get(resource)
         if before is None:
             raise InvalidArgument(f"{resource} is not synced for this organization.")
@@ -157,7 +157,7 @@ def schedule(context: RequestContext) -> Response:
         }
         changed = {name: value for name, value in wanted.items() if value not in {None, getattr(before, name)}}
         if not changed:
-            return f"The schedule of {resource} was that already."
+            return f"The schedule of {resource} is unchanged."
         context.bm.update_schedule(resource, organization_id=context.organization_id, **changed)
         return f"The schedule of {resource} is changed."
 
@@ -215,7 +215,10 @@ def _syncs(context: RequestContext, resources: Any) -> dict[str, Any]:
     return {
         "resources": {name: resources[name] for name in RESOURCES if name in resources},
         "lags": context.bm.get_lag_history([context.organization_id], hours=HOURS),
-        "under_way": any(each.state == "running" or each.rows_expected or each.next_due_at <= now for each in going),
+        "under_way": any(
+            each.state == "running" or each.rows_expected or (each.next_due_at and each.next_due_at <= now)
+            for each in going
+        ),
         "organization_id": context.organization_id,
     }
 

@@ -48,7 +48,7 @@ def settle(context: RequestContext) -> Response:
             context.bm.settle_write(context.organization_id, write, arrived=what == "arrived")
             context.say(f"Write {write} is settled.")
         else:
-            raise InvalidArgument("Choose what became of it.")
+            raise InvalidArgument("Choose the outcome.")
     except BackMarketError as error:
         context.say(str(error), bad=True)
     return context.go(paths.local(context.given("back")))

@@ -52,7 +52,7 @@
     const body = document.body;
     body.addEventListener("htmx:load", (event) => localTimes(event.detail.elt.parentElement || document));
     body.addEventListener("htmx:beforeRequest", (event) => {
-      // a page that nobody sees asks nothing by itself, nor one in whose part somebody types
+      // a hidden page does not refresh, nor a part that the user is typing in
       const config = event.detail.requestConfig;
       const target = event.detail.target;
       const busy = target && target.contains(document.activeElement) && /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName);
@@ -67,10 +67,10 @@
     body.addEventListener("htmx:responseError", (event) => {
       const answer = new DOMParser().parseFromString(event.detail.xhr.responseText || "", "text/html");
       const why = answer.querySelector(".fault");
-      trouble(why ? why.textContent : `The console answered ${event.detail.xhr.status}. Load the page again.`);
+      trouble(why ? why.textContent : `The console answered ${event.detail.xhr.status}. Reload the page.`);
     });
     for (const name of ["htmx:sendError", "htmx:timeout"]) {
-      body.addEventListener(name, () => trouble("The console can't be reached. What is shown may be old."));
+      body.addEventListener(name, () => trouble("The console is unreachable. What is shown may be old."));
     }
   });
 })();

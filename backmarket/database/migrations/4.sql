@@ -29,6 +29,22 @@ ALTER TABLE backmarket.labels DROP CONSTRAINT labels_check;
 ALTER TABLE backmarket.labels ADD CONSTRAINT labels_stored_has_object CHECK (state <> 'stored' OR object_key IS NOT NULL);
 -- Since when a task has had a status that is not explained.
 ALTER TABLE backmarket.bulk_parts RENAME COLUMN odd_since TO unexplained_since;
+-- A refused key is probed again, also one that was refused before.
+ALTER TABLE backmarket.connections ADD refused_at timestamptz;
+ALTER TABLE backmarket.connections ADD next_probe_at timestamptz;
+ALTER TABLE backmarket.connections ADD probed_at timestamptz;
+UPDATE backmarket.connections
+SET refused_at = unauthorized_at, next_probe_at = now() + interval '1 hour' * (1 + random())
+WHERE unauthorized_at IS NOT NULL;
+CREATE INDEX connections_refused ON backmarket.connections (next_probe_at) WHERE refused_at IS NOT NULL;
+-- Which parts and writes set the same SKUs, and since when the rows show what they did.
+ALTER TABLE backmarket.sync_state ADD last_walk_started_at timestamptz;
+ALTER TABLE backmarket.bulk_parts ADD sku_hashes bigint[], ADD read_page integer;
+ALTER TABLE backmarket.bulk_jobs ADD report_error text;
+CREATE OR REPLACE FUNCTION backmarket.sku_hash(text) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT ('x' || left(encode(sha256(convert_to(lower(btrim($1)), 'UTF8')), 'hex'), 16))::bit(64)::bigint
+$$;
 -- What production sends beside the document's fields, for rows that no later answer changes.
 ALTER TABLE backmarket.orders ADD shipper text, ADD psp_reference text, ADD paypal_reference text;
 ALTER TABLE backmarket.orderlines ADD shipper text;

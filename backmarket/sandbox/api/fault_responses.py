@@ -53,6 +53,7 @@ _REPLACEMENTS: Final[dict[str, Callable[[Fault], Answer]]] = {
     "forbidden": lambda _: refusal(403, "This account has no access to this resource.", code="forbidden"),
     "unauthorized": lambda _: refusal(401, "Invalid token.", code="unauthorized"),
     "rate_limited": lambda _: rate_limited(),
+    "sku_quota": lambda _: refusal(429, "Too many SKU lines in the last hour.", shape="problem"),
     "early_404": lambda _: refusal(404, "Webservices unavailable"),
     "garbage": lambda _: Answer(200, b"<html><body>Maintenance</body></html>", HTML),
     "empty": lambda _: Answer(200, b""),

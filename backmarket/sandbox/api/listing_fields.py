@@ -113,7 +113,7 @@ def fields_of_row(row: dict[str, str], market: str, home: str, *, new: bool) -> 
     grade = given.get("grade")
     if grade is not None:
         if grade not in GRADES:
-            raise ValueError("grade is none of the grades")
+            raise ValueError("grade is unknown")
         fields |= {"grade": grade, "state": GRADES[grade]}
     if "new_battery" in given:
         fields["new_battery"] = given["new_battery"].lower() == "true"

@@ -43,7 +43,7 @@ async def list_listings(call: Call) -> Answer:
     page, size = pagination.whole_number(query, "page", 1), pagination.page_size(query, assumed)
     state = _number(query, "publication_state")
     if state is not None and state not in PUBLICATION_STATES:
-        raise _bad("parameter publication_state is none of the states")
+        raise _bad("parameter publication_state is unknown")
     least, most = _number(query, "min_quantity"), _number(query, "max_quantity")
 
     def asked_for(listing: Listing) -> bool:

@@ -69,7 +69,7 @@ class Operation:
         limited = world.limits.arrive(label, call.address, sensitive=self.sensitive, now=arrival, settings=settings)
         path: str = call.scope["path"]
         entry = world.traffic.arrive(label, self.name, call.page, arrival, dict(call.query), path if self.label else "")
-        fault = None if limited else world.faults.pick(self.name, label, call.page, path)
+        fault = None if limited else world.faults.pick(self.name, label, call.page, _with_query(path, call))
         call.fault = fault
         pause = settings.latency + (self._rng.random() * settings.jitter if settings.jitter else 0.0)
         if pause > 0:
@@ -155,3 +155,8 @@ def _common_headers(call: Call, settings: Settings, answer: Answer) -> Headers:
     if assumed.cookies != "none":
         headers += ((b"set-cookie", _cookie(call) + b"; path=/; HttpOnly"),)
     return headers
+
+
+def _with_query(path: str, call: Call) -> str:
+    query: bytes = call.scope.get("query_string", b"")
+    return f"{path}?{query.decode('latin-1')}" if query else path

@@ -118,7 +118,7 @@ def _checked(order_id: int, update: dict[str, Any], assumed: Assumptions) -> int
         if update.get(name) is not None:
             _check_text(name, update[name])
     if not _among(update.get("return_reason"), RETURN_REASONS):
-        raise _bad("parameter return_reason is none of the reasons")
+        raise _bad("parameter return_reason is unknown")
     if not _among(update.get("vat_type"), VAT_TYPES):
         raise _bad("parameter vat_type must be REGULAR or MARGINAL")
     if new_state == 3 and not update.get("tracking_number"):

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import msgspec
 
 FaultKind = Literal[
-    "status", "waf_html", "waf_json", "forbidden", "unauthorized", "rate_limited", "early_404",
+    "status", "waf_html", "waf_json", "forbidden", "unauthorized", "rate_limited", "sku_quota", "early_404",
     "garbage", "empty", "redirect", "large_pdf",
     "reset", "close", "cut", "slow", "timeout",
     "repeat_page", "early_empty_page", "next_null_early", "wrong_count",
@@ -27,9 +27,9 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         kind: the kind of fault.
             Answers instead of the right one: `status` (see `status` and `html`), `waf_html`, `waf_json`,
-            `forbidden` (403, not subscribed), `unauthorized`, `rate_limited` (one 429), `early_404`,
-            `garbage` (200 with HTML), `empty` (200 with nothing), `redirect` (302 to `location`), `large_pdf`
-            (a PDF of `value` bytes).
+            `forbidden` (403, not subscribed), `unauthorized`, `rate_limited` (one 429), `sku_quota` (a 429 in
+            JSON without a `requestId`), `early_404`, `garbage` (200 with HTML), `empty` (200 with nothing),
+            `redirect` (302 to `location`), `large_pdf` (a PDF of `value` bytes).
             On the wire: `reset` (TCP RST, no answer), `close` (closed, no answer), `cut` (Content-Length
             larger than the body), `slow` (the body over `seconds`), `timeout` (no answer until the caller
             gives up or `seconds` have passed).
@@ -42,7 +42,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         operation: only this operation, such as `orders.list`.
         seller: only requests of this seller, by name.
         page: only this page.
-        path: only this path, such as that of one label.
+        path: only this path, such as that of one label; with a `?`, only this path with this query.
         probability: share of those requests, drawn from the seed.
         after: number of first matching requests that are spared.
         count: maximum number of requests that suffer.
@@ -83,7 +83,8 @@ class Rule:
     def strikes(self, operation: str, seller: str, page: int | None, path: str, rng: Random) -> bool:
         """Whether this request suffers; counts it either way."""
         fault = self.fault
-        wanted = ((fault.operation, operation), (fault.seller, seller), (fault.page, page), (fault.path, path))
+        asked = path if fault.path is not None and "?" in fault.path else path.partition("?")[0]
+        wanted = ((fault.operation, operation), (fault.seller, seller), (fault.page, page), (fault.path, asked))
         if any(value is not None and value != actual for value, actual in wanted):
             return False
         self.seen += 1

@@ -92,7 +92,6 @@ class OrderFactory:
         """A new order.
 
         Args:
-            order_id: its id.
             created: time of creation, in UTC.
             modified: time of the last change, not before `created`.
             state: its order state; the lines' states follow from it.

@@ -62,7 +62,7 @@ class Stock(ABC, Generic[R]):
         Raises:
             ValueError: if rows of this kind cannot be hidden.
         """
-        raise ValueError(f"{self.name} can't be hidden")
+        raise ValueError(f"{self.name} cannot be hidden")
 
     def remove(self, row: R) -> None:
         """Remove a row as if it had never existed."""

@@ -52,7 +52,7 @@ def run_demo() -> int:
         screen.failed(f"The demo failed. {error}")
         return 1
     except Exception as error:  # noqa: BLE001 - a bug: report its place, and one sentence
-        screen.crashed(f"The demo failed at a fault of ours: {type(error).__name__}.")
+        screen.crashed(f"The demo failed with an internal error: {type(error).__name__}.")
         return 1
     screen.say("Everything was stopped and removed.")
     return 0
@@ -102,12 +102,12 @@ class _Demo:
                 f"All {checks.labels_given(shops)} shipping labels are in the bucket, each as the sandbox has it",
                 checks.labels_stored,
             ),
-            (f"{DEAD} is unauthorized, was soon asked no more, and everybody else went on", checks.dead_token_is_told),
+            (f"{DEAD} is refused and soon no longer asked, and all others went on", checks.dead_token_is_told),
             ("Synced again: one request each, and nothing was written", checks.quiet_sync),
             ("5 orders changed: exactly those 5 arrived, with 5 events", checks.five_changes),
             ("3 listings were taken away: those 3 are marked as gone", checks.three_listings_gone),
             (
-                f"A file with a bad line is refused, and the line named; put right, its {checks.BULK_LINES} lines are"
+                f"A file with a bad line is refused, and the line named; corrected, its {checks.BULK_LINES} lines are"
                 " done, each once",
                 checks.bulk_files,
             ),

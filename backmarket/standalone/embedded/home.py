@@ -65,13 +65,13 @@ def claim(path: Path) -> Home:
         StackError: if a running process owns it, or it holds something other than a stack.
     """
     if path.is_dir() and any(path.iterdir()) and not (path / _LOCK).exists():
-        raise StackError(f"{path} is not empty and no stack's directory; name another one.")
+        raise StackError(f"{path} is not empty, and is not a stack's directory. Name another one.")
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.chmod(0o700)
         (path / _LOCK).touch(mode=0o600)
     except OSError as error:
-        raise StackError(f"{path} can't be a stack's directory: {error.strerror}.") from error
+        raise StackError(f"{path} cannot be a stack's directory: {error.strerror}.") from error
     deadline = time.monotonic() + TAKE_OVER_SECONDS
     while (lock := _try_lock(path)) is None:
         owner = _owner(path)
@@ -99,7 +99,7 @@ def make_temporary() -> Home:
     (path / _LOCK).touch(mode=0o600)
     lock = _try_lock(path)
     if lock is None:
-        raise StackError(f"{path} was taken by somebody else.")
+        raise StackError(f"{path} was taken by another process.")
     (path / _TEMPORARY).touch(mode=0o600)  # only now may other processes clean it up
     return Home(path, lock)
 

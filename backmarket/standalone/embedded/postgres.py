@@ -97,7 +97,7 @@ class Postgres(Server):
             process.kill()
             code = process.wait()
         if code != 0:
-            raise StackError(f"initdb ended with code {code}. The end of {self.log}:\n{self.log_tail()}")
+            raise StackError(f"initdb ended with code {code}. {self.end_of_log()}")
         self._initialized.touch(mode=0o600)
 
     def _command(self) -> Sequence[str]:

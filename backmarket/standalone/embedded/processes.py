@@ -17,12 +17,12 @@ import psutil
 from backmarket.errors import UsageError
 from backmarket.standalone.embedded.interrupts import held_back
 from backmarket.standalone.embedded.ports import free_ports
+from backmarket.standalone.process import end_of_log, log_tail
 
 START_SECONDS = 180.0
 """Seconds that servers may take to answer; on an idle machine they take 2 to 3."""
 STOP_SECONDS = 30.0
 """Seconds that a server may take to end before it is killed."""
-LOG_TAIL_BYTES = 2000
 
 STOP_SIGNALS: Mapping[str, signal.Signals] = {
     "initdb": signal.SIGTERM,
@@ -131,10 +131,11 @@ class Server(ABC):
 
     def log_tail(self) -> str:
         """The end of what the present process wrote to its log."""
-        with suppress(OSError), self.log.open("rb") as log:
-            log.seek(max(self._log_start, self.log.stat().st_size - LOG_TAIL_BYTES))
-            return log.read().decode(errors="replace").strip()
-        return ""
+        return log_tail(self.log, self._log_start)
+
+    def end_of_log(self) -> str:
+        """The same for an error's text, with the file's name."""
+        return end_of_log(self.log, self._log_start)
 
     @property
     @abstractmethod
@@ -193,7 +194,7 @@ class Server(ABC):
                     umask=0o077,
                 )
             except OSError as error:
-                raise StackError(f"{self.title} can't be started: {error}") from error
+                raise StackError(f"{self.title} cannot be started: {error}") from error
 
     def _died(self) -> None:
         """Start it again if it ended only because a port was taken.
@@ -201,11 +202,10 @@ class Server(ABC):
         Raises:
             StackError: if it ended for another reason.
         """
-        log = self.log_tail()
-        taken = self.port_count > 0 and "address already in use" in log.lower()
+        taken = self.port_count > 0 and "address already in use" in self.log_tail().lower()
         if self._process is None or not taken:
             code = self._process.returncode if self._process else None
-            raise StackError(f"{self.title} ended with code {code}. The end of {self.log}:\n{log}")
+            raise StackError(f"{self.title} ended with code {code}. {self.end_of_log()}")
         if not self._address_known:  # later, clients use the address and it must stay
             self._ports = []
         self.launch()
@@ -231,9 +231,7 @@ def wait_until_ready(servers: Iterable[Server], timeout: float = START_SECONDS) 
     while waiting := [server for server in waiting if not server.ready()]:
         if time.monotonic() > deadline:
             late = waiting[0]
-            raise StackError(
-                f"{late.title} did not answer within {timeout:g} s. The end of {late.log}:\n{late.log_tail()}"
-            )
+            raise StackError(f"{late.title} did not answer within {timeout:g} s. {late.end_of_log()}")
         time.sleep(0.02)
 
 

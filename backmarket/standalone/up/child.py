@@ -10,6 +10,7 @@ from types import TracebackType
 
 from backmarket.errors import BackMarketError
 from backmarket.standalone.fleet import CHECKOUT
+from backmarket.standalone.process import end_of_log
 from backmarket.standalone.up.supervisor import Supervised
 
 _STOP_SECONDS = 8.0
@@ -92,5 +93,4 @@ class Child:
 
     def _exit_report(self) -> str:
         code = self._process.returncode if self._process else None
-        end = self._log.read_text(errors="replace")[-2000:]
-        return f"{self.title} ended with code {code}. The end of {self._log}:\n{end}".strip()
+        return f"{self.title} ended with code {code}. {end_of_log(self._log)}"

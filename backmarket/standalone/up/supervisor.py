@@ -121,6 +121,6 @@ def _server(server: Server) -> Supervised:
     return Supervised(
         title,
         lambda: server.pid is not None,
-        lambda: f"{title} ended. The end of {server.log}:\n{server.log_tail()}",
+        lambda: f"{title} ended. {server.end_of_log()}",
         server.start,
     )

@@ -12,7 +12,8 @@ from backmarket.errors import RateLimited
 from backmarket.limits import sku_quota
 from backmarket.limits.sku_quota import Reserved
 from backmarket.settings import Settings
-from backmarket.work.send_deadline import CLOCKS, SEND_WITHIN
+from backmarket.work.contested import may_be_stale
+from backmarket.work.send_deadline import send_deadline
 from backmarket.writes import rows
 from backmarket.writes.engine.sender import crashed
 from backmarket.writes.engine.steps import is_foreign
@@ -47,13 +48,13 @@ def note_sending(
         locale: the connection's.
         settings: give the limit of SKU lines.
     """
-    over = SEND_WITHIN + settings.request_longest + CLOCKS
+    over = send_deadline(settings.request_longest)
     listings = [write for write in writes if write.kind == "update_listing"]
     line = _reserve(transaction, account, len(listings), settings, over)
     kept, denied = listings[: line.granted], listings[line.granted :]
     refused = [write.id for write in denied]
     for write in denied:
-        rows.decide(transaction, write, Transition(WriteState.PENDING, line.wait_seconds, LINES_USED_UP))
+        rows.decide(transaction, write, Transition(WriteState.PENDING, line.wait_seconds, LINES_USED_UP, waits=True))
     for write in writes:
         prior = _prior(transaction, write, locale)
         if write.id not in refused and not rows.begin(transaction, write, prior=prior, seconds=over):
@@ -65,7 +66,6 @@ def prior_in(write: Write, shown: dict[str, Any]) -> dict[str, Any] | None:
     """The prior values that the comparison will need; None: the object is unreadable.
 
     Args:
-        write: the write.
         shown: the object, before the write.
     """
     try:
@@ -84,13 +84,17 @@ def _reserve(transaction: Transaction, account: str, lines: int, settings: Setti
 
 
 def _prior(transaction: Transaction, write: Write, locale: str) -> dict[str, Any] | None:
-    """The values before a write, as far as they are known."""
+    """The values before a write, as far as they are known; None, too, of a listing that a bulk part sets as well."""
+    shown = stored_object(transaction, write)
+    if write.kind == "update_listing" and shown is not None:
+        sku = str(shown.get("sku") or "")
+        if may_be_stale(transaction, write.organization_id, [sku], write=write.id):
+            return None
     if is_foreign(write, locale):
         return write.prior
-    shown = stored_object(transaction, write)
     return None if shown is None else prior_in(write, shown)
 
 
 LINES_USED_UP = RateLimited("The account's SKU lines of this hour are used up.")
 
-NO_LINE = Reserved("", 0, 0.0, datetime.now(UTC))
+NO_LINE = Reserved("", 0, 0.0, datetime.max.replace(tzinfo=UTC))

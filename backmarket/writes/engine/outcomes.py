@@ -23,7 +23,6 @@ def after_sending(write: Write, sent: Sent, line: Reserved | None, *, locale: st
     """The result of a write that was sent or delayed.
 
     Args:
-        write: the write.
         sent: the result of sending it.
         line: the SKU line reserved for it.
         locale: the locale in which rows were fetched.
@@ -47,7 +46,6 @@ def after_reading(write: Write, read: Read, *, locale: str) -> Result:
     """The result of a write that was read back, or whose reading back failed.
 
     Args:
-        write: the write.
         read: what the API showed.
         locale: the locale in which rows were fetched.
     """

@@ -49,7 +49,6 @@ def write_down(transaction: Transaction, lease: WorkLease, result: Result, *, ac
 
     Args:
         transaction: an open one, which has locked nothing yet.
-        lease: the lease.
         result: the result.
         account: the limiter's name of the account.
         seconds: how long to extend the lease from now.
@@ -60,8 +59,8 @@ def write_down(transaction: Transaction, lease: WorkLease, result: Result, *, ac
     write, error = result.write, result.cause
     resource = _resource(result)
     ours = resource is not None and _lock(transaction, lease, resource, result)
-    if isinstance(error, Unauthorized) and mark_unauthorized(transaction, write.organization_id, lease.generation):
-        mark_error(transaction, write.organization_id, error)
+    if isinstance(error, Unauthorized):
+        mark_unauthorized(transaction, write.organization_id, lease.generation, error)
     if isinstance(error, FirewallBlocked):
         mark_error(transaction, write.organization_id, error)
     work.hold(transaction, lease, seconds=seconds)

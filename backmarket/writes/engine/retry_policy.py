@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backmarket.errors import (
     BackMarketError,
+    Erased,
     FirewallBlocked,
     LimiterUnavailable,
     NetworkError,
@@ -18,7 +19,7 @@ from backmarket.errors import (
     UnknownOutcome,
     error_for,
 )
-from backmarket.work.backoff import FIREWALL_SECONDS, growing
+from backmarket.work.backoff import FIREWALL_SECONDS, MAX_LOOKS, MAX_TRIES, MIN_PAUSE_SECONDS, growing
 from backmarket.writes.engine.verification import Verdict
 from backmarket.writes.models import Transition, Write, WriteState
 
@@ -37,33 +38,58 @@ def transition_after_sending(write: Write, error: BackMarketError | None) -> Tra
     """The next state of a write that was sent.
 
     Args:
-        write: the write.
         error: why it failed, or why its outcome is unknown; None: the API accepted it.
     """
     match error:
         case None:
             return Transition(WriteState.SUCCEEDED, confirmed_by="answer")
-        case NetworkError(delivery="not_sent") | LimiterUnavailable():
-            return Transition(WriteState.PENDING, growing(write.tries), error, unsent=True)
-        case RateLimited() | Unauthorized():  # the limiter delays the next one, or the connection waits for a new key
+        case Unauthorized():  # the connection waits for a new key
             return Transition(WriteState.PENDING, 0.0, error, unsent=True)
+        case NetworkError(delivery="not_sent") | LimiterUnavailable() | RateLimited():
+            return _postponed(write, error, growing(write.tries))
         case FirewallBlocked():
-            return Transition(WriteState.PENDING, growing(write.tries, FIREWALL_SECONDS), error, unsent=True)
+            return _postponed(write, error, growing(write.tries, FIREWALL_SECONDS))
         case TerminalError() if error.status != _TIMED_OUT:
-            return (
-                Transition(WriteState.UNKNOWN, 0.0, error)
-                if _sent_before(write)
-                else Transition(WriteState.REFUSED, error=error)
-            )
+            return _refused(write, error)
         case _:
             return lost(write, error)
+
+
+def _postponed(write: Write, error: BackMarketError, pause: float) -> Transition:
+    """The next state of a write that certainly did not arrive: sent again later; after `MAX_TRIES`, it is given up."""
+    if write.tries + 1 < MAX_TRIES:
+        return Transition(WriteState.PENDING, pause, error, unsent=True)
+    why = f"It could not be sent in {write.tries + 1} tries: {error.message}"
+    if _sent_before(write):
+        text = f"{why} An earlier request may have arrived. {_DECIDE}"
+        return Transition(WriteState.UNKNOWN, None, _unknown(text, error), unsent=True)
+    marks = {"status": error.status, "request_id": error.request_id, "cf_ray": error.cf_ray}
+    return Transition(WriteState.REFUSED, error=error_for(error.code, why, **marks), unsent=True)
+
+
+def _refused(write: Write, error: BackMarketError) -> Transition:
+    if _sent_before(write):
+        return Transition(WriteState.UNKNOWN, 0.0, error)
+    return Transition(WriteState.REFUSED, error=error)
+
+
+def transition_before_sending(write: Write, error: BackMarketError) -> Transition:
+    """The next state of a write whose prior values could not be fetched; nothing was sent.
+
+    Args:
+        write: the write.
+        error: why they could not be fetched.
+    """
+    if isinstance(error, TerminalError) and error.status != _TIMED_OUT:
+        return transition_after_sending(write, error)
+    minimum = FIREWALL_SECONDS if isinstance(error, FirewallBlocked) else MIN_PAUSE_SECONDS
+    return _postponed(write, error, growing(write.tries, minimum))
 
 
 def lost(write: Write, error: BackMarketError | None) -> Transition:
     """The next state of a write that may have happened: it is read back, if possible.
 
     Args:
-        write: the write.
         error: why the outcome is unknown; None: the sending worker ended first.
     """
     why = error.message.rstrip(".") if error else "The worker that sent it ended before the answer came"
@@ -76,7 +102,6 @@ def transition_after_reading(write: Write, found: Verdict) -> Transition:
     """The next state of a write that was read back.
 
     Args:
-        write: the write.
         found: the comparison's verdict.
     """
     if found.state == "applied":
@@ -93,32 +118,37 @@ def transition_after_reading(write: Write, found: Verdict) -> Transition:
 
 
 def transition_after_failed_reading(write: Write, error: BackMarketError) -> Transition:
-    """The next state of a write whose reading back failed: it is read back again later."""
-    pause = 0.0 if isinstance(error, RateLimited | Unauthorized) else growing(write.tries)
+    """The next state of a write whose reading back failed: read back again later; after `MAX_LOOKS`, a person's."""
     why = error.message.rstrip(".")
     if isinstance(error, NotFound):
         return Transition(WriteState.UNKNOWN, None, _unknown(f"It may have happened, and {_GONE} {_DECIDE}", error))
+    if write.tries + 1 >= MAX_LOOKS:
+        text = f"It may have happened, and could not be read back in {write.tries + 1} tries: {why}. {_DECIDE}"
+        return Transition(WriteState.UNKNOWN, None, _unknown(text, error))
     text = f"It may have happened, and could not be read back yet: {why}."
+    pause = 0.0 if isinstance(error, Unauthorized) else growing(write.tries)
     return Transition(WriteState.UNKNOWN, pause, _unknown(text, error))
 
 
 def transition_after_loading(write: Write, error: BackMarketError) -> Transition:
     """The next state of an invoice whose file could not be read from the bucket; nothing was sent."""
-    if isinstance(error, ObjectNotFound):
+    if isinstance(error, ObjectNotFound) or write.tries + 1 >= MAX_TRIES:
         return Transition(WriteState.REFUSED, error=error)
     return Transition(WriteState.PENDING, growing(write.tries), error)
 
 
-def pause_all_after(error: BackMarketError | None, tries: int) -> float | None:
+def pause_all_after(error: BackMarketError | None, *, reading: bool = False) -> float | None:
     """Seconds that all writes of an organization pause after an error; None: they continue.
+
+    The pause does not grow with the tries of one write: its own does, and the others go on meanwhile.
 
     Args:
         error: the error of one write.
-        tries: failed attempts of that write.
+        reading: it was being read back; the firewall may refuse this one object only.
     """
     match error:
         case FirewallBlocked():
-            return growing(tries, FIREWALL_SECONDS)
+            return None if reading else FIREWALL_SECONDS
         case LimiterUnavailable():
             return 5.0
         case Unauthorized():
@@ -127,6 +157,14 @@ def pause_all_after(error: BackMarketError | None, tries: int) -> float | None:
             return 60.0
         case _:
             return None
+
+
+def erased(write: Write) -> Transition:
+    """The next state of a write whose order was erased: it is never sent, and only a person can look for it."""
+    if write.state is WriteState.PENDING:
+        return Transition(WriteState.REFUSED, error=Erased("The personal data of its order was erased."))
+    text = "It may have happened, and the personal data of its order was erased: look at the order."
+    return Transition(WriteState.UNKNOWN, None, Erased(text))
 
 
 def elsewhere() -> Transition:
@@ -154,7 +192,7 @@ _DECIDE = (
 )
 
 _INVOICE = (
-    "The invoice may have been uploaded, and can't be read back: look at the order in Back Market's back office."
+    "The invoice may have been uploaded, and cannot be read back: look at the order in Back Market's back office."
     " `backmarket writes settle` says what you saw; `backmarket writes retry` sends it again, and it may then be there"
     " twice."
 )

@@ -113,6 +113,7 @@ class WriteSender:
                     body=request.body,
                     content_type=request.content_type,
                 ),
+                counts_sku_lines=write.kind == "update_listing",
             )
             _check_yes(answer)
         except BackMarketError as error:
@@ -125,7 +126,7 @@ class WriteSender:
         """Fetch the object in the write's locale, and in the connection's locale to store it."""
         subject = subject_of(write)
         if subject is None:
-            return Read(Crashed("This can't be read back."))
+            return Read(Crashed("This cannot be read back."))
         locale = write.locale if write.kind == "update_listing" else self.credentials.locale
         try:
             seen = self._get(subject, locale, slot)
@@ -170,7 +171,7 @@ class WriteSender:
         asked = partial(self.transport.get, self._speaking(locale), path)
         row = parse_object(subject.resource, check(with_slot(self.limiter, slot, asked)).body)
         if row is None or str(row.key) != subject.key:
-            raise BrokenAnswer(f"The API's answer for one of {subject.resource.name} is for another, or for none.")
+            raise BrokenAnswer(f"The API's answer for one of {subject.resource.name} is for another row.")
         return row
 
     def _speaking(self, locale: str) -> Credentials:
@@ -180,7 +181,7 @@ class WriteSender:
 def crashed(write: Write, error: Exception) -> Crashed:
     """Log an internal error, with its location but never its text."""
     log.error("writes.crashed", write=write.id, **error_location(error))
-    return Crashed(f"A fault of ours, {type(error).__name__}: the worker's log says where.")
+    return Crashed.of(error)
 
 
 def _check_yes(answer: Answer) -> None:
@@ -191,9 +192,9 @@ def _check_yes(answer: Answer) -> None:
     """
     check(answer)
     if answer.body.lstrip()[:1] == b"<":
-        raise BrokenAnswer("The answer is a page, and not the API's.", status=answer.status)
+        raise BrokenAnswer("The answer is a web page, not the API's.", status=answer.status)
 
 
 def _lines_used_up(write: Write, error: BackMarketError) -> bool:
     """Whether a refusal concerns the hourly SKU lines. A refusal for too many requests is the firewall's page."""
-    return write.kind == "update_listing" and isinstance(error, RateLimited) and error.request_id is not None
+    return write.kind == "update_listing" and isinstance(error, RateLimited) and error.by_api

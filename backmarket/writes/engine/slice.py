@@ -20,13 +20,14 @@ from backmarket.messages import Nudge
 from backmarket.observability.logs import error_location
 from backmarket.services import Services
 from backmarket.work import WorkLease
+from backmarket.work.contested import set_since
 from backmarket.work.send_deadline import Stopwatch
 from backmarket.work.slice import LeaseHolder, Ready, RequestWindow, SliceEnd, take_lease
 from backmarket.writes import rows
 from backmarket.writes.engine.mark_sending import Noted, note_sending, prior_in
 from backmarket.writes.engine.outcomes import after_reading, after_sending
 from backmarket.writes.engine.results import Result, write_down
-from backmarket.writes.engine.retry_policy import pause_all_after, transition_after_loading, transition_after_sending
+from backmarket.writes.engine.retry_policy import pause_all_after, transition_after_loading, transition_before_sending
 from backmarket.writes.engine.sender import Loaded, Read, Sent, WriteSender, crashed
 from backmarket.writes.engine.steps import Step, StepResult, do, next_step
 from backmarket.writes.models import Transition, Write, WriteState
@@ -74,7 +75,7 @@ def run_slice(services: Services, organization_id: str) -> SliceResult:
         return _Writes(services, lease, sender).run()
     except SettingsError as error:  # this worker cannot decrypt the key; another may
         log.error("writes.paused", code=error.code, error=error.message)
-        return _give_up(services, lease, pause_all_after(error, 0))
+        return _give_up(services, lease, pause_all_after(error))
     except LeaseLost as error:
         log.info("writes.lease_lost", lease=lease.number, why=error.code)
         return SliceResult("lease_lost")
@@ -105,8 +106,6 @@ def _finish(transaction: Transaction, lease: WorkLease, pause: float | None) -> 
     """Release the lease.
 
     Args:
-        transaction: an open one.
-        lease: the lease.
         pause: minimum seconds until the next slice; None: as soon as a write is due.
     """
     work.hold(transaction, lease)
@@ -125,7 +124,7 @@ class _Writes(LeaseHolder):
             self.account,
             size=self.settings.write_window,
             needs_slot=lambda step: step.asks,
-            halt=lambda error: self._halt(error, 0),
+            halt=self._halt,
             urgent=f"writes/{self.organization_id}",  # before the syncs; denied slots are kept for this organization
         )
         """A write is in this window's queue, in flight, or not loaded yet."""
@@ -236,14 +235,22 @@ class _Writes(LeaseHolder):
             case Read() if result.step.action == "ask":
                 self._take_prior(write, outcome)
             case Read():
-                self._settle(after_reading(write, outcome, locale=self.locale))
+                self._settle(after_reading(self._comparable(write, outcome), outcome, locale=self.locale))
+
+    def _comparable(self, write: Write, read: Read) -> Write:
+        """The write; without its prior values, if a bulk part set the same listing since: they would prove nothing."""
+        if write.kind != "update_listing" or read.seen is None:
+            return write
+        skus = [str(read.seen.get("sku") or "")]
+        with self.services.database.transaction() as transaction:
+            contested = set_since(transaction, write.organization_id, skus, write.sent_at, write=write.id)
+        return replace(write, prior=None) if contested else write
 
     def _take_prior(self, write: Write, read: Read) -> None:
         """Store the values from before a write, then plan to send it; on an error, settle it."""
         if read.error is not None:
-            self._settle(
-                Result(write, replace(transition_after_sending(write, read.error), unsent=False), cause=read.error)
-            )
+            transition = replace(transition_before_sending(write, read.error), unsent=False)
+            self._settle(Result(write, transition, cause=read.error))
             return
         prior = prior_in(write, read.seen or {}) or {}
         self.write(partial(rows.note_prior, write=write, prior=prior))
@@ -268,16 +275,16 @@ class _Writes(LeaseHolder):
         self.counts[transition.state] += 1
         log.info("writes.settled", write=write.id, kind=write.kind, state=str(transition.state), code=_code(transition))
         if result.cause is not None:
-            self._halt(result.cause, write.tries)
+            self._halt(result.cause, reading=write.state is not WriteState.PENDING)
 
     def _write_down(self, result: Result) -> None:
         seconds = self.settings.lease_seconds
         with self.services.database.transaction() as transaction:
             write_down(transaction, self.lease, result, account=self.account, seconds=seconds)
 
-    def _halt(self, error: BackMarketError, tries: int) -> None:
+    def _halt(self, error: BackMarketError, *, reading: bool = False) -> None:
         """Pause all writes of the organization if the error concerns them all; requests in flight finish."""
-        rest = pause_all_after(error, tries)
+        rest = pause_all_after(error, reading=reading)
         if rest is not None:
             log.warning("writes.paused", code=error.code, error=error.message, seconds=round(rest))
             self.window.pause_all_for(rest)

@@ -10,7 +10,7 @@ from backmarket.limits import Slot
 from backmarket.limits.sku_quota import Reserved
 from backmarket.work import WorkLease
 from backmarket.work.send_deadline import Stopwatch
-from backmarket.writes.engine.retry_policy import elsewhere, lost
+from backmarket.writes.engine.retry_policy import elsewhere, erased, lost
 from backmarket.writes.engine.sender import Loaded, Read, Sent, WriteSender, crashed
 from backmarket.writes.models import Transition, Write, WriteState
 from backmarket.writes.request.http import Request, http_request
@@ -58,15 +58,14 @@ def next_step(write: Write, content: bytes | None, lease: WorkLease, *, sends_id
     """The next step of a due write; or its next state, if no step is needed.
 
     Args:
-        write: the write.
         content: of its file, once loaded.
         lease: the lease that the worker holds.
         sends_id: see `http_request`.
     """
+    if not write.request:
+        return erased(write)
     if write.state is not WriteState.PENDING:
-        if subject_of(write) is None:
-            return lost(write, None)
-        return Step(write, "read") if _is_here(write, lease) else elsewhere()
+        return _next_of_sent(write, lease)
     if not _is_here(write, lease):
         return Transition(WriteState.REFUSED, error=MOVED)
     if write.kind == "upload_order_invoice" and content is None:
@@ -76,11 +75,16 @@ def next_step(write: Write, content: bytes | None, lease: WorkLease, *, sends_id
     return Step(write, "send", http_request(from_json(write.kind, write.request), content, sends_id=sends_id))
 
 
+def _next_of_sent(write: Write, lease: WorkLease) -> Step | Transition:
+    if subject_of(write) is None:
+        return lost(write, None)
+    return Step(write, "read") if _is_here(write, lease) else elsewhere()
+
+
 def is_foreign(write: Write, locale: str) -> bool:
     """Whether the stored row lacks the prior values, because the write is for another market.
 
     Args:
-        write: the write.
         locale: the connection's.
     """
     return write.kind == "update_listing" and write.locale != locale

@@ -51,7 +51,6 @@ def seen(request: WriteRequest, shown: Shown) -> dict[str, Any]:
     """The fields of an object that the comparison needs, as JSON.
 
     Args:
-        request: the write.
         shown: as the API shows it: the order (also for its lines), or the listing in the write's locale.
     """
     if isinstance(request, UpdateOrder):
@@ -71,7 +70,6 @@ def compare(request: WriteRequest, prior: Shown | None, shown: Shown) -> Verdict
     """Decide whether a write was applied.
 
     Args:
-        request: the write.
         prior: what `seen` returned before the write was sent; None: unknown.
         shown: the order or the listing as the API shows it now.
     """
@@ -82,7 +80,7 @@ def compare(request: WriteRequest, prior: Shown | None, shown: Shown) -> Verdict
         return _compare_line(request, now)
     if isinstance(request, UpdateListing):
         return _compare_listing(request, prior, now)
-    return undecidable("The API shows no invoices, so whether it arrived can't be read back.")
+    return undecidable("The API shows no invoices, so whether it arrived cannot be read back.")
 
 
 # --- orders ------------------------------------------------------------------------------------------------
@@ -104,7 +102,7 @@ def _compare_order(request: UpdateOrder, prior: Shown | None, now: Shown) -> Ver
     if not arrived:
         return NOT_APPLIED if moved or prior is None else undecidable("No line could be moved when it was sent.")
     if len(arrived) < len(moved):
-        return undecidable("Some of the lines are in the state that was asked for, and some are not.")
+        return undecidable("Some of the lines are in the requested state, and some are not.")
     return _compare_details(request, now, arrived)
 
 
@@ -125,7 +123,7 @@ def _compare_details(request: UpdateOrder, now: Shown, lines: Sequence[Shown]) -
             return undecidable(f"The line is shipped, but its {name} is not the one that was sent.")
     shown = [line["return_reason"] for line in lines if line["return_reason"] is not None]
     if request.return_reason is not None and any(reason != request.return_reason for reason in shown):
-        return undecidable("The lines are in the state that was asked for, but for another return_reason.")
+        return undecidable("The lines are in the requested state, but for another return_reason.")
     return APPLIED
 
 
@@ -161,7 +159,7 @@ def _compare_line(request: UpdateOrderline, now: Shown) -> Verdict:
         return NOT_APPLIED
     others = [name for name, value in sent.items() if now[name] and now[name] != value]
     if others:
-        return undecidable(f"Another {' and '.join(others)} is registered, and can't be corrected.")
+        return undecidable(f"Another {' and '.join(others)} is registered, and cannot be corrected.")
     return undecidable("Only one of imei and serial_number is registered as it was sent.")
 
 
@@ -173,11 +171,11 @@ def _compare_listing(request: UpdateListing, prior: Shown | None, now: Shown) ->
     if all(_plain(name, now[name]) == value for name, value in wanted.items()):
         return APPLIED
     if prior is None:
-        return undecidable("The listing shows something else, and what it showed before is not known.")
+        return undecidable("The listing shows other values, and its previous ones are unknown.")
     before = {name: _plain(name, prior.get(name)) for name in wanted}
     changed = [name for name, value in wanted.items() if before[name] != value]
     if not changed:
-        return undecidable("The listing showed what was asked for before, and shows something else now.")
+        return undecidable("The listing showed the requested values before, and shows others now.")
     arrived = [name for name in changed if _plain(name, now[name]) == wanted[name]]
     kept = [name for name in changed if _plain(name, now[name]) == before[name]]
     # orders reduce the quantity at any moment: let the other fields decide, if there are any
@@ -186,7 +184,7 @@ def _compare_listing(request: UpdateListing, prior: Shown | None, now: Shown) ->
         return APPLIED
     if not arrived and (all(name in kept for name in changed) or (lasting and all(name in kept for name in lasting))):
         return NOT_APPLIED
-    return undecidable("The listing shows neither what was asked for nor what it showed before.")
+    return undecidable("The listing shows neither the requested nor its previous values.")
 
 
 _PARTS = ("shipper", "shipper_display", "shipping_delay", "shipping_price")

@@ -38,7 +38,7 @@ class Fault:
     expected: str
 
     def __str__(self) -> str:
-        return f"{self.field}: expected {self.expected}; {self.came} came"
+        return f"{self.field}: expected {self.expected}, got {self.came}"
 
 
 class InvalidWrite(InvalidArgument):

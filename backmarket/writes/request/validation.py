@@ -83,7 +83,6 @@ def update_order(
     """Move lines of an order to another state.
 
     Args:
-        order_id: the order's id.
         new_state: 2 accept or 4 cancel a paid line, 3 ship or 5 refund an accepted one, 6 refund a shipped one.
         sku: of the line, in any case; required if lines of several SKUs could move, otherwise that of the stored line
             is sent. State 3 moves all accepted lines.
@@ -165,7 +164,7 @@ def update_orderline(
         checks.note("imei", "nothing", "an IMEI, a serial_number, or both")
     new = {name: value for name, value in sent.items() if line is None or getattr(line, name) in {None, "", value}}
     for name in [name for name in sent if name not in new]:
-        checks.note(name, "another value", "what is registered already, as it can't be corrected; leave it out")
+        checks.note(name, "another value", "what is registered already, as it cannot be corrected; leave it out")
     new = {name: value for name, value in new.items() if line is None or not getattr(line, name)}
     if sent and not new and not checks:
         checks.note(next(iter(sent)), "what is registered already", "something new: there is nothing to do")
@@ -208,7 +207,6 @@ def upload_order_invoice(order_id: int, filename: str) -> UploadOrderInvoice:
     """Give an order an invoice. `client.pdf` checks whether the file is a PDF, while its bytes are read.
 
     Args:
-        order_id: the order's id.
         filename: as the customer sees it; ends in `.pdf`.
 
     Raises:
@@ -298,7 +296,7 @@ def _check_device(lines: Sequence[KnownLine], names: Sequence[str], checks: Chec
                 name, "an order of more than that", "an order of one line with quantity 1; use update_orderline"
             )
         elif getattr(lines[0], name):
-            checks.note(name, "one more", "none, as one is registered and can't be corrected; leave it out")
+            checks.note(name, "one more", "none, as one is registered and cannot be corrected; leave it out")
 
 
 def _check_prices(sent: Mapping[str, Any], checks: Checks) -> None:

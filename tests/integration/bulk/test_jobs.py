@@ -19,10 +19,12 @@ from backmarket.errors import BulkJobNotFound, EnvironmentMismatch, InvalidArgum
 from backmarket.limits import sku_quota
 from backmarket.messages import Nudge
 from backmarket.organizations import lifecycle
+from backmarket.organizations.probes import probe_due
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.standalone.embedded import Stack
 from backmarket.upkeep import bucket_deletions
 from backmarket.upkeep.bucket_reconcile import delete_garbage
+from backmarket.work.backoff import MAX_LOOKS, MAX_TRIES
 from tests.conftest import Bucket
 from tests.support.bulk_files import (
     hurry,
@@ -35,7 +37,7 @@ from tests.support.bulk_files import (
     settings_for,
     submit,
 )
-from tests.support.sellers import Shop
+from tests.support.sellers import Shop, let_time_pass
 from tests.support.waiting import Moment
 
 Row = dict[str, Any]
@@ -165,6 +167,21 @@ def test_a_429_is_believed_and_costs_no_line(shop: Shop, org: str) -> None:
     assert sent_lines(shop, org) == 10
 
 
+def test_a_429_of_the_quota_without_a_request_id_blocks_nothing_but_the_lines(shop: Shop, org: str) -> None:
+    shop.sandbox.settings(task_delay=3600.0)
+    first = submit(shop, org, raised(shop, org, 5))
+    one_slice(shop, org)
+    shop.sandbox.add_fault("sku_quota", operation="listings.bulk", count=1)
+    job_id = submit(shop, org, raised(shop, org, 20)[10:])
+    one_slice(shop, org)
+    job = job_of(shop, org, job_id)
+    assert (job.state, job.error_code) == (JobState.WAITING_FOR_QUOTA, "rate_limited")
+    shop.sandbox.settings(task_delay=0.0)
+    assert one_slice(shop, org).requests == 1, "tasks are polled meanwhile"
+    assert job_of(shop, org, first).lines_submitted == 5
+    assert bulk_requests(shop, org) == 2
+
+
 def test_a_file_that_the_api_refuses_is_not_sent_further(shop: Shop, org: str) -> None:
     shop.sandbox.add_fault("status", operation="listings.bulk", status=400)
     job_id = submit(shop, org, raised(shop, org, 30), part_lines=10)
@@ -187,7 +204,8 @@ def test_what_certainly_did_not_arrive_is_sent_again(shop: Shop, org: str, kind:
     assert shop.one("SELECT COALESCE(sum(lines), 0)::int FROM backmarket.sku_quota") == 0
     if kind == "unauthorized":
         assert one_slice(shop, org).end == "nothing_to_do"
-        lifecycle.enable(shop.services.database, org)
+        let_time_pass(shop, 31)
+        assert probe_due(shop.services, seconds=5) == 1
     job = run(shop, org, job_id)
     assert (job.state, job.error, sent_lines(shop, org)) == (JobState.DONE, None, 10)
 
@@ -208,7 +226,7 @@ def test_an_unexplained_status_is_neither_until_its_time_is_over(shop: Shop, org
         one_slice(shop, org)
     (part,) = parts_of(shop, org, job_id)
     assert (part.state, part.task_status) == (PartState.SUBMITTED, 7)
-    assert part.unexplained_since is not None
+    assert part.unexplained_seconds is not None
     shop.execute("UPDATE backmarket.bulk_parts SET unexplained_since = now() - interval '25 hours'")
     job = run(shop, org, job_id)
     assert (job.state, job.lines_unknown) == (JobState.DONE_WITH_ERRORS, 10)
@@ -298,6 +316,45 @@ def test_a_task_that_hangs_is_a_persons_in_the_end(shop: Shop, org: str) -> None
     assert run(shop, org, job_id).state is JobState.DONE
 
 
+@pytest.mark.parametrize("kind", ["task_hangs", "status", "waf_html", "forbidden"])
+def test_a_task_that_never_ends_is_handed_to_a_person_and_holds_up_nobody(shop: Shop, org: str, kind: Any) -> None:
+    if kind == "task_hangs":
+        shop.sandbox.add_fault(kind, operation="listings.bulk", count=1)
+    else:
+        shop.sandbox.settings(task_delay=3600.0)
+    job_id = submit(shop, org, raised(shop, org, 10))
+    run_slice(shop.services, org)
+    if kind != "task_hangs":
+        shop.sandbox.settings(task_delay=0.0)
+        shop.sandbox.add_fault(kind, operation="tasks.get", path=f"/ws/tasks/{parts_of(shop, org, job_id)[0].task_id}")
+    for _ in range(MAX_LOOKS - 1):
+        one_slice(shop, org)
+    assert parts_of(shop, org, job_id)[0].state is PartState.SUBMITTED
+    other = submit(shop, org, raised(shop, org, 20)[10:])
+    assert run(shop, org, other).state is JobState.DONE
+    shop.execute(
+        "UPDATE backmarket.bulk_parts SET submitted_at = now() - interval '25 hours' WHERE job_id = %s", job_id
+    )
+    job = run(shop, org, job_id)
+    assert (job.state, job.lines_unknown) == (JobState.DONE_WITH_ERRORS, 10)
+    assert "bulk settle" in (job.error or "")
+
+
+@pytest.mark.parametrize("kind", ["waf_html", "early_404", "rate_limited"])
+def test_a_part_that_is_refused_for_ever_is_given_up_and_the_others_go_on(shop: Shop, org: str, kind: Any) -> None:
+    """As with a comment that the firewall takes for an attack."""
+    shop.sandbox.add_fault(kind, operation="listings.bulk", count=1)
+    job_id = submit(shop, org, raised(shop, org, 20), part_lines=10)
+    shop.execute("UPDATE backmarket.bulk_parts SET tries = %s WHERE number = 1", MAX_TRIES - 1)
+    run_slice(shop.services, org)
+    assert parts_of(shop, org, job_id)[0].state is PartState.FAILED
+    shop.restart(limiter_key="f" * 32)  # another name of the account: its block of a window is over
+    shop.execute("UPDATE backmarket.connections SET account = 'another name'")
+    job = run(shop, org, job_id)
+    assert (job.state, job.lines_failed, job.lines_done) == (JobState.DONE_WITH_ERRORS, 10, 10)
+    assert f"could not be sent in {MAX_TRIES} tries" in (job.error or "")
+
+
 def test_jobs_go_one_after_the_other(shop: Shop, org: str) -> None:
     shop.sandbox.add_fault("status", operation="listings.bulk", status=502, count=1)
     first = submit(shop, org, [{**row, "quantity": 1} for row in raised(shop, org, 10)])
@@ -377,8 +434,8 @@ def test_jobs_are_dropped_with_their_files_long_after_their_end(shop: Shop, org:
     run(shop, org, old)
     run(shop, org, young)
     shop.execute("UPDATE backmarket.bulk_jobs SET ended_at = now() - interval '91 days' WHERE id = %s", old)
-    assert drop_ended(shop.services.database, 0).jobs == 0
-    assert drop_ended(shop.services.database, 90).jobs == 1
+    assert drop_ended(shop.services.database, 0).rows == 0
+    assert drop_ended(shop.services.database, 90).rows == 1
     work_off_deletions(shop)
     assert {key.split("/")[2] for key in files(shop)} == {str(young)}
     with pytest.raises(BulkJobNotFound):
@@ -400,7 +457,7 @@ def test_pauses_between_questions_grow(shop: Shop, org: str) -> None:
     one_slice(shop, org)
     pause = "SELECT extract(epoch FROM due_at - now())::float8 FROM backmarket.bulk_parts"
     assert began.waits(shop.one(pause), 3, 5)
-    for age, least, most in ((20, 9, 11), (1000, 58, 60), (86400, 598, 600)):
+    for age, least, most in ((20, 9, 11), (1000, 58, 60), (86000, 598, 600)):
         shop.execute("UPDATE backmarket.bulk_parts SET submitted_at = now() - make_interval(secs => %s)", age)
         began = Moment()
         one_slice(shop, org)

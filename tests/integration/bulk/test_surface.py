@@ -226,10 +226,10 @@ def test_one_key_at_the_same_time_is_one_job(shop: Shop, bm: BackMarket, org: st
     assert objects(shop, org) == [bulk_key(org, made[0], name) for name in ("lines.csv", "original")]
 
 
-def test_whoever_waits_for_the_sync_too_is_told_the_job(shop: Shop, bm: BackMarket, org: str) -> None:
+def test_a_caller_that_waits_for_the_sync_too_is_told_the_job(shop: Shop, bm: BackMarket, org: str) -> None:
     with pytest.raises(WaitTimeout, match=r"Bulk job 1 has not ended within 0\.2 s") as caught:
         bm.create_or_update_listings_and_sync(org, file_of(lines(shop, org, 3)), max_wait=0.2, poll_interval=0.05)
-    assert "goes on by itself" in str(caught.value)
+    assert "continues by itself" in str(caught.value)
     assert bm.get_bulk_job(org, 1) is not None
 
 
@@ -250,7 +250,7 @@ def test_jobs_are_listed_newest_first(shop: Shop, bm: BackMarket, org: str) -> N
         bm.get_bulk_handle("another", made[0])
 
 
-def test_whoever_waits_is_told_what_for(shop: Shop, bm: BackMarket, org: str) -> None:
+def test_a_caller_that_waits_is_told_what_for(shop: Shop, bm: BackMarket, org: str) -> None:
     first = bm.create_or_update_listings(org, file_of(lines(shop, org, 3)))
     shop.execute("UPDATE backmarket.work SET due_at = now() - interval '1 minute'")
     with pytest.raises(WaitTimeout, match="queue 'bulk'"):
@@ -269,7 +269,7 @@ def test_whoever_waits_is_told_what_for(shop: Shop, bm: BackMarket, org: str) ->
     third = bm.create_or_update_listings(org, file_of(lines(shop, org, 3)))
     one_slice(shop, org)
     assert third.status().state is JobState.WAITING_FOR_QUOTA
-    assert "for lines of the quota to come free; 3 lines are to be sent" in third.waits_for()
+    assert "for the quota of SKU lines; 3 lines are to be sent" in third.waits_for()
 
 
 def test_a_job_of_which_nothing_was_done_raises(shop: Shop, bm: BackMarket, org: str) -> None:
@@ -375,7 +375,7 @@ def test_a_file_that_can_t_be_read_is_said_to(bm: BackMarket, org: str, tmp_path
         bm.create_or_update_listings(org, io.StringIO("sku;quantity\nA;1\n"))  # type: ignore[arg-type]
     with pytest.raises(InvalidArgument, match="not as bytes"):
         bm.create_or_update_listings(org, b"sku;quantity\nA;1\n")  # type: ignore[arg-type]
-    with pytest.raises(InvalidArgument, match="its path is none"):
+    with pytest.raises(InvalidArgument, match="its path is invalid"):
         bm.create_or_update_listings(org, Path("a\0b"))
     with pytest.raises(InvalidArgument, match="it is closed"):
         bm.create_or_update_listings(org, closed(io.BytesIO(b"sku;quantity\nA;1\n")))
@@ -471,7 +471,7 @@ def test_a_command_reads_excel_files_and_the_signs_that_are_chosen(
     path = tmp_path / "listings.csv"
     rows = f'<row r="1">{text("A1", "sku")}{text("B1", "price")}</row><row r="2">{text("A2", "001")}'
     path.write_bytes(workbook(rows + text("B2", "1 299,00") + "</row>"))
-    assert "may have a separator of thousands" in command(2, "check", org, str(path)).stdout
+    assert "may have a thousands separator" in command(2, "check", org, str(path)).stdout
     told = command(0, "check", org, str(path), "--decimal", ",", "--thousands", " ")
     assert "1 of 1 lines can be sent (Excel workbook, sheet 'Stock')" in told.stdout
     path.write_text("sku;price\n3.53E+14;1.00\n")
@@ -520,7 +520,7 @@ def test_a_command_that_can_t_be_meant_says_so(shop: Shop, org: str, command: Ca
     assert "it is pending" in command(2, "settle", org, number, "1", "--arrived").stderr
     shop.execute("UPDATE backmarket.work SET due_at = now() - interval '1 minute'")
     late = command(6, "submit", org, "-", "--watch", "--timeout", "0", input=file_of(lines(shop, org, 1)))
-    assert "has not ended, and goes on by itself" in late.stderr
+    assert "has not ended, and continues by itself" in late.stderr
     assert "is cancelled" in command(0, "cancel", org, number).stdout
 
 
@@ -533,7 +533,7 @@ def test_a_person_decides_about_a_part_that_is_unknown(
     shop.sandbox.add_fault("close", operation="listings.bulk", seller=org)
     handle = bm.create_or_update_listings(org, file_of(lines(shop, org, 3)))
     one_slice(shop, org)
-    assert "Of 3 lines it is not known whether they arrived" in handle.waits_for()
+    assert "3 lines may or may not have arrived" in handle.waits_for()
     job = run(shop, org, handle.id)
     assert (job.state, job.lines_unknown) == (JobState.DONE_WITH_ERRORS, 3)
     assert "bulk settle" in command(0, "show", org, str(handle.id)).stdout
@@ -590,7 +590,7 @@ def test_ctrl_c_ends_the_watching_and_not_the_job(shop: Shop, org: str, bm: Back
     wait_until(lambda: shows("3 accepted, 0 done") or process.poll() is not None, "the bar")
     assert "3 accepted" in shown, shown
     process.send_signal(signal.SIGINT)
-    wait_until(lambda: shows("goes on by itself") and process.poll() is not None, "it has ended")
+    wait_until(lambda: shows("continues by itself") and process.poll() is not None, "it has ended")
     os.close(fd)
     assert process.wait() == 130
     (job,) = bm.get_bulk_jobs(org)

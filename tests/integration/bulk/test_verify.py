@@ -15,13 +15,16 @@ from typing import Any
 
 import pytest
 
-from backmarket.bulk import jobs
+from backmarket.bulk import jobs, transitions
+from backmarket.bulk.engine import listing_pages
 from backmarket.bulk.engine.slice import run_slice
+from backmarket.bulk.engine.verify import PAGE_TRIES
 from backmarket.bulk.jobs import JobState, Outcome, PartState
 from backmarket.database import Database, Transaction
 from backmarket.errors import InvalidArgument
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
+from backmarket.work.backoff import MAX_LOOKS
 from backmarket.work.send_deadline import SEND_WITHIN
 from tests.conftest import Bucket
 from tests.support.bulk_files import (
@@ -151,6 +154,99 @@ def test_what_never_arrives_is_sent_twice_and_then_a_persons(shop: Shop, org: st
     assert applied(shop, org) == LINES
 
 
+LASTING = [("status", {"status": 500}), ("waf_html", {}), ("forbidden", {}), ("garbage", {})]
+
+
+@pytest.mark.parametrize(("kind", "rule"), LASTING)
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_listing_that_can_never_be_read_ends_with_a_person_and_holds_up_nobody(
+    shop: Shop, org: str, kind: Any, rule: Row, arrived: bool
+) -> None:
+    rows = raised(shop, org)
+    shop.sandbox.add_fault("reset", operation="listings.bulk", count=1, applied=arrived)
+    shop.sandbox.add_fault(kind, operation="listings.detail", path=f"/ws/listings/detail?sku={rows[0]['sku']}", **rule)
+    shop.sandbox.add_fault(kind, operation="listings.list", **rule)
+    job_id = submit(shop, org, rows)
+    run_slice(shop.services, org)
+    other = submit(shop, org, raised(shop, org, 20)[LINES:])
+    looks = 0
+    while job_of(shop, org, job_id).ended_at is None:
+        one_slice(shop, org)
+        looks += 1
+        assert looks <= MAX_LOOKS + 5
+    assert job_of(shop, org, other).state is JobState.DONE
+    assert job_of(shop, org, job_id).lines_unknown == (1 if arrived else LINES)
+    assert "could not be read back" in lines_of(shop, org, job_id)[2].message
+    assert shop.sandbox.stats().count("listings.detail", org) <= LINES + MAX_LOOKS + 5
+    if not arrived:
+        shop.sandbox.remove_faults()
+        jobs.settle_part(shop.services, org, job_id, 1, arrived=False)
+        assert run(shop, org, job_id).state is JobState.DONE
+
+
+def test_two_thousand_silent_lines_are_read_back_by_pages(shop: Shop, org: str) -> None:
+    many, absent, rest = "many", 100, 1900
+    shop.restart(request_deadline=20.0)
+    shop.sandbox.settings(assumptions={"task_result": "nothing"})
+    shop.sell(many, orders=0, listings=2000)
+    shop.sync(many, "listings")
+    before = shop.sandbox.stats()
+    rows = raised(shop, many, rest) + [{"sku": f"absent {n}", "quantity": 1, "price": "9.99"} for n in range(absent)]
+    job = run(shop, many, submit(shop, many, rows, part_lines=2000))
+    after = shop.sandbox.stats()
+    asked = {each: after.count(each, many) - before.count(each, many) for each in ("listings.list", "listings.detail")}
+    assert (job.state, job.lines_done, job.lines_failed) == (JobState.DONE_WITH_ERRORS, rest, absent)
+    assert asked == {"listings.list": 40, "listings.detail": 0}
+
+
+def test_pages_that_show_less_than_single_requests_are_not_read(shop: Shop, org: str) -> None:
+    """Most of a large account's pages show nothing that is wanted."""
+    shop.sell("large", orders=0, listings=1000)
+    shop.sync("large", "listings")
+    shop.sandbox.settings(assumptions={"task_result": "nothing"})
+    before = shop.sandbox.stats()
+    job = run(shop, "large", submit(shop, "large", raised(shop, "large", 1000)[::80]))
+    after = shop.sandbox.stats()
+    asked = [after.count(each, "large") - before.count(each, "large") for each in ("listings.list", "listings.detail")]
+    assert (job.state, job.lines_done) == (JobState.DONE, 13)
+    assert asked[0] == 1
+    assert asked[1] <= 13
+
+
+def test_reading_back_goes_on_at_the_page_where_a_slice_ended(
+    shop: Shop, org: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing_pages, "PAGES_AT_ONCE", 2)
+    monkeypatch.setattr(listing_pages, "WINDOW", 1)
+    monkeypatch.setattr(listing_pages, "PAGE_ROWS", 5)
+    shop.sandbox.settings(assumptions={"task_result": "nothing"})
+    before = shop.sandbox.stats().count("listings.list", org)
+    job = run(shop, org, submit(shop, org, raised(shop, org, 30)))
+    assert (job.state, job.lines_done) == (JobState.DONE, 30)
+    assert shop.sandbox.stats().count("listings.list", org) - before <= 6
+
+
+def test_a_person_may_settle_a_part_while_it_is_read_back(shop: Shop, org: str) -> None:
+    """And what a worker decides of it afterwards is void."""
+    shop.sandbox.add_fault("reset", operation="listings.bulk", count=1)
+    shop.sandbox.add_fault("status", operation="listings.detail")
+    shop.sandbox.add_fault("status", operation="listings.list")
+    job_id = submit(shop, org, raised(shop, org))
+    run_slice(shop.services, org)
+    with pytest.raises(InvalidArgument, match="may still arrive"):
+        jobs.settle_part(shop.services, org, job_id, 1, arrived=True)
+    shop.execute("UPDATE backmarket.bulk_parts SET sent_at = now() - interval '10 minutes'")
+    one_slice(shop, org)
+    (as_read,) = parts_of(shop, org, job_id)
+    assert as_read.due_at is not None
+    settled = jobs.settle_part(shop.services, org, job_id, 1, arrived=True)
+    assert (settled.state, settled.lines_done) == (JobState.DONE, LINES)
+    with shop.services.database.transaction() as transaction:
+        transitions.put_back(transaction, as_read, pause=0.0)
+        transitions.postpone(transaction, as_read, pause=0.0)
+    assert [part.state for part in parts_of(shop, org, job_id)] == [PartState.DONE]
+
+
 def test_what_something_else_changed_is_a_persons(shop: Shop, org: str) -> None:
     rows = raised(shop, org)
     shop.sandbox.add_fault("reset", operation="listings.bulk", count=1)
@@ -158,7 +254,7 @@ def test_what_something_else_changed_is_a_persons(shop: Shop, org: str) -> None:
     run_slice(shop.services, org)
     listing = next(row for row in listed(shop, org) if row["sku"] == rows[0]["sku"])
     shop.sandbox.change(org, resource="listings", modify=1, ids=[listing["id"]], fields={"quantity": 77})
-    with pytest.raises(InvalidArgument, match="read back"):
+    with pytest.raises(InvalidArgument, match="may still arrive"):
         jobs.settle_part(shop.services, org, job_id, 1, arrived=True)
     job = run(shop, org, job_id)
     assert (job.state, job.lines_unknown, requests(shop, org)) == (JobState.DONE_WITH_ERRORS, LINES, 1)
@@ -235,6 +331,10 @@ def test_a_worker_killed_while_it_reads_back_is_followed_by_another(shop: Shop, 
     job_id = submit(shop, org, raised(shop, org, 20))
     run_slice(shop.services, org)
     hurry(shop)
+    shop.sandbox.add_fault("status", operation="listings.list")  # so they are read one by one
+    for _ in range(PAGE_TRIES):
+        one_slice(shop, org)
+    hurry(shop)
     shop.sandbox.add_fault("timeout", operation="listings.detail", count=1, after=9, seconds=PATIENCE_SECONDS)
     with worker(shop, org) as process:
         wait_until(lambda: shop.sandbox.stats().count("listings.detail", org) > 9, "it reads back")
@@ -245,7 +345,7 @@ def test_a_worker_killed_while_it_reads_back_is_followed_by_another(shop: Shop, 
     assert (job.state, job.lines_done, applied(shop, org)) == (JobState.DONE, 20, 20)
 
 
-def test_whoever_slept_past_its_lease_writes_nothing(shop: Shop, org: str) -> None:
+def test_a_worker_that_slept_past_its_lease_writes_nothing(shop: Shop, org: str) -> None:
     shop.sandbox.settings(latency=5.0)
     job_id = submit(shop, org, raised(shop, org))
     with worker(shop, org) as process:
@@ -262,7 +362,7 @@ def test_whoever_slept_past_its_lease_writes_nothing(shop: Shop, org: str) -> No
         assert shop.execute("SELECT p::text FROM backmarket.bulk_parts p") == before
 
 
-def test_whoever_was_held_up_before_its_request_does_not_send(shop: Shop, org: str) -> None:
+def test_a_worker_held_up_before_its_request_does_not_send(shop: Shop, org: str) -> None:
     """The mark is committed too late: whoever comes next may have settled it already."""
     job_id = submit(shop, org, raised(shop, org))
     waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

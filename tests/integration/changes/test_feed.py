@@ -196,7 +196,7 @@ class TestReading:
         ],
     )
     def test_what_is_no_cursor_is_refused(self, database: Database, cursor: str) -> None:
-        with pytest.raises(InvalidArgument, match="as it came"):
+        with pytest.raises(InvalidArgument, match="unchanged"):
             get_changes(database, cursor)
 
     def test_a_cursor_of_another_database_is_refused(self, database: Database) -> None:
@@ -287,7 +287,7 @@ class TestWatching:
         assert announce(database)
         wait_until(lambda: came == ["1"], "the announcement was heard")
 
-    def test_it_finds_out_by_itself_where_nobody_announces(
+    def test_it_finds_events_that_were_not_announced(
         self, writer: Callable[[], Writer], following: Callable[..., list[str]]
     ) -> None:
         came = following(poll=0.1)

@@ -30,7 +30,7 @@ from backmarket.cli.app import app
 from backmarket.resources import RESOURCES
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import ENV_PREFIX, Settings
-from tests.support.sellers import Shop
+from tests.support.sellers import Shop, let_time_pass
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
@@ -285,8 +285,13 @@ class TestConnections:
     def test_a_refused_key_is_told_everywhere(self, cli: Cli) -> None:
         cli.ok("connections", "add", ORG, "--api-key-stdin", *at(cli), input=KEY)
         assert "does not accept the key" in cli.fails(4, "connections", "check", ORG)
-        assert "unauthorized" in cli.ok("connections", "list").stdout
         assert "does not accept the key" in cli.ok("status", ORG, "--failing").stdout
+        let_time_pass(cli.shop, 31)
+        assert "does not accept the key" in cli.fails(4, "connections", "check", ORG)
+        assert "unauthorized" in cli.ok("connections", "list").stdout
+        told = cli.ok("status", ORG, "--failing").stdout
+        assert "does not accept the key" in told
+        assert re.search(r"in 1 h|in [67]\d min", told), "when it is tried again"
         assert cli.json("connections", "show", ORG)["health"] == "unauthorized"
         assert "refused the key" in cli.fails(4, "sync", ORG)
 
@@ -304,7 +309,7 @@ class TestConnections:
         cli.ok("connections", "disable", ORG, "--clear-key")
         assert "cleared" in cli.fails(4, "connections", "enable", ORG)
 
-    def test_removed_only_if_somebody_said_so(self, cli: Cli) -> None:
+    def test_removed_only_after_a_confirmation(self, cli: Cli) -> None:
         sell(cli, "removed", ORG)
         assert "--yes" in cli.fails(2, "connections", "remove", ORG)
         for answer, code in (("n\n", 1), ("y\n", 0)):
@@ -450,7 +455,7 @@ class TestListings:
         assert "no locale" in cli.fails(2, "listings", "fetch", ORG, listings[0]["id"], "--locale", "en-us")
         assert "No listing nothing" in cli.fails(3, "listings", "show", ORG, "--sku", "nothing")
         for wrong in ([], [listings[0]["id"], "--sku", "x"]):
-            assert "one of them" in cli("listings", "show", ORG, *wrong).stderr
+            assert "either the listing's id" in cli("listings", "show", ORG, *wrong).stderr
 
 
 class TestShipments:
@@ -574,7 +579,7 @@ class TestSync:
         terminal = OnTerminal("sync", ORG, "--wait")
         terminal.wait_for("waiting for a worker")
         assert terminal.interrupt() == 130
-        assert "goes on by itself" in terminal.shown
+        assert "continues by itself" in terminal.shown
         assert cli.shop.run_slice(ORG, ask=False).end == "done"
 
     def test_status_tells_how_it_fares(self, cli: Cli) -> None:

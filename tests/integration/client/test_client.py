@@ -430,7 +430,7 @@ def test_a_list_with_cursors_is_followed_on_its_own_host(far: Far, connect: Conn
 
 def test_a_list_with_cursors_that_goes_round_ends(far: Far, connect: Connect) -> None:
     far.body = json.dumps({"results": [{"id": "a"}], "next": f"/ws?cursor={SOME_ID}"}).encode()
-    with pytest.raises(IncompleteWalk, match="leads back"):
+    with pytest.raises(IncompleteWalk, match="loops back"):
         list(connect(far.url).iter_buyback_listings())
     assert len(far.arrived) == 2
 
@@ -466,7 +466,7 @@ def sandbox(running: SandboxServer) -> Iterator[SandboxServer]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pauses between two tries are not what is tried here."""
-    monkeypatch.setattr("backmarket.client.caller.PAUSE", 0.01)
+    monkeypatch.setattr("backmarket.limits.backoff.RETRY_SECONDS", 0.02)
 
 
 def asked(sandbox: SandboxServer, operation: str) -> int:

@@ -415,7 +415,7 @@ def test_a_name_that_changes_its_meaning_is_not_believed(
     assert (len(asked), site.cdn.connections, public.connections) == (2, 0, 2)
 
 
-def test_a_connection_that_may_be_private_serves_nobody_else(site: Site) -> None:
+def test_a_connection_that_may_be_private_serves_no_other(site: Site) -> None:
     site.cdn.says["/a.pdf"] = answer()
     site.fetch(f"{site.cdn_url}/a.pdf")
     site.private.remove(site.cdn_url)
@@ -523,7 +523,7 @@ def test_exactly_the_largest_size_is_allowed(site: Site) -> None:
 
 def test_a_packed_file_is_refused(site: Site) -> None:
     site.own.says["/a.pdf"] = answer(gzip.compress(PDF + b"\0" * 1_000_000), "Content-Encoding: gzip")
-    assert "packed" in site.failure(BrokenAnswer).message
+    assert "compressed" in site.failure(BrokenAnswer).message
     site.own.says["/a.pdf"] = answer(PDF, "Content-Encoding: identity")
     site.fetch()
 

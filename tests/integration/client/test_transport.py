@@ -326,7 +326,7 @@ class Late:
 
 
 @pytest.mark.parametrize("size", [1_000_000, 16_000_000])
-def test_a_body_that_nobody_takes_is_stopped_and_never_arrives(far: Far, near: Transport, size: int) -> None:
+def test_a_body_that_no_server_reads_is_stopped_and_never_arrives(far: Far, near: Transport, size: int) -> None:
     """The system takes a megabyte of it at once, to send when the far side reads: not after the deadline."""
     late = Late(far)
     with in_time(), pytest.raises(NetworkError) as caught:

@@ -307,7 +307,7 @@ class TestProxy:
         "console_proxy_addresses": "10.0.0.0/8, ::1",
     }
 
-    def test_says_who_somebody_is_and_by_their_groups_what_they_may(self, opened: Open) -> None:
+    def test_says_who_the_user_is_and_by_their_groups_what_they_may(self, opened: Open) -> None:
         visitor = opened(address="10.1.2.3", **self.SETTINGS)
         visitor.http.headers["X-Forwarded-User"] = "Anna <b>A</b>"
         page = visitor.get("/")

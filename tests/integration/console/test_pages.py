@@ -27,7 +27,7 @@ from tests.support import bulk_files
 from tests.support.console import Visitor, console_settings, opened_shop, words
 from tests.support.databases import open_connection
 from tests.support.sandboxes import fresh_sandbox
-from tests.support.sellers import Shop
+from tests.support.sellers import Shop, let_time_pass
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
@@ -129,7 +129,7 @@ class TestOverview:
         assert ORG in text
         assert "failing-1" in anna.text("/?health=failing")
         assert ORG not in anna.text("/?health=failing")
-        assert "No organization is like that" in anna.text("/?health=no_key")
+        assert "No organization matches" in anna.text("/?health=no_key")
         assert ORG in anna.text("/?health=nonsense")
         assert re.search(r"<svg[^>]*aria-label=\"Orders: The last 24 hours: at worst", anna.get("/").text)
 
@@ -167,8 +167,8 @@ class TestOrganization:
         assert "Connected new-1" in text
         assert "EU · production · de-de" in text
         assert "Back Market accepts the key" in anna.do("/o/new-1/check")
-        assert "Disabled. What is stored stays." in anna.do("/o/new-1/disable")
-        assert "nothing is asked" in anna.text("/o/new-1")
+        assert "Disabled. Its rows are kept." in anna.do("/o/new-1/disable")
+        assert "no requests are sent" in anna.text("/o/new-1")
         assert "Enabled" in anna.do("/o/new-1/enable")
         refused = anna.send("/o/new-1/remove", confirm="new-2")
         assert (refused.status_code, "nothing was removed" in refused.text) == (422, True)
@@ -221,6 +221,10 @@ class TestOrganization:
         assert "Unauthorized" in refused.text or "refuse" in refused.text
         for path in ("/o/rotated", "/"):
             assert "second-token" not in anna.get(path).text
+        assert "nothing is sent until it is tried once more" in words(anna.text("/o/rotated"))
+        let_time_pass(shop, 31)
+        anna.send("/o/rotated/check")
+        assert "It is tried again by itself" in words(anna.text("/o/rotated"))
         assert "unauthorized" in anna.text("/o/rotated")
 
     def test_its_market_is_changed_with_the_key_that_it_has(self, shop: Shop, anna: Visitor) -> None:
@@ -253,7 +257,7 @@ class TestOrganization:
         before = shop.one("SELECT sum(requested) FROM backmarket.sync_state WHERE organization_id = %s", ORG)
         part = anna.send(f"{HOME}/sync", partial=True, resource="orders")
         assert (part.status_code, 'hx-trigger="every 1s' in part.text) == (200, True)
-        assert "Asked for a sync of everything" in anna.do(f"{HOME}/sync", full="1")
+        assert "Requested a sync of everything" in anna.do(f"{HOME}/sync", full="1")
         assert (
             shop.one("SELECT sum(requested) FROM backmarket.sync_state WHERE organization_id = %s", ORG) == before + 5
         )
@@ -300,7 +304,7 @@ class TestOrders:
         assert 'class="fault"' in answer.text
 
     def test_one_that_is_not_like_that_is_said(self, anna: Visitor) -> None:
-        assert "No order is like that" in anna.text(f"{HOME}/orders?sku=none")
+        assert "No order matches" in anna.text(f"{HOME}/orders?sku=none")
         answer = anna.get(f"{HOME}/orders?order=424242")
         assert anna.get(answer.headers["location"]).status_code == 404
 
@@ -310,7 +314,7 @@ class TestOrders:
         once = re.search(r'id="move-2".*?name="once" value="([^"]+)"', anna.get(page).text, re.DOTALL)
         assert once
         said = anna.do(f"{page}/state", page=page, state="2", once=once[1])
-        assert "Asked for: accept." in said
+        assert "Queued: accept." in said
         anna.do(f"{page}/state", page=page, state="2", once=once[1])
         assert len(bm.get_writes(ORG, order_id=number).items) == 1
         assert 'hx-trigger="every 1s' in anna.get(f"{page}/history").text
@@ -342,7 +346,7 @@ class TestOrders:
         states = {each.listing: each.state for each in bm.get_orderlines(ORG, order_id=number)}
         assert states == {"SKU-0": OrderLineState.PAID, "SKU-1": OrderLineState.CANCELLED}
         refused = anna.send(f"{page}/state", page=page, state="9")
-        assert (refused.status_code, "new_state" in anna.text(page) or "What can be done" in refused.text) == (
+        assert (refused.status_code, "new_state" in anna.text(page) or "Change this order" in refused.text) == (
             422,
             True,
         )
@@ -394,7 +398,7 @@ class TestOrders:
         shop.sandbox.change(ORG, modify=1, ids=[number], fields={"tracking_number": "NEW-9"})
         assert "NEW-9" in anna.do(f"{HOME}/orders/{number}/refresh", page=f"{HOME}/orders/{number}")
 
-    def test_a_write_that_nobody_knows_of_is_decided(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
+    def test_a_write_with_an_unknown_outcome_is_settled(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
         number = order_in(shop, bm, 1)
         page = f"{HOME}/orders/{number}"
         anna.do(f"{page}/state", page=page, state="2")
@@ -408,8 +412,8 @@ class TestOrders:
         assert f"Write {write} is settled" in said
         assert "refused" in said
         assert "is sent again" in anna.do(f"{HOME}/writes/{write}", page=page, what="retry", back="//evil.example")
-        assert "Choose what became of it" in anna.do(f"{HOME}/writes/{write}", page=page, what="", back=page)
-        assert "No write is like that" in anna.text(f"{HOME}/writes?state=unknown")
+        assert "Choose the outcome" in anna.do(f"{HOME}/writes/{write}", page=page, what="", back=page)
+        assert "No write matches" in anna.text(f"{HOME}/writes?state=unknown")
         assert "There is no state" in anna.text(f"{HOME}/writes?state=nonsense")
         run_write_slice(shop.services, ORG)
 
@@ -426,7 +430,7 @@ class TestListings:
             )
             page = anna.http.get(f"{HOME}/listings", params={"search": search}).text
             assert f'id="row-{listing.listing_id}"' in page, search
-        assert "No listing is like that" in anna.text(f"{HOME}/listings?search=none-such%25")
+        assert "No listing matches" in anna.text(f"{HOME}/listings?search=none-such%25")
         assert anna.get(f"{HOME}/listings?state=x").status_code == 422
         assert 'id="row-' not in anna.get(f"{HOME}/listings?state=9").text
 
@@ -435,7 +439,7 @@ class TestListings:
         path = f"{HOME}/listings/{listing.listing_id}"
         shown: dict[str, Any] = {"price_shown": str(listing.price), "quantity_shown": str(listing.quantity)}
         same = anna.send(path, partial=True, price=f"{listing.price}", quantity=f"{listing.quantity}", **shown)
-        assert (same.status_code, "Nothing is changed" in same.text) == (422, True)
+        assert (same.status_code, "Nothing has changed" in same.text) == (422, True)
         wrong_ones: list[dict[str, Any]] = [{"price": "cheap"}, {"price": "-1"}, {"quantity": "many"}, {"price": "NaN"}]
         for field in wrong_ones:
             wrong = anna.send(path, partial=True, **shown, **field)
@@ -485,7 +489,7 @@ class TestBulk:
             file = {"file": ("prices.csv", io.BytesIO(b"sku;price\nA;1 299,00\n"), "text/csv")}
             return words(anna.send(f"{HOME}/bulk/check", partial=True, files=file, **choices).text)
 
-        assert "may have a separator of thousands" in answer()
+        assert "may have a thousands separator" in answer()
         assert "1 of 1 lines can be sent" in answer(decimal=",", thousands="space")
 
     def test_a_file_is_sent_only_as_it_was_checked(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
@@ -506,7 +510,7 @@ class TestBulk:
             paths.add(sent.headers["hx-redirect"])
         (path,) = paths
         assert "0 of 2 lines" in anna.text(path)
-        assert "No worker has taken it up" in anna.text(path) or "A worker is at it" in anna.text(path)
+        assert "No worker has claimed it" in anna.text(path) or "A worker is processing it" in anna.text(path)
         assert anna.get(f"{path}/report").status_code == 422
         job_id = int(path.rpartition("/")[2])
         bulk_files.run(shop, ORG, job_id)
@@ -527,7 +531,7 @@ class TestBulk:
             " WHERE job_id = %s", int(path.rpartition("/")[2]),
         )  # fmt: skip
         assert "Look at it." in anna.text(path)
-        assert "Choose what became of it" in anna.do(f"{path}/parts/1", page=path, outcome="perhaps")
+        assert "Choose the outcome" in anna.do(f"{path}/parts/1", page=path, outcome="perhaps")
         assert "Its lines count as done." in anna.do(f"{path}/parts/1", page=path, outcome="arrived")
         assert "There is nothing to settle" in anna.do(f"{path}/parts/1", page=path, outcome="not_arrived")
         again = self.file(*(f"{sku},6" for sku in skus))
@@ -590,7 +594,7 @@ class TestTrouble:
         for headers in ({}, {"HX-Request": "true"}):
             answer = anna.get("/", **headers)
             assert answer.status_code == 503
-            assert "PostgreSQL can't be reached" in words(answer.text).replace("\u2019", "'")
+            assert "PostgreSQL is unreachable" in words(answer.text).replace("\u2019", "'")
 
     def test_a_part_that_fails_is_one_line(self, anna: Visitor) -> None:
         answer = anna.get("/o/nobody/syncs", **{"HX-Request": "true"})

@@ -207,23 +207,23 @@ def disabled(patient: Patient) -> None:
 
 PLANTED = [
     (wrong_password, "database", "Connection refused", "BACKMARKET_DATABASE_URL"),
-    (no_tables, "schema", "no tables", "`backmarket db init`"),
+    (no_tables, "schema", "has no backmarket tables", "`backmarket db init`"),
     (older_tables, "schema", "has schema version 1", "`backmarket db migrate`"),
     (newer_tables, "schema", f"has schema version {SCHEMA_VERSION + 1}", "newer version here"),
-    (no_broker, "broker", "can't be used", "BACKMARKET_BROKER_URL"),
+    (no_broker, "broker", "cannot be used", "BACKMARKET_BROKER_URL"),
     (forgetful_broker, "broker memory policy", "allkeys-lru", "maxmemory-policy noeviction"),
-    (no_limiter, "limiter", "can't be asked", "BACKMARKET_REDIS_URL"),
+    (no_limiter, "limiter", "cannot be asked", "BACKMARKET_REDIS_URL"),
     (user_without_rights, "limiter", "no permissions", "docs/operations.md"),
     (replica, "broker", "is a replica", "Name the primary"),
-    (no_bucket_server, "bucket", "can't be reached", "BACKMARKET_S3_ENDPOINT_URL"),
-    (silent_bucket_server, "bucket", "can't be reached", "BACKMARKET_S3_ENDPOINT_URL"),
+    (no_bucket_server, "bucket", "is unreachable", "BACKMARKET_S3_ENDPOINT_URL"),
+    (silent_bucket_server, "bucket", "is unreachable", "BACKMARKET_S3_ENDPOINT_URL"),
     (wrong_bucket_key, "bucket", "S3 server answered", "BACKMARKET_S3_"),
-    (public_bucket, "bucket privacy", "lets everybody in", "Remove that statement"),
+    (public_bucket, "bucket privacy", "lets everyone in", "Remove that statement"),
     (no_limiter_key, "settings", "BACKMARKET_LIMITER_KEY", "any long random text"),
     (no_secret_key, "settings", "BACKMARKET_SECRET_KEYS", "`backmarket keys generate`"),
     (another_secret_key, "stored keys", "1 of 1", "Add the key that encrypted them"),
     (wrong_number, "settings", "BACKMARKET_RATE_LIMIT", ".env.example"),
-    (nobody_works, "workers", "not been taken up", "is beat running"),
+    (nobody_works, "workers", "not been claimed", "is beat running"),
     (refused_key, "connection", "does not accept the key", "`backmarket connections add ORG`"),
     (disabled, "connection", "disabled", "`backmarket connections enable ORG`"),
 ]
@@ -262,7 +262,7 @@ def test_for_people_each_advice_stands_below_its_fault(patient: Patient) -> None
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
     (at,) = (number for number, line in enumerate(lines) if line.startswith("FAULT"))
-    assert lines[at].startswith("FAULT    broker: The broker can't be used: ")
+    assert lines[at].startswith("FAULT    broker: The broker cannot be used: ")
     assert lines[at + 1].startswith("         -> Is Redis running")
     assert "1 faults" in result.stderr
 
@@ -287,10 +287,10 @@ def test_without_any_setting_it_says_what_to_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "advice"), [("MISCONF Errors writing", "make room"), ("Connection refused", "running")]
+    ("answer", "advice"), [("MISCONF Errors writing", "Make room"), ("Connection refused", "running")]
 )
 def test_a_broker_that_refuses_to_write_is_told_from_one_that_is_away(answer: str, advice: str) -> None:
-    assert advice in servers._advice(BrokerUnavailable(f"The broker can't be used: {answer}"), "BACKMARKET_REDIS_URL")
+    assert advice in servers._advice(BrokerUnavailable(f"The broker cannot be used: {answer}"), "BACKMARKET_REDIS_URL")
 
 
 @pytest.mark.parametrize(("apart", "said"), [(60.0, "60 s ahead of"), (-60.0, "60 s behind")])

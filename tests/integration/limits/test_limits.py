@@ -313,37 +313,73 @@ def test_the_address_has_a_limit_of_its_own(make: MakeLimiter) -> None:
     assert limiter.peek(second).egress_used == 4
 
 
-def test_a_429_blocks_its_account_and_two_block_the_address(make: MakeLimiter) -> None:
+def answer(limiter: Limiter, account: str, *, refused: bool = False, retry_after: float | None = None) -> None:
+    """One request of an account is answered, perhaps with a 429."""
+    limiter.complete(limiter.acquire(account).slots)
+    if refused:
+        limiter.block(account, retry_after)
+
+
+def block_address(limiter: Limiter, first: str | None = None, retry_after: float | None = None) -> None:
+    """Five accounts are answered with 429s."""
+    for account in (first or uuid4().hex, *(uuid4().hex for _ in range(4))):
+        answer(limiter, account, refused=True, retry_after=retry_after if account == first else None)
+
+
+def test_a_429_blocks_its_account(make: MakeLimiter) -> None:
     limiter = make()
-    first, second, bystander = (uuid4().hex for _ in range(3))
-    limiter.block(first, retry_after=2 * LONG)
-    limiter.block(first)
-    blocked = limiter.acquire(first)
+    refused, bystander = uuid4().hex, uuid4().hex
+    limiter.block(refused, retry_after=2 * LONG)
+    limiter.block(refused)
+    blocked = limiter.acquire(refused)
     assert blocked.blocked
     assert LONG < blocked.wait <= 2 * LONG
     assert limiter.acquire(bystander).slots
-    limiter.block(second)
-    assert limiter.acquire(bystander).blocked
-    assert limiter.peek(bystander).blocked_by == "egress"
-    assert limiter.peek(first).blocked_by == "account"
+
+
+@pytest.mark.parametrize(
+    ("refused", "fine", "blocked"),
+    [(4, 0, False), (5, 0, True), (4, 1, True), (3, 2, False), (7, 2, False), (8, 2, True)],
+)
+def test_429s_of_four_fifths_of_at_least_five_accounts_block_the_address(
+    make: MakeLimiter, refused: int, fine: int, blocked: bool
+) -> None:
+    limiter, bystander = make(), uuid4().hex
+    for _ in range(fine):
+        answer(limiter, uuid4().hex)
+    for _ in range(refused):
+        answer(limiter, uuid4().hex, refused=True)
+    assert limiter.peek(bystander).blocked_by == ("egress" if blocked else None)
+    assert limiter.acquire(bystander).blocked is blocked
+
+
+def test_accounts_with_lasting_429s_harm_nobody(make: MakeLimiter, account: str) -> None:
+    limiter = make(window=0.05)
+    others = [uuid4().hex for _ in range(3)]
+    for _ in range(20):
+        for each in others:
+            answer(limiter, each)
+        for noisy in ("one", "two"):
+            answer(limiter, account + noisy, refused=True)
+        assert not limiter.acquire(account).blocked
 
 
 def test_the_block_of_an_address_ends_before_a_longer_one_of_an_account(make: MakeLimiter) -> None:
     limiter = make(window=0.5)
-    first, second, bystander = (uuid4().hex for _ in range(3))
-    limiter.block(first, retry_after=PATIENCE_SECONDS)
-    limiter.block(second)
+    first, bystander = uuid4().hex, uuid4().hex
+    block_address(limiter, first, retry_after=PATIENCE_SECONDS)
+    assert limiter.acquire(bystander).blocked
     until_true(lambda: limiter.acquire(bystander).slots)
     assert limiter.acquire(first).blocked
 
 
-def test_429s_of_two_accounts_more_than_a_window_apart(make: MakeLimiter) -> None:
+def test_429s_more_than_a_window_apart_do_not_add_up(make: MakeLimiter) -> None:
     limiter = make(window=0.5)
-    first, second, bystander = (uuid4().hex for _ in range(3))
-    limiter.block(first)
+    first, *others, bystander = (uuid4().hex for _ in range(6))
+    answer(limiter, first, refused=True)
     until_true(lambda: limiter.acquire(first).slots)
-    limiter.block(second, retry_after=LONG)
-    assert limiter.acquire(second).blocked
+    for each in others:
+        answer(limiter, each, refused=True)
     assert limiter.acquire(bystander).slots
 
 
@@ -471,8 +507,8 @@ def test_a_block_is_seen_by_every_instance_at_once(redis_url: str, account: str)
 def test_an_address_is_blocked_for_its_own_processes_only(redis_url: str, account: str) -> None:
     here, also_here, elsewhere = (shared_on(redis_url, window=60.0, egress_id=f"{account}{i}") for i in "112")
     here.skip_recovery()
-    here.block(uuid4().hex)
-    also_here.block(uuid4().hex)
+    for each in (here, also_here, here, also_here, here):
+        answer(each, uuid4().hex, refused=True)
     assert here.acquire(account).blocked
     assert also_here.acquire(account).blocked
     assert elsewhere.acquire(account).slots
@@ -621,9 +657,9 @@ def test_idle_accounts_leave_nothing_behind(own_valkey: OwnValkey, account: str)
     limiter.skip_recovery()
     limiter.complete(limiter.acquire(account, 2, sensitive=True).slots[:1])
     limiter.acquire(account, 2, sensitive=True, urgent="waiter")
-    limiter.block(account)
-    limiter.block("another")
+    block_address(limiter, account)
     kinds = {"slots", "sensitive", "blocked", "egress-slots", "egress-blocked", "egress-refusals", "sentinel"}
+    kinds |= {"egress-answers"}
     kinds |= {"urgent", "urgent-sensitive", "urgent-egress"}
     assert {key.removeprefix(PREFIX).split(":")[0] for key in own_valkey.key_names()} == kinds
     lives = {key: own_valkey.redis.pttl(key) for key in own_valkey.key_names() - {f"{PREFIX}sentinel"}}

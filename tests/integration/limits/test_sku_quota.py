@@ -122,7 +122,7 @@ def test_what_is_free_can_be_asked_without_taking_it(database: Database, account
 def test_what_can_never_be_granted_is_a_mistake(
     database: Database, account: str, lines: int, at_least: int | None
 ) -> None:
-    with pytest.raises(ValueError, match="can't be reserved where 20 is the limit"):
+    with pytest.raises(ValueError, match="cannot be reserved where 20 is the limit"):
         reserve(database, account, lines, at_least)
 
 

@@ -35,7 +35,7 @@ from backmarket.settings import Settings
 from backmarket.sync.engine import SliceResult, run_slice
 from tests.support.databases import empty, open_connection
 from tests.support.gate import Gate, Reply, listed
-from tests.support.sellers import Shop
+from tests.support.sellers import Shop, let_time_pass
 from tests.support.waiting import PATIENCE_SECONDS
 
 KEY = "bm-key-3f9a17c2"
@@ -306,8 +306,8 @@ class TestWhereATokenGoes:
             ("ftp://www.backmarket.fr", "not an origin"),
             ("www.backmarket.fr", "not an origin"),
             ("https://", "not an origin"),
-            ("https://www.backmarket.fr:port", "can't be used"),
-            ("https://[::1", "can't be used"),
+            ("https://www.backmarket.fr:port", "cannot be used"),
+            ("https://[::1", "cannot be used"),
             ("", "not an origin"),
         ],
     )
@@ -494,6 +494,8 @@ class TestGenerations:
         gate.reply = Reply(401)
         gate.open.set()
         assert gated.run_slice().end == "failed"
+        query("UPDATE backmarket.connections SET refused_at = refused_at - interval '31 s'")
+        assert not gated.bm.check_connection(gated.organization).ok
         assert gated.connect().health == "unauthorized"
         with pytest.raises(ConnectionUnauthorized, match="connections add"):
             gated.bm.sync_orders(gated.organization)
@@ -728,6 +730,8 @@ class TestCheck:
             check = bm.check_connection(org)
             assert check.error is not None
             assert (check.ok, check.error.code, check.error.status) == (False, "unauthorized", 401)
+            let_time_pass(shop, 31)
+            assert not bm.check_connection(org).ok
             connection = bm.get_connection_status(org).connection
             assert (connection.health, connection.last_error_code) == ("unauthorized", "unauthorized")
             shop.sandbox.patch_seller(org, revoked=False)
@@ -765,7 +769,7 @@ class TestCheck:
         assert connections_check(first, org, timeout=0.01) == "rate_limited"
         assert shop.sandbox.stats().count("orders.list", org) == asked, "nobody asks while the account is blocked"
 
-    def test_nobody_there_is_told_as_such(self, settings: Settings, org: str) -> None:
+    def test_an_organization_without_a_connection_is_reported_as_such(self, settings: Settings, org: str) -> None:
         with Gate(listed()) as gate:
             gated = Gated(settings, gate, org)
         check = gated.bm.check_connection(org)
@@ -778,7 +782,7 @@ class TestCheck:
     def test_a_late_acceptance_does_not_undo_what_a_person_did(
         self, gated: Gated, gate: Gate, pool: ThreadPoolExecutor, query: Query, act: str
     ) -> None:
-        query("UPDATE backmarket.connections SET unauthorized_at = now()")
+        query("UPDATE backmarket.connections SET refused_at = now(), unauthorized_at = now()")
         check = pool.submit(gated.bm.check_connection, gated.organization)
         gate.wait()
         if act == "removed":
@@ -795,7 +799,7 @@ class TestCheck:
         check = pool.submit(gated.bm.check_connection, gated.organization)
         gate.wait()
         gated.connect("another")
-        query("UPDATE backmarket.connections SET unauthorized_at = now()")
+        query("UPDATE backmarket.connections SET refused_at = now(), unauthorized_at = now()")
         gate.open.set()
         assert check.result(PATIENCE_SECONDS).ok
         assert gated.bm.get_connection_status(gated.organization).connection.health == "unauthorized"

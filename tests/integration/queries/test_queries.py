@@ -16,7 +16,7 @@ from backmarket.database import Database
 from backmarket.errors import InvalidArgument
 from backmarket.queries.listings import STORED_LISTINGS, ListingFilter, get_listing, get_listing_by_sku
 from backmarket.queries.orders import STORED_ORDERLINES, STORED_ORDERS, OrderFilter, OrderLineFilter
-from backmarket.queries.pagination import _encode
+from backmarket.queries.pagination import encode_cursor
 from backmarket.queries.shipments import STORED_DELIVERIES, STORED_RETURNS, DeliveryFilter, ReturnFilter, StoredLabel
 from backmarket.resources import RESOURCES, parse_page
 from backmarket.settings import Settings
@@ -284,7 +284,7 @@ class TestShipments:
 
 Asking = Callable[[Database], object]
 
-FAR_DOWN = _encode(FIRST + 2 * DAY, 77)
+FAR_DOWN = encode_cursor(FIRST + 2 * DAY, 77)
 QUERIES: dict[str, tuple[Asking, str, bool]] = {
     "orders": (lambda db: STORED_ORDERS.page(db, ORG), "orders_newest", True),
     "orders created in a span": (

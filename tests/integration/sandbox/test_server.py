@@ -97,7 +97,7 @@ def test_a_slow_body_drips(sandbox: SandboxServer, client: httpx.Client) -> None
     assert time.monotonic() - began >= 1.9
 
 
-def test_latency_holds_up_nobody_else(sandbox: SandboxServer) -> None:
+def test_latency_holds_up_no_other_request(sandbox: SandboxServer) -> None:
     sandbox.control.settings(latency=3.0)
 
     async def ask() -> float:
@@ -175,7 +175,7 @@ def test_it_starts_over_as_a_new_process_would() -> None:
         assert control.truth("s") == first
 
 
-def test_it_ends_with_its_block_even_while_somebody_waits(server: SandboxServer) -> None:
+def test_it_ends_with_its_block_even_while_a_caller_waits(server: SandboxServer) -> None:
     with SandboxServer([SellerSpec(name="s", token="token", orders=1)]) as running:
         url, pid = running.url, running.pid
         running.control.add_fault("timeout", seconds=PATIENCE_SECONDS)

@@ -233,7 +233,7 @@ def test_listens_on_loopback_with_the_documented_ports_only(stack: Stack, databa
         assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
 
 
-def test_a_port_that_somebody_else_took_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_another_process_took_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     [port] = ports.free_ports(1)
     offered = [[port], ports.free_ports(1)]
     monkeypatch.setattr(processes, "free_ports", lambda count: offered.pop(0))
@@ -451,7 +451,7 @@ def test_a_missing_wheel_is_named() -> None:
 def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     tmp_path.chmod(0o755)
-    with pytest.raises(StackError, match="is not empty and no stack's directory"):
+    with pytest.raises(StackError, match="is not empty, and is not a stack's directory"):
         Stack(tmp_path).start()
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     assert tmp_path.stat().st_mode & 0o777 == 0o755
@@ -459,7 +459,7 @@ def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path: Path) -> 
 
 def test_a_directory_that_can_not_be_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StackError, match="can't be a stack's directory"):
+    with pytest.raises(StackError, match="cannot be a stack's directory"):
         Stack(tmp_path / "file").start()
 
 

@@ -272,7 +272,7 @@ def test_parts_are_found_by_their_state(bm: BackMarket) -> None:
     assert [each.number for each in parts.get_bulk_parts_in(ORG, 7, ["failed", "unknown"], limit=3)] == [6, 7, 8]
     with pytest.raises(BulkJobNotFound):
         parts.get_bulk_parts_in(ORG, 8, ["failed"])
-    with pytest.raises(InvalidArgument, match="none"):
+    with pytest.raises(InvalidArgument, match="A state is invalid"):
         parts.get_bulk_parts_in(ORG, 7, ["lost"])
     with pytest.raises(InvalidArgument, match="limit"):
         parts.get_bulk_parts_in(ORG, 7, ["failed"], limit=0)

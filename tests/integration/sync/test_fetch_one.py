@@ -1,10 +1,10 @@
-"""One row asked of the API now, as a host application asks: what is stored, and every way in which it can't be."""
+"""One row asked of the API now, as a host application asks: what is stored, and every way in which it cannot be."""
 
 from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
@@ -35,7 +35,7 @@ from backmarket.resources.signed_links import unsigned
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from tests.support.databases import empty
-from tests.support.sellers import Shop
+from tests.support.sellers import Shop, let_time_pass
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
@@ -183,7 +183,12 @@ class TestRefusals:
     def test_a_connection_that_can_not_be_used(self, shop: Shop, bm: BackMarket) -> None:
         before = shop.sandbox.stats().requests
         with shop.services.database.transaction() as transaction:
-            connections.mark_unauthorized(transaction, ORG, connections.get(shop.services.database, ORG).generation)
+            generation = connections.get(shop.services.database, ORG).generation
+            connections.mark_unauthorized(transaction, ORG, generation, Unauthorized("refused"))
+        refused(ConnectionUnauthorized, "has just refused.*tried again at", bm, ACTIONS[:5])
+        let_time_pass(shop, 31)
+        with shop.services.database.transaction() as transaction:
+            connections.mark_unauthorized(transaction, ORG, generation, Unauthorized("refused"))
         refused(ConnectionUnauthorized, r"connect it with a new key \(`connections add`\), or `connections enable`", bm)
         bm.reconnect(ORG)
         bm.disconnect(ORG)
@@ -201,8 +206,10 @@ class TestRefusals:
         refused(EnvironmentMismatch, text, bm, environment="sandbox")
 
 
-def refused(kind: type[BackMarketError], text: str, bm: BackMarket, **options: Any) -> None:
-    for name in ACTIONS:
+def refused(
+    kind: type[BackMarketError], text: str, bm: BackMarket, actions: Iterable[str] = ACTIONS, **options: Any
+) -> None:
+    for name in actions:
         with pytest.raises(kind, match=text) as caught:
             getattr(bm, name)(ORG, *([] if name.startswith("sync") else [1]), **options)
         assert type(caught.value) is kind, name
@@ -213,11 +220,11 @@ class TestAnswers:
 
     def test_401_marks_the_connection_and_says_what_to_do(self, shop: Shop, bm: BackMarket) -> None:
         shop.sandbox.add_fault("unauthorized", operation="orders.get")
-        with pytest.raises(Unauthorized, match=r"new key \(`connections add`\)") as caught:
+        with pytest.raises(Unauthorized, match=r"once more.*new key \(`connections add`\)") as caught:
             bm.fetch_order(ORG, 1)
         assert caught.value.status == 401
         connection = bm.get_connection_status(ORG).connection
-        assert (connection.health, connection.last_error_code) == ("unauthorized", "unauthorized")
+        assert (connection.health, connection.last_error_code) == ("failing", "unauthorized")
         with pytest.raises(ConnectionUnauthorized):
             bm.fetch_order(ORG, 1)
 

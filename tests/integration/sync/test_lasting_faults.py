@@ -1,4 +1,4 @@
-"""What must not last, hide or spin: refusals, missing rows, rows that can't be stored, a failover in mid-walk."""
+"""What must not last, hide or spin: refusals, missing rows, rows that cannot be stored, a failover in mid-walk."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ class TestClaims:
             ("sync_state", "nudged_until = now() + interval '1 h'"),
             ("sync_state", "lease_until = now() + interval '1 h'"),
             ("connections", "enabled = false"),
-            ("connections", "unauthorized_at = now()"),
+            ("connections", "refused_at = now()"),
             ("connections", "api_key = NULL, account = NULL"),
         ],
         ids=lambda text: text.split(" ")[0],
@@ -113,7 +113,7 @@ class TestClaims:
         query(f"UPDATE backmarket.{table} SET {change} WHERE organization_id = 'org 2'")
         assert ids(claim_due(database, "orders")) == ["org 3", "org 1"]
 
-    def test_a_lease_or_a_nudge_that_ran_out_stands_in_nobody_s_way(self, database: Database, query: Query) -> None:
+    def test_a_lease_or_a_nudge_that_ran_out_blocks_no_worker(self, database: Database, query: Query) -> None:
         connect(query, 2)
         query("UPDATE backmarket.sync_state SET lease_until = now() - interval '1 s', nudged_until = now()")
         assert len(claim_due(database, "orders")) == 2

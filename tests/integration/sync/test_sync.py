@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from backmarket import connections
 from backmarket.database.encryption import KeyCipher
-from backmarket.errors import LeaseLost, ServerError
+from backmarket.errors import LeaseLost, ServerError, Unauthorized
 from backmarket.organizations import lifecycle
 from backmarket.resources import ORDERS, Page, Resource, parse_object, parse_page
 from backmarket.resources.signed_links import without_signatures
@@ -334,7 +334,7 @@ class TestRefusals:
         shop.sandbox.patch_seller(ORG, revoked=True)
         assert shop.run_slice(ORG).end == "failed"
         connection = connections.get(shop.services.database, ORG)
-        assert (connection.health, connection.last_error_code) == ("unauthorized", "unauthorized")
+        assert (connection.health, connection.last_error_code) == ("failing", "unauthorized")
         assert connection.last_error_request_id
         requests(shop)
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
@@ -478,7 +478,7 @@ class TestLimits:
         shop.assert_equals_truth("a")
         shop.assert_equals_truth("b")
 
-    def test_without_a_limit_for_the_address_its_refusals_stop_every_account(self, shop: Shop) -> None:
+    def test_without_a_limit_for_the_address_each_account_pauses_after_its_own_429s(self, shop: Shop) -> None:
         shop.sandbox.settings(limit=12, window=1.0, block=1.0, assumptions={"limit_scope": "address"})
         shop.restart(rate_limit=12, rate_window=1.0)
         shop.services.limiter.skip_recovery()
@@ -520,7 +520,7 @@ class TestLeases:
         assert shop.one("SELECT count(*) FROM backmarket.changes WHERE kind = 'updated'") == 5
 
     @pytest.mark.parametrize("end", ["handed on", "failed"])
-    def test_who_looked_while_somebody_slept_past_a_lease_takes_nothing_once_that_slice_has_ended(
+    def test_a_worker_that_probed_while_another_slept_past_its_lease_takes_nothing_once_that_slice_has_ended(
         self, shop: Shop, end: str
     ) -> None:
         """It has seen another walk than there is now: its own would end, and the other one stay unfinished."""
@@ -582,7 +582,7 @@ class TestLeases:
         assert shop.one("SELECT count(*) FROM backmarket.walks") == 0
         assert shop.one("SELECT count(*) FROM backmarket.walk_seen") == 0
 
-    def test_a_process_that_stops_hands_on_to_whoever_the_dispatcher_finds(self, shop: Shop) -> None:
+    def test_a_process_that_stops_hands_on_to_any_other_worker(self, shop: Shop) -> None:
         shop.sell(ORG, orders=2000)
         shop.services.stopping.set()
         assert shop.run_slice(ORG).end == "handed_on"
@@ -611,7 +611,7 @@ class TestLeases:
         old = connections.get(shop.services.database, ORG).generation
         shop.connect(ORG, "another-token")
         with shop.services.database.transaction() as transaction:
-            assert not connections.mark_unauthorized(transaction, ORG, old)
+            assert not connections.mark_unauthorized(transaction, ORG, old, Unauthorized("refused"))
         assert connections.get(shop.services.database, ORG).health == "ok"
 
 

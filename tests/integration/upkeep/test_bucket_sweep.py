@@ -210,7 +210,7 @@ class TestSweep:
         house.put(key, b"the next label, whose row is not written yet")
         house.put(label_key("shop", "deliveries", 2))
         house.store("shop", 3)
-        assert bucket_sweep.sweep(house.services) == Swept(objects=2, lost=1), "what is missing can't be young"
+        assert bucket_sweep.sweep(house.services) == Swept(objects=2, lost=1), "what is missing cannot be young"
         assert len(house.keys()) == 2
 
     def test_a_label_that_is_stored_while_its_garbage_is_deleted_is_fetched_again(

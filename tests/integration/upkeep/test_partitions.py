@@ -255,7 +255,7 @@ class TestUpkeep:
             assert (done.partitions_made, done.partitions_dropped, done.orders_erased) == (3, 2, 0)
             assert bm.upkeep() == hourly.Upkeep(0, 0, 0, 0)
 
-    def test_it_is_due_once_an_hour_whoever_asks(self, stored: Stored) -> None:
+    def test_it_is_due_once_an_hour_for_all_processes(self, stored: Stored) -> None:
         with ThreadPoolExecutor(4) as pool:
             assert sum(pool.map(lambda _: hourly.claim(stored.database), range(8))) == 1
         stored.execute("UPDATE backmarket.upkeep SET due_at = now()")

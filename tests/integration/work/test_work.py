@@ -80,7 +80,7 @@ def test_one_at_a_time(shop: Shop) -> None:
     assert sum(lease is not None for lease in leases) == 1
 
 
-def test_whoever_slept_past_its_lease_writes_nothing(shop: Shop) -> None:
+def test_a_worker_that_slept_past_its_lease_writes_nothing(shop: Shop) -> None:
     make_due(shop)
     sleeper = taken(shop, seconds=0)
     assert work.claim_due(shop.services.database) == [Nudge("labels", ORG)]
@@ -140,5 +140,5 @@ def test_a_connection_that_is_not_asked_is_not_nudged(shop: Shop) -> None:
     assert take(shop) is None
     lifecycle.enable(shop.services.database, ORG)
     assert work.claim_due(shop.services.database) == [Nudge("labels", ORG)]
-    shop.execute("UPDATE backmarket.connections SET unauthorized_at = now()")
+    shop.execute("UPDATE backmarket.connections SET refused_at = now()")
     assert take(shop) is None

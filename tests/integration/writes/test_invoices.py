@@ -1,4 +1,4 @@
-"""Invoices: from bytes, a file, an object or a URL, through the bucket, to the order; and what can't be read back."""
+"""Invoices: from bytes, a file, an object or a URL, through the bucket, to the order; and what cannot be read back."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from backmarket.writes.request.faults import InvalidWrite
 from tests.support.gate import Gate, Reply
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
 PDF = label_pdf(7, 3000)
@@ -117,7 +118,7 @@ def test_what_is_no_invoice_is_refused_before_anything_is_asked_for(
     refused(InvalidArgument, "empty", content=b"")
     refused(InvalidArgument, "cut", content=PDF[:-200])
     refused(TooLarge, "100000", content=label_pdf(1, 200_000))
-    refused(InvalidArgument, "can't be read", file="nowhere.pdf")
+    refused(InvalidArgument, "cannot be read", file="nowhere.pdf")
     refused(InvalidArgument, "binary mode", file=io.StringIO("text"))
     refused(InvalidWrite, "filename", content=PDF, filename="../a.pdf")
     refused(InvalidWrite, "filename", content=PDF, filename="a.exe")
@@ -213,3 +214,20 @@ def test_erasing_the_order_wants_its_invoices_deleted(shop: Shop, bm: BackMarket
     assert shop.execute("SELECT object_key FROM backmarket.bucket_deletions WHERE object_key = %s", key) == [(key,)]
     assert run_slice(shop.services, ORG).succeeded == 0
     assert arrived(shop) == []
+
+
+def test_an_invoice_erased_while_it_is_sent_is_refused_as_erased(shop: Shop, bm: BackMarket, order: int) -> None:
+    shop.sandbox.add_fault("rate_limited", operation="orders.invoice", count=1)
+    shop.sandbox.settings(latency=1.0)
+    handle = bm.upload_order_invoice(ORG, order, content=PDF)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run_slice, shop.services, ORG)
+        wait_until(lambda: shop.one("SELECT state FROM backmarket.api_writes") == "sending", "it is being sent")
+        bm.erase_order(ORG, order)
+        running.result(PATIENCE_SECONDS)
+    shop.execute("UPDATE backmarket.api_writes SET due_at = now() WHERE state = 'pending'")
+    shop.execute("UPDATE backmarket.work SET due_at = now()")
+    run_slice(shop.services, ORG)
+    with pytest.raises(WriteRefused) as caught:
+        handle.wait(0)
+    assert (caught.value.reason, arrived(shop)) == ("erased", [])

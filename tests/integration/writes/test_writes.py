@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -30,16 +31,19 @@ from backmarket.errors import (
     WriteRefused,
 )
 from backmarket.organizations import lifecycle
+from backmarket.organizations.probes import probe_due
 from backmarket.resources.signed_links import unsigned
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
+from backmarket.work.backoff import MAX_LOOKS
+from backmarket.writes import rows
 from backmarket.writes.engine import sender
 from backmarket.writes.engine.slice import SliceResult, run_slice, send_now
 from backmarket.writes.handle import WriteHandle, WriteOutcome
-from backmarket.writes.models import Write, WriteState
+from backmarket.writes.models import Transition, Write, WriteState
 from backmarket.writes.request.faults import InvalidWrite
 from tests.support.databases import empty
-from tests.support.sellers import Shop
+from tests.support.sellers import Shop, let_time_pass
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
@@ -301,7 +305,7 @@ class TestLostAnswers:
         assert scene.run_slice(later=True).end == "done"
         assert scene.asked("listings.update") == 3
 
-    def test_what_somebody_else_changed_meanwhile_is_not_guessed(self, scene: Scene) -> None:
+    def test_what_another_client_changed_meanwhile_is_not_guessed(self, scene: Scene) -> None:
         scene.fault("close", "listings.update", count=1)
         handle = reprice(scene)
         scene.run_slice()
@@ -357,7 +361,48 @@ class TestLostAnswers:
         assert "could not be read back yet" in str(scene.write(handle).error)
         assert scene.run_slice(later=True).succeeded == 1
 
-    def test_an_earlier_write_that_nobody_knows_the_end_of_holds_back_the_later_ones(self, scene: Scene) -> None:
+    @pytest.mark.parametrize("kind", ["forbidden", "waf_html", "status", "garbage"])
+    def test_reading_back_that_can_never_succeed_ends_with_a_person_and_holds_up_no_other_lane(
+        self, scene: Scene, kind: Any
+    ) -> None:
+        order = scene.order(1)["order_id"]
+        scene.fault("close", "orders.update", count=1, applied=True)
+        broken = scene.bm.update_order(ORG, order, 2)
+        scene.run_slice()
+        scene.fault(kind, "orders.get", path=f"/ws/orders/{order}")
+        with pytest.raises(NotUndecided, match="you may decide after"):
+            scene.bm.settle_write(ORG, broken.id, arrived=True)
+        looks = 0
+        while not scene.write(broken).undecided:
+            looks += 1
+            other = reprice(scene)
+            scene.run_slice(later=True)
+            scene.run_slice(later=True)
+            assert other.done() is not None, "the other lanes go on"
+        assert (looks, scene.asked("orders.get")) == (MAX_LOOKS / 2, MAX_LOOKS + 1)
+        with pytest.raises(UnknownOutcome, match=f"could not be read back in {MAX_LOOKS} tries.*writes settle"):
+            broken.wait(0)
+
+    def test_a_person_may_decide_once_the_request_can_no_longer_arrive(self, scene: Scene) -> None:
+        handles = []
+        for index in range(2):
+            order = scene.order(1, index=index)["order_id"]
+            scene.fault("close", "orders.update", count=1, applied=True)
+            scene.fault("status", "orders.get", path=f"/ws/orders/{order}")
+            handles.append(scene.bm.update_order(ORG, order, 2))
+            scene.run_slice()
+        scene.run_slice(later=True)
+        assert [scene.write(handle).undecided for handle in handles] == [False, False]
+        settled = scene.bm.settle_write(ORG, handles[0].id, arrived=True)
+        assert (settled.state, settled.confirmed_by) == (WriteState.SUCCEEDED, "person")
+        scene.bm.retry_write(ORG, handles[1].id)
+        read_too_late = Transition(WriteState.UNKNOWN, 5.0)
+        with scene.shop.services.database.transaction() as transaction:
+            as_read = replace(scene.write(handles[1]), state=WriteState.UNKNOWN)
+            assert not rows.decide(transaction, as_read, read_too_late), "the person was first"
+        assert scene.write(handles[1]).state is WriteState.PENDING
+
+    def test_an_earlier_write_with_an_unknown_outcome_holds_back_the_later_ones(self, scene: Scene) -> None:
         scene.fault("close", "orders.update", count=1, applied=True)
         order = scene.order(1)["order_id"]
         first = scene.bm.update_order(ORG, order, 2)
@@ -422,6 +467,9 @@ class TestRefusals:
         scene.sandbox.patch_seller(scene.seller, token="another")
         scene.run_slice()
         assert scene.run_slice(later=True).end == "nothing_to_do"
+        let_time_pass(scene.shop, 31)
+        assert probe_due(scene.shop.services, seconds=5) == 1
+        assert scene.run_slice(later=True).end == "nothing_to_do"
         with pytest.raises(ConnectionUnauthorized):
             reprice(scene)
         with pytest.raises(WaitTimeout, match="refused the key"):
@@ -438,7 +486,7 @@ class TestRefusals:
         scene.run_slice(later=True)
         assert (handle.wait(0).requests, scene.asked("orders.update")) == (1, 2)
 
-    def test_nobody_listens(self, scene: Scene) -> None:
+    def test_no_worker_listens(self, scene: Scene) -> None:
         scene.shop.settings = scene.shop.settings.model_copy(
             update={"allowed_base_urls": (scene.sandbox.url, "http://127.0.0.1:1")}
         )
@@ -501,6 +549,15 @@ class TestRefusals:
         assert scene.write(handle).state is WriteState.PENDING
         assert scene.shop.one(f"SELECT count(*) FROM {QUOTA} AND lines IS NULL") == 1
 
+    def test_a_429_of_the_quota_without_a_request_id_holds_up_listings_only(self, scene: Scene) -> None:
+        scene.fault("sku_quota", "listings.update")
+        listing, order = reprice(scene), accept(scene)
+        scene.run_slice()
+        assert (scene.write(listing).state, scene.asked("listings.update")) == (WriteState.PENDING, 1)
+        assert order.wait(0).confirmed_by == "answer", "the account is not blocked"
+        scene.run_slice(later=True)
+        assert scene.asked("listings.update") == 1
+
 
 class TestAsking:
     def test_what_the_api_would_refuse_is_refused_here(self, scene: Scene) -> None:
@@ -513,7 +570,7 @@ class TestAsking:
             scene.bm.update_orderline(ORG, scene.order(1)["orderlines"][0]["id"], imei="490154203237519")
         with pytest.raises(InvalidWrite, match="min_price"):
             scene.bm.update_listing(ORG, scene.listing()["id"], price="1", min_price="2")
-        with pytest.raises(InvalidArgument, match="one of them"):
+        with pytest.raises(InvalidArgument, match="either the listing"):
             scene.bm.update_listing(ORG, quantity=1)
         assert scene.bm.get_writes(ORG).items == []
 
@@ -540,7 +597,7 @@ class TestAsking:
         again = scene.bm.update_order(ORG, order, 2, idempotency_key="k")
         assert again.id == first.id
         assert again.done() == first.done()
-        with pytest.raises(IdempotencyConflict, match=f"number {first.id}"):
+        with pytest.raises(IdempotencyConflict, match=f"Write {first.id}, "):
             scene.bm.update_order(ORG, order, 3, tracking_number=TRACKING, idempotency_key="k")
         with pytest.raises(IdempotencyConflict):
             scene.bm.update_listing(ORG, scene.listing()["id"], quantity=1, idempotency_key="k")
@@ -612,7 +669,7 @@ class TestAsking:
         scene.fault("status", "listings.update")
         handle = reprice(scene)
         later = scene.bm.update_listing(ORG, scene.listing()["id"], quantity=2)
-        with pytest.raises(NotUndecided, match="goes on by itself"):
+        with pytest.raises(NotUndecided, match="continues by itself"):
             scene.bm.settle_write(ORG, handle.id, arrived=True)
         for _ in range(4):
             scene.run_slice(later=True)
@@ -687,7 +744,7 @@ class TestKeeping:
         assert scene.shop.execute("DELETE FROM backmarket.bucket_deletions RETURNING object_key") == [
             ("invoices/o/1/x.pdf",)
         ]
-        with pytest.raises(WriteNotFound, match="not stored any more"):
+        with pytest.raises(WriteNotFound, match="no longer stored"):
             done.done()
 
 
@@ -715,7 +772,7 @@ def test_who_lost_the_lease_while_the_api_answered_writes_nothing(
 def test_while_the_sender_pauses_the_timeout_says_why(scene: Scene) -> None:
     handle = accept(scene)
     scene.shop.execute("UPDATE backmarket.work SET due_at = now() + interval '1 h' WHERE kind = 'writes'")
-    with pytest.raises(WaitTimeout, match="used up for now, Redis can't be reached"):
+    with pytest.raises(WaitTimeout, match="used up for now, Redis is unreachable"):
         handle.wait(0)
 
 
@@ -745,7 +802,7 @@ def test_odd_answers_stop_nothing(scene: Scene, ask: Ask, operation: str, kind: 
     assert write.state is WriteState.SUCCEEDED or write.undecided
 
 
-def test_a_row_that_nobody_can_read_stops_no_other(scene: Scene) -> None:
+def test_an_unreadable_row_stops_no_other(scene: Scene) -> None:
     odd, well = reprice(scene), accept(scene)
     scene.shop.execute("UPDATE backmarket.api_writes SET request = '{\"odd\": 1}' WHERE id = %s", odd.id)
     assert scene.run_slice().succeeded == 1

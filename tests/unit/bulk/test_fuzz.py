@@ -121,7 +121,7 @@ def right(rows: Passed) -> None:
 
 
 def decoded(data: bytes | str, dialect: Dialect) -> str:
-    """The whole text, where lines that don't pass may have bytes that can't be decoded."""
+    """The whole text, where lines that don't pass may have bytes that cannot be decoded."""
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
     return data.removeprefix(dialect.mark).decode(dialect.encoding, "replace")

@@ -91,12 +91,12 @@ def test_an_empty_cell_breaks_no_rule(column: str) -> None:
 
 def test_a_fault_says_what_to_write() -> None:
     assert column_faults("price", "1,234") == [
-        'row 2, column B (price): "1,234" may have a separator of thousands. Write the digits without it, or choose'
+        'row 2, column B (price): "1,234" may have a thousands separator. Write the digits without it, or choose'
         ' it for the whole file ("decimal sign" and "thousands" in the console, --decimal and --thousands)'
     ]
 
 
-def test_a_text_that_may_name_somebody_is_not_shown() -> None:
+def test_a_text_that_may_name_a_person_is_not_shown() -> None:
     (fault,) = column_faults("comment", "Sold by Jane Roe. " * 40)
     assert "Jane" not in fault
     (fault,) = column_faults("comment", "Jane\0")
@@ -133,9 +133,9 @@ def test_control_characters_are_refused(character: str) -> None:
 def test_bytes_that_are_not_in_the_encoding_are_named() -> None:
     data = "sku;price;comment\nA;1;é\nB;2;x\n€;3;z\n".encode("cp1252")
     assert faults(data) == [
-        "row 2, column C (comment): has a letter that can't be read: its byte 0xE9 is not UTF-8."
+        "row 2, column C (comment): has an unreadable letter: its byte 0xE9 is not UTF-8."
         " Save the file as CSV UTF-8 in Excel, or choose its encoding: in cp1252 that byte is é",
-        "row 4, column A (sku): has a letter that can't be read: its byte 0x80 is not UTF-8."
+        "row 4, column A (sku): has an unreadable letter: its byte 0x80 is not UTF-8."
         ' Save the file as CSV UTF-8 in Excel, or choose its encoding ("encoding" in the console, --encoding)',
     ]
     assert len(faults("sku;x\nA;\ud800\n")) == 1
@@ -206,7 +206,7 @@ def test_known_names_are_written_as_the_api_has_them() -> None:
 def test_a_source_is_gone_through_once() -> None:
     with open_source("sku;x\nA;1\n") as source:
         list(Check(source, locale="fr-fr"))
-        with pytest.raises(InvalidArgument, match="open the file again"):
+        with pytest.raises(InvalidArgument, match="Open the file again"):
             Check(source, locale="fr-fr")
 
 

@@ -70,6 +70,9 @@ def test_members_are_compared_by_their_meaning() -> None:
         ({R.UNAPPLIED, R.CHANGED}, Verdict.UNDECIDED),
         ({R.UNAPPLIED, R.UNDECIDABLE}, Verdict.UNDECIDED),
         ({R.AGREES, R.UNSEEN}, Verdict.UNDECIDED),
+        ({R.PROOF, R.UNREADABLE}, Verdict.ARRIVED),
+        ({R.AGREES, R.UNREADABLE}, Verdict.UNDECIDED),
+        ({R.UNAPPLIED, R.UNREADABLE}, Verdict.UNDECIDED),
     ],
 )
 def test_whether_a_part_arrived(readings: set[Reading], expected: Verdict) -> None:
@@ -80,9 +83,10 @@ def part(**values: Any) -> Part:
     usual: dict[str, Any] = {
         "organization_id": "org", "job_id": 1, "number": 1, "state": "unknown", "byte_offset": 0, "byte_length": 1,
         "lines": 3, "line_numbers": [2, 3, 4], "due_at": None, "sent": 1, "tries": 0, "arrived": False,
-        "task_id": None, "task_status": None, "unexplained_since": None, "missing_since": None,
-        "submitted_at": None, "prior": None, "unread": None,
-        "readings": None, "looks": 0, "outcomes": {}, "error_code": None, "error": None, "error_status": None,
+        "task_id": None, "task_status": None, "sent_at": None, "submitted_at": None, "submitted_seconds": None,
+        "unexplained_seconds": None, "missing_seconds": None, "prior": None, "unread": None,
+        "readings": None, "read_page": None, "looks": 0, "outcomes": {},
+        "error_code": None, "error": None, "error_status": None,
         "error_request_id": None, "error_cf_ray": None,
     }  # fmt: skip
     return Part(**usual | values)

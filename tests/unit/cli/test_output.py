@@ -24,8 +24,9 @@ from backmarket.cli.output import Word, as_document, cell, print_json, print_tab
 from backmarket.cli.parameters import state_number
 from backmarket.cli.progress import how_far
 from backmarket.cli.status import state, why
-from backmarket.cli.times import duration, exactly, moment, relative, seconds
+from backmarket.cli.times import moment, relative, seconds
 from backmarket.errors import BackMarketError
+from backmarket.observability.durations import duration, exactly
 from backmarket.queries.orders import OrderState
 from backmarket.status import SyncStatus
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from backmarket import errors
 from backmarket.client import Answer, check, retry_after
-from backmarket.client.answers import MAX_RETRY_AFTER_SECONDS
+from backmarket.client.answers import MAX_RETRY_AFTER_SECONDS, is_of_sku_quota
 from backmarket.errors import BackMarketError
 from backmarket.observability.redaction import MAX_TEXT_CHARS, redact
 
@@ -169,6 +169,26 @@ def test_retry_after(header: str, seconds: float | None) -> None:
     error = error_of(429, b"<html>", retry_after=header)
     assert isinstance(error, errors.RateLimited)
     assert error.retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("body", "by_api"),
+    [
+        (b'{"error":{"code":"rate-limited"},"requestId":"1"}', True),
+        (b'{"title":"Too Many Requests","status":429}', True),
+        (b'"Too many SKU lines"', True),
+        (b"{}", True),
+        (b"<html><h1>429 Too Many Requests</h1></html>", False),
+        (b"error code: 1015", False),
+        (b"Too many", False),
+        (b"", False),
+    ],
+)
+def test_a_429_in_json_is_the_apis_own_and_anything_else_the_firewalls(body: bytes, by_api: bool) -> None:
+    error = error_of(429, body)
+    assert isinstance(error, errors.RateLimited)
+    assert error.by_api is by_api
+    assert is_of_sku_quota(Answer(429, {}, body)) is by_api
 
 
 def test_no_retry_after_is_none() -> None:

@@ -224,7 +224,7 @@ def test_what_it_may_not_is_named_with_the_setting(url: str) -> None:
 
 @pytest.mark.parametrize("url", MISUNDERSTOOD)
 def test_an_odd_address_is_never_quoted(url: str) -> None:
-    with pytest.raises(OriginRefused, match=r"^The label's address can't be used: .+\.$") as caught:
+    with pytest.raises(OriginRefused, match=r"^The label's address cannot be used: .+\.$") as caught:
         LABELS.admit(url, own=OWN, base=BASE)
     assert "password" not in caught.value.message
     assert "evil" not in caught.value.message

@@ -30,7 +30,7 @@ from backmarket.services.circuit_breaker import (
         (errors.OriginRefused("x"), GiveUp()),
         (errors.TooLarge("x"), GiveUp()),
         (errors.RateLimited("x"), PauseAll()),
-        (errors.Unauthorized("x"), PauseAll()),
+        (errors.Unauthorized("x"), Retry(60, 21600)),
         (errors.BucketUnavailable("x"), PauseAll()),
         (errors.LimiterUnavailable("x"), PauseAll(5)),
         (errors.FirewallBlocked("x"), PauseAll(60)),

@@ -38,7 +38,7 @@ def test_others_leave_theirs_with_who_is_at_it_and_do_not_wait() -> None:
     assert said == [[1], [2, 3]]
 
 
-def test_a_fault_is_its_finders_and_stops_nobody_after_it() -> None:
+def test_a_fault_reaches_its_finder_and_stops_no_later_caller() -> None:
     said: list[list[int]] = []
 
     def once_broken(items: Sequence[int]) -> None:

@@ -177,7 +177,7 @@ def test_lines_of_other_libraries_are_blanked(lines: Lines, secret: str) -> None
     assert "[redacted] [31mnow" in line
 
 
-def test_a_process_may_be_named_and_nobody_else(lines: Lines) -> None:
+def test_a_process_may_be_named_but_no_person(lines: Lines) -> None:
     logs.name_process("sync@host-1.example")
     try:
         logging.getLogger("foreign").info("sync@host-1.example ready, asked by %s and resync@host-1.example", MAIL)

@@ -121,7 +121,7 @@ def test_a_shipment_gets_its_label_its_scan_its_pickup_and_its_arrival(control: 
 def test_what_cannot_be_done_is_said(control: SandboxControl) -> None:
     with pytest.raises(ValueError, match="there is no 'nobody'"):
         control.change("nobody", modify=1)
-    with pytest.raises(ValueError, match="can't be hidden"):
+    with pytest.raises(ValueError, match="cannot be hidden"):
         control.change("s", resource="listings", hide=1)
     with pytest.raises(ValueError, match="400"):
         control.settings(assumptions={"list_order": "sideways"})

@@ -146,9 +146,9 @@ def test_all_faults_are_told_at_once_and_nothing_personal_is_quoted() -> None:
         "tracking_number",
     ]
     text = str(error)
-    assert "-1 came" in text
+    assert "got -1" in text
     assert "unchecked_imei=True" in text
-    assert "a text of 7 characters came" in text
+    assert "got a text of 7 characters" in text
     assert WRONG_IMEI not in text
     assert "ecret" not in text
 

@@ -1,4 +1,4 @@
-"""Did a write arrive: properties tried on the sandbox's own application, and what somebody else may have done."""
+"""Did a write arrive: properties tried on the sandbox's own application, and what another client may have done."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_a_listing_that_was_changed_and_one_that_was_not(
     assert unsent == Verdict("not_applied" if changed else "applied")
 
 
-# --- orders: somebody else -----------------------------------------------------------------------------------
+# --- orders: another client -----------------------------------------------------------------------------------
 
 
 def order(*lines: dict[str, Any], tracking_number: str | None = None) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def test_a_line_that_has_gone_on_since_was_moved(new: int, now: int) -> None:
     assert after(request, order(line(origin)), shown) == ("applied" if now in ways else "not_applied")
 
 
-def test_what_was_shipped_by_somebody_else() -> None:
+def test_what_was_shipped_by_another_client() -> None:
     request = update_order(7, 3, tracking_number="T1")
     before = order(line(2))
     assert after(request, before, order(line(3), tracking_number="T2")) == "undecidable"
@@ -253,7 +253,7 @@ def test_a_refund_for_another_reason_was_not_ours() -> None:
 
 
 @pytest.mark.parametrize("state", [None, 42, "3", [3]])
-def test_a_state_that_nobody_knows_decides_nothing(state: Any) -> None:
+def test_an_unknown_state_decides_nothing(state: Any) -> None:
     request = update_order(7, 3, tracking_number="T1")
     assert after(request, order(line(2)), order(line(state), tracking_number="T1")) == "undecidable"
     assert after(request, None, order(line(state), tracking_number="T1")) == "undecidable"
@@ -274,10 +274,10 @@ def test_an_order_whose_prior_state_is_not_known() -> None:
     assert after(request, None, order(line(2), line(1))) == "undecidable"
 
 
-# --- order lines: somebody else ------------------------------------------------------------------------------
+# --- order lines: another client ------------------------------------------------------------------------------
 
 
-def test_what_was_registered_by_somebody_else() -> None:
+def test_what_was_registered_by_another_client() -> None:
     both = update_orderline(100, imei=IMEI, serial_number="SN")
     assert after(both, None, order(line(imei=OTHER_IMEI))) == "undecidable"
     assert after(both, None, order(line(imei=IMEI))) == "undecidable"
@@ -288,7 +288,7 @@ def test_what_was_registered_by_somebody_else() -> None:
     assert OTHER_IMEI not in verdict.reason
 
 
-# --- listings: somebody else ---------------------------------------------------------------------------------
+# --- listings: another client ---------------------------------------------------------------------------------
 
 
 def listing(**members: Any) -> dict[str, Any]:

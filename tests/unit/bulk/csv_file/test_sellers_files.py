@@ -214,7 +214,7 @@ def test_an_apostrophe_in_a_cell_is_no_quote() -> None:
 def test_an_error_of_excel_is_refused_in_any_column(column: str, cell: str) -> None:
     (fault,) = read(f"sku;ean;{column}\nA;;{cell}\n")[1]
     assert fault.startswith(f"row 2, column C ({column}): ")
-    assert "is an error message of Excel. Put the formula of that cell right, or empty the cell" in fault
+    assert "is an error message of Excel. Correct the formula of that cell, or empty the cell" in fault
 
 
 def test_the_name_that_means_the_sku_is_found_below_titles() -> None:

@@ -141,14 +141,20 @@ def print_json(document: object) -> None:
     say(json.dumps(document, indent=2, default=_plain))
 
 
+_EXPIRY = "_expires_at"
+"""How a property is called that says when a link expires."""
+
+
 def as_document(row: Any, *, personal: bool = False) -> dict[str, Any]:
     """A dataclass for a program.
 
     Args:
         row: one of the types that `BackMarket` returns.
-        personal: include the fields that its `repr` leaves out.
+        personal: include the fields that its `repr` leaves out, and when the links among them expire.
     """
     shown = {each.name: getattr(row, each.name) for each in fields(row) if each.repr or personal}
+    if personal:
+        shown |= {name: getattr(row, name) for name in vars(type(row)) if name.endswith(_EXPIRY)}
     return {name: as_document(value) if is_dataclass(value) else value for name, value in shown.items()}
 
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, cast
 
 from backmarket.queries.pagination import Stored, created_within
+from backmarket.resources.signed_links import expires_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,11 @@ class Delivery:
     def __post_init__(self) -> None:
         object.__setattr__(self, "stored_label", StoredLabel.read(self.stored_label))
 
+    @property
+    def label_url_expires_at(self) -> datetime | None:
+        """When `label_url` expires; None: it does not say. `fetch_delivery` gets a fresh one."""
+        return expires_at(self.label_url)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Return:
@@ -97,6 +103,11 @@ class Return:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stored_label", StoredLabel.read(self.stored_label))
+
+    @property
+    def label_expires_at(self) -> datetime | None:
+        """When the link `label` expires; None: it does not say. `fetch_return` gets a fresh one."""
+        return expires_at(self.label)
 
 
 @dataclass(frozen=True, slots=True)

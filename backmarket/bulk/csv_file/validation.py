@@ -259,7 +259,7 @@ class Check:
     def _unfit_cell(self, line: int, name: str, place: str, character: str) -> Fault:
         if "\ud800" <= character <= "\udfff":
             byte = ord(character) & 0xFF
-            problem = f"has a letter that cannot be read: its byte 0x{byte:02X} is not {self._source.encoding.upper()}"
+            problem = f"has an unreadable letter: its byte 0x{byte:02X} is not {self._source.encoding.upper()}"
             return Fault(line, name, None, problem, other_encoding(byte), place)
         problem = f"has the control character U+{ord(character):04X}"
         return Fault(line, name, None, problem, "remove it; if there are many, choose another encoding", place)

@@ -133,9 +133,9 @@ def test_control_characters_are_refused(character: str) -> None:
 def test_bytes_that_are_not_in_the_encoding_are_named() -> None:
     data = "sku;price;comment\nA;1;é\nB;2;x\n€;3;z\n".encode("cp1252")
     assert faults(data) == [
-        "row 2, column C (comment): has a letter that cannot be read: its byte 0xE9 is not UTF-8."
+        "row 2, column C (comment): has an unreadable letter: its byte 0xE9 is not UTF-8."
         " Save the file as CSV UTF-8 in Excel, or choose its encoding: in cp1252 that byte is é",
-        "row 4, column A (sku): has a letter that cannot be read: its byte 0x80 is not UTF-8."
+        "row 4, column A (sku): has an unreadable letter: its byte 0x80 is not UTF-8."
         ' Save the file as CSV UTF-8 in Excel, or choose its encoding ("encoding" in the console, --encoding)',
     ]
     assert len(faults("sku;x\nA;\ud800\n")) == 1

@@ -59,7 +59,8 @@ def test_every_kind_of_fault_of_the_api_is_used_and_known_to_the_sandbox() -> No
     for rule in rules:
         rule.pop("group")
         world.faults.add(Fault(**rule))
-    assert {rule["kind"] for rule in rules} | tasks == set(FaultKind.__args__)  # type: ignore[attr-defined]
+    too_long = {"sku_quota"}  # it holds the account's lines for longer than a round
+    assert {rule["kind"] for rule in rules} | tasks == set(FaultKind.__args__) - too_long  # type: ignore[attr-defined]
 
 
 SENT = {

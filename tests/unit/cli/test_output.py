@@ -240,6 +240,7 @@ OTHERS = {
     "database_unavailable": 5,
     "limiter_unavailable": 5,
     "bucket_unavailable": 5,
+    "not_deleted": 5,
     "wait_timeout": 6,
 }
 """The exit codes that are not those of the whole branch."""

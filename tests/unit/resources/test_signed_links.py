@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from backmarket.cli.output import as_document
+from backmarket.queries.orders import Order
+from backmarket.queries.shipments import Delivery, Return
 from backmarket.resources import ORDERS, parse_object
 from backmarket.resources.signed_links import expires_at, without_signatures
 
@@ -75,3 +80,19 @@ def test_text_without_a_signature_is_left_as_it_is() -> None:
 )
 def test_a_link_says_when_it_ends(url: str | None, end: datetime | None) -> None:
     assert expires_at(url) == end
+
+
+@pytest.mark.parametrize(
+    ("kind", "link", "told"),
+    [
+        (Order, "delivery_note", "delivery_note_expires_at"),
+        (Delivery, "label_url", "label_url_expires_at"),
+        (Return, "label", "label_expires_at"),
+    ],
+)
+def test_a_link_that_dies_says_when_to_programs_that_may_see_it(kind: Any, link: str, told: str) -> None:
+    values = dict.fromkeys(each.name for each in fields(kind))
+    row = kind(**values | {link: "https://a.example/1.pdf?AWSAccessKeyId=K&Signature=s&Expires=1767225600"})
+    assert as_document(row, personal=True)[told] == datetime(2026, 1, 1, tzinfo=UTC)
+    assert told not in as_document(row)
+    assert as_document(kind(**values), personal=True)[told] is None

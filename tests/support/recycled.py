@@ -55,10 +55,7 @@ class DatabaseRecycler:
         if self._stack.postgres.pid is None:
             self._stack.postgres.start()
         with self._connect() as admin:
-            if self._emptied(admin, name, pristine):
-                self._spare = pristine
-            else:
-                _run(admin, "DROP DATABASE {} WITH (FORCE)", name)
+            self._spare = pristine if self._emptied(admin, name, pristine) else None
 
     def close(self) -> None:
         """Drop what is kept for the next test."""
@@ -67,16 +64,21 @@ class DatabaseRecycler:
                 _run(admin, "DROP DATABASE {} WITH (FORCE)", _SPARE)
 
     def _emptied(self, admin: psycopg.Connection[Any], name: str, pristine: _Pristine) -> bool:
+        """Empty it under its new name, under which no straggler of the test writes any more."""
         try:
             admin.execute(_END_SESSIONS, (name,))
-            with self._connect(name) as own:
-                if not pristine.restore(own):
-                    return False
-            admin.execute(_END_SESSIONS, (name,))
             _run(admin, "ALTER DATABASE {} RENAME TO {}", name, _SPARE)
-        except psycopg.Error:  # a straggler connects again and again, or a test has broken it
+        except psycopg.Error:  # a straggler connects again and again
+            _run(admin, "DROP DATABASE {} WITH (FORCE)", name)
             return False
-        return True
+        try:
+            with self._connect(_SPARE) as own:
+                if pristine.restore(own):
+                    return True
+        except psycopg.Error:  # the test has broken it
+            pass
+        _run(admin, "DROP DATABASE {} WITH (FORCE)", _SPARE)
+        return False
 
     def _connect(self, name: str | None = None) -> psycopg.Connection[Any]:
         url = self._stack.addresses.database_url if name is None else self._url(name)

@@ -619,7 +619,7 @@ def test_the_next_address_is_tried(site: Site) -> None:
     site.failure(NetworkError, f"{site.cdn_url}/a.pdf")
 
 
-HTML = b"<html>Attention Required!</html>"
+HTML = b"<html><title>Attention Required! | Cloudflare</title></html>"
 
 
 @pytest.mark.parametrize(
@@ -639,7 +639,7 @@ HTML = b"<html>Attention Required!</html>"
 def test_what_a_status_means(
     site: Site, status: int, body: bytes, own: type[BackMarketError], foreign: type[BackMarketError]
 ) -> None:
-    site.own.says["/a.pdf"] = answer(body, "Retry-After: 7", status=f"{status} So")
+    site.own.says["/a.pdf"] = answer(body, "Retry-After: 7", "CF-RAY: 8c1d2e3f4a5b6c7d-CDG", status=f"{status} So")
     site.cdn.says["/a.pdf"] = answer(body, status=f"{status} So")
     assert site.failure(own).status == status
     error = site.failure(foreign, f"{site.cdn_url}/a.pdf?{SIGNATURE}")

@@ -1,17 +1,14 @@
-"""What is due for longest and never gets done comes behind the others: each queue of the dispatcher."""
+"""What is due for longest and never gets done comes behind the others: the queue of the table `work`."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from backmarket import work
-from backmarket.database import Database
-from backmarket.messages import Nudge
 from backmarket.settings import Settings
-from backmarket.sync import requests
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop
 
@@ -20,10 +17,6 @@ GOOD = [f"good-{number}" for number in range(6)]
 LIMIT = 4
 """Rows claimed at once."""
 
-QUEUES: dict[str, tuple[str, str, Callable[[Database], list[Nudge]]]] = {
-    "syncs": ("sync_state", "next_due_at", lambda database: requests.claim_due(database, "orders", limit=LIMIT)),
-    "work": ("work", "due_at", lambda database: work.claim_due(database, kinds=["labels"], limit=LIMIT)),
-}
 ENDINGS = {
     "the nudge is lost": "nudged_until = now() - interval '1 s'",
     "the worker dies": "nudged_until = NULL, lease_until = now() - interval '1 s'",
@@ -42,30 +35,28 @@ def shop(settings: Settings) -> Iterator[Shop]:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-@pytest.mark.parametrize("queue", QUEUES)
-def test_organizations_whose_slices_never_end_starve_no_others(shop: Shop, queue: str, ending: str) -> None:
-    table, due_at, claim = QUEUES[queue]
+def test_organizations_whose_slices_never_end_starve_no_others(shop: Shop, ending: str) -> None:
     shop.execute(
         "INSERT INTO backmarket.work (organization_id, kind, due_at)"
         " SELECT organization_id, 'labels', now() FROM backmarket.connections"
         " ON CONFLICT (organization_id, kind) DO UPDATE SET due_at = now()"
     )
-    shop.execute(f"UPDATE backmarket.{table} SET {due_at} = now() - interval '1 h', nudged_until = NULL")
-    shop.execute(
-        f"UPDATE backmarket.{table} SET {due_at} = now() - interval '2 h' WHERE organization_id = ANY(%s)", FAILING
-    )
+    shop.execute("UPDATE backmarket.work SET due_at = now() - interval '1 h', nudged_until = NULL")
+    shop.execute("UPDATE backmarket.work SET due_at = now() - interval '2 h' WHERE organization_id = ANY(%s)", FAILING)
     claimed, left = Counter[str](), set(GOOD)
     while left:
-        nudged = [each.organization_id for each in claim(shop.services.database)]
+        nudged = [
+            each.organization_id for each in work.claim_due(shop.services.database, kinds=["labels"], limit=LIMIT)
+        ]
         assert nudged, "something is due"
         claimed.update(nudged)
         assert max(claimed.values()) <= 2
         left.difference_update(nudged)
         shop.execute(
-            f"UPDATE backmarket.{table} SET {due_at} = 'infinity' WHERE organization_id = ANY(%s)",
+            "UPDATE backmarket.work SET due_at = 'infinity' WHERE organization_id = ANY(%s)",
             [one for one in nudged if one in GOOD],
         )
         shop.execute(
-            f"UPDATE backmarket.{table} SET {ENDINGS[ending]} WHERE organization_id = ANY(%s)",
+            f"UPDATE backmarket.work SET {ENDINGS[ending]} WHERE organization_id = ANY(%s)",
             [one for one in nudged if one in FAILING],
         )

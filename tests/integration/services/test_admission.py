@@ -116,5 +116,7 @@ def test_who_has_been_synced_elsewhere_meanwhile_is_not_called(shop: Shop) -> No
     assert shop.run_slice(LARGE).end == "handed_on"
     assert leases.recall(shop.services.database, Nudge("orders", LARGE), within=1.5)
     assert not leases.recall(shop.services.database, Nudge("orders", LARGE), within=1.5), "its nudge is on its way"
-    shop.execute("UPDATE backmarket.sync_state SET next_due_at = now() + interval '1 h' WHERE organization_id = %s", SMALL)
+    shop.execute(
+        "UPDATE backmarket.sync_state SET next_due_at = now() + interval '1 h' WHERE organization_id = %s", SMALL
+    )
     assert not leases.recall(shop.services.database, Nudge("orders", SMALL), within=1.5), "it is not due for long"

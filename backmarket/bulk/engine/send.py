@@ -201,10 +201,10 @@ def _answered(context: SliceContext, part: Part, mark: _Mark, answer: Answer | B
     match answer:
         case Answer():
             _accepted(context, part, answer)
-        case Unauthorized():
-            context.write(partial(_return, part=part, mark=mark, pause=0.0, error=answer))
         case BackMarketError() if part.tries + 1 >= MAX_TRIES and _never_arrived(answer):
             context.write(partial(_give_up_alone, part=part, mark=mark, error=answer))
+        case Unauthorized():  # of the key, which pauses; or of this part's content: then the others go on
+            context.write(partial(_return, part=part, mark=mark, pause=growing(part.tries), error=answer))
         case RateLimited(by_api=False):  # too many requests, from the firewall: the limiter handles it
             context.write(partial(_return, part=part, mark=mark, pause=0.0, error=answer))
         case RateLimited():
@@ -229,7 +229,7 @@ def _answered(context: SliceContext, part: Part, mark: _Mark, answer: Answer | B
 def _never_arrived(error: BackMarketError) -> bool:
     """Whether a part is queued again after an error, as it certainly did not arrive."""
     not_sent = isinstance(error, NetworkError) and error.delivery == "not_sent"
-    return not_sent or isinstance(error, RateLimited | FirewallBlocked | NotFound)
+    return not_sent or isinstance(error, RateLimited | FirewallBlocked | NotFound | Unauthorized)
 
 
 def _accepted(context: SliceContext, part: Part, answer: Answer) -> None:

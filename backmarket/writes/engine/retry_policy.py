@@ -43,9 +43,7 @@ def transition_after_sending(write: Write, error: BackMarketError | None) -> Tra
     match error:
         case None:
             return Transition(WriteState.SUCCEEDED, confirmed_by="answer")
-        case Unauthorized():  # the connection waits for a new key
-            return Transition(WriteState.PENDING, 0.0, error, unsent=True)
-        case NetworkError(delivery="not_sent") | LimiterUnavailable() | RateLimited():
+        case NetworkError(delivery="not_sent") | LimiterUnavailable() | RateLimited() | Unauthorized():
             return _postponed(write, error, growing(write.tries))
         case FirewallBlocked():
             return _postponed(write, error, growing(write.tries, FIREWALL_SECONDS))
@@ -126,8 +124,7 @@ def transition_after_failed_reading(write: Write, error: BackMarketError) -> Tra
         text = f"It may have happened, and could not be read back in {write.tries + 1} tries: {why}. {_DECIDE}"
         return Transition(WriteState.UNKNOWN, None, _unknown(text, error))
     text = f"It may have happened, and could not be read back yet: {why}."
-    pause = 0.0 if isinstance(error, Unauthorized) else growing(write.tries)
-    return Transition(WriteState.UNKNOWN, pause, _unknown(text, error))
+    return Transition(WriteState.UNKNOWN, growing(write.tries), _unknown(text, error))
 
 
 def transition_after_loading(write: Write, error: BackMarketError) -> Transition:

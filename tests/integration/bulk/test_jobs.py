@@ -340,7 +340,7 @@ def test_a_task_that_never_ends_is_handed_to_a_person_and_holds_up_nobody(shop: 
     assert "bulk settle" in (job.error or "")
 
 
-@pytest.mark.parametrize("kind", ["waf_html", "early_404", "rate_limited"])
+@pytest.mark.parametrize("kind", ["waf_html", "early_404", "rate_limited", "unauthorized"])
 def test_a_part_that_is_refused_for_ever_is_given_up_and_the_others_go_on(shop: Shop, org: str, kind: Any) -> None:
     """As with a comment that the firewall takes for an attack."""
     shop.sandbox.add_fault(kind, operation="listings.bulk", count=1)
@@ -349,7 +349,7 @@ def test_a_part_that_is_refused_for_ever_is_given_up_and_the_others_go_on(shop: 
     run_slice(shop.services, org)
     assert parts_of(shop, org, job_id)[0].state is PartState.FAILED
     shop.restart(limiter_key="f" * 32)  # another name of the account: its block of a window is over
-    shop.execute("UPDATE backmarket.connections SET account = 'another name'")
+    shop.execute("UPDATE backmarket.connections SET account = 'another name', refused_at = NULL")
     job = run(shop, org, job_id)
     assert (job.state, job.lines_failed, job.lines_done) == (JobState.DONE_WITH_ERRORS, 10, 10)
     assert f"could not be sent in {MAX_TRIES} tries" in (job.error or "")

@@ -11,7 +11,7 @@ from backmarket.bulk.csv_file.skus import sku_key
 from backmarket.bulk.engine.context import SliceContext
 from backmarket.bulk.engine.requests import WINDOW, ApiRequest
 from backmarket.client import Answer
-from backmarket.errors import BackMarketError, Unauthorized
+from backmarket.errors import BackMarketError
 
 PAGE_ROWS = 50
 """Listings of a page, the API's maximum."""
@@ -59,7 +59,7 @@ def read(context: SliceContext, first: int, wanted: Set[str], locale: str | None
         for answer in answers:
             shown = _page(answer)
             if shown is None:
-                return PagesRead(found, page, failed=not isinstance(answer, Unauthorized))
+                return PagesRead(found, page, failed=True)
             totals.add(shown.total)
             found |= {sku: listing for sku, listing in shown.listings.items() if sku in wanted}
             page += 1

@@ -33,7 +33,6 @@ from backmarket.errors import (
     RequestRefused,
     TaskFailed,
     TaskVanished,
-    Unauthorized,
     UnknownOutcome,
 )
 from backmarket.work.backoff import MAX_LOOKS, growing
@@ -147,8 +146,7 @@ def _one_by_one(context: SliceContext, part: Part, lines: list[Line], locale: st
         read = {line.number: _reading(part, line, each) for line, each in zip(batch, answers, strict=False)}
         readings = {line: each for line, each in read.items() if each is not None}
         found |= readings
-        refused = any(isinstance(answer, Unauthorized) for answer in answers)
-        failed |= len(readings) < len(read) and not refused
+        failed |= len(readings) < len(read)
         if not readings:  # the API may be away
             break
     return _Look(found, failed, part.read_page)

@@ -154,6 +154,23 @@ def test_what_never_arrives_is_sent_twice_and_then_a_persons(shop: Shop, org: st
     assert applied(shop, org) == LINES
 
 
+def test_a_listing_that_is_answered_401_for_ever_ends_with_a_person(shop: Shop, org: str) -> None:
+    rows = raised(shop, org)
+    shop.sandbox.add_fault("reset", operation="listings.bulk", count=1, applied=True)
+    shop.sandbox.add_fault(
+        "unauthorized", operation="listings.detail", path=f"/ws/listings/detail?sku={rows[0]['sku']}"
+    )
+    shop.sandbox.add_fault("unauthorized", operation="listings.list")
+    job_id = submit(shop, org, rows)
+    looks = 0
+    while job_of(shop, org, job_id).ended_at is None:
+        one_slice(shop, org)
+        shop.execute("UPDATE backmarket.connections SET refused_at = NULL, unauthorized_at = NULL")  # as after a probe
+        looks += 1
+        assert looks <= MAX_LOOKS + 5 + LINES  # a 401 ends each slice
+    assert job_of(shop, org, job_id).lines_unknown == 1
+
+
 LASTING = [("status", {"status": 500}), ("waf_html", {}), ("forbidden", {}), ("garbage", {})]
 
 

@@ -1,7 +1,7 @@
 """The states of a write, driven by every answer and every silence in any order: see docs/states.md.
 
 Hypothesis plays the API, the clock, another client, a worker that dies, and a person. Erasing is left out: an erased
-write can't be sent again, so that a person's retry is rightly refused.
+write cannot be sent again, so that a person's retry is rightly refused.
 """
 
 from __future__ import annotations

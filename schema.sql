@@ -64,7 +64,7 @@ CREATE TABLE IF NOT EXISTS backmarket.connections (
     updated_at timestamptz NOT NULL DEFAULT now(),
     -- when the API first refused the key: nothing is sent until a probe, a check or a person clears it
     refused_at timestamptz,
-    -- when the next probe of a refused key is due (one for all connections of the account); null: none any more
+    -- when the next probe of a refused key is due (one for all connections of the account); null: no more probes
     next_probe_at timestamptz,
     -- when the refused key was last probed
     probed_at timestamptz,
@@ -150,7 +150,7 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_state (
     last_walk_started_at timestamptz,
     PRIMARY KEY (organization_id, resource)
 ) WITH (fillfactor = 70);
-COMMENT ON TABLE backmarket.sync_state IS 'One row for each organization and resource: when it is due, its lease, its watermark, how it fares';
+COMMENT ON TABLE backmarket.sync_state IS 'One row for each organization and resource: when it is due, its lease, its watermark, its last error';
 CREATE INDEX IF NOT EXISTS sync_state_due ON backmarket.sync_state (resource, next_due_at);
 -- existing connections get the states of new resources, too
 DO $$
@@ -603,7 +603,7 @@ CREATE INDEX IF NOT EXISTS api_writes_open ON backmarket.api_writes (organizatio
 WHERE state IN ('pending', 'sending', 'unknown');
 CREATE INDEX IF NOT EXISTS api_writes_objects ON backmarket.api_writes (object_key) WHERE object_key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS api_writes_settled ON backmarket.api_writes (settled_at) WHERE settled_at IS NOT NULL;
-COMMENT ON TABLE backmarket.api_writes IS 'Every change that was asked for at Back Market, and what became of it';
+COMMENT ON TABLE backmarket.api_writes IS 'Every change requested at Back Market, and its outcome';
 
 ------------------------------------------------------------------------------
 -- The quota of SKU lines: at most 2,000 an hour for each account, single updates and bulk files together
@@ -749,7 +749,7 @@ CREATE TABLE IF NOT EXISTS backmarket.bulk_parts (
 ) WITH (fillfactor = 70);
 CREATE INDEX IF NOT EXISTS bulk_parts_due ON backmarket.bulk_parts (organization_id, due_at)
 WHERE state IN ('pending', 'submitting', 'submitted', 'unknown');
-COMMENT ON TABLE backmarket.bulk_parts IS 'The parts in which a bulk job is sent, and what became of each';
+COMMENT ON TABLE backmarket.bulk_parts IS 'The parts in which a bulk job is sent, and the outcome of each';
 
 ------------------------------------------------------------------------------
 -- The bucket: objects to be deleted, and the progress of the daily comparison with the rows
@@ -843,7 +843,7 @@ CREATE TABLE IF NOT EXISTS backmarket.upkeep (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     due_at timestamptz NOT NULL
 );
-COMMENT ON TABLE backmarket.upkeep IS 'One row: when the hourly upkeep is due next; whoever moves it does it';
+COMMENT ON TABLE backmarket.upkeep IS 'One row: when the hourly upkeep is due next; the worker that moves it does the upkeep';
 
 -- Creates the partitions of this week and of `ahead`, and those of rows in the default partition; returns their number.
 -- Two callers take turns; a caller waits at most for the lock timeout.

@@ -70,11 +70,13 @@ class Options:
         Args:
             content: hexadecimal hash of the file.
         """
-        told = (
+        told: list[object] = [
             content, self.delimiter, self.quotechar, self.encoding, self.locale, self.skip_bad_lines,
-            self.skip_unchanged, self.decimal, self.thousands, self.skus_as_they_are,
-            self.max_age.total_seconds() if self.max_age else None,
-        )  # fmt: skip
+            self.skip_unchanged, self.max_age.total_seconds() if self.max_age else None,
+        ]  # fmt: skip
+        newer = {"decimal": self.decimal, "thousands": self.thousands, "skus_as_they_are": self.skus_as_they_are}
+        if any(newer.values()):  # without them, the same as in the versions that did not have them
+            told.append(newer)
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import sleep
 from typing import Any, TypeVar, cast, get_origin
 
@@ -75,23 +76,17 @@ class Caller:
 
     def _once(self, operation: Operation[Any], request: Request) -> Any:
         held = self.limits.take(operation, self.credentials)
-        try:
-            answer = self.transport.send(
-                self.credentials,
-                operation.method,
-                request.path,
-                request.parameters,
-                body=request.body,
-                content_type=request.content_type,
-                accept=operation.accept,
-            )
-        except NetworkError as error:
-            held.failed(error)
-            raise
-        except BrokenAnswer:
-            held.complete()
-            raise
-        held.answered(answer, counts_sku_lines=operation.counts_sku_lines)
+        send = partial(
+            self.transport.send,
+            self.credentials,
+            operation.method,
+            request.path,
+            request.parameters,
+            body=request.body,
+            content_type=request.content_type,
+            accept=operation.accept,
+        )
+        answer = held.send(send, counts_sku_lines=operation.counts_sku_lines)
         return read(operation, check(answer))
 
 

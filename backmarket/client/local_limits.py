@@ -9,13 +9,12 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import Any
 
-from backmarket.client.answers import Answer, limit_reached, retry_after
 from backmarket.client.operation import Limit, Operation
+from backmarket.client.rate_limited import Held
 from backmarket.client.transport import Credentials
-from backmarket.errors import NetworkError, RateLimited
+from backmarket.errors import RateLimited
 from backmarket.limits import Limiter, LocalLimiter, Slot, account_name
 from backmarket.limits.limiter import MIN_PAUSE_SECONDS
 from backmarket.settings import Settings
@@ -36,37 +35,6 @@ def _shared(key: Hashable, make: Callable[[], LocalLimiter]) -> LocalLimiter:
         if key not in _limiters:
             _limiters[key] = make()
         return _limiters[key]
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """The slots of one request, one of each limit that it counts against."""
-
-    slots: tuple[tuple[Limiter, Slot], ...]
-
-    def answered(self, answer: Answer, *, counts_sku_lines: bool) -> None:
-        """Report an answer, whatever its status; see `rate_limited.with_slot`."""
-        self.complete()
-        if reached := limit_reached(answer, counts_sku_lines=counts_sku_lines):
-            limiter, slot = self.slots[-1 if reached == "account" else 0]  # the operation's own come first
-            limiter.block(slot.account, retry_after(answer))
-
-    def failed(self, error: NetworkError) -> None:
-        """Report a request without an answer; `delivery` decides about its slots."""
-        if error.delivery == "finished":
-            self.complete()
-        elif error.delivery == "not_sent":
-            self.release()
-
-    def complete(self) -> None:
-        """Report the request as over: its slots come free a window from now."""
-        for limiter, slot in self.slots:
-            limiter.complete([slot])
-
-    def release(self) -> None:
-        """Report the request as never sent: its slots are free at once."""
-        for limiter, slot in self.slots:
-            limiter.release([slot])
 
 
 class OwnLimits:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
-from backmarket.client import Answer, Credentials, Transport, limit_reached, retry_after
+from backmarket.client.answers import Answer, limit_reached, retry_after
+from backmarket.client.transport import Credentials, Transport
 from backmarket.errors import BrokenAnswer, NetworkError
 from backmarket.limits import Limiter, Slot
 
@@ -37,21 +39,43 @@ def with_slot(limiter: Limiter, slot: Slot, request: Callable[[], Answer], *, co
     Raises:
         NetworkError, BrokenAnswer: see `Transport.send`.
     """
-    try:
-        answer = request()
-    except NetworkError as error:
-        match error.delivery:
-            case "not_sent":
-                limiter.release([slot])
-            case "finished":
-                limiter.complete([slot])
-            case "in_doubt":
-                pass  # the slot is held until the request cannot arrive any more
-        raise
-    except BrokenAnswer:
-        limiter.complete([slot])
-        raise
-    limiter.complete([slot])
-    if limit_reached(answer, counts_sku_lines=counts_sku_lines):
-        limiter.block(slot.account, retry_after(answer))
-    return answer
+    return Held(((limiter, slot),)).send(request, counts_sku_lines=counts_sku_lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The slots of one request, one of each limit that it counts against; the account's is the last."""
+
+    slots: tuple[tuple[Limiter, Slot], ...]
+
+    def send(self, request: Callable[[], Answer], *, counts_sku_lines: bool) -> Answer:
+        """Send the request, and report its slots; see `with_slot`."""
+        try:
+            answer = request()
+        except NetworkError as error:
+            match error.delivery:
+                case "not_sent":
+                    self.release()
+                case "finished":
+                    self.complete()
+                case "in_doubt":
+                    pass  # the slots are held until the request cannot arrive any more
+            raise
+        except BrokenAnswer:
+            self.complete()
+            raise
+        self.complete()
+        if reached := limit_reached(answer, counts_sku_lines=counts_sku_lines):
+            limiter, slot = self.slots[-1 if reached == "account" else 0]  # the operation's own come first
+            limiter.block(slot.account, retry_after(answer))
+        return answer
+
+    def complete(self) -> None:
+        """Report the request as over: its slots come free a window from now."""
+        for limiter, slot in self.slots:
+            limiter.complete([slot])
+
+    def release(self) -> None:
+        """Report the request as never sent: its slots are free at once."""
+        for limiter, slot in self.slots:
+            limiter.release([slot])

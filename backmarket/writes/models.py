@@ -59,6 +59,7 @@ class Write:
         settled_at: when it ended.
         confirmed_by: if it succeeded: how that is known.
         behind: if it is open: the first open write of its lane, which holds it back; None: none does.
+        decidable: whether a person could settle it when the row was read.
     """
 
     organization_id: str
@@ -90,6 +91,7 @@ class Write:
     settled_at: datetime | None
     confirmed_by: ConfirmedBy | None
     behind: int | None
+    decidable: bool
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", WriteState(self.state))

@@ -242,7 +242,7 @@ _NOT_ARRIVED = (
     " error = 'It never arrived: a person has looked.'"
 )
 
-_DECIDABLE = "(due_at = 'infinity' OR state IN ('sending', 'unknown') AND (settle_at IS NULL OR settle_at <= now()))"
+_DECIDABLE = "(state IN ('sending', 'unknown') AND (due_at = 'infinity' OR COALESCE(settle_at, now()) <= now()))"
 """What may have happened is a person's to decide from the moment at which its request can no longer arrive."""
 
 _IS_OPEN = "state IN ('pending', 'sending', 'unknown')"
@@ -252,6 +252,7 @@ _MADE = {
     "behind": f"CASE WHEN {_IS_OPEN} THEN (SELECT min(e.id) FROM backmarket.api_writes e"
     " WHERE e.organization_id = api_writes.organization_id AND e.lane = api_writes.lane AND e.id < api_writes.id"
     " AND e.state IN ('pending', 'sending', 'unknown')) END AS behind",
+    "decidable": f"{_DECIDABLE} AS decidable",
 }
 """Columns that are read by an expression instead of by their name."""
 

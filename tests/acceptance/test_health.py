@@ -181,6 +181,9 @@ def test_a_worker_waits_for_the_tables_that_it_knows(settings: Settings, tmp_pat
             wait_until(lambda: "schema.differs" in watched.log("sync"), "it says so")
             assert "has schema version 1, and this program needs" in watched.log("sync")
             assert "`backmarket db migrate`" in watched.checks("sync")["database"]
+            connection.execute("UPDATE backmarket.schema_version SET version = 99")
+            newer = "run a newer version of it"
+            wait_until(lambda: newer in watched.checks("sync")["database"], "newer tables are not its own either")
             watched.wait("sync", "live", 0)
             watched.wait("sync", "ready", 1)
             connection.execute("UPDATE backmarket.schema_version SET version = %s", (SCHEMA_VERSION,))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
-SCANNED = ("backmarket", "tasks", "workers", "docs", "monitoring")
+SCANNED = ("backmarket", "docs", "monitoring", "schema.sql", "tasks", "workers")
 SUFFIXES = {".py", ".md", ".html", ".css", ".js", ".json", ".yml", ".yaml", ".lua", ".sql"}
 NOT_OURS = {"backmarket/console/static/htmx.min.js"}
 
@@ -107,7 +107,7 @@ JINJA = re.compile(r"{[%{][^\n]*?[%}]}")
 
 def texts() -> Iterator[tuple[str, str]]:
     for room in SCANNED:
-        for path in sorted((CHECKOUT / room).rglob("*")):
+        for path in sorted([CHECKOUT / room, *(CHECKOUT / room).rglob("*")]):
             name = path.relative_to(CHECKOUT).as_posix()
             if path.suffix in SUFFIXES and name not in NOT_OURS:
                 yield name, path.read_text(encoding="utf-8")

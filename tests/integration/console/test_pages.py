@@ -408,6 +408,11 @@ class TestOrders:
             " WHERE id = %s", write,
         )  # fmt: skip
         assert "Its answer was lost. A person has to settle it." in anna.text(f"{HOME}/writes?state=unknown")
+        for settle_at, offered in {"now() + interval '1 h'": False, "now()": True}.items():
+            shop.execute(
+                f"UPDATE backmarket.api_writes SET due_at = now(), settle_at = {settle_at} WHERE id = %s", write
+            )
+            assert ("It never arrived" in anna.text(f"{HOME}/writes?state=unknown")) is offered
         said = anna.do(f"{HOME}/writes/{write}", page=page, what="not_arrived", back=page)
         assert f"Write {write} is settled" in said
         assert "refused" in said

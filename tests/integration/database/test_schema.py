@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from backmarket.database import SCHEMA_VERSION, Database, schema
 from backmarket.database.schema import apply_schema
@@ -26,6 +27,8 @@ from workers import lifecycle
 
 OLDER = Path(__file__).parents[2] / "schemas"
 ORG = "auth0|1"
+RECORDED = {"shipper": "Carrier 1", "psp_reference": "PSP-1", "paypal_reference": "PAYPAL-1"}
+"""Fields of an order that older versions kept in raw only."""
 
 CATALOGUE = """
 SELECT 'relation', c.relname, c.relkind::text, concat_ws(' ', c.relpersistence, c.relrowsecurity, c.relforcerowsecurity,
@@ -80,6 +83,16 @@ def make_older(url: str, version: int) -> None:
             b" SELECT %s, 'returns', n, '/label', 'wanted' FROM generate_series(1, 100) n",
             (ORG,),
         )
+        transaction.execute(
+            b"INSERT INTO backmarket.orders (organization_id, order_id, raw, content)"
+            b" VALUES (%s, 1, %s, 0), (%s, 2, %s, 0)",
+            (ORG, Jsonb(RECORDED), ORG, Jsonb({"shipper": "Carrier 1", "paypal_reference": None})),
+        )
+        transaction.execute(
+            b"INSERT INTO backmarket.orderlines (organization_id, orderline_id, order_id, raw)"
+            b" VALUES (%s, 10, 1, '{\"shipper\": \"Carrier 2\"}'), (%s, 11, 1, '{}')",
+            (ORG, ORG),
+        )
 
 
 def catalogue(url: str) -> set[tuple[str, ...]]:
@@ -96,7 +109,13 @@ def test_an_older_database_ends_equal_to_a_new_one_and_loses_no_row(stack: Stack
         assert apply_schema(database) == [], "harmless to repeat"
         with database.transaction() as transaction:
             rows = transaction.execute(b"SELECT count(*) FROM backmarket.labels WHERE state = 'wanted'").fetchone()
+            orders = transaction.execute(
+                b"SELECT shipper, psp_reference, paypal_reference FROM backmarket.orders ORDER BY order_id"
+            ).fetchall()
+            lines = transaction.execute(b"SELECT shipper FROM backmarket.orderlines ORDER BY orderline_id").fetchall()
         assert rows == (100,)
+        assert orders == [tuple(RECORDED.values()), ("Carrier 1", None, None)]
+        assert lines == [("Carrier 2",), (None,)]
     with new_database(stack, "schema_made_anew") as anew:
         with opened(anew) as database:
             assert apply_schema(database) == []

@@ -62,7 +62,8 @@ def order(key: int, **fields: Any) -> dict[str, Any]:
         "date_creation": "2026-05-01T10:00:00Z", "date_modification": "2026-05-02T10:00:00Z",
         "shipping_address": address, "billing_address": address, "tracking_number": f"{MARK}-1",
         "tracking_url": f"https://carrier.example/{MARK}", "delivery_note": f"https://notes.example/{MARK}",
-        "customer_email": f"{MARK}@example", "orderlines": [line(10 * key), line(10 * key + 1)], **fields,
+        "customer_email": f"{MARK}@example", "psp_reference": f"{MARK}-PSP", "paypal_reference": f"{MARK}-PAYPAL",
+        "shipper": "Carrier", "orderlines": [line(10 * key), line(10 * key + 1)], **fields,
     }  # fmt: skip
 
 
@@ -153,13 +154,12 @@ class TestOneOrder:
         assert stored.execute("SELECT * FROM backmarket.labels") == []
 
     def test_what_accounting_needs_stays(self, stored: Stored) -> None:
-        columns = "state, price, currency, country_code, date_creation, date_modification, content"
-        before = stored.one(f"SELECT {columns} FROM backmarket.orders")
+        columns = "state, price, currency, country_code, date_creation, date_modification, shipper"
+        before = stored.one(f"SELECT {columns}, content FROM backmarket.orders")
         erase_order(stored.database, ORG, 1)
-        assert stored.one(f"SELECT {columns} FROM backmarket.orders") == before
+        assert stored.one(f"SELECT {columns}, content FROM backmarket.orders") == before
         assert stored.one("SELECT raw - 'orderlines' FROM backmarket.orders") == {
-            name: order(1)[name]
-            for name in ("order_id", "state", "price", "currency", "country_code", "date_creation", "date_modification")
+            name: order(1)[name] for name in ("order_id", *columns.split(", "))
         }
         kept = {"id": 10, "state": 3, "price": "10.00", "listing": "SKU-1", "imei": "3510", "serial_number": "S1"}
         assert stored.one("SELECT raw->'orderlines'->0 FROM backmarket.orders") == kept
@@ -185,8 +185,8 @@ class TestOneOrder:
             ("deliveries", "5", "updated", ["labelUrl", "newInTheApi", "pickupInfo", "trackingNumber", "trackingUrl"]),
             (
                 "orders", "1", "updated",
-                ["billing_address", "customer_email", "delivery_note", "orderlines", "shipping_address",
-                 "tracking_number", "tracking_url"],
+                ["billing_address", "customer_email", "delivery_note", "orderlines", "paypal_reference",
+                 "psp_reference", "shipping_address", "tracking_number", "tracking_url"],
             ),
             ("returns", "6", "updated", ["label", "trackingNumber"]),
         ]  # fmt: skip

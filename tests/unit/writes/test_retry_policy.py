@@ -40,7 +40,7 @@ def write(**values: Any) -> Write:
         "idempotency_key": None, "fingerprint": "f", "object_key": None, "state": PENDING, "prior": None,
         "due_at": None, "settle_at": None, "sent": 0, "tries": 0, "error_code": None, "error": None,
         "error_status": None, "error_request_id": None, "error_cf_ray": None, "created_at": datetime.now(UTC),
-        "sent_at": None, "settled_at": None, "confirmed_by": None, "behind": None,
+        "sent_at": None, "settled_at": None, "confirmed_by": None, "behind": None, "decidable": False,
     }  # fmt: skip
     return Write(**usual | values)
 

@@ -238,4 +238,5 @@ def test_each_state_of_a_write_is_left_within_its_bound_or_is_a_persons(shop: Sh
         suppress_health_check=list(HealthCheck),
     )
     with BackMarket(shop.settings) as bm:
-        run_state_machine_as_test(lambda: WriteMachine(shop, bm, org, resource), settings=settings)
+        machine: Any = lambda: WriteMachine(shop, bm, org, resource)  # noqa: E731 - it takes a factory, its types do not say so
+        run_state_machine_as_test(machine, settings=settings)

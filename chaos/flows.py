@@ -191,6 +191,7 @@ class Flows:
                 ("orders.update", "update_order", order, {"new_state": 2}),
                 ("orders.update", "update_order", order, {"new_state": 3, "tracking_number": tracking}),
                 ("orderlines.update", "update_orderline", line["id"], {"imei": imei}),
+                sku=line["listing"],
             )
         for row in self.sandbox.truth(name, "listings")[:LISTINGS]:
             prices = [f"{100 + number}.50" for number in range(PRICES)]
@@ -198,12 +199,13 @@ class Flows:
                 name, *(("listings.update", "update_listing", row["id"], {"price": price}) for price in prices)
             )
 
-    def _wish_lane(self, name: str, *calls: tuple[str, str, Any, dict[str, Any]]) -> None:
-        """Writes of one object, asked for one right after the other."""
-        for number, (operation, _, object_id, arguments) in enumerate(calls):
-            fields = arguments | ({"currency": "EUR"} if operation == "listings.update" else {})
-            self.wishes.writes[name, operation, str(object_id)].append(fields)
-            del number
+    def _wish_lane(self, name: str, *calls: tuple[str, str, Any, dict[str, Any]], sku: str = "") -> None:
+        """Writes of one object, asked for one right after the other; those that accept an order send the SKU, too."""
+        for operation, _, object_id, arguments in calls:
+            added = {"currency": "EUR"} if operation == "listings.update" else {}
+            if arguments.get("new_state") == 2:
+                added = {"sku": sku}
+            self.wishes.writes[name, operation, str(object_id)].append(arguments | added)
         key = f"lane {len(self.wishes.asks)}"
 
         def ask(market: BackMarket) -> None:

@@ -65,7 +65,8 @@ def wishes(shop: Shop) -> Wishes:
             ("update_order", order, {"new_state": 3, "tracking_number": tracking}),
             ("update_orderline", line["id"], {"imei": imei}),
         ])  # fmt: skip
-        found.expected["orders.update", key] = [{"new_state": 2}, {"new_state": 3, "tracking_number": tracking}]
+        accepted, shipped = {"new_state": 2, "sku": line["listing"]}, {"new_state": 3, "tracking_number": tracking}
+        found.expected["orders.update", key] = [accepted, shipped]
         found.expected["orderlines.update", str(line["id"])] = [{"imei": imei}]
     for row in shop.sandbox.truth(ORG, "listings")[:LISTINGS]:
         prices = [f"{100 + number}.50" for number in range(PRICES)]

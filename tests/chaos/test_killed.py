@@ -102,7 +102,6 @@ def asleep_and_awake(shop: Shop, directory: Path, **sleeper: str) -> list[str]:
         shop.assert_equals_truth(ORG)
         fleet.kill("two", signal.SIGTERM)
         fleet.wait_exit("two", PATIENCE_SECONDS)
-        shop.execute("UPDATE backmarket.schedule SET enabled = false")  # the next sync is due some time, and may write
         before = snapshot(shop)
         fleet.kill("one", signal.SIGCONT)
         wait_until(lambda: "sync.slice" in (directory / "one.log").read_text(), "the sleeper's slice ended")

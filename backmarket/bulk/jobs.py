@@ -164,6 +164,7 @@ def cancel(services: Services, organization_id: str, job_id: int) -> Job:
     Raises:
         BulkJobNotFound: if there is no such job.
     """
+    services.need_broker()
     with services.database.transaction() as transaction:
         _job(transaction, organization_id, job_id)
         # the lease's row first: a sending worker locks it first, too
@@ -191,6 +192,7 @@ def settle_part(services: Services, organization_id: str, job_id: int, number: i
         InvalidArgument: if the part's outcome is known or may still change by itself, or the part cannot be sent any
             more because the connection has left its market.
     """
+    services.need_broker()
     with services.database.transaction() as transaction:
         work.make_due(transaction, organization_id, "bulk")
         part = _undecided(services.settings, transaction, organization_id, job_id, number)

@@ -165,6 +165,7 @@ class PreparedFile:
         return found[0] if found is not None and found[1] == self._files.fingerprint else None
 
     def _write_down(self) -> int:
+        self._services.need_broker()  # once the job is inserted, its files must stay
         job_id = jobs.new_id(self._services.database)
         keys = list(self._store(job_id))
         try:

@@ -82,6 +82,7 @@ class Syncs(FacadePart):
                 used.
             EnvironmentMismatch: if the connection is for another environment.
         """
+        self._services.need_broker()
         request = requests.request_sync(
             self._services.database,
             organization_id,

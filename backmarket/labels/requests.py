@@ -8,15 +8,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import BinaryIO
 
 from backmarket import connections, work
 from backmarket.database import Database, Transaction
-from backmarket.errors import BrokenAnswer, ObjectNotFound, WaitTimeout
+from backmarket.errors import BrokenAnswer, ObjectNotFound
 from backmarket.labels.queries import Label, LabelState, need_label, need_stored
 from backmarket.messages import Nudge
 from backmarket.services import Services
+from backmarket.work.wait import wait_for
 
 
 def queue_all(database: Database, organization_id: str) -> int:
@@ -39,6 +40,7 @@ def fetch_labels(services: Services, organization_id: str) -> int:
     Raises:
         ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: if the connection is not usable.
     """
+    services.need_broker()
     connections.check_usable(connections.get(services.database, organization_id))
     due = queue_all(services.database, organization_id)
     if due:
@@ -84,6 +86,7 @@ def _fetched(services: Services, label: Label, until: float, timeout: float) -> 
         WaitTimeout: if no worker has tried in time.
     """
     database, organization_id = services.database, label.organization_id
+    services.need_broker()
     connections.check_usable(connections.get(database, organization_id))
     with database.transaction() as transaction:
         values = {"organization": organization_id, "resource": label.resource, "shipment": label.shipment_id}
@@ -91,17 +94,19 @@ def _fetched(services: Services, label: Label, until: float, timeout: float) -> 
         work.make_due(transaction, organization_id, "labels")
     tries = 0 if label.state in (LabelState.STORED, LabelState.UNAVAILABLE) else label.tries
     services.producer.nudge([Nudge("labels", organization_id)])
-    pause = 0.02
-    while True:
-        now = need_label(database, organization_id, label.resource, label.shipment_id)
-        if now.state is not LabelState.WANTED or now.tries > tries:
-            need_stored(now)
-            return now
-        if monotonic() + pause > until:
-            raise WaitTimeout(_why_not(now, timeout))
-        connections.check_usable(connections.get(database, organization_id))
-        sleep(pause)
-        pause = min(pause * 1.5, 0.5)
+
+    def now() -> Label:
+        return need_label(database, organization_id, label.resource, label.shipment_id)
+
+    def tried() -> Label | None:
+        found = now()
+        if found.state is LabelState.WANTED and found.tries <= tries:
+            connections.check_usable(connections.get(database, organization_id))
+            return None
+        need_stored(found)
+        return found
+
+    return wait_for(tried, until - monotonic(), lambda: _why_not(now(), timeout))
 
 
 def _why_not(label: Label, timeout: float) -> str:

@@ -98,6 +98,14 @@ class Services:
         """Sends messages."""
         return Producer(self.settings.broker)
 
+    def need_broker(self) -> None:
+        """Check that a message can be sent, before a row is stored: what raises must not have been queued.
+
+        Raises:
+            SettingsError: if the settings name no broker.
+        """
+        _ = self.producer
+
     @locked_cached_property
     def request_threads(self) -> RequestThreads:
         """Threads that send requests, shared by all slices of this process."""

@@ -20,6 +20,7 @@ MAY_HAVE_HAPPENED = frozenset({WriteState.SENDING, WriteState.UNKNOWN})
 
 def retry_write(services: Services, organization_id: str, write_id: int) -> WriteHandle:
     """Queue a write again, as a person decided; see `BackMarket.retry_write`."""
+    services.need_broker()
     with services.database.transaction() as transaction:
         write = _decidable(transaction, organization_id, write_id, {WriteState.REFUSED, *MAY_HAVE_HAPPENED})
         if not write.request:

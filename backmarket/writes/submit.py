@@ -128,6 +128,7 @@ def record(services: Services, call: Call, build: Callable[[Transaction, str], A
         UsageError: if the connection cannot be used, and no write with the same key exists yet.
     """
     _check_key(call.idempotency_key)
+    services.need_broker()
     with services.database.transaction() as transaction:
         connection, locale = _meant(transaction, call)
         asked = build(transaction, locale)

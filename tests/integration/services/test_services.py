@@ -12,11 +12,11 @@ from typing import TypeVar
 import pytest
 
 from backmarket import BackMarket
-from backmarket.database.encryption import KeyCipher
 from backmarket.errors import SettingsError
 from backmarket.services import Services
 from backmarket.settings import Settings
 from tests.support.databases import open_connection
+from tests.support.settings import fresh_settings
 from tests.support.waiting import PATIENCE_SECONDS
 
 T = TypeVar("T")
@@ -25,12 +25,9 @@ NAMES = ("database", "key_cipher", "limiter", "transport", "producer", "request_
 
 @pytest.fixture
 def settings(database_url: str, redis_url: str) -> Settings:
-    return Settings(
+    return fresh_settings(
         database_url=database_url,
         redis_url=redis_url,
-        secret_keys=(KeyCipher.generate(),),
-        limiter_key="any long random text",
-        user_agent="BM-Test-Suite;dev@test.example",
     )
 
 
@@ -110,13 +107,35 @@ def test_closing_ends_connections_and_threads_and_the_next_use_opens_again(
     assert _backend(services) != first
 
 
-def test_no_setting_is_missed_before_it_is_needed(settings: Settings) -> None:
+def test_no_setting_is_missed_before_it_is_needed() -> None:
     with BackMarket(Settings()) as bm, pytest.raises(SettingsError, match="BACKMARKET_DATABASE_URL"):
         bm.get_connections()
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda bm: bm.sync_orders("shop"),
+        lambda bm: bm.update_order("shop", 1, 2),
+        lambda bm: bm.retry_write("shop", 1),
+        lambda bm: bm.create_or_update_listings("shop", "sku;quantity\nA;1\n"),
+        lambda bm: bm.cancel_bulk_job("shop", 1),
+        lambda bm: bm.settle_bulk_part("shop", 1, 1, arrived=True),
+        lambda bm: bm.fetch_labels("shop"),
+    ],
+    ids=["sync", "write", "retry", "file", "cancel", "settle", "labels"],
+)
+def test_without_a_broker_an_act_raises_and_is_not_queued(
+    settings: Settings, act: Callable[[BackMarket], object]
+) -> None:
     with BackMarket(settings.model_copy(update={"redis_url": None})) as bm:
         bm.upsert_connection("shop", "key")
         with pytest.raises(SettingsError, match="BACKMARKET_REDIS_URL"):
-            bm.sync_orders("shop")
+            act(bm)
         with open_connection(settings.need("database_url")) as connection:
-            asked = connection.execute("SELECT requested FROM backmarket.sync_state").fetchone()
-        assert asked == (0,), "what raises has not been asked for"
+            queued = connection.execute(
+                "SELECT (SELECT sum(requested) FROM backmarket.sync_state),"
+                " (SELECT count(*) FROM backmarket.api_writes), (SELECT count(*) FROM backmarket.bulk_jobs),"
+                " (SELECT count(*) FROM backmarket.work)"
+            ).fetchone()
+    assert queued == (0, 0, 0, 0)

@@ -12,6 +12,7 @@ import structlog
 from backmarket.errors import (
     BackMarketError,
     BrokenAnswer,
+    FirewallBlocked,
     NotAvailable,
     NotFound,
     RateLimited,
@@ -82,7 +83,7 @@ class MissingRows:
         except RateLimited as error:
             self._fetcher.wait_at_least(error.retry_after)
             return
-        except (ServerError, BrokenAnswer, NotAvailable, RequestRefused) as error:
+        except (ServerError, BrokenAnswer, FirewallBlocked, NotAvailable, RequestRefused) as error:
             self._leave(key, error)
             return
         if row is None and self._resource.hides and key not in self._not_found:

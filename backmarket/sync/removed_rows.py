@@ -6,6 +6,7 @@ marked as gone. When very many are missing at once, something else is wrong: not
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +53,7 @@ def find(
     walk: Walk,
     *,
     accept_many: bool = False,
+    besides: Collection[Any] = (),
     limit: int = 50,
 ) -> Missing:
     """The stored rows that a complete full walk did not show, though the list does not leave them out by its rules.
@@ -63,9 +65,11 @@ def find(
         resource: whose rows.
         walk: complete.
         accept_many: an operator has accepted that very many are missing.
+        besides: keys of rows that count as shown.
         limit: maximum number of rows returned; once they are settled, the next call returns others.
     """
-    values = {**seen_ids.parameters(organization_id, resource.name, walk), "began": walk.started_at, "limit": limit}
+    values = seen_ids.parameters(organization_id, resource.name, walk)
+    values |= {"ids": [*values["ids"], *map(str, besides)], "began": walk.started_at, "limit": limit}
     count, keys, marked = transaction.execute(_find(resource), values).fetchone() or (0, [], [])
     if not accept_many and count > ALARM_ROWS:
         (stored,) = transaction.execute(f"SELECT count(*) {_listed(resource)}", values).fetchone() or (0,)

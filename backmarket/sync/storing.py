@@ -7,7 +7,6 @@ Nothing here sends requests.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -132,8 +131,7 @@ class Storing:
         """
         with self._database.transaction() as transaction:
             leases.hold(transaction, self.lease)
-            found = self._missing(transaction)
-            found = replace(found, keys=tuple(key for key in found.keys if key not in besides))
+            found = self._missing(transaction, besides)
             if not found.keys:
                 self._finish(transaction, found)
             return found
@@ -218,7 +216,7 @@ class Storing:
         self._progress = Progress()
         self._saved_at = monotonic()
 
-    def _missing(self, transaction: Transaction) -> Missing:
+    def _missing(self, transaction: Transaction, besides: Collection[Any] = ()) -> Missing:
         if self._walk.kind == "incremental":
             return Missing()
         return removed_rows.find(
@@ -227,6 +225,7 @@ class Storing:
             self.lease.organization_id,
             self._walk,
             accept_many=self.lease.accept_missing,
+            besides=besides,
             limit=max(1, self._settings.task_budget_pages // 4),
         )
 

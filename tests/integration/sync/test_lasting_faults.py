@@ -120,14 +120,19 @@ class TestMissingRows:
         assert shop.sync(ORG).end == "done"
         return [int(key) for key in shop.sandbox.change(ORG, remove=14).removed]
 
-    @pytest.mark.parametrize(("status", "count"), [(409, 7), (500, 1)])
+    @pytest.mark.parametrize(
+        ("fault", "count"),
+        [({"kind": "status", "status": 409}, 10), ({"kind": "status", "status": 500}, 1), ({"kind": "waf_html"}, 2)],
+        ids=["409", "500", "firewall"],
+    )
     def test_those_that_fail_for_ever_starve_neither_others_nor_the_walk(
-        self, shop: Shop, status: int, count: int
+        self, shop: Shop, fault: dict[str, Any], count: int
     ) -> None:
+        shop.restart(task_budget_pages=40)  # a slice then looks for ten rows at once
         gone = sorted(self.gone(shop))
         failing, good = gone[:count], gone[count:]
         for key in failing:
-            shop.sandbox.add_fault("status", status=status, path=f"/ws/orders/{key}")
+            shop.sandbox.add_fault(**fault, path=f"/ws/orders/{key}")
         assert shop.sync(ORG, full=True).end == "done"
         assert all(order(shop, key)[1] is not None for key in good)
         assert all(order(shop, key)[1] is None for key in failing), "until the next full walk"

@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from backmarket.connections.health import REFUSED_PAUSE_SECONDS
 from backmarket.errors import BackMarketError, FirewallBlocked, Forbidden, NotAvailable, Unauthorized
-from backmarket.limits.backoff import MIN_PAUSE_SECONDS, growing
-
-__all__ = [
-    "DAY_SECONDS",
-    "FIREWALL_SECONDS",
-    "FORBIDDEN_SECONDS",
-    "MIN_PAUSE_SECONDS",
-    "SYNC_SECONDS",
-    "WEEK_SECONDS",
-    "growing",
-    "of_sync",
-]
+from backmarket.limits.backoff import growing
 
 FIREWALL_SECONDS = 60.0
 """Minimum seconds that an organization's writes pause after the firewall in front of the API refused one."""
@@ -47,7 +36,7 @@ def of_sync(error: BackMarketError, failures: int, *, failing_for: float = 0.0) 
     if isinstance(error, NotAvailable):
         return DAY_SECONDS
     if isinstance(error, Unauthorized):
-        return REFUSED_PAUSE_SECONDS  # then due as soon as the key is accepted
+        return growing(failures, REFUSED_PAUSE_SECONDS)  # a page may be refused for ever, and the key accepted
     if isinstance(error, Forbidden):
         return DAY_SECONDS if failing_for >= WEEK_SECONDS else growing(failures, FORBIDDEN_SECONDS)
     return growing(failures, FIREWALL_SECONDS if isinstance(error, FirewallBlocked) else SYNC_SECONDS)

@@ -41,7 +41,7 @@ backoff.growing = _short(backoff.growing)  # before it is imported by name
 from backmarket.work import backoff as pauses_of_rows  # noqa: E402
 from backmarket.writes.engine import retry_policy as writes_policy  # noqa: E402
 
-pauses_of_rows.DAY_SECONDS = pauses_of_rows.REFUSED_PAUSE_SECONDS = MAX_PAUSE_SECONDS
+pauses_of_rows.DAY_SECONDS = MAX_PAUSE_SECONDS
 writes_policy.pause_all_after = _short(writes_policy.pause_all_after)
 
 from backmarket import work  # noqa: E402

@@ -32,9 +32,10 @@ from backmarket.errors import (
     TaskVanished,
     UnknownOutcome,
 )
+from backmarket.limits.backoff import growing
 from backmarket.observability.redaction import redact
 from backmarket.settings import Settings
-from backmarket.work.backoff import FIREWALL_SECONDS, MAX_LOOKS, growing
+from backmarket.work.backoff import FIREWALL_SECONDS, MAX_LOOKS
 
 WORKING = frozenset({ActionStatus.TO_DO, ActionStatus.IN_PROGRESS})
 """Statuses of a task that waits or runs; 3 and 7 exist, too, but are undocumented."""

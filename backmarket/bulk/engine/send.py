@@ -42,9 +42,9 @@ from backmarket.errors import (
     error_for,
 )
 from backmarket.limits import Slot, sku_quota
-from backmarket.limits.backoff import doubled
+from backmarket.limits.backoff import doubled, growing
 from backmarket.limits.sku_quota import Reserved
-from backmarket.work.backoff import FIREWALL_SECONDS, MAX_TRIES, growing
+from backmarket.work.backoff import FIREWALL_SECONDS, MAX_TRIES
 from backmarket.work.contested import may_be_stale
 from backmarket.work.send_deadline import SEND_WITHIN, Stopwatch, send_deadline
 

@@ -35,7 +35,8 @@ from backmarket.errors import (
     TaskVanished,
     UnknownOutcome,
 )
-from backmarket.work.backoff import MAX_LOOKS, growing
+from backmarket.limits.backoff import growing
+from backmarket.work.backoff import MAX_LOOKS
 from backmarket.work.contested import set_since
 
 KEPT_AT_ONCE = 64

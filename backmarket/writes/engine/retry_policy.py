@@ -19,7 +19,8 @@ from backmarket.errors import (
     UnknownOutcome,
     error_for,
 )
-from backmarket.work.backoff import FIREWALL_SECONDS, MAX_LOOKS, MAX_TRIES, MIN_PAUSE_SECONDS, growing
+from backmarket.limits.backoff import MIN_PAUSE_SECONDS, growing
+from backmarket.work.backoff import FIREWALL_SECONDS, MAX_LOOKS, MAX_TRIES
 from backmarket.writes.engine.verification import Verdict
 from backmarket.writes.models import Transition, Write, WriteState
 

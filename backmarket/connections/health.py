@@ -13,7 +13,6 @@ NO_ERROR = (
 DUE_IN_TURN = "now() + CASE WHEN resource = 'orders' THEN interval '0' ELSE interval '2 s' END"
 """When the syncs of a new key begin, orders first: a refused key costs one request."""
 
-
 SPREAD = "(hashtextextended(c.account, 0) & 1023) / 4096.0"
 """Share of a pause, up to a quarter, by which an account's probes come later than others'."""
 
@@ -22,7 +21,6 @@ REFUSED_PAUSE_SECONDS = 30.0
 
 MAY_SEND = "c.enabled AND c.api_key IS NOT NULL AND c.refused_at IS NULL"
 """Whether workers may send requests for a connection `c`."""
-
 
 SAME_ACCOUNT = """
 SELECT c.organization_id, c.refused_at, c.unauthorized_at, c.next_probe_at

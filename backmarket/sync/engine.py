@@ -226,7 +226,8 @@ class _Sync:
             pause = self._must_end()
             if pause is not None:
                 return self._hand_on(pause)
-            more = self.walk.page_size == 0 and not self.walk.rechecking  # are requested before the first is stored
+            # after the first page, the next ones are requested before it is stored
+            more = self.walk.page_size == 0 and not self.walk.rechecking
             for fetched in self._fetch():
                 self._accept(fetched)
             enough = self.walk.ready >= BATCH_PAGES or (self.walk.ready and not self.fetcher.unfinished and not more)

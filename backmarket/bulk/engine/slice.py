@@ -125,5 +125,5 @@ def _write_report(services: Services, job: Job) -> BackMarketError | None:
         return error
     except Exception as error:  # noqa: BLE001 - of odd content; the organization's other work goes on
         log.error("bulk.report_crashed", job=job.id, **error_location(error))
-        return Crashed(f"An internal error, {type(error).__name__}: the worker's log has its place.")
+        return Crashed.of(error)
     return None

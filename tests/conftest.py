@@ -18,7 +18,6 @@ import hypothesis
 import psycopg
 import pytest
 import redis
-from cryptography.fernet import Fernet
 from minio import Minio
 from minio.deleteobjects import DeleteObject
 
@@ -28,6 +27,7 @@ from backmarket.standalone.embedded.processes import Server
 from tests.support import sandboxes
 from tests.support.databases import as_superuser, make_roles, new_database, own_redis
 from tests.support.recycled import DatabaseRecycler
+from tests.support.settings import fresh_settings
 from tests.support.strict_s3 import StrictS3
 
 # how long an example takes says something of the machine only
@@ -154,7 +154,7 @@ def s3(stack: Stack, s3_url: str) -> Iterator[Bucket]:
 @pytest.fixture
 def settings(database_url: str, redis_url: str, s3: Bucket) -> Settings:
     """Complete settings for this test's own corner of the stack."""
-    return Settings(
+    return fresh_settings(
         database_url=database_url,
         redis_url=redis_url,
         s3_endpoint_url=s3.endpoint_url,
@@ -162,9 +162,6 @@ def settings(database_url: str, redis_url: str, s3: Bucket) -> Settings:
         s3_secret_key=s3.secret_key,
         s3_bucket=s3.name,
         s3_region=s3.region,
-        secret_keys=(Fernet.generate_key().decode(),),
-        limiter_key=secrets.token_hex(16),
-        user_agent="BM-Test-Suite;dev@test.example",
     )
 
 

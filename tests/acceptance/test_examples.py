@@ -6,7 +6,6 @@ import ast
 import itertools
 import os
 import re
-import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,15 +17,14 @@ from urllib.parse import urlsplit
 import httpx
 import psycopg
 import pytest
-from cryptography.fernet import Fernet
 
-from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
 from backmarket.standalone.fleet import CHECKOUT, Fleet, Pool
 from tests.support.databases import as_superuser, own_redis, shared_database
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment
+from tests.support.settings import fresh_settings
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 EXAMPLES = CHECKOUT / "examples"
@@ -54,12 +52,9 @@ class Town:
 def town(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     redis_url = own_redis(stack)
     with shared_database(stack, "examples") as url, fresh_sandbox(limit=100_000) as sandbox:
-        settings = Settings(
+        settings = fresh_settings(
             database_url=url,
             redis_url=redis_url,
-            secret_keys=(Fernet.generate_key().decode(),),
-            limiter_key=secrets.token_hex(16),
-            user_agent="BM-Test-Suite;dev@test.example",
             rate_limit=100_000,
             bulk_poll_initial_seconds=0.5,
             s3_endpoint_url=s3_url,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,7 +12,6 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from cryptography.fernet import Fernet
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from backmarket import BackMarket
@@ -21,7 +19,6 @@ from backmarket.console.access import passwords
 from backmarket.resources import RESOURCES
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
-from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_port
 from backmarket.standalone.fleet import CHECKOUT, Fleet
@@ -29,6 +26,7 @@ from backmarket.standalone.up.console import Console
 from tests.support.databases import own_redis, shared_database
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import environment
+from tests.support.settings import fresh_settings
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ARGUMENTS = (
@@ -120,16 +118,13 @@ def place(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) -
     kept = passwords.hashed(PASSWORD, cost=2**10)
     with ExitStack() as ending:
         sandbox = ending.enter_context(fresh_sandbox(limit=100_000)).control
-        settings = Settings(
+        settings = fresh_settings(
             database_url=ending.enter_context(shared_database(stack, "browser")),
             redis_url=own_redis(stack),
             s3_endpoint_url=s3_url,
             s3_access_key=at.s3_access_key,
             s3_secret_key=at.s3_secret_key,
             s3_bucket="browser",
-            secret_keys=(Fernet.generate_key().decode(),),
-            limiter_key=secrets.token_hex(16),
-            user_agent="BM-Test-Suite;dev@test.example",
             allowed_base_urls=(sandbox.url,),
             sku_lines_limit=6,
             bulk_poll_initial_seconds=0.2,

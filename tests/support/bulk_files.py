@@ -5,13 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic, sleep
 from typing import Any
-
-from cryptography.fernet import Fernet
 
 from backmarket.bucket.keys import bulk_key
 from backmarket.bulk import jobs
@@ -26,6 +23,7 @@ from backmarket.settings import Settings
 from tests.conftest import Bucket
 from tests.support.databases import empty
 from tests.support.sellers import Shop
+from tests.support.settings import fresh_settings
 from tests.support.waiting import PATIENCE_SECONDS
 
 Rows = Sequence[Mapping[str, Any]]
@@ -34,7 +32,7 @@ Rows = Sequence[Mapping[str, Any]]
 def settings_for(database_url: str, redis_url: str, s3: Bucket, **changes: Any) -> Settings:
     """Settings for jobs whose tasks are asked about at once."""
     values: dict[str, Any] = {"bulk_poll_initial_seconds": 0.01, "request_deadline": 60.0} | changes
-    return Settings(
+    return fresh_settings(
         database_url=database_url,
         redis_url=redis_url,
         s3_endpoint_url=s3.endpoint_url,
@@ -42,9 +40,6 @@ def settings_for(database_url: str, redis_url: str, s3: Bucket, **changes: Any) 
         s3_secret_key=s3.secret_key,
         s3_bucket=s3.name,
         s3_region=s3.region,
-        secret_keys=(Fernet.generate_key().decode(),),
-        limiter_key=secrets.token_hex(16),
-        user_agent="BM-Test-Suite;dev@test.example",
         **values,
     )
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from html import unescape
 from typing import Any
 
-from cryptography.fernet import Fernet
 from starlette.testclient import TestClient
 
 from backmarket import BackMarket
@@ -21,6 +20,7 @@ from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from tests.support.databases import own_redis
 from tests.support.sellers import Shop
+from tests.support.settings import fresh_settings
 
 PASSWORD = "correct horse battery"
 _HASH = passwords.hashed(PASSWORD, cost=2**10)
@@ -33,16 +33,13 @@ def console_settings(stack: Stack, database_url: str, s3_url: str, **changes: An
     """Settings of a console with two users, and a bucket of its own."""
     at = stack.addresses
     values: dict[str, Any] = {"console_users": (OPERATOR, VIEWER), "rate_limit": 100_000} | changes
-    return Settings(
+    return fresh_settings(
         database_url=database_url,
         redis_url=own_redis(stack),
         s3_endpoint_url=s3_url,
         s3_access_key=at.s3_access_key,
         s3_secret_key=at.s3_secret_key,
         s3_bucket=f"console-{secrets.token_hex(4)}",
-        secret_keys=(Fernet.generate_key().decode(),),
-        limiter_key=secrets.token_hex(16),
-        user_agent="BM-Test-Suite;dev@test.example",
         **values,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -23,11 +22,11 @@ from backmarket.database import SCHEMA_VERSION
 from backmarket.doctor import Finding, servers
 from backmarket.errors import BrokerUnavailable
 from backmarket.organizations.lifecycle import enable
-from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from tests.support.databases import own_redis, shared_database
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment
+from tests.support.settings import fresh_settings
 
 ORG = "auth0|1"
 
@@ -76,16 +75,13 @@ class Patient:
 def shop(stack: Stack, s3_url: str) -> Iterator[Shop]:
     at = stack.addresses
     with shared_database(stack, "doctor") as url, fresh_sandbox() as sandbox:
-        settings = Settings(
+        settings = fresh_settings(
             database_url=url,
             redis_url=own_redis(stack),
             s3_endpoint_url=s3_url,
             s3_access_key=at.s3_access_key,
             s3_secret_key=at.s3_secret_key,
             s3_bucket="doctor",
-            secret_keys=(Fernet.generate_key().decode(),),
-            limiter_key=secrets.token_hex(16),
-            user_agent="BM-Test-Suite;dev@test.example",
         )
         shop = Shop(settings, sandbox.control)
         shop.services.bucket.ensure()

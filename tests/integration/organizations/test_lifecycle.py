@@ -36,6 +36,7 @@ from backmarket.sync.engine import SliceResult, run_slice
 from tests.support.databases import empty, open_connection
 from tests.support.gate import Gate, Reply, listed
 from tests.support.sellers import Shop, let_time_pass
+from tests.support.settings import fresh_settings
 from tests.support.waiting import PATIENCE_SECONDS
 
 KEY = "bm-key-3f9a17c2"
@@ -50,12 +51,9 @@ def database_url(shared_url: str) -> str:
 
 @pytest.fixture
 def settings(database_url: str, redis_url: str) -> Settings:
-    return Settings(
+    return fresh_settings(
         database_url=database_url,
         redis_url=redis_url,
-        secret_keys=(KeyCipher.generate(),),
-        limiter_key="any long random text",
-        user_agent="BM-Test-Suite;dev@test.example",
     )
 
 

@@ -31,6 +31,7 @@ from backmarket.sync.handle import SyncHandle, SyncOutcome
 from tests.support.databases import empty, open_connection
 from tests.support.gate import Gate, Reply, listed
 from tests.support.sellers import Shop
+from tests.support.settings import fresh_settings
 from tests.support.waiting import PATIENCE_SECONDS
 
 KEY = "bm-key-3f9a17c2"
@@ -42,12 +43,9 @@ Submit = Callable[[Callable[[], Any]], "Future[Any]"]
 @pytest.fixture
 def settings(shared_url: str, redis_url: str) -> Settings:
     empty(shared_url)
-    return Settings(
+    return fresh_settings(
         database_url=shared_url,
         redis_url=redis_url,
-        secret_keys=(KeyCipher.generate(),),
-        limiter_key="any long random text",
-        user_agent="BM-Test-Suite;dev@test.example",
         rate_limit=100_000,
     )
 

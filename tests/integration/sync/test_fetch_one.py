@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -12,7 +11,6 @@ from uuid import UUID
 
 import httpx
 import pytest
-from cryptography.fernet import Fernet
 
 from backmarket import ActionStatus, BackMarket, TaskStatus, connections
 from backmarket.errors import (
@@ -33,9 +31,9 @@ from backmarket.errors import (
 )
 from backmarket.resources.signed_links import unsigned
 from backmarket.sandbox.control.client import SandboxControl
-from backmarket.settings import Settings
 from tests.support.databases import empty
 from tests.support.sellers import Shop, let_time_pass
+from tests.support.settings import fresh_settings
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
@@ -47,12 +45,9 @@ ALL = ("orders", "listings", "deliveries", "returns")
 def shop(shared_url: str, redis_url: str, sandbox: SandboxControl, request: pytest.FixtureRequest) -> Iterator[Shop]:
     """One organization with a seller of this test's own; nothing is synced."""
     empty(shared_url)
-    settings = Settings(
+    settings = fresh_settings(
         database_url=shared_url,
         redis_url=redis_url,
-        secret_keys=(Fernet.generate_key().decode(),),
-        limiter_key=secrets.token_hex(16),
-        user_agent="BM-Test-Suite;dev@test.example",
         rate_limit=100_000,
     )
     shop = Shop(settings, sandbox, ALL)

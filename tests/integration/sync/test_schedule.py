@@ -17,7 +17,6 @@ import redis
 
 from backmarket import BackMarket
 from backmarket.database import Database
-from backmarket.database.encryption import KeyCipher
 from backmarket.errors import InvalidArgument
 from backmarket.messages import NUDGE_SECONDS, SYNC_ORDERS, Nudge
 from backmarket.producer import Producer
@@ -31,6 +30,7 @@ from tests.support.databases import empty, open_connection
 from tests.support.gate import Gate, Reply, listed
 from tests.support.plans import explained
 from tests.support.sellers import Shop
+from tests.support.settings import fresh_settings
 from tests.support.waiting import PATIENCE_SECONDS, Moment
 
 Query = Callable[..., list[tuple[Any, ...]]]
@@ -58,12 +58,9 @@ def database(shared_url: str, query: Query) -> Iterator[Database]:
 
 @pytest.fixture
 def settings(shared_url: str, redis_url: str, query: Query) -> Settings:
-    return Settings(
+    return fresh_settings(
         database_url=shared_url,
         redis_url=redis_url,
-        secret_keys=(KeyCipher.generate(),),
-        limiter_key="any long random text",
-        user_agent="BM-Test-Suite;dev@test.example",
     )
 
 

@@ -6,14 +6,12 @@ write cannot be sent again, so that a person's retry is rightly refused.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import hypothesis
 import pytest
-from cryptography.fernet import Fernet
 from hypothesis import HealthCheck, Phase
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from hypothesis.strategies import booleans, sampled_from
@@ -22,7 +20,6 @@ from backmarket import BackMarket
 from backmarket.errors import NotUndecided
 from backmarket.organizations.probes import probe_due
 from backmarket.sandbox.control.client import SandboxControl
-from backmarket.settings import Settings
 from backmarket.writes import rows
 from backmarket.writes.engine import retry_policy
 from backmarket.writes.engine.retry_policy import MOST_SENT
@@ -30,6 +27,7 @@ from backmarket.writes.engine.slice import run_slice
 from backmarket.writes.models import Write, WriteState
 from tests.support.databases import empty
 from tests.support.sellers import Shop, let_time_pass
+from tests.support.settings import fresh_settings
 
 MAX_TRIES, MAX_LOOKS = 6, 4
 """Shorter than in the product, so that each example sees the ends."""
@@ -50,12 +48,9 @@ SHOWN: list[dict[str, Any]] = [RIGHT, RIGHT, *NEVER_ARRIVES, *LOST[::2], {"kind"
 @pytest.fixture
 def shop(shared_url: str, redis_url: str, sandbox: SandboxControl, org: str) -> Iterator[Shop]:
     empty(shared_url)
-    settings = Settings(
+    settings = fresh_settings(
         database_url=shared_url,
         redis_url=redis_url,
-        secret_keys=(Fernet.generate_key().decode(),),
-        limiter_key=secrets.token_hex(16),
-        user_agent="BM-Test-Suite;dev@test.example",
         rate_limit=100_000,
         rate_window=0.05,
     )

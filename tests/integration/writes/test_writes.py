@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from cryptography.fernet import Fernet
 from psycopg.types.json import Jsonb
 
 from backmarket import BackMarket
@@ -34,7 +32,6 @@ from backmarket.organizations import lifecycle
 from backmarket.organizations.probes import probe_due
 from backmarket.resources.signed_links import unsigned
 from backmarket.sandbox.control.client import SandboxControl
-from backmarket.settings import Settings
 from backmarket.work.backoff import MAX_LOOKS
 from backmarket.writes import rows
 from backmarket.writes.engine import sender
@@ -44,6 +41,7 @@ from backmarket.writes.models import Transition, Write, WriteState
 from backmarket.writes.request.faults import InvalidWrite
 from tests.support.databases import empty
 from tests.support.sellers import Shop, let_time_pass
+from tests.support.settings import fresh_settings
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
@@ -63,12 +61,9 @@ def seller(request: pytest.FixtureRequest) -> str:
 def shop(shared_url: str, redis_url: str, sandbox: SandboxControl, seller: str) -> Iterator[Shop]:
     """One organization with a seller of this test's own, everything synced."""
     empty(shared_url)
-    settings = Settings(
+    settings = fresh_settings(
         database_url=shared_url,
         redis_url=redis_url,
-        secret_keys=(Fernet.generate_key().decode(),),
-        limiter_key=secrets.token_hex(16),
-        user_agent="BM-Test-Suite;dev@test.example",
         rate_limit=100_000,
     )
     shop = Shop(settings, sandbox, ALL)

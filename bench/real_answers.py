@@ -22,10 +22,11 @@ import httpx
 
 from backmarket.bulk.rows import Outcome
 from backmarket.client import Answer
+from backmarket.console import paths
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
 from tests.support.bulk_files import lines_of, run, submit
-from tests.support.console import PASSWORD, console_settings
+from tests.support.console import PASSWORD, console_settings, words
 from tests.support.databases import make_roles, shared_database
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, counted_writes, environment
@@ -185,12 +186,12 @@ def _console(what: str, path: Path, variables: dict[str, str]) -> None:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=300.0) as client:
                 wait_until(lambda: _answers(client), "the console is there")
                 client.post("/login", data={"csrf": _token(client, "/login"), "name": "anna", "password": PASSWORD})
-                page = f"/o/{ORG.replace('|', '%7C')}/bulk"
+                page = paths.organization(ORG, "bulk")
                 token, began = _token(client, page), monotonic()
                 files = {"file": (path.name, path.read_bytes())}
                 answer = client.post(f"{page}/check", data={"csrf": token}, files=files, headers={"HX-Request": "true"})
                 took = monotonic() - began
-            said = re.search(r"[\d,]+ of [\d,]+ lines can be sent", answer.text)
+            said = re.search(r"[\d,]+ of [\d,]+ lines can be sent", words(answer.text))
             status = Path(f"/proc/{process.pid}/status").read_text()
             peak = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024
             print(f"workbook {what}: {took:.1f} s, peak {peak:.0f} MB, {said[0] if said else answer.status_code}")

@@ -33,6 +33,13 @@ AILING: tuple[FaultKind, ...] = (
     "lone_surrogate", "id_missing",
 )  # fmt: skip
 PERSONAL = ("firstName", "lastName", "phoneNumber", "email", "street", "street2", "company")
+CODES = {
+    "shop-unauthorized": "unauthorized",
+    "shop-waf_html": "firewall_blocked",
+    "shop-waf_json": "firewall_blocked",
+    "shop-status": "server_error",
+}
+"""The error that a seller's owner reads, by the seller."""
 END = "the-end-of-the-test"
 
 
@@ -59,6 +66,7 @@ def test_nothing_personal_and_no_secret_gets_out(shop: Shop, stack: Stack, tmp_p
             shop.connect(organization, token)
         wait_until(lambda: settled(shop) == len(tokens), "every seller was synced or failed")
         asked = write(shop)
+        wait_until(lambda: codes(shop).items() >= CODES.items(), "each kind of trouble is noted, also after a probe")
         wait_until(lambda: "sync_orders" in flower(port, login, "/api/tasks"), "Flower knows the tasks")
         seen = {f"Flower's {path}": flower(port, login, path) for path in flower_paths(port, login)}
         seen["Redis's content"] = content(settings["BACKMARKET_REDIS_URL"])
@@ -77,10 +85,7 @@ def test_nothing_personal_and_no_secret_gets_out(shop: Shop, stack: Stack, tmp_p
     assert {name for name, text in seen.items() if not text} <= {f"the log {log.name}" for log in before}
     assert "backmarket.sync_orders" in seen["what was sent to Redis"]
     assert shop.one("SELECT count(*) FROM backmarket.orders WHERE raw::text LIKE '%phoneNumber%'") > 100
-    codes = dict(shop.execute("SELECT organization_id, last_error_code FROM backmarket.connections"))
-    assert codes["shop-unauthorized"] == "unauthorized"
-    assert codes["shop-waf_html"] == codes["shop-waf_json"] == "firewall_blocked"
-    assert codes["shop-status"] == "server_error"
+    assert codes(shop).items() >= CODES.items()
     assert shop.one("SELECT count(*) FROM backmarket.api_writes WHERE state = 'succeeded'") == 1
     assert shop.one("SELECT count(*) FROM backmarket.api_writes WHERE error_code = 'refused'") == 1
 
@@ -128,6 +133,11 @@ def write(shop: Shop) -> set[str]:
                 bm.update_order(organization, row["order_id"], then, **given).wait(PATIENCE_SECONDS)
     shop.sandbox.remove_faults(number)
     return {*told.values(), url}
+
+
+def codes(shop: Shop) -> dict[str, str]:
+    """The last error of each connection."""
+    return dict(shop.execute("SELECT organization_id, last_error_code FROM backmarket.connections"))
 
 
 def settled(shop: Shop) -> int:

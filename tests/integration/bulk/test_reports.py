@@ -76,5 +76,5 @@ def test_a_fault_of_ours_in_one_report_is_that_reports(shop: Shop, org: str, mon
 
     monkeypatch.setattr(reports, "write", fails)
     assert run(shop, org, first).state is JobState.DONE
-    assert job_of(shop, org, first).report_error == "An internal error, AssertionError: the worker's log has its place."
+    assert job_of(shop, org, first).report_error == "Internal error, AssertionError. See the worker's log."
     assert run(shop, org, job_for(shop, org, 1)).state is JobState.DONE

@@ -655,7 +655,7 @@ class TestRemoval:
             until = monotonic() + PATIENCE_SECONDS
             try:
                 while min(ends[end] for end in wanted) < 20 and monotonic() < until:
-                    with suppress(ConnectionNotFound, ConnectionDisabled):
+                    with suppress(ConnectionNotFound, ConnectionDisabled, InvalidArgument):  # removed between two looks
                         ends[shop.run_slice(org).end] += 1
             finally:
                 worked.set()

@@ -1,12 +1,12 @@
 """The `backmarket` command: tables for people, `--json` for programs, exit codes for scripts.
 
     0    done
-    1    failed: the API refused or the work went wrong
+    1    failed: the API refused it, or the work failed
     2    usage: an argument or a setting cannot be used
     3    not found: no such connection, or no such row
     4    not usable: the connection is disabled, has no key, or its key is refused
-    5    not reachable now: PostgreSQL, Redis or the S3 server
-    6    what was waited for has not ended in time
+    5    unreachable: PostgreSQL, Redis or the S3 server
+    6    timed out: the work continues
     130  Ctrl-C (`sandbox` and `up` are ended by it, with 0)
 
 Data goes to standard output, everything else to standard error. An error is one sentence; with `--json` it is

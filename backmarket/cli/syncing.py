@@ -42,13 +42,13 @@ def sync(
             "--accept-missing", help="Fetch the whole list, and check all rows missing from it, however many."
         ),
     ] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until it has ended.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the sync has ended.")] = False,
     timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Maximum time to wait.")] = 300,
     as_json: AsJson = False,
 ) -> None:
     """Sync an organization now: every resource, or one.
 
-    A worker does it, whatever the schedule says; the request is kept until then.
+    A worker runs it, whatever the schedule; the request is kept until then.
     """
     with opened() as bm:
         names = [resource] if resource is not None else list(bm.get_connection_status(organization).resources)

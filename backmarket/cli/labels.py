@@ -116,7 +116,7 @@ def fetch(organization: Organization, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"due": due})
     else:
-        say(f"{due} labels are due now. A worker fetches them." if due else "No label waits for a worker.")
+        say(f"{due} labels are due now. A worker fetches them." if due else "No label is missing.")
 
 
 @app.command(epilog=examples("labels sweep"))

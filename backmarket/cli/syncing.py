@@ -78,7 +78,7 @@ def _wait(handles: list[SyncHandle], timeout: float) -> list[SyncEnd]:
         with following(handles):
             return [_end(handle, until) for handle in handles]
     except KeyboardInterrupt:
-        note(f"The sync continues by itself; `backmarket status {_word(handles[0].organization_id)}` shows it.")
+        note(f"Workers continue the sync. Check it with `backmarket status {_word(handles[0].organization_id)}`.")
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -88,7 +88,7 @@ def _end(handle: SyncHandle, until: float) -> SyncEnd:
     try:
         return handle.wait(left)
     except WaitTimeout as error:
-        return error if left else WaitTimeout("It has not ended yet; it continues by itself.")
+        return error if left else WaitTimeout("The sync has not ended; workers continue it.")
     except BackMarketError as error:
         return error
 
@@ -115,7 +115,7 @@ def _tell(handle: SyncHandle, end: SyncEnd | None) -> None:
 
 def _said(handle: SyncHandle, outcome: SyncOutcome | None) -> str:
     if outcome is None and not handle.nudged:
-        return "requested; Redis is unreachable, so it begins by itself within a minute of Redis's return."
+        return "requested; Redis is unreachable, and a worker begins within a minute of Redis's return."
     if outcome is None:
         return f"requested; `backmarket status {_word(handle.organization_id)}` shows its progress."
     counts = {

@@ -64,6 +64,7 @@ ROOMS = {
     "psycopg_pool": ("backmarket.database.connection",),
     "redis": ("backmarket.limits", "backmarket.standalone.embedded", "backmarket.status.broker"),
     "minio": ("backmarket.bucket", "backmarket.standalone.embedded"),
+    "urllib3": ("backmarket.bucket", "backmarket.client.multipart", "backmarket.standalone.embedded"),
     "cryptography": ("backmarket.database.encryption", "backmarket.standalone.embedded"),
     "starlette": ("backmarket.sandbox", "backmarket.console"),
     "uvicorn": ("backmarket.sandbox", "backmarket.console"),

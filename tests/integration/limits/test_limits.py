@@ -31,8 +31,9 @@ from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
 from backmarket.errors import LimiterUnavailable, SettingsError
-from backmarket.limits import Grant, Limiter, LocalLimiter, SharedLimiter, Slot, local, shared, wait_for_slot
+from backmarket.limits import Grant, Limiter, LocalLimiter, Slot, local, shared, wait_for_slot
 from backmarket.limits.limiter import RESERVATION_GRACE
+from backmarket.limits.shared import SharedLimiter
 from backmarket.settings import Settings
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 

@@ -10,34 +10,26 @@ from dataclasses import astuple
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from backmarket.cli import failures
+from backmarket.cli.bulk_check import SHOWN, check_document, confirm, how_long, planned, stop_if_refused, tell_bad_lines
 from backmarket.cli.bulk_watching import how_far, to_send, watch
 from backmarket.cli.output import Word, as_document, note, print_facts, print_json, print_table, printable, say
 from backmarket.cli.parameters import AsJson, Cursor, Limit, Organization, examples
 from backmarket.cli.rows import Rows
 from backmarket.cli.session import opened
 from backmarket.cli.times import ago, seconds
-from backmarket.errors import BulkFileRefused, BulkJobNotFound, FileFault, InvalidArgument, UsageError
-from backmarket.observability.durations import duration
+from backmarket.errors import BulkJobNotFound, InvalidArgument, UsageError
 
 if TYPE_CHECKING:
     from backmarket.bulk.reports import ReportLine
     from backmarket.bulk.rows import Job, Part
-    from backmarket.bulk.submit import FileCheck
     from backmarket.facade import BackMarket
     from backmarket.facade.bulk import FileOptions
 
 app = typer.Typer(no_args_is_help=True, help="Files of listings (CSV, Excel), created or updated in bulk.")
-
-ASKED_ABOVE: Final = timedelta(hours=1)
-"""Duration above which a job is submitted only after confirmation, or with `--yes`."""
-
-SHOWN: Final = 100
-"""Maximum number of faults, or lines of a report, in a table; JSON and the files have all of them."""
 
 JOBS: Rows[Job] = Rows(
     "bulk job",
@@ -124,11 +116,11 @@ def submit(
     }
     with opened() as bm:
         with bm.prepare_listings_file(organization, _opened_file(file), **options) as prepared:
-            _stop_if_refused(context, prepared.check, as_json=as_json)
+            stop_if_refused(context, prepared.check, as_json=as_json)
             if not as_json:
-                _tell_bad_lines(prepared.check)
-                note(_to_send(prepared.check))
-            _agree(prepared.check, yes=yes)
+                tell_bad_lines(prepared.check)
+                note(planned(prepared.check))
+            confirm(prepared.check, yes=yes)
             handle = prepared.submit()
         job = watch(bm, handle, timeout) if watched else handle.status()
         _print_job(bm, job, as_json=as_json)
@@ -167,16 +159,14 @@ def check(
             skip_bad_lines=skip_bad_lines,
             skip_unchanged=skip_unchanged,
         )
-    _stop_if_refused(context, found, as_json=as_json)
+    stop_if_refused(context, found, as_json=as_json)
     if as_json:
-        print_json(_check_document(found))
+        print_json(check_document(found))
         return
-    _tell_bad_lines(found)
+    tell_bad_lines(found)
     if found.unknown_columns:
         note(f"Columns sent unchecked: {printable(', '.join(found.unknown_columns))}.")
-    say(
-        f"{found.lines_to_send} of {found.lines} lines can be sent ({printable(str(found.dialect))}).{_how_long(found)}"
-    )
+    say(f"{found.lines_to_send} of {found.lines} lines can be sent ({printable(str(found.dialect))}).{how_long(found)}")
 
 
 @app.command("list", epilog=examples("bulk list shop-1 --state waiting_for_quota"))
@@ -278,76 +268,6 @@ def _opened_file(name: str) -> Path | BinaryIO:
     return sys.stdin.buffer if name == "-" else Path(name)
 
 
-def _stop_if_refused(context: typer.Context, found: FileCheck, *, as_json: bool) -> None:
-    """Show every fault, and end with the code of a usage error."""
-    if found.reason is None:
-        return
-    if as_json:
-        print_json(_check_document(found))
-    else:
-        _print_faults(found)
-    raise failures.fail(context, BulkFileRefused(found.reason, found.faults, found.fault_count))
-
-
-def _print_faults(found: FileCheck) -> None:
-    rows = [
-        [
-            each.row or each.line,
-            each.place_in_row.removeprefix("column "),
-            each.value,
-            _sentences(each),
-        ]
-        for each in found.faults[:SHOWN]
-    ]
-    if rows:
-        print_table(("ROW", "COLUMN", "VALUE", "FAULT"), rows)
-    _tell_notes(found)
-    if found.fault_count > SHOWN:
-        note(f"There are {found.fault_count} faults. Show up to 10,000 with --json.")
-
-
-def _sentences(fault: FileFault) -> str:
-    problem, expected = fault.problem, fault.expected
-    return f"{problem} {expected[:1].upper()}{expected[1:]}" if problem.endswith("?") else f"{problem}; {expected}"
-
-
-def _tell_notes(found: FileCheck) -> None:
-    for each in found.notes:
-        note(printable(each))
-
-
-def _tell_bad_lines(found: FileCheck) -> None:
-    _tell_notes(found)
-    if found.bad_lines:
-        note(f"{found.bad_lines} of {found.lines} lines are bad and skipped; the report names them.")
-
-
-def _agree(found: FileCheck, *, yes: bool) -> None:
-    """Ask for confirmation if the job takes long.
-
-    Raises:
-        typer.BadParameter: if there is no terminal to ask on.
-        typer.Abort: if the answer is no.
-    """
-    if yes or found.expected_duration <= ASKED_ABOVE:
-        return
-    if not sys.stdin.isatty():
-        why = f"There is no terminal to ask on. Give --yes.{_how_long(found)}"
-        raise typer.BadParameter(why, param_hint="--yes")
-    typer.confirm(
-        f"The job takes at least {duration(found.expected_duration.total_seconds())}. Submit it?", abort=True, err=True
-    )
-
-
-def _to_send(found: FileCheck) -> str:
-    return f"{found.lines_to_send} of {found.lines} lines are sent, in {found.parts} parts.{_how_long(found)}"
-
-
-def _how_long(found: FileCheck) -> str:
-    whole = found.expected_duration.total_seconds()
-    return f" The quota of SKU lines allows this in {duration(whole)} at the earliest." if whole else ""
-
-
 def _found(bm: BackMarket, organization: str, job_id: int) -> Job:
     job = bm.get_bulk_job(organization, job_id)
     if job is None:
@@ -407,8 +327,3 @@ def _write(path: Path, lines: Iterator[ReportLine]) -> int:
     except OSError as error:
         raise InvalidArgument(f"The report cannot be written: {error.strerror}. Choose another --output.") from None
     return count
-
-
-def _check_document(found: FileCheck) -> dict[str, Any]:
-    faults = [as_document(each) | {"text": str(each)} for each in found.faults]
-    return as_document(found) | {"expected_duration": found.expected_duration.total_seconds(), "faults": faults}

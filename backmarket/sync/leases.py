@@ -88,17 +88,9 @@ def claim(database: Database, seen: Lease, *, owner: str, seconds: float) -> Lea
     Returns:
         None when another worker took it, or the connection was changed, disabled or removed.
     """
+    of_row = {"organization": seen.organization_id, "resource": seen.resource, "number": seen.number}
     with database.transaction() as transaction:
-        row = transaction.execute(
-            _CLAIM,
-            {
-                "organization": seen.organization_id,
-                "resource": seen.resource,
-                "number": seen.number,
-                "owner": owner,
-                "seconds": seconds,
-            },
-        ).fetchone()
+        row = transaction.execute(_CLAIM, of_row | {"owner": owner, "seconds": seconds}).fetchone()
     return replace(seen, number=row[0]) if row else None
 
 
@@ -123,12 +115,7 @@ def renew(transaction: Transaction, lease: Lease, *, seconds: float) -> None:
     Raises:
         LeaseLost: if another worker took over, or the connection was changed, disabled or removed.
     """
-    _fenced(
-        transaction,
-        lease,
-        "lease_until = now() + make_interval(secs => %(seconds)s)",
-        {"seconds": seconds},
-    )
+    _fenced(transaction, lease, "lease_until = now() + make_interval(secs => %(seconds)s)", {"seconds": seconds})
 
 
 def hand_on(transaction: Transaction, lease: Lease, *, pause: float) -> None:
@@ -160,12 +147,8 @@ def postpone(transaction: Transaction, lease: Lease, *, pause: float) -> None:
     Raises:
         LeaseLost: if another worker took it.
     """
-    _fenced(
-        transaction,
-        lease,
-        "next_due_at = now() + make_interval(secs => %(pause)s), nudged_until = NULL",
-        {"pause": pause},
-    )
+    due = "next_due_at = now() + make_interval(secs => %(pause)s), nudged_until = NULL"
+    _fenced(transaction, lease, due, {"pause": pause})
 
 
 def recall(database: Database, nudge: Nudge, *, within: float) -> bool:

@@ -14,6 +14,8 @@ from bench import compare, drawing, growth
 from bench.setting import machine
 
 REPORT = CHECKOUT / "docs" / "performance"
+TITLES = {"comparison": "The same work by dlt and by a bare script", "growth": "How the costs grow"}
+"""The pages, and the sections of measurements.md that describe them."""
 PAGE = """# {title}
 
 `make bench` writes this page. How it measures: [measurements](measurements.md#{anchor}).
@@ -33,16 +35,16 @@ def main() -> None:
     REPORT.mkdir(exist_ok=True)
     if compare.RESULTS.exists():
         results = json.loads(compare.RESULTS.read_text())
-        plots = draw_comparison(results)
-        write("comparison", "The same work by dlt and by a bare script", comparison(results), plots)
+        write("comparison", comparison(results), draw_comparison(results))
     if growth.RESULTS.exists():
         lines = json.loads(growth.RESULTS.read_text())
-        write("growth", "How the costs grow", grown(lines), draw_growth(lines))
+        write("growth", grown(lines), draw_growth(lines))
     print(f"The report is in {REPORT.relative_to(CHECKOUT)}.")
 
 
-def write(name: str, title: str, tables: str, plots: Iterable[str]) -> None:
+def write(name: str, tables: str, plots: Iterable[str]) -> None:
     """Write one page."""
+    title = TITLES[name]
     anchor = title.lower().replace(" ", "-")
     page = PAGE.format(title=title, anchor=anchor, tables=tables, plots="\n\n".join(plots))
     (REPORT / f"{name}.md").write_text(page)

@@ -361,7 +361,8 @@ class LeaseLost(BackMarketError):
     code = "lease_lost"
 
     def __init__(
-        self, message: str = "The lease was taken over, or the connection was changed: nothing more is written."
+        self,
+        message: str = "The lease was taken over, or the connection was changed. This process writes nothing more.",
     ) -> None:
         super().__init__(message)
 

@@ -210,7 +210,7 @@ def _check_upload_key(key: str) -> None:
         InvalidArgument: if the key is not under `uploads/`, or is invalid.
     """
     if not key.startswith(UPLOADS):
-        raise InvalidArgument(f"A message names a file under {UPLOADS}, where the host application put it.")
+        raise InvalidArgument(f"The message's file is not under {UPLOADS}. Put it there.")
     unfit = any(category(character) in {"Cc", "Cs"} for character in key)
     if unfit or {".", ".."} & set(key.split("/")) or len(key.encode()) > MAX_OBJECT_KEY_BYTES:
         raise InvalidArgument(

@@ -140,7 +140,7 @@ def _copy(services: Services, label: Label, file: BinaryIO) -> None:
                 digest.update(chunk)
                 whole.write(chunk)
         if digest.hexdigest() != label.sha256:
-            raise BrokenAnswer("The bucket has another file than the label that was stored.")
+            raise BrokenAnswer("The bucket holds another file than the stored label.")
         whole.seek(0)
         while chunk := whole.read(65536):
             file.write(chunk)

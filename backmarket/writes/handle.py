@@ -56,7 +56,7 @@ class WriteHandle:
         if found is not None:
             return found
         get(self._database, self.organization_id)
-        raise WriteNotFound(f"Write {self.id} is no longer stored: it ended long ago.")
+        raise WriteNotFound(f"Write {self.id} is no longer stored, as it ended long ago.")
 
     def done(self) -> WriteOutcome | None:
         """How the write ended; None: it is still open, and continues without the caller.

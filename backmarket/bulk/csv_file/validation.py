@@ -105,7 +105,7 @@ class Check:
             Each, as it is read.
 
         Raises:
-            BulkFileRefused: after the last one: lines are bad and may not be skipped, or none is good.
+            BulkFileRefused: if lines are bad and may not be skipped, or none is good; raised after the last one.
         """
         for record in self._records:
             self.lines += 1

@@ -377,7 +377,7 @@ def test_a_file_that_can_t_be_read_is_said_to(bm: BackMarket, org: str, tmp_path
         bm.create_or_update_listings(org, b"sku;quantity\nA;1\n")  # type: ignore[arg-type]
     with pytest.raises(InvalidArgument, match="its path is invalid"):
         bm.create_or_update_listings(org, Path("a\0b"))
-    with pytest.raises(InvalidArgument, match="it is closed"):
+    with pytest.raises(InvalidArgument, match="file is closed"):
         bm.create_or_update_listings(org, closed(io.BytesIO(b"sku;quantity\nA;1\n")))
     with pytest.raises(BulkFileRefused, match="pathlib"):
         bm.create_or_update_listings(org, "listings.csv")

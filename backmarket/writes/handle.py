@@ -143,8 +143,12 @@ def _held_back_by(before: Write) -> str:
 
 
 def _read_back(write: Write) -> str:
-    return f"It is read back after {write.settle_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC." if write.settle_at else ""
+    return (
+        f"A worker reads it back after {write.settle_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."
+        if write.settle_at
+        else ""
+    )
 
 
 def _again(at: datetime | None) -> str:
-    return f"It is tried again after {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC." if at else ""
+    return f"A worker tries again after {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC." if at else ""

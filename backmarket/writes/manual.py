@@ -51,6 +51,6 @@ def _decidable(transaction: Transaction, organization_id: str, write_id: int, st
         raise WriteNotFound(f"This organization has no write {write_id}. See `backmarket writes list`.")
     if write.state not in states or (write.open and not rows.may_decide(transaction, write)):
         at = f", and you may decide after {write.settle_at:%Y-%m-%d %H:%M:%S %Z}" if write.settle_at else ""
-        goes_on = f"it continues by itself{at}" if write.open else "it came to its end"
+        goes_on = f"it continues by itself{at}" if write.open else "it has ended"
         raise NotUndecided(f"Write {write_id} is {write.state}, and needs no decision by a person: {goes_on}.")
     return write

@@ -127,7 +127,7 @@ class WriteSender:
         """Fetch the object in the write's locale, and in the connection's locale to store it."""
         subject = subject_of(write)
         if subject is None:
-            return Read(Crashed("This cannot be read back."))
+            return Read(Crashed("This write cannot be read back."))
         locale = write.locale if write.kind == "update_listing" else self.credentials.locale
         try:
             seen = self._get(subject, locale, slot)

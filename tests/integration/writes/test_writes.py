@@ -460,7 +460,7 @@ class TestRefusals:
         write = scene.write(handle)
         assert (write.state, write.error_code, write.sent) == (WriteState.PENDING, "firewall_blocked", 0)
         assert scene.shop.one("SELECT due_at > now() + interval '10 s' FROM backmarket.work WHERE kind = 'writes'")
-        with pytest.raises(WaitTimeout, match=r"not sent yet.*firewall.*tried again after"):
+        with pytest.raises(WaitTimeout, match=r"not sent yet.*firewall.*tries again after"):
             handle.wait(0)
         assert scene.run_slice(later=True).succeeded == 1
 

@@ -116,7 +116,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for, and nothing else: the producer alone stays light."""
+    """Import only what the caller asks for, so that the producer alone stays light."""
     if name in _LAZY_EXPORTS:
         return getattr(import_module(f"backmarket.{_LAZY_EXPORTS[name]}"), name)
     raise AttributeError(f"module 'backmarket' has no attribute {name!r}")

@@ -165,7 +165,7 @@ def keep_readings(transaction: Transaction, part: Part, readings: Mapping[int, s
         transaction: holds the lease.
         part: the part.
         readings: by line number.
-        page: the page of the listings to go on with; None: they are read one by one.
+        page: the page of the listings to continue with; None: they are read one by one.
     """
     transaction.execute(_READ, _key(part) | {"readings": json.dumps(readings), "page": page})
 

@@ -47,7 +47,6 @@ class Change:
 
     Attributes:
         cursor: the position of this event; what comes after it is asked for with it.
-        organization_id: whose row.
         resource: such as `orders`.
         external_id: the row's id at Back Market, as a text.
         kind: what happened.

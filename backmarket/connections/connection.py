@@ -134,7 +134,7 @@ def check_usable(connection: Connection, environment: str | None = None, *, even
 
 def _next_probe(connection: Connection) -> str:
     if connection.next_probe_at is None:
-        return "It is not tried again by itself."
+        return "Workers do not try it again."
     return f"It is tried again at {connection.next_probe_at:%Y-%m-%d %H:%M:%S} UTC."
 
 

@@ -154,7 +154,6 @@ def wait_for_slot(
 
     Args:
         limiter: grants it.
-        account: whose limit counts.
         sensitive: the request goes to a sensitive endpoint.
         urgent: go before waiters that are not urgent.
         timeout: seconds.

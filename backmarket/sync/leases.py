@@ -38,7 +38,7 @@ class Lease:
         accept_missing: an operator has accepted that many rows are missing.
         has_error: an error is noted on the connection.
         encrypted: the connection's credentials, as they are stored.
-        walk: the unfinished walk to go on with; None: a new one begins.
+        walk: the unfinished walk to continue with; None: a new one begins.
     """
 
     organization_id: str
@@ -155,7 +155,6 @@ def recall(database: Database, nudge: Nudge, *, within: float) -> bool:
     """Make a postponed sync due now.
 
     Args:
-        nudge: whose sync.
         within: maximum seconds until it would be due.
 
     Returns:
@@ -218,7 +217,7 @@ def finish(
 
 
 def fail(transaction: Transaction, lease: Lease, error: BackMarketError, *, pause: float) -> None:
-    """Release the lease after a failure; stored rows stay, and the walk goes on from its checkpoint.
+    """Release the lease after a failure; stored rows stay, and the walk continues from its checkpoint.
 
     Args:
         transaction: the one that notes the failure elsewhere, too.

@@ -74,8 +74,6 @@ def compare(
     Args:
         transaction: an open one; if the rows are written afterwards, it already holds the lease, so that no
             other worker changes them.
-        resource: whose rows they are.
-        organization_id: whose rows they would become.
         rows: as fetched.
         asked_at: when the oldest of these answers was requested, by PostgreSQL's clock; None: not known.
         links: a row with signed links differs, too: the caller wants fresh links.
@@ -117,8 +115,6 @@ def write(
 
     Args:
         transaction: the rows and their events commit with it.
-        resource: whose rows they are.
-        organization_id: whose rows they become.
         compared: in the same transaction.
         labels: initial state of the shipping labels that they name.
     """

@@ -26,7 +26,7 @@ FILE_LINES_LIMIT = 15_000
 DELIMITER = ";"
 QUOTECHAR = '"'
 ENCODING = "utf-8"
-"""The dialect, as `POST /ws/listings` is told."""
+"""The dialect of the canonical text, as the fields of `POST /ws/listings`."""
 
 _BLOCK = 1 << 20
 

@@ -146,7 +146,7 @@ def transition_after_loading(write: Write, error: BackMarketError) -> Transition
 def pause_all_after(error: BackMarketError | None, *, reading: bool = False) -> float | None:
     """Seconds that all writes of an organization pause after an error; None: they continue.
 
-    The pause does not grow with the tries of one write: its own does, and the others go on meanwhile.
+    The pause does not grow with the tries of one write: its own does, and the others continue meanwhile.
 
     Args:
         error: the error of one write.

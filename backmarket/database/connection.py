@@ -55,7 +55,7 @@ _NETWORK = {
 
 
 def connection_text(url: str, **wanted: str | int) -> str:
-    """libpq options of each of our connections: the URL, and when to give up a host that vanished.
+    """The libpq options of each of our connections: the URL, and when to give up a host that vanished.
 
     Args:
         url: a libpq URL.

@@ -1,4 +1,4 @@
-"""The one sync algorithm: a slice takes the lease, continues from the checkpoint, stores what differs, hands on or ends.
+"""The sync algorithm: a slice takes the lease, continues from the checkpoint, stores what differs, hands on or ends.
 
 Fetching, storing and deciding are separate: `page_walk.py` knows which page comes next and when all was seen,
 `page_fetcher.py` keeps pages in flight, `storing.py` writes rows and checkpoints. This module joins them.

@@ -1,7 +1,8 @@
 """Rows that a complete full walk did not show: requested one by one, since a list can leave out existing rows.
 
 An order that reaches state 8 leaves the list; that is a change, not a removal. Only a row whose id answers 404 is
-marked as gone. When very many are missing at once, something else is wrong: nothing is marked, and the worker warns an operator.
+marked as gone. When very many are missing at once, something else is wrong: nothing is marked, and an operator is
+warned.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def parts_in(database: Database, organization_id: str, job_id: int, states: Iter
     """
     wanted = [each for each in PartState if each in set(states)]
     if len(wanted) != len(set(states)):
-        raise InvalidArgument(f"A state is invalid. The states are {', '.join(PartState)}.")
+        raise InvalidArgument(f"A state is invalid. Choose one of {', '.join(PartState)}.")
     check_limit(limit)
     with database.transaction() as transaction:
         _job(transaction, organization_id, job_id)

@@ -86,7 +86,7 @@ def put_back(
     values = _key(part) | marks_of(error) | {"pause": pause, "unsent": unsent, "tried": tried}
     transaction.execute(_PUT_BACK, values)
     note(transaction, part, error)
-    cancelled = BulkCancelled("The job was cancelled before this had arrived.")
+    cancelled = BulkCancelled("The job was cancelled before this part had arrived.")
     transaction.execute(_CANCEL_IF_WANTED, _key(part) | marks_of(cancelled))
 
 

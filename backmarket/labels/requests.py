@@ -113,7 +113,7 @@ def _why_not(label: Label, timeout: float) -> str:
     if label.error:
         return f"The label was not fetched within {timeout:g} s; a worker retries it. So far: {label.error}"
     return (
-        f"The label was not fetched within {timeout:g} s: is a worker with the queue 'labels' running, and does it use"
+        f"The label was not fetched within {timeout:g} s. Is a worker with the queue 'labels' running, and does it use"
         " the same broker? The label stays wanted."
     )
 

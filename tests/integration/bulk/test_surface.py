@@ -264,7 +264,7 @@ def test_a_caller_that_waits_is_told_what_for(shop: Shop, bm: BackMarket, org: s
     lifecycle.enable(shop.services.database, org)
     shop.sandbox.settings(task_delay=3600.0)
     one_slice(shop, org)
-    assert "Back Market works on 3 lines" in first.waits_for()
+    assert "Back Market processes 3 lines" in first.waits_for()
     shop.restart(sku_lines_limit=3)
     third = bm.create_or_update_listings(org, file_of(lines(shop, org, 3)))
     one_slice(shop, org)

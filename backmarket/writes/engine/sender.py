@@ -189,7 +189,7 @@ def _check_yes(answer: Answer) -> None:
     """Check that the API itself accepted the request: an HTML page with status 200 comes from a proxy in between.
 
     Raises:
-        BackMarketError: as `check`; a `BrokenAnswer` means that the request's outcome is unknown.
+        BackMarketError: as for `check`; a `BrokenAnswer` means that the request's outcome is unknown.
     """
     check(answer)
     if answer.body.lstrip()[:1] == b"<":

@@ -208,8 +208,8 @@ class RateLimited(BackMarketError):
     Args:
         message: one sentence for a person.
         retry_after: seconds until the next request is allowed, if the API said so.
-        by_api: the API itself answered, in JSON, not the firewall in front of it. For an operation that counts SKU
-            lines, the lines are used up, not the requests.
+        by_api: the API itself answered, in JSON, not the firewall in front of it. If so, and the operation
+            counts SKU lines, those lines are used up, not the requests.
     """
 
     code = "rate_limited"

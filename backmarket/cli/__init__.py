@@ -1,8 +1,8 @@
 """The `backmarket` command: tables for people, `--json` for programs, exit codes for scripts (see `backmarket --help`).
 
-Data goes to standard output, everything else to standard error. An error says what happened, then what to do; with `--json` it is
-`{"error": {"code": ..., "message": ...}}`, on standard error, too. Only Typer's own messages on an invalid command
-line stay text.
+Data goes to standard output, everything else to standard error. An error says what happened, then what to do; with
+`--json` it is `{"error": {"code": ..., "message": ...}}`, on standard error, too. Only Typer's own messages on an
+invalid command line stay text.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ test-browser: setup ## Use the console in a real browser (Chromium, from the sys
 test-compose: setup ## Run docker-compose.yml on a real engine, break it, scale it (root, Debian; a quarter of an hour)
 	@exec $(BIN)/python -m tests.compose $(ARGS)
 
-bench: setup ## Compare with dlt and a bare script, see how costs grow, write docs/performance.md (15 minutes)
+bench: setup ## Compare with dlt and a bare script, see how costs grow, write docs/performance/ (15 minutes)
 	@exec $(BIN)/python -m bench
 
 chaos: setup ## Play 200 rounds of faults, going on where it was left (ARGS="--seeds 17..40 --again")

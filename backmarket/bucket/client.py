@@ -200,7 +200,7 @@ class Bucket:
             BucketRefused: if the keys may not store here.
         """
         if file.seek(0, 2) != size:
-            raise InvalidArgument("The file's size differs from the announced one.")
+            raise InvalidArgument("The file's size differs from the given size.")
         self.ensure()
         with self._translate_errors(key):
             file.seek(0)
@@ -335,7 +335,7 @@ class Bucket:
             InvalidArgument: if `expires` is out of range.
         """
         if not 1 <= expires <= MAX_LINK_SECONDS:
-            raise InvalidArgument(f"A link counts for 1 to {MAX_LINK_SECONDS} seconds (7 days), not for {expires}.")
+            raise InvalidArgument(f"A link is valid for 1 to {MAX_LINK_SECONDS} seconds (7 days), not for {expires}.")
         told = {"response-content-disposition": _disposition(filename or key.rpartition("/")[2])}
         if content_type:
             told["response-content-type"] = content_type

@@ -66,7 +66,7 @@ class BulkHandle:
         """
 
         def why_not() -> str:
-            return f"Bulk job {self.id} has not ended within {timeout:g} s, and continues by itself. {self.waits_for()}"
+            return f"Bulk job {self.id} has not ended within {timeout:g} s; workers continue it. {self.waits_for()}"
 
         return wait_for(self.done, timeout, why_not, max_pause=1.0, poll_interval=poll_interval)
 

@@ -149,7 +149,7 @@ def parts_in(database: Database, organization_id: str, job_id: int, states: Iter
     """
     wanted = [each for each in PartState if each in set(states)]
     if len(wanted) != len(set(states)):
-        raise InvalidArgument(f"A state is invalid. The states are {', '.join(PartState)}.")
+        raise InvalidArgument(f"A state is invalid. Choose one of {', '.join(PartState)}.")
     check_limit(limit)
     with database.transaction() as transaction:
         _job(transaction, organization_id, job_id)
@@ -257,7 +257,7 @@ def _repeated(transaction: Transaction, submission: Submission) -> int:
 def _job(transaction: Transaction, organization_id: str, job_id: int) -> Job:
     job = rows.select_job(transaction, organization_id, job_id)
     if job is None:
-        raise BulkJobNotFound(f"There is no bulk job {job_id} of this organization: see `backmarket bulk list`.")
+        raise BulkJobNotFound(f"This organization has no bulk job {job_id}. See `backmarket bulk list`.")
     return job
 
 
@@ -265,7 +265,7 @@ def _undecided(settings: Settings, transaction: Transaction, organization_id: st
     _job(transaction, organization_id, job_id)
     part = rows.select_part(transaction, organization_id, job_id, number)
     if part is None:
-        raise BulkJobNotFound(f"Bulk job {job_id} has no part {number}: see `backmarket bulk show`.")
+        raise BulkJobNotFound(f"Bulk job {job_id} has no part {number}. See `backmarket bulk show`.")
     deadline = send_deadline(settings.request_longest)
     if not rows.may_settle(transaction, part, deadline=deadline, hangs_after=settings.bulk_unexplained_after):
         waits = part.state in {PartState.SUBMITTING, PartState.UNKNOWN}

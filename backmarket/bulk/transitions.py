@@ -86,7 +86,7 @@ def put_back(
     values = _key(part) | marks_of(error) | {"pause": pause, "unsent": unsent, "tried": tried}
     transaction.execute(_PUT_BACK, values)
     note(transaction, part, error)
-    cancelled = BulkCancelled("The job was cancelled before this had arrived.")
+    cancelled = BulkCancelled("The job was cancelled before this part had arrived.")
     transaction.execute(_CANCEL_IF_WANTED, _key(part) | marks_of(cancelled))
 
 
@@ -165,7 +165,7 @@ def keep_readings(transaction: Transaction, part: Part, readings: Mapping[int, s
         transaction: holds the lease.
         part: the part.
         readings: by line number.
-        page: the page of the listings to go on with; None: they are read one by one.
+        page: the page of the listings to continue with; None: they are read one by one.
     """
     transaction.execute(_READ, _key(part) | {"readings": json.dumps(readings), "page": page})
 

@@ -47,7 +47,6 @@ class Change:
 
     Attributes:
         cursor: the position of this event; what comes after it is asked for with it.
-        organization_id: whose row.
         resource: such as `orders`.
         external_id: the row's id at Back Market, as a text.
         kind: what happened.
@@ -222,7 +221,7 @@ def _decode(cursor: Any) -> tuple[tuple[int, int], str]:
     position = (int(found[1]), int(found[2])) if found else (-1, -1)
     if not all(0 <= each < 2**63 for each in position):
         raise InvalidArgument(
-            'This is not a cursor: pass `next_cursor`, or the `cursor` of an event, unchanged; or "now".'
+            'This is not a cursor. Pass `next_cursor`, or the `cursor` of an event, unchanged, or "now".'
         )
     return position, (found[3] or "") if found else ""
 

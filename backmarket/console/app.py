@@ -139,7 +139,7 @@ async def _events(request: Request) -> Response:
     if auth.person(request) is None:
         return PlainTextResponse("Log in first.", HTTPStatus.UNAUTHORIZED)
     if events.is_full:
-        return PlainTextResponse("Too many browsers follow changes already.", HTTPStatus.SERVICE_UNAVAILABLE)
+        return PlainTextResponse("Too many pages follow changes. Close one.", HTTPStatus.SERVICE_UNAVAILABLE)
     return StreamingResponse(events.follow(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
@@ -163,6 +163,6 @@ async def _broken(_: Request, __: Exception) -> Response:
 
 
 _WORDS = {
-    "Not Found": "There is no such page.",
+    "Not Found": "This page does not exist.",
     "Method Not Allowed": "This page accepts no form. Reload it.",
 }

@@ -60,7 +60,7 @@ class RequestContext:
         """
         found = paths.organization_of(self.request.path_params["organization"])
         if found is None:
-            raise errors.ConnectionNotFound("No connection has this address.")
+            raise errors.ConnectionNotFound("No organization has this address.")
         return found
 
     @property
@@ -136,7 +136,7 @@ def action(
         async with request.form(max_files=2, max_fields=100) as form:
             token = request.headers.get(CSRF_HEADER) or form.get(CSRF_FIELD)
             if not (isinstance(token, str) and auth.is_ours(request, token)):
-                why = "This form is too old, or did not come from the console: load the page again, and repeat it."
+                why = "This form is too old, or did not come from the console. Reload the page and repeat it."
                 return pages.refuse(request, person, HTTPStatus.FORBIDDEN, why)
             return await _answer(request, person, view, form)
 
@@ -179,7 +179,7 @@ def _to_login(request: Request) -> Response:
     if not auth.users:
         pages: Pages = request.app.state.pages
         return pages.refuse(
-            request, None, HTTPStatus.FORBIDDEN, "This console is reached through its proxy, which says who you are."
+            request, None, HTTPStatus.FORBIDDEN, "Log in at the proxy. This console accepts no other login."
         )
     if request.headers.get("hx-request") == "true":  # htmx then loads the whole page, which redirects to the login
         return Response(status_code=HTTPStatus.NO_CONTENT, headers={"HX-Refresh": "true"})

@@ -101,7 +101,7 @@ def check_reach(settings: Settings, host: str) -> None:
     reached_at = urlsplit(settings.console_url or "")
     if not _is_here(host) and not settings.console_url:
         raise SettingsError(
-            f"On {host}, other machines reach the console. Set BACKMARKET_CONSOLE_URL to the origin that they use,"
+            f"Other machines reach the console on {host}. Set BACKMARKET_CONSOLE_URL to the origin that they use,"
             " such as https://console.example."
         )
     if reached_at.scheme == "http" and not _is_here(reached_at.hostname or ""):

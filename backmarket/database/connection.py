@@ -55,7 +55,7 @@ _NETWORK = {
 
 
 def connection_text(url: str, **wanted: str | int) -> str:
-    """What libpq is told for every connection of ours: the URL, and how soon a host that vanished is given up.
+    """The libpq options of each of our connections: the URL, and when to give up a host that vanished.
 
     Args:
         url: a libpq URL.
@@ -258,7 +258,7 @@ def savepoint(transaction: Transaction) -> Iterator[None]:
 
     Raises:
         InvalidArgument: if a value does not fit its type.
-        BackMarketError: as for `Database.transaction`; the transaction can't go on.
+        BackMarketError: as for `Database.transaction`; the transaction cannot continue.
     """
     with _translate_errors(), transaction.transaction():
         yield
@@ -302,7 +302,7 @@ def _translate_errors() -> Iterator[None]:
     except _UNFIT as error:
         raise InvalidArgument(f"PostgreSQL can't hold this value: {_describe(error)}") from None
     except _UNAVAILABLE as error:
-        raise DatabaseUnavailable(f"PostgreSQL can't take the work now: {_describe(error)}") from None
+        raise DatabaseUnavailable(f"PostgreSQL cannot take the work now: {_describe(error)}") from None
     except pg.RaiseException as error:  # of `schema.sql`, in our own words
         raise SchemaMissing(error.diag.message_primary or "The schema was refused.") from None
     except (pg.UndefinedTable, pg.InvalidSchemaName, pg.UndefinedColumn) as error:

@@ -55,7 +55,7 @@ class SharedLimiter(Limiter):
     - Redis evicts nothing (`maxmemory-policy noeviction`), and its clock is not set forward.
       A clock set back delays slots by as much.
 
-    When Redis is unreachable, `acquire` raises. `complete`, `release` and `block` log and go on: the caller's
+    When Redis is unreachable, `acquire` raises. `complete`, `release` and `block` log and continue: the caller's
     answer is worth more, and a slot not completed is held longer, not shorter. A lost block costs one more
     429 at worst.
 

@@ -37,7 +37,6 @@ class Storing:
     """Stores what one slice's walk brings.
 
     Args:
-        resource: whose rows.
         lease: checked by each write; the slice may claim a newer one.
         walk: tells which pages can be written, and when it is over.
         requests: number sent by this slice so far.
@@ -156,7 +155,7 @@ class Storing:
             self._checkpoint(transaction)
 
     def hand_on(self, pause: float) -> None:
-        """Store the fetched pages, and let the next slice go on after `pause` seconds."""
+        """Store the fetched pages, and let the next slice continue after `pause` seconds."""
         with self._database.transaction() as transaction:
             self._store_what_came(transaction)
             leases.hand_on(transaction, self.lease, pause=pause)

@@ -239,7 +239,7 @@ _RETRY = (
 _ARRIVED = f"state = 'succeeded', settled_at = now(), settle_at = NULL, confirmed_by = 'person', {_NO_ERROR}"
 _NOT_ARRIVED = (
     "state = 'refused', settled_at = now(), settle_at = NULL, error_code = 'not_arrived',"
-    " error = 'It never arrived: a person has looked.'"
+    " error = 'A person found that the write never arrived.'"
 )
 
 _DECIDABLE = "(state IN ('sending', 'unknown') AND (due_at = 'infinity' OR COALESCE(settle_at, now()) <= now()))"

@@ -203,14 +203,14 @@ def _answered(context: SliceContext, part: Part, mark: _Mark, answer: Answer | B
             _accepted(context, part, answer)
         case BackMarketError() if part.tries + 1 >= MAX_TRIES and _never_arrived(answer):
             context.write(partial(_give_up_alone, part=part, mark=mark, error=answer))
-        case Unauthorized():  # of the key, which pauses; or of this part's content: then the others go on
+        case Unauthorized():  # of the key, which pauses; or of this part's content: then the others continue
             context.write(partial(_return, part=part, mark=mark, pause=growing(part.tries), error=answer))
         case RateLimited(by_api=False):  # too many requests, from the firewall: the limiter handles it
             context.write(partial(_return, part=part, mark=mark, pause=0.0, error=answer))
         case RateLimited():
             seconds = _after_refusal(context, part, answer)
             context.write(partial(_refused_by_quota, part=part, mark=mark, seconds=seconds, error=answer))
-        case FirewallBlocked() | NotFound():  # of the whole API; or of this part's content: then the others go on
+        case FirewallBlocked() | NotFound():  # of the whole API; or of this part's content: then the others continue
             context.api.rest(FIREWALL_SECONDS)
             pause = growing(part.tries, FIREWALL_SECONDS)
             context.write(partial(_return, part=part, mark=mark, pause=pause, error=answer))

@@ -25,7 +25,7 @@ _CHANGED = "Something else changed the listing meanwhile. Compare it with the fi
 _UNDECIDABLE = "The listing is not as the line says, and its previous values are unknown. Compare it with the file."
 _UNSEEN = "The listing shows nothing that the line sets. Look at it in Back Market's back office."
 _NOT_APPLIED = "Back Market did not apply the line, for an unknown reason."
-_UNREADABLE = "The listing could not be read back: compare it with the file."
+_UNREADABLE = "The listing could not be read back. Compare it with the file."
 _PERSON = "Look at its listings at Back Market, then settle it with `backmarket bulk settle`."
 
 

@@ -49,8 +49,8 @@ class Auth:
         self._ended: dict[str, float] = {}
         if self.user_header and not self._proxies:
             raise SettingsError(
-                "Set BACKMARKET_CONSOLE_PROXY_ADDRESSES to the addresses of the proxy that sets"
-                f" {self.user_header}: anyone else could send that header."
+                f"Anyone could send the header {self.user_header}. Set BACKMARKET_CONSOLE_PROXY_ADDRESSES to the"
+                " addresses of the proxy that sets it."
             )
         if not self.users and not self.user_header:
             raise SettingsError(

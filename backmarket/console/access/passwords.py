@@ -31,7 +31,7 @@ def hashed(password: str, *, cost: int = COST) -> str:
         SettingsError: if it is shorter than 10 characters.
     """
     if len(password) < MIN_PASSWORD_CHARS:
-        raise SettingsError(f"A password has {MIN_PASSWORD_CHARS} characters or more.")
+        raise SettingsError(f"The password is too short. Choose {MIN_PASSWORD_CHARS} characters or more.")
     salt = secrets.token_bytes(16)
     digest = _digest(password, salt, cost, _BLOCK, _LANES)
     return f"scrypt:{cost}:{_BLOCK}:{_LANES}:{_text(salt)}:{_text(digest)}"

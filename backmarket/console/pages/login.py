@@ -41,7 +41,7 @@ async def log_in(request: Request) -> Response:
     name = name.strip()[:100]
     wait = auth.wait(request, name)
     if wait:
-        why = f"Too many failed tries: wait {ceil(wait / 60)} min."
+        why = f"Too many failed attempts. Wait {ceil(wait / 60)} min."
         response = _form(request, why, HTTPStatus.TOO_MANY_REQUESTS, wanted)
         response.headers["Retry-After"] = str(ceil(wait))
         return response

@@ -127,7 +127,7 @@ class WriteSender:
         """Fetch the object in the write's locale, and in the connection's locale to store it."""
         subject = subject_of(write)
         if subject is None:
-            return Read(Crashed("This cannot be read back."))
+            return Read(Crashed("This write cannot be read back."))
         locale = write.locale if write.kind == "update_listing" else self.credentials.locale
         try:
             seen = self._get(subject, locale, slot)
@@ -189,7 +189,7 @@ def _check_yes(answer: Answer) -> None:
     """Check that the API itself accepted the request: an HTML page with status 200 comes from a proxy in between.
 
     Raises:
-        BackMarketError: as `check`; a `BrokenAnswer` means that the request's outcome is unknown.
+        BackMarketError: as for `check`; a `BrokenAnswer` means that the request's outcome is unknown.
     """
     check(answer)
     if answer.body.lstrip()[:1] == b"<":

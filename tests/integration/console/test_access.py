@@ -75,13 +75,13 @@ class TestStart:
         ids=["no role", "no hash", "another role", "no scrypt", "no name"],
     )
     def test_a_user_that_is_none_is_named_by_its_place_and_not_shown(self, opened: Open, user: str) -> None:
-        with pytest.raises(SettingsError, match="Number 2 of BACKMARKET_CONSOLE_USERS") as refused:
+        with pytest.raises(SettingsError, match="Entry 2 of BACKMARKET_CONSOLE_USERS") as refused:
             opened(console_users=(VIEWER, user))
         assert user not in str(refused.value)
 
     @pytest.mark.parametrize(("old", "new"), [("look", "viewer"), ("act", "operator")])
     def test_an_old_role_is_refused_with_its_new_name(self, opened: Open, old: str, new: str) -> None:
-        with pytest.raises(SettingsError, match=f"Number 1 of .* the role {old}, which is {new} now"):
+        with pytest.raises(SettingsError, match=f"Entry 1 of .* the role {old}, which is {new} now"):
             opened(console_users=(VIEWER.replace(":viewer:", f":{old}:"),))
 
     def test_a_password_alone_is_that_of_admin(self, opened: Open) -> None:
@@ -324,7 +324,7 @@ class TestProxy:
             visitor = opened(address=address, **self.SETTINGS)
             answer = visitor.get("/", **{"X-Forwarded-User": "anna", "X-Forwarded-Groups": "backmarket-operator",
                                          "X-Forwarded-For": "10.0.0.1"})  # fmt: skip
-            assert (answer.status_code, "through its proxy" in answer.text) == (403, True)
+            assert (answer.status_code, "Log in at the proxy" in answer.text) == (403, True)
 
     def test_has_to_name_one_person(self, opened: Open) -> None:
         visitor = opened(address="::ffff:10.1.2.3", **self.SETTINGS)

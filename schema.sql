@@ -683,11 +683,15 @@ CREATE INDEX IF NOT EXISTS bulk_jobs_objects ON backmarket.bulk_jobs (object_pre
 CREATE INDEX IF NOT EXISTS bulk_jobs_ended ON backmarket.bulk_jobs (ended_at) WHERE ended_at IS NOT NULL;
 COMMENT ON TABLE backmarket.bulk_jobs IS 'Each CSV file of listings that was submitted, and how far it is';
 
--- A SKU as a number, by which parts are compared: equal for texts that differ in case or in spaces around them only
--- (`backmarket/bulk/csv_file/skus.py` has the same function).
+-- The key by which SKUs are compared, and the same as a number, by which parts are: equal for texts that differ only in
+-- the case of A-Z or in spaces around them, whatever the collation (`backmarket/bulk/csv_file/skus.py` has the same).
+CREATE OR REPLACE FUNCTION backmarket.sku_key(text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT lower(btrim($1) COLLATE "C")
+$$;
 CREATE OR REPLACE FUNCTION backmarket.sku_hash(text) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT ('x' || left(encode(sha256(convert_to(lower(btrim($1)), 'UTF8')), 'hex'), 16))::bit(64)::bigint
+    SELECT ('x' || left(encode(sha256(convert_to(backmarket.sku_key($1), 'UTF8')), 'hex'), 16))::bit(64)::bigint
 $$;
 
 CREATE TABLE IF NOT EXISTS backmarket.bulk_parts (

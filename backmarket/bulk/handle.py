@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from backmarket.bulk import jobs, queries, reports
 from backmarket.bulk.reports import ReportLine
-from backmarket.bulk.rows import Job, JobState
+from backmarket.bulk.rows import Job, JobState, Part
 from backmarket.errors import error_for
 from backmarket.services import Services
 from backmarket.sync.handle import SyncOutcome
@@ -40,6 +40,10 @@ class BulkHandle:
     def waits_for(self) -> str:
         """What it waits for, in words; empty: it has ended."""
         return queries.what_it_waits_for(self._services.database, self.status())
+
+    def may_settle(self, part: Part) -> bool:
+        """Whether a person may settle one of its parts now; see `BackMarket.settle_bulk_part`."""
+        return jobs.is_decidable(self._services.settings, part)
 
     def done(self) -> Job | None:
         """The job, once it has ended; None: it is still open. Its state says how it ended.

@@ -10,11 +10,11 @@ _HALVES = Struct("<QQ").unpack
 
 
 def sku_key(sku: str) -> str:
-    """The key by which SKUs are compared everywhere: lower case without spaces around it, as `lower()` in SQL.
+    """The key by which SKUs are compared everywhere, `backmarket.sku_key` in SQL: without spaces around it, A-Z as a-z.
 
-    Not `casefold()`: the database would tell `straße-1` from `STRASSE-1`, and a file would not.
+    Other letters count as they are: what `lower()` makes of them in SQL depends on the database's collation.
     """
-    return sku.strip().lower()
+    return sku.strip(" ").encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
 
 
 def sku_hash(sku: str) -> int:

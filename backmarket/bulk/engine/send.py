@@ -46,7 +46,7 @@ from backmarket.limits.backoff import doubled, growing
 from backmarket.limits.sku_quota import Reserved
 from backmarket.work.backoff import FIREWALL_SECONDS, MAX_TRIES
 from backmarket.work.contested import may_be_stale
-from backmarket.work.send_deadline import SEND_WITHIN, Stopwatch, send_deadline
+from backmarket.work.send_deadline import SEND_WITHIN, Stopwatch, late, send_deadline
 
 MAX_TASK_ID_CHARS = 64
 
@@ -184,7 +184,7 @@ def _send(context: SliceContext, found: Next, body: bytes, slot: Slot, mark: _Ma
     part = found.part
     if mark.began.elapsed() > SEND_WITHIN:
         context.services.limiter.release([slot])
-        context.write(partial(_return, part=part, mark=mark, pause=0.0, unsent=True))
+        _answered(context, part, mark, late())
         return
     log.info("bulk.sending", job=part.job_id, part=part.number, lines=part.lines)
     try:

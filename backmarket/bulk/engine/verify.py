@@ -86,7 +86,8 @@ def settle(context: SliceContext) -> bool:
         _failed(context, part, known, unread)
         return True
     except ObjectNotFound as error:
-        lost = UnknownOutcome(f"The lines of this part are lost, so it cannot be read back: {error.message}")
+        why = f"The lines of this part are lost, so it cannot be read back: {error.message}"
+        lost = UnknownOutcome(f"{why} {verdicts.PERSON}")
         context.write(
             partial(transitions.settle, part=part, transition=Transition(state=PartState.UNKNOWN, error=lost))
         )

@@ -177,5 +177,6 @@ def _progress(context: RequestContext, job: Job) -> dict[str, Any]:
         "waits_for": handle.waits_for(),
         "at_least": handle.expected_duration.total_seconds(),
         "parts": parts[:PARTS],
+        "may_settle": handle.may_settle,
         "more_parts": len(parts) > PARTS,
     }

@@ -46,9 +46,13 @@ CREATE INDEX connections_refused ON backmarket.connections (next_probe_at) WHERE
 ALTER TABLE backmarket.sync_state ADD last_walk_started_at timestamptz;
 ALTER TABLE backmarket.bulk_parts ADD sku_hashes bigint[], ADD read_page integer;
 ALTER TABLE backmarket.bulk_jobs ADD report_error text;
+CREATE OR REPLACE FUNCTION backmarket.sku_key(text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT lower(btrim($1) COLLATE "C")
+$$;
 CREATE OR REPLACE FUNCTION backmarket.sku_hash(text) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT ('x' || left(encode(sha256(convert_to(lower(btrim($1)), 'UTF8')), 'hex'), 16))::bit(64)::bigint
+    SELECT ('x' || left(encode(sha256(convert_to(backmarket.sku_key($1), 'UTF8')), 'hex'), 16))::bit(64)::bigint
 $$;
 -- What production sends beside the document's fields, for rows that no later answer changes.
 ALTER TABLE backmarket.orders ADD shipper text, ADD psp_reference text, ADD paypal_reference text;

@@ -21,7 +21,7 @@ from backmarket.errors import BackMarketError, BrokenAnswer, Crashed, RateLimite
 from backmarket.limits import Limiter, Slot, wait_for_slot
 from backmarket.observability.logs import error_location
 from backmarket.resources import Row, parse_object
-from backmarket.work.send_deadline import SEND_WITHIN, Stopwatch
+from backmarket.work.send_deadline import SEND_WITHIN, Stopwatch, late
 from backmarket.writes.models import Write
 from backmarket.writes.request.http import Request
 from backmarket.writes.targets import Subject, subject_of
@@ -41,13 +41,11 @@ class Sent:
     Attributes:
         error: why it failed, or why its outcome is unknown; None: the API accepted it.
         row: the changed object, as the API shows it now in the connection's locale; None: unknown.
-        late: the request was delayed, so it was not sent.
         lines_used_up: the API says that the account has sent too many SKU lines.
     """
 
     error: BackMarketError | None = None
     row: Row | None = None
-    late: bool = False
     lines_used_up: bool = False
 
 
@@ -101,7 +99,7 @@ class WriteSender:
         """
         if began.elapsed() > SEND_WITHIN:
             self.limiter.release([slot])
-            return Sent(late=True)
+            return Sent(late())
         try:
             answer = with_slot(
                 self.limiter,

@@ -536,6 +536,9 @@ class TestBulk:
             " WHERE job_id = %s", int(path.rpartition("/")[2]),
         )  # fmt: skip
         assert "Look at it." in anna.text(path)
+        for sent_at, offered in {"now()": False, "now() - interval '1 h'": True}.items():
+            shop.execute(f"UPDATE backmarket.bulk_parts SET due_at = now() + interval '1 h', sent_at = {sent_at}")
+            assert ("It arrived" in anna.text(path)) is offered, "as soon as a person may decide"
         assert "Choose the outcome" in anna.do(f"{path}/parts/1", page=path, outcome="perhaps")
         assert "The lines of the part count as done." in anna.do(f"{path}/parts/1", page=path, outcome="arrived")
         assert "There is nothing to settle" in anna.do(f"{path}/parts/1", page=path, outcome="not_arrived")

@@ -140,6 +140,10 @@ class Limiter(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Close its connections; the next use opens them again."""
+        ...
+
 
 def wait_for_slot(
     limiter: Limiter,

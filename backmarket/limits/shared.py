@@ -165,6 +165,10 @@ class SharedLimiter(Limiter):
         with _or_unavailable():
             self._skip_recovery([_key("sentinel")], [])
 
+    def close(self) -> None:
+        """Close its connections; the next use opens them again."""
+        self._redis.close()
+
     def _script(self, name: str) -> _Script:
         """A script of this package; redis-py sends it again if the server has dropped it."""
         parts = (files(__package__).joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("server", name))

@@ -129,7 +129,7 @@ class TestChanged:
             ({"resource": "orders"}, "Nothing is to be changed. Give one of enabled, interval"),
             ({"resource": "orders", "inherit": True}, "name it"),
             ({"resource": "returns", "download_labels": False}, "name it"),
-            ({"resource": "orders", "download_labels": False, "organization_id": ORG}, "no labels of orders"),
+            ({"resource": "orders", "download_labels": False, "organization_id": ORG}, "orders have no labels"),
             ({"resource": "listings", "full_interval": DAY}, "Set its interval instead"),
         ],
         ids=str,

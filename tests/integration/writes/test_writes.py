@@ -382,7 +382,7 @@ class TestLostAnswers:
             scene.run_slice(later=True)
             assert other.done() is not None, "the other lanes go on"
         assert (looks, scene.asked("orders.get")) == (MAX_LOOKS / 2, MAX_LOOKS + 1)
-        with pytest.raises(UnknownOutcome, match=f"could not be read back in {MAX_LOOKS} tries.*writes settle"):
+        with pytest.raises(UnknownOutcome, match=f"could not be read back in {MAX_LOOKS} attempts.*writes settle"):
             broken.wait(0)
 
     def test_a_person_may_decide_once_the_request_can_no_longer_arrive(self, scene: Scene) -> None:

@@ -47,8 +47,7 @@ RENAMED = {
 class Settings(BaseSettings):
     """Every figure and address that a deployment may choose.
 
-    A missing or wrong setting raises `SettingsError` at the first use that needs it,
-    with a sentence that says which variable to set.
+    A missing or wrong one raises `SettingsError` at the first use that needs it; its text says which variable to set.
     """
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", hide_input_in_errors=True)
@@ -68,6 +67,7 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr | None = None
     s3_bucket: str = "backmarket"
     s3_region: Annotated[str, Field(min_length=1)] = "us-east-1"
+    s3_virtual_host: bool = False
 
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Fernet keys for API keys at rest; the first one encrypts, all decrypt."""

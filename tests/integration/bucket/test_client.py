@@ -27,9 +27,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from backmarket.bucket import Bucket
 from backmarket.bucket import client as module
-from backmarket.bucket.client import RETRIES
+from backmarket.bucket.client import RETRIES, Bucket
 from backmarket.bucket.keys import label_key
 from backmarket.errors import (
     BackMarketError,

@@ -23,7 +23,7 @@ from minio.error import MinioException, S3Error
 from minio.objectlockconfig import DAYS, ObjectLockConfig
 from minio.versioningconfig import VersioningConfig
 
-from backmarket.bucket import Bucket
+from backmarket.bucket.client import Bucket
 from backmarket.bucket.keys import label_key
 from backmarket.errors import BucketRefused
 from backmarket.settings import Settings
@@ -219,7 +219,7 @@ class TestWays:
         self, place: Place, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         if not place.authority:
-            pytest.skip("this way has no private authority")
+            pytest.skip("no private CA on this way")
         monkeypatch.delenv("SSL_CERT_FILE")
         with closing(Bucket(settings_of(place, name))) as bucket, pytest.raises(BucketRefused, match="SSL_CERT_FILE"):
             bucket.ensure()

@@ -1,6 +1,6 @@
-# `make` lists what can be done. Everything happens in this checkout; the caches of pip and uv are the only places outside it.
+# `make` lists what can be done. Everything happens in this checkout; the caches of pip, uv and test-servers are the only places outside it.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-all test-browser test-compose test-monitoring bench chaos chaos-proofs check lint lock contract-facts clean setup
+.PHONY: help demo up test test-all test-browser test-compose test-monitoring test-servers bench chaos chaos-proofs check lint lock contract-facts clean setup
 
 BIN := .venv/bin
 # four at a time, as they wait half of the time, each with servers of its own; neighbours stay together until one has nothing left to do
@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  PYTHON=python3.12 chooses the interpreter; ARGS='...' is handed to demo, up, test, test-all, test-browser, chaos and lock."
+	@echo "  PYTHON=python3.12 chooses the interpreter; ARGS='...' is handed to demo, up, test, test-all, test-browser, test-servers, chaos and lock."
 
 demo: setup ## Run the whole main job once against the sandbox, and say what happened
 	@exec $(BIN)/backmarket demo $(ARGS)
@@ -38,6 +38,9 @@ test-browser: setup ## Use the console in a real browser (Chromium, from the sys
 
 test-compose: setup ## Run docker-compose.yml on a real engine, break it, scale it (root, Debian; a quarter of an hour)
 	@exec $(BIN)/python -m tests.compose $(ARGS)
+
+test-servers: setup ## Run tests against real servers of other makes, and print one table (ARGS="s3 postgres" takes some)
+	@exec $(BIN)/python -m tests.servers $(ARGS)
 
 bench: setup ## Compare with dlt and a bare script, see how costs grow, write docs/performance/ (15 minutes)
 	@exec $(BIN)/python -m bench

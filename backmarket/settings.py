@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr | None = None
     s3_bucket: str = "backmarket"
     s3_region: Annotated[str, Field(min_length=1)] = "us-east-1"
+    s3_virtual_host: bool = False
 
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Fernet keys that encrypt the API keys; the first encrypts, all decrypt."""

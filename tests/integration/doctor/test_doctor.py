@@ -296,7 +296,12 @@ def test_for_people_each_advice_stands_below_its_fault(patient: Patient) -> None
 
 
 @pytest.mark.parametrize(
-    ("info", "said"), [({"redis_mode": "cluster"}, "is a cluster"), ({"role": "slave"}, "is a replica")]
+    ("info", "said"),
+    [
+        ({"redis_mode": "cluster"}, "is a cluster"),
+        ({"redis_mode": "sentinel"}, "is a Sentinel"),
+        ({"role": "slave"}, "is a replica"),
+    ],
 )
 def test_a_redis_that_cannot_serve_is_a_fault(info: dict[str, str], said: str) -> None:
     found = servers._role("broker", info)

@@ -119,8 +119,8 @@ def _advice(error: BackMarketError, name: str) -> str:
     return f"Is Redis running, and do host, port and password in {name} fit?"
 
 
-_REFUSES = ("MISCONF", "OOM ", "NOREPLICAS", "READONLY")
-"""Prefixes of the errors of a Redis that refuses writes."""
+_REFUSES = ("MISCONF", "'maxmemory'", "NOREPLICAS", "read only replica")
+"""Words of the errors of a Redis that refuses writes; redis-py leaves out the codes that it knows (OOM, READONLY)."""
 
 
 def _role(check: str, info: Mapping[str, Any]) -> Finding | None:

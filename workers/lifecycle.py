@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from prometheus_client import REGISTRY
 from backmarket import services
 from backmarket.database import clocks, schema
 from backmarket.errors import BackMarketError, SchemaDiffers, SchemaMissing, SettingsError
+from backmarket.messages import redis_urls
 from backmarket.observability import logs
+from backmarket.status.broker import Broker, wrong_mode
 from workers.health import probes
 from workers.health.heartbeat import HEARTBEAT
 from workers.health.server import serve
@@ -51,12 +53,14 @@ def connect() -> None:
         (signals.setup_logging, _setup_logging),
         (signals.worker_init, _name),
         (signals.worker_init, _check_settings),
+        (signals.worker_init, _check_redis),
         (signals.worker_init, _trace),
         (signals.worker_init, _serve_health_of_worker),
         (signals.worker_init, _wait_for_schema),
         (signals.worker_ready, _name_events),
         (signals.worker_ready, _ready),
         (signals.worker_ready, _report_clock),
+        (signals.beat_init, _check_redis),
         (signals.beat_init, _serve_health_of_beat),
         (signals.beat_init, _ready),
         (signals.worker_shutting_down, _shutting_down),
@@ -78,6 +82,18 @@ def _check_settings(**_: Any) -> None:
         current.key_cipher  # noqa: B018 - made now, to read the keys
     except SettingsError as error:
         sys.exit(error.message)
+
+
+def _check_redis(**_: Any) -> None:
+    """End the process at once if the broker or the limiter is a cluster or a Sentinel; wait if it is unavailable."""
+    settings = services.current().settings
+    urls = {"BACKMARKET_REDIS_URL": settings.redis_url, "BACKMARKET_BROKER_URL": settings.broker_url}
+    for name, url in urls.items():
+        if url is None:
+            continue
+        with suppress(BackMarketError), closing(Broker(redis_urls.for_kombu(url.get_secret_value()))) as asked:
+            if wrong := wrong_mode(asked.info()):
+                sys.exit(f"{name}: {' '.join(wrong)}")
 
 
 def _trace(**_: Any) -> None:

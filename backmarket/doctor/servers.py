@@ -12,7 +12,7 @@ from backmarket.doctor.finding import Finding, fault, ok, skipped, warning
 from backmarket.errors import BackMarketError, SchemaDiffers, SchemaMissing, SettingsError
 from backmarket.messages import redis_urls
 from backmarket.services import Services
-from backmarket.status.broker import Broker
+from backmarket.status.broker import Broker, wrong_mode
 
 OLDEST_POSTGRESQL = 140000
 CLOCKS_APART = 5.0
@@ -119,18 +119,14 @@ def _advice(error: BackMarketError, name: str) -> str:
     return f"Is Redis running, and do host, port and password in {name} fit?"
 
 
-_REFUSES = ("MISCONF", "OOM ", "NOREPLICAS", "READONLY")
-"""Prefixes of the errors of a Redis that refuses writes."""
+_REFUSES = ("MISCONF", "'maxmemory'", "NOREPLICAS", "read only replica")
+"""Words of the errors of a Redis that refuses writes; redis-py leaves out the codes that it knows (OOM, READONLY)."""
 
 
 def _role(check: str, info: Mapping[str, Any]) -> Finding | None:
     """A fault if this Redis cannot be used."""
-    if info.get("redis_mode") == "cluster":
-        return fault(
-            check,
-            "This Redis is a cluster, and workers need all queues on one node.",
-            "Use a Redis or Valkey without cluster mode, with a replica if it must survive its host.",
-        )
+    if wrong := wrong_mode(info):
+        return fault(check, *wrong)
     if info.get("role") == "slave":
         return fault(
             check,
@@ -146,8 +142,8 @@ def _product(info: Mapping[str, Any]) -> str:
 
 
 def _memory(check: str, info: Mapping[str, Any]) -> Iterator[Finding]:
-    if not info:
-        yield skipped(f"{check} memory policy", "The Redis user may not ask INFO: mode, role and memory are not known.")
+    if "maxmemory_policy" not in info:
+        yield skipped(f"{check} memory policy", "The Redis user may not ask INFO: its memory is not known.")
         return
     policy, limit, used = info.get("maxmemory_policy"), info.get("maxmemory", 0), info.get("used_memory", 0)
     if policy == "noeviction":

@@ -13,7 +13,7 @@ import structlog
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 from redis.retry import Retry
 
 from backmarket.errors import LimiterUnavailable, SettingsError
@@ -210,9 +210,10 @@ def shared_limiter(settings: Settings) -> SharedLimiter:
 def _connect(url: str) -> Redis:
     """A connection pool that opens connections when needed, and reopens broken ones.
 
-    A call on a broken connection is retried once; the slots of a lost answer are held until they expire.
+    A call on a broken connection is retried once; the slots of a lost answer are held until they expire. So is a call
+    that a replica refused: after a failover without a disconnect, a new connection reaches the new primary.
     """
-    retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
+    retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError, ReadOnlyError))
     network: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_keepalive": True}
     try:
         return Redis.from_url(

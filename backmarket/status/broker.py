@@ -21,6 +21,27 @@ from backmarket.producer import TRANSPORT_OPTIONS, check_broker, queue_lengths, 
 TIMEOUT = 3.0
 """Seconds to connect to the broker, and to wait for its answer."""
 
+_NO_BROKER = {
+    "cluster": (
+        "This Redis is a cluster, and workers need all queues on one node.",
+        "Use a Redis or Valkey without cluster mode, with a replica if it must survive its host.",
+    ),
+    "sentinel": (
+        "This is a Sentinel, which carries no messages.",
+        "Name the address of a Redis, or one that follows the primary (docs/operations.md).",
+    ),
+}
+"""The modes of a Redis that can be neither broker nor limiter."""
+
+
+def wrong_mode(info: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What is wrong with a Redis in this mode, and what to do; None: nothing.
+
+    Args:
+        info: its `INFO`.
+    """
+    return _NO_BROKER.get(str(info.get("redis_mode")))
+
 
 class Broker:
     """Queries the broker. Safe to share between threads; one queries at a time.
@@ -58,7 +79,7 @@ class Broker:
             return queue_lengths(redis)
 
     def info(self) -> Mapping[str, Any]:
-        """The server's `INFO`; empty if this user may not read it.
+        """The server's `INFO`; if this user may not read it, `redis_mode` and `role` alone.
 
         Raises:
             BrokerUnavailable: if the broker does not answer.
@@ -67,8 +88,7 @@ class Broker:
             try:
                 return dict(redis.info())
             except NoPermissionError:
-                redis.ping()
-                return {}
+                return _greeting(redis)
 
     def close(self) -> None:
         """Close the connection; the next query opens one."""
@@ -92,3 +112,15 @@ class Broker:
         self._channel = None
         with suppress(Exception):  # a broken connection cannot be closed properly
             self._connection.close()
+
+
+def _greeting(redis: Any) -> Mapping[str, Any]:
+    """What a server says of itself to everyone, in the words of `INFO`."""
+    told = redis.execute_command("HELLO")
+    pairs = told.items() if isinstance(told, Mapping) else zip(told[::2], told[1::2], strict=True)  # RESP2: a list
+    said = {_text(name): _text(value) for name, value in pairs}
+    return {"redis_mode": said.get("mode"), "role": "slave" if said.get("role") == "replica" else said.get("role")}
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -160,7 +160,7 @@ class TestBroker:
             limiter = limiter_of(url)
             limiter.skip_recovery()
             assert limiter.acquire("account").slots
-            assert Broker(url).info() == {}
+            assert Broker(url).info() == {"redis_mode": "standalone", "role": "master"}
         with user(stack, "~*", "+@all", "-evalsha") as url, pytest.raises(LimiterUnavailable, match="no permissions"):
             limiter_of(url).acquire("account")
 

@@ -6,10 +6,15 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from tests.servers import postgres, redis, s3
+from tests.servers import clients, postgres, redis, s3
 from tests.servers.table import Row, markdown
 
-FAMILIES: dict[str, Callable[[], Iterator[Row]]] = {"s3": s3.rows, "postgres": postgres.rows, "redis": redis.rows}
+FAMILIES: dict[str, Callable[[], Iterator[Row]]] = {
+    "s3": s3.rows,
+    "postgres": postgres.rows,
+    "redis": redis.rows,
+    "clients": clients.rows,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -36,7 +36,18 @@ def run_pytest(
     """
     with tempfile.TemporaryDirectory(prefix="backmarket-servers.") as directory:
         report = Path(directory, "report.xml")
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}", *tests]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-o",
+            "junit_family=xunit1",
+            f"--junit-xml={report}",
+            *tests,
+        ]
         command += ["-k", select] if select else []
         told = {**os.environ, **environment, COLLECT: "1", "PYTEST_DEBUG_TEMPROOT": directory}
         code = subprocess.run(command, check=False, cwd=CHECKOUT, env=told, stdout=sys.stderr).returncode
@@ -51,6 +62,7 @@ def _result(report: Path, code: int) -> tuple[str, bool]:
     failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
     skipped = [case for case in cases if case.find("skipped") is not None]
     text = f"{len(cases) - len(failed) - len(skipped)} passed"
+    text += "".join(f"; {each.get('name')}: {each.get('value')}" for case in cases for each in case.iter("property"))
     if skipped:
         reasons = sorted({str(case.find("skipped").get("message")) for case in skipped})  # type: ignore[union-attr]
         text += f", {len(skipped)} not there: {'; '.join(reasons)}"

@@ -11,6 +11,7 @@ from celery.worker.consumer import Consumer
 
 from backmarket.messages import QUEUES
 from backmarket.observability.logs import error_location
+from backmarket.producer import reason
 from workers.health.heartbeat import HEARTBEAT
 
 BEAT_SECONDS = 1.0
@@ -38,11 +39,17 @@ class HeartbeatConsumer(Consumer):  # type: ignore[misc]
         """Wait until the broker is available."""
         connect = conn.ensure_connection
 
-        def ensure_connection(errback: Any, max_retries: Any, callback: Callable[[], Any]) -> Any:
-            return connect(errback, max_retries, callback=_beating(callback))
+        def ensure_connection(_: Any, max_retries: Any, callback: Callable[[], Any]) -> Any:
+            # instead of Celery's line, in which the log leaves out what it cannot know to be harmless: the reason
+            return connect(_log_unavailable, max_retries, callback=_beating(callback))
 
         conn.ensure_connection = ensure_connection
         return super().ensure_connected(conn)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Log the reason, which Redis may have given: a missing permission, a full memory, a role that has changed."""
+        log.warning("broker.lost", error=reason(exc))
+        super().on_connection_error_after_connected(exc)
 
 
 class RejectingConsumer(HeartbeatConsumer):
@@ -119,6 +126,10 @@ def queue_of(message: Any) -> str | None:
     about = message.delivery_info
     name = about.get("routing_key") if isinstance(about, dict) else None
     return name if isinstance(name, str) else None
+
+
+def _log_unavailable(error: Exception, seconds: float) -> None:
+    log.warning("broker.unavailable", error=reason(error), again_in=seconds)
 
 
 def _beating(callback: Callable[[], Any]) -> Callable[[], None]:

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from kombu.utils.json import dumps
+from redis.exceptions import ResponseError
 
 from backmarket.observability.logs import error_location
 
@@ -95,8 +96,8 @@ class Transport(redis.Transport):  # type: ignore[misc]
     def _deliver(self, message: Any, queue: Any) -> None:
         try:
             super()._deliver(message, queue)
-        except self.connection_errors:
-            raise
+        except (*self.connection_errors, ResponseError):
+            raise  # Redis could not note it as taken, its memory is full perhaps: the message is not at fault
         except Exception as error:  # noqa: BLE001 - anything can be in a queue
             log.error("message.refused", queue=queue, **error_location(error))
 

@@ -28,7 +28,7 @@ Row = tuple[int, dict[str, str] | None]
 
 async def submit_listings(call: Call) -> Answer:
     """`POST /ws/listings`: refuse a malformed request with a bare string, else answer a task's id."""
-    parameters = _parameters(await call.json_object())
+    parameters = _parameters(await call.json_object(shape="string"))
     rows = _rows(parameters)
     settings = call.world.settings
     lines = len(rows) + (settings.assumptions.file_lines == "with_header")

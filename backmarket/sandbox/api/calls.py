@@ -89,19 +89,24 @@ class Call:
             if not message.get("more_body", False):
                 return b"".join(parts)
 
-    async def json_object(self) -> dict[str, Any]:
+    async def json_object(self, *, shape: str = "v1") -> dict[str, Any]:
         """The body as a JSON object.
+
+        Args:
+            shape: of the operation's refusals.
 
         Raises:
             Refused: if it is not a JSON object, or its Content-Type is not JSON (400).
         """
         content_type = self.headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         if content_type != b"application/json":
-            raise Refused(refusal(400, "Content-Type must be application/json", code="invalid-content-type"))
+            raise Refused(
+                refusal(400, "Content-Type must be application/json", code="invalid-content-type", shape=shape)
+            )
         try:
             value = msgspec.json.decode(await self.body())
         except msgspec.DecodeError:
-            raise Refused(refusal(400, "The body is not JSON", code="invalid-json")) from None
+            raise Refused(refusal(400, "The body is not JSON", code="invalid-json", shape=shape)) from None
         if not isinstance(value, dict):
-            raise Refused(refusal(400, "The body must be a JSON object", code="invalid-json"))
+            raise Refused(refusal(400, "The body must be a JSON object", code="invalid-json", shape=shape))
         return value

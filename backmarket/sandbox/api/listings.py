@@ -83,7 +83,7 @@ async def get_listing_detail(call: Call) -> Answer:
 async def update_listing(call: Call) -> Answer:
     """`POST /ws/listings/{listingId}`: change some fields at once, prices in one market only."""
     listing, market = _in_path(call), market_of(call)
-    update = await call.json_object()
+    update = await call.json_object(shape="string")
     try:
         fields = listing_fields.fields_of(update, market, call.seller.spec.market)
     except ValueError as error:

@@ -302,7 +302,12 @@ def test_for_people_each_advice_stands_below_its_fault(patient: Patient) -> None
 
 
 @pytest.mark.parametrize(
-    ("info", "said"), [({"redis_mode": "cluster"}, "is a cluster"), ({"role": "slave"}, "is a replica")]
+    ("info", "said"),
+    [
+        ({"redis_mode": "cluster"}, "is a cluster"),
+        ({"redis_mode": "sentinel"}, "is a Sentinel"),
+        ({"role": "slave"}, "is a replica"),
+    ],
 )
 def test_a_redis_that_cannot_serve_is_a_fault(info: dict[str, str], said: str) -> None:
     found = servers._role("broker", info)
@@ -321,7 +326,13 @@ def test_without_any_setting_it_says_what_to_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "advice"), [("MISCONF Errors writing", "Make room"), ("Connection refused", "running")]
+    ("answer", "advice"),
+    [
+        ("MISCONF Errors writing", "Make room"),
+        ("command not allowed when used memory > 'maxmemory'.", "Make room"),
+        ("You can't write against a read only replica.", "Make room"),
+        ("Connection refused", "running"),
+    ],
 )
 def test_a_broker_that_refuses_to_write_is_told_from_one_that_is_away(answer: str, advice: str) -> None:
     assert advice in servers._advice(BrokerUnavailable(f"The broker cannot be used: {answer}"), "BACKMARKET_REDIS_URL")

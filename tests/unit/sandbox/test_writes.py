@@ -194,7 +194,8 @@ def test_accepting_a_line_of_a_backship_order_makes_a_delivery_with_a_label(clie
 def test_an_invoice_arrives_byte_for_byte(client: httpx.Client, order: Order, world: World) -> None:
     content = b"%PDF-1.4\r\n--\r\n\x00\xff\r" * 999 + b"\r\n"
     order_id = order(3)
-    assert client.post(f"/ws/orders/{order_id}/invoice", files={"invoice": ("i.pdf", content)}).status_code == 200
+    answer = client.post(f"/ws/orders/{order_id}/invoice", files={"invoice": ("i.pdf", content)})
+    assert (answer.status_code, answer.content, answer.headers.get("content-type")) == (200, b"", None)
     assert world.sellers["s"].invoices == [
         {"order_id": order_id, "name": "i.pdf", "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     ]
@@ -209,3 +210,14 @@ def test_each_write_that_took_place_is_counted_once(world: World, client: httpx.
     assert update(client, order_id, new_state=2, sku=SKU).status_code == 400
     fields = {"id": order_id, "order_id": order_id, "new_state": 2, "sku": SKU}
     assert world.sellers["s"].writes == [{"operation": "orders.update", "object": str(order_id), "fields": fields}]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]"])
+@pytest.mark.parametrize("path", ["/ws/listings", "/ws/listings/{}"])
+def test_listings_refuse_what_is_no_object_in_a_text_as_documented(
+    client: httpx.Client, world: World, path: str, body: bytes
+) -> None:
+    listing = next(iter(world.sellers["s"].listings.rows)).id
+    answer = client.post(path.format(listing), content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert isinstance(answer.json(), str)

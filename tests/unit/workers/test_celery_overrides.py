@@ -21,6 +21,8 @@ from celery.worker.consumer import Consumer
 from kombu import Connection
 from kombu.message import Message
 from kombu.transport import TRANSPORT_ALIASES, redis
+from redis.exceptions import NoPermissionError, OutOfMemoryError
+from structlog.testing import capture_logs
 
 import workers.celery_overrides
 from backmarket import producer
@@ -161,3 +163,18 @@ def test_they_stand_together() -> None:
         if classes and room not in path.parents:
             found[str(path.relative_to(CHECKOUT))] = classes
     assert found == ELSEWHERE
+
+
+def test_a_message_that_redis_cannot_note_as_taken_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
+
+    monkeypatch.setattr(redis.Transport, "_deliver", full)
+    with pytest.raises(OutOfMemoryError):
+        transport.Transport._deliver(transport.Transport(Connection("redis://")), {}, "orders")
+
+
+def test_why_the_broker_cannot_be_used_is_told_in_its_own_words() -> None:
+    with capture_logs() as told:
+        consumer._log_unavailable(NoPermissionError("User poor has no permissions to run 'brpop'"), 2.0)
+    assert told[0]["error"] == "User poor has no permissions to run 'brpop'"

@@ -1,0 +1,155 @@
+"""Who may in, and by which way: users with few rights, odd passwords, TLS, a database of another number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import redis
+from kombu import pools
+
+from backmarket.errors import BrokerUnavailable, LimiterUnavailable
+from backmarket.limits import SharedLimiter
+from backmarket.messages import Nudge
+from backmarket.producer import Producer
+from backmarket.settings import Settings
+from backmarket.standalone.embedded.ports import free_ports
+from backmarket.standalone.fleet import Fleet
+from backmarket.status.broker import Broker
+from tests.servers.redis.certificates import Authority
+from tests.servers.redis.server import RedisServer
+from tests.servers.redis.town import WORKERS, goes_on, log_lines, opened_shop, running
+from tests.support.sellers import environment
+from tests.support.waiting import wait_until
+
+DOCS = Path(__file__).parents[3] / "docs" / "operations.md"
+ODD = "p@ss:w/o?r#d[%41]+ ü€🦊'\"$`\\&=;,"
+FLOWER = {"FLOWER_BASIC_AUTH": "someone:word"}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path / "redis") as server:
+        yield server
+
+
+def documented_rules(password: str, database: int) -> list[str]:
+    (listed,) = re.findall(r"```acl\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    rules: list[str] = listed.split()[3:]
+    return [rule.replace(">PASSWORD", f">{password}").replace("&/0.", f"&/{database}.") for rule in rules]
+
+
+def test_the_documented_rights_suffice_in_another_database_with_an_odd_password(
+    server: RedisServer, settings: Settings, tmp_path: Path
+) -> None:
+    with server.client() as admin:
+        admin.execute_command("ACL", "SETUSER", "back:market@1", *documented_rules(ODD, 5))
+        url = server.url("back:market@1", ODD, database=5)
+        with (
+            opened_shop(settings, redis_url=url) as shop,
+            running(shop, tmp_path / "fleet", also=FLOWER, flower_port=free_ports(1)[0]),
+        ):
+            goes_on(shop, "with few rights")
+            assert Broker(url).info()["redis_mode"] == "standalone"
+        # unknown to Redis before 7.2, whose users cannot be given it; redis-py does without
+        assert {entry["object"] for entry in admin.acl_log()} <= {"client|setinfo"}
+        assert not list(admin.scan_iter()), "database 0 is not ours"
+
+
+def test_the_documented_rights_are_one_line_that_this_server_takes(server: RedisServer) -> None:
+    with server.client() as admin:
+        try:
+            admin.execute_command("ACL", "SETUSER", "tried", *documented_rules("word", 0))
+        except redis.ResponseError as error:
+            pytest.fail(f"the server refuses the documented line: {error}")
+
+
+@pytest.mark.parametrize("password", [ODD, "50%", "a+b c", "%41", "pass:word@host/0", "#?&"])
+def test_a_password_may_have_any_character(server: RedisServer, password: str) -> None:
+    with server.client() as admin:
+        admin.config_set("requirepass", password)
+        assert asked(server.url("", password, database=3)) == (1, True, True)
+
+
+def test_tls_is_checked_by_every_process_and_the_password_stays_here(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, other = Authority(tmp_path, "ours"), Authority(tmp_path, "other")
+    certificate, key = ours.sign("127.0.0.1")
+    options = (f"tls-cert-file {certificate}", f"tls-key-file {key}", f"tls-ca-cert-file {ours.file}")
+    with RedisServer(tmp_path / "redis", "requirepass word", "tls-auth-clients no", *options) as server:
+        url = server.url("", "word")
+        connect = {"ssl": True, "ssl_ca_certs": str(ours.file), "password": "word"}
+        with server.client(**connect) as admin:
+            flower = {**FLOWER, "SSL_CERT_FILE": str(ours.file)}
+            monkeypatch.setenv("SSL_CERT_FILE", str(ours.file))
+            with (
+                opened_shop(settings, redis_url=url) as shop,
+                running(shop, tmp_path / "trusting", also=flower, flower_port=free_ports(1)[0]),
+            ):
+                goes_on(shop, "over TLS")
+            monkeypatch.setenv("SSL_CERT_FILE", str(other.file))
+            before = logins(admin)
+            assert asked(url) == (0, False, False)
+            every_process_refuses(shop.settings, tmp_path / "other", other.file)
+            assert logins(admin) == before, "nothing was told to a server that is not trusted"
+
+
+def every_process_refuses(settings: Settings, directory: Path, trusted: Path) -> None:
+    variables = {**environment(settings), **FLOWER, "SSL_CERT_FILE": str(trusted)}
+    with Fleet(variables, directory=directory, workers=WORKERS, flower_port=free_ports(1)[0]):
+        for name in ("dispatch", "sync", "beat"):
+            log = directory / f"{name}.log"
+            wait_until(
+                lambda log=log: log.exists() and "certificate verify failed" in log.read_text().lower(),  # type: ignore[misc]
+                f"{name} names the certificate",
+            )
+
+
+def logins(admin: redis.Redis) -> int:
+    stats = admin.info("commandstats")
+    return sum(int(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"]) for name in ("auth", "hello"))
+
+
+def test_a_certificate_of_another_name_is_refused_and_one_of_the_client_is_sent(tmp_path: Path) -> None:
+    ours = Authority(tmp_path, "ours")
+    for address, reached in (("127.0.0.2", (0, False, False)), ("127.0.0.1", (1, True, True))):
+        certificate, key = ours.sign(address)
+        options = (f"tls-cert-file {certificate}", f"tls-key-file {key}", f"tls-ca-cert-file {ours.file}")
+        with RedisServer(tmp_path / address, "tls-auth-clients yes", *options) as server:
+            url = f"{server.url()}?ssl_ca_certs={ours.file}&ssl_certfile={certificate}&ssl_keyfile={key}"
+            assert asked(url) == reached
+            assert asked(f"{server.url()}?ssl_ca_certs={ours.file}") == (0, False, False)
+
+
+def asked(url: str) -> tuple[int, bool, bool]:
+    """Messages sent, and whether the broker and the limiter can be asked."""
+    pools.reset()  # kombu keeps connections of a process by address, whatever their TLS options
+    with closing(Producer(url)) as producer, closing(Broker(url)) as broker:
+        sent = producer.nudge([Nudge("orders", "shop")])
+        try:
+            broker.ping()
+            pinged = True
+        except BrokerUnavailable:
+            pinged = False
+    try:
+        SharedLimiter(url, limit=1, window=1, sensitive_limit=1, deadline=1).peek("account")
+    except LimiterUnavailable:
+        return sent, pinged, False
+    return sent, pinged, True
+
+
+def test_logs_name_no_password(server: RedisServer, settings: Settings, tmp_path: Path) -> None:
+    with server.client() as admin:
+        admin.execute_command("ACL", "SETUSER", "poor", "on", ">secret-word", "~*", "&*", "+@all", "-brpop", "-evalsha")
+        with opened_shop(settings, redis_url=server.url()) as shop:
+            shop.restart(redis_url=server.url("poor", "secret-word"))
+            with Fleet(environment(shop.settings), directory=tmp_path / "fleet", workers=WORKERS):
+                wait_until(
+                    lambda: any("no permissions" in str(line) for line in log_lines(tmp_path / "fleet", "sync")),
+                    "the worker hands on Redis's own words",
+                )
+    assert not [file for file in (tmp_path / "fleet").glob("*.log") if "secret-word" in file.read_text()]

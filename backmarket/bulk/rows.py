@@ -231,7 +231,8 @@ VALUES (%(organization_id)s, %(id)s, CASE WHEN %(code)s::text IS NULL THEN 'pend
 ON CONFLICT (organization_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 """
 
-# The order of one SKU's changes is kept across jobs; within a job no SKU stands twice. The subquery sorts first, and
+# The longest due first, so that a part that fails for ever goes behind the others. The order of one SKU's changes is
+# kept across jobs; within a job no SKU stands twice. The subquery sorts first, and
 # CASE keeps the comparison of SKUs from becoming a join: mostly, the first row is the answer.
 _NEXT = """
 SELECT job_id, number, GREATEST(due_at, waits_until) FROM (
@@ -239,7 +240,7 @@ SELECT job_id, number, GREATEST(due_at, waits_until) FROM (
     FROM backmarket.bulk_parts p
     JOIN backmarket.bulk_jobs j ON j.organization_id = p.organization_id AND j.id = p.job_id
     WHERE p.organization_id = %(organization)s AND p.state = 'pending' AND p.due_at <= now() AND j.ended_at IS NULL
-    ORDER BY j.created_at, p.job_id, p.number OFFSET 0
+    ORDER BY p.due_at, j.created_at, p.job_id, p.number OFFSET 0
 ) AS mine
 WHERE CASE WHEN NOT EXISTS (
     SELECT FROM backmarket.bulk_parts p
@@ -249,7 +250,7 @@ WHERE CASE WHEN NOT EXISTS (
       AND (p.state IN ('pending', 'submitting') OR p.state = 'unknown' AND p.due_at < 'infinity' AND NOT p.arrived)
       AND (p.sku_hashes && mine.sku_hashes) IS NOT FALSE
 ) THEN true END
-ORDER BY created_at, job_id, number LIMIT 1
+ORDER BY due_at, created_at, job_id, number LIMIT 1
 """
 
 # A part that waits for another one's outcome comes with that one, by the first subquery.

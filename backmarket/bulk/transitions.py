@@ -80,7 +80,7 @@ def put_back(
     Args:
         transaction: holds the lease.
         pause: seconds until it is due.
-        unsent: the request never left; it does not count.
+        unsent: its request certainly did not arrive; it does not count as sent.
         tried: count a failed attempt.
     """
     values = _key(part) | marks_of(error) | {"pause": pause, "unsent": unsent, "tried": tried}

@@ -217,7 +217,7 @@ def _answered(context: SliceContext, part: Part, mark: _Mark, answer: Answer | B
         case NetworkError(delivery="not_sent"):
             pause = growing(part.tries)
             context.api.rest(min(pause, FIREWALL_SECONDS))
-            context.write(partial(_return, part=part, mark=mark, pause=pause, error=answer, unsent=True))
+            context.write(partial(_return, part=part, mark=mark, pause=pause, error=answer))
         case RequestRefused() | NotAvailable() if answer.status != HTTPStatus.REQUEST_TIMEOUT:
             log.warning("bulk.refused", job=part.job_id, part=part.number, status=answer.status)
             context.write(partial(_refused, part=part, mark=mark, error=answer))
@@ -279,7 +279,7 @@ def _after_refusal(context: SliceContext, part: Part, error: RateLimited) -> flo
 def _refused_by_quota(
     transaction: Transaction, *, part: Part, mark: _Mark, seconds: float, error: BackMarketError
 ) -> None:
-    transitions.put_back(transaction, part, pause=0.0, error=error)
+    transitions.put_back(transaction, part, pause=0.0, error=error, unsent=True)
     transitions.wait_for_quota(transaction, part, seconds)
     sku_quota.release(transaction, mark.reserved)
     sku_quota.block(transaction, mark.reserved.account, seconds)
@@ -291,10 +291,9 @@ def _return(
     part: Part,
     mark: _Mark,
     pause: float,
-    error: BackMarketError | None = None,
-    unsent: bool = False,
+    error: BackMarketError,
 ) -> None:
-    transitions.put_back(transaction, part, pause=pause, error=error, unsent=unsent)
+    transitions.put_back(transaction, part, pause=pause, error=error, unsent=True)
     sku_quota.release(transaction, mark.reserved)
 
 

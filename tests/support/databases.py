@@ -52,8 +52,8 @@ _LARGE_BYTES = 1_000_000
 """Size of a table from which it is truncated."""
 _SIZES = "SELECT oid::regclass::text, pg_relation_size(oid) FROM pg_class WHERE relkind = 'r' AND relnamespace >= 16384"
 _RESET_SEQUENCES = """
-SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false) FROM pg_sequences
-WHERE last_value IS NOT NULL
+SELECT setval(pg_sequence.seqrelid::regclass, seqstart, false) FROM pg_sequence
+JOIN pg_depend ON objid = seqrelid AND deptype IN ('a', 'i') WHERE refobjid = ANY(%s::regclass[])
 """
 _OF_ORGANIZATIONS = """
 SELECT attrelid::regclass::text FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
@@ -152,8 +152,9 @@ def delete_rows(connection: psycopg.Connection[Any], tables: Sequence[str]) -> N
         tables: their names, as SQL has them.
     """
     large = {table for table, size in connection.execute(_SIZES) if size > _LARGE_BYTES}
-    statements = [f"{'TRUNCATE' if table in large else 'DELETE FROM'} {table}" for table in tables]
-    connection.execute("; ".join([*statements, _RESET_SEQUENCES]).encode())
+    emptied = (f"TRUNCATE {table} CASCADE" if table in large else f"DELETE FROM {table}" for table in tables)
+    connection.execute("; ".join(emptied).encode())
+    connection.execute(_RESET_SEQUENCES, (list(tables),))
 
 
 @contextmanager

@@ -66,7 +66,8 @@ def _named(place: Place) -> Iterator[Row]:
 
 def _all(name: str, version: str, place: Place) -> Iterator[Row]:
     way = "TLS" if place.endpoint_url.startswith("https:") else "http"
-    tried = "restricted user, versions, lock, region, host style, 2,500 objects, deploy/bucket.py"
+    tried = "restricted user, versions, lock, region, host style, 2,500 objects"
+    tried += ", deploy/bucket.py" if is_minio(place) else ""
     yield _run(name, version, f"{way}: {tried}", (PATHS,), place)
     yield _run(name, version, f"{way}: bucket, links, refusals", (CLIENT,), place)
     yield _run(name, version, f"{way}: labels, invoices, bulk files, reports, sweep, erasure", OF_THE_PRODUCT, place)

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from backmarket.standalone.embedded import Stack
-from tests.support.databases import OWNER, as_role
+from tests.support.databases import OWNER, as_owner, revive_postgres
 
 _SPARE = "spare"
 _LARGE_BYTES = 1_000_000
@@ -51,9 +51,8 @@ class DatabaseRecycler:
             else:
                 pristine, self._spare = self._spare, None
                 _run(admin, "ALTER DATABASE {} RENAME TO {}", _SPARE, name)
-        yield as_role(self._url(name), OWNER)
-        if self._stack.postgres.pid is None:
-            self._stack.postgres.start()
+        yield as_owner(self._url(name))
+        revive_postgres(self._stack)
         with self._connect() as admin:
             self._spare = pristine if self._emptied(admin, name, pristine) else None
 

@@ -51,19 +51,23 @@ def reopen(transaction: Transaction, part: Part) -> None:
 
 def mark_submitting(
     transaction: Transaction, part: Part, prior: Mapping[int, Mapping[str, Any] | None], *, settle_seconds: float
-) -> bool:
-    """Mark a part as about to be sent; False: it was cancelled meanwhile.
+) -> str | None:
+    """Mark a part as about to be sent; or as `unknown`, if an earlier mark may have been lost in a failover.
 
     Args:
         transaction: holds the lease; send nothing before it commits.
         prior: its listings as they are now, by line number.
         settle_seconds: seconds after which reading back is reliable.
+
+    Returns:
+        `submitting`: send it; `unknown`: read it back first; None: it was cancelled meanwhile.
     """
     values = _key(part) | {"sent": part.sent, "prior": json.dumps(prior), "seconds": settle_seconds}
-    if not transaction.execute(_SUBMITTING, values).rowcount:
-        return False
+    row = transaction.execute(_SUBMITTING, values).fetchone()
+    if row is None:
+        return None
     transaction.execute(_RUNNING, {"organization": part.organization_id, "job": part.job_id})
-    return True
+    return str(row[0])
 
 
 def put_back(
@@ -229,10 +233,12 @@ UPDATE backmarket.bulk_parts SET state = 'pending', due_at = now(), sent = 0, tr
 """
 
 _SUBMITTING = f"""
-UPDATE backmarket.bulk_parts SET state = 'submitting', sent = sent + 1, sent_at = now(), prior = %(prior)s::jsonb,
+UPDATE backmarket.bulk_parts SET sent = sent + 1, sent_at = now(), prior = %(prior)s::jsonb,
+    state = CASE WHEN recorded_on = backmarket.server_history() THEN 'submitting' ELSE 'unknown' END,
+    recorded_on = backmarket.server_history(),
     due_at = now() + make_interval(secs => %(seconds)s), unread = NULL, readings = NULL, looks = 0, read_page = 1,
     {_NO_ERROR}
-{_THIS} AND state = 'pending' AND sent = %(sent)s
+{_THIS} AND state = 'pending' AND sent = %(sent)s RETURNING state
 """
 
 _RUNNING = """

@@ -139,7 +139,7 @@ class Database:
             except PoolTimeout:
                 raise DatabaseUnavailable(f"PostgreSQL is unreachable: {self._why_not()}") from None
             try:
-                with _marked(taken, self._begin):
+                with _told_if_cut(taken), _marked(taken, self._begin):
                     self._role_checked = self._role_checked or _check_role(taken)
                     yield taken
             finally:
@@ -189,7 +189,7 @@ class Listener:
         Raises:
             BackMarketError: as for `Database.transaction`.
         """
-        with _translate_errors(), _marked(self._connection, _BEGIN):
+        with _translate_errors(), _told_if_cut(self._connection), _marked(self._connection, _BEGIN):
             yield self._connection
 
     def wait(self, timeout: float) -> bool:
@@ -210,6 +210,17 @@ class Listener:
     def close(self) -> None:
         """End the connection."""
         self._connection.close()
+
+
+@contextmanager
+def _told_if_cut(connection: Transaction) -> Iterator[None]:
+    """Take any error that closed the connection for an outage: a pooler cuts clients with errors of its own."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if connection.closed:
+            raise psycopg.OperationalError from error
+        raise
 
 
 @contextmanager
@@ -260,7 +271,7 @@ def savepoint(transaction: Transaction) -> Iterator[None]:
         InvalidArgument: if a value does not fit its type.
         BackMarketError: as for `Database.transaction`; the transaction cannot continue.
     """
-    with _translate_errors(), transaction.transaction():
+    with _translate_errors(), _told_if_cut(transaction), transaction.transaction():
         yield
 
 
@@ -277,6 +288,7 @@ _UNAVAILABLE: tuple[type[Exception], ...] = (
     TooManyRequests,
     psycopg.OperationalError,  # cut connections, shutdown, out of memory, disk full, lock timeout, deadlock
     pg.SerializationFailure,
+    pg.ReadOnlySqlTransaction,  # a standby, or a primary that is one since a moment
 )
 
 

@@ -135,7 +135,8 @@ def _mark(context: SliceContext, found: Next, text: bytes, slot: Slot) -> _Mark 
 
     def mark(transaction: Transaction) -> Reserved | None:
         prior = _prior(transaction, found, lines)
-        if not transitions.mark_submitting(transaction, part, prior, settle_seconds=settle_seconds(context)):
+        state = transitions.mark_submitting(transaction, part, prior, settle_seconds=settle_seconds(context))
+        if state is None:
             return None
         reserved = sku_quota.reserve(
             transaction,
@@ -148,7 +149,7 @@ def _mark(context: SliceContext, found: Next, text: bytes, slot: Slot) -> _Mark 
         if not reserved.granted:
             transitions.put_back(transaction, part, pause=0.0, unsent=True, tried=False)
             transitions.wait_for_quota(transaction, part, reserved.wait_seconds)
-        return reserved
+        return reserved if state == "submitting" else None
 
     try:
         reserved = context.write(mark)

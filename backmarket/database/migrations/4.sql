@@ -61,3 +61,16 @@ UPDATE backmarket.orders SET shipper = raw->>'shipper', psp_reference = raw->>'p
     paypal_reference = raw->>'paypal_reference'
 WHERE COALESCE(raw->>'shipper', raw->>'psp_reference', raw->>'paypal_reference') IS NOT NULL;
 UPDATE backmarket.orderlines SET shipper = raw->>'shipper' WHERE raw->>'shipper' IS NOT NULL;
+-- After a failover that lost the mark, what may have been sent is read back first.
+CREATE OR REPLACE FUNCTION backmarket.server_history() RETURNS text
+LANGUAGE sql STABLE PARALLEL RESTRICTED AS $$
+    SELECT concat(
+        CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE')
+            THEN (SELECT system_identifier FROM pg_control_system()) ELSE 0 END, '-',
+        CASE WHEN NOT pg_is_in_recovery() AND has_function_privilege('pg_walfile_name(pg_lsn)', 'EXECUTE')
+            THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint
+        WHEN pg_is_in_recovery() AND has_function_privilege('pg_control_checkpoint()', 'EXECUTE')
+            THEN (SELECT timeline_id FROM pg_control_checkpoint()) ELSE 0 END)
+$$;
+ALTER TABLE backmarket.api_writes ADD recorded_on text NOT NULL DEFAULT backmarket.server_history();
+ALTER TABLE backmarket.bulk_parts ADD recorded_on text NOT NULL DEFAULT backmarket.server_history();

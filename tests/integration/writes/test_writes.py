@@ -254,6 +254,28 @@ EACH_LOST = [
 
 
 class TestLostAnswers:
+    @pytest.mark.parametrize("arrived", [True, False])
+    @pytest.mark.parametrize(("ask", "operation", "resource"), WRITES)
+    def test_after_a_failover_that_may_have_lost_the_mark_it_is_read_back_before_it_is_sent(
+        self, scene: Scene, ask: Ask, operation: str, resource: str, arrived: bool
+    ) -> None:
+        """The standby that took over knows the write as `pending`, whether it was sent or not."""
+        handle = ask(scene)
+        if arrived:
+            scene.run_slice()
+            scene.shop.execute("UPDATE backmarket.api_writes SET state = 'pending', sent = 0, prior = NULL,"
+                " settled_at = NULL, confirmed_by = NULL, due_at = now()")  # fmt: skip
+            scene.shop.execute("UPDATE backmarket.work SET due_at = now() WHERE kind = 'writes'")
+        scene.shop.execute("UPDATE backmarket.api_writes SET recorded_on = 'the server that was lost'")
+        scene.run_slice()
+        assert scene.write(handle).state is WriteState.UNKNOWN
+        assert scene.asked(operation) == int(arrived)
+        scene.run_slice(later=True)
+        scene.run_slice(later=True)
+        assert scene.write(handle).state is WriteState.SUCCEEDED
+        assert (scene.asked(operation), len(scene.applied())) == (1, 1)
+        scene.assert_stored(resource)
+
     @pytest.mark.parametrize(("ask", "operation", "resource", "kind", "rule"), EACH_LOST)
     def test_it_is_read_back_when_it_had_arrived(
         self, scene: Scene, ask: Ask, operation: str, resource: str, kind: str, rule: dict[str, Any]

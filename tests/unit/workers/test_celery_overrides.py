@@ -20,11 +20,13 @@ from celery.worker import control
 from celery.worker.consumer import Consumer
 from kombu import Connection
 from kombu.message import Message
+from kombu.pidbox import Mailbox, Node
 from kombu.transport import TRANSPORT_ALIASES, redis
 
 import workers.celery_overrides
 from backmarket import producer
 from workers.celery_overrides import consumer, events, pool, scheduler, transport
+from workers.celery_overrides import control as our_control
 
 CHECKOUT = Path(__file__).parents[3]
 
@@ -39,6 +41,7 @@ OVERRIDES: dict[type, type] = {
     scheduler.SteadyEntry: ScheduleEntry,
     events.SingleTryEventDispatcher: EventDispatcher,
     events.SingleTryEvents: Events,
+    our_control.StrictNode: Node,
     producer._OurCelery: Celery,
 }
 """Our class, and theirs."""
@@ -62,6 +65,8 @@ USED: list[tuple[Any, str]] = [
     (Consumer, "create_task_handler"),
     (Consumer, "update_strategies"),
     (control.Panel, "data"),
+    (Mailbox, "node_cls"),
+    (Node, "handle_message"),
     (Connection, "ensure_connection"),
     (Message, "reject_log_error"),
     (Message, "acknowledged"),

@@ -70,6 +70,7 @@ ROOMS = {
     "jinja2": ("backmarket.console",),
     "markupsafe": ("backmarket.console",),
     "itsdangerous": (),
+    "zxcvbn": ("backmarket.console",),
     "python_calamine": ("backmarket.bulk.csv_file.workbook",),
     "playwright": (),
     "typer": ("backmarket.cli",),

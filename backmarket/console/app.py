@@ -80,7 +80,7 @@ def create_app(bm: BackMarket, settings: Settings) -> Starlette:
 
 
 def cookie_name(settings: Settings) -> str:
-    """The session's cookie. With https, browsers accept this name from the console's own host alone, and only by https."""
+    """The session's cookie. Browsers accept the prefix from the console's own host alone, and only by https."""
     return f"__Host-{COOKIE}" if (settings.console_url or "").startswith("https:") else COOKIE
 
 

@@ -9,7 +9,7 @@ import re
 
 _HOST = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::\d*)?")
 
-UNCLEAR = "must have each of @ : / ? # [ ] % in its user and password percent-encoded, such as %40 for @, and a number as port"
+UNCLEAR = "must have each of @ : / ? # % in its user and password percent-encoded (%40 for @), and a number as port"
 """What to write instead of a URL that `is_clear` refuses."""
 
 

@@ -40,6 +40,7 @@ MAX_LINES = 350
 
 LONGER_FILES = {
     "backmarket/client/operations.py": "a table: a row for each operation of the API",
+    "backmarket/settings.py": "a table: every setting, and what it means",
     "backmarket/errors.py": "a tree, drawn at its top and whole in one file",
     "backmarket/bucket/client.py": "all that is asked of S3; to be cut",
     "backmarket/bulk/submit.py": "from a file to a job; to be cut",

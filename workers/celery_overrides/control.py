@@ -54,11 +54,8 @@ class StrictNode(pidbox.Node):  # type: ignore[misc]
 def _is_command(body: Any, message: Any) -> bool:
     if not (isinstance(body, dict) and body.keys() <= _PARTS and isinstance(body.get("method"), str)):
         return False
-    if (
-        body.get("pattern")
-        or body.get("matcher")
-        or not isinstance((message and message.headers.get("clock")) or 0, int)
-    ):
+    clock = (message and message.headers.get("clock")) or 0
+    if body.get("pattern") or body.get("matcher") or not isinstance(clock, int):
         return False
     reply_to = body.get("reply_to")
     if reply_to is not None and not (isinstance(reply_to, dict) and {"exchange", "routing_key"} <= reply_to.keys()):

@@ -22,7 +22,7 @@ CSRF_FIELD = "csrf"
 CSRF_HEADER = "X-CSRF-Token"
 TRIES_OF_AN_ADDRESS = 10
 TRIES_OF_A_NAME = 30
-"""Logins allowed in ten minutes without a success. A name's limit is wide: a stranger must not easily lock out its owner."""
+"""Logins allowed in ten minutes without a success. A name's limit is wide: strangers must not lock out its owner."""
 
 log = structlog.get_logger(__name__)
 

@@ -40,7 +40,8 @@ def hashed(password: str, *, name: str = "", cost: int = COST) -> str:
     """
     if len(password) < MIN_PASSWORD_CHARS:
         raise SettingsError(f"A password has {MIN_PASSWORD_CHARS} characters or more.")
-    if zxcvbn(password[:MAX_JUDGED_CHARS], user_inputs=[name, *_OUR_WORDS])["score"] < MIN_SCORE:
+    judged = zxcvbn(password[:MAX_JUDGED_CHARS], user_inputs=[name, *_OUR_WORDS])  # type: ignore[no-untyped-call]
+    if judged["score"] < MIN_SCORE:
         raise SettingsError("This password is easy to guess. Choose four random words, or let a program make one.")
     salt = secrets.token_bytes(16)
     digest = _digest(password, salt, cost, _BLOCK, _LANES)

@@ -63,7 +63,8 @@ def command(**parts: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("body", "clock"),
     [
-        (None, 0), ([], 0), ("ping", 0), ({}, 0), ({"method": 5}, 0), (command(arguments=[1]), 0), (command(ticket={}), 0),
+        (None, 0), ([], 0), ("ping", 0), ({}, 0), ({"method": 5}, 0), (command(arguments=[1]), 0),
+        (command(ticket={}), 0),
         (command(destination=5), 0), (command(reply_to="orders"), 0), (command(), "soon"), (command(more=1), 0),
         (command(pattern="(s+)+$", matcher="pcre"), 0), (command(pattern="*", matcher=[]), 0),
     ],

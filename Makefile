@@ -6,6 +6,8 @@ BIN := .venv/bin
 # four at a time, as they wait half of the time, each with servers of its own; neighbours stay together until one has nothing left to do
 PARALLEL := -n 4 --dist worksteal
 export PYTHON
+# a module is compiled once, not at each start of a process
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +22,7 @@ up: setup ## Run the embedded stack with workers, beat, Flower and the console, 
 
 test: setup ## Run the tests that a change is trusted by (10 minutes on two cores)
 	@mkdir -p .tmp
-	@PYTEST_DEBUG_TEMPROOT="$(CURDIR)/.tmp" exec $(BIN)/pytest -m "not slow" $(PARALLEL) $(ARGS)
+	@TEST_QUICKLY=1 PYTEST_DEBUG_TEMPROOT="$(CURDIR)/.tmp" exec $(BIN)/pytest -m "not slow" $(PARALLEL) $(ARGS)
 
 test-all: setup ## Run all tests, also those that repeat, linger or play rounds (half an hour on two cores)
 	@mkdir -p .tmp

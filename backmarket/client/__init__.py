@@ -7,11 +7,9 @@ wait of both in time.
 """
 
 from backmarket.client.answers import Answer, check, limit_reached, retry_after
-from backmarket.client.downloads import Downloaded, Downloads
+from backmarket.client.credentials import Credentials
 from backmarket.client.endpoints import DEFAULT_LOCALES, HOSTS, LOCALES, host_for
 from backmarket.client.origins import Origins
-from backmarket.client.pdf import PdfWriter
-from backmarket.client.transport import Credentials, Transport
 
 __all__ = [
     "DEFAULT_LOCALES",
@@ -19,11 +17,7 @@ __all__ = [
     "LOCALES",
     "Answer",
     "Credentials",
-    "Downloaded",
-    "Downloads",
     "Origins",
-    "PdfWriter",
-    "Transport",
     "check",
     "host_for",
     "limit_reached",

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from time import sleep
-from typing import Any, TypeVar, cast, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_origin
 
 from backmarket.client.answers import Answer, check
+from backmarket.client.credentials import Credentials
 from backmarket.client.local_limits import OwnLimits
 from backmarket.client.operation import Operation, Request
-from backmarket.client.transport import Credentials, Transport
 from backmarket.errors import (
     BrokenAnswer,
     NetworkError,
@@ -22,6 +22,9 @@ from backmarket.errors import (
     UnknownOutcome,
 )
 from backmarket.limits import backoff
+
+if TYPE_CHECKING:
+    from backmarket.client.transport import Transport
 
 Answered = TypeVar("Answered")
 

@@ -16,11 +16,11 @@ from typing import BinaryIO
 import httpcore
 
 from backmarket.client.answers import Answer, check
+from backmarket.client.credentials import Credentials
 from backmarket.client.deadline import Clock, Resolver, resolve, timed_pool
 from backmarket.client.origins import Origins, Place, own_place
 from backmarket.client.pdf import PdfWriter, known_type, too_large
 from backmarket.client.pinned_dns import AddressRefused, Names, Pinned
-from backmarket.client.transport import Credentials
 from backmarket.errors import (
     BackMarketError,
     BrokenAnswer,

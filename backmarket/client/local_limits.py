@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from backmarket.client.credentials import Credentials
 from backmarket.client.operation import Limit, Operation
 from backmarket.client.rate_limited import Held
-from backmarket.client.transport import Credentials
 from backmarket.errors import RateLimited
 from backmarket.limits import Limiter, LocalLimiter, Slot, account_name
 from backmarket.limits.limiter import MIN_PAUSE_SECONDS

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from backmarket.client.answers import Answer, limit_reached, retry_after
-from backmarket.client.transport import Credentials, Transport
+from backmarket.client.credentials import Credentials
 from backmarket.errors import BrokenAnswer, NetworkError
 from backmarket.limits import Limiter, Slot
+
+if TYPE_CHECKING:
+    from backmarket.client.transport import Transport
 
 MAX_LIMITER_WAIT_SECONDS = 2.0
 """Maximum seconds that a slice waits for a slot. Before a longer wait it hands on."""

@@ -11,13 +11,13 @@ import ssl
 import threading
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlencode
 
 import httpx
 
 from backmarket.client.answers import Answer
+from backmarket.client.credentials import Credentials
 from backmarket.client.deadline import Clock, TimedBackend, resolve, timed_pool
 from backmarket.errors import BrokenAnswer, NetworkError, RequestDelivery
 from backmarket.observability import telemetry
@@ -28,23 +28,6 @@ MAX_EXPANSION = 100
 """Maximum decompressed size of a response, as a multiple of its compressed size."""
 EXPANSION_FREE_BYTES = 256 * 1024
 """Decompressed size up to which a response may expand by any factor, in bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """Key and base URL of a request.
-
-    Args:
-        base_url: the origin that the key belongs to.
-        api_key: sent unchanged, after `Basic`.
-        account: the limiter's name for the key.
-        locale: the market that prices and texts belong to.
-    """
-
-    base_url: str
-    api_key: str = field(repr=False)
-    account: str
-    locale: str
 
 
 class Transport:

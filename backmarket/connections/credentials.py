@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from backmarket.client.credentials import Credentials
 from backmarket.client.endpoints import check_locale, host_for
-from backmarket.client.transport import Credentials
 from backmarket.connections.connection import check_accepted, check_usable, not_found, select
 from backmarket.database import Database
 from backmarket.database.encryption import KeyCipher

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from io import BytesIO
 
-from backmarket.bucket import Bucket
+from backmarket.bucket.client import Bucket
 from backmarket.doctor.finding import Finding, fault, ok, skipped, warning
 from backmarket.errors import BackMarketError, BucketUnavailable
 from backmarket.services import Services

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import structlog
 
 from backmarket.bucket.keys import label_key
-from backmarket.client import Credentials, Downloads, Origins
+from backmarket.client import Credentials, Origins
 from backmarket.client.origins import own_place, place_of
 from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS
 from backmarket.errors import BackMarketError, Crashed, NetworkError, RequestDelivery
@@ -17,7 +17,8 @@ from backmarket.limits import Limiter, Slot, wait_for_slot
 from backmarket.observability.logs import error_location
 
 if TYPE_CHECKING:
-    from backmarket.bucket import Bucket  # takes 0.2 s, and only some processes need it
+    from backmarket.bucket.client import Bucket  # takes 0.2 s, and only some processes need it
+    from backmarket.client.downloads import Downloads
 
 IN_MEMORY = 1024 * 1024
 """Maximum size of a label in memory, in bytes; a larger one goes through an unnamed file, which leaves no trace."""

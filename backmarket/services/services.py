@@ -1,7 +1,8 @@
 """The services of one process: each opened at its first use, all closed together.
 
 Safe to share between threads: each service is opened once. A forked child opens its own: parent and child cannot
-share a connection.
+share a connection. What a service needs (redis, httpx, minio, Celery) is imported at its first use, too: a process that
+only reads tables loads none of it.
 """
 
 from __future__ import annotations
@@ -12,18 +13,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
 
-from backmarket.client import Downloads, Transport
 from backmarket.database import Database
 from backmarket.database.encryption import KeyCipher
-from backmarket.limits import Limiter, shared_limiter
-from backmarket.producer import Producer
+from backmarket.limits import Limiter
 from backmarket.services.admission import AdmissionControl
 from backmarket.services.circuit_breaker import CircuitBreaker
 from backmarket.services.request_threads import RequestThreads
 from backmarket.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from backmarket.bucket import Bucket
+    from backmarket.bucket.client import Bucket
+    from backmarket.client.downloads import Downloads
+    from backmarket.client.transport import Transport
+    from backmarket.producer import Producer
 
 T = TypeVar("T")
 
@@ -66,11 +68,15 @@ class Services:
     @locked_cached_property
     def limiter(self) -> Limiter:
         """The limiter that all processes share."""
+        from backmarket.limits.shared import shared_limiter
+
         return shared_limiter(self.settings)
 
     @locked_cached_property
     def transport(self) -> Transport:
         """Sends requests to Back Market."""
+        from backmarket.client.transport import Transport
+
         return Transport(
             user_agent=self.settings.need("user_agent"),
             connect_timeout=self.settings.connect_timeout,
@@ -80,6 +86,8 @@ class Services:
     @locked_cached_property
     def downloads(self) -> Downloads:
         """Fetches files."""
+        from backmarket.client.downloads import Downloads
+
         return Downloads(
             user_agent=self.settings.need("user_agent"),
             connect_timeout=self.settings.connect_timeout,
@@ -89,13 +97,15 @@ class Services:
     @locked_cached_property
     def bucket(self) -> Bucket:
         """The bucket for labels and files."""
-        from backmarket.bucket import Bucket  # here, as it takes 0.2 s and only some processes need it
+        from backmarket.bucket.client import Bucket
 
         return Bucket(self.settings)
 
     @locked_cached_property
     def producer(self) -> Producer:
         """Sends messages."""
+        from backmarket.producer import Producer
+
         return Producer(self.settings.broker)
 
     def need_broker(self) -> None:

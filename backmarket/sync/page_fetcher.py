@@ -8,15 +8,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from time import monotonic, sleep
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from backmarket.client import Answer, Credentials, Transport, check
+from backmarket.client import Answer, Credentials, check
 from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS, send
 from backmarket.errors import BackMarketError, NotFound, RateLimited, RequestRefused, TransientError
 from backmarket.limits import Limiter, Slot, backoff, wait_for_slot
 from backmarket.observability import telemetry
 from backmarket.resources import Page, Resource, Row, parse_object, parse_page
 from backmarket.services.request_threads import RequestThreads
+
+if TYPE_CHECKING:
+    from backmarket.client.transport import Transport
 
 TRIES = 4
 """Maximum tries for one page in one slice; then the run fails and backs off."""

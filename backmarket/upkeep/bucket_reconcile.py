@@ -21,7 +21,8 @@ from backmarket.database import Database
 from backmarket.errors import BackMarketError, NotDeleted
 
 if TYPE_CHECKING:
-    from backmarket.bucket import Bucket, StoredObject
+    from backmarket.bucket.client import Bucket
+    from backmarket.bucket.objects import StoredObject
 
 log = structlog.get_logger(__name__)
 

@@ -40,6 +40,7 @@ def equal(shop: Shop, organization: str) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_every_table_comes_to_equal_the_truth(shop: Shop, tmp_path: Path) -> None:
     dice = Random(3)
     for kind in FAULTS:

@@ -223,6 +223,7 @@ def test_the_typed_client_shows_and_changes_and_says_when_it_does_not_know(town:
     assert "token-of-typed" not in said
 
 
+@pytest.mark.slow
 def test_fastapi_serves_status_orders_syncs_and_changes(town: Town) -> None:
     town.shop.sell("fast|api", orders=120)
     town.quiet("fast|api")

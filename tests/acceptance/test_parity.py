@@ -119,6 +119,7 @@ def test_all_forty_are_there() -> None:
     assert [name for name in OURS.values() if not callable(getattr(BackMarket, name, None))] == []
 
 
+@pytest.mark.slow
 def test_every_function_as_a_host_application_uses_it(shop: Shop, host: Host, truth: Truth, tmp_path: Path) -> None:
     connect(host, shop)
     sync(host)

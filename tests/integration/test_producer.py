@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from kombu import pools
 
 from backmarket.errors import BrokerUnavailable, LimiterUnavailable, SettingsError
-from backmarket.limits import SharedLimiter
+from backmarket.limits.shared import SharedLimiter
 from backmarket.messages import QUEUES, SYNC_TASKS, Nudge
 from backmarket.producer import BATCH, Producer, celery_settings
 from backmarket.standalone.embedded import Stack

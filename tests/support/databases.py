@@ -6,7 +6,7 @@ What a server, a database or a role may set otherwise than we expect, the role o
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,6 +45,20 @@ _PINNED = {
     "default_transaction_isolation": r"read\ committed",
     "backmarket.worker": "on",
 }
+
+AS_REPLICA = "-c session_replication_role=replica"
+"""Option of a superuser's session in which no trigger fires and no foreign key is checked."""
+_LARGE_BYTES = 1_000_000
+"""Size of a table from which it is truncated."""
+_SIZES = "SELECT oid::regclass::text, pg_relation_size(oid) FROM pg_class WHERE relkind = 'r' AND relnamespace >= 16384"
+_RESET_SEQUENCES = """
+SELECT setval(pg_sequence.seqrelid::regclass, seqstart, false) FROM pg_sequence
+JOIN pg_depend ON objid = seqrelid AND deptype IN ('a', 'i') WHERE refobjid = ANY(%s::regclass[])
+"""
+_OF_ORGANIZATIONS = """
+SELECT attrelid::regclass::text FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+WHERE attname = 'organization_id' AND relkind = 'r' AND relnamespace = 'backmarket'::regnamespace
+"""
 
 _redis_numbers = itertools.count(1)
 
@@ -119,17 +133,28 @@ def shared_database(stack: Stack, name: str) -> Iterator[str]:
 
 def empty(url: str) -> None:
     """Remove what belongs to organizations, and give the schedule its first values."""
-    with open_connection(url, autocommit=True) as connection:
-        tables = connection.execute(
-            "SELECT table_name FROM information_schema.columns"
-            " WHERE table_schema = 'backmarket' AND column_name = 'organization_id'"
-        ).fetchall()
-        names = sql.SQL(", ").join(sql.Identifier("backmarket", table) for (table,) in tables)
-        connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(names))
+    with psycopg.connect(as_superuser(url), autocommit=True, options=AS_REPLICA) as connection:
+        delete_rows(connection, [name for (name,) in connection.execute(_OF_ORGANIZATIONS)])
         connection.execute(
             "UPDATE backmarket.schedule"
             " SET enabled = DEFAULT, interval_seconds = DEFAULT, full_interval_seconds = DEFAULT"
         )
+
+
+def delete_rows(connection: psycopg.Connection[Any], tables: Sequence[str]) -> None:
+    """Delete the rows of tables, and let sequences begin again.
+
+    `TRUNCATE` makes new files for each table and index, which takes seven times as long. It is for large tables, whose
+    dead rows would slow down the tests that follow.
+
+    Args:
+        connection: of a superuser, with AS_REPLICA: no trigger fires, no foreign key is checked.
+        tables: their names, as SQL has them.
+    """
+    large = {table for table, size in connection.execute(_SIZES) if size > _LARGE_BYTES}
+    emptied = (f"TRUNCATE {table} CASCADE" if table in large else f"DELETE FROM {table}" for table in tables)
+    connection.execute("; ".join(emptied).encode())
+    connection.execute(_RESET_SEQUENCES, (list(tables),))
 
 
 @contextmanager

@@ -11,11 +11,9 @@ import psycopg
 from psycopg import sql
 
 from backmarket.standalone.embedded import Stack
-from tests.support.databases import OWNER, as_role
+from tests.support.databases import AS_REPLICA, OWNER, as_role, delete_rows
 
 _SPARE = "spare"
-_LARGE_BYTES = 1_000_000
-"""Size of a table from which it is truncated, so that dead rows do not slow down the tests that follow."""
 
 
 class DatabaseRecycler:
@@ -32,6 +30,7 @@ class DatabaseRecycler:
         self._stack = stack
         self._template = template
         self._spare: _Pristine | None = None
+        self._admin: psycopg.Connection[Any] | None = None
 
     @contextmanager
     def lend(self, name: str) -> Iterator[str]:
@@ -43,25 +42,25 @@ class DatabaseRecycler:
         Yields:
             Its URL for OWNER.
         """
-        with self._connect() as admin:
-            if self._spare is None:
-                _run(admin, "CREATE DATABASE {} TEMPLATE {} OWNER {}", name, self._template, OWNER)
-                with self._connect(name) as own:
-                    pristine = _Pristine(own)
-            else:
-                pristine, self._spare = self._spare, None
-                _run(admin, "ALTER DATABASE {} RENAME TO {}", _SPARE, name)
+        admin = self._server()
+        if self._spare is None:
+            _run(admin, "CREATE DATABASE {} TEMPLATE {} OWNER {}", name, self._template, OWNER)
+            with self._connect(name) as own:
+                pristine = _Pristine(own)
+        else:
+            pristine, self._spare = self._spare, None
+            _run(admin, "ALTER DATABASE {} RENAME TO {}", _SPARE, name)
         yield as_role(self._url(name), OWNER)
         if self._stack.postgres.pid is None:
             self._stack.postgres.start()
-        with self._connect() as admin:
-            self._spare = pristine if self._emptied(admin, name, pristine) else None
+        self._spare = pristine if self._emptied(self._server(), name, pristine) else None
 
     def close(self) -> None:
         """Drop what is kept for the next test."""
+        admin = self._server()
         if self._spare is not None:
-            with self._connect() as admin:
-                _run(admin, "DROP DATABASE {} WITH (FORCE)", _SPARE)
+            _run(admin, "DROP DATABASE {} WITH (FORCE)", _SPARE)
+        admin.close()
 
     def _emptied(self, admin: psycopg.Connection[Any], name: str, pristine: _Pristine) -> bool:
         """Empty it under its new name, under which no straggler of the test writes any more."""
@@ -80,9 +79,20 @@ class DatabaseRecycler:
         _run(admin, "DROP DATABASE {} WITH (FORCE)", _SPARE)
         return False
 
+    def _server(self) -> psycopg.Connection[Any]:
+        """A connection to the server, opened again if a test has ended it."""
+        try:
+            if self._admin is not None:
+                self._admin.execute("SELECT 1")
+                return self._admin
+        except psycopg.Error:
+            pass
+        self._admin = self._connect()
+        return self._admin
+
     def _connect(self, name: str | None = None) -> psycopg.Connection[Any]:
         url = self._stack.addresses.database_url if name is None else self._url(name)
-        return psycopg.connect(url, autocommit=True, options="-c session_replication_role=replica")
+        return psycopg.connect(url, autocommit=True, options=AS_REPLICA)
 
     def _url(self, name: str) -> str:
         return urlsplit(self._stack.addresses.database_url)._replace(path=f"/{name}").geturl()
@@ -106,13 +116,11 @@ class _Pristine:
         changed = connection.execute(_CHANGED, {"since": self._made_at}).fetchone()
         if changed != (False,) or self._catalogs(connection) != self._counts:
             return False
-        large = {table for table, size in connection.execute(_SIZES) if size > _LARGE_BYTES}
-        for table in self._tables:
-            connection.execute(f"{'TRUNCATE' if table in large else 'DELETE FROM'} {table}".encode())
-            if self._rows[table]:
+        delete_rows(connection, self._tables)
+        for table, rows in self._rows.items():
+            if rows:
                 with connection.cursor().copy(f"COPY {table} FROM STDIN".encode()) as copy:
-                    copy.write(self._rows[table])
-        connection.execute(_RESET_SEQUENCES)
+                    copy.write(rows)
         self._made_at = self._now(connection)
         return True
 
@@ -140,7 +148,6 @@ SELECT oid::regclass::text FROM pg_class
 WHERE relkind = 'r' AND relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('backmarket', 'public'))
 ORDER BY 1
 """
-_SIZES = "SELECT oid::regclass::text, pg_relation_size(oid) FROM pg_class WHERE relkind = 'r' AND relnamespace >= 16384"
 
 # A temporary table leaves no row behind, and its schema is none of the test's.
 _CATALOGS = (
@@ -167,8 +174,4 @@ SELECT {" OR ".join(f"EXISTS (SELECT FROM {name} WHERE xmin::text::bigint >= %(s
     OR EXISTS (
         SELECT FROM pg_database WHERE datname = current_database() AND (datconnlimit <> -1 OR datacl IS NOT NULL)
     )
-"""
-_RESET_SEQUENCES = """
-SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false) FROM pg_sequences
-WHERE last_value IS NOT NULL
 """

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from backmarket.errors import SettingsError
 from backmarket.services import Services
 from backmarket.settings import ENV_PREFIX, MAX_INTEGER, MAX_SECONDS, Settings, load_settings
+from tests.support.examples import examples
 
 RIGHT = {
     "database_url": "postgresql://user@host/name",
@@ -36,7 +37,9 @@ def test_an_odd_value_is_refused_by_name_or_can_be_used(name: str, monkeypatch: 
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(100),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.sampled_from(sorted(Settings.model_fields)), st.text(st.characters(exclude_characters="\0"), max_size=30))
 @example("rate_window", "\u0661")

@@ -14,9 +14,10 @@ from backmarket.client.api.listings import ListingCalls
 from backmarket.client.api.orders import OrderCalls
 from backmarket.client.api.shipping import ShippingCalls
 from backmarket.client.caller import Caller
+from backmarket.client.credentials import Credentials
 from backmarket.client.endpoints import DEFAULT_LOCALES, check_api_key, check_base_url, check_locale, host_for
 from backmarket.client.local_limits import OwnLimits, name_account
-from backmarket.client.transport import Credentials, Transport
+from backmarket.client.transport import Transport
 from backmarket.errors import InvalidArgument
 from backmarket.settings import Settings, load_settings, user_agent_of
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import structlog
 
-from backmarket.client import Answer, Credentials, Transport, check
+from backmarket.client import Answer, Credentials, check
 from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS, with_slot
 from backmarket.errors import BackMarketError, BrokenAnswer, Crashed, RateLimited
 from backmarket.limits import Limiter, Slot, wait_for_slot
@@ -27,7 +27,8 @@ from backmarket.writes.request.http import Request
 from backmarket.writes.targets import Subject, subject_of
 
 if TYPE_CHECKING:
-    from backmarket.bucket import Bucket  # import takes 0.2 s, and few processes need it
+    from backmarket.bucket.client import Bucket  # import takes 0.2 s, and few processes need it
+    from backmarket.client.transport import Transport
 
 
 log = structlog.get_logger(__name__)

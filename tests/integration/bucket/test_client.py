@@ -32,9 +32,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from structlog.testing import capture_logs
 
-from backmarket.bucket import Bucket
 from backmarket.bucket import client as module
-from backmarket.bucket.client import RETRIES
+from backmarket.bucket.client import RETRIES, Bucket
 from backmarket.bucket.keys import label_key
 from backmarket.errors import (
     BackMarketError,

@@ -21,7 +21,7 @@ from minio.error import S3Error
 from minio.signer import sign_v4_s3
 from minio.time import to_amz_date, utcnow
 
-from backmarket.bucket import Bucket
+from backmarket.bucket.client import Bucket
 from backmarket.errors import BucketUnavailable
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack

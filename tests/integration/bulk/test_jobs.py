@@ -118,6 +118,7 @@ def test_lines_that_the_api_refuses_are_told_by_their_numbers(shop: Shop, org: s
     assert all(each.message for each in failed.values())
 
 
+@pytest.mark.slow
 def test_the_quota_is_used_fully_and_never_exceeded(shop: Shop, org: str) -> None:
     shop.sandbox.settings(sku_lines_limit=20, sku_lines_window=4.0)
     shop.restart(sku_lines_limit=20, sku_lines_window=4.0, request_deadline=3.0)

@@ -326,6 +326,7 @@ def test_another_market_is_read_back_in_its_own_locale(shop: Shop, org: str) -> 
 
 
 @pytest.mark.parametrize("arrived", [True, False])
+@pytest.mark.slow
 def test_a_worker_killed_with_its_request_open(shop: Shop, org: str, arrived: bool) -> None:
     shop.sandbox.add_fault("timeout", operation="listings.bulk", count=1, applied=arrived, seconds=PATIENCE_SECONDS)
     job_id = submit(shop, org, raised(shop, org))
@@ -362,6 +363,7 @@ def test_a_worker_killed_while_it_reads_back_is_followed_by_another(shop: Shop, 
     assert (job.state, job.lines_done, applied(shop, org)) == (JobState.DONE, 20, 20)
 
 
+@pytest.mark.slow
 def test_a_worker_that_slept_past_its_lease_writes_nothing(shop: Shop, org: str) -> None:
     shop.sandbox.settings(latency=5.0)
     job_id = submit(shop, org, raised(shop, org))
@@ -379,6 +381,7 @@ def test_a_worker_that_slept_past_its_lease_writes_nothing(shop: Shop, org: str)
         assert shop.execute("SELECT p::text FROM backmarket.bulk_parts p") == before
 
 
+@pytest.mark.slow
 def test_a_worker_held_up_before_its_request_does_not_send(shop: Shop, org: str) -> None:
     """The mark is committed too late: whoever comes next may have settled it already."""
     job_id = submit(shop, org, raised(shop, org))
@@ -439,6 +442,7 @@ def killed(shop: Shop, org: str, at: int, when: str) -> bool:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.slow
 def test_killed_at_any_transaction_nothing_is_lost_or_applied_twice(shop: Shop, org: str, when: str) -> None:
     strikes = 0
     for at in range(1 if when == "before" else 2, 100, 2):

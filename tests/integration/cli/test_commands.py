@@ -618,6 +618,7 @@ class TestSurroundings:
         assert (result.exit_code, result.stdout) == (2, "")
         assert json.loads(result.stderr)["error"]["code"] == "settings"
 
+    @pytest.mark.slow
     def test_no_database(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("BACKMARKET_DATABASE_URL", "postgresql://me:hidden-word@127.0.0.1:1/x")
         result = run("status")
@@ -630,6 +631,7 @@ class TestSurroundings:
         monkeypatch.setenv("BACKMARKET_REDIS_URL", "redis://:hidden-word@127.0.0.1:1/0")
         assert "hidden-word" not in cli.fails(5, "connections", "check", ORG)
 
+    @pytest.mark.slow
     def test_a_closed_pipe_ends_it_quietly(self, cli: Cli, orders: list[dict[str, Any]]) -> None:
         for options in ([], ["--json"]):
             reader, writer = os.pipe()

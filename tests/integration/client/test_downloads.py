@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from backmarket.client import Credentials, Downloaded, Downloads, Origins, pinned_dns
+from backmarket.client import Credentials, Origins, pinned_dns
+from backmarket.client.downloads import Downloaded, Downloads
 from backmarket.errors import (
     BackMarketError,
     BrokenAnswer,

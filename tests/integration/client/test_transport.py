@@ -15,7 +15,8 @@ from time import monotonic
 
 import pytest
 
-from backmarket.client import Credentials, Transport, check, transport
+from backmarket.client import Credentials, check, transport
+from backmarket.client.transport import Transport
 from backmarket.errors import BrokenAnswer, NetworkError, RequestRefused
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
@@ -339,7 +340,8 @@ def test_a_body_that_no_server_reads_is_stopped_and_never_arrives(far: Far, near
 
 SENDER = """
 import sys
-from backmarket.client import Credentials, Transport
+from backmarket.client import Credentials
+from backmarket.client.transport import Transport
 near = Transport(user_agent="BM-Test-Wire;dev@test.example")
 near.send(Credentials(sys.argv[1], "key", "account", "fr-fr"), "POST", "/ws/listings", body=b"x" * 1_000_000)
 """

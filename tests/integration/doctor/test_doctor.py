@@ -241,7 +241,13 @@ PLANTED = [
 ]
 
 
-@pytest.mark.parametrize(("plant", "check", "found", "advice"), PLANTED, ids=[plant.__name__ for plant, *_ in PLANTED])
+@pytest.mark.parametrize(
+    ("plant", "check", "found", "advice"),
+    [
+        pytest.param(*each, id=each[0].__name__, marks=[pytest.mark.slow] * (each[0] is silent_bucket_server))
+        for each in PLANTED
+    ],
+)
 def test_a_planted_fault_is_found_with_what_helps(
     patient: Patient, plant: Callable[[Patient], None], check: str, found: str, advice: str
 ) -> None:

@@ -31,8 +31,9 @@ from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
 from backmarket.errors import LimiterUnavailable, SettingsError
-from backmarket.limits import Grant, Limiter, LocalLimiter, SharedLimiter, Slot, local, shared, wait_for_slot
+from backmarket.limits import Grant, Limiter, LocalLimiter, Slot, local, shared, wait_for_slot
 from backmarket.limits.limiter import RESERVATION_GRACE
+from backmarket.limits.shared import SharedLimiter
 from backmarket.settings import Settings
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
@@ -470,6 +471,7 @@ def test_an_urgent_waiter_gets_the_next_slot_among_a_crowd(make: MakeLimiter, ac
         assert max(crowd.denials(20, urgent=True)) <= FEW_DENIALS
 
 
+@pytest.mark.slow
 def test_without_urgency_a_crowd_starves_it(make: MakeLimiter, account: str) -> None:
     with Crowd(make(window=0.2), account, threading.Event()) as crowd:
         denied = any(denials > FEW_DENIALS for denials in crowd.denials(100, urgent=False))
@@ -479,6 +481,7 @@ def test_without_urgency_a_crowd_starves_it(make: MakeLimiter, account: str) -> 
 # --- shared between instances and processes ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_never_exceeded_by_processes_whose_clocks_are_apart(redis_url: str, account: str) -> None:
     shifts = (0.0, 86400.0, -3600.0)
     sendings = [Sending(redis_url, account, LIMIT, clock_shift=shift, urgent=shift < 0) for shift in shifts]
@@ -537,6 +540,7 @@ def send_while_emptying(valkey: OwnValkey, account: str, *, sentinel: bool) -> l
     return send([Sending(valkey.url, account, 3 * LIMIT, sentinel=sentinel)] * 2, meanwhile=empty)
 
 
+@pytest.mark.slow
 def test_an_emptied_redis_does_not_exceed_the_limit(own_valkey: OwnValkey, account: str) -> None:
     arrivals = send_while_emptying(own_valkey, account, sentinel=True)
     assert violations(arrivals) == 0

@@ -641,6 +641,7 @@ class TestRemoval:
         assert slice_.result(PATIENCE_SECONDS).end == "lease_lost"
         assert left_over(query, gated.organization) == {}
 
+    @pytest.mark.slow
     def test_slices_and_changes_of_the_connection_never_wait_for_each_other_in_a_circle(
         self, shop: Shop, org: str, query: Query
     ) -> None:

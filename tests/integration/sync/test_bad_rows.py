@@ -109,7 +109,9 @@ def reader(api: Api, settings: Settings) -> Iterator[Reader]:
     services.close()
 
 
-@pytest.mark.parametrize("resource", RESOURCES)
+@pytest.mark.parametrize(
+    "resource", ["orders", *(pytest.param(each, marks=pytest.mark.slow) for each in RESOURCES if each != "orders")]
+)
 def test_its_neighbours_are_stored_and_it_is_counted(reader: Reader, resource: str) -> None:
     rows = truth(resource)
     names = [str(row[RESOURCES[resource].key.source]) for row in rows]

@@ -54,6 +54,7 @@ def sync(shop: Shop, **asked: Any) -> None:
 
 
 class TestMemory:
+    @pytest.mark.slow
     def test_a_process_holds_no_more_of_a_long_list_than_one_slice_brings(
         self, shop: Shop, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -130,6 +131,7 @@ def test_postgresql_counts_the_ids_of_all_passes_each_once(shop: Shop) -> None:
 
 class TestModification:
     @pytest.mark.parametrize("kind", ["first", "full", "incremental"])
+    @pytest.mark.slow
     def test_one_order_modified_in_the_middle_costs_at_most_2_percent_more_requests(
         self, shop: Shop, kind: str
     ) -> None:

@@ -125,6 +125,7 @@ class TestMissingRows:
         [({"kind": "status", "status": 409}, 10), ({"kind": "status", "status": 500}, 1), ({"kind": "waf_html"}, 2)],
         ids=["409", "500", "firewall"],
     )
+    @pytest.mark.slow
     def test_those_that_fail_for_ever_starve_neither_others_nor_the_walk(
         self, shop: Shop, fault: dict[str, Any], count: int
     ) -> None:
@@ -321,6 +322,7 @@ def test_a_failover_that_loses_a_batch_ends_the_slice_and_loses_no_row(
     shop.assert_equals_truth(ORG)
 
 
+@pytest.mark.slow
 def test_a_schedule_for_everybody_and_erasure_lock_in_one_order(shop: Shop) -> None:
     shop.sell(ORG, orders=10)
     others = [f"o{number:03}" for number in range(200)]

@@ -55,6 +55,7 @@ class TestCost:
         assert requests(shop) == 6
         assert shop.one("SELECT count(DISTINCT transaction_id) FROM backmarket.changes") == 1
 
+    @pytest.mark.slow
     def test_five_thousand_orders_cost_a_hundred_requests_and_then_next_to_nothing(self, shop: Shop) -> None:
         shop.sell(ORG, orders=5000)
         assert shop.sync(ORG).end == "done"
@@ -174,7 +175,16 @@ class TestSignedLinks:
 
 
 class TestTruth:
-    @pytest.mark.parametrize("order", ["creation_desc", "creation_asc", "modification_desc", "modification_asc"])
+    @pytest.mark.parametrize(
+        "order",
+        [
+            "modification_desc",
+            *(
+                pytest.param(each, marks=pytest.mark.slow)
+                for each in ("creation_desc", "creation_asc", "modification_asc")
+            ),
+        ],
+    )
     def test_no_row_is_lost_to_changes_while_a_walk_runs(self, shop: Shop, order: str) -> None:
         shop.sandbox.settings(assumptions={"list_order": order})
         shop.sell(ORG, orders=1000)
@@ -464,6 +474,7 @@ class TestLimits:
     """Small figures, so that the windows pass quickly; the real ones are tried in tests/acceptance."""
 
     @pytest.mark.parametrize("scope", ["account", "address"])
+    @pytest.mark.slow
     def test_whether_a_client_is_an_account_or_an_address_no_limit_is_exceeded(self, shop: Shop, scope: str) -> None:
         shop.sandbox.settings(limit=12, window=1.0, block=1.0, assumptions={"limit_scope": scope})
         shop.restart(rate_limit=12, rate_window=1.0, egress_rate_limit=12 if scope == "address" else 0)
@@ -478,6 +489,7 @@ class TestLimits:
         shop.assert_equals_truth("a")
         shop.assert_equals_truth("b")
 
+    @pytest.mark.slow
     def test_without_a_limit_for_the_address_each_account_pauses_after_its_own_429s(self, shop: Shop) -> None:
         shop.sandbox.settings(limit=12, window=1.0, block=1.0, assumptions={"limit_scope": "address"})
         shop.restart(rate_limit=12, rate_window=1.0)
@@ -497,6 +509,7 @@ class TestLeases:
         assert lease is not None
         assert shop.run_slice(ORG).end == "nothing_to_do"
 
+    @pytest.mark.slow
     def test_of_many_slices_at_once_over_an_unchanged_list_one_ends_it(self, shop: Shop) -> None:
         shop.sell(ORG, orders=60)
         shop.sync(ORG)
@@ -508,6 +521,7 @@ class TestLeases:
         assert sorted(ends) == ["done", "lease_lost", "lease_lost", "lease_lost"]
         assert state(shop, "runs") == runs + 1
 
+    @pytest.mark.slow
     def test_of_many_slices_at_once_over_a_changed_list_one_writes(self, shop: Shop) -> None:
         shop.sell(ORG, orders=60)
         shop.sync(ORG)

@@ -15,6 +15,7 @@ from backmarket.bulk.csv_file.skus import sku_key
 from backmarket.bulk.csv_file.validation import Check
 from backmarket.client.listing_rules import listing_rules
 from backmarket.errors import BulkFileRefused
+from tests.support.examples import examples
 
 COLUMNS = columns_for("fr-fr")
 SPACES = " \t\r\n\u00a0\u202f\u2007\u2009"
@@ -161,7 +162,7 @@ headers = st.sampled_from(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(headers, st.lists(pieces, max_size=40))
 @example("sku;x\n", ["A;", '"', "b", "\n", "B;7\n", '"', "\n"])
 @example("sku;x\n", ['"', "\n"])
@@ -170,14 +171,14 @@ def test_made_up_texts(header: str, body: list[str]) -> None:
     agree(header + "".join(body))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.text(max_size=200))
 def test_any_text(text: str) -> None:
     agree(text)
     agree("sku;x;price\n" + text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.sampled_from([b"", b"sku;x\n", b"\xef\xbb\xbfsku,x\r\n", b"\xff\xfe", "sku;x\n".encode("utf-16")]),
     st.binary(max_size=120),
@@ -186,7 +187,7 @@ def test_any_bytes(header: bytes, body: bytes) -> None:
     agree(header + body)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.lists(st.lists(pieces, max_size=12).map("".join), max_size=12),
     st.sampled_from(["utf-8", "utf-16", "cp1252"]),
@@ -206,7 +207,7 @@ cell_texts = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(
     st.lists(st.tuples(cell_texts, cell_texts), min_size=1, max_size=8),
     st.sampled_from(";,\t|"),

@@ -19,8 +19,9 @@ from backmarket.client.operation import Operation
 from backmarket.client.pagination import walk, walk_by_cursor
 from backmarket.errors import BackMarketError, BrokenAnswer, IncompleteWalk
 from backmarket.observability.redaction import MAX_TEXT_CHARS
+from tests.support.examples import examples
 
-quickly = settings(deadline=None, max_examples=150)
+quickly = settings(deadline=None, max_examples=examples(150))
 
 OPERATIONS: list[Operation[Any]] = [each for each in vars(known).values() if isinstance(each, Operation)]
 JSON = st.recursive(

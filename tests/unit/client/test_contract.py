@@ -6,8 +6,9 @@ from urllib.parse import parse_qsl
 import httpx
 import pytest
 
-from backmarket.client import Credentials, Transport
+from backmarket.client import Credentials
 from backmarket.client.endpoints import HOSTS, LOCALES
+from backmarket.client.transport import Transport
 from backmarket.resources import RESOURCES, Resource
 from backmarket.resources.columns import Column
 from backmarket.sandbox import InProcessTransport, World

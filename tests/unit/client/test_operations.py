@@ -33,12 +33,12 @@ from backmarket.client.arguments import (
     UuidOrWhole,
     Whole,
 )
+from backmarket.client.credentials import Credentials
 from backmarket.client.local_limits import OwnLimits
 from backmarket.client.multipart import encode_form
 from backmarket.client.operation import Field, Limit, Operation
 from backmarket.client.operations import GET_COMPETITORS, OPERATIONS
 from backmarket.client.pagination import cursor_of
-from backmarket.client.transport import Credentials
 from backmarket.errors import BrokenAnswer, InvalidArgument, RateLimited, SettingsError
 from backmarket.queries.listings import PublicationState
 from backmarket.queries.orders import OrderLineState, OrderState

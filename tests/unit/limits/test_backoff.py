@@ -31,6 +31,7 @@ def test_pauses_double_up_to_a_maximum_and_are_jittered(pause: Callable[[], floa
     assert high - 0.2 * (high - low) < max(pauses) <= high
 
 
+@pytest.mark.slow
 def test_the_chaos_rounds_find_what_they_shorten() -> None:
     """Python only warns when a sitecustomize fails, and the round would go on without what it changes."""
     path = f"{CHECKOUT / 'chaos' / 'inside'}:{CHECKOUT}"

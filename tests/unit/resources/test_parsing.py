@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from backmarket.errors import BrokenAnswer
 from backmarket.resources import ORDERS, Column, Page, Row, parse_object, parse_page
 from backmarket.resources.orders import ORDERLINES
+from tests.support.examples import examples
 
-quickly = settings(deadline=None, max_examples=150)
+quickly = settings(deadline=None, max_examples=examples(150))
 
 LINE = {
     "id": 11, "state": 1, "date_creation": "2026-05-01T10:00:00Z", "price": "199.90", "shipping_price": "0.00",

@@ -23,6 +23,7 @@ from backmarket.sync.page_walk import (
     Walk,
     WalkKind,
 )
+from tests.support.examples import examples
 
 BEGAN = datetime(2026, 5, 1, 10, tzinfo=UTC)
 LONG_AGO = BEGAN - timedelta(days=1)
@@ -535,7 +536,7 @@ class Run:
 
 class TestGuarantee:
     @given(total=st.integers(0, 30), size=st.integers(1, 5), schedule=SCHEDULES)
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=examples(400), deadline=None)
     def test_what_over_means(self, total: int, size: int, schedule: list[tuple[str, int]]) -> None:
         """One pass: every row that stayed in the list was seen. More: a row can only be missing for each that left.
 
@@ -552,7 +553,7 @@ class TestGuarantee:
         assert len(missing) <= len(run.walk.all_seen() - run.at_first)
 
     @given(total=st.integers(0, 30), size=st.integers(1, 5), schedule=SCHEDULES)
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=examples(200), deadline=None)
     def test_a_list_at_rest_is_seen_whole_in_one_pass_whatever_happens_to_the_requests(
         self, total: int, size: int, schedule: list[tuple[str, int]]
     ) -> None:

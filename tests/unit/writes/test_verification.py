@@ -24,6 +24,7 @@ from backmarket.writes.request.validation import (
     update_orderline,
     upload_order_invoice,
 )
+from tests.support.examples import examples
 
 HEADERS = {"authorization": "Basic token", "user-agent": "BM-Test-Unit;test@example.com"}
 IMEI, OTHER_IMEI = "490154203237518", "356938035643809"
@@ -116,7 +117,7 @@ lines = st.builds(line, state=st.integers(0, 9), listing=st.sampled_from(["Sku-A
     reason=st.sampled_from([None, 0, 21]),
     with_imei=st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_an_order_that_was_changed_and_one_that_was_not(
     api: Api,
     first: dict[str, Any],
@@ -180,7 +181,7 @@ changes = st.fixed_dictionaries(
 
 
 @given(first=changes, own=carriers, sent=changes, carrier=st.none() | carriers)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_a_listing_that_was_changed_and_one_that_was_not(
     api: Api, first: dict[str, Any], own: dict[str, Any], sent: dict[str, Any], carrier: dict[str, Any] | None
 ) -> None:

@@ -17,7 +17,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backmarket.errors import SettingsError
-from backmarket.messages import redis_urls
+from backmarket.messages import redis_urls, urls
 
 ENV_PREFIX = "BACKMARKET_"
 
@@ -26,6 +26,8 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 """A host's name in lower case, without a final dot; the names of containers may have underscores."""
 
+MIN_PROXY_PREFIX = {4: 8, 6: 7}
+"""Shortest prefix of a network of proxies, by the version of IP: those of the widest private networks."""
 MAX_INTEGER = 2**31 - 1
 """Maximum of an integer setting: PostgreSQL and Redis can calculate with it."""
 MAX_SECONDS = 31_622_400.0
@@ -220,9 +222,14 @@ class Settings(BaseSettings):
     @classmethod
     def _networks_only(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         try:
-            return tuple(str(ip_network(each)) for each in value)
+            found = tuple(ip_network(each) for each in value)
         except ValueError:
             raise ValueError("must be addresses or networks, such as 10.0.0.5 or 10.1.0.0/16") from None
+        if any(each.prefixlen < MIN_PROXY_PREFIX[each.version] for each in found):
+            raise ValueError(
+                "must name your proxies alone: a network wider than 10.0.0.0/8 or fc00::/7 has strangers in it"
+            )
+        return tuple(map(str, found))
 
     @field_validator("health_port", mode="before")
     @classmethod
@@ -234,6 +241,13 @@ class Settings(BaseSettings):
     def _redis_only(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value:
             redis_urls.check(value.get_secret_value(), _REDIS[str(info.field_name)])
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _clear_only(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not urls.is_clear(value.get_secret_value()):
+            raise ValueError(urls.UNCLEAR)
         return value
 
     @field_validator("user_agent")

@@ -6,7 +6,6 @@ import csv
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import astuple
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -322,7 +321,7 @@ def _write(path: Path, lines: Iterator[ReportLine]) -> int:
             writer = csv.writer(file, delimiter=";", quoting=csv.QUOTE_ALL, lineterminator="\n")
             writer.writerow(("line", "sku", "outcome", "message"))
             for line in lines:
-                writer.writerow(astuple(line))
+                writer.writerow(line.cells)
                 count += 1
     except OSError as error:
         raise InvalidArgument(f"The report cannot be written: {error.strerror}. Choose another --output.") from None

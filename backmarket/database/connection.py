@@ -22,6 +22,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from backmarket.errors import BackMarketError, DatabaseUnavailable, InvalidArgument, SchemaMissing, SettingsError
+from backmarket.messages import urls
 
 SCHEMA_VERSION = 4
 """The version that `schema.sql` writes into `schema_version`."""
@@ -64,6 +65,8 @@ def connection_text(url: str, **wanted: str | int) -> str:
     Raises:
         SettingsError: if the URL is malformed.
     """
+    if not urls.is_clear(url):
+        raise SettingsError(f"BACKMARKET_DATABASE_URL {urls.UNCLEAR}.")
     try:
         given = conninfo_to_dict(url)
     except psycopg.ProgrammingError:

@@ -40,6 +40,7 @@ MAX_LINES = 350
 
 LONGER_FILES = {
     "backmarket/client/operations.py": "a table: a row for each operation of the API",
+    "backmarket/settings.py": "a table: every setting, and what it means",
     "backmarket/errors.py": "a tree, drawn at its top and whole in one file",
     "backmarket/bucket/client.py": "every request to S3; to be cut",
 }
@@ -66,6 +67,7 @@ ROOMS = {
     "jinja2": ("backmarket.console",),
     "markupsafe": ("backmarket.console",),
     "itsdangerous": (),
+    "zxcvbn": ("backmarket.console",),
     "python_calamine": ("backmarket.bulk.csv_file.workbook",),
     "playwright": (),
     "typer": ("backmarket.cli",),

@@ -69,7 +69,9 @@ def users_of(settings: Settings) -> dict[str, User]:
     """
     users: dict[str, User] = {}
     if settings.console_password:
-        users[ADMIN] = User(ADMIN, Role.OPERATOR, passwords.hashed(settings.console_password.get_secret_value()))
+        users[ADMIN] = User(
+            ADMIN, Role.OPERATOR, passwords.hashed(settings.console_password.get_secret_value(), name=ADMIN)
+        )
     for number, given in enumerate(settings.console_users, start=1):
         user = _user(given.get_secret_value(), number)
         if user.name in users:
@@ -93,7 +95,7 @@ def as_setting(name: str, role: Role, password: str) -> str:
         SettingsError: if the name or password is invalid.
     """
     check_name(name)
-    return f"{name}:{role}:{passwords.hashed(password)}"
+    return f"{name}:{role}:{passwords.hashed(password, name=name)}"
 
 
 def check_name(name: str) -> str:

@@ -15,8 +15,9 @@ import pytest
 
 from backmarket import BackMarket
 from backmarket.changes import announce
+from backmarket.console.access.users import Person, Role
 from backmarket.console.paths import organization as at
-from backmarket.console.sse import EventStream
+from backmarket.console.sse import READERS_OF_A_PERSON, EventStream
 from backmarket.database import Database
 from backmarket.labels.engine import run_slice as run_label_slice
 from backmarket.queries.orders import OrderLineState, OrderState
@@ -32,6 +33,7 @@ from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
 HOME = at(ORG)
+ANNA, OTTO = Person("anna", Role.OPERATOR, "password"), Person("otto", Role.VIEWER, "password")
 SCRIPT = "<script>alert('x')</script>"
 ODD = [
     "a/../b",
@@ -614,7 +616,7 @@ def test_browsers_are_told_what_changes(shop: Shop, shared_url: str) -> None:
     """Changes of several organizations at once are one message to each browser, and the end ends it."""
 
     async def follow(events: EventStream) -> list[str]:
-        streams = [events.follow(seconds=PATIENCE_SECONDS), events.follow(seconds=PATIENCE_SECONDS)]
+        streams = [events.follow(ANNA, seconds=PATIENCE_SECONDS), events.follow(ANNA, seconds=PATIENCE_SECONDS)]
         for stream in streams:
             assert (await anext(stream)).startswith("retry:")
         # the follower of the feed begins with its first reader, and is told of nothing before
@@ -643,3 +645,18 @@ def test_browsers_are_told_what_changes(shop: Shop, shared_url: str) -> None:
     for each in heard:
         assert each.startswith("event: change\ndata: ")
         assert "told" in json.loads(each.partition("data: ")[2])["organizations"]
+
+
+def test_a_person_follows_with_few_pages_and_leaves_room_for_others(anna: Visitor) -> None:
+    async def follow(events: EventStream) -> list[bool]:
+        of_one = [events.follow(ANNA) for _ in range(200)]
+        opened = [await anext(each, None) is not None for each in of_one]
+        assert await anext(events.follow(OTTO), None)
+        await of_one[0].aclose()
+        assert await anext(events.follow(ANNA), None)
+        events.end()
+        return opened
+
+    events = EventStream(anna.bm)
+    assert sum(asyncio.run(follow(events))) == READERS_OF_A_PERSON
+    events.wait_ended()

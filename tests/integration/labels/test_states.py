@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from hypothesis.strategies import booleans, sampled_from
 
 from backmarket import work
-from backmarket.bucket import Bucket
+from backmarket.bucket.client import Bucket
 from backmarket.errors import BucketUnavailable
 from backmarket.labels.engine import run_slice
 from backmarket.labels.requests import queue_all

@@ -68,7 +68,7 @@ class LabelMachine(RuleBasedStateMachine):
         shop.execute("UPDATE backmarket.connections SET refused_at = NULL, unauthorized_at = NULL")
         self.patch.setattr(Bucket, "put", _PUT)
         shop.sync(ORG, "deliveries", full=True)
-        self.slices = 0
+        self.there, self.slices = True, 0
 
     def labels(self, state: str) -> int:
         found: int = self.shop.one("SELECT count(*) FROM backmarket.labels WHERE state = %s", state)
@@ -84,6 +84,7 @@ class LabelMachine(RuleBasedStateMachine):
     @rule(answer=sampled_from([RIGHT, *ANSWERS]), there=sampled_from([True, True, True, False]))
     def a_worker_looks(self, answer: dict[str, Any], there: bool) -> None:
         answer_with(self.shop, {"deliveries.label": answer})
+        self.there = there
         self.patch.setattr(Bucket, "put", _PUT if there else _away)
         self.slice()
 
@@ -120,7 +121,7 @@ class LabelMachine(RuleBasedStateMachine):
         self.shop.services.bucket_breaker.record_success()
         worked = self.is_a_workers
         run_slice(self.shop.services, ORG)
-        self.slices += worked and Bucket.put is not _away
+        self.slices += worked and self.there
 
     # --- what always holds ----------------------------------------------------------------------------------
 
@@ -144,6 +145,7 @@ class LabelMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """The host answers so for ever, and the bucket is there: even so, each label is stored, or given up."""
+        self.there = True
         self.patch.setattr(Bucket, "put", _PUT)
         self.slices = 0
         while self.is_a_workers:

@@ -59,7 +59,8 @@ def differing(found: dict[str, Any], truth: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["orders", "listings", "deliveries", "returns"])
 def test_one_full_walk_heals_every_row_that_is_damaged(shop: Shop, name: str) -> None:
     shop.resources = (name,)
-    counts: dict[str, Any] = dict.fromkeys(("listings", "deliveries", "returns"), 0) | {"orders": ROWS, name: ROWS}
+    counts: dict[str, Any] = dict.fromkeys(("listings", "deliveries", "returns"), 0)
+    counts |= {"orders": ROWS, name: ROWS}
     shop.sell(ORG, **counts)
     shop.sync(ORG, name, full=True)
     key = RESOURCES[name].key.name

@@ -40,7 +40,7 @@ def hashed(password: str, *, name: str = "", cost: int = COST) -> str:
     """
     if len(password) < MIN_PASSWORD_CHARS:
         raise SettingsError(f"The password is too short. Choose {MIN_PASSWORD_CHARS} characters or more.")
-    judged = zxcvbn(password[:MAX_JUDGED_CHARS], user_inputs=[name, *_OUR_WORDS])  # type: ignore[no-untyped-call]
+    judged = zxcvbn(password[:MAX_JUDGED_CHARS], user_inputs=[name, *_OUR_WORDS])
     if judged["score"] < MIN_SCORE:
         raise SettingsError("This password is easy to guess. Choose four random words, or let a program make one.")
     salt = secrets.token_bytes(16)

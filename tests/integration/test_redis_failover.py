@@ -11,7 +11,7 @@ import pytest
 import redis
 from celery import Celery
 
-from backmarket.limits import SharedLimiter
+from backmarket.limits.shared import SharedLimiter
 from backmarket.messages import Nudge
 from backmarket.producer import Producer, celery_settings
 from backmarket.standalone.embedded.valkey import Valkey

@@ -12,7 +12,7 @@ import redis
 from kombu import pools
 
 from backmarket.errors import BrokerUnavailable, LimiterUnavailable
-from backmarket.limits import SharedLimiter
+from backmarket.limits.shared import SharedLimiter
 from backmarket.messages import Nudge
 from backmarket.producer import Producer
 from backmarket.settings import Settings

@@ -58,7 +58,12 @@ ROOMS = {
     "psycopg.sql": ("backmarket",),
     "psycopg.types": ("backmarket",),
     "psycopg_pool": ("backmarket.database.connection",),
-    "redis": ("backmarket.limits", "backmarket.standalone.embedded", "backmarket.status.broker"),
+    "redis": (
+        "backmarket.limits",
+        "backmarket.standalone.embedded",
+        "backmarket.status.broker",
+        "workers.celery_overrides.transport",
+    ),
     "minio": ("backmarket.bucket", "backmarket.standalone.embedded"),
     "urllib3": ("backmarket.bucket", "backmarket.client.multipart", "backmarket.standalone.embedded"),
     "cryptography": ("backmarket.database.encryption", "backmarket.standalone.embedded"),

@@ -82,7 +82,7 @@ async def get_listing_detail(call: Call) -> Answer:
 
 async def update_listing(call: Call) -> Answer:
     """`POST /ws/listings/{listingId}`: change some fields at once, prices in one market only."""
-    listing, market = _in_path(call), market_of(call)
+    listing, market = _in_path(call, shape="string"), market_of(call)
     update = await call.json_object(shape="string")
     try:
         fields = listing_fields.fields_of(update, market, call.seller.spec.market)
@@ -103,14 +103,14 @@ def _single(call: Call, listing: Listing) -> Answer:
     return in_json(listing.seen_from(market_of(call)) | {"statuscode": 200})
 
 
-def _in_path(call: Call) -> Listing:
+def _in_path(call: Call, *, shape: str = "v1") -> Listing:
     name: str = call.scope["path_params"]["listing_id"]
     if name.isascii() and name.isdigit():
         return _there(call.seller.listings.by_number(int(name[:18])))
     try:
         return _there(call.seller.listings.rows.get(str(UUID(name))))
     except ValueError:
-        raise _bad("the listing id is neither a UUID nor a number") from None
+        raise _bad("the listing id is neither a UUID nor a number", shape=shape) from None
 
 
 def _there(listing: Listing | None) -> Listing:
@@ -128,5 +128,5 @@ def _number(query: dict[str, str], name: str) -> int | None:
     return int(value)
 
 
-def _bad(message: str) -> Refused:
-    return Refused(refusal(400, message, code="invalid-parameter"))
+def _bad(message: str, *, shape: str = "v1") -> Refused:
+    return Refused(refusal(400, message, code="invalid-parameter", shape=shape))

@@ -94,7 +94,7 @@ async def upload_invoice(call: Call) -> Answer:
         digest = hashlib.sha256(content).hexdigest()
         call.seller.invoices.append({"order_id": row.id, "name": name, "size": len(content), "sha256": digest})
         call.seller.applied("orders.invoice", row.id, {"name": name, "sha256": digest})
-    return Answer(200, b"")
+    return Answer(200, b"", content_type=b"")
 
 
 def _bad(message: str) -> Refused:

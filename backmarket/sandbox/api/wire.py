@@ -19,7 +19,7 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from backmarket.sandbox.api.responses import JSON, Answer, Headers
+from backmarket.sandbox.api.responses import Answer, Headers
 from backmarket.sandbox.world.fault_rules import Fault
 
 EXTENSION: Final = "backmarket.sandbox.transport"
@@ -93,7 +93,7 @@ async def pour(pieces: Iterable[bytes], size: int, headers: Headers, send: Send)
 
 
 async def _start(answer: Answer, headers: Headers, length: int, send: Send) -> None:
-    typed = () if answer.content_type == JSON and not length else ((b"content-type", answer.content_type),)
+    typed = ((b"content-type", answer.content_type),) if answer.content_type else ()
     first = (*typed, (b"content-length", str(length).encode()))
     await send(
         {

@@ -46,5 +46,7 @@ def _old_celery() -> Path:
     python = home / "bin" / "python"
     if not (home / "bin" / "celery").exists():
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True, stdout=sys.stderr)
-        subprocess.run([python, "-m", "pip", "install", "-q", f"celery=={CELERY}", "redis<5.1"], check=True)
+        subprocess.run(
+            [python, "-m", "pip", "install", "-q", f"celery=={CELERY}", "kombu<5.4", "redis<5.1"], check=True
+        )
     return python

@@ -120,7 +120,7 @@ def test_rust_s_message_without_an_exchange_is_refused_in_a_line_and_the_next_on
             "the next ran",
         )
         assert fleet.died == []
-        assert client.hlen("unacked") == 0
+        wait_until(lambda: client.hlen("unacked") == 0, "nothing of it is kept")
     lines = [json.loads(line) for line in (tmp_path / "sync.log").read_text().splitlines()]
     (refused,) = [line for line in lines if line["event"] == "message.refused"]
     assert (refused["queue"], refused["raised"]) == ("orders", "KeyError")

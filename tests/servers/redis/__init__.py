@@ -1,4 +1,4 @@
-"""Redis and Valkey: rights, TLS, failovers, trouble, and what piles up without workers."""
+"""Redis and Valkey: rights, certificates, a failover, trouble."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from tests.servers.table import Row
 
 TESTS = "tests/servers/redis"
 TRIED = {
-    "test_access.py": "rights, TLS, passwords, database numbers",
-    "test_failover.py": "failovers (Sentinel, HAProxy)",
+    "test_access.py": "rights, certificates, passwords, database numbers",
+    "test_failover.py": "failover by hand",
     "test_trouble.py": "memory, crash, two servers, refusals",
-    "test_backlog.py": "six hours without workers",
 }
 
 
 def rows() -> Iterator[Row]:
     """What was tried on each server."""
-    _install("redis-server", "haproxy")
+    _install("redis-server")
     for server, program in (("Redis", shutil.which("redis-server")), ("Valkey", _wheel())):
         if program is None:
             yield Row(server, "", "everything", "Debian's package redis-server is not installed", passed=None)

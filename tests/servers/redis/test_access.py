@@ -17,13 +17,10 @@ from backmarket.messages import Nudge
 from backmarket.producer import Producer
 from backmarket.settings import Settings
 from backmarket.standalone.embedded.ports import free_ports
-from backmarket.standalone.fleet import Fleet
 from backmarket.status.broker import Broker
 from tests.servers.redis.certificates import Authority
 from tests.servers.redis.server import RedisServer
-from tests.servers.redis.town import WORKERS, goes_on, log_lines, opened_shop, running
-from tests.support.sellers import environment
-from tests.support.waiting import wait_until
+from tests.servers.redis.town import goes_on, opened_shop, running
 
 DOCS = Path(__file__).parents[3] / "docs" / "operations.md"
 ODD = "p@ss:w/o?r#d[%41]+ ü€🦊'\"$`\\&=;,"
@@ -74,46 +71,6 @@ def test_a_password_may_have_any_character(server: RedisServer, password: str) -
         assert asked(server.url("", password, database=3)) == (1, True, True)
 
 
-def test_tls_is_checked_by_every_process_and_the_password_stays_here(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ours, other = Authority(tmp_path, "ours"), Authority(tmp_path, "other")
-    certificate, key = ours.sign("127.0.0.1")
-    options = (f"tls-cert-file {certificate}", f"tls-key-file {key}", f"tls-ca-cert-file {ours.file}")
-    with RedisServer(tmp_path / "redis", "requirepass word", "tls-auth-clients no", *options) as server:
-        url = server.url("", "word")
-        connect = {"ssl": True, "ssl_ca_certs": str(ours.file), "password": "word"}
-        with server.client(**connect) as admin:
-            flower = {**FLOWER, "SSL_CERT_FILE": str(ours.file)}
-            monkeypatch.setenv("SSL_CERT_FILE", str(ours.file))
-            with (
-                opened_shop(settings, redis_url=url) as shop,
-                running(shop, tmp_path / "trusting", also=flower, flower_port=free_ports(1)[0]),
-            ):
-                goes_on(shop, "over TLS")
-            monkeypatch.setenv("SSL_CERT_FILE", str(other.file))
-            before = logins(admin)
-            assert asked(url) == (0, False, False)
-            every_process_refuses(shop.settings, tmp_path / "other", other.file)
-            assert logins(admin) == before, "nothing was told to a server that is not trusted"
-
-
-def every_process_refuses(settings: Settings, directory: Path, trusted: Path) -> None:
-    variables = {**environment(settings), **FLOWER, "SSL_CERT_FILE": str(trusted)}
-    with Fleet(variables, directory=directory, workers=WORKERS, flower_port=free_ports(1)[0]):
-        for name in ("dispatch", "sync", "beat"):
-            log = directory / f"{name}.log"
-            wait_until(
-                lambda log=log: log.exists() and "certificate verify failed" in log.read_text().lower(),  # type: ignore[misc]
-                f"{name} names the certificate",
-            )
-
-
-def logins(admin: redis.Redis) -> int:
-    stats = admin.info("commandstats")
-    return sum(int(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"]) for name in ("auth", "hello"))
-
-
 def test_a_certificate_of_another_name_is_refused_and_one_of_the_client_is_sent(tmp_path: Path) -> None:
     ours = Authority(tmp_path, "ours")
     for address, reached in (("127.0.0.2", (0, False, False)), ("127.0.0.1", (1, True, True))):
@@ -140,16 +97,3 @@ def asked(url: str) -> tuple[int, bool, bool]:
     except LimiterUnavailable:
         return sent, pinged, False
     return sent, pinged, True
-
-
-def test_logs_name_no_password(server: RedisServer, settings: Settings, tmp_path: Path) -> None:
-    with server.client() as admin:
-        admin.execute_command("ACL", "SETUSER", "poor", "on", ">secret-word", "~*", "&*", "+@all", "-brpop", "-evalsha")
-        with opened_shop(settings, redis_url=server.url()) as shop:
-            shop.restart(redis_url=server.url("poor", "secret-word"))
-            with Fleet(environment(shop.settings), directory=tmp_path / "fleet", workers=WORKERS):
-                wait_until(
-                    lambda: any("no permissions" in str(line) for line in log_lines(tmp_path / "fleet", "sync")),
-                    "the worker hands on Redis's own words",
-                )
-    assert not [file for file in (tmp_path / "fleet").glob("*.log") if "secret-word" in file.read_text()]

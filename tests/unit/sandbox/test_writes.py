@@ -221,3 +221,4 @@ def test_listings_refuse_what_is_no_object_in_a_text_as_documented(
     answer = client.post(path.format(listing), content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400
     assert isinstance(answer.json(), str)
+    assert isinstance(client.post("/ws/listings/-1", json={"quantity": 1}).json(), str)

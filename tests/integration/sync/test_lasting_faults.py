@@ -323,7 +323,6 @@ def test_a_failover_that_loses_a_batch_ends_the_slice_and_loses_no_row(
     shop.assert_equals_truth(ORG)
 
 
-<<<<<<< HEAD
 def test_rows_whose_transaction_failed_are_fetched_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL refuses a batch for whatever reason: the note of the failed run must not say that it is stored."""
     shop.sell(ORG, orders=60)
@@ -339,9 +338,7 @@ def test_rows_whose_transaction_failed_are_fetched_again(shop: Shop, monkeypatch
     shop.assert_equals_truth(ORG)
 
 
-=======
 @pytest.mark.slow
->>>>>>> main
 def test_a_schedule_for_everybody_and_erasure_lock_in_one_order(shop: Shop) -> None:
     shop.sell(ORG, orders=10)
     others = [f"o{number:03}" for number in range(200)]

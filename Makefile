@@ -42,7 +42,7 @@ test-compose: setup ## Run docker-compose.yml on a real engine, break it, scale 
 test-servers: setup ## Run tests against real servers of other makes, and print one table (ARGS="s3 postgres" takes some)
 	@exec $(BIN)/python -m tests.servers $(ARGS)
 
-bench: setup ## Compare with dlt and a bare script, see how costs grow, write docs/performance.md (15 minutes)
+bench: setup ## Compare with dlt and a bare script, see how costs grow, write docs/performance/ (15 minutes)
 	@exec $(BIN)/python -m bench
 
 chaos: setup ## Play 200 rounds of faults, going on where it was left (ARGS="--seeds 17..40 --again")

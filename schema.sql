@@ -542,6 +542,19 @@ COMMENT ON TABLE backmarket.labels IS 'The shipping label of each delivery and r
 -- Writes: what is to be changed at Back Market. A row first, then the request.
 ------------------------------------------------------------------------------
 
+-- The server and its timeline, which a failover and a restore change; `0` where the role may not ask. The control file
+-- learns of a promotion only with the next checkpoint, the name of the WAL file at once; a standby has none to write.
+CREATE OR REPLACE FUNCTION backmarket.server_history() RETURNS text
+LANGUAGE sql STABLE PARALLEL RESTRICTED AS $$
+    SELECT concat(
+        CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE')
+            THEN (SELECT system_identifier FROM pg_control_system()) ELSE 0 END, '-',
+        CASE WHEN NOT pg_is_in_recovery() AND has_function_privilege('pg_walfile_name(pg_lsn)', 'EXECUTE')
+            THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint
+        WHEN pg_is_in_recovery() AND has_function_privilege('pg_control_checkpoint()', 'EXECUTE')
+            THEN (SELECT timeline_id FROM pg_control_checkpoint()) ELSE 0 END)
+$$;
+
 CREATE TABLE IF NOT EXISTS backmarket.api_writes (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     organization_id text NOT NULL,
@@ -592,7 +605,9 @@ CREATE TABLE IF NOT EXISTS backmarket.api_writes (
         'answer',           -- the API confirmed it
         'reading_back',     -- its answer was lost; the requested values were found
         'person'            -- a person checked
-    ))
+    )),
+    -- the server and timeline on which it was queued, or marked as sending: on another, the mark may have been lost
+    recorded_on text NOT NULL DEFAULT backmarket.server_history()
 );
 CREATE UNIQUE INDEX IF NOT EXISTS api_writes_idempotency ON backmarket.api_writes (organization_id, idempotency_key)
 WHERE idempotency_key IS NOT NULL;
@@ -683,11 +698,15 @@ CREATE INDEX IF NOT EXISTS bulk_jobs_objects ON backmarket.bulk_jobs (object_pre
 CREATE INDEX IF NOT EXISTS bulk_jobs_ended ON backmarket.bulk_jobs (ended_at) WHERE ended_at IS NOT NULL;
 COMMENT ON TABLE backmarket.bulk_jobs IS 'Each CSV file of listings that was submitted, and how far it is';
 
--- A SKU as a number, by which parts are compared: equal for texts that differ in case or in spaces around them only
--- (`backmarket/bulk/csv_file/skus.py` has the same function).
+-- The key by which SKUs are compared, and the same as a number, by which parts are: equal for texts that differ only in
+-- the case of A-Z or in spaces around them, whatever the collation (`backmarket/bulk/csv_file/skus.py` has the same).
+CREATE OR REPLACE FUNCTION backmarket.sku_key(text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT lower(btrim($1) COLLATE "C")
+$$;
 CREATE OR REPLACE FUNCTION backmarket.sku_hash(text) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT ('x' || left(encode(sha256(convert_to(lower(btrim($1)), 'UTF8')), 'hex'), 16))::bit(64)::bigint
+    SELECT ('x' || left(encode(sha256(convert_to(backmarket.sku_key($1), 'UTF8')), 'hex'), 16))::bit(64)::bigint
 $$;
 
 CREATE TABLE IF NOT EXISTS backmarket.bulk_parts (
@@ -744,6 +763,8 @@ CREATE TABLE IF NOT EXISTS backmarket.bulk_parts (
     sku_hashes bigint[],
     -- while its listings are read back by pages: the next page; null: they are read one by one
     read_page integer,
+    -- as `api_writes.recorded_on`
+    recorded_on text NOT NULL DEFAULT backmarket.server_history(),
     PRIMARY KEY (organization_id, job_id, number),
     FOREIGN KEY (organization_id, job_id) REFERENCES backmarket.bulk_jobs ON DELETE CASCADE
 ) WITH (fillfactor = 70);

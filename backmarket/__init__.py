@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from backmarket.bulk.api_tasks import ActionStatus, TaskStatus
+    from backmarket.bulk.file_check import FileCheck
     from backmarket.bulk.handle import BulkHandle, BulkSyncOutcome
     from backmarket.bulk.reports import ReportLine
-    from backmarket.bulk.submit import FileCheck
     from backmarket.changes import Change, Changes, ChangesMissed
     from backmarket.client.api import BackMarketClient, create_backmarket_client
     from backmarket.client.arguments import Attachment
@@ -48,7 +48,7 @@ _LAZY_EXPORTS = {
     "Changes": "changes",
     "ChangesMissed": "changes.feed",
     "Delivery": "queries.shipments",
-    "FileCheck": "bulk.submit",
+    "FileCheck": "bulk.file_check",
     "Grade": "queries.listings",
     "Label": "labels.queries",
     "LabelState": "labels.queries",
@@ -116,7 +116,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for, and nothing else: the producer alone stays light."""
+    """Import only what the caller asks for, so that the producer alone stays light."""
     if name in _LAZY_EXPORTS:
         return getattr(import_module(f"backmarket.{_LAZY_EXPORTS[name]}"), name)
     raise AttributeError(f"module 'backmarket' has no attribute {name!r}")

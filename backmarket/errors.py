@@ -32,7 +32,7 @@ BackMarketError
 │   │   └── MarketLeft          the connection was changed to another market
 │   ├── RequestRefused          any other 4xx, or a redirect
 │   ├── ConnectionChanged       a write was queued for another market than the connection's
-│   ├── Erased                  a write's order was erased, and what was asked for with it
+│   ├── Erased                  a write's order was erased, and the request with it
 │   └── WriteRefused            a write ended without changing anything
 ├── UnknownOutcome              a write was sent and its answer was lost; read it back, never resend it blindly
 ├── LeaseLost                   another process took over the work; write nothing
@@ -49,7 +49,7 @@ BackMarketError
     ├── EnvironmentMismatch
     ├── IdempotencyConflict     this idempotency key belongs to another write
     ├── InvalidArgument
-    ├── BulkFileRefused         lines of a bulk file are wrong; the faults say what is expected; nothing was sent
+    ├── BulkFileRefused         lines of a bulk file are wrong; the faults say what to write; nothing was sent
     ├── BulkJobNotFound
     ├── NotStoredYet            the object to change is not stored: sync or fetch it first
     ├── NotUndecided            this write needs no decision by a person
@@ -192,7 +192,7 @@ class NotDeleted(BucketUnavailable):
 
     Args:
         message: what happened.
-        keys: of the objects that it kept.
+        keys: the keys of the objects that the server kept.
     """
 
     code = "not_deleted"
@@ -208,8 +208,8 @@ class RateLimited(BackMarketError):
     Args:
         message: one sentence for a person.
         retry_after: seconds until the next request is allowed, if the API said so.
-        by_api: the API itself answered, in JSON, not the firewall in front of it. Of an operation that counts SKU
-            lines, it means that these are used up, and not that there were too many requests.
+        by_api: the API itself answered, in JSON, not the firewall in front of it. If so, and the operation
+            counts SKU lines, those lines are used up, not the requests.
     """
 
     code = "rate_limited"
@@ -329,7 +329,7 @@ class ConnectionChanged(TerminalError):
 
 
 class Erased(TerminalError):
-    """A write's order was erased, and what was asked for with it."""
+    """A write's order was erased, and the request with it."""
 
     code = "erased"
 
@@ -361,7 +361,8 @@ class LeaseLost(BackMarketError):
     code = "lease_lost"
 
     def __init__(
-        self, message: str = "The lease was taken over, or the connection was changed: nothing more is written."
+        self,
+        message: str = "The lease was taken over, or the connection was changed. This process writes nothing more.",
     ) -> None:
         super().__init__(message)
 

@@ -17,7 +17,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backmarket.errors import SettingsError
-from backmarket.messages import redis_urls
+from backmarket.messages import redis_urls, urls
 
 ENV_PREFIX = "BACKMARKET_"
 
@@ -26,6 +26,8 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 """A host's name in lower case, without a final dot; the names of containers may have underscores."""
 
+MIN_PROXY_PREFIX = {4: 8, 6: 7}
+"""Shortest prefix of a network of proxies, by the version of IP: those of the widest private networks."""
 MAX_INTEGER = 2**31 - 1
 """Maximum of an integer setting: PostgreSQL and Redis can calculate with it."""
 MAX_SECONDS = 31_622_400.0
@@ -45,10 +47,10 @@ RENAMED = {
 
 
 class Settings(BaseSettings):
-    """Every figure and address that a deployment may choose.
+    """Every number and address that a deployment may choose.
 
     A missing or wrong setting raises `SettingsError` at the first use that needs it,
-    with a sentence that says which variable to set.
+    with a sentence that names the variable to set.
     """
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", hide_input_in_errors=True)
@@ -56,11 +58,11 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     """PostgreSQL, as a libpq URL: `postgresql://user:password@host:5432/name`."""
     database_pool_size: Annotated[int, Field(ge=1, le=1000)] = 8
-    """Connections to PostgreSQL a process may hold."""
+    """Maximum number of connections from one process to PostgreSQL."""
     redis_url: SecretStr | None = None
-    """Redis or Valkey for the limits and, unless `BROKER_URL` says otherwise, the broker."""
+    """Redis or Valkey for the rate limits and, unless `BROKER_URL` is set, for messages."""
     broker_url: SecretStr | None = None
-    """The broker's own Redis, if it is another than `REDIS_URL`."""
+    """Redis or Valkey for messages, if not the one in `REDIS_URL`."""
 
     s3_endpoint_url: str | None = None
     s3_public_endpoint_url: str | None = None
@@ -68,111 +70,112 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr | None = None
     s3_bucket: str = "backmarket"
     s3_region: Annotated[str, Field(min_length=1)] = "us-east-1"
+    s3_virtual_host: bool = False
 
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    """Fernet keys for API keys at rest; the first one encrypts, all decrypt."""
+    """Fernet keys that encrypt the API keys; the first encrypts, all decrypt."""
     limiter_key: SecretStr | None = None
-    """Names an account by a keyed hash of its API key; must stay the same while `SECRET_KEYS` rotate."""
+    """Long random text from which the rate limiter derives the names of accounts. Never change it."""
     user_agent: str | None = None
-    """`BM-{Company}-{Integration};contact@company.example`, which the API asks of every caller."""
+    """User-Agent that the API demands: `BM-{Company}-{Integration};contact@company.example`."""
     allowed_base_urls: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins beside Back Market's own that a connection may name."""
     label_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    """Origins beside Back Market's own, and the connection's, that labels may be fetched from."""
+    """Origins beside Back Market's own, and the connection's, that workers may fetch labels from."""
     label_max_bytes: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 20 * 1024 * 1024
     """Maximum size of a label, in bytes."""
     invoice_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    """Origins that invoices named by a URL may be fetched from."""
+    """Origins that workers may fetch invoices from; without one, an invoice must be a file."""
     invoice_max_bytes: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 10 * 1024 * 1024
     """Maximum size of an invoice, in bytes."""
 
     rate_limit: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 200
-    """Requests that one account may send in any `rate_window`."""
+    """Maximum number of requests of one seller account in a window."""
     rate_window: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 10.0
-    """Seconds."""
+    """Length of that window, in seconds."""
     sensitive_rate_limit: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 20
-    """Requests to the sensitive endpoints (catalogue, category) in the same window."""
+    """Maximum number of requests to the sensitive endpoints (catalogue, category) in the same window."""
     sku_lines_limit: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 2000
-    """Lines of listings that one account may send in any `sku_lines_window`, single updates and bulk files together."""
+    """Maximum number of listing lines of one account in a window, single updates and bulk files together."""
     sku_lines_window: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 3600.0
-    """Seconds."""
+    """Length of that window, in seconds."""
     bulk_part_lines: Annotated[int, Field(ge=1, le=14_999)] = 500
-    """Lines of a part of a bulk file, at most; never more than `sku_lines_limit`."""
+    """Maximum number of lines in a part of a bulk file; never more than `sku_lines_limit`."""
     bulk_settle_after: Annotated[float, Field(ge=0, le=MAX_SECONDS)] = 900.0
-    """Seconds before a part whose answer was lost is read back."""
+    """Seconds until a worker reads back a bulk part whose answer was lost."""
     bulk_unexplained_after: Annotated[float, Field(ge=0, le=MAX_SECONDS)] = 86400.0
-    """Seconds that a task may run, or have a status that is not explained, before a person is to decide."""
+    """Seconds that a bulk task may run, or report an undocumented status, before a person has to decide."""
     bulk_poll_initial_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 5.0
-    """Seconds until a task is polled for the first time; the pauses grow from then on."""
+    """Seconds until the first poll of a bulk task."""
     bulk_poll_max_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 60.0
     """Maximum seconds between two polls of a task in its first half hour."""
     bulk_poll_max_late_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 600.0
     """Maximum seconds between two polls of a task after its first half hour."""
     egress_id: str = "default"
-    """Names the address that this process's requests leave from."""
+    """Name of the address that this host's requests leave from."""
     egress_rate_limit: Annotated[int, Field(ge=0, le=MAX_INTEGER)] = 0
-    """Requests that one egress address may send in a window; 0: no limit of its own."""
+    """Maximum number of requests from that address in `rate_window`; 0: no limit of its own."""
 
     connect_timeout: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 5.0
-    """Seconds to open a connection to the API."""
+    """Maximum seconds to open a connection to the API."""
     request_deadline: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 30.0
-    """Seconds that one request may take in all, its body included."""
+    """Maximum seconds for one request, its body included."""
 
     watermark_overlap: Annotated[float, Field(ge=0, le=MAX_SECONDS)] = 120.0
-    """Seconds that an incremental walk reaches back before the one before it began."""
+    """Seconds by which an incremental sync reaches back before the start of the previous one."""
     lease_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 60.0
-    """How long a claimed sync stays claimed without a sign of life."""
+    """Seconds without a renewal after which another worker may take over a claimed sync."""
     task_budget_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 20.0
-    """Seconds after which a sync hands the rest on to its next slice."""
+    """Maximum seconds of one slice of a sync; the next slice continues."""
     task_budget_pages: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 200
-    """Pages after which a sync hands the rest on to its next slice."""
+    """Maximum number of pages in one slice of a sync; the next slice continues."""
     fetch_window: Annotated[int, Field(ge=1, le=32)] = 16
-    """Pages of one walk that may be in flight at once."""
+    """Maximum number of pages of one sync in flight at once."""
     fetch_threads: Annotated[int, Field(ge=1, le=256)] = 32
-    """Threads of one worker process that fetch pages, for all of its syncs together."""
+    """Number of threads that fetch pages in one worker process, for all of its syncs together."""
     max_long_syncs: Annotated[int, Field(ge=1, le=256)] = 6
     """Maximum number of long syncs (more than one page) at once in a worker process; other threads serve short ones."""
     label_window: Annotated[int, Field(ge=1, le=32)] = 8
-    """Labels of one organization that may be in flight at once."""
+    """Maximum number of labels of one organization in flight at once."""
     label_give_up_days: Annotated[int, Field(ge=1, le=36500)] = 14
-    """Days after which a label that does not come is given up."""
+    """Days after which workers give up a label that they cannot fetch."""
 
     write_window: Annotated[int, Field(ge=1, le=32)] = 8
-    """Writes of one organization, each of another object, that may be sent at once."""
+    """Maximum number of writes of one organization in flight at once, each to another object."""
     order_update_sends_id: bool = True
-    """Whether an update of an order has both `id` and `order_id`; False: `order_id` alone."""
+    """Whether an order update contains `id` beside `order_id`."""
 
     changes_retention_days: Annotated[int, Field(ge=0, le=36500)] = 30
-    """Days that events of the change feed are kept; 0: for ever."""
+    """Days that events of the change feed are kept. 0: for ever."""
     runs_retention_days: Annotated[int, Field(ge=0, le=36500)] = 90
-    """Days that rows of `sync_runs` are kept; 0: for ever."""
+    """Days that ended sync runs are kept. 0: for ever."""
     writes_retention_days: Annotated[int, Field(ge=0, le=36500)] = 90
-    """Days that writes which came to their end are kept, with their invoices; 0: for ever."""
+    """Days that ended writes are kept, with their invoices. 0: for ever."""
     bulk_retention_days: Annotated[int, Field(ge=0, le=36500)] = 90
-    """Days that bulk jobs which ended are kept, with their files and reports; 0: for ever."""
+    """Days that ended bulk jobs are kept, with their files and reports. 0: for ever."""
     personal_data_days: Annotated[int, Field(ge=0, le=36500)] = 0
-    """Days after its last change that a closed order keeps its personal data; 0: for ever."""
+    """Days that a closed order keeps its personal data after its last change. 0: for ever."""
 
     health_host: str = "127.0.0.1"
     """Address on which workers and beat serve their health and metrics."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 0
     """Port for health and metrics; 0: they are not served."""
     health_stall_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 60.0
-    """Seconds without a heartbeat of the main loop before the process counts as hung."""
+    """Seconds without a heartbeat of the main loop before a process counts as hung."""
     traces_endpoint: str | None = None
-    """Where a worker's traces go, by OTLP over HTTP; None: there are none."""
+    """URL that workers send traces to, by OTLP over HTTP; None: no traces."""
     console_users: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    """Who may log in to the console, with which role and password: as `backmarket console password` prints it."""
+    """Users of the console, each as `backmarket console password` prints it: name, role and password."""
     console_password: SecretStr | None = None
-    """Password of the user `admin`, an `operator`; None: there is no such user."""
+    """Password of the user `admin`, an `operator`; None: this user does not exist."""
     console_url: str | None = None
-    """The origin at which people reach the console; None: this machine alone does."""
+    """Origin of the console in the browser; None: only this machine reaches it."""
     console_session_key: SecretStr | None = None
-    """Signs the console's sessions; None: made at its start, so that they end with it."""
+    """Text that signs the sessions; None: a new one at each start, which ends all sessions."""
     console_session_hours: Annotated[float, Field(gt=0, le=720)] = 12.0
     """Hours after which a person has to log in again."""
     console_proxy_addresses: Annotated[tuple[str, ...], NoDecode] = ()
-    """Addresses or networks of the proxies before the console, whose headers are believed."""
+    """Addresses or networks of the proxies in front of the console; headers from others are ignored."""
     console_proxy_user_header: Annotated[str, Field(pattern=HEADER_NAME)] = ""
     """Header in which the proxy passes the authenticated user. Empty: proxy login is off."""
     console_proxy_groups_header: Annotated[str, Field(pattern=HEADER_NAME)] = "X-Forwarded-Groups"
@@ -219,9 +222,14 @@ class Settings(BaseSettings):
     @classmethod
     def _networks_only(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         try:
-            return tuple(str(ip_network(each)) for each in value)
+            found = tuple(ip_network(each) for each in value)
         except ValueError:
             raise ValueError("must be addresses or networks, such as 10.0.0.5 or 10.1.0.0/16") from None
+        if any(each.prefixlen < MIN_PROXY_PREFIX[each.version] for each in found):
+            raise ValueError(
+                "must name your proxies alone: a network wider than 10.0.0.0/8 or fc00::/7 has strangers in it"
+            )
+        return tuple(map(str, found))
 
     @field_validator("health_port", mode="before")
     @classmethod
@@ -235,6 +243,13 @@ class Settings(BaseSettings):
             redis_urls.check(value.get_secret_value(), _REDIS[str(info.field_name)])
         return value
 
+    @field_validator("database_url")
+    @classmethod
+    def _clear_only(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not urls.is_clear(value.get_secret_value()):
+            raise ValueError(urls.UNCLEAR)
+        return value
+
     @field_validator("user_agent")
     @classmethod
     def _user_agent_form(cls, value: str | None) -> str | None:
@@ -242,22 +257,22 @@ class Settings(BaseSettings):
 
     @property
     def request_longest(self) -> float:
-        """Seconds after which nothing of a request is sent any more: its deadline, where every wait of it ends."""
+        """Seconds after which no byte of a request is sent any more: its deadline ends every wait."""
         return self.request_deadline
 
     @cached_property
     def process_name(self) -> str:
-        """A name for leases that a person can find again: the host's name."""
+        """Name of this process in leases, from which a person finds the machine: the host's name."""
         return socket.gethostname()
 
     def need(self, name: str) -> str:
-        """The value of a setting that the present work can't do without.
+        """The value of a setting that the caller needs.
 
         Args:
             name: the field's name, such as `database_url`.
 
         Raises:
-            SettingsError: it is not set; the text names the variable.
+            SettingsError: if it is not set; the text names the variable.
         """
         value = getattr(self, name)
         if not value:
@@ -292,10 +307,10 @@ def _renamed(name: str) -> str:
 
 
 def user_agent_of(text: str) -> str:
-    """The text itself, if the API takes it for a User-Agent.
+    """The text itself, if the API accepts it as a User-Agent.
 
     Raises:
-        ValueError: it does not.
+        ValueError: if the API would refuse it.
     """
     if not re.fullmatch(r"BM-[^;\s-][^;\r\n]*-[^;\r\n]+;[^\s;]+@[^\s;]+", text):
         raise ValueError("must look like BM-{Company}-{Integration};contact@company.example")
@@ -306,14 +321,14 @@ def origin_of(url: str) -> str:
     """Scheme, host and port of a URL, lower-case, without a path.
 
     Raises:
-        ValueError: it is not an http or https origin, or carries a path, a query or a user.
+        ValueError: if it is not an http or https origin, or has a path, a query or a user.
     """
     form = "it is not an origin such as https://host or http://host:port"
     try:
         parts = urlsplit(url.strip())
         port_number = parts.port
     except ValueError:
-        raise ValueError(form) from None  # its own words quote what was given
+        raise ValueError(form) from None  # urlsplit's text would quote the value
     name = parts.hostname or ""
     if parts.scheme not in {"http", "https"} or port_number == 0 or not _is_host(name):
         raise ValueError(form)

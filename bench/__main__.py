@@ -2,7 +2,7 @@
 
     python -m bench
 
-About twelve minutes. The other benchmarks are run by their names; see docs/performance.md.
+About twelve minutes. The other benchmarks are run by their names; see docs/performance/measurements.md.
 """
 
 from __future__ import annotations

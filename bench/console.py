@@ -62,7 +62,7 @@ def main() -> int:
             redis_url=stack.addresses.redis_url,
             secret_keys=(Fernet.generate_key().decode(),),
             limiter_key=secrets.token_hex(16),
-            console_users=(f"anna:operator:{passwords.hashed('a long password', cost=2**10)}",),
+            console_users=(f"anna:operator:{passwords.hashed('correct horse battery', cost=2**10)}",),
         )
         with BackMarket(settings) as bm:
             bm.apply_schema()

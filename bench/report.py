@@ -1,25 +1,29 @@
-"""The figures of `bench.compare` and `bench.growth`, as tables and plots in docs/performance.md.
+"""The figures of `bench.compare` and `bench.growth`, as pages with tables and plots in docs/performance/.
 
-    python -m bench.report
-
-The text between the marks is replaced.
+python -m bench.report
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from backmarket.standalone.fleet import CHECKOUT
 from bench import compare, drawing, growth
 from bench.setting import machine
 
-PAGE = CHECKOUT / "docs" / "performance.md"
-PLOTS = CHECKOUT / "docs" / "performance"
-MARK = "<!-- {}: written by `make bench` -->"
+REPORT = CHECKOUT / "docs" / "performance"
+TITLES = {"comparison": "The same work by dlt and by a bare script", "growth": "How the costs grow"}
+"""The pages, and the sections of measurements.md that describe them."""
+PAGE = """# {title}
+
+`make bench` writes this page. How it measures: [measurements](measurements.md#{anchor}).
+
+{tables}
+
+{plots}
+"""
 COMPARED = {"wall": "wall", "cpu": "CPU", "memory": "memory", "requests": "requests", "rows": "rows written"}
 """The figures whose ratio is shown, and what they are called."""
 
@@ -28,26 +32,22 @@ Figures = dict[str, dict[str, Any]]
 
 def main() -> None:
     """Write the report."""
-    page = PAGE.read_text()
-    PLOTS.mkdir(exist_ok=True)
+    REPORT.mkdir(exist_ok=True)
     if compare.RESULTS.exists():
         results = json.loads(compare.RESULTS.read_text())
-        page = between(page, "comparison", comparison(results))
-        draw_comparison(results)
+        write("comparison", comparison(results), draw_comparison(results))
     if growth.RESULTS.exists():
         lines = json.loads(growth.RESULTS.read_text())
-        page = between(page, "growth", grown(lines))
-        draw_growth(lines)
-    PAGE.write_text(page)
-    print(f"The report is {PAGE.relative_to(CHECKOUT)}.")
+        write("growth", grown(lines), draw_growth(lines))
+    print(f"The report is in {REPORT.relative_to(CHECKOUT)}.")
 
 
-def between(page: str, name: str, words: str) -> str:
-    """The page with other words between a pair of marks."""
-    begin, end = MARK.format(name), MARK.format(f"end of {name}")
-    return re.sub(
-        f"{re.escape(begin)}.*{re.escape(end)}", lambda _: f"{begin}\n\n{words}\n\n{end}", page, flags=re.DOTALL
-    )
+def write(name: str, tables: str, plots: Iterable[str]) -> None:
+    """Write one page."""
+    title = TITLES[name]
+    anchor = title.lower().replace(" ", "-")
+    page = PAGE.format(title=title, anchor=anchor, tables=tables, plots="\n\n".join(plots))
+    (REPORT / f"{name}.md").write_text(page)
 
 
 def comparison(results: Figures) -> str:
@@ -111,8 +111,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
 
 
-def draw_comparison(results: Figures) -> None:
-    """Seconds, and seconds of CPU, of those that came to an end."""
+def draw_comparison(results: Figures) -> Iterator[str]:
+    """Draw the seconds, and the seconds of CPU, of those that came to an end."""
     titles = {each.name: each.title for chain in compare.scenarios(20_000) for each in chain}
     for figure, title in (("wall", "Seconds until it is done"), ("cpu", "Seconds of CPU of the client processes")):
         shown = {
@@ -120,22 +120,24 @@ def draw_comparison(results: Figures) -> None:
             for name in titles
             if name in results
         }
-        save(f"comparison-{figure}.svg", drawing.bars(title, "s", shown))
+        yield save(f"comparison-{figure}.svg", title, drawing.bars(title, "s", shown))
 
 
-def draw_growth(lines: Figures) -> None:
-    """CPU by size."""
+def draw_growth(lines: Figures) -> Iterator[str]:
+    """Draw the CPU by size."""
     for name, what in (("organizations", "a quiet sync of one organization"), ("orders", "the first load of an order")):
         shown = {
             label: {int(size): point[key] for size, point in lines[name].items()}
             for label, key in (("our processes", "ours"), ("PostgreSQL", "postgres"))
         }
-        save(f"growth-{name}.svg", drawing.lines(f"CPU of {what}, by the number of {name}", "ms", shown))
+        title = f"CPU of {what}, by the number of {name}"
+        yield save(f"growth-{name}.svg", title, drawing.lines(title, "ms", shown))
 
 
-def save(name: str, drawn: str) -> None:
-    """Keep a plot beside the page."""
-    Path(PLOTS / name).write_text(drawn)
+def save(name: str, title: str, drawn: str) -> str:
+    """Store a plot beside the page, and return its link."""
+    (REPORT / name).write_text(drawn)
+    return f"![{title}]({name})"
 
 
 if __name__ == "__main__":

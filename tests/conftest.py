@@ -15,7 +15,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import hypothesis
-import psycopg
 import pytest
 import redis
 from minio import Minio
@@ -25,7 +24,15 @@ from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.processes import Server
 from tests.support import sandboxes
-from tests.support.databases import as_superuser, make_roles, new_database, own_redis
+from tests.support.databases import (
+    as_superuser,
+    make_roles,
+    make_stack,
+    new_database,
+    open_connection,
+    own_redis,
+    revive_postgres,
+)
 from tests.support.recycled import DatabaseRecycler
 from tests.support.settings import fresh_settings
 from tests.support.strict_s3 import StrictS3
@@ -82,7 +89,7 @@ def _no_sandbox_left() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """PostgreSQL, Valkey and S3, started when the first test asks; for tests that stop and kill them, too."""
-    with Stack() as running:
+    with make_stack() as running:
         make_roles(running)
         yield running
 
@@ -91,7 +98,7 @@ def stack() -> Iterator[Stack]:
 def _template(stack: Stack) -> Iterator[str]:
     """The database that every test's own is a copy of: the schema, as its file makes it alone, and nothing else."""
     with new_database(stack, TEMPLATE) as url:
-        with psycopg.connect(url, autocommit=True) as connection:
+        with open_connection(url, autocommit=True) as connection:
             connection.execute(SCHEMA.read_bytes())
         yield TEMPLATE
 
@@ -106,10 +113,10 @@ def _recycler(stack: Stack, _template: str) -> Iterator[DatabaseRecycler]:
 @pytest.fixture
 def database_url(stack: Stack, _recycler: DatabaseRecycler) -> Iterator[str]:
     """A database of this test alone, with the schema; its role is an ordinary one, of odd settings."""
-    _revive(stack.postgres)
+    revive_postgres(stack)
     with _recycler.lend(f"test_{next(_numbers)}") as url:
         yield url
-        _revive(stack.postgres)
+        revive_postgres(stack)
 
 
 @pytest.fixture

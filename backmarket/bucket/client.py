@@ -89,6 +89,7 @@ class Bucket:
     def __init__(self, settings: Settings, *, hasty: bool = False) -> None:
         self.name = settings.s3_bucket
         self._region = settings.s3_region
+        self._virtual_host = settings.s3_virtual_host
         self._keys = Credentials(settings.need("s3_access_key"), settings.need("s3_secret_key"))
         endpoint = _origin("S3_ENDPOINT_URL", settings.need("s3_endpoint_url"))
         public = _origin("S3_PUBLIC_ENDPOINT_URL", settings.s3_public_endpoint_url or endpoint)
@@ -200,7 +201,7 @@ class Bucket:
             BucketRefused: if the keys may not store here.
         """
         if file.seek(0, 2) != size:
-            raise InvalidArgument("The file's size differs from the announced one.")
+            raise InvalidArgument("The file's size differs from the given size.")
         self.ensure()
         with self._translate_errors(key):
             file.seek(0)
@@ -335,7 +336,7 @@ class Bucket:
             InvalidArgument: if `expires` is out of range.
         """
         if not 1 <= expires <= MAX_LINK_SECONDS:
-            raise InvalidArgument(f"A link counts for 1 to {MAX_LINK_SECONDS} seconds (7 days), not for {expires}.")
+            raise InvalidArgument(f"A link is valid for 1 to {MAX_LINK_SECONDS} seconds (7 days), not for {expires}.")
         told = {"response-content-disposition": _disposition(filename or key.rpartition("/")[2])}
         if content_type:
             told["response-content-type"] = content_type
@@ -356,6 +357,8 @@ class Bucket:
                 region=self._region,
                 http_client=self._http,
             )
+            if self._virtual_host:
+                client.enable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
             client.get_presigned_url("GET", self.name, "key")  # signs, without a request: it checks the bucket's name
         except ValueError:
             raise SettingsError(

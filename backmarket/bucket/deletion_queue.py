@@ -11,7 +11,7 @@ def request(transaction: Transaction, keys: Iterable[str]) -> None:
     """Queue objects for deletion; objects that a row refers to are kept.
 
     Args:
-        transaction: the one that makes them garbage.
+        transaction: the transaction that makes them garbage.
         keys: of objects, or prefixes of keys, which end in a slash.
     """
     transaction.execute(

@@ -86,13 +86,13 @@ def error_for(bucket: str, key: str | None, code: str, status: int) -> BackMarke
     if code == "NoSuchKey" and key:
         return ObjectNotFound(f"The bucket {bucket} has no object {key}.")
     if code == "NoSuchBucket":
-        return BucketGone(f"The bucket {bucket} was removed; it is created again at the next use.")
+        return BucketGone(f"The bucket {bucket} was removed. The next use creates it again.")
     if code in _ADVICE:
         return BucketRefused(f"The S3 server answered {code}: {_ADVICE[code]}")
     if status >= 500 or code in _PASSING:
-        return BucketUnavailable(f"The S3 server can't take the work now: {code} (status {status}).")
+        return BucketUnavailable(f"The S3 server cannot take the work now: {code} (status {status}).")
     return BucketRefused(
-        f"The S3 server answered {code} (status {status}): look at the settings BACKMARKET_S3_* and at what their"
+        f"The S3 server answered {code} (status {status}). Check the settings BACKMARKET_S3_*, and what their"
         f" keys may do with the bucket {bucket}."
     )
 
@@ -101,7 +101,7 @@ def _unreachable(error: urllib3.exceptions.HTTPError) -> BackMarketError:
     reason = getattr(error, "reason", None)
     if isinstance(reason, urllib3.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(reason):
         return BucketRefused(
-            "The S3 server's certificate is not trusted: add its authority to the system's, name a file with it in"
+            "The S3 server's certificate is not trusted. Add its authority to the system's, name a file with it in"
             " SSL_CERT_FILE, or correct BACKMARKET_S3_ENDPOINT_URL."
         )
     kind = type(reason if isinstance(reason, Exception) else error).__name__

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from backmarket.bulk import jobs, queries, reports
 from backmarket.bulk.reports import ReportLine
-from backmarket.bulk.rows import Job, JobState
+from backmarket.bulk.rows import Job, JobState, Part
 from backmarket.errors import error_for
 from backmarket.services import Services
 from backmarket.sync.handle import SyncOutcome
@@ -41,6 +41,10 @@ class BulkHandle:
         """What it waits for, in words; empty: it has ended."""
         return queries.what_it_waits_for(self._services.database, self.status())
 
+    def may_settle(self, part: Part) -> bool:
+        """Whether a person may settle one of its parts now; see `BackMarket.settle_bulk_part`."""
+        return jobs.is_decidable(self._services.settings, part)
+
     def done(self) -> Job | None:
         """The job, once it has ended; None: it is still open. Its state says how it ended.
 
@@ -66,7 +70,7 @@ class BulkHandle:
         """
 
         def why_not() -> str:
-            return f"Bulk job {self.id} has not ended within {timeout:g} s, and continues by itself. {self.waits_for()}"
+            return f"Bulk job {self.id} has not ended within {timeout:g} s; workers continue it. {self.waits_for()}"
 
         return wait_for(self.done, timeout, why_not, max_pause=1.0, poll_interval=poll_interval)
 

@@ -149,7 +149,7 @@ def parts_in(database: Database, organization_id: str, job_id: int, states: Iter
     """
     wanted = [each for each in PartState if each in set(states)]
     if len(wanted) != len(set(states)):
-        raise InvalidArgument(f"A state is invalid. The states are {', '.join(PartState)}.")
+        raise InvalidArgument(f"A state is invalid. Choose one of {', '.join(PartState)}.")
     check_limit(limit)
     with database.transaction() as transaction:
         _job(transaction, organization_id, job_id)
@@ -208,6 +208,12 @@ def settle_part(services: Services, organization_id: str, job_id: int, number: i
     return get(services.database, organization_id, job_id)
 
 
+def is_decidable(settings: Settings, part: Part) -> bool:
+    """Whether a person may settle a part: its outcome can no longer change by itself."""
+    deadline = send_deadline(settings.request_longest)
+    return part.is_decidable(deadline=deadline, hangs_after=settings.bulk_unexplained_after)
+
+
 def retry_now(database: Database, organization_id: str) -> None:
     """Make parts that wait for a retry due now; not those that wait for the quota or for reading back."""
     with database.transaction() as transaction:
@@ -257,7 +263,7 @@ def _repeated(transaction: Transaction, submission: Submission) -> int:
 def _job(transaction: Transaction, organization_id: str, job_id: int) -> Job:
     job = rows.select_job(transaction, organization_id, job_id)
     if job is None:
-        raise BulkJobNotFound(f"There is no bulk job {job_id} of this organization: see `backmarket bulk list`.")
+        raise BulkJobNotFound(f"This organization has no bulk job {job_id}. See `backmarket bulk list`.")
     return job
 
 
@@ -265,9 +271,9 @@ def _undecided(settings: Settings, transaction: Transaction, organization_id: st
     _job(transaction, organization_id, job_id)
     part = rows.select_part(transaction, organization_id, job_id, number)
     if part is None:
-        raise BulkJobNotFound(f"Bulk job {job_id} has no part {number}: see `backmarket bulk show`.")
-    deadline = send_deadline(settings.request_longest)
-    if not rows.may_settle(transaction, part, deadline=deadline, hangs_after=settings.bulk_unexplained_after):
+        raise BulkJobNotFound(f"Bulk job {job_id} has no part {number}. See `backmarket bulk show`.")
+    if not is_decidable(settings, part):
+        deadline = send_deadline(settings.request_longest)
         waits = part.state in {PartState.SUBMITTING, PartState.UNKNOWN}
         why = (
             f"its request may still arrive in the {deadline:g} s after it was sent" if waits else f"it is {part.state}"

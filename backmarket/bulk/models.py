@@ -148,7 +148,8 @@ class Part:
         task_status: the task's status when last polled.
         sent_at: when it was sent last.
         submitted_at: when Back Market accepted it.
-        submitted_seconds: how long ago that was when the row was read, by PostgreSQL's clock, as all that follow.
+        sent_seconds: seconds since `sent_at` when the row was read, by PostgreSQL's clock, as all that follow.
+        submitted_seconds: seconds since `submitted_at`.
         unexplained_seconds: for how long the task's status has been undocumented; None: it is documented.
         missing_seconds: for how long the API has not known the task; None: it knows it.
         prior: its listings before it was sent, by line number; missing ones are unknown.
@@ -180,6 +181,7 @@ class Part:
     task_status: int | None
     sent_at: datetime | None
     submitted_at: datetime | None
+    sent_seconds: float | None
     submitted_seconds: float | None
     unexplained_seconds: float | None
     missing_seconds: float | None
@@ -197,6 +199,22 @@ class Part:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", PartState(self.state))
+
+    def is_decidable(self, *, deadline: float, hangs_after: float) -> bool:
+        """Whether a person may settle it: its outcome can no longer change by itself.
+
+        Args:
+            deadline: seconds since it was sent after which its request can no longer arrive.
+            hangs_after: seconds since it was accepted after which its task counts as hanging.
+        """
+        match self.state:
+            case PartState.UNKNOWN if self.due_at is None:
+                return True
+            case PartState.SUBMITTING | PartState.UNKNOWN:
+                return (self.sent_seconds or 0.0) >= deadline
+            case PartState.SUBMITTED:
+                return (self.submitted_seconds or 0.0) >= hangs_after
+        return False
 
     def line_outcomes(self) -> Iterator[LineOutcome]:
         """The outcome of each of its lines, in the order of lines.csv."""

@@ -57,7 +57,7 @@ class Options:
         if self.max_age is not None and self.max_age <= timedelta():
             raise InvalidArgument("max_age must be more than 0 seconds.")
         if self.idempotency_key is not None and not 1 <= len(self.idempotency_key) <= 200:
-            raise InvalidArgument("An idempotency key has 1 to 200 characters.")
+            raise InvalidArgument("The idempotency key is empty or too long. Give 1 to 200 characters.")
 
     @property
     def notation(self) -> Notation:
@@ -93,7 +93,7 @@ def from_message(object_key: str, content: str, options: Mapping[str, Any]) -> O
     """
     unknown = options.keys() - _OF_A_MESSAGE.keys()
     if unknown:
-        raise InvalidArgument(f"There is no option {min(unknown)!r}. Choose one of {', '.join(_OF_A_MESSAGE)}.")
+        raise InvalidArgument(f"The option {min(unknown)!r} is unknown. Choose one of {', '.join(_OF_A_MESSAGE)}.")
     for name, value in options.items():
         if value is not None and (not isinstance(value, _OF_A_MESSAGE[name]) or isinstance(value, bool) != (
             _OF_A_MESSAGE[name] is bool

@@ -43,7 +43,7 @@ def page(
     """
     check_limit(limit)
     if state is not None and state not in [each.value for each in JobState]:
-        raise InvalidArgument(f"{state!r} is not a state of bulk jobs; they are {', '.join(JobState)}.")
+        raise InvalidArgument(f"{state!r} is not a state of bulk jobs. Choose one of {', '.join(JobState)}.")
     values: dict[str, Any] = {"organization": organization_id, "limit": limit + 1}
     conditions = ["j.organization_id = %(organization)s"]
     for name, value in (("state", state), ("idempotency_key", idempotency_key)):
@@ -131,7 +131,7 @@ def _at_work(job: Job, found: Mapping[str, Any]) -> str:
     elif job.lines_pending and job.error:
         words.append(f"It cannot continue now: {job.error}")
     if found["submitted"]:
-        words.append(f"Back Market works on {found['submitted']} lines; it is asked again {_clock(found['asked_at'])}.")
+        words.append(f"Back Market processes {found['submitted']} lines; the next poll is {_clock(found['asked_at'])}.")
     if found["lost"]:
         words.append(
             f"{found['lost']} lines may or may not have arrived; their listings are read back"

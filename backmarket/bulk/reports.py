@@ -51,6 +51,20 @@ class ReportLine:
     outcome: Outcome
     message: str
 
+    @property
+    def cells(self) -> tuple[object, ...]:
+        """The line as cells of a file for people, of which Excel calculates none."""
+        return (self.line, neutral(self.sku), self.outcome.value, neutral(self.message))
+
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection); the last four are full-width."""
+
+
+def neutral(text: str) -> str:
+    """A cell's text, with an apostrophe before the beginning of a formula."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
 
 class CsvLines:
     """A CSV file in our own dialect, written line by line.
@@ -95,7 +109,7 @@ def write(services: Services, job: Job) -> None:
     with TemporaryFile() as file:
         report = CsvLines(file, (each.name for each in fields(ReportLine)))
         for each in lines(services, job):
-            report.add((each.line, each.sku, each.outcome.value, each.message))
+            report.add(each.cells)
         store(services, bulk_key(job.organization_id, job.id, REPORT), file)
 
 
@@ -113,7 +127,7 @@ def url(services: Services, organization_id: str, job_id: int, *, expires: int =
     job = jobs.get(services.database, organization_id, job_id)
     if job.ended_at is None:
         raise InvalidArgument(
-            f"Bulk job {job_id} has not ended, so its report is not ready. `bulk report` shows what is known."
+            f"Bulk job {job_id} has not ended, so its report is not ready. See `bulk report` for what is known."
         )
     if job.reported_at is None:
         write(services, job)

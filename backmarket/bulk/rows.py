@@ -79,20 +79,6 @@ def select_part(transaction: Transaction, organization_id: str, job_id: int, num
         return cursor.execute(statement.encode(), (organization_id, job_id, number)).fetchone()
 
 
-def may_settle(transaction: Transaction, part: Part, *, deadline: float, hangs_after: float) -> bool:
-    """Whether a person may settle a part now: its outcome can no longer change by itself, by PostgreSQL's clock.
-
-    Args:
-        transaction: an open one.
-        part: the part.
-        deadline: seconds since it was sent after which its request can no longer arrive.
-        hangs_after: seconds since it was accepted after which its task counts as hanging.
-    """
-    values = {"organization": part.organization_id, "job": part.job_id, "number": part.number}
-    values |= {"deadline": deadline, "hangs_after": hangs_after}
-    return transaction.execute(_MAY_SETTLE, values).fetchone() is not None
-
-
 def parts_after(transaction: Transaction, organization_id: str, job_id: int, number: int, *, limit: int) -> list[Part]:
     """The next parts of a job."""
     with transaction.cursor(row_factory=class_row(Part)) as cursor:
@@ -123,7 +109,7 @@ def listing_ids(transaction: Transaction, organization_id: str, skus: Sequence[s
     found = transaction.execute(
         "SELECT l.listing_id::text, l.legacy_listing_id::text, wanted.sku"
         " FROM unnest(%s::text[]) AS wanted (sku) JOIN backmarket.listings l"
-        " ON l.organization_id = %s AND l.sku_key = lower(left(wanted.sku, 200)) AND lower(l.sku) = lower(wanted.sku)",
+        f" ON l.organization_id = %s AND {_SAME_SKU}",
         ([*skus], organization_id),
     ).fetchall()
     return {name: sku for *names, sku in found for name in names if name}
@@ -140,7 +126,7 @@ def stored_listings(transaction: Transaction, organization_id: str, skus: Sequen
         return None
     found = transaction.execute(
         "SELECT wanted.sku, l.raw FROM unnest(%s::text[]) AS wanted (sku) JOIN backmarket.listings l"
-        " ON l.organization_id = %s AND l.sku_key = lower(left(wanted.sku, 200)) AND lower(l.sku) = lower(wanted.sku)"
+        f" ON l.organization_id = %s AND {_SAME_SKU}"
         " WHERE l.removed_at IS NULL",
         ([*skus], organization_id),
     ).fetchall()
@@ -188,6 +174,7 @@ def marks_of(error: BackMarketError | None) -> dict[str, Any]:
     return {"code": code, "message": message} | {f"error_{name}": value for name, value in marks.items()}
 
 
+_SAME_SKU = "l.sku_key = lower(left(wanted.sku, 200)) AND backmarket.sku_key(l.sku) = backmarket.sku_key(wanted.sku)"
 ERROR = (
     "error_code = %(code)s, error = %(message)s, error_status = %(error_status)s,"
     " error_request_id = %(error_request_id)s, error_cf_ray = %(error_cf_ray)s"
@@ -215,6 +202,7 @@ FROM backmarket.bulk_jobs j CROSS JOIN LATERAL (
 PARTS = """
 SELECT organization_id, job_id, number, state, byte_offset, byte_length, lines, line_numbers,
     NULLIF(due_at, 'infinity') AS due_at, sent, tries, arrived, task_id, task_status, sent_at, submitted_at,
+    EXTRACT(epoch FROM now() - sent_at)::float8 AS sent_seconds,
     EXTRACT(epoch FROM now() - submitted_at)::float8 AS submitted_seconds,
     EXTRACT(epoch FROM now() - unexplained_since)::float8 AS unexplained_seconds,
     EXTRACT(epoch FROM now() - missing_since)::float8 AS missing_seconds,
@@ -230,13 +218,6 @@ INSERT INTO backmarket.bulk_parts (organization_id, job_id, number, byte_offset,
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 """
 
-_MAY_SETTLE = """
-SELECT FROM backmarket.bulk_parts WHERE organization_id = %(organization)s AND job_id = %(job)s AND number = %(number)s
-  AND (state = 'unknown' AND due_at = 'infinity'
-    OR state IN ('submitting', 'unknown') AND sent_at + make_interval(secs => %(deadline)s) <= now()
-    OR state = 'submitted' AND submitted_at + make_interval(secs => %(hangs_after)s) <= now())
-"""
-
 # A refused file becomes a job that ends at once.
 _INSERT = """
 INSERT INTO backmarket.bulk_jobs (organization_id, id, state, object_prefix, file_name, locale, environment, region,
@@ -250,7 +231,8 @@ VALUES (%(organization_id)s, %(id)s, CASE WHEN %(code)s::text IS NULL THEN 'pend
 ON CONFLICT (organization_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 """
 
-# The order of one SKU's changes is kept across jobs; within a job no SKU stands twice. The subquery sorts first, and
+# The longest due first, so that a part that fails for ever goes behind the others. The order of one SKU's changes is
+# kept across jobs; within a job no SKU stands twice. The subquery sorts first, and
 # CASE keeps the comparison of SKUs from becoming a join: mostly, the first row is the answer.
 _NEXT = """
 SELECT job_id, number, GREATEST(due_at, waits_until) FROM (
@@ -258,7 +240,7 @@ SELECT job_id, number, GREATEST(due_at, waits_until) FROM (
     FROM backmarket.bulk_parts p
     JOIN backmarket.bulk_jobs j ON j.organization_id = p.organization_id AND j.id = p.job_id
     WHERE p.organization_id = %(organization)s AND p.state = 'pending' AND p.due_at <= now() AND j.ended_at IS NULL
-    ORDER BY j.created_at, p.job_id, p.number OFFSET 0
+    ORDER BY p.due_at, j.created_at, p.job_id, p.number OFFSET 0
 ) AS mine
 WHERE CASE WHEN NOT EXISTS (
     SELECT FROM backmarket.bulk_parts p
@@ -268,7 +250,7 @@ WHERE CASE WHEN NOT EXISTS (
       AND (p.state IN ('pending', 'submitting') OR p.state = 'unknown' AND p.due_at < 'infinity' AND NOT p.arrived)
       AND (p.sku_hashes && mine.sku_hashes) IS NOT FALSE
 ) THEN true END
-ORDER BY created_at, job_id, number LIMIT 1
+ORDER BY due_at, created_at, job_id, number LIMIT 1
 """
 
 # A part that waits for another one's outcome comes with that one, by the first subquery.

@@ -51,19 +51,23 @@ def reopen(transaction: Transaction, part: Part) -> None:
 
 def mark_submitting(
     transaction: Transaction, part: Part, prior: Mapping[int, Mapping[str, Any] | None], *, settle_seconds: float
-) -> bool:
-    """Mark a part as about to be sent; False: it was cancelled meanwhile.
+) -> str | None:
+    """Mark a part as about to be sent; or as `unknown`, if an earlier mark may have been lost in a failover.
 
     Args:
         transaction: holds the lease; send nothing before it commits.
         prior: its listings as they are now, by line number.
         settle_seconds: seconds after which reading back is reliable.
+
+    Returns:
+        `submitting`: send it; `unknown`: read it back first; None: it was cancelled meanwhile.
     """
     values = _key(part) | {"sent": part.sent, "prior": json.dumps(prior), "seconds": settle_seconds}
-    if not transaction.execute(_SUBMITTING, values).rowcount:
-        return False
+    row = transaction.execute(_SUBMITTING, values).fetchone()
+    if row is None:
+        return None
     transaction.execute(_RUNNING, {"organization": part.organization_id, "job": part.job_id})
-    return True
+    return str(row[0])
 
 
 def put_back(
@@ -80,13 +84,13 @@ def put_back(
     Args:
         transaction: holds the lease.
         pause: seconds until it is due.
-        unsent: the request never left; it does not count.
+        unsent: its request certainly did not arrive; it does not count as sent.
         tried: count a failed attempt.
     """
     values = _key(part) | marks_of(error) | {"pause": pause, "unsent": unsent, "tried": tried}
     transaction.execute(_PUT_BACK, values)
     note(transaction, part, error)
-    cancelled = BulkCancelled("The job was cancelled before this had arrived.")
+    cancelled = BulkCancelled("The job was cancelled before this part had arrived.")
     transaction.execute(_CANCEL_IF_WANTED, _key(part) | marks_of(cancelled))
 
 
@@ -165,7 +169,7 @@ def keep_readings(transaction: Transaction, part: Part, readings: Mapping[int, s
         transaction: holds the lease.
         part: the part.
         readings: by line number.
-        page: the page of the listings to go on with; None: they are read one by one.
+        page: the page of the listings to continue with; None: they are read one by one.
     """
     transaction.execute(_READ, _key(part) | {"readings": json.dumps(readings), "page": page})
 
@@ -229,10 +233,12 @@ UPDATE backmarket.bulk_parts SET state = 'pending', due_at = now(), sent = 0, tr
 """
 
 _SUBMITTING = f"""
-UPDATE backmarket.bulk_parts SET state = 'submitting', sent = sent + 1, sent_at = now(), prior = %(prior)s::jsonb,
+UPDATE backmarket.bulk_parts SET sent = sent + 1, sent_at = now(), prior = %(prior)s::jsonb,
+    state = CASE WHEN recorded_on = backmarket.server_history() THEN 'submitting' ELSE 'unknown' END,
+    recorded_on = backmarket.server_history(),
     due_at = now() + make_interval(secs => %(seconds)s), unread = NULL, readings = NULL, looks = 0, read_page = 1,
     {_NO_ERROR}
-{_THIS} AND state = 'pending' AND sent = %(sent)s
+{_THIS} AND state = 'pending' AND sent = %(sent)s RETURNING state
 """
 
 _RUNNING = """

@@ -47,7 +47,6 @@ class Change:
 
     Attributes:
         cursor: the position of this event; what comes after it is asked for with it.
-        organization_id: whose row.
         resource: such as `orders`.
         external_id: the row's id at Back Market, as a text.
         kind: what happened.
@@ -222,26 +221,14 @@ def _decode(cursor: Any) -> tuple[tuple[int, int], str]:
     position = (int(found[1]), int(found[2])) if found else (-1, -1)
     if not all(0 <= each < 2**63 for each in position):
         raise InvalidArgument(
-            'This is not a cursor: pass `next_cursor`, or the `cursor` of an event, unchanged; or "now".'
+            'This is not a cursor. Pass `next_cursor`, or the `cursor` of an event, unchanged, or "now".'
         )
     return position, (found[3] or "") if found else ""
 
 
-# The server and its timeline: `0` where the role may not ask. The control file learns of a promotion only with the next
-# checkpoint, the name of the WAL file at once; a standby has none to write.
-_HISTORY_NAME = """
-concat(
-    CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE')
-        THEN (SELECT system_identifier FROM pg_control_system()) ELSE 0 END, '-',
-    CASE WHEN NOT pg_is_in_recovery() AND has_function_privilege('pg_walfile_name(pg_lsn)', 'EXECUTE')
-        THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint
-    WHEN pg_is_in_recovery() AND has_function_privilege('pg_control_checkpoint()', 'EXECUTE')
-        THEN (SELECT timeline_id FROM pg_control_checkpoint()) ELSE 0 END)
-"""
-
 # Where the oldest running transaction is, where the last event below it is, up to where events were dropped, and the
 # server with its timeline.
-_POSITIONS = f"""
+_POSITIONS = """
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text || ':0',
     COALESCE((
         SELECT transaction_id || ':' || id FROM backmarket.changes
@@ -249,11 +236,11 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text || ':0',
         ORDER BY transaction_id DESC, id DESC LIMIT 1
     ), '0:0'),
     COALESCE((SELECT transaction_id || ':' || id FROM backmarket.feed_marks WHERE mark = 'dropped'), '0:0'),
-    {_HISTORY_NAME}
+    backmarket.server_history()
 """
 
-_EVENTS = f"""
-SELECT c.transaction_id || ':' || c.id || ':' || (SELECT {_HISTORY_NAME}) AS cursor,
+_EVENTS = """
+SELECT c.transaction_id || ':' || c.id || ':' || (SELECT backmarket.server_history()) AS cursor,
     c.organization_id, c.resource, c.external_id, c.kind, c.fields, c.recorded_at
 FROM backmarket.changes c
 """

@@ -1,17 +1,17 @@
 """The `backmarket` command: tables for people, `--json` for programs, exit codes for scripts.
 
     0    done
-    1    failed: the API refused or the work went wrong
+    1    failed: the API refused it, or the work failed
     2    usage: an argument or a setting cannot be used
     3    not found: no such connection, or no such row
     4    not usable: the connection is disabled, has no key, or its key is refused
-    5    not reachable now: PostgreSQL, Redis or the S3 server
-    6    what was waited for has not ended in time
-    130  Ctrl-C (`sandbox` and `up` are ended by it, with 0)
+    5    unreachable: PostgreSQL, Redis or the S3 server
+    6    timed out: the work continues
+    130  Ctrl-C (console, sandbox and up end with 0 instead)
 
-Data goes to standard output, everything else to standard error. An error is one sentence; with `--json` it is
-`{"error": {"code": ..., "message": ...}}`, on standard error, too. Only Typer's own messages on an invalid command
-line stay text.
+Data goes to standard output, everything else to standard error. An error says what happened, then what to do; with
+`--json` it is `{"error": {"code": ..., "message": ...}}`, on standard error, too. Only Typer's own messages on an
+invalid command line stay text.
 """
 
 from __future__ import annotations

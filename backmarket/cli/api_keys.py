@@ -32,7 +32,7 @@ def read_api_key(*, from_stdin: bool, path: Path | None) -> str:
         return os.environ[VARIABLE].strip()
     if not sys.stdin.isatty():
         raise typer.BadParameter(
-            f"There is no terminal to type it on: give --api-key-stdin, --api-key-file or {VARIABLE}.",
+            f"There is no terminal to type the key on. Give --api-key-stdin, --api-key-file or {VARIABLE}.",
             param_hint="API key",
         )
     typed: str = typer.prompt("API key", hide_input=True, err=True)

@@ -21,13 +21,13 @@ Settings come from the environment (BACKMARKET_DATABASE_URL, ...): see .env.exam
 \b
 Exit codes:
   0    done
-  1    failed: the API refused or the work went wrong
+  1    failed: the API refused it, or the work failed
   2    usage: an argument or a setting cannot be used
   3    not found: no such connection, or no such row
   4    not usable: the connection is disabled, has no key, or its key is refused
-  5    not reachable now: PostgreSQL, Redis or the S3 server
-  6    what was waited for has not ended in time
-  130  Ctrl-C (console, sandbox and up are ended by it, with 0)
+  5    unreachable: PostgreSQL, Redis or the S3 server
+  6    timed out: the work continues
+  130  Ctrl-C (console, sandbox and up end with 0 instead)
 """
 
 
@@ -88,7 +88,7 @@ class Commands(TyperGroup):
         except OSError as error:
             if error.errno == EPIPE:  # `| head`; Typer ends quietly
                 raise
-            raise fail(ctx, BackMarketError(f"The operating system refused: {error.strerror}.")) from None
+            raise fail(ctx, BackMarketError(f"The operating system refused the command: {error.strerror}.")) from None
 
 
 app = typer.Typer(

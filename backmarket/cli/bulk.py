@@ -6,38 +6,29 @@ import csv
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import astuple
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from backmarket.cli import failures
+from backmarket.cli.bulk_check import SHOWN, check_document, confirm, how_long, planned, stop_if_refused, tell_bad_lines
 from backmarket.cli.bulk_watching import how_far, to_send, watch
 from backmarket.cli.output import Word, as_document, note, print_facts, print_json, print_table, printable, say
 from backmarket.cli.parameters import AsJson, Cursor, Limit, Organization, examples
 from backmarket.cli.rows import Rows
 from backmarket.cli.session import opened
 from backmarket.cli.times import ago, seconds
-from backmarket.errors import BulkFileRefused, BulkJobNotFound, FileFault, InvalidArgument, UsageError
-from backmarket.observability.durations import duration
+from backmarket.errors import BulkJobNotFound, InvalidArgument, UsageError
 
 if TYPE_CHECKING:
     from backmarket.bulk.reports import ReportLine
     from backmarket.bulk.rows import Job, Part
-    from backmarket.bulk.submit import FileCheck
     from backmarket.facade import BackMarket
     from backmarket.facade.bulk import FileOptions
 
 app = typer.Typer(no_args_is_help=True, help="Files of listings (CSV, Excel), created or updated in bulk.")
-
-ASKED_ABOVE: Final = timedelta(hours=1)
-"""Duration above which a job is submitted only after confirmation, or with `--yes`."""
-
-SHOWN: Final = 100
-"""Maximum number of faults, or lines of a report, in a table; JSON and the files have all of them."""
 
 JOBS: Rows[Job] = Rows(
     "bulk job",
@@ -60,9 +51,7 @@ Delimiter = Annotated[
     str | None, typer.Option(metavar="CHAR", help="Field delimiter. Default: detected from the header.")
 ]
 Quote = Annotated[str | None, typer.Option(metavar="CHAR", help="Quote character. Default: detected from the header.")]
-Encoding = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Encoding such as cp1252. Default: UTF-8, or by its mark.")
-]
+Encoding = Annotated[str | None, typer.Option(metavar="NAME", help="Encoding, such as cp1252. Default: detected.")]
 Decimal = Annotated[str | None, typer.Option(metavar="CHAR", help="Decimal sign of amounts: . or a comma.")]
 Thousands = Annotated[
     str | None, typer.Option(metavar="CHAR", help="Thousands separator of amounts: . , ' or a space.")
@@ -74,9 +63,7 @@ Market = Annotated[
     str | None, typer.Option("--locale", metavar="NAME", help="Market of the lines, if not the connection's.")
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad-lines", help="Skip bad lines, and send the others.")]
-SkipUnchanged = Annotated[
-    bool, typer.Option("--skip-unchanged", help="Skip lines that change nothing by the latest sync.")
-]
+SkipUnchanged = Annotated[bool, typer.Option("--skip-unchanged", help="Skip lines that match the latest sync.")]
 MaxAge = Annotated[
     float | None,
     typer.Option(metavar="TIME", parser=seconds, help="Drop lines not sent within this time, e.g. 2h."),
@@ -91,9 +78,7 @@ def submit(
     organization: Organization,
     file: ListingsFile,
     watched: Annotated[bool, typer.Option("--watch", help="Follow the job until it ends.")] = False,
-    timeout: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="Maximum time to follow with --watch.")
-    ] = None,
+    timeout: Annotated[float | None, typer.Option(min=0, metavar="SECONDS", help="Maximum time for --watch.")] = None,
     delimiter: Delimiter = None,
     quotechar: Quote = None,
     encoding: Encoding = None,
@@ -110,9 +95,10 @@ def submit(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Submit without asking, however long it takes.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a file, and create or update listings by it.
+    """Check a file, then create or update its listings.
 
-    If a line is bad, nothing is sent, and every fault is shown. Exit code 1 with --watch: not every line is done.
+    If any line is bad, nothing is sent and every fault is shown. With --watch, the exit code is 1 unless every
+    line is done.
     """
     options: FileOptions = {
         "delimiter": delimiter,
@@ -129,11 +115,11 @@ def submit(
     }
     with opened() as bm:
         with bm.prepare_listings_file(organization, _opened_file(file), **options) as prepared:
-            _stop_if_refused(context, prepared.check, as_json=as_json)
+            stop_if_refused(context, prepared.check, as_json=as_json)
             if not as_json:
-                _tell_bad_lines(prepared.check)
-                note(_to_send(prepared.check))
-            _agree(prepared.check, yes=yes)
+                tell_bad_lines(prepared.check)
+                note(planned(prepared.check))
+            confirm(prepared.check, yes=yes)
             handle = prepared.submit()
         job = watch(bm, handle, timeout) if watched else handle.status()
         _print_job(bm, job, as_json=as_json)
@@ -157,7 +143,7 @@ def check(
     skip_unchanged: SkipUnchanged = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a file as submitting it would, and store nothing."""
+    """Check a file as `submit` does, but store nothing."""
     with opened() as bm:
         found = bm.check_listings_file(
             organization,
@@ -172,22 +158,20 @@ def check(
             skip_bad_lines=skip_bad_lines,
             skip_unchanged=skip_unchanged,
         )
-    _stop_if_refused(context, found, as_json=as_json)
+    stop_if_refused(context, found, as_json=as_json)
     if as_json:
-        print_json(_check_document(found))
+        print_json(check_document(found))
         return
-    _tell_bad_lines(found)
+    tell_bad_lines(found)
     if found.unknown_columns:
-        note(f"Passed on as they are, unchecked: {printable(', '.join(found.unknown_columns))}.")
-    say(
-        f"{found.lines_to_send} of {found.lines} lines can be sent ({printable(str(found.dialect))}).{_how_long(found)}"
-    )
+        note(f"Columns sent unchecked: {printable(', '.join(found.unknown_columns))}.")
+    say(f"{found.lines_to_send} of {found.lines} lines can be sent ({printable(str(found.dialect))}).{how_long(found)}")
 
 
 @app.command("list", epilog=examples("bulk list shop-1 --state waiting_for_quota"))
 def show_all(
     organization: Organization,
-    state: Annotated[str | None, typer.Option(metavar="STATE", help="Such as running or done_with_errors.")] = None,
+    state: Annotated[str | None, typer.Option(metavar="STATE", help="Only in this state, such as running.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
     as_json: AsJson = False,
@@ -261,7 +245,7 @@ def settle(
     part: Annotated[int, typer.Argument(metavar="PART")],
     arrived: Annotated[
         bool | None,
-        typer.Option("--arrived/--not-arrived", help="Its lines are done; or: it never arrived, send it again."),
+        typer.Option("--arrived/--not-arrived", help="Whether it arrived; if not, it is sent again."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -275,7 +259,7 @@ def settle(
 
 @app.command("resolve", hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def renamed_to_settle() -> None:
-    """Say that this command has another name now."""
+    """Renamed: use `bulk settle`."""
     raise UsageError("`backmarket bulk resolve` is `backmarket bulk settle` now.")
 
 
@@ -283,81 +267,11 @@ def _opened_file(name: str) -> Path | BinaryIO:
     return sys.stdin.buffer if name == "-" else Path(name)
 
 
-def _stop_if_refused(context: typer.Context, found: FileCheck, *, as_json: bool) -> None:
-    """Show every fault, and end with the code of a usage error."""
-    if found.reason is None:
-        return
-    if as_json:
-        print_json(_check_document(found))
-    else:
-        _print_faults(found)
-    raise failures.fail(context, BulkFileRefused(found.reason, found.faults, found.fault_count))
-
-
-def _print_faults(found: FileCheck) -> None:
-    rows = [
-        [
-            each.row or each.line,
-            each.place_in_row.removeprefix("column "),
-            each.value,
-            _sentences(each),
-        ]
-        for each in found.faults[:SHOWN]
-    ]
-    if rows:
-        print_table(("ROW", "COLUMN", "VALUE", "FAULT"), rows)
-    _tell_notes(found)
-    if found.fault_count > SHOWN:
-        note(f"There are {found.fault_count} faults; --json shows up to 10,000 of them.")
-
-
-def _sentences(fault: FileFault) -> str:
-    problem, expected = fault.problem, fault.expected
-    return f"{problem} {expected[:1].upper()}{expected[1:]}" if problem.endswith("?") else f"{problem}; {expected}"
-
-
-def _tell_notes(found: FileCheck) -> None:
-    for each in found.notes:
-        note(printable(each))
-
-
-def _tell_bad_lines(found: FileCheck) -> None:
-    _tell_notes(found)
-    if found.bad_lines:
-        note(f"{found.bad_lines} of {found.lines} lines are bad and left out: the report names them.")
-
-
-def _agree(found: FileCheck, *, yes: bool) -> None:
-    """Ask for confirmation if the job takes long.
-
-    Raises:
-        typer.BadParameter: if there is no terminal to ask on.
-        typer.Abort: if the answer is no.
-    """
-    if yes or found.expected_duration <= ASKED_ABOVE:
-        return
-    if not sys.stdin.isatty():
-        why = f"There is no terminal to ask on: --yes submits without asking.{_how_long(found)}"
-        raise typer.BadParameter(why, param_hint="--yes")
-    typer.confirm(
-        f"It takes {duration(found.expected_duration.total_seconds())} at least. Submit it?", abort=True, err=True
-    )
-
-
-def _to_send(found: FileCheck) -> str:
-    return f"{found.lines_to_send} of {found.lines} lines are sent, in {found.parts} parts.{_how_long(found)}"
-
-
-def _how_long(found: FileCheck) -> str:
-    whole = found.expected_duration.total_seconds()
-    return f" The quota of SKU lines makes that take {duration(whole)} at least." if whole else ""
-
-
 def _found(bm: BackMarket, organization: str, job_id: int) -> Job:
     job = bm.get_bulk_job(organization, job_id)
     if job is None:
         bm.get_connection_status(organization)
-        raise BulkJobNotFound(f"There is no bulk job {job_id} of this organization: see `backmarket bulk list`.")
+        raise BulkJobNotFound(f"This organization has no bulk job {job_id}. See `backmarket bulk list`.")
     return job
 
 
@@ -382,10 +296,10 @@ def _print_job(bm: BackMarket, job: Job, *, as_json: bool) -> None:
     if job.error and job.ended_at:
         note(f"Why: {printable(job.error)}")
     if job.report_error:
-        note(f"Its report could not be written: {printable(job.report_error)}")
+        note(f"The report could not be written: {printable(job.report_error)}")
     words = printable(shlex.quote(job.organization_id))
     if job.ended_at is None:
-        note(f"It continues by itself; check it with `backmarket bulk show {words} {job.id}`.")
+        note(f"Workers continue it. Check it with `backmarket bulk show {words} {job.id}`.")
     elif job.lines_done < job.lines or not to_send(job):
         note(f"`backmarket bulk report {words} {job.id}` names the lines that are not done.")
 
@@ -397,7 +311,7 @@ def _print_report(lines: Iterator[ReportLine]) -> None:
         return
     print_table(("LINE", "SKU", "OUTCOME", "WHY"), [[e.line, e.sku, Word(e.outcome), e.message] for e in some[:SHOWN]])
     if len(some) > SHOWN:
-        note("There are more: --output FILE writes all of them.")
+        note("There are more. Write all of them with --output FILE.")
 
 
 def _write(path: Path, lines: Iterator[ReportLine]) -> int:
@@ -407,13 +321,8 @@ def _write(path: Path, lines: Iterator[ReportLine]) -> int:
             writer = csv.writer(file, delimiter=";", quoting=csv.QUOTE_ALL, lineterminator="\n")
             writer.writerow(("line", "sku", "outcome", "message"))
             for line in lines:
-                writer.writerow(astuple(line))
+                writer.writerow(line.cells)
                 count += 1
     except OSError as error:
-        raise InvalidArgument(f"The report cannot be written there: {error.strerror}.") from None
+        raise InvalidArgument(f"The report cannot be written: {error.strerror}. Choose another --output.") from None
     return count
-
-
-def _check_document(found: FileCheck) -> dict[str, Any]:
-    faults = [as_document(each) | {"text": str(each)} for each in found.faults]
-    return as_document(found) | {"expected_duration": found.expected_duration.total_seconds(), "faults": faults}

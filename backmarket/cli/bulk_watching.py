@@ -38,7 +38,7 @@ def watch(bm: BackMarket, handle: BulkHandle, timeout: float | None) -> Job:
         return _follow(bm, handle, timeout)
     except KeyboardInterrupt:
         words = shlex.quote(handle.organization_id)
-        note(f"The job continues by itself; `backmarket bulk show {printable(words)} {handle.id}` shows it.")
+        note(f"Workers continue the job. Check it with `backmarket bulk show {printable(words)} {handle.id}`.")
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -53,7 +53,7 @@ def _follow(bm: BackMarket, handle: BulkHandle, timeout: float | None) -> Job:
         bar = progress.add_task("", total=None)
         while (job := handle.status()).ended_at is None:
             if until is not None and monotonic() >= until:
-                raise WaitTimeout(f"Bulk job {job.id} has not ended, and continues by itself. {handle.waits_for()}")
+                raise WaitTimeout(f"Bulk job {job.id} has not ended; workers continue it. {handle.waits_for()}")
             if console.is_terminal:
                 left = bm.get_bulk_handle(job.organization_id, job.id).expected_duration
                 words = f"{how_far(job, left)} {handle.waits_for()}"

@@ -33,8 +33,8 @@ def changes(
             help="Start after this event, or `now`. Default: the oldest kept event; with --follow, now.",
         ),
     ] = None,
-    organization: Annotated[str | None, typer.Option(metavar="ORG", help="Of this organization only.")] = None,
-    resource: Annotated[str | None, typer.Option(metavar="NAME", help="Of this resource only.")] = None,
+    organization: Annotated[str | None, typer.Option(metavar="ORG", help="Only of this organization.")] = None,
+    resource: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this resource.")] = None,
     limit: Annotated[
         int, typer.Option(metavar="N", help="Maximum number of events, 1 to 10000; not with --follow.")
     ] = 1000,
@@ -43,7 +43,7 @@ def changes(
 ) -> None:
     """Show what was created, updated and removed, oldest first: ids and names of fields, no values.
 
-    With --follow and --json, each line is a document.
+    With --follow and --json, each line is one JSON document.
     """
     with opened() as bm:
         if follow:
@@ -68,7 +68,7 @@ def _print_page(
                 for each in page
             ],
         )
-    note(f"{'There are more' if page.more else 'What follows'}: --after {page.next_cursor}")
+    note(f"{'There are more' if page.more else 'Later events'}: --after {page.next_cursor}")
 
 
 def _follow(bm: BackMarket, after: str, organization: str | None, resource: str | None, *, as_json: bool) -> None:
@@ -79,7 +79,7 @@ def _follow(bm: BackMarket, after: str, organization: str | None, resource: str 
             cursor = change.cursor
     except KeyboardInterrupt:
         if cursor != "now" and not as_json:
-            note(f"What follows: --after {cursor}")
+            note(f"Later events: --after {cursor}")
         raise typer.Exit(INTERRUPTED) from None
 
 

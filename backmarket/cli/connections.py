@@ -129,7 +129,7 @@ def disable(
 def enable(organization: Organization) -> None:
     """Send requests for this account again, at once.
 
-    Also after its key was refused and is valid again.
+    Use it, too, when a refused key is valid again.
     """
     with opened() as bm:
         bm.enable_connection(organization)
@@ -143,7 +143,7 @@ def remove(
 ) -> None:
     """Remove an organization and everything stored for it."""
     if not yes and not sys.stdin.isatty():
-        raise typer.BadParameter("There is no terminal to ask on: --yes removes without asking.", param_hint="--yes")
+        raise typer.BadParameter("There is no terminal to ask on. Give --yes.", param_hint="--yes")
     with opened() as bm:
         bm.get_connection_status(organization)
         if not yes:

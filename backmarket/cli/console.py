@@ -22,7 +22,7 @@ app = typer.Typer(help="Web console: organizations, orders, listings, bulk files
 )
 def run(
     context: typer.Context,
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where it listens.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free one.")] = 8600,
 ) -> None:
     """Serve the console, until Ctrl-C.
@@ -48,7 +48,7 @@ def run(
 
 @app.command(epilog=examples("console password anna", "console password otto --role operator < password.txt"))
 def password(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the user who logs in with it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the user.")],
     role: Annotated[
         str, typer.Option(metavar="ROLE", help="viewer: reads only. operator: also changes things.")
     ] = "viewer",
@@ -65,4 +65,4 @@ def password(
         given = sys.stdin.readline().rstrip("\r\n")
     setting = users.as_setting(name, users.Role(role), given)
     say(setting)
-    note("Put it into BACKMARKET_CONSOLE_USERS; several are separated by commas. The password itself is not stored.")
+    note("Add it to BACKMARKET_CONSOLE_USERS; separate users by commas. The password itself is not stored.")

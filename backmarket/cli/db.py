@@ -27,12 +27,12 @@ def init() -> None:
 def migrate() -> None:
     """Migrate the tables of an older version to this one, or create them; no row is lost.
 
-    Stop the workers and make a backup before. Harmless to repeat; what was interrupted goes on.
+    Stop the workers and make a backup first. Safe to repeat: an interrupted migration continues.
     """
     with opened() as bm:
         passed = bm.apply_schema()
-    went = f"went to version {passed[-1]}" if passed else "already has this version"
-    note(f"The database {went}.")
+    outcome = f"is migrated to version {passed[-1]}" if passed else "already has this version"
+    note(f"The database {outcome}.")
 
 
 @app.command()

@@ -23,7 +23,7 @@ def generate() -> None:
 def rotate() -> None:
     """Encrypt every stored API key with the first of BACKMARKET_SECRET_KEYS.
 
-    Put a new key first and keep the old one behind it everywhere; rotate; then the old one can go.
+    First put the new key before the old one in every process. After the rotation, remove the old key.
     """
     with opened() as bm:
         done = bm.rotate_keys()

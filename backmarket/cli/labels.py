@@ -46,7 +46,7 @@ LABELS: Rows[Label] = Rows(
 )
 def show_all(
     organization: Organization,
-    resource: Annotated[str | None, typer.Option(metavar="NAME", help="Of deliveries or returns only.")] = None,
+    resource: Annotated[str | None, typer.Option(metavar="NAME", help="Only of deliveries or returns.")] = None,
     state: Annotated[
         str | None, typer.Option(metavar="STATE", help="Only wanted, skipped, stored or unavailable ones.")
     ] = None,
@@ -92,12 +92,12 @@ def download(
     timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Maximum time to wait for a worker.")] = 30,
     as_json: AsJson = False,
 ) -> None:
-    """Write a label to a file; one that is not in the bucket is fetched by a worker first."""
+    """Write a label to a file; a worker first fetches one that is not in the bucket."""
     path = None if to == STANDARD_OUTPUT else Path(to or f"{shipment_id}.pdf")
     if path is not None and path.exists() and not force:
-        raise InvalidArgument(f"{path} exists. Replace it with --force, or write another file with --to FILE.")
+        raise InvalidArgument(f"{path} exists. Replace it with --force, or name another file with --to FILE.")
     if path is None and as_json:
-        raise InvalidArgument("The label and JSON can't both go to standard output: give --to FILE.")
+        raise InvalidArgument("The label and JSON cannot both go to standard output. Give --to FILE.")
     target: Any = path or sys.stdout.buffer
     with opened() as bm:
         ask = bm.download_return_label if returned else bm.download_label
@@ -110,19 +110,19 @@ def download(
 
 @app.command(epilog=examples("labels fetch shop-1"))
 def fetch(organization: Organization, as_json: AsJson = False) -> None:
-    """Fetch all labels now that wait for a retry, or were given up."""
+    """Have workers fetch all labels now that wait for a retry or were given up."""
     with opened() as bm:
         due = bm.fetch_labels(organization)
     if as_json:
         print_json({"due": due})
     else:
-        say(f"{due} labels are due now; a worker fetches them." if due else "No label is missing.")
+        say(f"{due} labels are due now. A worker fetches them." if due else "No label is missing.")
 
 
 @app.command(epilog=examples("labels sweep"))
 def sweep(
     accept_garbage: Annotated[
-        bool, typer.Option("--accept-garbage", help="Delete objects without a row however many they are.")
+        bool, typer.Option("--accept-garbage", help="Delete objects without a row, however many.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -142,4 +142,4 @@ def sweep(
     if as_json:
         print_json({"objects": objects, "deleted": deleted, "lost": lost})
     else:
-        say(f"{objects} objects seen, {deleted} that no row refers to deleted, {lost} labels wanted again.")
+        say(f"{objects} objects compared, {deleted} without a row deleted, {lost} lost labels queued again.")

@@ -55,7 +55,7 @@ def show_all(
     cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
-    """List listings by id, by publication state and quantity."""
+    """List listings, ordered by id."""
     from backmarket.queries.listings import PublicationState
 
     number = state_number(state, PublicationState)
@@ -84,7 +84,7 @@ def show(
     raw: Raw = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show one listing, by its id or its SKU; also one that is gone."""
+    """Show one listing, by its id or its SKU, even if it is gone."""
     if (listing_id is None) == (sku is None):
         raise typer.BadParameter("Give either the listing's id or its SKU.", param_hint="--sku")
     with opened() as bm:

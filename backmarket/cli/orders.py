@@ -141,13 +141,13 @@ def update(
     date_shipping: Annotated[
         datetime | None, typer.Option(metavar="TIME", parser=moment, help="Shipping time. Default: now.")
     ] = None,
-    return_reason: Annotated[int | None, typer.Option(metavar="N", help="Reason of a cancellation or refund.")] = None,
+    return_reason: Annotated[int | None, typer.Option(metavar="N", help="Reason of a refund, by number.")] = None,
     return_message: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Message to the customer, with the reason.")
     ] = None,
     vat_type: Annotated[str | None, typer.Option(metavar="TYPE", help="REGULAR or MARGINAL.")] = None,
     imei: Annotated[str | None, typer.Option(metavar="DIGITS", help="IMEI of the device; cannot be corrected.")] = None,
-    serial_number: Annotated[str | None, typer.Option(metavar="TEXT", help="The same.")] = None,
+    serial_number: Annotated[str | None, typer.Option(metavar="TEXT", help="Its serial number.")] = None,
     unchecked_imei: UncheckedImei = False,
     idempotency_key: Key = None,
     wait: Wait = True,
@@ -188,14 +188,14 @@ def update(
 def invoice(
     organization: Organization,
     order_id: OrderId,
-    source: Annotated[str, typer.Argument(metavar="FILE|URL", help="A PDF; a URL on an allowed host.")],
+    source: Annotated[str, typer.Argument(metavar="FILE|URL", help="PDF file, or its URL on an allowed host.")],
     filename: Annotated[str | None, typer.Option(metavar="NAME", help="File name that the customer sees.")] = None,
     idempotency_key: Key = None,
     wait: Wait = True,
     timeout: Timeout = SECONDS,
     as_json: AsJson = False,
 ) -> None:
-    """Upload an order's invoice to Back Market."""
+    """Upload the invoice of an order to Back Market."""
     distant = source.startswith(("http://", "https://"))
     with opened() as bm:
         handle = bm.upload_order_invoice(
@@ -220,7 +220,7 @@ def erase(
     from backmarket.upkeep.erasure import OrderNotStored
 
     if not yes and not sys.stdin.isatty():
-        raise typer.BadParameter("There is no terminal to ask on: --yes erases without asking.", param_hint="--yes")
+        raise typer.BadParameter("There is no terminal to ask on. Give --yes.", param_hint="--yes")
     if not yes:
         typer.confirm(f"Erase addresses, tracking and labels of order {order_id}?", abort=True, err=True)
     with opened() as bm:

@@ -30,13 +30,13 @@ CreatedAfter = Annotated[
     typer.Option(metavar="TIME", parser=moment, help="Created then or later (UTC unless it names an offset)."),
 ]
 CreatedBefore = Annotated[datetime | None, typer.Option(metavar="TIME", parser=moment, help="Created earlier.")]
-OfOrder = Annotated[int | None, typer.Option("--order", metavar="ORDER_ID", help="Of this order.")]
+OfOrder = Annotated[int | None, typer.Option("--order", metavar="ORDER_ID", help="Only of this order.")]
 HubScanned = Annotated[bool | None, typer.Option(help="Whether its label was scanned.")]
 ShipmentId = Annotated[int, typer.Argument(metavar="SHIPMENT_ID")]
 Labels = Annotated[bool, typer.Option("--labels/--no-labels", help="Whether to store its label in the bucket.")]
 Locale = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Market of prices and texts, if not the connection's; not stored then."),
+    typer.Option(metavar="NAME", help="Market, if not the connection's: its answer is shown, not stored."),
 ]
 Raw = Annotated[bool, typer.Option("--raw", help="In JSON, include the API's raw row.")]
 Personal = Annotated[bool, typer.Option("--personal", help="Include personal data; in JSON, also the raw row.")]
@@ -61,4 +61,4 @@ def state_number(text: str | None, states: type[IntEnum]) -> int | None:
     if name.isascii() and name.isdigit() and int(name) < 2**31:
         return int(name)
     known = ", ".join(f"{each.value} {each.name.lower()}" for each in states)
-    raise typer.BadParameter(f"{text!r} is not a state: give a number, or one of {known}.", param_hint="--state")
+    raise typer.BadParameter(f"{text!r} is not a state. Give a number, or one of {known}.", param_hint="--state")

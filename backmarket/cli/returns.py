@@ -48,7 +48,7 @@ RETURNS: Rows[Return] = Rows(
 def show_all(
     organization: Organization,
     order: OfOrder = None,
-    orderline: Annotated[int | None, typer.Option(metavar="ID", help="Of this order line.")] = None,
+    orderline: Annotated[int | None, typer.Option(metavar="ID", help="Only of this order line.")] = None,
     hub_scanned: HubScanned = None,
     created_after: CreatedAfter = None,
     created_before: CreatedBefore = None,

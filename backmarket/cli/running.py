@@ -36,15 +36,15 @@ def sandbox(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free one.")] = 8765,
     seed: Annotated[int, typer.Option(help="Seed of the invented data.")] = 0,
-    sellers: Annotated[int, typer.Option(min=0, help="Accounts: seller-1, seller-2, ...")] = 3,
-    orders: Annotated[int, typer.Option(min=0, help="Orders of each.")] = 300,
+    sellers: Annotated[int, typer.Option(min=0, help="Number of accounts: seller-1, seller-2, ...")] = 3,
+    orders: Annotated[int, typer.Option(min=0, help="Number of orders of each.")] = 300,
     latency: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Seconds added to every answer.")] = 0.0,
     jitter: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Maximum random seconds added.")] = 0.0,
-    limit: Annotated[int, typer.Option(min=1, help="Requests an account may send in ten seconds.")] = 200,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of requests of an account in 10 seconds.")] = 200,
 ) -> None:
     """Run a stand-in for the Back Market API.
 
-    Until Ctrl-C; for this machine alone, unless --host says otherwise. It holds invented sellers and orders, and
+    It runs until Ctrl-C, for this machine alone unless --host is given. It holds invented sellers and orders, and
     answers like the real API, rate limit included.
     """
     served = import_or_explain("backmarket.sandbox")
@@ -59,19 +59,19 @@ def sandbox(
 
 
 def demo() -> None:
-    """Run the whole main job once, on its own stack and sandbox."""
+    """Run the main job once, with services and a sandbox of its own; nothing stays."""
     raise typer.Exit(_from_checkout("backmarket.standalone.demo").run_demo())
 
 
 def up(
-    sandbox: Annotated[bool, typer.Option(help="With a sandbox and three sellers.")] = True,
+    sandbox: Annotated[bool, typer.Option(help="Start a sandbox, with three connected sellers.")] = True,
     directory: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Directory of all files. Default: .stack in the checkout.")
+        Path | None, typer.Option(metavar="DIR", help="Directory for all files. Default: .stack in the checkout.")
     ] = None,
     flower_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on loopback; another one if it is taken.")
+        int, typer.Option(min=0, max=65535, help="Port of Flower on loopback; if taken, another one.")
     ] = 5555,
-    console_port: Annotated[int, typer.Option(min=0, max=65535, help="The same for the console.")] = 8600,
+    console_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the console, likewise.")] = 8600,
 ) -> None:
     """Run everything on this machine, until Ctrl-C.
 
@@ -123,11 +123,11 @@ def import_or_explain(module: str) -> Any:
         if error.name and error.name.startswith("backmarket"):
             raise
         raise InvalidArgument(
-            f"This needs {error.name}: install `backmarket[{_EXTRAS.get(module, 'embedded')}]`."
+            f"This needs {error.name}. Install `backmarket[{_EXTRAS.get(module, 'embedded')}]`."
         ) from None
 
 
 def _from_checkout(module: str) -> Any:
     if not (Path(__file__).parents[2] / "workers" / "app.py").is_file():
-        raise UsageError(f"`{module.rpartition('.')[2]}` runs from the checkout or the image of backmarket only.")
+        raise UsageError(f"`{module.rpartition('.')[2]}` runs only from the checkout or the image of backmarket.")
     return import_or_explain(module)

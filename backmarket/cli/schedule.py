@@ -42,12 +42,12 @@ def show(
     ),
 )
 def change(
-    resource: Annotated[str, typer.Argument(metavar="RESOURCE", help="Such as orders.")],
+    resource: Annotated[str, typer.Argument(metavar="RESOURCE", help="Resource, such as orders.")],
     organization: Annotated[
         str | None,
-        typer.Option(metavar="ORG", help="Only this organization. Default: all without values of their own."),
+        typer.Option(metavar="ORG", help="Organization to change. Default: all without values of their own."),
     ] = None,
-    enabled: Annotated[bool | None, typer.Option("--on/--off", help="Whether it is synced automatically.")] = None,
+    enabled: Annotated[bool | None, typer.Option("--on/--off", help="Whether to sync it automatically.")] = None,
     interval: Annotated[
         float | None,
         typer.Option(metavar="TIME", parser=seconds, help="Time between two syncs, such as 300, 5m, 2h or 1d."),
@@ -62,7 +62,7 @@ def change(
     inherit: Annotated[bool, typer.Option("--inherit", help="Drop the organization's own values first.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Change the schedule of one resource; it counts at once, nothing needs a restart."""
+    """Change the schedule of one resource; it takes effect at once, without a restart."""
     with opened() as bm:
         entry = bm.update_schedule(
             resource,

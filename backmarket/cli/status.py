@@ -33,8 +33,8 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    organization: Annotated[str | None, typer.Argument(metavar="ORG", help="Of this organization only.")] = None,
-    failing: Annotated[bool, typer.Option("--failing", help="Only what fails or is refused.")] = False,
+    organization: Annotated[str | None, typer.Argument(metavar="ORG", help="Only of this organization.")] = None,
+    failing: Annotated[bool, typer.Option("--failing", help="Only syncs that fail or are refused.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the status of the syncs, and why any of them fails."""

@@ -42,13 +42,13 @@ def sync(
             "--accept-missing", help="Fetch the whole list, and check all rows missing from it, however many."
         ),
     ] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until it has ended.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the sync has ended.")] = False,
     timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Maximum time to wait.")] = 300,
     as_json: AsJson = False,
 ) -> None:
     """Sync an organization now: every resource, or one.
 
-    A worker does it, whatever the schedule says; the request is kept until then.
+    A worker runs it, whatever the schedule; the request is kept until then.
     """
     with opened() as bm:
         names = [resource] if resource is not None else list(bm.get_connection_status(organization).resources)
@@ -78,7 +78,7 @@ def _wait(handles: list[SyncHandle], timeout: float) -> list[SyncEnd]:
         with following(handles):
             return [_end(handle, until) for handle in handles]
     except KeyboardInterrupt:
-        note(f"The sync continues by itself; `backmarket status {_word(handles[0].organization_id)}` shows it.")
+        note(f"Workers continue the sync. Check it with `backmarket status {_word(handles[0].organization_id)}`.")
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -88,7 +88,7 @@ def _end(handle: SyncHandle, until: float) -> SyncEnd:
     try:
         return handle.wait(left)
     except WaitTimeout as error:
-        return error if left else WaitTimeout("It has not ended yet; it continues by itself.")
+        return error if left else WaitTimeout("The sync has not ended; workers continue it.")
     except BackMarketError as error:
         return error
 
@@ -115,7 +115,7 @@ def _tell(handle: SyncHandle, end: SyncEnd | None) -> None:
 
 def _said(handle: SyncHandle, outcome: SyncOutcome | None) -> str:
     if outcome is None and not handle.nudged:
-        return "requested; Redis is unreachable, so it begins by itself within a minute of Redis's return."
+        return "requested; Redis is unreachable, and a worker begins within a minute of Redis's return."
     if outcome is None:
         return f"requested; `backmarket status {_word(handle.organization_id)}` shows its progress."
     counts = {

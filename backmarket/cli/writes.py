@@ -60,7 +60,7 @@ def show_all(
     ] = None,
     kind: Annotated[str | None, typer.Option(metavar="KIND", help="Only of this kind, such as update_order.")] = None,
     object_id: Annotated[
-        str | None, typer.Option("--object", metavar="ID", help="Of this order, order line or listing only.")
+        str | None, typer.Option("--object", metavar="ID", help="Only of this order, order line or listing.")
     ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -68,7 +68,7 @@ def show_all(
 ) -> None:
     """List writes, the newest first.
 
-    NEXT says when something happens to an open one: `you` have to settle it; `after 41`: that one goes first.
+    NEXT is when a worker continues an open write. `you`: you have to settle it. `after 41`: write 41 goes first.
     """
     with opened() as bm:
         page = bm.get_writes(
@@ -141,5 +141,5 @@ def _confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise typer.BadParameter("There is no terminal to ask on: --yes does it without asking.", param_hint="--yes")
+        raise typer.BadParameter("There is no terminal to ask on. Give --yes.", param_hint="--yes")
     typer.confirm(question, abort=True, err=True)

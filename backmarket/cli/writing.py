@@ -17,10 +17,10 @@ Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Whether to wait fo
 Timeout = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Maximum time to wait.")]
 Key = Annotated[
     str | None,
-    typer.Option("--idempotency-key", metavar="KEY", help="Idempotency key: with the same key, it is sent once."),
+    typer.Option("--idempotency-key", metavar="KEY", help="Idempotency key: a repeated call is sent once."),
 ]
 Market = Annotated[str | None, typer.Option("--locale", metavar="NAME", help="Market, if not the connection's.")]
-UncheckedImei = Annotated[bool, typer.Option("--unchecked-imei", help="Send an IMEI of another kind as it is.")]
+UncheckedImei = Annotated[bool, typer.Option("--unchecked-imei", help="Send the IMEI without checking its digits.")]
 
 SECONDS = 60.0
 """Seconds that a command waits by default."""
@@ -50,7 +50,7 @@ def conclude(handle: WriteHandle, *, wait: bool, timeout: float, as_json: bool) 
     elif outcome is not None:
         say(f"Done: {_CONFIRMED[outcome.confirmed_by]} (write {handle.id}).")
     else:
-        when = "" if handle.nudged else " Redis is unreachable: it is sent within a minute of Redis's return."
+        when = "" if handle.nudged else " Redis is unreachable; a worker sends it within a minute of Redis's return."
         say(f"Write {handle.id} is queued. Check it with `{_show(handle)}`.{when}")
 
 
@@ -58,7 +58,7 @@ def _wait(handle: WriteHandle, timeout: float) -> WriteOutcome:
     try:
         return handle.wait(timeout)
     except KeyboardInterrupt:
-        note(f"It continues by itself. Check it with `{_show(handle)}`.")
+        note(f"Workers continue it. Check it with `{_show(handle)}`.")
         raise typer.Exit(INTERRUPTED) from None
 
 

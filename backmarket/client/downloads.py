@@ -293,7 +293,7 @@ def _foreign_error(place: Place, status: int) -> BackMarketError:
             f"{place.origin} refuses to serve the file. A signed address may have expired.", status=status
         )
     if status >= 500 or status in {408, 425, 429}:
-        return ServerError(f"{place.origin} can't answer now.", status=status)
+        return ServerError(f"{place.origin} cannot answer now.", status=status)
     if 200 <= status < 300:
         return BrokenAnswer(f"{place.origin} answered without the whole file.", status=status)
     return HostRefused(f"{place.origin} refused the request.", status=status)

@@ -63,7 +63,8 @@ def check_api_key(api_key: str) -> str:
     """
     if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
         raise InvalidArgument(
-            "An API key is one word of printable ASCII characters: give it as Back Market shows it, without `Basic`."
+            "The API key is not one word of printable ASCII characters. Give it as Back Market shows it, without"
+            " `Basic`."
         )
     return api_key
 

@@ -104,6 +104,6 @@ def _counted(limit: Limit, credentials: Credentials) -> str:
 
 def _used_up(operation: Operation[Any], limit: Limit | None) -> str:
     if limit is None:
-        return "The account's requests are used up for now."
+        return "The account has used up its requests for now. Retry later."
     figures = f"{limit.requests} in {limit.seconds:g} s, for each {limit.each}"
     return f"The requests that the API allows for {operation.name} are used up for now ({figures})."

@@ -22,8 +22,12 @@ from backmarket.client.deadline import Clock, TimedBackend, resolve, timed_pool
 from backmarket.errors import BrokenAnswer, NetworkError, RequestDelivery
 from backmarket.observability import telemetry
 
-MAX_BODY_BYTES = 64 * 1024 * 1024
-"""Maximum size of a response, in bytes; a page of 50 orders has about 100 kB."""
+MAX_BODY_BYTES = 8 * 1024 * 1024
+"""Maximum size of a response, decompressed, in bytes; a page of 50 orders has about 100 kB."""
+MAX_EXPANSION = 100
+"""Maximum decompressed size of a response, as a multiple of its compressed size."""
+EXPANSION_FREE_BYTES = 256 * 1024
+"""Decompressed size up to which a response may expand by any factor, in bytes."""
 
 
 class Transport:
@@ -76,7 +80,7 @@ class Transport:
         Raises:
             NetworkError: if no whole answer arrived before the deadline. A read may be retried; whether a write took
                 effect is not known, unless its `delivery` is `not_sent`.
-            BrokenAnswer: if the answer is larger than `MAX_BODY_BYTES`, or cannot be decompressed.
+            BrokenAnswer: if the answer is larger than `MAX_BODY_BYTES`, expands too much, or cannot be decompressed.
         """
         query = f"?{urlencode(parameters)}" if parameters else ""
         request = httpx.Request(
@@ -125,16 +129,18 @@ class Transport:
 
     @staticmethod
     def _read(response: httpx.Response) -> bytes:
-        """Read the body and decompress it here: the size is checked for every piece."""
+        """Read the body and decompress it here: size and expansion are checked for every piece."""
         packed = response.headers.get("content-encoding") in {"gzip", "deflate"}
         inflate = zlib.decompressobj(wbits=47) if packed else None  # 47: gzip or zlib
         pieces: list[bytes] = []
-        size = 0
+        received = size = 0
         for raw in response.iter_raw():
-            piece = inflate.decompress(raw, MAX_BODY_BYTES + 1 - size) if inflate else raw
+            received += len(raw)
+            allowed = min(MAX_BODY_BYTES, max(EXPANSION_FREE_BYTES, MAX_EXPANSION * received))
+            piece = inflate.decompress(raw, allowed + 1 - size) if inflate else raw
             pieces.append(piece)
             size += len(piece)
-            if size > MAX_BODY_BYTES:
+            if size > (allowed if inflate else MAX_BODY_BYTES):
                 raise BrokenAnswer("The API's answer is too large.", status=response.status_code)
         if inflate and not inflate.eof:
             raise NetworkError("The API's answer was cut.", delivery="finished")

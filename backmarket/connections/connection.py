@@ -112,12 +112,13 @@ def check_usable(connection: Connection, environment: str | None = None, *, even
     """Raise the error that says why this connection cannot be used, if so.
 
     Raises:
-        ApiKeyMissing, ConnectionDisabled, ConnectionUnauthorized, EnvironmentMismatch: the text says what to do.
+        ApiKeyMissing, ConnectionDisabled, ConnectionUnauthorized, EnvironmentMismatch: if it cannot be used; the text
+            says what to do.
     """
     if not connection.has_api_key:
         raise ApiKeyMissing(KEY_CLEARED)
     if not connection.enabled:
-        raise ConnectionDisabled("This connection is disabled: `connections enable` turns it on.")
+        raise ConnectionDisabled("This connection is disabled. Enable it with `connections enable`.")
     if connection.unauthorized_at is not None and not even_if_refused:
         raise ConnectionUnauthorized(
             f"Back Market refused the key of this connection at {connection.unauthorized_at:%Y-%m-%d %H:%M} UTC:"
@@ -133,7 +134,7 @@ def check_usable(connection: Connection, environment: str | None = None, *, even
 
 def _next_probe(connection: Connection) -> str:
     if connection.next_probe_at is None:
-        return "It is not tried again by itself."
+        return "Workers do not try it again."
     return f"It is tried again at {connection.next_probe_at:%Y-%m-%d %H:%M:%S} UTC."
 
 
@@ -141,7 +142,7 @@ def check_accepted(connection: Connection) -> None:
     """Raise an error if nothing may be sent now, since the API has just refused the key.
 
     Raises:
-        ConnectionUnauthorized: the text says when the key is tried again.
+        ConnectionUnauthorized: if Back Market refused the key; the text says when a worker tries it again.
     """
     if connection.refused_at is not None:
         raise ConnectionUnauthorized(f"Back Market has just refused this connection's key. {_next_probe(connection)}")
@@ -162,4 +163,4 @@ def select(transaction: Transaction, organization_id: str) -> Connection:
 
 def not_found() -> ConnectionNotFound:
     """The error for an organization that is not connected."""
-    return ConnectionNotFound("No connection has this organization id: connect it first (`connections add`).")
+    return ConnectionNotFound("No connection has this organization id. Connect it first (`connections add`).")

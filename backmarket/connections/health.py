@@ -41,7 +41,6 @@ def mark_unauthorized(transaction: Transaction, organization_id: str, generation
 
     Args:
         transaction: may have locked states of the organization's syncs.
-        organization_id: whose request was refused.
         generation: of its connection, at the time of the request.
         error: the 401.
 
@@ -54,7 +53,7 @@ def mark_unauthorized(transaction: Transaction, organization_id: str, generation
 
 
 def mark_authorized(transaction: Transaction, organization_id: str, generation: int) -> bool:
-    """Note that the API accepts the account's key, so that its requests go on; not if the key changed in the meantime.
+    """Note that the API accepts the account's key, so that its requests continue, unless the key has changed since.
 
     Returns:
         Whether it had been refused.

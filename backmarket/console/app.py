@@ -62,7 +62,7 @@ def create_app(bm: BackMarket, settings: Settings) -> Starlette:
         Middleware(
             SessionMiddleware,
             secret_key=key.get_secret_value() if key else secrets.token_urlsafe(32),
-            session_cookie=COOKIE,
+            session_cookie=cookie_name(settings),
             max_age=int(settings.console_session_hours * 3600),
             same_site="lax",
             https_only=is_https,
@@ -77,6 +77,11 @@ def create_app(bm: BackMarket, settings: Settings) -> Starlette:
     app.state.bm, app.state.auth, app.state.events, app.state.pages = bm, auth, events, Pages(auth)
     app.state.base_urls = settings.allowed_base_urls
     return app
+
+
+def cookie_name(settings: Settings) -> str:
+    """The session's cookie. Browsers accept the prefix from the console's own host alone, and only by https."""
+    return f"__Host-{COOKIE}" if (settings.console_url or "").startswith("https:") else COOKIE
 
 
 def _routes(settings: Settings) -> list[BaseRoute]:
@@ -136,11 +141,22 @@ async def _events(request: Request) -> Response:
     """Changes, as server-sent events."""
     auth: Auth = request.app.state.auth
     events: EventStream = request.app.state.events
-    if auth.person(request) is None:
+    person = auth.person(request)
+    if person is None:
         return PlainTextResponse("Log in first.", HTTPStatus.UNAUTHORIZED)
-    if events.is_full:
-        return PlainTextResponse("Too many browsers follow changes already.", HTTPStatus.SERVICE_UNAVAILABLE)
-    return StreamingResponse(events.follow(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    stream = events.follow(person)
+    first = await anext(stream, None)
+    if first is None:
+        return PlainTextResponse("Too many pages follow changes. Close one.", HTTPStatus.SERVICE_UNAVAILABLE)
+    return StreamingResponse(
+        _joined(first, stream), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+    )
+
+
+async def _joined(first: str, stream: AsyncIterator[str]) -> AsyncIterator[str]:
+    yield first
+    async for each in stream:
+        yield each
 
 
 async def _health(_: Request) -> Response:
@@ -163,6 +179,6 @@ async def _broken(_: Request, __: Exception) -> Response:
 
 
 _WORDS = {
-    "Not Found": "There is no such page.",
+    "Not Found": "This page does not exist.",
     "Method Not Allowed": "This page accepts no form. Reload it.",
 }

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from starlette.concurrency import run_in_threadpool
@@ -19,12 +18,11 @@ from backmarket import errors
 from backmarket.console import paths
 from backmarket.console.access.auth import CSRF_FIELD, CSRF_HEADER, Auth
 from backmarket.console.access.users import Person
+from backmarket.console.forms import MAX_FORM_BYTES, read_form
 from backmarket.console.rendering import Pages
 from backmarket.errors import BackMarketError
 from backmarket.facade import BackMarket
 
-MAX_FORM_BYTES = 256 * 1024
-"""Maximum size of a form without a file, in bytes."""
 MAX_SAID_CHARS = 600
 """Maximum length of a message for the next page, in characters: it travels in the session's cookie."""
 
@@ -60,7 +58,7 @@ class RequestContext:
         """
         found = paths.organization_of(self.request.path_params["organization"])
         if found is None:
-            raise errors.ConnectionNotFound("No connection has this address.")
+            raise errors.ConnectionNotFound("No organization has this address.")
         return found
 
     @property
@@ -131,12 +129,12 @@ def action(
         if not person.is_operator:
             why = "Your role is viewer. This needs the role operator."
             return pages.refuse(request, person, HTTPStatus.FORBIDDEN, why)
-        if not _fits(request, max_bytes(request) if callable(max_bytes) else max_bytes):
-            return pages.refuse(request, person, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request is too large.")
-        async with request.form(max_files=2, max_fields=100) as form:
+        async with read_form(
+            request, max_bytes=max_bytes(request) if callable(max_bytes) else max_bytes, max_files=2
+        ) as form:
             token = request.headers.get(CSRF_HEADER) or form.get(CSRF_FIELD)
             if not (isinstance(token, str) and auth.is_ours(request, token)):
-                why = "This form is too old, or did not come from the console: load the page again, and repeat it."
+                why = "This form is too old, or did not come from the console. Reload the page and repeat it."
                 return pages.refuse(request, person, HTTPStatus.FORBIDDEN, why)
             return await _answer(request, person, view, form)
 
@@ -168,21 +166,15 @@ def status_of(error: BackMarketError) -> HTTPStatus:
     return HTTPStatus.BAD_GATEWAY
 
 
-def _fits(request: Request, max_bytes: int) -> bool:
-    """Whether the body's declared length is present and allowed; uvicorn enforces the declared length."""
-    length = request.headers.get("content-length", "")
-    return length.isascii() and length.isdigit() and len(length) < 16 and int(length) <= max_bytes
-
-
 def _to_login(request: Request) -> Response:
     auth: Auth = request.app.state.auth
     if not auth.users:
         pages: Pages = request.app.state.pages
         return pages.refuse(
-            request, None, HTTPStatus.FORBIDDEN, "This console is reached through its proxy, which says who you are."
+            request, None, HTTPStatus.FORBIDDEN, "Log in at the proxy. This console accepts no other login."
         )
     if request.headers.get("hx-request") == "true":  # htmx then loads the whole page, which redirects to the login
         return Response(status_code=HTTPStatus.NO_CONTENT, headers={"HX-Refresh": "true"})
-    here = urlsplit(str(request.url))
-    wanted = paths.with_query(here.path, dict(request.query_params)) if request.method == "GET" else "/"
+    here: str = request.scope.get("raw_path", b"/").decode("latin-1")
+    wanted = paths.with_query(here, dict(request.query_params)) if request.method == "GET" else "/"
     return RedirectResponse(paths.with_query("/login", {"next": paths.local(wanted)}), HTTPStatus.SEE_OTHER)

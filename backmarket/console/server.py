@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import uvicorn
 from starlette.applications import Starlette
 
+from backmarket.console import http_protocol
 from backmarket.console.app import create_app
 from backmarket.errors import SettingsError
 from backmarket.facade import BackMarket
@@ -76,20 +77,26 @@ def run(
         listener = socket.create_server((host, port), family=family, backlog=512)
         shown = f"[{host}]" if ":" in host else host
         url = settings.console_url or f"http://{shown}:{listener.getsockname()[1]}"
-        config = uvicorn.Config(
-            app,
-            ws="none",
-            access_log=False,
-            log_level="error",
-            log_config=None,
-            proxy_headers=False,  # `Auth` decides which proxies are trusted
-            server_header=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=5,
-        )
-        server = _Server(config, app, lambda: on_ready(url) if on_ready else None, watch_input=stop_on_eof)
+        server = _Server(config_of(app), app, lambda: on_ready(url) if on_ready else None, watch_input=stop_on_eof)
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again once it has stopped
             server.run(sockets=[listener])
+
+
+def config_of(app: Starlette) -> uvicorn.Config:
+    """How the console is served."""
+    return uvicorn.Config(
+        app,
+        http=http_protocol.BoundedProtocol,
+        h11_max_incomplete_event_size=http_protocol.MAX_HEAD_BYTES,
+        ws="none",
+        access_log=False,
+        log_level="error",
+        log_config=None,
+        proxy_headers=False,  # `Auth` decides which proxies are trusted
+        server_header=False,
+        timeout_keep_alive=http_protocol.IDLE_SECONDS,
+        timeout_graceful_shutdown=5,
+    )
 
 
 def check_reach(settings: Settings, host: str) -> None:
@@ -101,7 +108,7 @@ def check_reach(settings: Settings, host: str) -> None:
     reached_at = urlsplit(settings.console_url or "")
     if not _is_here(host) and not settings.console_url:
         raise SettingsError(
-            f"On {host}, other machines reach the console. Set BACKMARKET_CONSOLE_URL to the origin that they use,"
+            f"Other machines reach the console on {host}. Set BACKMARKET_CONSOLE_URL to the origin that they use,"
             " such as https://console.example."
         )
     if reached_at.scheme == "http" and not _is_here(reached_at.hostname or ""):

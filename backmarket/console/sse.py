@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from threading import Event, Thread
 
 import structlog
 
+from backmarket.console.access.users import Person
 from backmarket.errors import BackMarketError
 from backmarket.facade import BackMarket
 
 READERS = 200
-"""Maximum number of browsers that follow at once."""
+"""Maximum number of pages that follow at once."""
+READERS_OF_A_PERSON = 20
+"""Maximum number of one person's pages that follow at once."""
 STREAM_SECONDS = 300.0
 """Seconds after which a browser has to connect and authenticate again."""
 BREATH_SECONDS = 15.0
@@ -42,19 +45,18 @@ class EventStream:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._readers: set[_Reader] = set()
 
-    @property
-    def is_full(self) -> bool:
-        """Whether no further browser can follow."""
-        return len(self._readers) >= READERS
-
-    async def follow(self, *, seconds: float = STREAM_SECONDS) -> AsyncIterator[str]:
-        """Server-sent events for one browser.
+    async def follow(self, person: Person, *, seconds: float = STREAM_SECONDS) -> AsyncGenerator[str, None]:
+        """Server-sent events for one page; none, if too many pages follow already.
 
         Args:
+            person: the user who sees it.
             seconds: time after which the stream ends.
         """
+        of_person = sum(each.person == person for each in self._readers)
+        if len(self._readers) >= READERS or of_person >= READERS_OF_A_PERSON:
+            return
         self._begin()
-        reader = _Reader()
+        reader = _Reader(person)
         self._readers.add(reader)
         until = asyncio.get_running_loop().time() + seconds
         try:
@@ -108,12 +110,13 @@ class EventStream:
 
 
 class _Reader:
-    """One browser, and the changes not sent to it yet."""
+    """One page, and the changes not sent to it yet."""
 
     MOST = 100
     """Maximum number of organizations that an event names; beyond it, the event says that there are more."""
 
-    def __init__(self) -> None:
+    def __init__(self, person: Person) -> None:
+        self.person = person
         self.news = asyncio.Event()
         self._organizations: set[str] = set()
         self._changes = 0

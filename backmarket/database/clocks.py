@@ -1,4 +1,4 @@
-"""How far the hosts' clocks are from PostgreSQL's. Nothing is decided by them; a person is told."""
+"""How far the hosts' clocks are from PostgreSQL's. They decide nothing; a person is told."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from backmarket.errors import BackMarketError, DatabaseUnavailable, InvalidArgument, SchemaMissing, SettingsError
+from backmarket.messages import urls
 
 SCHEMA_VERSION = 4
 """The version that `schema.sql` writes into `schema_version`."""
@@ -55,7 +56,7 @@ _NETWORK = {
 
 
 def connection_text(url: str, **wanted: str | int) -> str:
-    """What libpq is told for every connection of ours: the URL, and how soon a host that vanished is given up.
+    """The libpq options of each of our connections: the URL, and when to give up a host that vanished.
 
     Args:
         url: a libpq URL.
@@ -64,6 +65,8 @@ def connection_text(url: str, **wanted: str | int) -> str:
     Raises:
         SettingsError: if the URL is malformed.
     """
+    if not urls.is_clear(url):
+        raise SettingsError(f"BACKMARKET_DATABASE_URL {urls.UNCLEAR}.")
     try:
         given = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
@@ -139,7 +142,7 @@ class Database:
             except PoolTimeout:
                 raise DatabaseUnavailable(f"PostgreSQL is unreachable: {self._why_not()}") from None
             try:
-                with _marked(taken, self._begin):
+                with _told_if_cut(taken), _marked(taken, self._begin):
                     self._role_checked = self._role_checked or _check_role(taken)
                     yield taken
             finally:
@@ -189,7 +192,7 @@ class Listener:
         Raises:
             BackMarketError: as for `Database.transaction`.
         """
-        with _translate_errors(), _marked(self._connection, _BEGIN):
+        with _translate_errors(), _told_if_cut(self._connection), _marked(self._connection, _BEGIN):
             yield self._connection
 
     def wait(self, timeout: float) -> bool:
@@ -210,6 +213,17 @@ class Listener:
     def close(self) -> None:
         """End the connection."""
         self._connection.close()
+
+
+@contextmanager
+def _told_if_cut(connection: Transaction) -> Iterator[None]:
+    """Take any error that closed the connection for an outage: a pooler cuts clients with errors of its own."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if connection.closed:
+            raise psycopg.OperationalError from error
+        raise
 
 
 @contextmanager
@@ -258,9 +272,9 @@ def savepoint(transaction: Transaction) -> Iterator[None]:
 
     Raises:
         InvalidArgument: if a value does not fit its type.
-        BackMarketError: as for `Database.transaction`; the transaction can't go on.
+        BackMarketError: as for `Database.transaction`; the transaction cannot continue.
     """
-    with _translate_errors(), transaction.transaction():
+    with _translate_errors(), _told_if_cut(transaction), transaction.transaction():
         yield
 
 
@@ -277,6 +291,7 @@ _UNAVAILABLE: tuple[type[Exception], ...] = (
     TooManyRequests,
     psycopg.OperationalError,  # cut connections, shutdown, out of memory, disk full, lock timeout, deadlock
     pg.SerializationFailure,
+    pg.ReadOnlySqlTransaction,  # a standby, or a primary that is one since a moment
 )
 
 
@@ -302,7 +317,7 @@ def _translate_errors() -> Iterator[None]:
     except _UNFIT as error:
         raise InvalidArgument(f"PostgreSQL can't hold this value: {_describe(error)}") from None
     except _UNAVAILABLE as error:
-        raise DatabaseUnavailable(f"PostgreSQL can't take the work now: {_describe(error)}") from None
+        raise DatabaseUnavailable(f"PostgreSQL cannot take the work now: {_describe(error)}") from None
     except pg.RaiseException as error:  # of `schema.sql`, in our own words
         raise SchemaMissing(error.diag.message_primary or "The schema was refused.") from None
     except (pg.UndefinedTable, pg.InvalidSchemaName, pg.UndefinedColumn) as error:

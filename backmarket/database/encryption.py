@@ -61,7 +61,7 @@ class KeyCipher:
         """The key as it is sent.
 
         Raises:
-            SettingsError: none of `SECRET_KEYS` encrypted it.
+            SettingsError: if none of `SECRET_KEYS` encrypted it.
         """
         try:
             return self._fernet.decrypt(stored).decode()
@@ -74,6 +74,6 @@ class KeyCipher:
         """The same key, encrypted with the first of `SECRET_KEYS`.
 
         Raises:
-            SettingsError: none of `SECRET_KEYS` encrypted it.
+            SettingsError: if none of `SECRET_KEYS` encrypted it.
         """
         return self.encrypt(self.decrypt(stored))

@@ -17,7 +17,7 @@ class Finding:
         check: its name, such as `broker memory policy`.
         verdict: the result.
         found: a sentence on what was found, without secrets.
-        advice: what to do; None: nothing is to be done.
+        advice: what to do; None: nothing needs to be done.
     """
 
     check: str
@@ -27,7 +27,7 @@ class Finding:
 
 
 def ok(check: str, found: str) -> Finding:
-    """Nothing is to be done."""
+    """Nothing needs to be done."""
     return Finding(check, "ok", found)
 
 

@@ -196,7 +196,8 @@ def limiter(services: Services) -> Iterator[Finding]:
         yield warning(
             "limiter",
             f"429s on most accounts block this address for {state.blocked_for:.0f} s.",
-            "It continues by itself. Does another program use the address? BACKMARKET_EGRESS_RATE_LIMIT bounds ours.",
+            "The block ends without action. Does another program use this address? Bound ours by"
+            " BACKMARKET_EGRESS_RATE_LIMIT.",
         )
     else:
         yield ok("limiter", "The limiter answers.")

@@ -10,10 +10,11 @@ from time import monotonic
 from typing import BinaryIO, TypedDict, Unpack
 
 from backmarket.bulk import jobs, queries, reports, submit
+from backmarket.bulk.file_check import FileCheck
 from backmarket.bulk.handle import BulkHandle, BulkSyncOutcome
 from backmarket.bulk.options import Options
 from backmarket.bulk.rows import Job, JobState, Part, PartState
-from backmarket.bulk.submit import FileCheck, PreparedFile
+from backmarket.bulk.submit import PreparedFile
 from backmarket.errors import BulkJobNotFound
 from backmarket.facade.part import FacadePart
 from backmarket.facade.syncs import Syncs

@@ -74,7 +74,6 @@ class DownloadSlots:
 
     Args:
         limiter: grants them.
-        account: whose limit it is.
         granted: slot already taken, for the first request.
     """
 

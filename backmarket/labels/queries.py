@@ -157,7 +157,7 @@ def need_stored(label: Label) -> str:
         case LabelState.UNAVAILABLE:
             raise LabelUnavailable(f"{name} was given up.{why} Once that is fixed, {again}.")
         case LabelState.SKIPPED:
-            raise LabelNotStored(f"{name} was skipped, as its sync was told to skip labels: {again}.")
+            raise LabelNotStored(f"{name} was skipped, as its sync skips labels. {again}.")
         case _:
             raise LabelNotStored(
                 f"{name} is not stored yet; it is retried after {label.due_at:%Y-%m-%d %H:%M:%S %Z}.{why} {again}."
@@ -173,7 +173,7 @@ def _select(database: Database, condition: str, values: dict[str, Any]) -> list[
 
 def _check(resource: str) -> str:
     if resource not in SHIPMENTS:
-        raise InvalidArgument(f"There are no labels of {resource!r}, only of {' and '.join(SHIPMENTS)}.")
+        raise InvalidArgument(f"{resource!r} have no labels. Choose {' or '.join(SHIPMENTS)}.")
     return resource
 
 

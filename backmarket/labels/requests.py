@@ -111,9 +111,9 @@ def _fetched(services: Services, label: Label, until: float, timeout: float) -> 
 
 def _why_not(label: Label, timeout: float) -> str:
     if label.error:
-        return f"The label was not fetched within {timeout:g} s; it is tried again by itself. So far: {label.error}"
+        return f"The label was not fetched within {timeout:g} s; a worker retries it. So far: {label.error}"
     return (
-        f"The label was not fetched within {timeout:g} s: is a worker with the queue 'labels' running, and does it use"
+        f"The label was not fetched within {timeout:g} s. Is a worker with the queue 'labels' running, and does it use"
         " the same broker? The label stays wanted."
     )
 
@@ -140,7 +140,7 @@ def _copy(services: Services, label: Label, file: BinaryIO) -> None:
                 digest.update(chunk)
                 whole.write(chunk)
         if digest.hexdigest() != label.sha256:
-            raise BrokenAnswer("The bucket has another file than the label that was stored.")
+            raise BrokenAnswer("The bucket holds another file than the stored label.")
         whole.seek(0)
         while chunk := whole.read(65536):
             file.write(chunk)

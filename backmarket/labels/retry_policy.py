@@ -56,7 +56,7 @@ class PauseAll:
 
     Attributes:
         seconds: of the pause; None: the limiter or the bucket's circuit breaker decides.
-        retry: how the label itself goes on, as its address may be the cause; None: no try is counted, and it goes
+        retry: how the label itself is retried, as its address may be the cause; None: no try is counted, and it goes
             behind the labels that are due.
     """
 
@@ -81,5 +81,5 @@ _DECISIONS: tuple[tuple[type[BackMarketError], RetryDecision], ...] = (
 
 
 def retry_decision(error: BackMarketError) -> RetryDecision:
-    """How to go on with a label that could not be fetched."""
+    """How to continue with a label that could not be fetched."""
     return next(decision for kind, decision in _DECISIONS if isinstance(error, kind))

@@ -28,7 +28,7 @@ class Batcher(Generic[T]):
         """Flush items, or leave them with the thread that is flushing.
 
         Raises:
-            Exception: whatever `flush` raises, in the thread that called it.
+            Exception: if `flush` raises it, in the thread that called it.
         """
         with self._lock:
             self._waiting += items

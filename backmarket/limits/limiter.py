@@ -140,6 +140,10 @@ class Limiter(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Close its connections; the next use opens them again."""
+        ...
+
 
 def wait_for_slot(
     limiter: Limiter,
@@ -154,7 +158,6 @@ def wait_for_slot(
 
     Args:
         limiter: grants it.
-        account: whose limit counts.
         sensitive: the request goes to a sensitive endpoint.
         urgent: go before waiters that are not urgent.
         timeout: seconds.
@@ -173,7 +176,7 @@ def wait_for_slot(
             return grant.slots[0]
         pause = max(grant.wait, MIN_PAUSE_SECONDS)
         if time.monotonic() + pause > until:
-            raise RateLimited("The account's requests are used up for now.", retry_after=grant.wait)
+            raise RateLimited("The account has used up its requests for now. Retry later.", retry_after=grant.wait)
         sleep(pause)
 
 

@@ -169,6 +169,9 @@ class LocalLimiter(Limiter):
     def skip_recovery(self) -> None:
         """Nothing to skip: this limiter starts as if nothing had been sent."""
 
+    def close(self) -> None:
+        """Nothing to close: this limiter has no connection."""
+
     def _within_window(self, moments: dict[str, float], now: float) -> dict[str, float]:
         return {account: at for account, at in moments.items() if at > now - self._window}
 

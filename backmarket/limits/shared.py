@@ -55,7 +55,7 @@ class SharedLimiter(Limiter):
     - Redis evicts nothing (`maxmemory-policy noeviction`), and its clock is not set forward.
       A clock set back delays slots by as much.
 
-    When Redis is unreachable, `acquire` raises. `complete`, `release` and `block` log and go on: the caller's
+    When Redis is unreachable, `acquire` raises. `complete`, `release` and `block` log and continue: the caller's
     answer is worth more, and a slot not completed is held longer, not shorter. A lost block costs one more
     429 at worst.
 
@@ -164,6 +164,10 @@ class SharedLimiter(Limiter):
         """Skip the pause after a new or emptied Redis; see `Limiter.skip_recovery`."""
         with _or_unavailable():
             self._skip_recovery([_key("sentinel")], [])
+
+    def close(self) -> None:
+        """Close its connections; the next use opens them again."""
+        self._redis.close()
 
     def _script(self, name: str) -> _Script:
         """A script of this package; redis-py sends it again if the server has dropped it."""

@@ -31,7 +31,6 @@ class Reserved:
     """Result of `reserve`.
 
     Attributes:
-        account: whose quota.
         granted: lines that may be sent now; they count even if they are never sent, unless released.
         wait_seconds: seconds until a retry may succeed; 0.0 if all were granted.
         free_at: when the granted lines come free.

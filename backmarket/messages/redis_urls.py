@@ -9,6 +9,8 @@ from ssl import CERT_REQUIRED
 from typing import Any
 from urllib.parse import urlsplit
 
+from backmarket.messages import urls
+
 BROKER_SCHEMES = ("redis://", "rediss://", "redis+socket://")
 """As kombu spells them."""
 
@@ -37,6 +39,8 @@ def check(url: str, schemes: tuple[str, ...]) -> str:
     Raises:
         ValueError: if it cannot be used. The text says what to write, and never quotes the URL.
     """
+    if url.startswith(schemes) and not urls.is_clear(url):
+        raise ValueError(urls.UNCLEAR)
     if _is_url(url, schemes):
         return url
     instead = _INSTEAD.get(url.partition("://")[0].lower(), "") if not url.startswith(schemes) else ""

@@ -26,8 +26,8 @@ def probe_due(services: Services, *, seconds: float) -> int:
     """Probe the accounts that are due, one after the other.
 
     The first probe of an account follows half a minute after a 401: another 401 makes its connections unauthorized, any
-    other answer lets its requests go on. The next probes come after an hour, doubling to a day, for 30 days; then only
-    an answer of 2xx lets the requests go on.
+    other answer lets its requests continue. The next probes come after an hour, doubling to a day, for 30 days; then
+    only an answer of 2xx lets the requests continue.
 
     Safe to run at once in several processes: a claimed account is due again later.
 

@@ -139,11 +139,11 @@ class Services:
 
     def _begin_after_fork(self) -> None:
         """Keep the parent's open services: never use or close them, or let the garbage collector close them."""
-        _of_the_parent.extend(self.__dict__.pop(name) for name in (*_CLOSED, "limiter") if name in self.__dict__)
+        _of_the_parent.extend(self.__dict__.pop(name) for name in _CLOSED if name in self.__dict__)
         self._begin()
 
 
-_CLOSED = ("request_threads", "transport", "downloads", "bucket", "producer", "database")
+_CLOSED = ("request_threads", "transport", "downloads", "bucket", "producer", "limiter", "database")
 """Services with connections or threads, in the order in which they are closed."""
 
 _all: WeakSet[Services] = WeakSet()

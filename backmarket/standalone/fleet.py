@@ -1,19 +1,16 @@
 """Workers, beat and Flower as real processes of a checkout: started, watched and ended together.
 
-They share a process group with a watcher; it is not the terminal's group. When the owner is gone, however it ended,
-the watcher reads the end of its standard input and kills the group, itself included.
+They share a process group that dies with its owner (`process_group.py`); it is not the terminal's group.
 """
 
 from __future__ import annotations
 
 import http.client
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +18,8 @@ from types import TracebackType
 from backmarket.errors import UsageError
 from backmarket.messages import DISPATCH, QUEUES, SYNC_TASKS, WORK_TASKS
 from backmarket.settings import ENV_PREFIX
-from backmarket.standalone.process import end_of_log
+from backmarket.standalone.process import end_of_log, inherited
+from backmarket.standalone.process_group import ProcessGroup
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 READY_FILE = f"{ENV_PREFIX}READY_FILE"
@@ -32,18 +30,8 @@ STOP_SECONDS = 60.0
 """Seconds that a warm shutdown may take; a slice hands on within a request's deadline, mostly within a second."""
 
 _ENDING = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
-_OTHERS_SETTINGS = (ENV_PREFIX, "CELERY_", "FLOWER_")
-_OTHERS_NAMES = frozenset({"APP", "BROKER_URL", "CONFIG_MODULE", "LOADER", "REMAP_SIGTERM", "RESULT_BACKEND"})
-"""Variables that Celery and Flower would read from the environment by themselves."""
 _ALONE = ("--without-gossip", "--without-mingle")
 """Options that switch off messages between workers: they need none, and asking takes a second at the start."""
-_WATCH = """
-import os, signal, sys
-for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
-    signal.signal(number, signal.SIG_IGN)
-sys.stdin.buffer.read()
-os.killpg(0, signal.SIGKILL)
-"""
 
 
 class FleetError(UsageError):
@@ -131,7 +119,7 @@ class Fleet:
         self._beat = beat
         self._flower_port = flower_port
         self._members: dict[str, _Member] = {}
-        self._watcher: subprocess.Popen[bytes] | None = None
+        self._group = ProcessGroup("backmarket-fleet")
 
     def __enter__(self) -> Fleet:
         self.start()
@@ -317,7 +305,7 @@ class Fleet:
         self._members[name] = member
 
     def _launch(self, member: _Member) -> None:
-        group = self._group()
+        group = self._group.id()
         member.marker.unlink(missing_ok=True)
         with member.log.open("ab") as log:
             member.log.chmod(0o600)
@@ -337,44 +325,14 @@ class Fleet:
                 raise FleetError(f"{member.arguments[0]} cannot be started: {error}") from error
         member.stop_requested = False
 
-    def _group(self) -> int:
-        """The process group; it exists until its first process, the watcher, was waited for."""
-        if self._watcher is None:
-            self._watcher = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-I", "-S", "-c", _WATCH, "backmarket-fleet"],
-                cwd="/",
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                process_group=0,
-            )
-        return self._watcher.pid
-
     def _kill_group(self) -> None:
-        watcher, self._watcher = self._watcher, None
-        if watcher is None:
-            return
-        with suppress(ProcessLookupError, PermissionError):  # macOS: the group has only zombies left
-            os.killpg(watcher.pid, signal.SIGKILL)
-        for process in [watcher, *(one.process for one in self._members.values() if one.process)]:
-            process.wait()
-        if watcher.stdin:
-            watcher.stdin.close()
+        self._group.kill([one.process for one in self._members.values() if one.process])
         for member in self._members.values():
             member.marker.unlink(missing_ok=True)
 
     def _log_of(self, name: str) -> str:
         member = self._members[name]
         return end_of_log(member.log, member.log_start)
-
-
-def inherited() -> dict[str, str]:
-    """This process's environment, without variables that would override the requested settings."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(_OTHERS_SETTINGS) and name not in _OTHERS_NAMES
-    }
 
 
 def _answers(port: int, prefix: str) -> bool:

@@ -49,7 +49,9 @@ def get_lag_history(
         InvalidArgument: if there are too many organizations, or `hours` is invalid.
     """
     if len(organization_ids) > MAX_PAGE_SIZE:
-        raise InvalidArgument(f"Ask for up to {MAX_PAGE_SIZE} organizations at once, not {len(organization_ids)}.")
+        raise InvalidArgument(
+            f"{len(organization_ids)} organizations are too many at once. Ask for up to {MAX_PAGE_SIZE}."
+        )
     if not 0 < hours <= MAX_LAG_HOURS:
         raise InvalidArgument("hours must be more than 0, and at most those of 366 days.")
     values = {"organizations": [*organization_ids], "resources": [*RESOURCES], "hours": hours, "runs": RUNS}

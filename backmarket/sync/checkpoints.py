@@ -180,7 +180,7 @@ def _counts(progress: Progress) -> dict[str, int]:
     }
 
 
-_ROLLED_BACK = "The database has lost this walk's last checkpoint: the next slice goes on from the one before."
+_ROLLED_BACK = "The database has lost this walk's last checkpoint: the next slice continues from the one before."
 
 _NEWS = ("rows_created", "rows_updated", "rows_removed", "rows_rejected")
 

@@ -1,4 +1,4 @@
-"""The one sync algorithm: a slice takes the lease, goes on from the checkpoint, stores what differs, hands on or ends.
+"""The sync algorithm: a slice takes the lease, continues from the checkpoint, stores what differs, hands on or ends.
 
 Fetching, storing and deciding are separate: `page_walk.py` knows which page comes next and when all was seen,
 `page_fetcher.py` keeps pages in flight, `storing.py` writes rows and checkpoints. This module joins them.
@@ -202,7 +202,7 @@ class _Sync:
         return first
 
     def _with_lease(self, first: Fetched | None) -> SliceEnd:
-        """Claim the lease, and go on with the first page, if it was fetched."""
+        """Claim the lease, and continue with the first page, if it was fetched."""
         claimed = leases.claim(
             self.services.database,
             self.lease,
@@ -236,7 +236,7 @@ class _Sync:
         return self._end()
 
     def _must_end(self) -> float | None:
-        """Seconds until another slice goes on, if this one must end; None: go on."""
+        """Seconds until another slice continues, if this one must end; None: continue."""
         pause = self.fetcher.pause()
         if pause > MAX_LIMITER_WAIT_SECONDS:
             # due a little early, so that the next slice waits for less than a tick of beat
@@ -288,7 +288,7 @@ class _Sync:
         return "done" if pause is None else self._hand_on(pause)
 
     def _hand_on(self, pause: float) -> SliceEnd:
-        """Store the fetched pages, and let the next slice go on after `pause` seconds."""
+        """Store the fetched pages, and let the next slice continue after `pause` seconds."""
         self._drain()
         self.storing.hand_on(pause)
         if pause == 0.0:

@@ -21,7 +21,6 @@ def keep_erased(
 
     Args:
         transaction: the one that stores them; it holds the lease, for which erasure waits.
-        resource: whose rows.
         rows: as fetched.
         erased: keys of the stored rows that were erased.
 

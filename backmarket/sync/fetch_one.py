@@ -158,7 +158,7 @@ def _keep(
             (organization_id, answered.generation),
         ).fetchone()
         if found is None:
-            raise LeaseLost("The connection was changed while the API was asked: nothing was stored. Ask again.")
+            raise LeaseLost("The connection was changed during the request, so nothing was stored. Repeat it.")
         if found[0] != answered.locale:
             return _typed(transaction, stored, resource, organization_id, answered.row)
         store(transaction, resource, organization_id, [answered.row], labels=labels, links=True)

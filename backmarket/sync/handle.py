@@ -100,7 +100,7 @@ class SyncHandle:
             timeout: seconds.
 
         Raises:
-            WaitTimeout: if it has not ended yet; it goes on in the workers.
+            WaitTimeout: if it has not ended yet; the workers continue it.
             BackMarketError: if it failed; see `done`.
         """
         return wait_for(self.done, timeout, lambda: _why_not_done(self.status(), self._begun(), timeout))

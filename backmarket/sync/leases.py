@@ -38,7 +38,7 @@ class Lease:
         accept_missing: an operator has accepted that many rows are missing.
         has_error: an error is noted on the connection.
         encrypted: the connection's credentials, as they are stored.
-        walk: the unfinished walk to go on with; None: a new one begins.
+        walk: the unfinished walk to continue with; None: a new one begins.
     """
 
     organization_id: str
@@ -88,17 +88,9 @@ def claim(database: Database, seen: Lease, *, owner: str, seconds: float) -> Lea
     Returns:
         None when another worker took it, or the connection was changed, disabled or removed.
     """
+    of_row = {"organization": seen.organization_id, "resource": seen.resource, "number": seen.number}
     with database.transaction() as transaction:
-        row = transaction.execute(
-            _CLAIM,
-            {
-                "organization": seen.organization_id,
-                "resource": seen.resource,
-                "number": seen.number,
-                "owner": owner,
-                "seconds": seconds,
-            },
-        ).fetchone()
+        row = transaction.execute(_CLAIM, of_row | {"owner": owner, "seconds": seconds}).fetchone()
     return replace(seen, number=row[0]) if row else None
 
 
@@ -123,12 +115,7 @@ def renew(transaction: Transaction, lease: Lease, *, seconds: float) -> None:
     Raises:
         LeaseLost: if another worker took over, or the connection was changed, disabled or removed.
     """
-    _fenced(
-        transaction,
-        lease,
-        "lease_until = now() + make_interval(secs => %(seconds)s)",
-        {"seconds": seconds},
-    )
+    _fenced(transaction, lease, "lease_until = now() + make_interval(secs => %(seconds)s)", {"seconds": seconds})
 
 
 def hand_on(transaction: Transaction, lease: Lease, *, pause: float) -> None:
@@ -160,19 +147,14 @@ def postpone(transaction: Transaction, lease: Lease, *, pause: float) -> None:
     Raises:
         LeaseLost: if another worker took it.
     """
-    _fenced(
-        transaction,
-        lease,
-        "next_due_at = now() + make_interval(secs => %(pause)s), nudged_until = NULL",
-        {"pause": pause},
-    )
+    due = "next_due_at = now() + make_interval(secs => %(pause)s), nudged_until = NULL"
+    _fenced(transaction, lease, due, {"pause": pause})
 
 
 def recall(database: Database, nudge: Nudge, *, within: float) -> bool:
     """Make a postponed sync due now.
 
     Args:
-        nudge: whose sync.
         within: maximum seconds until it would be due.
 
     Returns:
@@ -235,7 +217,7 @@ def finish(
 
 
 def fail(transaction: Transaction, lease: Lease, error: BackMarketError, *, pause: float) -> None:
-    """Release the lease after a failure; stored rows stay, and the walk goes on from its checkpoint.
+    """Release the lease after a failure; stored rows stay, and the walk continues from its checkpoint.
 
     Args:
         transaction: the one that notes the failure elsewhere, too.

@@ -22,7 +22,6 @@ def new_walk(database: Database, resource: Resource, lease: Lease, *, overlap: f
     """A new walk: over all rows, or over those modified since the last one and those that a lookback covers.
 
     Args:
-        resource: whose list.
         lease: tells the kind of walk.
         overlap: seconds by which walks overlap.
     """

@@ -34,7 +34,6 @@ class MissingRows:
     """The look for missing rows of one slice. A row whose request fails for ever holds up neither others nor the walk.
 
     Args:
-        resource: whose rows.
         fetcher: of the slice.
         storing: of the slice.
     """
@@ -52,7 +51,7 @@ class MissingRows:
         """Request and store the rows until none is left, in any order, and end the walk.
 
         Args:
-            must_end: seconds until another slice goes on, if this one must end.
+            must_end: seconds until another slice continues, if this one must end.
 
         Returns:
             What `must_end` gave, if it ended the look; None: the walk has ended.

@@ -59,7 +59,6 @@ class Fetcher:
         transport: sends.
         limiter: says when.
         credentials: of the connection.
-        resource: whose list.
         request_threads: fetch and parse.
         since: only rows modified at or after this time, in the API's format; None: all rows.
     """

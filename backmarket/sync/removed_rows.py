@@ -1,7 +1,8 @@
 """Rows that a complete full walk did not show: requested one by one, since a list can leave out existing rows.
 
 An order that reaches state 8 leaves the list; that is a change, not a removal. Only a row whose id answers 404 is
-marked as gone. When very many are missing at once, something else is wrong: nothing is marked, and an operator is told.
+marked as gone. When very many are missing at once, something else is wrong: nothing is marked, and an operator is
+warned.
 """
 
 from __future__ import annotations
@@ -62,7 +63,6 @@ def find(
     confirming set `last_synced_at`; only a row that is marked and not confirmed has it equal to `removed_at`.
 
     Args:
-        resource: whose rows.
         walk: complete.
         accept_many: an operator has accepted that very many are missing.
         besides: keys of rows that count as shown.

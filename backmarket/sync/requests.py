@@ -92,7 +92,7 @@ def request_sync(
             row = transaction.execute(_REQUEST, values).fetchone()
         if row is not None:
             return SyncRequest(*row)
-    raise InvalidArgument(f"{resource} is not synced for this organization: connect it again (`connections add`).")
+    raise InvalidArgument(f"{resource} is not synced for this organization. Connect it again (`connections add`).")
 
 
 # Rows whose slices all end without a word do not starve the others: they are left out while their nudge counts, and

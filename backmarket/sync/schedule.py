@@ -107,21 +107,21 @@ def update_schedule(
         )
     entries = get_schedule(database, organization_id)
     if resource not in entries:
-        raise InvalidArgument(f"{resource} is not synced for this organization: connect it again (`connections add`).")
+        raise InvalidArgument(f"{resource} is not synced for this organization. Connect it again (`connections add`).")
     return entries[resource]
 
 
 def _check(resource: str, organization_id: str | None, values: dict[str, Any], *, inherit: bool) -> None:
     check_resource(resource)
     if not inherit and all(value is None for value in values.values()):
-        raise InvalidArgument(f"Say what to change: one of {', '.join(values)}, or inherit.")
+        raise InvalidArgument(f"Nothing is to be changed. Give one of {', '.join(values)}, or inherit.")
     for name in ("interval", "full_interval"):
         if values[name] is not None and not MIN_INTERVAL_SECONDS <= values[name] <= MAX_INTERVAL_SECONDS:
             raise InvalidArgument(f"{name} must be 1 second to 366 days ({MAX_INTERVAL_SECONDS:.0f}), in seconds.")
     if values["full_interval"] is not None and not RESOURCES[resource].since:
-        raise InvalidArgument(f"Every sync of {resource} is a full walk: set its interval instead.")
+        raise InvalidArgument(f"Every sync of {resource} is a full sync. Set its interval instead.")
     if values["download_labels"] is not None and not RESOURCES[resource].label:
-        raise InvalidArgument(f"There are no labels of {resource}, only of deliveries and returns.")
+        raise InvalidArgument(f"{resource} have no labels. Choose deliveries or returns.")
     if organization_id is None and (inherit or values["download_labels"] is not None):
         raise InvalidArgument("download_labels and inherit are about one organization: name it (`--organization`).")
 

@@ -6,7 +6,8 @@ Nothing here sends requests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -37,7 +38,6 @@ class Storing:
     """Stores what one slice's walk brings.
 
     Args:
-        resource: whose rows.
         lease: checked by each write; the slice may claim a newer one.
         walk: tells which pages can be written, and when it is over.
         requests: number sent by this slice so far.
@@ -59,6 +59,8 @@ class Storing:
         self._since = (walk.pass_, walk.next_page)
         self._labels: InitialLabelState = "wanted" if lease.labels else "skipped"
         self._saved_at = monotonic()
+        self._undone = False
+        """A transaction failed with pages that the walk had handed out: no checkpoint may be beyond them."""
 
     def end_if_quiet(self, page: Page, receive: Callable[[], None]) -> None:
         """End the walk with its only page, if that has no news. It needs no lease: this is one write.
@@ -67,7 +69,7 @@ class Storing:
             page: the first one.
             receive: hands it to the walk.
         """
-        with self._database.transaction() as transaction:
+        with self._transaction() as transaction:
             compared = self._compare_rows(transaction, page.rows)
             if compared.differing or compared.unchanged < (page.count or 0):
                 return
@@ -101,7 +103,7 @@ class Storing:
         Raises:
             IncompleteWalk: if the list ended before the walk saw all of it; its rows are written.
         """
-        with self._database.transaction() as transaction:
+        with self._transaction() as transaction:
             leases.hold(transaction, self.lease)
             compared = self._compare(transaction, self._walk.pop_ready())
             incomplete = self._settle(transaction)
@@ -129,7 +131,7 @@ class Storing:
         Returns:
             The rows that it did not show, to be requested one by one; no keys: it has ended.
         """
-        with self._database.transaction() as transaction:
+        with self._transaction() as transaction:
             leases.hold(transaction, self.lease)
             found = self._missing(transaction, besides)
             if not found.keys:
@@ -143,7 +145,7 @@ class Storing:
             key: of the row.
             row: as the API shows it; None: it is gone.
         """
-        with self._database.transaction() as transaction:
+        with self._transaction() as transaction:
             leases.hold(transaction, self.lease)
             if row is not None:
                 self._write(transaction, self._compare_rows(transaction, [row]))
@@ -156,7 +158,7 @@ class Storing:
             self._checkpoint(transaction)
 
     def hand_on(self, pause: float) -> None:
-        """Store the fetched pages, and let the next slice go on after `pause` seconds."""
+        """Store the fetched pages, and let the next slice continue after `pause` seconds."""
         with self._database.transaction() as transaction:
             self._store_what_came(transaction)
             leases.hand_on(transaction, self.lease, pause=pause)
@@ -176,8 +178,19 @@ class Storing:
             elif not isinstance(error, NotAvailable):
                 connections.mark_error(transaction, self.lease.organization_id, error)
 
+    @contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        try:
+            with self._database.transaction() as transaction:
+                yield transaction
+        except BaseException:
+            self._undone = True
+            raise
+
     def _store_what_came(self, transaction: Transaction) -> None:
         leases.hold(transaction, self.lease)
+        if self._undone:
+            return
         self._write(transaction, self._compare(transaction, self._walk.pop_ready()))
         if self._walk.began_at is not None:
             self._checkpoint(transaction)

@@ -44,7 +44,7 @@ class Deleted:
 
     Attributes:
         objects: number deleted; of single keys, missing ones count too.
-        more: the time limit ended it; the next slice goes on.
+        more: the time limit ended it; the next slice continues.
     """
 
     objects: int = 0

@@ -2,7 +2,7 @@
 
 An object that no row refers to is deleted. A label whose object is missing or has changed is fetched again. It works
 a page at a time, first through the objects, then through the rows: memory stays flat, and a killed process loses one
-page. Syncs go on meanwhile, so deleted keys are looked up once more, and young objects are kept.
+page. Syncs continue meanwhile, so deleted keys are looked up once more, and young objects are kept.
 """
 
 from __future__ import annotations

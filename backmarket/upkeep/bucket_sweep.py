@@ -37,7 +37,7 @@ class Swept:
         objects: number compared.
         deleted: objects deleted, as no row refers to them.
         lost: labels that are wanted again: they were not in the bucket, or not as they had been stored.
-        more: it has not reached the end; the next slice goes on.
+        more: it has not reached the end; the next slice continues.
     """
 
     objects: int = 0

@@ -67,7 +67,7 @@ def _put_off(what: str, error: DatabaseUnavailable) -> int:
 def _forget_foreign(database: Database) -> None:
     """Drop events of another server's transactions, from a restored dump: they would appear out of order.
 
-    Every reader is told that it missed events.
+    Every reader then gets `ChangesMissed`.
     """
     with database.transaction() as transaction:
         events = transaction.execute(_FORGET_EVENTS).rowcount
@@ -90,7 +90,7 @@ def _old(database: Database, table: str, days: int) -> list[str]:
 
 
 def _drop(database: Database, table: str, partition: str) -> int:
-    """Drop a partition; for the feed, note the position at which it ends, so that a late reader is told.
+    """Drop a partition; for the feed, note the position at which it ends, so that a late reader gets `ChangesMissed`.
 
     Returns:
         Number of partitions dropped: 1, or 0 if another upkeep was faster.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from time import monotonic
 from time import time as wall_clock
 
+from backmarket.errors import NetworkError
+
 SEND_WITHIN = 2.0
 """Maximum seconds from the start of the transaction that sets `sending` to the first byte; later, it is not sent."""
 
@@ -19,6 +21,13 @@ def send_deadline(request_longest: float) -> float:
         request_longest: maximum seconds of one request.
     """
     return SEND_WITHIN + request_longest + CLOCKS
+
+
+def late() -> NetworkError:
+    """The error of a request that was not sent, as more than `SEND_WITHIN` had passed since its mark."""
+    return NetworkError(
+        f"The worker was held up for more than {SEND_WITHIN:g} s before it sent the request.", delivery="not_sent"
+    )
 
 
 class Stopwatch:

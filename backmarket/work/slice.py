@@ -88,7 +88,6 @@ class RequestWindow(Generic[Step, Result]):
     """The requests of a slice: sends as many at once as window and limiter allow; tells when the slice must end.
 
     Args:
-        account: whose limit counts.
         size: maximum requests in flight.
         needs_slot: whether a step needs a slot of the limiter.
         halt: called when the limiter is unreachable.
@@ -136,7 +135,7 @@ class RequestWindow(Generic[Step, Result]):
         self.pause_all = max(self.pause_all or 0.0, seconds)
 
     def must_end(self) -> float | None:
-        """Seconds until the next slice, if this one must end; None: it may go on."""
+        """Seconds until the next slice, if this one must end; None: it may continue."""
         if self.pause_all is not None:
             return self.pause_all
         wait = self._pause()

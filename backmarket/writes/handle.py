@@ -56,7 +56,7 @@ class WriteHandle:
         if found is not None:
             return found
         get(self._database, self.organization_id)
-        raise WriteNotFound(f"Write {self.id} is no longer stored: it ended long ago.")
+        raise WriteNotFound(f"Write {self.id} is no longer stored, as it ended long ago.")
 
     def done(self) -> WriteOutcome | None:
         """How the write ended; None: it is still open, and continues without the caller.
@@ -143,8 +143,12 @@ def _held_back_by(before: Write) -> str:
 
 
 def _read_back(write: Write) -> str:
-    return f"It is read back after {write.settle_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC." if write.settle_at else ""
+    return (
+        f"A worker reads it back after {write.settle_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."
+        if write.settle_at
+        else ""
+    )
 
 
 def _again(at: datetime | None) -> str:
-    return f"It is tried again after {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC." if at else ""
+    return f"A worker tries again after {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC." if at else ""

@@ -50,7 +50,7 @@ class Source:
     def __post_init__(self) -> None:
         given = [self.content, self.file, self.object_key, self.url]
         if sum(each is not None for each in given) != 1:
-            raise InvalidArgument("Give the invoice in exactly one way: content, file, object_key or url.")
+            raise InvalidArgument("Give the invoice in exactly one way: as content, file, object_key or url.")
 
     def name(self, order_id: object) -> str:
         """The default file name: the source's own name if it ends in `.pdf`."""
@@ -138,7 +138,7 @@ def _pieces(services: Services, call: Call, source: Source) -> Iterator[bytes]:
         except OSError as error:
             raise InvalidArgument(f"The invoice's file cannot be read: {error.strerror}.") from None
         except ValueError:  # a NUL
-            raise InvalidArgument("The invoice's file cannot be read: its path is invalid.") from None
+            raise InvalidArgument("The path of the invoice's file is invalid. Give another one.") from None
     elif source.file is not None:
         yield from _chunks(source.file)
 
@@ -146,7 +146,7 @@ def _pieces(services: Services, call: Call, source: Source) -> Iterator[bytes]:
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:
     while piece := file.read(_CHUNK):
         if not isinstance(piece, bytes):
-            raise InvalidArgument("The invoice's file gives text: open it in binary mode.")
+            raise InvalidArgument("The invoice's file returns text. Open it in binary mode.")
         yield piece
 
 

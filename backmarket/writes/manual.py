@@ -24,7 +24,7 @@ def retry_write(services: Services, organization_id: str, write_id: int) -> Writ
     with services.database.transaction() as transaction:
         write = _decidable(transaction, organization_id, write_id, {WriteState.REFUSED, *MAY_HAVE_HAPPENED})
         if not write.request:
-            raise NotUndecided(f"The order of write {write_id} was erased, and what was asked for with it.")
+            raise NotUndecided(f"The order of write {write_id} was erased, and the request with it.")
         changed = rows.retry(transaction, write)
     return handle_of(services, changed or write)
 
@@ -48,9 +48,9 @@ def _decidable(transaction: Transaction, organization_id: str, write_id: int, st
     work.make_due(transaction, organization_id, "writes")
     write = rows.select(transaction, organization_id, write_id)
     if write is None:
-        raise WriteNotFound(f"No write {write_id} of this organization is stored (`backmarket writes list`).")
+        raise WriteNotFound(f"This organization has no write {write_id}. See `backmarket writes list`.")
     if write.state not in states or (write.open and not rows.may_decide(transaction, write)):
         at = f", and you may decide after {write.settle_at:%Y-%m-%d %H:%M:%S %Z}" if write.settle_at else ""
-        goes_on = f"it continues by itself{at}" if write.open else "it came to its end"
-        raise NotUndecided(f"Write {write_id} is {write.state}, and not a person's to decide: {goes_on}.")
+        goes_on = f"it continues by itself{at}" if write.open else "it has ended"
+        raise NotUndecided(f"Write {write_id} is {write.state}, and needs no decision by a person: {goes_on}.")
     return write

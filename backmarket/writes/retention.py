@@ -54,8 +54,8 @@ UPDATE backmarket.api_writes SET request = '{}', prior = NULL, fingerprint = NUL
     error_code = CASE WHEN state IN ('pending', 'sending', 'unknown') THEN 'erased' ELSE error_code END,
     error = CASE state
         WHEN 'pending' THEN 'The personal data of its order was erased before it was sent.'
-        WHEN 'sending' THEN 'The personal data of its order was erased while it was sent: look at the order.'
-        WHEN 'unknown' THEN 'It may have happened, and the personal data of its order was erased: look at the order.'
+        WHEN 'sending' THEN 'The personal data of its order was erased while it was sent. Look at the order.'
+        WHEN 'unknown' THEN 'The change may have happened, and its order was erased. Look at the order.'
         ELSE error
     END
 WHERE id = ANY(%s)

@@ -127,7 +127,7 @@ def is_open(transaction: Transaction, organization_id: str, lane: str) -> bool:
 
 
 def begin(transaction: Transaction, write: Write, *, prior: dict[str, Any] | None, seconds: float) -> bool:
-    """Mark a write as about to be sent.
+    """Mark a write as about to be sent; or as `unknown`, if an earlier mark may have been lost in a failover.
 
     Args:
         transaction: holds the lease; the worker sends the request once it has committed.
@@ -136,10 +136,10 @@ def begin(transaction: Transaction, write: Write, *, prior: dict[str, Any] | Non
         seconds: after which the request can no longer arrive.
 
     Returns:
-        False: the write is no longer pending.
+        False: the write must not be sent: it is no longer pending, or has to be read back first.
     """
     values = {"id": write.id, "prior": None if prior is None else Jsonb(prior), "seconds": seconds}
-    return transaction.execute(_BEGIN, values).rowcount == 1
+    return transaction.execute(_BEGIN, values).fetchone() == ("sending",)
 
 
 def decide(transaction: Transaction, write: Write, transition: Transition) -> bool:
@@ -239,7 +239,7 @@ _RETRY = (
 _ARRIVED = f"state = 'succeeded', settled_at = now(), settle_at = NULL, confirmed_by = 'person', {_NO_ERROR}"
 _NOT_ARRIVED = (
     "state = 'refused', settled_at = now(), settle_at = NULL, error_code = 'not_arrived',"
-    " error = 'It never arrived: a person has looked.'"
+    " error = 'A person found that the write never arrived.'"
 )
 
 _DECIDABLE = "(state IN ('sending', 'unknown') AND (due_at = 'infinity' OR COALESCE(settle_at, now()) <= now()))"
@@ -286,9 +286,12 @@ FROM backmarket.work WHERE organization_id = %s AND kind = 'writes'
 """
 
 _BEGIN = """
-UPDATE backmarket.api_writes SET state = 'sending', sent = sent + 1, sent_at = now(), prior = %(prior)s,
+UPDATE backmarket.api_writes SET sent = sent + 1, sent_at = now(), recorded_on = backmarket.server_history(),
+    state = CASE WHEN recorded_on = backmarket.server_history() THEN 'sending' ELSE 'unknown' END,
+    -- after a failover, a sync may have stored what the lost request did to the order
+    prior = CASE WHEN recorded_on = backmarket.server_history() OR kind = 'update_listing' THEN %(prior)s::jsonb END,
     settle_at = now() + make_interval(secs => %(seconds)s), due_at = now() + make_interval(secs => %(seconds)s)
-WHERE id = %(id)s AND state = 'pending'
+WHERE id = %(id)s AND state = 'pending' RETURNING state
 """
 
 _DECIDE = f"""

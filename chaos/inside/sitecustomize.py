@@ -101,7 +101,7 @@ def no_submitting() -> None:
     """A part that is being sent looks as if it was not."""
     mark = transitions.mark_submitting
 
-    def unmarked(transaction: Any, part: Any, *args: Any, **kwargs: Any) -> bool:
+    def unmarked(transaction: Any, part: Any, *args: Any, **kwargs: Any) -> str | None:
         marked = mark(transaction, part, *args, **kwargs)
         transaction.execute(
             "UPDATE backmarket.bulk_parts SET state = 'pending', due_at = now(), sent = sent - 1"

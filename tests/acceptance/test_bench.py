@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -67,7 +68,13 @@ def test_the_report_is_well_formed() -> None:
         assert ElementTree.fromstring(drawn).tag.endswith("svg")
 
 
-def test_the_page_has_the_marks_of_the_report() -> None:
-    page = report.PAGE.read_text()
-    for name in ("comparison", "growth"):
-        assert "new words" in report.between(page, name, "new words")
+def test_a_page_of_the_report_links_to_how_it_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    described = (report.REPORT / "measurements.md").read_text()
+    for title in report.TITLES.values():
+        assert f"\n## {title}\n" in described
+    monkeypatch.setattr(report, "REPORT", tmp_path)
+    report.write("growth", "| a table |", ["![A plot](plot.svg)"])
+    page = (tmp_path / "growth.md").read_text()
+    assert page.startswith("# How the costs grow\n")
+    assert "(measurements.md#how-the-costs-grow)" in page
+    assert page.endswith("| a table |\n\n![A plot](plot.svg)\n")

@@ -20,8 +20,9 @@ from backmarket.standalone.demo.checks import DemoFailed, Shops
 from backmarket.standalone.demo.screen import Screen
 from backmarket.standalone.demo.sellers import DEAD, FAULTS, SELLERS
 from tests.compose import breaking, flower, scaling
-from tests.compose.engine import STAND_INS, build_images, engine, megabytes
+from tests.compose.engine import OWN_MINIO, STAND_INS, build_images, engine, megabytes
 from tests.compose.project import Project, fresh_checkout, project, refusal, wait_until, write_env
+from tests.compose.report import STAND_IN, Report
 
 PARTS = {"breaking": breaking.tell, "scaling": scaling.tell, "flower": flower.tell}
 WORKERS = ("worker-sync", "worker-bulk", "worker-labels", "worker-writes", "worker-dispatch")
@@ -31,7 +32,7 @@ SELDOM = 30 * 86400.0
 
 def main() -> int:
     """Tell the story."""
-    screen = Screen()
+    screen = Report("" if OWN_MINIO else STAND_IN)
     parser = argparse.ArgumentParser(prog="python -m tests.compose", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="of the story after the demo's work; all")
     parts = parser.parse_args().parts or list(PARTS)
@@ -51,7 +52,7 @@ def tell(screen: Screen, ending: ExitStack, parts: Sequence[str]) -> None:
         ending.enter_context(engine())
         directory = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="backmarket-compose.")))
         fresh_checkout(directory)
-    with screen.step("The images are built, ours and what stands for PostgreSQL's, Redis's and MinIO's"):
+    with screen.step("The images are built, ours and what stands for those that cannot be pulled"):
         build_images(directory)
     base, ours = megabytes("backmarket-test/base"), megabytes(STAND_INS["BACKMARKET_IMAGE"])
     screen.say(f"    the image has {ours} MB, {base} of them its base")

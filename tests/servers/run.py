@@ -20,6 +20,10 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "back
 """Servers that were built or unpacked once; outside the checkout."""
 
 
+class NotHad(Exception):
+    """A server cannot be had here; the text says why."""
+
+
 def run_pytest(
     server: str, version: str, tried: str, tests: Sequence[str], environment: Mapping[str, str], select: str = ""
 ) -> Row:

@@ -6,6 +6,7 @@ What a server, a database or a role may set otherwise than we expect, the role o
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from psycopg import sql
 
 from backmarket.database import Database
 from backmarket.database.schema import apply_schema
+from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.postgres import ROLE as SUPERUSER
 from tests.support.waiting import wait_until
@@ -46,14 +48,18 @@ _PINNED = {
     "backmarket.worker": "on",
 }
 
+ELSEWHERE = os.environ.get("TEST_DATABASE_URL", "")
+"""A superuser's URL of the server that the tests use in place of the embedded one; it trusts every role."""
+POOLER = os.environ.get("TEST_POOLER_ADDRESS", "")
+"""Host and port by which the program under test reaches that server, such as PgBouncer's; empty: directly."""
 AS_REPLICA = "-c session_replication_role=replica"
 """Option of a superuser's session in which no trigger fires and no foreign key is checked."""
 _LARGE_BYTES = 1_000_000
 """Size of a table from which it is truncated."""
 _SIZES = "SELECT oid::regclass::text, pg_relation_size(oid) FROM pg_class WHERE relkind = 'r' AND relnamespace >= 16384"
 _RESET_SEQUENCES = """
-SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false) FROM pg_sequences
-WHERE last_value IS NOT NULL
+SELECT setval(pg_sequence.seqrelid::regclass, seqstart, false) FROM pg_sequence
+JOIN pg_depend ON objid = seqrelid AND deptype IN ('a', 'i') WHERE refobjid = ANY(%s::regclass[])
 """
 _OF_ORGANIZATIONS = """
 SELECT attrelid::regclass::text FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
@@ -63,11 +69,25 @@ WHERE attname = 'organization_id' AND relkind = 'r' AND relnamespace = 'backmark
 _redis_numbers = itertools.count(1)
 
 
+def make_stack() -> Stack:
+    """The stack of a session; without PostgreSQL where the tests use another one."""
+    return Stack(settings=Settings(database_url=ELSEWHERE)) if ELSEWHERE else Stack()
+
+
+def revive_postgres(stack: Stack) -> None:
+    """Whatever a test did to the embedded PostgreSQL, let it run. Another server is never stopped."""
+    if not ELSEWHERE:
+        stack.postgres.resume()
+        stack.postgres.start()
+
+
 def make_roles(stack: Stack) -> None:
     """Make the roles that all tests' databases need; once for a stack."""
     with psycopg.connect(stack.addresses.database_url, autocommit=True) as connection:
-        connection.execute(f"CREATE ROLE {OWNER} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE".encode())
-        connection.execute(f"CREATE ROLE {READER} NOLOGIN".encode())
+        there = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
+        for role, rights in ((OWNER, "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE"), (READER, "NOLOGIN")):
+            if role not in there:
+                connection.execute(f"CREATE ROLE {role} {rights}".encode())
         for name, value in HOSTILE.items():
             connection.execute(sql.SQL("ALTER ROLE {} SET {} = {}").format(sql.Identifier(OWNER), sql.SQL(name), value))
 
@@ -75,7 +95,7 @@ def make_roles(stack: Stack) -> None:
 def open_connection(url: str, *, autocommit: bool = False, **options: Any) -> psycopg.Connection[Any]:
     """A connection of the test itself: it sees every organization, and its settings are the usual ones."""
     pinned = " ".join(f"-c {name}={value}" for name, value in _PINNED.items())
-    return psycopg.connect(url, autocommit=autocommit, options=pinned, **options)
+    return psycopg.connect(unpooled(url), autocommit=autocommit, options=pinned, **options)
 
 
 def as_role(url: str, role: str) -> str:
@@ -84,9 +104,24 @@ def as_role(url: str, role: str) -> str:
     return parts._replace(netloc=f"{role}@{parts.netloc.rpartition('@')[2]}").geturl()
 
 
+def as_owner(url: str) -> str:
+    """The same database as the program under test reaches it."""
+    parts = urlsplit(as_role(url, OWNER))
+    return parts._replace(netloc=f"{OWNER}@{POOLER}").geturl() if POOLER else parts.geturl()
+
+
 def as_superuser(url: str) -> str:
-    """The same database for the superuser of the embedded server, whose sessions are set up as usual."""
-    return as_role(url, SUPERUSER)
+    """The same database for the server's superuser, whose sessions are set up as usual."""
+    return as_role(unpooled(url), urlsplit(ELSEWHERE).username or SUPERUSER)
+
+
+def unpooled(url: str) -> str:
+    """The same database and role, without a pooler in between."""
+    parts = urlsplit(url)
+    if not POOLER or parts.netloc.rpartition("@")[2] != POOLER:
+        return url
+    role, address = parts.netloc.partition("@")[0], urlsplit(ELSEWHERE).netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{role}@{address}").geturl()
 
 
 @contextmanager
@@ -100,9 +135,8 @@ def new_database(stack: Stack, name: str, *, template: str = "template1") -> Ite
     with psycopg.connect(url, autocommit=True) as connection:
         create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}")
         connection.execute(create.format(*map(sql.Identifier, (name, template, OWNER))))
-    yield as_role(urlsplit(url)._replace(path=f"/{name}").geturl(), OWNER)
-    if stack.postgres.pid is None:
-        stack.postgres.start()
+    yield as_owner(urlsplit(url)._replace(path=f"/{name}").geturl())
+    revive_postgres(stack)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
@@ -152,8 +186,9 @@ def delete_rows(connection: psycopg.Connection[Any], tables: Sequence[str]) -> N
         tables: their names, as SQL has them.
     """
     large = {table for table, size in connection.execute(_SIZES) if size > _LARGE_BYTES}
-    statements = [f"{'TRUNCATE' if table in large else 'DELETE FROM'} {table}" for table in tables]
-    connection.execute("; ".join([*statements, _RESET_SEQUENCES]).encode())
+    emptied = (f"TRUNCATE {table} CASCADE" if table in large else f"DELETE FROM {table}" for table in tables)
+    connection.execute("; ".join(emptied).encode())
+    connection.execute(_RESET_SEQUENCES, (list(tables),))
 
 
 @contextmanager
@@ -171,8 +206,7 @@ def without_autovacuum(stack: Stack) -> Iterator[None]:
     try:
         yield
     finally:
-        if stack.postgres.pid is None:
-            stack.postgres.start()
+        revive_postgres(stack)
         with psycopg.connect(stack.addresses.database_url, autocommit=True) as connection:
             connection.execute("ALTER SYSTEM RESET autovacuum")
             connection.execute("SELECT pg_reload_conf()")

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from backmarket.standalone.embedded import Stack
-from tests.support.databases import AS_REPLICA, OWNER, as_role, delete_rows
+from tests.support.databases import AS_REPLICA, OWNER, as_owner, delete_rows, revive_postgres
 
 _SPARE = "spare"
 
@@ -50,9 +50,8 @@ class DatabaseRecycler:
         else:
             pristine, self._spare = self._spare, None
             _run(admin, "ALTER DATABASE {} RENAME TO {}", _SPARE, name)
-        yield as_role(self._url(name), OWNER)
-        if self._stack.postgres.pid is None:
-            self._stack.postgres.start()
+        yield as_owner(self._url(name))
+        revive_postgres(self._stack)
         self._spare = pristine if self._emptied(self._server(), name, pristine) else None
 
     def close(self) -> None:

@@ -20,7 +20,8 @@ from minio.minioadmin import MinioAdmin
 
 from backmarket.database.encryption import KeyCipher
 from backmarket.messages import QUEUES
-from backmarket.settings import ENV_PREFIX, RENAMED, user_agent_of
+from backmarket.settings import ENV_PREFIX, RENAMED, Settings, user_agent_of
+from tests.compose.report import STAND_IN, Report
 from tests.support.gate import Gate, Reply
 from tests.unit.test_house import CHECKOUT, LOCK, wanted_of
 
@@ -285,3 +286,24 @@ class TestBucket:
         assert result.stderr == (
             "Set BACKMARKET_S3_ENDPOINT_URL, BACKMARKET_S3_ACCESS_KEY, BACKMARKET_S3_SECRET_KEY.\n"
         )
+
+
+def test_every_line_of_the_compose_report_says_that_a_stand_in_answers_for_minio(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = Report(STAND_IN)
+    report.say("memory at most: " + "word " * 60)
+    with report.step("All labels are in the bucket"):
+        pass
+    report.failed("It failed")
+    told = capsys.readouterr()
+    lines = (told.out + told.err).splitlines()
+    assert len(lines) == 3
+    assert all(STAND_IN in line for line in lines)
+
+
+def test_the_page_on_kubernetes_names_every_secret() -> None:
+    page = (CHECKOUT / "docs" / "deployment.md").read_text().partition("kubectl apply")[2]
+    secret = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
+    assert len(secret) >= 10
+    assert [name for name in sorted(secret) if f"`{ENV_PREFIX}{name.upper()}`" not in page] == []

@@ -1,5 +1,6 @@
 """One word for one thing: words that were replaced do not come back, and the glossary defines each word once."""
 
+import ast
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -154,3 +155,22 @@ def test_the_glossary_defines_each_word_once_in_alphabetical_order() -> None:
     words = [row[0] for row in rows]
     assert {len(row) for row in rows} == {2}
     assert words == sorted(set(words), key=str.lower)
+
+
+def raised(path: Path) -> Iterator[str]:
+    """What the docstrings of a file say about the errors that a function raises, an entry for each error."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            docstring = f"{ast.get_docstring(node) or ''}\n"
+            if section := re.search(r"^Raises:\n((?: {4}.*\n)+)", docstring, re.MULTILINE):
+                yield from re.split(r"\n(?= {4}\S)", section[1].rstrip())
+
+
+def test_a_docstring_says_when_each_error_is_raised() -> None:
+    assert [
+        f"{path.relative_to(CHECKOUT)}: {entry.strip()}"
+        for layer in ("backmarket", "tasks", "workers")
+        for path in sorted((CHECKOUT / layer).rglob("*.py"))
+        for entry in raised(path)
+        if not re.match(r" +[\w.,\s]+: (if|see|as for)\b", entry)
+    ] == []

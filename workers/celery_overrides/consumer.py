@@ -19,6 +19,9 @@ BEAT_SECONDS = 1.0
 _EMBEDDED = ("callbacks", "errbacks", "chain", "chord")
 """Fields in which a message names tasks that a worker is to call or send after its own."""
 
+MAX_BODY_BYTES = 64 * 1024
+"""Maximum size of a message's body, in bytes: ours have a few hundred."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -108,12 +111,14 @@ class RejectingConsumer(HeartbeatConsumer):
 
 
 def _check(message: Any) -> None:
-    """Refuse a message that carries calls of other tasks, or is to wait in the worker.
+    """Refuse a message that is large, carries calls of other tasks, or is to wait in the worker.
 
     Raises:
         InvalidTaskError: if it does.
         Exception: if it is not a message of Celery's; of any class.
     """
+    if len(message.body) > MAX_BODY_BYTES:
+        raise InvalidTaskError
     headers, body = message.headers, message.payload
     second = "task" in headers  # protocol 2; in protocol 1 everything is in the body
     about, embedded = (headers, body[2]) if second else (body, body)

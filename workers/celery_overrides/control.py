@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 from celery.worker import control
+from kombu import pidbox
 
 ALLOWED = frozenset(
     {
@@ -28,6 +29,39 @@ ALLOWED = frozenset(
 """Commands that a worker obeys: those that `celery inspect` and Flower read with, and Flower's switch of events."""
 
 log = structlog.get_logger(__name__)
+
+
+_PARTS = {"method", "arguments", "destination", "pattern", "matcher", "ticket", "reply_to"}
+
+
+class StrictNode(pidbox.Node):  # type: ignore[misc]
+    """A worker's mailbox, which takes commands of one shape and refuses anything else with one line of the log.
+
+    Kombu's `handle_message` raises over another shape, and Celery then opens the mailbox again. It also matches the
+    worker's name with any regular expression that a command brings; one with nested repetitions holds the main loop.
+    """
+
+    def handle_message(self, body: Any, message: Any = None) -> Any:
+        """Obey a command."""
+        if not _is_command(body, message):
+            _refuse()
+            return None
+        return super().handle_message(body, message)
+
+    dispatch_from_message = handle_message
+
+
+def _is_command(body: Any, message: Any) -> bool:
+    if not (isinstance(body, dict) and body.keys() <= _PARTS and isinstance(body.get("method"), str)):
+        return False
+    clock = (message and message.headers.get("clock")) or 0
+    if body.get("pattern") or body.get("matcher") or not isinstance(clock, int):
+        return False
+    reply_to = body.get("reply_to")
+    if reply_to is not None and not (isinstance(reply_to, dict) and {"exchange", "routing_key"} <= reply_to.keys()):
+        return False
+    kinds = {"arguments": dict, "destination": list, "ticket": str}
+    return all(isinstance(body[name], kind) for name, kind in kinds.items() if body.get(name) is not None)
 
 
 class AllowedCommands(dict[str, Callable[..., Any]]):
@@ -53,3 +87,4 @@ def connect() -> None:
     Celery can only switch remote control off as a whole, and Flower shows nothing then.
     """
     control.Panel.data = allowed(control.Panel.data)
+    pidbox.Mailbox.node_cls = StrictNode

@@ -11,7 +11,9 @@ import json
 import socket
 import sys
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from time import monotonic
 from typing import Any
 
 from prometheus_client import REGISTRY
@@ -21,8 +23,10 @@ from backmarket.settings import Settings
 from workers.health.heartbeat import HEARTBEAT, Heartbeat
 from workers.health.probes import Probes
 
-REQUEST_SECONDS = 5.0
-"""Seconds after which a connection without a request is closed."""
+CONNECTION_SECONDS = 10.0
+"""Maximum seconds of a connection, however slowly its client sends or reads; Prometheus gives up after 10 s, too."""
+MAX_CONNECTIONS = 24
+"""Number of connections above which the oldest one is closed, and half of the number above which none is taken."""
 
 
 class HealthServer(ThreadingHTTPServer):
@@ -41,6 +45,7 @@ class HealthServer(ThreadingHTTPServer):
         self.stall_seconds = settings.health_stall_seconds
         self.probes = probes
         self.heartbeat = heartbeat
+        self._since: dict[socket.socket, float] = {}
         super().__init__((settings.health_host, settings.health_port), _Handler)
 
     def start(self) -> None:
@@ -60,13 +65,35 @@ class HealthServer(ThreadingHTTPServer):
         checks = {name: fault or "ok" for name, fault in faults.items()}
         return ready, {"ready": ready, "ending": self.heartbeat.ending, "checks": checks}
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a connection in a thread; of too many connections, close the oldest one instead of waiting for it."""
+        opened = sorted(self._since.items(), key=lambda each: each[1])
+        for oldest, _ in opened[: max(0, len(opened) - MAX_CONNECTIONS + 1)]:
+            _cut(oldest)
+        if len(opened) >= 2 * MAX_CONNECTIONS:  # their threads have not ended
+            super().shutdown_request(request)
+            return
+        self._since[request] = monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget a connection that has ended."""
+        self._since.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """End the connections whose time is over; called twice a second."""
+        for request, since in list(self._since.items()):
+            if since + CONNECTION_SECONDS < monotonic():
+                _cut(request)
+
     def handle_error(self, *_: Any) -> None:
         """Ignore a client that disconnected."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: HealthServer
-    timeout = REQUEST_SECONDS
+    timeout = CONNECTION_SECONDS
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
@@ -91,6 +118,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _cut(connection: socket.socket) -> None:
+    """End a connection; the thread that serves it notices."""
+    with suppress(OSError):  # the client was faster
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def serve(settings: Settings, probes: Probes) -> None:

@@ -40,7 +40,7 @@ class ProcessMetrics:
         )
         self._requests = Counter(
             name("api_requests"),
-            "Requests to the API, by the status answered or the code of what came instead",
+            "Requests to the API, by the status of the answer, or the code of the error",
             ["method", "status"],
             registry=registry,
         )
@@ -55,7 +55,7 @@ class ProcessMetrics:
             registry=registry,
         )
         self._denied = Counter(
-            name("limiter_denied"), "Questions for slots that were not all granted", ["by"], registry=registry
+            name("limiter_denied"), "Requests for slots that were not fully granted", ["by"], registry=registry
         )
         self._blocks = Counter(name("limiter_blocks"), "429s that blocked an account", registry=registry)
         self._rows = Counter(
@@ -70,7 +70,9 @@ class ProcessMetrics:
         running.set_function(lambda: len(self._running))
         oldest = Gauge(name("task_oldest_seconds"), "How long the oldest of them has been running", registry=registry)
         oldest.set_function(self._oldest)
-        age = Gauge(name("heartbeat_age_seconds"), "Seconds since the main loop turned", registry=registry)
+        age = Gauge(
+            name("heartbeat_age_seconds"), "Seconds since the last heartbeat of the main loop", registry=registry
+        )
         age.set_function(lambda: HEARTBEAT.age)
 
     def on_start(self, span: Span) -> None:

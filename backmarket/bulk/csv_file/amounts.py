@@ -1,6 +1,6 @@
 """Amounts and flags as spreadsheets write them, made those of the API.
 
-Which signs an amount has is told, never guessed.
+The caller names the signs of amounts; they are never guessed.
 """
 
 from __future__ import annotations

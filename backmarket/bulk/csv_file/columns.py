@@ -73,7 +73,7 @@ def columns_for(locale: str) -> Mapping[str, Column]:
     """The known columns by name, with the currency and the amounts of a market.
 
     Raises:
-        InvalidArgument: there is no such locale.
+        InvalidArgument: if the locale does not exist.
     """
     currency = currency_of(locale)
     rules = listing_rules(locale.lower())
@@ -91,7 +91,7 @@ def currency_of(locale: str) -> str:
     """The currency of a locale's market.
 
     Raises:
-        InvalidArgument: there is no such locale.
+        InvalidArgument: if the locale does not exist.
     """
     known = [each for locales in LOCALES.values() for each in locales]
     if locale.lower() not in known:

@@ -1,7 +1,7 @@
-"""What a line asked for, against what its listing was and is. Pure.
+"""Compares the values that a line requests with those of its listing, before and now. Pure.
 
 A listing's members are compared by their meaning: `12` and `12.00` are one price. Only members that can be seen in the
-listing are compared; an empty cell asks for nothing.
+listing are compared; an empty cell requests nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Reading(StrEnum):
     UNREADABLE = "unreadable"
     """It could not be read."""
     UNSEEN = "unseen"
-    """The line asks for nothing that can be seen in the listing."""
+    """The line requests nothing that the listing shows."""
 
 
 def _amount(value: Any) -> str | None:
@@ -75,7 +75,7 @@ OF_A_MARKET = frozenset({"price", "min_price", "currency", "comment", "warranty_
 
 
 def wanted(row: Mapping[str, str]) -> Members:
-    """What a line asks for, as far as it can be seen in its listing.
+    """The values that a line requests, as far as its listing shows them.
 
     Args:
         row: its cells by the names of their columns.
@@ -103,7 +103,7 @@ def compare(asked: Members, prior: Members | None, now: Members | None, *, known
     """What a listing that was read back says of its line.
 
     Args:
-        asked: what the line asked for.
+        asked: the values that the line requests.
         prior: what the listing was, as far as that is known; None: it was not there.
         now: what it is; None: it is not there.
         known: False: whether it was there is not known either.

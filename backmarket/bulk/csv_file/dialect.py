@@ -176,7 +176,7 @@ def _check_given(delimiter: str | None, quotechar: str | None) -> None:
                 f'{name} is one ASCII character that is no letter, digit or line end, such as ; or ".'
             )
     if delimiter is not None and delimiter == quotechar:
-        raise InvalidArgument("delimiter and quotechar are the same character; they must differ.")
+        raise InvalidArgument("delimiter and quotechar are the same character. Choose different ones.")
 
 
 def _line_end(text: str) -> str:

@@ -26,7 +26,7 @@ FILE_LINES_LIMIT = 15_000
 DELIMITER = ";"
 QUOTECHAR = '"'
 ENCODING = "utf-8"
-"""The dialect, as `POST /ws/listings` is told."""
+"""The dialect of the canonical text, as the fields of `POST /ws/listings`."""
 
 _BLOCK = 1 << 20
 
@@ -104,11 +104,11 @@ def cut(
         the parts; there may be none if none was wanted.
 
     Raises:
-        BulkFileRefused: lines are bad; what was written is void.
-        InvalidArgument: no part can have so many lines.
+        BulkFileRefused: if lines are bad; discard what was written.
+        InvalidArgument: if a part cannot have so many lines.
     """
     if not 0 < part_lines < FILE_LINES_LIMIT:
-        raise InvalidArgument(f"A part has 1 to {FILE_LINES_LIMIT - 1} lines.")
+        raise InvalidArgument(f"A part must have 1 to {FILE_LINES_LIMIT - 1} lines.")
     line_of = csv.writer(_Echo(), delimiter=DELIMITER, quotechar=QUOTECHAR, quoting=csv.QUOTE_ALL, lineterminator="\n")
     header: bytes = line_of.writerow(checked.header).encode()
     into.write(header)

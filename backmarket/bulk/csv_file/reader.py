@@ -147,7 +147,7 @@ def open_source(
 
     Raises:
         InvalidArgument: if an argument is invalid.
-        BulkFileRefused: no header with a column `sku` was found.
+        BulkFileRefused: if there is no header with a column `sku`.
         OSError: if the file cannot be read.
     """
     if isinstance(file, str):
@@ -219,5 +219,5 @@ def _read(file: BinaryIO, size: int) -> bytes:
     read = getattr(file, "read", None)
     data = read(size) if read else None
     if not isinstance(data, bytes):
-        raise InvalidArgument("The file cannot be read as bytes: open it with mode 'rb', or give its path.")
+        raise InvalidArgument("The file cannot be read as bytes. Open it with mode 'rb', or give its path.")
     return data

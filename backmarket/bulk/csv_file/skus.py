@@ -10,16 +10,19 @@ _HALVES = Struct("<QQ").unpack
 
 
 def sku_key(sku: str) -> str:
-    """The key by which SKUs are compared everywhere: lower case without spaces around it, as `lower()` in SQL.
+    """The key by which SKUs are compared everywhere, `backmarket.sku_key` in SQL: without spaces around it, A-Z as a-z.
 
-    Not `casefold()`: the database would tell `straße-1` from `STRASSE-1`, and a file would not.
+    Other letters count as they are: what `lower()` makes of them in SQL depends on the database's collation.
     """
-    return sku.strip().lower()
+    return sku.strip(" ").encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
 
 
 def sku_hash(sku: str) -> int:
-    """A SKU as the number by which parts are compared, a signed one of 64 bits; as `backmarket.sku_hash` in SQL."""
-    digest = sha256(sku_key(sku).encode("utf-8", "surrogatepass")).digest()
+    """A SKU as the number by which parts are compared, a signed one of 64 bits; as `backmarket.sku_hash` in SQL.
+
+    Only ASCII letters are lowered: what PostgreSQL does with others depends on the database's locale.
+    """
+    digest = sha256(sku.strip().encode("utf-8", "surrogatepass").lower()).digest()
     return int.from_bytes(digest[:8], signed=True)
 
 

@@ -45,13 +45,13 @@ def pieces_of(file: File) -> Iterator[bytes]:
     except OSError as error:
         raise InvalidArgument(f"The file cannot be read: {error.strerror or type(error).__name__}.") from None
     except ValueError:  # a NUL in its path, or it was closed
-        raise InvalidArgument("The file cannot be read: it is closed, or its path is invalid.") from None
+        raise InvalidArgument("The file is closed, or its path is invalid. Open it, or give another path.") from None
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:
     while piece := file.read(_CHUNK):
         if not isinstance(piece, bytes):
-            raise InvalidArgument("The file cannot be read as bytes: open it with mode 'rb', or give its path.")
+            raise InvalidArgument("The file cannot be read as bytes. Open it with mode 'rb', or give its path.")
         yield piece
 
 
@@ -60,7 +60,7 @@ def room() -> Iterator[None]:
     """What the system says of temporary files, as an error of ours.
 
     Raises:
-        SettingsError: there is no room for them.
+        SettingsError: if there is no room for them.
     """
     try:
         yield
@@ -82,13 +82,13 @@ def spool(pieces: Iterable[bytes], into: BinaryIO) -> str:
         the hexadecimal hash of its bytes.
 
     Raises:
-        TooLarge: it has more than 5 GiB.
+        TooLarge: if it has more than 5 GiB.
     """
     digest, size = hashlib.sha256(), 0
     for piece in pieces:
         size += len(piece)
         if size > MAX_FILE_BYTES:
-            raise TooLarge(f"The file has more than {MAX_FILE_BYTES // 1024**3} GiB: cut it.")
+            raise TooLarge(f"The file has more than {MAX_FILE_BYTES // 1024**3} GiB. Split it into smaller files.")
         digest.update(piece)
         into.write(piece)
     return digest.hexdigest()

@@ -15,7 +15,7 @@ _IDS = frozenset({"product_id", "backmarket_id"})
 
 
 def unchanged(row: Mapping[str, str], listing: Mapping[str, Any], *, locale: str) -> bool:
-    """Whether a line changes nothing. An empty cell asks for nothing; a column that cannot be compared always changes.
+    """Whether a line changes nothing. An empty cell requests nothing; a column that cannot be compared is a change.
 
     Args:
         row: its cells by column, good ones.

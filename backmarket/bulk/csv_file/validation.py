@@ -50,7 +50,7 @@ class Check:
     Args:
         source: at its beginning.
         locale: whose market the prices are meant for.
-        skip_bad_lines: go on without them. Not possible where a broken quote leaves open where lines begin.
+        skip_bad_lines: continue without them. Not possible where a broken quote leaves open where lines begin.
         skus_as_they_are: accept SKUs that look as if Excel had damaged them.
         notation: how amounts are written; None: with a point, without a separator of thousands.
         each_fault: called with every fault as it is found, also with those beyond the first 10,000.
@@ -105,7 +105,7 @@ class Check:
             Each, as it is read.
 
         Raises:
-            BulkFileRefused: after the last one: lines are bad and may not be skipped, or none is good.
+            BulkFileRefused: if lines are bad and may not be skipped, or none is good; raised after the last one.
         """
         for record in self._records:
             self.lines += 1

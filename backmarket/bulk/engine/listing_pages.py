@@ -25,7 +25,7 @@ class PagesRead(NamedTuple):
 
     Attributes:
         listings: the wanted listings, by `sku_key`.
-        next_page: where to go on; None: nowhere, as the list has ended or single requests are fewer.
+        next_page: the page to continue with; None: no further one, as the list has ended or single requests are fewer.
         whole: all pages were read in one go and agree on how many listings there are: what is missing is not there.
         failed: a page cannot be read.
     """

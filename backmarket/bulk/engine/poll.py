@@ -107,12 +107,17 @@ def pause_before_next(settings: Settings, part: Part) -> float:
 def _heard(context: SliceContext, part: Part, answer: Answer | BackMarketError) -> None:
     pause = pause_before_next(context.settings, part)
     if isinstance(answer, Answer):
-        _said(context, part, Said.read(answer.body), answer.body, pause)
-    elif isinstance(answer, NotFound) and (part.missing_seconds or 0.0) > MISSING_FOR:
+        try:
+            _said(context, part, Said.read(answer.body), answer.body, pause)
+            return
+        except BucketUnavailable as error:
+            log.warning("bulk.bucket_unavailable", job=part.job_id, part=part.number, error=error.message)
+            answer = error
+    if isinstance(answer, NotFound) and (part.missing_seconds or 0.0) > MISSING_FOR:
         log.warning("bulk.task_vanished", job=part.job_id, part=part.number)
         _read_back(context, part, error=TaskVanished("Back Market no longer knows the task that it had accepted."))
     elif part.tries + 1 >= MAX_LOOKS and _hangs(context, part):
-        transition = _gave_up(f"Its task cannot be polled: {answer.message}")
+        transition = _gave_up(f"The result of its task cannot be read: {answer.message}")
         context.write(partial(transitions.settle, part=part, transition=transition))
     else:
         missing = isinstance(answer, NotFound)
@@ -123,11 +128,7 @@ def _heard(context: SliceContext, part: Part, answer: Answer | BackMarketError) 
 
 def _said(context: SliceContext, part: Part, said: Said, body: bytes, pause: float) -> None:
     if said.status in {ActionStatus.SUCCESS, ActionStatus.FAILED}:
-        try:
-            _over(context, part, said, body)
-        except BucketUnavailable as error:
-            log.warning("bulk.bucket_unavailable", job=part.job_id, part=part.number, error=error.message)
-            context.write(partial(transitions.ask_again, part=part, pause=pause, status=said.status))
+        _over(context, part, said, body)
         return
     after, unexplained = context.settings.bulk_unexplained_after, said.status not in WORKING
     why = None
@@ -159,9 +160,7 @@ def _over(context: SliceContext, part: Part, said: Said, body: bytes) -> None:
     try:
         lines = part_lines(context, part)
     except ObjectNotFound as lost:
-        transition = Transition(
-            state=PartState.UNKNOWN, error=UnknownOutcome(f"The lines of this part are lost: {lost.message}")
-        )
+        transition = _gave_up(f"The lines of this part are lost: {lost.message}")
         context.write(partial(transitions.settle, part=part, transition=transition, status=said.status))
         return
     _keep(context, part, body)

@@ -89,7 +89,7 @@ class ApiRequests:
         for answer in answers:
             if not isinstance(answer, FirewallBlocked):
                 self.apply_backpressure(answer)
-        if len(blocked) == len(answers) > 1:  # the firewall may refuse one object alone: its neighbours go on
+        if len(blocked) == len(answers) > 1:  # the firewall may refuse one object alone: its neighbours continue
             self.apply_backpressure(blocked[0])
         return answers
 

@@ -46,7 +46,7 @@ from backmarket.limits.backoff import doubled, growing
 from backmarket.limits.sku_quota import Reserved
 from backmarket.work.backoff import FIREWALL_SECONDS, MAX_TRIES
 from backmarket.work.contested import may_be_stale
-from backmarket.work.send_deadline import SEND_WITHIN, Stopwatch, send_deadline
+from backmarket.work.send_deadline import SEND_WITHIN, Stopwatch, late, send_deadline
 
 MAX_TASK_ID_CHARS = 64
 
@@ -135,7 +135,8 @@ def _mark(context: SliceContext, found: Next, text: bytes, slot: Slot) -> _Mark 
 
     def mark(transaction: Transaction) -> Reserved | None:
         prior = _prior(transaction, found, lines)
-        if not transitions.mark_submitting(transaction, part, prior, settle_seconds=settle_seconds(context)):
+        state = transitions.mark_submitting(transaction, part, prior, settle_seconds=settle_seconds(context))
+        if state is None:
             return None
         reserved = sku_quota.reserve(
             transaction,
@@ -148,7 +149,7 @@ def _mark(context: SliceContext, found: Next, text: bytes, slot: Slot) -> _Mark 
         if not reserved.granted:
             transitions.put_back(transaction, part, pause=0.0, unsent=True, tried=False)
             transitions.wait_for_quota(transaction, part, reserved.wait_seconds)
-        return reserved
+        return reserved if state == "submitting" else None
 
     try:
         reserved = context.write(mark)
@@ -184,7 +185,7 @@ def _send(context: SliceContext, found: Next, body: bytes, slot: Slot, mark: _Ma
     part = found.part
     if mark.began.elapsed() > SEND_WITHIN:
         context.services.limiter.release([slot])
-        context.write(partial(_return, part=part, mark=mark, pause=0.0, unsent=True))
+        _answered(context, part, mark, late())
         return
     log.info("bulk.sending", job=part.job_id, part=part.number, lines=part.lines)
     try:
@@ -203,21 +204,21 @@ def _answered(context: SliceContext, part: Part, mark: _Mark, answer: Answer | B
             _accepted(context, part, answer)
         case BackMarketError() if part.tries + 1 >= MAX_TRIES and _never_arrived(answer):
             context.write(partial(_give_up_alone, part=part, mark=mark, error=answer))
-        case Unauthorized():  # of the key, which pauses; or of this part's content: then the others go on
+        case Unauthorized():  # of the key, which pauses; or of this part's content: then the others continue
             context.write(partial(_return, part=part, mark=mark, pause=growing(part.tries), error=answer))
         case RateLimited(by_api=False):  # too many requests, from the firewall: the limiter handles it
             context.write(partial(_return, part=part, mark=mark, pause=0.0, error=answer))
         case RateLimited():
             seconds = _after_refusal(context, part, answer)
             context.write(partial(_refused_by_quota, part=part, mark=mark, seconds=seconds, error=answer))
-        case FirewallBlocked() | NotFound():  # of the whole API; or of this part's content: then the others go on
+        case FirewallBlocked() | NotFound():  # of the whole API; or of this part's content: then the others continue
             context.api.rest(FIREWALL_SECONDS)
             pause = growing(part.tries, FIREWALL_SECONDS)
             context.write(partial(_return, part=part, mark=mark, pause=pause, error=answer))
         case NetworkError(delivery="not_sent"):
             pause = growing(part.tries)
             context.api.rest(min(pause, FIREWALL_SECONDS))
-            context.write(partial(_return, part=part, mark=mark, pause=pause, error=answer, unsent=True))
+            context.write(partial(_return, part=part, mark=mark, pause=pause, error=answer))
         case RequestRefused() | NotAvailable() if answer.status != HTTPStatus.REQUEST_TIMEOUT:
             log.warning("bulk.refused", job=part.job_id, part=part.number, status=answer.status)
             context.write(partial(_refused, part=part, mark=mark, error=answer))
@@ -279,7 +280,7 @@ def _after_refusal(context: SliceContext, part: Part, error: RateLimited) -> flo
 def _refused_by_quota(
     transaction: Transaction, *, part: Part, mark: _Mark, seconds: float, error: BackMarketError
 ) -> None:
-    transitions.put_back(transaction, part, pause=0.0, error=error)
+    transitions.put_back(transaction, part, pause=0.0, error=error, unsent=True)
     transitions.wait_for_quota(transaction, part, seconds)
     sku_quota.release(transaction, mark.reserved)
     sku_quota.block(transaction, mark.reserved.account, seconds)
@@ -291,10 +292,9 @@ def _return(
     part: Part,
     mark: _Mark,
     pause: float,
-    error: BackMarketError | None = None,
-    unsent: bool = False,
+    error: BackMarketError,
 ) -> None:
-    transitions.put_back(transaction, part, pause=pause, error=error, unsent=unsent)
+    transitions.put_back(transaction, part, pause=pause, error=error, unsent=True)
     sku_quota.release(transaction, mark.reserved)
 
 

@@ -98,7 +98,7 @@ def _work(context: SliceContext) -> None:
 def _write_reports(context: SliceContext) -> None:
     """Write the reports of ended jobs. Each stays due until it is in the bucket, or was tried often enough.
 
-    One report's failure is that report's: the others are written, and the organization's jobs go on.
+    One report's failure is that report's: the others are written, and the organization's jobs continue.
     """
     while not context.services.stopping.is_set():
         job = context.read(lambda transaction: completion.due_report(transaction, context.organization_id))
@@ -123,7 +123,7 @@ def _write_report(services: Services, job: Job) -> BackMarketError | None:
         raise
     except BackMarketError as error:
         return error
-    except Exception as error:  # noqa: BLE001 - of odd content; the organization's other work goes on
+    except Exception as error:  # noqa: BLE001 - of odd content; the organization's other work continues
         log.error("bulk.report_crashed", job=job.id, **error_location(error))
         return Crashed.of(error)
     return None

@@ -25,8 +25,8 @@ _CHANGED = "Something else changed the listing meanwhile. Compare it with the fi
 _UNDECIDABLE = "The listing is not as the line says, and its previous values are unknown. Compare it with the file."
 _UNSEEN = "The listing shows nothing that the line sets. Look at it in Back Market's back office."
 _NOT_APPLIED = "Back Market did not apply the line, for an unknown reason."
-_UNREADABLE = "The listing could not be read back: compare it with the file."
-_PERSON = "Look at its listings at Back Market, then settle it with `backmarket bulk settle`."
+_UNREADABLE = "The listing could not be read back. Compare it with the file."
+PERSON = "Look at its listings at Back Market, then settle it with `backmarket bulk settle`."
 
 
 class Verdict(StrEnum):
@@ -78,7 +78,7 @@ def unproven(part: Part, readings: Mapping[int, Reading], *, look_again: float) 
         case _:
             why = "It was sent without an answer, and its listings do not show whether it arrived."
     outcomes = {line: LineOutcome(line, Outcome.UNKNOWN, _WORDS.get(each, why)) for line, each in readings.items()}
-    return Transition(state=PartState.UNKNOWN, outcomes=outcomes, error=UnknownOutcome(f"{why} {_PERSON}"))
+    return Transition(state=PartState.UNKNOWN, outcomes=outcomes, error=UnknownOutcome(f"{why} {PERSON}"))
 
 
 def arrived(

@@ -62,7 +62,7 @@ class _Look(NamedTuple):
     Attributes:
         found: the readings: not of all lines, if some cannot be read or the slice must end.
         failed: some lines cannot be read.
-        next_page: the page of the listings to go on with; None: they are read one by one.
+        next_page: the page of the listings to continue with; None: they are read one by one.
     """
 
     found: dict[int, Reading]
@@ -86,7 +86,8 @@ def settle(context: SliceContext) -> bool:
         _failed(context, part, known, unread)
         return True
     except ObjectNotFound as error:
-        lost = UnknownOutcome(f"The lines of this part are lost, so it cannot be read back: {error.message}")
+        why = f"The lines of this part are lost, so it cannot be read back: {error.message}"
+        lost = UnknownOutcome(f"{why} {verdicts.PERSON}")
         context.write(
             partial(transitions.settle, part=part, transition=Transition(state=PartState.UNKNOWN, error=lost))
         )
@@ -134,7 +135,7 @@ def _by_pages(context: SliceContext, part: Part, lines: list[Line], first: int, 
 
 
 def _one_by_one(context: SliceContext, part: Part, lines: list[Line], locale: str | None) -> _Look:
-    """Read each line's listing by itself: some of them at once, so that the slice goes on to its other work."""
+    """Read each line's listing by itself: some of them at once, so that the slice continues with its other work."""
     found: dict[int, Reading] = {}
     first = part.tries * WINDOW % len(lines) if lines else 0  # another one after each failed look
     left = (lines[first:] + lines[:first])[:KEPT_AT_ONCE]

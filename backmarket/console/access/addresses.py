@@ -26,6 +26,17 @@ def is_within(address: str, trusted: Networks) -> bool:
     return any(found in each for each in trusted if each.version == found.version)
 
 
+def network_of(address: str) -> str:
+    """What tries are counted by: an IPv4 address, or the /64 of an IPv6 address, all of which one host can use."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, IPv6Address):
+        return str(found.ipv4_mapped or IPv6Network((int(found) >> 64 << 64, 64)))
+    return str(found)
+
+
 def comes_from(request: HTTPConnection, trusted: Networks) -> bool:
     """Whether the connection itself is from one of these."""
     return request.client is not None and is_within(request.client.host, trusted)

@@ -7,13 +7,12 @@ import hmac
 import secrets
 import time
 from functools import cache
-from urllib.parse import urlsplit
 
 import structlog
 from starlette.requests import Request
 
 from backmarket.console.access import passwords
-from backmarket.console.access.addresses import client_address, comes_from, networks
+from backmarket.console.access.addresses import client_address, comes_from, network_of, networks
 from backmarket.console.access.throttle import Throttle
 from backmarket.console.access.users import Person, Role, User, users_of
 from backmarket.errors import SettingsError
@@ -21,9 +20,9 @@ from backmarket.settings import Settings
 
 CSRF_FIELD = "csrf"
 CSRF_HEADER = "X-CSRF-Token"
-FAILURES_OF_AN_ADDRESS = 10
-FAILURES_OF_A_NAME = 30
-"""Failed logins allowed in ten minutes. A name's limit is wide: a stranger must not easily lock out its owner."""
+TRIES_OF_AN_ADDRESS = 10
+TRIES_OF_A_NAME = 30
+"""Logins allowed in ten minutes without a success. A name's limit is wide: strangers must not lock out its owner."""
 
 log = structlog.get_logger(__name__)
 
@@ -45,12 +44,12 @@ class Auth:
         self._operator_group = settings.console_proxy_operator_group
         self._proxies = networks(settings.console_proxy_addresses)
         self._seconds = settings.console_session_hours * 3600
-        self._of_address, self._of_name = Throttle(FAILURES_OF_AN_ADDRESS), Throttle(FAILURES_OF_A_NAME)
+        self._of_address, self._of_name = Throttle(TRIES_OF_AN_ADDRESS), Throttle(TRIES_OF_A_NAME)
         self._ended: dict[str, float] = {}
         if self.user_header and not self._proxies:
             raise SettingsError(
-                "Set BACKMARKET_CONSOLE_PROXY_ADDRESSES to the addresses of the proxy that sets"
-                f" {self.user_header}: anyone else could send that header."
+                f"Anyone could send the header {self.user_header}. Set BACKMARKET_CONSOLE_PROXY_ADDRESSES to the"
+                " addresses of the proxy that sets it."
             )
         if not self.users and not self.user_header:
             raise SettingsError(
@@ -64,22 +63,28 @@ class Auth:
         """The user who sends a request; None: not authenticated."""
         return self._named_by_proxy(request) or self._logged_in(request)
 
-    def wait(self, request: Request, name: str) -> float:
-        """Seconds until the next login attempt is allowed; 0: now."""
-        return max(self._of_address.wait(client_address(request, self._proxies)), self._of_name.wait(name))
+    def reserve(self, request: Request, name: str) -> float:
+        """Reserve a login, if one is allowed now; otherwise return the seconds until then."""
+        network = network_of(client_address(request, self._proxies))
+        wait = max(self._of_address.wait(network), self._of_name.wait(name))
+        if not wait:
+            self._of_address.reserve(network)
+            self._of_name.reserve(name)
+        return wait
 
     def log_in(self, request: Request, name: str, password: str) -> bool:
-        """Log a user in, with a new session; it takes a tenth of a second, whether there is such a user or not."""
+        """Log a user in, with a new session; it takes a tenth of a second, whether there is such a user or not.
+
+        The caller has reserved it.
+        """
         user = self.users.get(name)
         right = passwords.matches(password, user.password if user else _of_no_user()) and user is not None
         address = client_address(request, self._proxies)
         if user is None or not right:
-            self._of_address.failed(address)
-            self._of_name.failed(name)
             log.warning("console.login_failed", address=address)
             return False
-        self._of_address.succeeded(address)
-        self._of_name.succeeded(name)
+        self._of_address.release(network_of(address))
+        self._of_name.forget(name)
         request.session.clear()
         request.session.update(
             name=user.name, mark=_mark(user), id=secrets.token_urlsafe(16), at=int(time.time()), csrf=_token()
@@ -96,8 +101,11 @@ class Auth:
         request.session.clear()
 
     def token(self, request: Request) -> str:
-        """The CSRF token of our forms; made with the session."""
-        return str(request.session.setdefault("csrf", _token()))
+        """The CSRF token of our forms, for this session and this user."""
+        key = str(request.session.setdefault("csrf", _token()))
+        person = self.person(request)
+        user = f"{person.proved_by}:{person.name}" if person else ""
+        return hmac.new(key.encode(), user.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
     def is_ours(self, request: Request, given: str) -> bool:
         """Whether a request was sent by one of our pages.
@@ -109,10 +117,11 @@ class Auth:
         if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
             return False
         origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
             return False
-        expected = str(request.session.get("csrf", ""))
-        return bool(expected) and hmac.compare_digest(expected.encode(), given.encode("utf-8", "replace"))
+        if not request.session.get("csrf"):
+            return False
+        return hmac.compare_digest(self.token(request).encode(), given.encode("utf-8", "replace"))
 
     def _named_by_proxy(self, request: Request) -> Person | None:
         if not self.user_header or not comes_from(request, self._proxies):
@@ -120,7 +129,10 @@ class Auth:
         names = request.headers.getlist(self.user_header)
         if len(names) != 1 or not names[0].strip():
             return None
-        groups = {each.strip() for each in ",".join(request.headers.getlist(self._groups_header)).split(",")}
+        named = request.headers.getlist(self._groups_header)
+        if len(named) > 1:  # one may be the client's own
+            return None
+        groups = {each.strip() for each in "".join(named).split(",")}
         role = Role.OPERATOR if self._operator_group and self._operator_group in groups else Role.VIEWER
         return Person(names[0].strip()[:200], role, "proxy")
 

@@ -8,30 +8,41 @@ import hmac
 import re
 import secrets
 
+from zxcvbn import zxcvbn
+
 from backmarket.errors import SettingsError
 
 MIN_PASSWORD_CHARS = 10
 """Minimum length of a password."""
 COST = 2**15
 """scrypt's cost: 32 MiB and 0.1 s a try. OWASP's minimum is 2^17; this leaves room for two tries at once in 256 MiB."""
+MIN_SCORE = 3
+"""zxcvbn's least score: more than 10^8 guesses, each of which costs an attacker with the hash as much as a login."""
+MAX_JUDGED_CHARS = 72
+"""Number of characters that are judged: zxcvbn takes no more."""
+_OUR_WORDS = ("backmarket", "back market", "console", "operator", "viewer")
 _BLOCK, _LANES = 8, 1
 _COSTS = frozenset(2**power for power in range(10, 18))
 _MEMORY = 256 * 1024 * 1024
 _FORM = re.compile(r"scrypt:(\d{1,8}):(\d{1,3}):(\d{1,3}):([\w-]{16,64}):([\w-]{20,128})", re.ASCII)
 
 
-def hashed(password: str, *, cost: int = COST) -> str:
+def hashed(password: str, *, name: str = "", cost: int = COST) -> str:
     """The hash of a password.
 
     Args:
         password: the password in clear text.
+        name: the user's name, which makes a password that holds it weaker.
         cost: scrypt's cost, a power of two.
 
     Raises:
-        SettingsError: if it is shorter than 10 characters.
+        SettingsError: if it is shorter than 10 characters, or easy to guess.
     """
     if len(password) < MIN_PASSWORD_CHARS:
-        raise SettingsError(f"A password has {MIN_PASSWORD_CHARS} characters or more.")
+        raise SettingsError(f"The password is too short. Choose {MIN_PASSWORD_CHARS} characters or more.")
+    judged = zxcvbn(password[:MAX_JUDGED_CHARS], user_inputs=[name, *_OUR_WORDS])  # type: ignore[no-untyped-call]
+    if judged["score"] < MIN_SCORE:
+        raise SettingsError("This password is easy to guess. Choose four random words, or let a program make one.")
     salt = secrets.token_bytes(16)
     digest = _digest(password, salt, cost, _BLOCK, _LANES)
     return f"scrypt:{cost}:{_BLOCK}:{_LANES}:{_text(salt)}:{_text(digest)}"

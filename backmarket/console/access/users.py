@@ -69,12 +69,15 @@ def users_of(settings: Settings) -> dict[str, User]:
     """
     users: dict[str, User] = {}
     if settings.console_password:
-        users[ADMIN] = User(ADMIN, Role.OPERATOR, passwords.hashed(settings.console_password.get_secret_value()))
+        users[ADMIN] = User(
+            ADMIN, Role.OPERATOR, passwords.hashed(settings.console_password.get_secret_value(), name=ADMIN)
+        )
     for number, given in enumerate(settings.console_users, start=1):
         user = _user(given.get_secret_value(), number)
         if user.name in users:
             raise SettingsError(
-                f"BACKMARKET_CONSOLE_USERS names {user.name!r} twice, or beside BACKMARKET_CONSOLE_PASSWORD."
+                f"BACKMARKET_CONSOLE_USERS names {user.name!r} twice, or repeats the user of"
+                " BACKMARKET_CONSOLE_PASSWORD. Remove one of them."
             )
         users[user.name] = user
     return users
@@ -92,7 +95,7 @@ def as_setting(name: str, role: Role, password: str) -> str:
         SettingsError: if the name or password is invalid.
     """
     check_name(name)
-    return f"{name}:{role}:{passwords.hashed(password)}"
+    return f"{name}:{role}:{passwords.hashed(password, name=name)}"
 
 
 def check_name(name: str) -> str:
@@ -111,7 +114,7 @@ def _user(given: str, number: int) -> User:
     role, _, password = rest.partition(":")
     if role in RENAMED_ROLES:
         raise SettingsError(
-            f"Number {number} of BACKMARKET_CONSOLE_USERS has the role {role}, which is {RENAMED_ROLES[role]} now."
+            f"Entry {number} of BACKMARKET_CONSOLE_USERS has the role {role}, which is {RENAMED_ROLES[role]} now."
             f" Write name:{RENAMED_ROLES[role]}:hash; the hash stays."
         )
     try:
@@ -121,6 +124,6 @@ def _user(given: str, number: int) -> User:
         return User(name, Role(role), password)
     except (ValueError, SettingsError):
         raise SettingsError(
-            f"Number {number} of BACKMARKET_CONSOLE_USERS is no user: `backmarket console password NAME` prints one,"
-            " as name:role:hash, with the role viewer or operator."
+            f"Entry {number} of BACKMARKET_CONSOLE_USERS is not a user. Write it as `backmarket console password NAME`"
+            " prints it: name:role:hash, with the role viewer or operator."
         ) from None

@@ -64,7 +64,7 @@ def submit(context: RequestContext) -> Response:
             handle = prepared.submit()
     except BackMarketError as error:
         return _refused(context, error)
-    context.say("The file is submitted: workers send it as the quota allows.")
+    context.say("The file is submitted. Workers send it as the quota allows.")
     response = Response(status_code=HTTPStatus.NO_CONTENT)
     response.headers["HX-Redirect"] = paths.organization(context.organization_id, "bulk", handle.id)
     return response
@@ -81,7 +81,7 @@ def show(context: RequestContext) -> Response:
 def cancel(context: RequestContext) -> Response:
     """Cancel a job: send nothing more of it."""
     job = context.bm.cancel_bulk_job(context.organization_id, context.number("job"))
-    context.say("Nothing more of it is sent. Back Market finishes what it already has.")
+    context.say("Cancelled. Back Market finishes the parts that it already has.")
     return context.go(paths.organization(context.organization_id, "bulk", job.id))
 
 
@@ -100,7 +100,7 @@ def settle(context: RequestContext) -> Response:
             raise InvalidArgument("Choose the outcome.")
         arrived = outcome == "arrived"
         context.bm.settle_bulk_part(context.organization_id, job, context.number("part"), arrived=arrived)
-        context.say("Its lines count as done." if arrived else "It is sent again.")
+        context.say("The lines of the part count as done." if arrived else "A worker sends the part again.")
     except BackMarketError as error:
         context.say(str(error), bad=True)
     return context.go(paths.organization(context.organization_id, "bulk", job))
@@ -165,7 +165,7 @@ def _refused(context: RequestContext, error: BackMarketError) -> Response:
 def _job(context: RequestContext) -> Job:
     found = context.bm.get_bulk_job(context.organization_id, context.number("job"))
     if found is None:
-        raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such bulk job, or its retention is over.")
+        raise HTTPException(HTTPStatus.NOT_FOUND, "This bulk job does not exist, or its retention is over.")
     return found
 
 
@@ -177,5 +177,6 @@ def _progress(context: RequestContext, job: Job) -> dict[str, Any]:
         "waits_for": handle.waits_for(),
         "at_least": handle.expected_duration.total_seconds(),
         "parts": parts[:PARTS],
+        "may_settle": handle.may_settle,
         "more_parts": len(parts) > PARTS,
     }

@@ -11,12 +11,15 @@ from starlette.responses import RedirectResponse, Response
 
 from backmarket.console import paths
 from backmarket.console.access.auth import CSRF_FIELD, Auth
+from backmarket.console.forms import read_form
 from backmarket.console.rendering import Pages
 
 TRIES_AT_ONCE = 2
 """Maximum number of passwords compared at once: each takes 32 MiB and a tenth of a second."""
+MAX_TRIES_WAITING = 20
+"""Maximum number of tries that wait for their comparison: about a second."""
 MAX_LOGIN_FORM_BYTES = 16 * 1024
-"""Maximum size of the form, in bytes."""
+"""Maximum size of a form of these pages, in bytes."""
 
 
 async def show(request: Request) -> Response:
@@ -30,22 +33,24 @@ async def show(request: Request) -> Response:
 async def log_in(request: Request) -> Response:
     """Check name and password; a refusal does not say which of them is wrong."""
     auth: Auth = request.app.state.auth
-    length = request.headers.get("content-length", "")
-    if not auth.users or not (length.isascii() and length.isdigit() and int(length[:9]) <= MAX_LOGIN_FORM_BYTES):
+    if not auth.users:
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
-    async with request.form(max_files=0, max_fields=10, max_part_size=MAX_LOGIN_FORM_BYTES) as form:
+    async with read_form(request, max_bytes=MAX_LOGIN_FORM_BYTES) as form:
         name, password, token = (str(form.get(each, "")) for each in ("name", "password", CSRF_FIELD))
         wanted = str(form.get("next", ""))
     if not auth.is_ours(request, token):
         return _form(request, "The page has expired. Log in again.", HTTPStatus.FORBIDDEN, wanted)
     name = name.strip()[:100]
-    wait = auth.wait(request, name)
+    limiter: CapacityLimiter = request.app.state.passwords_at_once
+    if limiter.statistics().tasks_waiting >= MAX_TRIES_WAITING:
+        why = "Too many people log in at the moment. Try again in a few seconds."
+        return _form(request, why, HTTPStatus.SERVICE_UNAVAILABLE, wanted)
+    wait = auth.reserve(request, name)
     if wait:
-        why = f"Too many failed tries: wait {ceil(wait / 60)} min."
+        why = f"Too many failed attempts. Wait {ceil(wait / 60)} min."
         response = _form(request, why, HTTPStatus.TOO_MANY_REQUESTS, wanted)
         response.headers["Retry-After"] = str(ceil(wait))
         return response
-    limiter: CapacityLimiter = request.app.state.passwords_at_once
     if not await to_thread.run_sync(auth.log_in, request, name, password, limiter=limiter):
         return _form(request, "The name or the password is wrong.", HTTPStatus.UNAUTHORIZED, wanted)
     return RedirectResponse(paths.local(wanted), HTTPStatus.SEE_OTHER)
@@ -54,7 +59,7 @@ async def log_in(request: Request) -> Response:
 async def log_out(request: Request) -> Response:
     """End the session."""
     auth: Auth = request.app.state.auth
-    async with request.form(max_files=0, max_fields=10) as form:
+    async with read_form(request, max_bytes=MAX_LOGIN_FORM_BYTES) as form:
         if auth.is_ours(request, str(form.get(CSRF_FIELD, ""))):
             auth.log_out(request)
     return RedirectResponse("/login", HTTPStatus.SEE_OTHER)

@@ -79,7 +79,7 @@ def show(
     order = context.bm.get_order_by_id(organization_id, number)
     if order is None:
         raise HTTPException(
-            HTTPStatus.NOT_FOUND, f"Order {number} is not stored. If Back Market has it, the next sync brings it."
+            HTTPStatus.NOT_FOUND, f"Order {number} is not stored. If Back Market has it, the next sync stores it."
         )
     lines = [*context.bm.get_orderlines(organization_id, order_id=number, limit=LINES)]
     return context.render(
@@ -176,7 +176,7 @@ def refresh(context: RequestContext) -> Response:
         context.bm.fetch_order(context.organization_id, number)
     except BackMarketError as error:
         return show(context, str(error), "refresh", status_of(error))
-    context.say("This is the order as Back Market has it now.")
+    context.say("Fetched. This is the order as Back Market has it now.")
     return context.go(paths.organization(context.organization_id, "orders", number))
 
 
@@ -289,6 +289,4 @@ def _reason(context: RequestContext) -> int | None:
 
 
 def _sent(nudged: bool) -> str:
-    return (
-        "It is sent ahead of the syncs." if nudged else "The broker is unreachable. It is sent once the broker is back."
-    )
+    return "A worker sends it ahead of the syncs." if nudged else "The broker is unreachable. A worker sends it later."

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from backmarket.client.endpoints import LOCALES
 from backmarket.console import paths
-from backmarket.console.rendering import count, span
+from backmarket.console.rendering import count
 from backmarket.console.request_context import RequestContext, status_of
 from backmarket.console.sparkline import HOURS
 from backmarket.errors import BackMarketError, ConnectionNotFound, InvalidArgument
@@ -62,7 +62,7 @@ def sync(context: RequestContext) -> Response:
     handles = [
         context.bm.sync(context.organization_id, each, full=full) for each in ([wanted] if wanted else RESOURCES)
     ]
-    late = "" if all(each.nudged for each in handles) else " The broker is unreachable. They begin once it is back."
+    late = "" if all(each.nudged for each in handles) else " The broker is unreachable. Workers begin once it is back."
     if context.is_partial:
         return syncs(context)
     context.say(f"Requested a sync of {wanted or 'everything'}.{late}")
@@ -98,7 +98,7 @@ def enable(context: RequestContext) -> Response:
 
     def turn_on() -> str:
         context.bm.enable_connection(context.organization_id)
-        return "Enabled: its syncs are due now."
+        return "Enabled. Its syncs are due now."
 
     return _done(context, "enable", turn_on)
 
@@ -133,7 +133,7 @@ def change(context: RequestContext) -> Response:
             base_url=context.given("base_url"),
             discard_rows=context.given("discard_rows") is not None,
         )
-        return "The connection is changed: its syncs are due now."
+        return "The connection is changed. Its syncs are due now."
 
     return _done(context, "market", lead)
 
@@ -145,7 +145,7 @@ def schedule(context: RequestContext) -> Response:
         resource = context.given("resource") or ""
         if context.given("inherit") is not None:
             context.bm.update_schedule(resource, organization_id=context.organization_id, inherit=True)
-            return f"The schedule of {resource} is the general one again."
+            return f"The schedule of {resource} is the general schedule again."
         before = context.bm.get_schedule(context.organization_id).get(resource)
         if before is None:
             raise InvalidArgument(f"{resource} is not synced for this organization.")
@@ -167,7 +167,7 @@ def schedule(context: RequestContext) -> Response:
 def remove(context: RequestContext) -> Response:
     """Remove the organization with all its data, if the user typed its id."""
     if (context.given("confirm") or "") != context.organization_id.strip():
-        return show(context, "Type the organization's id to remove it; nothing was removed.", "remove", 422)
+        return show(context, "Nothing was removed. Type the organization's id to confirm.", "remove", 422)
     rows = context.bm.remove_connection(context.organization_id)
     context.say(f"Removed {context.organization_id}, with {count(rows)} rows.")
     return context.go("/")
@@ -183,7 +183,7 @@ def connect(context: RequestContext) -> Response:
     organization = context.given("organization") or ""
     try:
         if _exists(context, organization):
-            raise InvalidArgument("This organization is connected already: open it to change its key or its market.")
+            raise InvalidArgument("This organization is connected already. Open it to change its key or its market.")
         context.bm.upsert_connection(
             organization,
             _key(context),
@@ -194,7 +194,7 @@ def connect(context: RequestContext) -> Response:
         )
     except BackMarketError as error:
         return new(context, error.message, status_of(error))
-    context.say(f"Connected {organization}: its first sync is due now.")
+    context.say(f"Connected {organization}. Its first sync is due now.")
     return context.go(paths.organization(organization))
 
 
@@ -254,4 +254,4 @@ def _seconds(context: RequestContext, name: str, unit: float) -> float | None:
     try:
         return float(text.replace(",", ".")) * unit
     except ValueError:
-        raise InvalidArgument(f"{text[:40]!r} is not a number of {name}; such as {span(300)}: 5.") from None
+        raise InvalidArgument(f"{text[:40]!r} is not a number of {name}. Enter a number such as 5.") from None

@@ -43,7 +43,7 @@ def settle(context: RequestContext) -> Response:
     try:
         if what == "retry":
             context.bm.retry_write(context.organization_id, write)
-            context.say(f"Write {write} is sent again.")
+            context.say(f"Write {write} is queued again.")
         elif what in {"arrived", "not_arrived"}:
             context.bm.settle_write(context.organization_id, write, arrived=what == "arrived")
             context.say(f"Write {write} is settled.")

@@ -46,9 +46,13 @@ CREATE INDEX connections_refused ON backmarket.connections (next_probe_at) WHERE
 ALTER TABLE backmarket.sync_state ADD last_walk_started_at timestamptz;
 ALTER TABLE backmarket.bulk_parts ADD sku_hashes bigint[], ADD read_page integer;
 ALTER TABLE backmarket.bulk_jobs ADD report_error text;
+CREATE OR REPLACE FUNCTION backmarket.sku_key(text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT lower(btrim($1) COLLATE "C")
+$$;
 CREATE OR REPLACE FUNCTION backmarket.sku_hash(text) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT ('x' || left(encode(sha256(convert_to(lower(btrim($1)), 'UTF8')), 'hex'), 16))::bit(64)::bigint
+    SELECT ('x' || left(encode(sha256(convert_to(backmarket.sku_key($1), 'UTF8')), 'hex'), 16))::bit(64)::bigint
 $$;
 -- What production sends beside the document's fields, for rows that no later answer changes.
 ALTER TABLE backmarket.orders ADD shipper text, ADD psp_reference text, ADD paypal_reference text;
@@ -57,3 +61,16 @@ UPDATE backmarket.orders SET shipper = raw->>'shipper', psp_reference = raw->>'p
     paypal_reference = raw->>'paypal_reference'
 WHERE COALESCE(raw->>'shipper', raw->>'psp_reference', raw->>'paypal_reference') IS NOT NULL;
 UPDATE backmarket.orderlines SET shipper = raw->>'shipper' WHERE raw->>'shipper' IS NOT NULL;
+-- After a failover that lost the mark, what may have been sent is read back first.
+CREATE OR REPLACE FUNCTION backmarket.server_history() RETURNS text
+LANGUAGE sql STABLE PARALLEL RESTRICTED AS $$
+    SELECT concat(
+        CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE')
+            THEN (SELECT system_identifier FROM pg_control_system()) ELSE 0 END, '-',
+        CASE WHEN NOT pg_is_in_recovery() AND has_function_privilege('pg_walfile_name(pg_lsn)', 'EXECUTE')
+            THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint
+        WHEN pg_is_in_recovery() AND has_function_privilege('pg_control_checkpoint()', 'EXECUTE')
+            THEN (SELECT timeline_id FROM pg_control_checkpoint()) ELSE 0 END)
+$$;
+ALTER TABLE backmarket.api_writes ADD recorded_on text NOT NULL DEFAULT backmarket.server_history();
+ALTER TABLE backmarket.bulk_parts ADD recorded_on text NOT NULL DEFAULT backmarket.server_history();

@@ -12,7 +12,7 @@ from backmarket.writes.engine.retry_policy import (
 )
 from backmarket.writes.engine.sender import Read, Sent, crashed
 from backmarket.writes.engine.verification import Verdict, compare, undecidable
-from backmarket.writes.models import Transition, Write, WriteState
+from backmarket.writes.models import Write
 from backmarket.writes.request.models import from_json
 
 REFUSED_LINES_SECONDS = 300.0
@@ -20,20 +20,17 @@ REFUSED_LINES_SECONDS = 300.0
 
 
 def after_sending(write: Write, sent: Sent, line: Reserved | None, *, locale: str) -> Result:
-    """The result of a write that was sent or delayed.
+    """The result of a write that was sent, or came too late to be sent.
 
     Args:
         sent: the result of sending it.
         line: the SKU line reserved for it.
         locale: the locale in which rows were fetched.
     """
-    transition = (
-        Transition(WriteState.PENDING, 0.0, unsent=True) if sent.late else transition_after_sending(write, sent.error)
-    )
-    never = sent.late or (isinstance(sent.error, NetworkError) and sent.error.delivery == "not_sent")
+    never = isinstance(sent.error, NetworkError) and sent.error.delivery == "not_sent"
     return Result(
         write,
-        transition,
+        transition_after_sending(write, sent.error),
         row=sent.row,
         locale=locale,
         cause=sent.error,

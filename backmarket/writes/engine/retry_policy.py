@@ -58,7 +58,7 @@ def _postponed(write: Write, error: BackMarketError, pause: float) -> Transition
     """The next state of a write that certainly did not arrive: sent again later; after `MAX_TRIES`, it is given up."""
     if write.tries + 1 < MAX_TRIES:
         return Transition(WriteState.PENDING, pause, error, unsent=True)
-    why = f"It could not be sent in {write.tries + 1} tries: {error.message}"
+    why = f"The write could not be sent in {write.tries + 1} attempts: {error.message}"
     if _sent_before(write):
         text = f"{why} An earlier request may have arrived. {_DECIDE}"
         return Transition(WriteState.UNKNOWN, None, _unknown(text, error), unsent=True)
@@ -91,10 +91,12 @@ def lost(write: Write, error: BackMarketError | None) -> Transition:
     Args:
         error: why the outcome is unknown; None: the sending worker ended first.
     """
-    why = error.message.rstrip(".") if error else "The worker that sent it ended before the answer came"
+    why = error.message.rstrip(".") if error else "The worker that sent the write ended before the answer came"
     if write.kind == "upload_order_invoice":
         return Transition(WriteState.UNKNOWN, None, _unknown(f"{why}. {_INVOICE}", error))
-    return Transition(WriteState.UNKNOWN, 0.0, _unknown(f"{why}. It may have happened, and is read back.", error))
+    return Transition(
+        WriteState.UNKNOWN, 0.0, _unknown(f"{why}. The change may have happened. A worker reads it back.", error)
+    )
 
 
 def transition_after_reading(write: Write, found: Verdict) -> Transition:
@@ -111,8 +113,10 @@ def transition_after_reading(write: Write, found: Verdict) -> Transition:
         marks = {"status": write.error_status, "request_id": write.error_request_id, "cf_ray": write.error_cf_ray}
         return Transition(WriteState.REFUSED, error=error_for(write.error_code, write.error or "", **marks))
     if write.sent < MOST_SENT:
-        return Transition(WriteState.PENDING, 0.0, UnknownOutcome("It had not arrived, and is sent again."))
-    text = f"It was sent {write.sent} times, and never arrived. {_DECIDE}"
+        return Transition(
+            WriteState.PENDING, 0.0, UnknownOutcome("The write had not arrived. A worker sends it again.")
+        )
+    text = f"The write was sent {write.sent} times and never arrived. {_DECIDE}"
     return Transition(WriteState.UNKNOWN, None, UnknownOutcome(text))
 
 
@@ -120,11 +124,15 @@ def transition_after_failed_reading(write: Write, error: BackMarketError) -> Tra
     """The next state of a write whose reading back failed: read back again later; after `MAX_LOOKS`, a person's."""
     why = error.message.rstrip(".")
     if isinstance(error, NotFound):
-        return Transition(WriteState.UNKNOWN, None, _unknown(f"It may have happened, and {_GONE} {_DECIDE}", error))
+        return Transition(
+            WriteState.UNKNOWN, None, _unknown(f"The change may have happened, and {_GONE} {_DECIDE}", error)
+        )
     if write.tries + 1 >= MAX_LOOKS:
-        text = f"It may have happened, and could not be read back in {write.tries + 1} tries: {why}. {_DECIDE}"
+        text = (
+            f"The change may have happened, and could not be read back in {write.tries + 1} attempts: {why}. {_DECIDE}"
+        )
         return Transition(WriteState.UNKNOWN, None, _unknown(text, error))
-    text = f"It may have happened, and could not be read back yet: {why}."
+    text = f"The change may have happened, and could not be read back yet: {why}."
     return Transition(WriteState.UNKNOWN, growing(write.tries), _unknown(text, error))
 
 
@@ -138,7 +146,7 @@ def transition_after_loading(write: Write, error: BackMarketError) -> Transition
 def pause_all_after(error: BackMarketError | None, *, reading: bool = False) -> float | None:
     """Seconds that all writes of an organization pause after an error; None: they continue.
 
-    The pause does not grow with the tries of one write: its own does, and the others go on meanwhile.
+    The pause does not grow with the tries of one write: its own does, and the others continue meanwhile.
 
     Args:
         error: the error of one write.
@@ -161,13 +169,13 @@ def erased(write: Write) -> Transition:
     """The next state of a write whose order was erased: it is never sent, and only a person can look for it."""
     if write.state is WriteState.PENDING:
         return Transition(WriteState.REFUSED, error=Erased("The personal data of its order was erased."))
-    text = "It may have happened, and the personal data of its order was erased: look at the order."
+    text = "The change may have happened, and its order was erased. Look at the order."
     return Transition(WriteState.UNKNOWN, None, Erased(text))
 
 
 def elsewhere() -> Transition:
     """The next state of a write that may have happened in a market that the connection has left."""
-    text = f"It may have happened, and the connection has another region, environment or base URL since. {_DECIDE}"
+    text = f"The change may have happened, and the connection has left its market since. {_DECIDE}"
     return Transition(WriteState.UNKNOWN, None, UnknownOutcome(text))
 
 
@@ -182,15 +190,14 @@ def _unknown(text: str, error: BackMarketError | None) -> UnknownOutcome:
     return UnknownOutcome(text, status=error.status, request_id=error.request_id, cf_ray=error.cf_ray)
 
 
-_GONE = "what was to be changed is not there any more."
+_GONE = "its object no longer exists."
 
 _DECIDE = (
-    "Look at it in Back Market's back office: `backmarket writes settle` says what you saw, `backmarket writes retry`"
-    " sends it again."
+    "Look at Back Market's back office. Record what you saw with `backmarket writes settle`, or send the write again"
+    " with `backmarket writes retry`."
 )
 
 _INVOICE = (
-    "The invoice may have been uploaded, and cannot be read back: look at the order in Back Market's back office."
-    " `backmarket writes settle` says what you saw; `backmarket writes retry` sends it again, and it may then be there"
-    " twice."
+    "The invoice may have been uploaded, and cannot be read back. Look at the order in Back Market's back office, and"
+    " record what you saw with `backmarket writes settle`. `backmarket writes retry` may upload the invoice twice."
 )

@@ -21,7 +21,7 @@ from backmarket.errors import BackMarketError, BrokenAnswer, Crashed, RateLimite
 from backmarket.limits import Limiter, Slot, wait_for_slot
 from backmarket.observability.logs import error_location
 from backmarket.resources import Row, parse_object
-from backmarket.work.send_deadline import SEND_WITHIN, Stopwatch
+from backmarket.work.send_deadline import SEND_WITHIN, Stopwatch, late
 from backmarket.writes.models import Write
 from backmarket.writes.request.http import Request
 from backmarket.writes.targets import Subject, subject_of
@@ -41,13 +41,11 @@ class Sent:
     Attributes:
         error: why it failed, or why its outcome is unknown; None: the API accepted it.
         row: the changed object, as the API shows it now in the connection's locale; None: unknown.
-        late: the request was delayed, so it was not sent.
         lines_used_up: the API says that the account has sent too many SKU lines.
     """
 
     error: BackMarketError | None = None
     row: Row | None = None
-    late: bool = False
     lines_used_up: bool = False
 
 
@@ -101,7 +99,7 @@ class WriteSender:
         """
         if began.elapsed() > SEND_WITHIN:
             self.limiter.release([slot])
-            return Sent(late=True)
+            return Sent(late())
         try:
             answer = with_slot(
                 self.limiter,
@@ -127,7 +125,7 @@ class WriteSender:
         """Fetch the object in the write's locale, and in the connection's locale to store it."""
         subject = subject_of(write)
         if subject is None:
-            return Read(Crashed("This cannot be read back."))
+            return Read(Crashed("This write cannot be read back."))
         locale = write.locale if write.kind == "update_listing" else self.credentials.locale
         try:
             seen = self._get(subject, locale, slot)
@@ -189,7 +187,7 @@ def _check_yes(answer: Answer) -> None:
     """Check that the API itself accepted the request: an HTML page with status 200 comes from a proxy in between.
 
     Raises:
-        BackMarketError: as `check`; a `BrokenAnswer` means that the request's outcome is unknown.
+        BackMarketError: as for `check`; a `BrokenAnswer` means that the request's outcome is unknown.
     """
     check(answer)
     if answer.body.lstrip()[:1] == b"<":

@@ -127,6 +127,6 @@ def _is_here(write: Write, lease: WorkLease) -> bool:
 
 
 MOVED = ConnectionChanged(
-    "The connection has another region, environment or base URL since this was asked for: it was not sent. Ask for it"
-    " again if it is still meant."
+    "The connection has another region, environment or base URL than when the change was requested, so it was not sent."
+    " Request it again if it is still wanted."
 )

@@ -95,12 +95,12 @@ def _compare_order(request: UpdateOrder, prior: Shown | None, now: Shown) -> Ver
     else:
         moved = [key for key, line in prior["lines"].items() if _may_move(line, request)]
     if any(key not in lines for key in moved):
-        return undecidable("A line of the order that was to change is not shown any more.")
+        return undecidable("The order no longer shows a line that was to change.")
     if any(lines[key]["state"] not in _STATES for key in moved):
-        return undecidable("A line of the order is in a state that is not known.")
+        return undecidable("A line of the order has an unknown state.")
     arrived = [lines[key] for key in moved if lines[key]["state"] in reached]
     if not arrived:
-        return NOT_APPLIED if moved or prior is None else undecidable("No line could be moved when it was sent.")
+        return NOT_APPLIED if moved or prior is None else undecidable("When the write was sent, no line could change.")
     if len(arrived) < len(moved):
         return undecidable("Some of the lines are in the requested state, and some are not.")
     return _compare_details(request, now, arrived)
@@ -150,7 +150,7 @@ def _line_seen(line: Shown) -> dict[str, Any]:
 def _compare_line(request: UpdateOrderline, now: Shown) -> Verdict:
     """Ignores what was registered before: a registered identifier can never be replaced."""
     if not now:
-        return undecidable("The order does not show this line any more.")
+        return undecidable("The order no longer shows this line.")
     given = {"imei": request.imei, "serial_number": request.serial_number}
     sent = {name: value for name, value in given.items() if value is not None}
     if all(now[name] == value for name, value in sent.items()):
@@ -160,7 +160,7 @@ def _compare_line(request: UpdateOrderline, now: Shown) -> Verdict:
     others = [name for name, value in sent.items() if now[name] and now[name] != value]
     if others:
         return undecidable(f"Another {' and '.join(others)} is registered, and cannot be corrected.")
-    return undecidable("Only one of imei and serial_number is registered as it was sent.")
+    return undecidable("Of imei and serial_number, only one is registered as it was sent.")
 
 
 # --- listings ----------------------------------------------------------------------------------------------

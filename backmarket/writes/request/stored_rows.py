@@ -90,7 +90,8 @@ def listing_id_of(
     """
     asked: UUID | int | str | None
     if listing_id is None:
-        condition, asked = "sku_key = lower(left(%(key)s, 200)) AND lower(sku) = lower(%(key)s)", sku
+        condition = "sku_key = lower(left(%(key)s, 200)) AND backmarket.sku_key(sku) = backmarket.sku_key(%(key)s)"
+        asked = sku
     else:
         key = listing_key(listing_id)
         condition, asked = ("listing_id = %(key)s" if isinstance(key, UUID) else "legacy_listing_id = %(key)s"), key

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import io
-import ipaddress
 import json
 import os
 import re
@@ -26,10 +25,6 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from structlog.testing import capture_logs
 
 from backmarket.bucket import client as module
@@ -47,7 +42,9 @@ from backmarket.errors import (
 from backmarket.services import Services
 from backmarket.settings import Settings
 from tests.conftest import Bucket as Given
+from tests.support.certificates import make_certificates
 from tests.support.gate import QuietServer
+from tests.support.names import resolve_here
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 PDF = b"%PDF-1.7 a label"
@@ -66,6 +63,7 @@ def settings_of(s3: Given, **changes: Any) -> Settings:
             "s3_access_key": s3.access_key,
             "s3_secret_key": s3.secret_key,
             "s3_bucket": s3.name,
+            "s3_region": s3.region,
             **changes,
         }
     )
@@ -363,6 +361,7 @@ class Far:
         self.wrong = wrong
         self.asked = 0
         self.paths: list[str] = []
+        self.hosts: list[str] = []
         self.server = QuietServer(("127.0.0.1", 0), self._handler())
         self.scheme = "http"
 
@@ -378,6 +377,7 @@ class Far:
             def answer(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 far.paths.append(self.path)
+                far.hosts.append(self.headers["Host"].partition(":")[0])
                 lists = self.command == "GET" and "list-type" in self.path
                 if far.wrong and self.command == far.wrong.to and not lists and "?policy" not in self.path:
                     far.asked += 1
@@ -422,6 +422,26 @@ def test_no_key_or_prefix_has_an_empty_part() -> None:
         bucket.list("labels/")
     assert len(far.paths) >= 4
     assert [path for path in far.paths if "//" in urllib.parse.unquote(path)] == []
+
+
+def test_the_bucket_is_named_in_the_host_where_that_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_here(monkeypatch, "s3.test")
+    far = Far()
+    with serving(far):
+        url = far.settings.s3_endpoint_url or ""
+        settings = far.settings.model_copy(
+            update={"s3_endpoint_url": url.replace("127.0.0.1", "s3.test"), "s3_virtual_host": True}
+        )
+        with closing(Bucket(settings)) as bucket:
+            put(bucket, "labels/a")
+            bucket.list("labels/")
+            bucket.stat("labels/a")
+            link = bucket.presigned_url("labels/a", expires=60)
+    assert set(far.hosts) == {"backmarket.s3.test"}
+    assert "/labels/a" in far.paths
+    assert [path for path in far.paths if path.startswith("/backmarket")] == []
+    assert link.startswith("http://backmarket.s3.test:")
+    assert "/labels/a?" in link
 
 
 def xml(code: str) -> bytes:
@@ -498,37 +518,15 @@ class TestFailures:
     ) -> None:
         far = Far()
         far.scheme = "https"
-        pem = certificate(tmp_path)
+        made = make_certificates(tmp_path)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pem)
+        context.load_cert_chain(made.certificate, made.key)
         far.server.socket = context.wrap_socket(far.server.socket, server_side=True)
         with serving(far) as bucket:
             with pytest.raises(BucketRefused, match="SSL_CERT_FILE"):
                 put(bucket, "labels/a")
-            monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+            monkeypatch.setenv("SSL_CERT_FILE", str(made.authority))
             put(Bucket(far.settings), "labels/a")
-
-
-def certificate(directory: Path) -> Path:
-    """A certificate of 127.0.0.1 that vouches for itself, and its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a test")])
-    now = datetime.datetime.now(datetime.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = directory / "certificate.pem"
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.write_bytes(signed.public_bytes(Encoding.PEM) + private)
-    return path
 
 
 def test_a_forked_child_opens_its_own_connections(s3: Given) -> None:

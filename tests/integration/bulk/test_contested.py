@@ -224,7 +224,8 @@ def test_parts_that_wait_hold_up_only_the_same_skus(shop: Shop, org: str) -> Non
     others = submit(shop, org, lines(shop, org, 8, less=1)[4:])
     run_slice(shop.services, org)
     states = [job_of(shop, org, each).state for each in (first, same, after_same, others)]
-    assert states == [JobState.RUNNING, JobState.PENDING, JobState.PENDING, JobState.RUNNING]
+    assert states[:3] == [JobState.RUNNING, JobState.PENDING, JobState.PENDING]
+    assert states[3] in {JobState.RUNNING, JobState.DONE}, "others go on"
     for job_id in (first, same, after_same):
         run(shop, org, job_id)
     prices = {row["sku"]: float(row["price"]) for row in shop.sandbox.truth(org, "listings")}
@@ -233,6 +234,6 @@ def test_parts_that_wait_hold_up_only_the_same_skus(shop: Shop, org: str) -> Non
     hurry(shop)
 
 
-@pytest.mark.parametrize("sku", ["A-1", " a-1 ", "STRASSE-1", "Ünïcode", "日本", "x" * 250], ids=map(str, range(6)))
+@pytest.mark.parametrize("sku", ["A-1", " a-1 ", "STRASSE-1", "ÜNÏcode", "\tİ ", "x" * 250], ids=map(str, range(6)))
 def test_a_sku_has_one_number_everywhere(shop: Shop, sku: str) -> None:
     assert shop.one("SELECT backmarket.sku_hash(%s)", sku) == sku_hash(sku)

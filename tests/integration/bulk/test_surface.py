@@ -229,7 +229,7 @@ def test_one_key_at_the_same_time_is_one_job(shop: Shop, bm: BackMarket, org: st
 def test_a_caller_that_waits_for_the_sync_too_is_told_the_job(shop: Shop, bm: BackMarket, org: str) -> None:
     with pytest.raises(WaitTimeout, match=r"Bulk job 1 has not ended within 0\.2 s") as caught:
         bm.create_or_update_listings_and_sync(org, file_of(lines(shop, org, 3)), max_wait=0.2, poll_interval=0.05)
-    assert "continues by itself" in str(caught.value)
+    assert "workers continue it" in str(caught.value)
     assert bm.get_bulk_job(org, 1) is not None
 
 
@@ -264,7 +264,7 @@ def test_a_caller_that_waits_is_told_what_for(shop: Shop, bm: BackMarket, org: s
     lifecycle.enable(shop.services.database, org)
     shop.sandbox.settings(task_delay=3600.0)
     one_slice(shop, org)
-    assert "Back Market works on 3 lines" in first.waits_for()
+    assert "Back Market processes 3 lines" in first.waits_for()
     shop.restart(sku_lines_limit=3)
     third = bm.create_or_update_listings(org, file_of(lines(shop, org, 3)))
     one_slice(shop, org)
@@ -377,7 +377,7 @@ def test_a_file_that_can_t_be_read_is_said_to(bm: BackMarket, org: str, tmp_path
         bm.create_or_update_listings(org, b"sku;quantity\nA;1\n")  # type: ignore[arg-type]
     with pytest.raises(InvalidArgument, match="its path is invalid"):
         bm.create_or_update_listings(org, Path("a\0b"))
-    with pytest.raises(InvalidArgument, match="it is closed"):
+    with pytest.raises(InvalidArgument, match="file is closed"):
         bm.create_or_update_listings(org, closed(io.BytesIO(b"sku;quantity\nA;1\n")))
     with pytest.raises(BulkFileRefused, match="pathlib"):
         bm.create_or_update_listings(org, "listings.csv")
@@ -520,7 +520,7 @@ def test_a_command_that_can_t_be_meant_says_so(shop: Shop, org: str, command: Ca
     assert "it is pending" in command(2, "settle", org, number, "1", "--arrived").stderr
     shop.execute("UPDATE backmarket.work SET due_at = now() - interval '1 minute'")
     late = command(6, "submit", org, "-", "--watch", "--timeout", "0", input=file_of(lines(shop, org, 1)))
-    assert "has not ended, and continues by itself" in late.stderr
+    assert "has not ended; workers continue it" in late.stderr
     assert "is cancelled" in command(0, "cancel", org, number).stdout
 
 
@@ -559,8 +559,8 @@ def test_a_file_of_another_encoding(shop: Shop, org: str, command: Callable[...,
 def test_a_long_job_is_asked_about(shop: Shop, org: str, command: Callable[..., Result]) -> None:
     text = as_csv([{"sku": f"NEW-{number}", "quantity": 1} for number in range(6001)])
     refused = command(2, "submit", org, "-", input=text)
-    assert "take 3 h at least" in refused.stderr
-    assert "--yes submits without asking" in refused.stderr
+    assert "in 3 h at the earliest" in refused.stderr
+    assert "Give --yes" in refused.stderr
     assert (rows_of(shop), objects(shop, org)) == (0, [])
     assert json.loads(command(0, "submit", org, "-", "--yes", "--json", input=text).stdout)["lines_pending"] == 6001
 
@@ -590,7 +590,7 @@ def test_ctrl_c_ends_the_watching_and_not_the_job(shop: Shop, org: str, bm: Back
     wait_until(lambda: shows("3 accepted, 0 done") or process.poll() is not None, "the bar")
     assert "3 accepted" in shown, shown
     process.send_signal(signal.SIGINT)
-    wait_until(lambda: shows("continues by itself") and process.poll() is not None, "it has ended")
+    wait_until(lambda: shows("Workers continue the job") and process.poll() is not None, "it has ended")
     os.close(fd)
     assert process.wait() == 130
     (job,) = bm.get_bulk_jobs(org)

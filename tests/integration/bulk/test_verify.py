@@ -116,6 +116,27 @@ def test_a_lost_answer_is_read_back_and_nothing_is_applied_twice(
     assert (applied(shop, org), requests(shop, org)) == (LINES, 1 if arrived else 2)
 
 
+@pytest.mark.parametrize("arrived", [True, False])
+def test_after_a_failover_that_may_have_lost_the_mark_it_is_read_back_before_it_is_sent(
+    shop: Shop, org: str, arrived: bool
+) -> None:
+    """The standby that took over knows the part as `pending`, whether it was sent or not."""
+    lines = raised(shop, org)
+    job_id = submit(shop, org, lines)
+    if arrived:
+        run_slice(shop.services, org)
+        shop.execute("UPDATE backmarket.bulk_parts SET state = 'pending', sent = 0, prior = NULL, task_id = NULL,"
+            " submitted_at = NULL, due_at = now()")  # fmt: skip
+        shop.execute("UPDATE backmarket.bulk_jobs SET state = 'pending', started_at = NULL")
+        shop.execute("UPDATE backmarket.work SET due_at = now(), nudged_until = NULL")
+    shop.execute("UPDATE backmarket.bulk_parts SET recorded_on = 'the server that was lost'")
+    run_slice(shop.services, org)
+    assert (state(shop), requests(shop, org)) == ("unknown", int(arrived))
+    job = run(shop, org, job_id)
+    assert (job.state, job.lines_done) == (JobState.DONE, LINES)
+    assert (applied(shop, org), requests(shop, org)) == (LINES, 1)
+
+
 def turn_without_hurry(shop: Shop, org: str) -> str:
     return run_slice(shop.services, org).end
 

@@ -515,7 +515,7 @@ class TestForAHostApplication:
             for each in running:
                 each.send_signal(signal.SIGINT)
             ends = [(*each.communicate(timeout=PATIENCE_SECONDS), each.returncode) for each in running]
-            assert ends[0] == ("", f"What follows: --after {json.loads(document)['cursor']}\n", 130)
+            assert ends[0] == ("", f"Later events: --after {json.loads(document)['cursor']}\n", 130)
             assert ends[1] == ("", "", 130)
         finally:
             for each in running:

@@ -572,14 +572,16 @@ class TestSync:
     def test_without_a_worker_it_says_so_in_time(self, cli: Cli) -> None:
         sell(cli, "left-alone", ORG)
         assert "No worker" in cli.fails(6, "sync", ORG, "--resource", "orders", "--wait", "--timeout", "0.2")
-        assert cli("sync", ORG, "--wait", "--timeout", "0.2").stderr.count("not ended yet") == len(RESOURCES) - 1
+        assert (
+            cli("sync", ORG, "--wait", "--timeout", "0.2").stderr.count("The sync has not ended") == len(RESOURCES) - 1
+        )
 
     def test_a_terminal_sees_how_far_it_is_and_ctrl_c_leaves_it_running(self, cli: Cli) -> None:
         sell(cli, "watched", ORG, orders=60)
         terminal = OnTerminal("sync", ORG, "--wait")
         terminal.wait_for("waiting for a worker")
         assert terminal.interrupt() == 130
-        assert "continues by itself" in terminal.shown
+        assert "Workers continue the sync" in terminal.shown
         assert cli.shop.run_slice(ORG, ask=False).end == "done"
 
     def test_status_tells_how_it_fares(self, cli: Cli) -> None:

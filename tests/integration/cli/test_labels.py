@@ -122,4 +122,4 @@ def test_a_sweep(shop: Shop) -> None:
     known = shop.one("SELECT count(*) FROM backmarket.labels WHERE state = 'stored'")
     shop.services.bucket.delete([str(shop.one("SELECT min(object_key) FROM backmarket.labels"))])
     assert document("sweep") == {"objects": known - 1, "deleted": 0, "lost": 1}
-    assert f"{known - 1} objects seen" in run("sweep").stdout
+    assert f"{known - 1} objects compared" in run("sweep").stdout

@@ -418,6 +418,16 @@ def test_a_largest_size_counts_every_chunk(far: Far, patient: Transport, monkeyp
         patient.get(credentials(far.port), "/ws/orders")
 
 
+def test_an_answer_expands_only_so_far(far: Far, patient: Transport) -> None:
+    far.bytes_ = answer(gzip.compress(bytes(transport.EXPANSION_FREE_BYTES)), "Content-Encoding: gzip")
+    assert len(patient.get(credentials(far.port), "/ws/orders").body) == transport.EXPANSION_FREE_BYTES
+    for bomb in (gzip.compress(bytes(1_000_000)), gzip.compress(bytes(63_000_000)), gzip.compress(b"[1, 23]" * 9**7)):
+        assert len(bomb) < 70_000
+        far.bytes_ = answer(bomb, "Content-Encoding: gzip")
+        with pytest.raises(BrokenAnswer, match="too large"):
+            patient.get(credentials(far.port), "/ws/orders")
+
+
 def test_the_environment_changes_nothing(
     far: Far, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, closed_port: int
 ) -> None:

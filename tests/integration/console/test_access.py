@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import pytest
+from pydantic import ValidationError
 from starlette.routing import Route
 
 from backmarket.console.access import passwords
-from backmarket.console.access.auth import FAILURES_OF_AN_ADDRESS
+from backmarket.console.access.auth import TRIES_OF_AN_ADDRESS
+from backmarket.console.access.users import Role, as_setting, users_of
 from backmarket.console.app import COOKIE
 from backmarket.console.headers import CONTENT_SECURITY_POLICY
+from backmarket.console.pages import login
 from backmarket.console.server import check_reach
 from backmarket.errors import SettingsError
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from tests.support.console import OPERATOR, PASSWORD, VIEWER, Visitor, console_settings, words
 from tests.support.databases import empty
+from tests.support.settings import fresh_settings
 
 ORG = "shop-1"
 OPEN = {"/login", "/logout", "/health"}
@@ -75,13 +81,13 @@ class TestStart:
         ids=["no role", "no hash", "another role", "no scrypt", "no name"],
     )
     def test_a_user_that_is_none_is_named_by_its_place_and_not_shown(self, opened: Open, user: str) -> None:
-        with pytest.raises(SettingsError, match="Number 2 of BACKMARKET_CONSOLE_USERS") as refused:
+        with pytest.raises(SettingsError, match="Entry 2 of BACKMARKET_CONSOLE_USERS") as refused:
             opened(console_users=(VIEWER, user))
         assert user not in str(refused.value)
 
     @pytest.mark.parametrize(("old", "new"), [("look", "viewer"), ("act", "operator")])
     def test_an_old_role_is_refused_with_its_new_name(self, opened: Open, old: str, new: str) -> None:
-        with pytest.raises(SettingsError, match=f"Number 1 of .* the role {old}, which is {new} now"):
+        with pytest.raises(SettingsError, match=f"Entry 1 of .* the role {old}, which is {new} now"):
             opened(console_users=(VIEWER.replace(":viewer:", f":{old}:"),))
 
     def test_a_password_alone_is_that_of_admin(self, opened: Open) -> None:
@@ -172,8 +178,8 @@ class TestLogin:
     def test_failures_make_an_address_wait_and_no_other(self, opened: Open) -> None:
         visitor = opened(console_proxy_addresses="127.0.0.1")
         form = {"csrf": visitor.token("/login"), "name": "nobody", "password": "wrong"}
-        for _ in range(FAILURES_OF_AN_ADDRESS):
-            visitor.app.state.auth._of_address.failed("198.51.100.7")
+        for _ in range(TRIES_OF_AN_ADDRESS):
+            visitor.app.state.auth._of_address.reserve("198.51.100.7")
         forwarded = {"X-Forwarded-For": "203.0.113.9, 198.51.100.7"}
         waits = visitor.http.post("/login", data=form | {"name": "anna", "password": PASSWORD}, headers=forwarded)
         assert waits.status_code == 429
@@ -184,10 +190,54 @@ class TestLogin:
 
     def test_every_failure_counts(self, opened: Open) -> None:
         visitor = opened()
-        for _ in range(FAILURES_OF_AN_ADDRESS - 1):
-            visitor.app.state.auth._of_address.failed("127.0.0.1")
+        for _ in range(TRIES_OF_AN_ADDRESS - 1):
+            visitor.app.state.auth._of_address.reserve("127.0.0.1")
         assert visitor.log_in("anna", "wrong").status_code == 401
         assert visitor.log_in("anna").status_code == 429
+
+    def test_many_at_once_are_compared_as_often_as_one_after_the_other(
+        self, opened: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        visitor = opened()
+        compared: list[str] = []
+        matches = passwords.matches
+
+        def counted(given: str, kept: str) -> bool:
+            compared.append(given)
+            return matches(given, kept)
+
+        monkeypatch.setattr(passwords, "matches", counted)
+        form = {"csrf": visitor.token("/login"), "name": "nobody"}
+        with ThreadPoolExecutor(60) as pool:
+            guesses = [pool.submit(visitor.http.post, "/login", data=form | {"password": str(n)}) for n in range(60)]
+        answers = Counter(each.result().status_code for each in guesses)
+        assert set(answers) <= {401, 429, 503}
+        assert answers[401] == len(compared) == TRIES_OF_AN_ADDRESS
+        assert visitor.log_in().status_code == 429
+
+    def test_the_queue_of_comparisons_has_an_end(self, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+        visitor = opened()
+        monkeypatch.setattr(login, "MAX_TRIES_WAITING", 0)
+        assert visitor.log_in().status_code == 503
+        monkeypatch.undo()
+        assert visitor.log_in().status_code == 303
+
+    def test_all_addresses_of_a_host_are_one(self, opened: Open) -> None:
+        visitor = opened(console_proxy_addresses="127.0.0.1")
+        form = {"csrf": visitor.token("/login"), "name": "nobody", "password": "wrong"}
+        by = [f"2001:db8:0:1::{number:x}" for number in range(TRIES_OF_AN_ADDRESS + 1)]
+        answers = [visitor.http.post("/login", data=form, headers={"X-Forwarded-For": each}).status_code for each in by]
+        assert answers == [401] * TRIES_OF_AN_ADDRESS + [429]
+        assert visitor.http.post("/login", data=form, headers={"X-Forwarded-For": "2001:db8:0:2::1"}).status_code == 401
+
+    def test_a_login_of_ones_own_buys_no_guesses_at_others(self, opened: Open) -> None:
+        visitor = opened()
+        for _ in range(TRIES_OF_AN_ADDRESS - 1):
+            assert visitor.log_in("otto", "wrong").status_code == 401
+        assert visitor.log_in("anna").status_code == 303
+        assert visitor.send("/logout").status_code == 303
+        assert visitor.log_in("otto", "wrong").status_code == 401
+        assert visitor.log_in("otto", "wrong").status_code == 429
 
 
 class TestSessions:
@@ -199,6 +249,9 @@ class TestSessions:
         assert "secure" not in plain
         safe = opened(url="https://console.example", console_url="https://console.example").log_in()
         assert "; secure" in safe.headers["set-cookie"]
+        assert "; path=/;" in safe.headers["set-cookie"]
+        assert "domain" not in safe.headers["set-cookie"]
+        assert safe.headers["set-cookie"].startswith(f"__Host-{COOKIE}=")
         assert "max-age=" in safe.headers["strict-transport-security"]
 
     def test_a_new_one_begins_with_the_login(self, opened: Open) -> None:
@@ -324,12 +377,30 @@ class TestProxy:
             visitor = opened(address=address, **self.SETTINGS)
             answer = visitor.get("/", **{"X-Forwarded-User": "anna", "X-Forwarded-Groups": "backmarket-operator",
                                          "X-Forwarded-For": "10.0.0.1"})  # fmt: skip
-            assert (answer.status_code, "through its proxy" in answer.text) == (403, True)
+            assert (answer.status_code, "Log in at the proxy" in answer.text) == (403, True)
 
     def test_has_to_name_one_person(self, opened: Open) -> None:
         visitor = opened(address="::ffff:10.1.2.3", **self.SETTINGS)
         named = [[("X-Forwarded-User", "anna")], [], [("X-Forwarded-User", "")], [("X-Forwarded-User", "a")] * 2]
         assert [visitor.http.get("/", headers=each).status_code for each in named] == [200, 403, 403, 403]
+
+    def test_groups_of_two_headers_are_those_of_nobody(self, opened: Open) -> None:
+        visitor = opened(address="10.1.2.3", **self.SETTINGS)
+        groups = [("X-Forwarded-Groups", "staff"), ("X-Forwarded-Groups", "backmarket-operator")]
+        assert visitor.http.get("/", headers=[("X-Forwarded-User", "anna"), *groups]).status_code == 403
+
+    def test_a_form_of_one_person_is_no_other_persons(self, opened: Open) -> None:
+        visitor = opened(address="10.1.2.3", **self.SETTINGS)
+        visitor.http.headers.update({"X-Forwarded-User": "anna", "X-Forwarded-Groups": "backmarket-operator"})
+        form = {"csrf": visitor.token("/connect"), "organization": ORG, "api_key": "k", "environment": "production"}
+        visitor.http.headers["X-Forwarded-User"] = "eve"
+        assert visitor.http.post("/connect", data=form).status_code == 403
+        assert visitor.bm.get_connections() == []
+
+    @pytest.mark.parametrize("wide", ["0.0.0.0/0", "::/0", "128.0.0.0/1", "10.0.0.1, 2000::/3", "8.0.0.0/7"])
+    def test_strangers_are_no_proxy(self, wide: str) -> None:
+        with pytest.raises(ValidationError, match="name your proxies alone"):
+            fresh_settings(console_proxy_addresses=wide)
 
 
 class TestHeaders:
@@ -372,3 +443,24 @@ def test_a_password_is_kept_as_a_hash_that_differs_each_time() -> None:
     assert not passwords.matches("Correct horse battery", first)
     with pytest.raises(SettingsError, match="10 characters"):
         passwords.hashed("short")
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "aaaaaaaaaa",
+        "password123",
+        "qwertyuiop",
+        "1234567890",
+        "backmarket1",
+        "Backmarket2026",
+        "iloveyou123",
+        "annaannaanna",
+    ],
+)
+def test_a_password_that_is_easy_to_guess_is_refused(password: str) -> None:
+    with pytest.raises(SettingsError, match="easy to guess") as refused:
+        as_setting("anna", Role.OPERATOR, password)
+    assert password not in str(refused.value)
+    with pytest.raises(SettingsError, match="easy to guess"):
+        users_of(fresh_settings(console_password=password))

@@ -15,8 +15,9 @@ import pytest
 
 from backmarket import BackMarket
 from backmarket.changes import announce
+from backmarket.console.access.users import Person, Role
 from backmarket.console.paths import organization as at
-from backmarket.console.sse import EventStream
+from backmarket.console.sse import READERS_OF_A_PERSON, EventStream
 from backmarket.database import Database
 from backmarket.labels.engine import run_slice as run_label_slice
 from backmarket.queries.orders import OrderLineState, OrderState
@@ -32,6 +33,7 @@ from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
 HOME = at(ORG)
+ANNA, OTTO = Person("anna", Role.OPERATOR, "password"), Person("otto", Role.VIEWER, "password")
 SCRIPT = "<script>alert('x')</script>"
 ODD = [
     "a/../b",
@@ -168,10 +170,10 @@ class TestOrganization:
         assert "EU · production · de-de" in text
         assert "Back Market accepts the key" in anna.do("/o/new-1/check")
         assert "Disabled. Its rows are kept." in anna.do("/o/new-1/disable")
-        assert "no requests are sent" in anna.text("/o/new-1")
+        assert "Workers send no requests" in anna.text("/o/new-1")
         assert "Enabled" in anna.do("/o/new-1/enable")
         refused = anna.send("/o/new-1/remove", confirm="new-2")
-        assert (refused.status_code, "nothing was removed" in refused.text) == (422, True)
+        assert (refused.status_code, "Nothing was removed" in refused.text) == (422, True)
         assert "Removed new-1" in anna.do("/o/new-1/remove", confirm="new-1")
         assert anna.get("/o/new-1").status_code == 404
 
@@ -221,10 +223,10 @@ class TestOrganization:
         assert "Unauthorized" in refused.text or "refuse" in refused.text
         for path in ("/o/rotated", "/"):
             assert "second-token" not in anna.get(path).text
-        assert "nothing is sent until it is tried once more" in words(anna.text("/o/rotated"))
+        assert "Workers send nothing until one of them tries the key again" in words(anna.text("/o/rotated"))
         let_time_pass(shop, 31)
         anna.send("/o/rotated/check")
-        assert "It is tried again by itself" in words(anna.text("/o/rotated"))
+        assert "A worker tries the key again" in words(anna.text("/o/rotated"))
         assert "unauthorized" in anna.text("/o/rotated")
 
     def test_its_market_is_changed_with_the_key_that_it_has(self, shop: Shop, anna: Visitor) -> None:
@@ -324,7 +326,7 @@ class TestOrders:
             "the page shows what can be done now"
         )
         (write,) = bm.get_writes(ORG, order_id=number).items
-        assert f"accept {write.request['sku']} succeeded Back Market says so" in anna.text(f"{page}/history")
+        assert f"accept {write.request['sku']} succeeded confirmed by Back Market" in anna.text(f"{page}/history")
         faulty = anna.send(f"{page}/state", page=page, state="3", tracking_number="", shipper="DHL <b>")
         assert faulty.status_code == 422
         assert "tracking_number" in faulty.text
@@ -380,7 +382,7 @@ class TestOrders:
         parcel = bm.get_deliveries(ORG, limit=1).items[0]
         page = f"{HOME}/orders/{parcel.order_id}"
         missing = anna.get(f"{HOME}/labels/deliveries/{parcel.shipment_id}")
-        assert (missing.status_code, "Not now" in missing.text) == (503, True)
+        assert (missing.status_code, "Unavailable" in missing.text) == (503, True)
         assert "wanted" in anna.text(page)
         assert "Fetch now" in anna.text(page)
         run_label_slice(shop.services, ORG)
@@ -416,7 +418,7 @@ class TestOrders:
         said = anna.do(f"{HOME}/writes/{write}", page=page, what="not_arrived", back=page)
         assert f"Write {write} is settled" in said
         assert "refused" in said
-        assert "is sent again" in anna.do(f"{HOME}/writes/{write}", page=page, what="retry", back="//evil.example")
+        assert "is queued again" in anna.do(f"{HOME}/writes/{write}", page=page, what="retry", back="//evil.example")
         assert "Choose the outcome" in anna.do(f"{HOME}/writes/{write}", page=page, what="", back=page)
         assert "No write matches" in anna.text(f"{HOME}/writes?state=unknown")
         assert "There is no state" in anna.text(f"{HOME}/writes?state=nonsense")
@@ -456,7 +458,7 @@ class TestListings:
         assert "pending" in row
         run_write_slice(shop.services, ORG)
         after = words(anna.get(polled[1]).text)
-        assert "succeeded Back Market says so" in after
+        assert "succeeded confirmed by Back Market" in after
         changed = bm.get_listing_by_id(ORG, listing.listing_id)
         assert changed
         assert (changed.price, changed.quantity) == (Decimal("222.50"), 7)
@@ -536,8 +538,11 @@ class TestBulk:
             " WHERE job_id = %s", int(path.rpartition("/")[2]),
         )  # fmt: skip
         assert "Look at it." in anna.text(path)
+        for sent_at, offered in {"now()": False, "now() - interval '1 h'": True}.items():
+            shop.execute(f"UPDATE backmarket.bulk_parts SET due_at = now() + interval '1 h', sent_at = {sent_at}")
+            assert ("It arrived" in anna.text(path)) is offered, "as soon as a person may decide"
         assert "Choose the outcome" in anna.do(f"{path}/parts/1", page=path, outcome="perhaps")
-        assert "Its lines count as done." in anna.do(f"{path}/parts/1", page=path, outcome="arrived")
+        assert "The lines of the part count as done." in anna.do(f"{path}/parts/1", page=path, outcome="arrived")
         assert "There is nothing to settle" in anna.do(f"{path}/parts/1", page=path, outcome="not_arrived")
         again = self.file(*(f"{sku},6" for sku in skus))
         digest = self.checked(anna, *(f"{sku},6" for sku in skus))
@@ -611,7 +616,7 @@ def test_browsers_are_told_what_changes(shop: Shop, shared_url: str) -> None:
     """Changes of several organizations at once are one message to each browser, and the end ends it."""
 
     async def follow(events: EventStream) -> list[str]:
-        streams = [events.follow(seconds=PATIENCE_SECONDS), events.follow(seconds=PATIENCE_SECONDS)]
+        streams = [events.follow(ANNA, seconds=PATIENCE_SECONDS), events.follow(ANNA, seconds=PATIENCE_SECONDS)]
         for stream in streams:
             assert (await anext(stream)).startswith("retry:")
         # the follower of the feed begins with its first reader, and is told of nothing before
@@ -640,3 +645,18 @@ def test_browsers_are_told_what_changes(shop: Shop, shared_url: str) -> None:
     for each in heard:
         assert each.startswith("event: change\ndata: ")
         assert "told" in json.loads(each.partition("data: ")[2])["organizations"]
+
+
+def test_a_person_follows_with_few_pages_and_leaves_room_for_others(anna: Visitor) -> None:
+    async def follow(events: EventStream) -> list[bool]:
+        of_one = [events.follow(ANNA) for _ in range(200)]
+        opened = [await anext(each, None) is not None for each in of_one]
+        assert await anext(events.follow(OTTO), None)
+        await of_one[0].aclose()
+        assert await anext(events.follow(ANNA), None)
+        events.end()
+        return opened
+
+    events = EventStream(anna.bm)
+    assert sum(asyncio.run(follow(events))) == READERS_OF_A_PERSON
+    events.wait_ended()

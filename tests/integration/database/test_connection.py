@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from time import monotonic
 from uuid import uuid4
 
@@ -13,7 +14,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from backmarket.database import Database
+from backmarket.database import Database, Transaction, savepoint
 from backmarket.errors import DatabaseUnavailable
 from backmarket.settings import Settings
 from tests.support.databases import OWNER, open_connection
@@ -85,6 +86,29 @@ def test_after_an_outage_a_connection_is_had_at_once(database: Database, admin_u
         finally:
             late.close()
             other.execute(sql.SQL("DROP ROLE {}").format(name))
+
+
+def fail_with_a_cut_connection(transaction: Transaction) -> None:
+    transaction.close()
+    raise psycopg.InternalError
+
+
+def write_to_a_standby(transaction: Transaction) -> None:
+    transaction.execute("SET TRANSACTION READ ONLY")
+    transaction.execute("UPDATE backmarket.schedule SET enabled = enabled")
+
+
+@pytest.mark.parametrize("work", [fail_with_a_cut_connection, write_to_a_standby])
+@pytest.mark.parametrize("saved", [False, True])
+def test_it_is_an_outage(database: Database, work: Callable[[Transaction], None], saved: bool) -> None:
+    """A pooler cuts clients with errors of its own, and an address may lead to a standby until a failover is over."""
+
+    def run() -> None:
+        with database.transaction() as transaction, savepoint(transaction) if saved else nullcontext():
+            work(transaction)
+
+    with pytest.raises(DatabaseUnavailable):
+        run()
 
 
 def can_be_had(database: Database) -> bool:

@@ -10,6 +10,7 @@ from threading import Barrier, active_count
 from typing import TypeVar
 
 import pytest
+import redis
 
 from backmarket import BackMarket
 from backmarket.errors import SettingsError
@@ -17,7 +18,7 @@ from backmarket.services import Services
 from backmarket.settings import Settings
 from tests.support.databases import open_connection
 from tests.support.settings import fresh_settings
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 T = TypeVar("T")
 NAMES = ("database", "key_cipher", "limiter", "transport", "producer", "request_threads")
@@ -51,6 +52,16 @@ def test_threads_that_come_first_together_share_one_of_each(settings: Settings) 
             for name in NAMES:
                 assert len(set(threads.map(lambda _, n=name, s=services: first_use(s, n), range(8)))) == 1
             services.close()
+
+
+def test_closing_leaves_no_connection_to_redis(settings: Settings, services: Services) -> None:
+    with redis.Redis.from_url(settings.need("redis_url")) as watching:
+        mine = watching.connection_pool.connection_kwargs["db"]
+        services.limiter.acquire("account")
+        assert sum(int(each["db"]) == mine for each in watching.client_list()) == 2
+        services.close()
+        wait_until(lambda: sum(int(each["db"]) == mine for each in watching.client_list()) == 1, "it is closed")
+    assert services.limiter.acquire("account").slots is not None, "the next use opens it again"
 
 
 def test_a_forked_child_opens_its_own_and_leaves_its_parent_s_alone(settings: Settings, services: Services) -> None:

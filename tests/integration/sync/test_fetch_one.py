@@ -187,13 +187,13 @@ class TestRefusals:
         refused(ConnectionUnauthorized, r"connect it with a new key \(`connections add`\), or `connections enable`", bm)
         bm.reconnect(ORG)
         bm.disconnect(ORG)
-        refused(ConnectionDisabled, "`connections enable` turns it on", bm)
+        refused(ConnectionDisabled, "Enable it with `connections enable`", bm)
         bm.disconnect(ORG, clear_api_key=True)
         refused(ApiKeyMissing, r"connect it again with a key \(`connections add`\)", bm)
         with pytest.raises(ApiKeyMissing, match="connect it again with a key"):
             bm.reconnect(ORG)
         bm.remove_connection(ORG)
-        refused(ConnectionNotFound, r"connect it first \(`connections add`\)", bm)
+        refused(ConnectionNotFound, r"Connect it first \(`connections add`\)", bm)
         assert shop.sandbox.stats().requests == before
 
     def test_another_environment_than_the_connection_s(self, bm: BackMarket) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from backmarket import connections
+from backmarket.database import DatabaseError
 from backmarket.errors import BackMarketError
 from backmarket.settings import Settings
 from backmarket.status import get_all_sync_status, get_sync_status
@@ -317,6 +318,21 @@ def test_a_failover_that_loses_a_batch_ends_the_slice_and_loses_no_row(
     assert shop.run_slice(ORG).end == "lease_lost"
     monkeypatch.undo()
     shop.execute("UPDATE backmarket.sync_state SET lease_until = now() - interval '1 s'")
+    shop.make_due(ORG)
+    assert shop.sync(ORG).end == "done"
+    shop.assert_equals_truth(ORG)
+
+
+def test_rows_whose_transaction_failed_are_fetched_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL refuses a batch for whatever reason: the note of the failed run must not say that it is stored."""
+    shop.sell(ORG, orders=60)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise DatabaseError("PostgreSQL refused a statement: InternalError XX000")
+
+    monkeypatch.setattr("backmarket.sync.storing.write", refuse)
+    assert shop.run_slice(ORG).end == "failed"
+    monkeypatch.undo()
     shop.make_due(ORG)
     assert shop.sync(ORG).end == "done"
     shop.assert_equals_truth(ORG)

@@ -126,11 +126,11 @@ class TestChanged:
         ("arguments", "text"),
         [
             ({"resource": "socks", "enabled": True}, "There is no resource 'socks'. Choose one of orders, listings"),
-            ({"resource": "orders"}, "Say what to change: one of enabled, interval"),
+            ({"resource": "orders"}, "Nothing is to be changed. Give one of enabled, interval"),
             ({"resource": "orders", "inherit": True}, "name it"),
             ({"resource": "returns", "download_labels": False}, "name it"),
-            ({"resource": "orders", "download_labels": False, "organization_id": ORG}, "no labels of orders"),
-            ({"resource": "listings", "full_interval": DAY}, "set its interval instead"),
+            ({"resource": "orders", "download_labels": False, "organization_id": ORG}, "orders have no labels"),
+            ({"resource": "listings", "full_interval": DAY}, "Set its interval instead"),
         ],
         ids=str,
     )

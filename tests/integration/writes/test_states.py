@@ -10,39 +10,28 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-import hypothesis
 import pytest
-from hypothesis import HealthCheck, Phase
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from hypothesis.strategies import booleans, sampled_from
 
 from backmarket import BackMarket
 from backmarket.errors import NotUndecided
-from backmarket.organizations.probes import probe_due
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.writes import rows
-from backmarket.writes.engine import retry_policy
+from backmarket.writes.engine import retry_policy, sender
 from backmarket.writes.engine.retry_policy import MOST_SENT
 from backmarket.writes.engine.slice import run_slice
 from backmarket.writes.models import Write, WriteState
 from tests.support.databases import empty
-from tests.support.sellers import Shop, let_time_pass
+from tests.support.sellers import Shop
 from tests.support.settings import fresh_settings
+from tests.support.state_machines import LOST, NEVER_ARRIVES, RIGHT, SHOWN, age, answer_with, run_machine
 
 MAX_TRIES, MAX_LOOKS = 6, 4
 """Shorter than in the product, so that each example sees the ends."""
 
 MAX_SLICES = MOST_SENT * (MAX_TRIES + MAX_LOOKS + 2)
 """Slices after which no write without a person's decision is still a worker's."""
-
-RIGHT: dict[str, Any] = {"kind": "right"}
-NEVER_ARRIVES: list[dict[str, Any]] = [
-    {"kind": kind} for kind in ("waf_html", "waf_json", "forbidden", "unauthorized", "rate_limited", "early_404")
-] + [{"kind": "status", "status": status} for status in (400, 409, 422)]
-LOST: list[dict[str, Any]] = [
-    {"kind": "status", "status": status, "applied": applied} for status in (408, 500, 503) for applied in (False, True)
-] + [{"kind": kind, "applied": applied} for kind in ("close", "garbage", "cut") for applied in (False, True)]
-SHOWN: list[dict[str, Any]] = [RIGHT, RIGHT, *NEVER_ARRIVES, *LOST[::2], {"kind": "nulls"}, {"kind": "wrong_types"}]
 
 
 @pytest.fixture
@@ -105,10 +94,7 @@ class WriteMachine(RuleBasedStateMachine):
 
     @rule(sent=sampled_from([RIGHT, *NEVER_ARRIVES, *LOST, *LOST]), shown=sampled_from(SHOWN))
     def a_worker_looks(self, sent: dict[str, Any], shown: dict[str, Any]) -> None:
-        self.shop.sandbox.remove_faults()
-        for operation, fault in ((f"{self.resource}.update", sent), (f"{self.resource}.get", shown)):
-            if fault is not RIGHT:
-                self.shop.sandbox.add_fault(operation=operation, **fault)
+        answer_with(self.shop, {f"{self.resource}.update": sent, f"{self.resource}.get": shown})
         self.slice()
 
     @rule()
@@ -122,6 +108,12 @@ class WriteMachine(RuleBasedStateMachine):
     def another_client_changes_the_same(self, fields: dict[str, Any], state: int) -> None:
         line = self.object.get("orderlines", [{}])[0] | {"state": state, "quantity": 1, "listing": "SKU"}
         self._change(fields if self.resource == "listings" else {"orderlines": [line]})
+
+    @rule()
+    def a_worker_is_held_up_before_it_sends(self) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sender, "SEND_WITHIN", -1.0)
+            self.slice()
 
     @rule()
     def a_person_retries(self) -> None:
@@ -147,21 +139,11 @@ class WriteMachine(RuleBasedStateMachine):
                 act()
 
     def let_time_pass(self) -> None:
-        """Let everything wait for less, by as much as the next slice has to wait."""
-        ((gap,),) = self.shop.execute(
-            "SELECT GREATEST(due_at - now(), '0') FROM backmarket.work WHERE kind = 'writes' AND due_at < 'infinity'"
-        ) or [(None,)]
-        if gap is not None:
-            self.shop.execute("UPDATE backmarket.work SET due_at = due_at - %s WHERE due_at < 'infinity'", gap)
-            self.shop.execute(
-                "UPDATE backmarket.api_writes SET settle_at = settle_at - %s,"
-                " due_at = CASE WHEN due_at < 'infinity' THEN due_at - %s ELSE due_at END",
-                gap,
-                gap,
-            )
-        if self.shop.one("SELECT refused_at IS NOT NULL FROM backmarket.connections"):
-            let_time_pass(self.shop, 31)
-            probe_due(self.shop.services, seconds=5)
+        age(
+            self.shop,
+            {"work": "due_at", "api_writes": "settle_at due_at"},
+            "SELECT due_at FROM backmarket.work WHERE kind = 'writes' AND due_at < 'infinity'",
+        )
 
     def slice(self) -> None:
         self.let_time_pass()
@@ -221,17 +203,19 @@ def test_one_answer_for_ever_keeps_no_write_a_workers_whichever_it_is(shop: Shop
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_ends")
+def test_a_worker_held_up_for_ever_keeps_no_write_a_workers(
+    shop: Shop, org: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "SEND_WITHIN", -1.0)
+    with BackMarket(shop.settings) as bm:
+        write = WriteMachine(shop, bm, org, "orders")
+        write.teardown()
+        assert (write.write.state, write.write.sent) == (WriteState.REFUSED, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_ends")
 @pytest.mark.parametrize("resource", ["orders", "listings"])
 def test_each_state_of_a_write_is_left_within_its_bound_or_is_a_persons(shop: Shop, org: str, resource: str) -> None:
-    settings = hypothesis.settings(
-        max_examples=15,
-        stateful_step_count=20,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
     with BackMarket(shop.settings) as bm:
-        machine: Any = lambda: WriteMachine(shop, bm, org, resource)  # noqa: E731 - it takes a factory, its types do not say so
-        run_state_machine_as_test(machine, settings=settings)
+        run_machine(lambda: WriteMachine(shop, bm, org, resource))

@@ -163,9 +163,7 @@ def test_a_sku_stands_in_one_line() -> None:
     text = "sku;price\nA;1\nÉ;2\na;3\né;4\nA;5\nB;x\nb;1\n"
     assert [fault.partition(". ")[0] for fault in faults(text)] == [
         'row 2, column A (sku): "a" is again in row 4',
-        'row 3, column A (sku): "é" is again in row 5',
         'row 4, column A (sku): "a" is already in row 2',
-        'row 5, column A (sku): "é" is already in row 3',
         'row 6, column A (sku): "A" is already in row 2',
         'row 7, column B (price): "x" is not an amount above zero',
         'row 8, column A (sku): "b" is already in row 7',
@@ -173,7 +171,8 @@ def test_a_sku_stands_in_one_line() -> None:
 
 
 def test_a_file_and_the_database_tell_skus_apart_alike() -> None:
-    assert faults("sku;price\nstraße-1;1\nSTRASSE-1;2\n") == []
+    """Other letters than A to Z count as they are, whatever the collation of the database."""
+    assert faults("sku;price\nstraße-1;1\nSTRASSE-1;2\nÉ;3\né;4\n") == []
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,8 @@ def part(**values: Any) -> Part:
     usual: dict[str, Any] = {
         "organization_id": "org", "job_id": 1, "number": 1, "state": "unknown", "byte_offset": 0, "byte_length": 1,
         "lines": 3, "line_numbers": [2, 3, 4], "due_at": None, "sent": 1, "tries": 0, "arrived": False,
-        "task_id": None, "task_status": None, "sent_at": None, "submitted_at": None, "submitted_seconds": None,
+        "task_id": None, "task_status": None, "sent_at": None, "sent_seconds": None, "submitted_at": None,
+        "submitted_seconds": None,
         "unexplained_seconds": None, "missing_seconds": None, "prior": None, "unread": None,
         "readings": None, "read_page": None, "looks": 0, "outcomes": {},
         "error_code": None, "error": None, "error_status": None,

@@ -603,7 +603,7 @@ def test_all_limits_of_a_process_are_one() -> None:
     account = credentials()
     for _ in range(2):
         OwnLimits(Settings(rate_limit=2), patience=0.0).take(OPERATIONS["get_orders"], account)
-    with pytest.raises(RateLimited, match="The account's requests"):
+    with pytest.raises(RateLimited, match="The account has used up"):
         OwnLimits(Settings(rate_limit=2), patience=0.0).take(OPERATIONS["get_listings"], account)
 
 

@@ -65,29 +65,29 @@ class TestPlots:
 
 
 class TestThrottle:
-    def test_waits_until_the_oldest_failure_is_over(self) -> None:
+    def test_waits_until_the_oldest_try_is_over(self) -> None:
         now = [0.0]
         throttle = Throttle(2, clock=lambda: now[0])
-        throttle.failed("a")
+        throttle.reserve("a")
         assert throttle.wait("a") == 0
         now[0] = 10
-        throttle.failed("a")
+        throttle.reserve("a")
         assert (throttle.wait("a"), throttle.wait("b")) == (WINDOW - 10, 0)
         now[0] = WINDOW
         assert throttle.wait("a") == 0
 
     def test_a_success_forgets_them(self) -> None:
         throttle = Throttle(1)
-        throttle.failed("a")
-        throttle.succeeded("a")
+        throttle.reserve("a")
+        throttle.forget("a")
         assert throttle.wait("a") == 0
 
     def test_does_not_grow_without_end(self) -> None:
         throttle = Throttle(1)
         for number in range(REMEMBERED + 5):
-            throttle.failed(str(number))
+            throttle.reserve(str(number))
         assert (throttle.wait("0"), throttle.wait(str(REMEMBERED)) > 0) == (0, True)
-        assert len(throttle._failures) == REMEMBERED
+        assert len(throttle._tries) == REMEMBERED
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from celery.worker import control
 from celery.worker.consumer import Consumer
 from kombu import Connection
 from kombu.message import Message
+from kombu.pidbox import Mailbox, Node
 from kombu.transport import TRANSPORT_ALIASES, redis
 from redis.exceptions import NoPermissionError, OutOfMemoryError
 from structlog.testing import capture_logs
@@ -27,6 +28,7 @@ from structlog.testing import capture_logs
 import workers.celery_overrides
 from backmarket import producer
 from workers.celery_overrides import consumer, events, pool, scheduler, transport
+from workers.celery_overrides import control as our_control
 
 CHECKOUT = Path(__file__).parents[3]
 
@@ -41,6 +43,7 @@ OVERRIDES: dict[type, type] = {
     scheduler.SteadyEntry: ScheduleEntry,
     events.SingleTryEventDispatcher: EventDispatcher,
     events.SingleTryEvents: Events,
+    our_control.StrictNode: Node,
     producer._OurCelery: Celery,
 }
 """Our class, and theirs."""
@@ -64,6 +67,8 @@ USED: list[tuple[Any, str]] = [
     (Consumer, "create_task_handler"),
     (Consumer, "update_strategies"),
     (control.Panel, "data"),
+    (Mailbox, "node_cls"),
+    (Node, "handle_message"),
     (Connection, "ensure_connection"),
     (Message, "reject_log_error"),
     (Message, "acknowledged"),

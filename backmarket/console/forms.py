@@ -1,0 +1,42 @@
+"""Submitted forms, read within bounds; the time that they may take is `http_protocol`'s."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+
+MAX_FORM_BYTES = 256 * 1024
+"""Maximum size of a form without a file, in bytes."""
+_MAX_FIELDS = 100
+
+
+@asynccontextmanager
+async def read_form(
+    request: Request, *, max_bytes: int = MAX_FORM_BYTES, max_files: int = 0
+) -> AsyncIterator[FormData]:
+    """The form of a request; its temporary files are deleted at the end.
+
+    Args:
+        request: a POST.
+        max_bytes: maximum size of the body. A body without a declared length is refused; uvicorn enforces the length.
+        max_files: maximum number of files.
+
+    Raises:
+        HTTPException: if the form is too large, has no length, is malformed or does not arrive.
+    """
+    length = request.headers.get("content-length", "")
+    if not (length.isascii() and length.isdigit() and len(length) < 16 and int(length) <= max_bytes):
+        raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request is too large.")
+    try:
+        form = await request.form(max_files=max_files, max_fields=_MAX_FIELDS)
+    except ClientDisconnect:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "The form did not arrive.") from None
+    try:
+        yield form
+    finally:
+        await form.close()

@@ -142,7 +142,5 @@ STORED_LISTINGS = Stored(
 # A SKU may be used again after its listing was removed: a present listing comes before removed ones.
 _FIRST = "ORDER BY listings.removed_at DESC NULLS FIRST, listings.listing_id"
 _BY_LEGACY_ID = f"listings.legacy_listing_id = %(number)s {_FIRST}"
-_BY_SKU = (
-    "listings.sku_key = lower(left(%(sku)s, 200))"
-    f" AND backmarket.sku_key(listings.sku) = backmarket.sku_key(%(sku)s) {_FIRST}"
-)
+# A search disregards the case of all letters; where SKUs must be one and the same, `backmarket.sku_key` compares them.
+_BY_SKU = f"listings.sku_key = lower(left(%(sku)s, 200)) AND lower(listings.sku) = lower(%(sku)s) {_FIRST}"

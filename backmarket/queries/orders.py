@@ -169,10 +169,7 @@ class OrderLineFilter:
 
 
 # The column `sku_key` finds the few rows whose SKU begins alike; the SKU itself decides.
-_OF_SKU = (
-    "orderlines.sku_key = lower(left(%(sku)s, 200))"
-    " AND backmarket.sku_key(orderlines.listing) = backmarket.sku_key(%(sku)s)"
-)
+_OF_SKU = "orderlines.sku_key = lower(left(%(sku)s, 200)) AND lower(orderlines.listing) = lower(%(sku)s)"
 
 STORED_ORDERS = Stored(
     "orders",

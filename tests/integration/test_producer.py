@@ -202,7 +202,7 @@ class TestBroker:
             ("amqp://u:secret@host//", "RabbitMQ"),
             ("sentinel://:secret@host:26379/0", "Sentinel"),
             ("unix:///run/redis.sock", r"redis\+socket"),
-            ("redis://:secret@host:port/0", "must be a Redis"),
+            ("redis://:secret@host:port/0", "a number as port"),
         ],
     )
     def test_a_url_of_no_broker_is_refused_with_a_sentence(self, url: str, said: str) -> None:

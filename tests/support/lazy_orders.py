@@ -102,6 +102,9 @@ class NoLimit:
         """Grant all."""
         return Grant(tuple(Slot(account, "slot", sensitive) for _ in range(want)), 0.0, blocked=False)
 
+    def close(self) -> None:
+        """Nothing is open."""
+
     def complete(self, slots: Sequence[Slot]) -> None:
         """Nothing is counted."""
 

@@ -18,11 +18,8 @@ def sku_key(sku: str) -> str:
 
 
 def sku_hash(sku: str) -> int:
-    """A SKU as the number by which parts are compared, a signed one of 64 bits; as `backmarket.sku_hash` in SQL.
-
-    Only ASCII letters are lowered: what PostgreSQL does with others depends on the database's locale.
-    """
-    digest = sha256(sku.strip().encode("utf-8", "surrogatepass").lower()).digest()
+    """A SKU's key as a signed number of 64 bits, by which parts are compared; as `backmarket.sku_hash` in SQL."""
+    digest = sha256(sku_key(sku).encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], signed=True)
 
 

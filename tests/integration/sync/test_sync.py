@@ -414,6 +414,8 @@ class TestFaultsOfOurs:
             def acquire(self, *_: Any, **__: Any) -> None:
                 raise ValueError("Victor Hugo, +33639981234")
 
+            def close(self) -> None: ...
+
         shop.sell(ORG, orders=60)
         shop.services.__dict__["limiter"] = Broken()
         assert shop.run_slice(ORG).end == "failed"

@@ -151,7 +151,7 @@ class TestBroker:
             shop.sell(ORG, orders=10_000)
             wait_until(lambda: walking(shop), "the walk is under way")
             stack.valkey.kill()
-            wait_until(lambda: "Trying again" in (tmp_path / "sync.log").read_text(), "it misses the broker")
+            wait_until(lambda: "broker.unavailable" in (tmp_path / "sync.log").read_text(), "it misses the broker")
             shop.sandbox.settings(latency=0.05)
             stack.valkey.start()
             shop.services.limiter.skip_recovery()

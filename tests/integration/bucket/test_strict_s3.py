@@ -98,6 +98,7 @@ def test_the_bucket_is_found_through_it(s3: Given, settings: Settings) -> None:
         list(s3.client().list_objects(s3.name, "labels//"))
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_takes_the_proxy_with_it(
     http: urllib3.PoolManager, s3: Given, stack: Stack, settings: Settings
 ) -> None:

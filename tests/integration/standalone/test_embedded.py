@@ -545,6 +545,7 @@ def client_of(environment: dict[str, str]) -> Minio:
     )
 
 
+@pytest.mark.slow
 def test_data_stay_in_a_given_directory(tmp_path: Path) -> None:
     """Through the death of everything, an orderly stop, and with ports that somebody else took meanwhile."""
     directory = tmp_path / ("deep" * 30) / "stack"

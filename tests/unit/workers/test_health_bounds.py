@@ -56,6 +56,7 @@ def test_connections_without_a_request_end_however_slowly_they_send(port: int) -
     wait_until(lambda: handlers() == 0, "their threads have ended")
 
 
+@pytest.mark.slow
 def test_many_silent_connections_take_few_threads_and_keep_no_probe_out(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,7 +124,11 @@ def test_after_a_failover_that_may_have_lost_the_mark_it_is_read_back_before_it_
     lines = raised(shop, org)
     job_id = submit(shop, org, lines)
     if arrived:
+        shop.restart(
+            bulk_poll_initial_seconds=60.0
+        )  # however slow this slice is, it does not come to ask for the result
         run_slice(shop.services, org)
+        shop.restart(bulk_poll_initial_seconds=0.01)
         shop.execute("UPDATE backmarket.bulk_parts SET state = 'pending', sent = 0, prior = NULL, task_id = NULL,"
             " submitted_at = NULL, due_at = now()")  # fmt: skip
         shop.execute("UPDATE backmarket.bulk_jobs SET state = 'pending', started_at = NULL")

@@ -583,6 +583,9 @@ class TestFailover:
             (stack.postgres.directory / "recovery.signal").touch()
             shutil.chown(stack.postgres.directory / "recovery.signal", stack.postgres.directory.owner())
             stack.postgres.start()
+            with open_connection(url, autocommit=True) as connection:
+                recovering = "SELECT pg_is_in_recovery()"
+                wait_until(lambda: connection.execute(recovering).fetchone() == (False,), "it is the primary")
             with pytest.raises(ChangesMissed):
                 get_changes(database, before)
             assert get_changes(database, get_cursor(database)).items == []

@@ -49,9 +49,9 @@ class Fault:
         return f"column {self.letter} ({self.column})" if self.column else f"column {self.letter}"
 
     def __str__(self) -> str:
-        value = "" if self.value is None else f'"{self.value}" '
+        value = "" if self.value is None else f': "{self.value}"'
         end = "" if self.problem.endswith("?") else "."
-        return f"{self.place}: {value}{self.problem}{end} {self.expected[:1].upper()}{self.expected[1:]}"
+        return f"{self.place}{value} {self.problem}{end} {self.expected[:1].upper()}{self.expected[1:]}"
 
 
 def letter(at: int) -> str:

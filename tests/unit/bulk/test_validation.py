@@ -133,9 +133,9 @@ def test_control_characters_are_refused(character: str) -> None:
 def test_bytes_that_are_not_in_the_encoding_are_named() -> None:
     data = "sku;price;comment\nA;1;é\nB;2;x\n€;3;z\n".encode("cp1252")
     assert faults(data) == [
-        "row 2, column C (comment): has an unreadable letter: its byte 0xE9 is not UTF-8."
+        "row 2, column C (comment) has an unreadable letter: its byte 0xE9 is not UTF-8."
         " Save the file as CSV UTF-8 in Excel, or choose its encoding: in cp1252 that byte is é",
-        "row 4, column A (sku): has an unreadable letter: its byte 0x80 is not UTF-8."
+        "row 4, column A (sku) has an unreadable letter: its byte 0x80 is not UTF-8."
         ' Save the file as CSV UTF-8 in Excel, or choose its encoding ("encoding" in the console, --encoding)',
     ]
     assert len(faults("sku;x\nA;\ud800\n")) == 1
@@ -145,7 +145,7 @@ def test_bytes_that_are_not_in_the_encoding_are_named() -> None:
 
 def test_fields_must_be_as_many_as_columns() -> None:
     assert [fault.partition(". ")[0] for fault in faults('sku;x\nA\nB;1;2\nC;"d;\ne";f\n;;\nD;"1;2"\n')] == [
-        "row 2: has 1 cell, and the row of column names has 2",
+        "row 2 has 1 cell, and the row of column names has 2",
         'row 3, column C: "2" has content, and its column has no name in the row of column names',
         'row 4, column C: "f" has content, and its column has no name in the row of column names',
     ]
@@ -154,8 +154,9 @@ def test_fields_must_be_as_many_as_columns() -> None:
 def test_all_faults_are_told() -> None:
     text = "sku;price;min_price;quantity;grade;state\n;x;y;z;GOOD;3\nA;1;2;-1;;\n"
     assert [fault.partition(" ")[2].partition(":")[0] for fault in faults(text)] == [
-        "2, column A (sku)", "2, column B (price)", "2, column C (min_price)", "2, column D (quantity)",
-        "2, column F (state)", "3, column D (quantity)", "3, column C (min_price)",
+        "2, column A (sku) is empty. Write the SKU, or delete the row",
+        "2, column B (price)", "2, column C (min_price)", "2, column D (quantity)", "2, column F (state)",
+        "3, column D (quantity)", "3, column C (min_price)",
     ]  # fmt: skip
 
 
@@ -178,13 +179,13 @@ def test_a_file_and_the_database_tell_skus_apart_alike() -> None:
 @pytest.mark.parametrize(
     ("header", "fault"),
     [
-        ("sku;Price;PRICE", "row 1, column C (price): is the name of an earlier column, too"),
-        ("sku;SKU;x", "row 1, column B (sku): is the name of an earlier column, too"),
-        ("sku;x;X", "row 1, column C (X): is the name of an earlier column, too"),
-        ("sku;;x", "row 1, column B: has no name"),
-        ("sku", "row 1, column A (sku): is the only column"),
-        ("sku;a\x01", "row 1, column B: has the control character U+0001"),
-        ('sku;"x"y', 'row 1: has a quote " inside a quoted field'),
+        ("sku;Price;PRICE", "row 1, column C (price) is the name of an earlier column, too"),
+        ("sku;SKU;x", "row 1, column B (sku) is the name of an earlier column, too"),
+        ("sku;x;X", "row 1, column C (X) is the name of an earlier column, too"),
+        ("sku;;x", "row 1, column B has no name"),
+        ("sku", "row 1, column A (sku) is the only column"),
+        ("sku;a\x01", "row 1, column B has the control character U+0001"),
+        ('sku;"x"y', 'row 1 has a quote " inside a quoted field'),
     ],
 )
 def test_a_wrong_header_is_refused(header: str, fault: str) -> None:

@@ -169,13 +169,14 @@ def erased(write: Write) -> Transition:
     """The next state of a write whose order was erased: it is never sent, and only a person can look for it."""
     if write.state is WriteState.PENDING:
         return Transition(WriteState.REFUSED, error=Erased("The personal data of its order was erased."))
-    text = "The change may have happened, and its order was erased. Look at the order."
+    text = "The change may have happened, and the personal data of its order was erased. Look at the order."
     return Transition(WriteState.UNKNOWN, None, Erased(text))
 
 
 def elsewhere() -> Transition:
     """The next state of a write that may have happened in a market that the connection has left."""
-    text = f"The change may have happened, and the connection has left its market since. {_DECIDE}"
+    moved = "the connection has had another region, environment or base URL since."
+    text = f"The change may have happened, and {moved} {_DECIDE}"
     return Transition(WriteState.UNKNOWN, None, UnknownOutcome(text))
 
 

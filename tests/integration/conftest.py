@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from backmarket.sandbox.control.client import SandboxControl
+from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from tests.support.databases import shared_database
 from tests.support.sandboxes import fresh_sandbox
+from tests.support.sellers import Shop
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,15 @@ def sandbox() -> Iterator[SandboxControl]:
     """The API for all tests of a module, with hardly a limit."""
     with fresh_sandbox(limit=100_000) as server:
         yield server.control
+
+
+@pytest.fixture
+def shop(settings: Settings) -> Iterator[Shop]:
+    """One process beside an API of its own, both with hardly a limit."""
+    with fresh_sandbox(limit=100_000) as sandbox:
+        shop = Shop(settings.model_copy(update={"rate_limit": 100_000}), sandbox.control)
+        yield shop
+        shop.services.close()
 
 
 @pytest.fixture

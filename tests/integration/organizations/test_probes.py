@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
@@ -13,21 +12,11 @@ from backmarket import connections, work
 from backmarket.errors import Unauthorized
 from backmarket.organizations import lifecycle
 from backmarket.organizations.probes import probe_due
-from backmarket.settings import Settings
 from backmarket.sync.requests import claim_due
-from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, let_time_pass
 
 ORG, TWIN, OTHER = "shop", "twin", "other"
 HOUR, DAY = 3600.0, 86400.0
-
-
-@pytest.fixture
-def shop(settings: Settings) -> Iterator[Shop]:
-    with fresh_sandbox(limit=100_000) as sandbox:
-        shop = Shop(settings.model_copy(update={"rate_limit": 100_000}), sandbox.control)
-        yield shop
-        shop.services.close()
 
 
 def probe(shop: Shop) -> int:

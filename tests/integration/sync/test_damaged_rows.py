@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from backmarket.resources import RESOURCES
 from backmarket.resources.signed_links import unsigned
-from backmarket.settings import Settings
-from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop
 
 ORG = "auth0|1"
@@ -28,14 +25,6 @@ DAMAGES = {
     "removed and older": "UPDATE {table} SET removed_at = now(), content = content - 1, {old} WHERE {key} = ANY(%s)",
     "unknown to the API": "UPDATE {table} SET {key} = {other} WHERE {key} = ANY(%s)",
 }
-
-
-@pytest.fixture
-def shop(settings: Settings) -> Iterator[Shop]:
-    with fresh_sandbox(limit=100_000) as sandbox:
-        shop = Shop(settings.model_copy(update={"rate_limit": 100_000}), sandbox.control)
-        yield shop
-        shop.services.close()
 
 
 def stored(shop: Shop, table: str, key: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,23 +10,13 @@ import pytest
 from backmarket import connections
 from backmarket.database import DatabaseError
 from backmarket.errors import BackMarketError
-from backmarket.settings import Settings
 from backmarket.status import get_all_sync_status, get_sync_status
 from backmarket.sync import removed_rows, schedule
 from backmarket.sync.storing import Storing
 from backmarket.upkeep import erasure
-from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop
 
 ORG = "auth0|1"
-
-
-@pytest.fixture
-def shop(settings: Settings) -> Iterator[Shop]:
-    with fresh_sandbox(limit=100_000) as sandbox:
-        shop = Shop(settings.model_copy(update={"rate_limit": 100_000}), sandbox.control)
-        yield shop
-        shop.services.close()
 
 
 def requests(shop: Shop) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, tzinfo
 from time import sleep, time
@@ -18,23 +17,13 @@ from backmarket.errors import LeaseLost, ServerError, Unauthorized
 from backmarket.organizations import lifecycle
 from backmarket.resources import ORDERS, Page, Resource, parse_object, parse_page
 from backmarket.resources.signed_links import without_signatures
-from backmarket.settings import Settings
 from backmarket.sync import leases
 from backmarket.sync.requests import claim_due, request_sync
 from backmarket.sync.upsert import store
-from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, counted_writes, take_lease
 from tests.support.waiting import PATIENCE_SECONDS, Moment, wait_until
 
 ORG = "auth0|1"
-
-
-@pytest.fixture
-def shop(settings: Settings) -> Iterator[Shop]:
-    with fresh_sandbox(limit=100_000) as sandbox:
-        shop = Shop(settings.model_copy(update={"rate_limit": 100_000}), sandbox.control)
-        yield shop
-        shop.services.close()
 
 
 def requests(shop: Shop) -> int:

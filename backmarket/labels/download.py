@@ -17,7 +17,7 @@ from backmarket.limits import Limiter, Slot, wait_for_slot
 from backmarket.observability.logs import error_location
 
 if TYPE_CHECKING:
-    from backmarket.bucket.client import Bucket  # takes 0.2 s, and only some processes need it
+    from backmarket.bucket.client import Bucket
     from backmarket.client.downloads import Downloads
 
 IN_MEMORY = 1024 * 1024

@@ -27,7 +27,7 @@ from backmarket.writes.request.http import Request
 from backmarket.writes.targets import Subject, subject_of
 
 if TYPE_CHECKING:
-    from backmarket.bucket.client import Bucket  # import takes 0.2 s, and few processes need it
+    from backmarket.bucket.client import Bucket
     from backmarket.client.transport import Transport
 
 

@@ -151,18 +151,18 @@ def _words(field: str, locale: str, currency: str) -> tuple[str, str]:
         "min_price": ("is not an amount above zero", amount),
         "shipping_price": ("is not an amount", amount),
         "currency": ("is not the currency of the market", f"prices in {locale} are in {currency}"),
-        "quantity": ("is not a number of pieces", "a whole number from 0, in digits only, like 12"),
-        "shipping_delay": ("is not a number of hours", "a whole number from 0, in digits only, like 48"),
+        "quantity": ("is not a number of pieces", "write a whole number from 0, in digits only, like 12"),
+        "shipping_delay": ("is not a number of hours", "write a whole number from 0, in digits only, like 48"),
         "warranty_delay": (
             "is not a number of months",
-            "a whole number from 6, in digits only, like 24",
+            "write a whole number from 6, in digits only, like 24",
         ),
         "comment": (
             f"is blank, or has more than {MAX_COMMENT_CHARS} characters",
-            f"1 to {MAX_COMMENT_CHARS} characters",
+            f"write 1 to {MAX_COMMENT_CHARS} characters",
         ),
-        "shipper": ("is not a carrier of the API's document", "one of those, like DHL Express or Other"),
-        "shipper_display": ("is not a text of at most 200 characters", "one line, without spaces around it"),
+        "shipper": ("is not a carrier of the API's document", "write one of those, like DHL Express or Other"),
+        "shipper_display": ("is not a text of at most 200 characters", "write one line, without spaces around it"),
     }[field]
 
 
@@ -178,14 +178,18 @@ def _is_sku(text: str) -> bool:
 
 
 def _one_of(values: tuple[str, ...], problem: str) -> Column:
-    return Column(frozenset(values).__contains__, problem, f"one of {', '.join(values)}")
+    return Column(frozenset(values).__contains__, problem, f"write one of {', '.join(values)}")
 
 
 def _matches(pattern: str) -> Callable[[str], object]:
     return re.compile(pattern, re.ASCII).fullmatch
 
 
-_FLAGS = ("true", "false", "True", "False", "TRUE", "FALSE")
+_FLAG = Column(
+    frozenset({"true", "false", "True", "False", "TRUE", "FALSE"}).__contains__,
+    "is neither true nor false",
+    "write true or false",
+)
 
 _OF_A_PRODUCT = {
     "sku": Column(
@@ -193,13 +197,13 @@ _OF_A_PRODUCT = {
         f"has more than {MAX_SKU_CHARS} characters, quotes around it, or a character that cannot be seen",
         "write the SKU alone, without quotes",
     ),
-    "product_id": Column(_matches(r"[0-9A-Za-z-]{1,64}"), "is not a product's id", "a UUID, or the older number"),
-    "backmarket_id": Column(_matches(r"[1-9]\d{0,18}"), "is not a product's older id", "a whole number"),
-    "ean": Column(_matches(r"\d{8}|\d{12,14}"), "is not an EAN", "8, 12, 13 or 14 digits, like 4006381333931"),
+    "product_id": Column(_matches(r"[0-9A-Za-z-]{1,64}"), "is not a product's id", "write a UUID, or the older number"),
+    "backmarket_id": Column(_matches(r"[1-9]\d{0,18}"), "is not a product's older id", "write a whole number"),
+    "ean": Column(_matches(r"\d{8}|\d{12,14}"), "is not an EAN", "write 8, 12, 13 or 14 digits, like 4006381333931"),
     "grade": _one_of(tuple(Grade), "is not a grade"),
     "state": _one_of(tuple(STATES.values()), "is not a state"),
-    "new_battery": _one_of(_FLAGS, "is neither true nor false"),
-    "backpricer": _one_of(_FLAGS, "is neither true nor false"),
+    "new_battery": _FLAG,
+    "backpricer": _FLAG,
 }
 """The columns that a single update doesn't have."""
 

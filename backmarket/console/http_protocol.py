@@ -7,6 +7,7 @@ client that does not read its answer.
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 from typing import Any
 
 import h11
@@ -25,12 +26,16 @@ MAX_CONNECTIONS = 400
 MAX_HEAD_BYTES = 32 * 1024
 """Maximum size of a request's head, in bytes."""
 
+_numbers = count()
+"""Of the connections, in the order in which they came: the clock of the event loop has milliseconds."""
+
 
 class BoundedProtocol(H11Protocol):
     """uvicorn's protocol, with a deadline for whatever the client has to do next."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._number = next(_numbers)
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
@@ -41,7 +46,7 @@ class BoundedProtocol(H11Protocol):
         self._expect(REQUEST_SECONDS)
         if len(self.connections) > MAX_CONNECTIONS:
             others = (each for each in self.connections if isinstance(each, BoundedProtocol) and not each._is_answering)
-            min(others, key=lambda each: each._deadline, default=self).transport.abort()
+            min(others, key=lambda each: (each._deadline, each._number), default=self)._drop()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -86,6 +91,10 @@ class BoundedProtocol(H11Protocol):
     @property
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
+
+    def _drop(self) -> None:
+        self.connections.discard(self)  # now: the next one that comes in this turn of the event loop drops another
+        self.transport.abort()
 
     def _expect(self, seconds: float) -> None:
         self._stop_timer()

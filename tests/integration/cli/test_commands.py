@@ -183,9 +183,10 @@ class OnTerminal:
     def interrupt(self) -> int:
         """Press Ctrl-C until it ends, as a person would; its exit code.
 
-        Once is nearly always enough: a signal that comes between Python's last look and `read` waits for a key. The
-        next one comes late, as it would strike one that is about to end.
+        It is pressed once the command waits: a signal that comes between Python's last look and `read` waits for a key.
+        Should that happen all the same, the next one comes late, as it would strike one that is about to end.
         """
+        wait_until(self._waits, "it waits")
         until = monotonic() + PATIENCE_SECONDS
         while monotonic() < until:
             self._process.send_signal(signal.SIGINT)  # the terminal is not its controlling one
@@ -199,6 +200,9 @@ class OnTerminal:
         while self._read():
             pass
         return self._ended()
+
+    def _waits(self) -> bool:
+        return Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")[2].startswith("S")
 
     def _ended(self) -> int:
         os.close(self.fd)

@@ -18,6 +18,8 @@ RUN awk '/^[^ #]/ { on = /^uv==/ } on' requirements.lock >uv.lock && \
 # what pyproject.toml names, as requirements.lock pins it, and only with its hashes
 RUN scripts/uv tools/bin pip install --quiet --require-hashes --requirement pyproject.toml $(printf -- '--extra %s ' ${EXTRAS})
 COPY backmarket backmarket
+COPY tasks tasks
+COPY workers workers
 COPY schema.sql README.md LICENSE CHANGELOG.md ./
 RUN scripts/uv tools/bin pip install --quiet --no-deps . && \
     scripts/uv tools/bin pip check --quiet && \

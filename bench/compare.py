@@ -22,7 +22,7 @@ from backmarket.sandbox.control.client import SandboxControl
 from backmarket.sandbox.server import SandboxServer
 from backmarket.sandbox.world.fault_rules import FaultKind
 from backmarket.sandbox.world.sellers import SellerSpec
-from backmarket.standalone.fleet import CHECKOUT
+from backmarket.standalone.programs import CHECKOUT
 from bench.contestants import (
     DLT_SCHEMA,
     WARMING,

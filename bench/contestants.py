@@ -18,7 +18,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from backmarket.settings import ENV_PREFIX
-from backmarket.standalone.fleet import CHECKOUT, Fleet
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.programs import CHECKOUT
 from bench.setting import Setting, cpu_seconds, wait_until, workers
 
 BENCH = Path(__file__).parent

@@ -22,7 +22,9 @@ from time import process_time, sleep
 from backmarket.sandbox.server import SandboxServer
 from backmarket.sandbox.world.sellers import SellerSpec
 from backmarket.services import Services
-from backmarket.standalone.fleet import CHECKOUT, Fleet, Pool
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.pools import Pool
+from backmarket.standalone.programs import CHECKOUT
 from backmarket.sync.requests import claim_due
 from bench.setting import SYNC_QUEUES, Setting, cpu_seconds, machine, setting, wait_until
 

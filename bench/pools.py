@@ -26,7 +26,8 @@ from backmarket.messages import Nudge
 from backmarket.producer import Producer
 from backmarket.sandbox.server import SandboxServer
 from backmarket.sandbox.world.sellers import SellerSpec
-from backmarket.standalone.fleet import CHECKOUT, READY_FILE
+from backmarket.standalone.fleet import READY_FILE
+from backmarket.standalone.programs import CHECKOUT
 from bench.setting import Setting, machine, setting, tree_cpu, wait_until
 
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from backmarket.standalone.fleet import CHECKOUT
+from backmarket.standalone.programs import CHECKOUT
 from bench import compare, drawing, growth
 from bench.setting import machine
 

@@ -25,7 +25,8 @@ from backmarket.services import Services
 from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.stack import Service
-from backmarket.standalone.fleet import Fleet, Pool
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.pools import Pool
 
 SYNC_QUEUES = tuple(QUEUES[task] for task in SYNC_TASKS.values())
 

@@ -26,7 +26,8 @@ from backmarket.sandbox import SandboxControl
 from backmarket.sandbox.server import SandboxServer
 from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.standalone.embedded import Stack, home, postgres_user
-from backmarket.standalone.fleet import Fleet, Pool
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.pools import Pool
 from chaos import clocks
 
 ROLE: Final = "chaos_workers"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ import typer
 
 from backmarket.cli.output import say
 from backmarket.cli.parameters import examples
-from backmarket.errors import BackMarketError, InvalidArgument, UsageError
+from backmarket.errors import BackMarketError, InvalidArgument
 
 if TYPE_CHECKING:
     from backmarket.sandbox import World
@@ -19,6 +20,8 @@ _EXTRAS = {
     "backmarket.sandbox": "sandbox",
     "backmarket.console.server": "console",
     "backmarket.console.access.users": "console",
+    "workers.celery_command": "worker",
+    "workers.metrics.__main__": "worker",
 }
 """Extra to install for a package of ours; `embedded` for the others."""
 
@@ -60,13 +63,13 @@ def sandbox(
 
 def demo() -> None:
     """Run the main job once, with services and a sandbox of its own; nothing stays."""
-    raise typer.Exit(_from_checkout("backmarket.standalone.demo").run_demo())
+    raise typer.Exit(import_or_explain("backmarket.standalone.demo").run_demo())
 
 
 def up(
     sandbox: Annotated[bool, typer.Option(help="Start a sandbox, with three connected sellers.")] = True,
     directory: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Directory for all files. Default: .stack in the checkout.")
+        Path | None, typer.Option(metavar="DIR", help="Directory for all files. Default: .stack here.")
     ] = None,
     flower_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of Flower on loopback; if taken, another one.")
@@ -78,7 +81,7 @@ def up(
     PostgreSQL, Valkey, an S3 server, workers, beat, Flower and the console.
     """
     raise typer.Exit(
-        _from_checkout("backmarket.standalone.up").run_up(
+        import_or_explain("backmarket.standalone.up").run_up(
             sandbox=sandbox, directory=directory, flower_port=flower_port, console_port=console_port
         )
     )
@@ -111,23 +114,21 @@ To connect a seller (its token is test data; those of the others end in -2, -3, 
     )
 
 
-def import_or_explain(module: str) -> Any:
+def import_or_explain(module: str, load: Callable[[str], Any] = import_module) -> Any:
     """Import a module of ours that needs more than the command line does.
+
+    Args:
+        module: its name.
+        load: imports it.
 
     Raises:
         InvalidArgument: if its requirements are not installed; the text says how to install them.
     """
     try:
-        return import_module(module)
+        return load(module)
     except ModuleNotFoundError as error:
-        if error.name and error.name.startswith("backmarket"):
+        if error.name and error.name.startswith(("backmarket", "tasks", "workers")):
             raise
         raise InvalidArgument(
             f"This needs {error.name}. Install `backmarket[{_EXTRAS.get(module, 'embedded')}]`."
         ) from None
-
-
-def _from_checkout(module: str) -> Any:
-    if not (Path(__file__).parents[2] / "workers" / "app.py").is_file():
-        raise UsageError(f"`{module.rpartition('.')[2]}` runs only from the checkout or the image of backmarket.")
-    return import_or_explain(module)

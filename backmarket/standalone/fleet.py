@@ -1,4 +1,4 @@
-"""Workers, beat and Flower as real processes of a checkout: started, watched and ended together.
+"""Workers, beat and Flower as real processes: started, watched and ended together.
 
 They share a process group that dies with its owner (`process_group.py`); it is not the terminal's group.
 """
@@ -16,12 +16,12 @@ from pathlib import Path
 from types import TracebackType
 
 from backmarket.errors import UsageError
-from backmarket.messages import DISPATCH, QUEUES, SYNC_TASKS, WORK_TASKS
 from backmarket.settings import ENV_PREFIX
+from backmarket.standalone import programs
+from backmarket.standalone.pools import FLEET, Pool
 from backmarket.standalone.process import end_of_log, inherited
 from backmarket.standalone.process_group import ProcessGroup
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 READY_FILE = f"{ENV_PREFIX}READY_FILE"
 """Variable that names the file that a worker or beat makes once it is ready; see `workers.lifecycle`."""
 READY_SECONDS = 180.0
@@ -38,29 +38,6 @@ class FleetError(UsageError):
     """A process of the fleet did not start, or died; the text says which, with the end of its log."""
 
     code = "fleet"
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """One worker process.
-
-    Attributes:
-        name: Celery's node name, before the `@`; its log has this name, too.
-        queues: the queues it takes messages from.
-        concurrency: tasks at a time (threads).
-    """
-
-    name: str
-    queues: tuple[str, ...]
-    concurrency: int = 16
-
-
-POOLS = (
-    Pool("dispatch", (QUEUES[DISPATCH],), 1),
-    Pool("sync", tuple(sorted({QUEUES[task] for task in SYNC_TASKS.values()}))),
-    Pool("work", tuple(sorted(QUEUES[task] for task in WORK_TASKS.values()))),
-)
-"""The workers of one machine: dispatching never waits behind a sync. A deployment has a pool for each kind of work."""
 
 
 @dataclass
@@ -97,7 +74,7 @@ class Fleet:
         flower_port: the loopback port of Flower; None: no Flower. Workers send events only for Flower.
 
     Raises:
-        UsageError: if this is not a checkout.
+        UsageError: if this installation has no workers.
     """
 
     def __init__(
@@ -105,14 +82,11 @@ class Fleet:
         environment: Mapping[str, str],
         *,
         directory: Path,
-        workers: Iterable[Pool] = POOLS,
+        workers: Iterable[Pool] = FLEET,
         beat: bool = True,
         flower_port: int | None = None,
     ) -> None:
-        if not (CHECKOUT / "workers" / "app.py").is_file():
-            raise UsageError(
-                "Workers run from a checkout or from the image: the installed package alone does not have them."
-            )
+        self._programs = programs.directory()
         self._environment = inherited() | dict(environment)
         self._directory = directory.absolute()
         self._pools = tuple(workers)
@@ -313,7 +287,7 @@ class Fleet:
             try:
                 member.process = subprocess.Popen(  # noqa: S603
                     [sys.executable, "-m", "celery", "-A", "workers.app", "--quiet", *member.arguments],
-                    cwd=CHECKOUT,
+                    cwd=self._programs,
                     env=member.environment,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,  # Celery's remarks for a terminal; logs go to standard error

@@ -16,7 +16,8 @@ from celery import Celery
 from backmarket.messages import SYNC_ORDERS
 from backmarket.producer import celery_settings
 from backmarket.settings import Settings
-from backmarket.standalone.fleet import Fleet, Pool
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.pools import Pool
 from chaos.clocks import Clock
 from tests.support.bad_messages import message
 from tests.support.sandboxes import fresh_sandbox

@@ -10,7 +10,8 @@ import pytest
 from backmarket import BackMarket
 from backmarket.bucket.keys import label_key
 from backmarket.settings import Settings
-from backmarket.standalone.fleet import Fleet, Pool
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.pools import Pool
 from tests.conftest import Bucket
 from tests.support.databases import open_connection
 from tests.support.sellers import environment

@@ -15,7 +15,8 @@ from backmarket import BackMarket
 from backmarket.bulk import reports
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
-from backmarket.standalone.fleet import Fleet, Pool
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.pools import Pool
 from tests.support.bulk_files import as_csv
 from tests.support.large_file import LIMIT, LINES, REFUSED, LargeFile
 from tests.support.sandboxes import fresh_sandbox

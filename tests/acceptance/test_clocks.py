@@ -11,7 +11,8 @@ from backmarket import BackMarket
 from backmarket.database import clocks
 from backmarket.doctor import work
 from backmarket.settings import Settings
-from backmarket.standalone.fleet import POOLS, Fleet
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.pools import FLEET
 from chaos.clocks import Clock
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment
@@ -42,7 +43,7 @@ def test_two_hours_off_nothing_stops(shop: Shop, tmp_path: Path, first: int) -> 
         assert clocks_of[name].works
         clocks_of[name].set(side * HOURS_SECONDS)
     with Fleet(environment(shop.settings), directory=tmp_path, workers=(), beat=False) as fleet:
-        for pool in POOLS:
+        for pool in FLEET:
             own = clocks_of[pool.name].environment
             fleet.start_worker(pool.queues, pool.name, pool.concurrency, environment=own)
         fleet.start_beat(environment=clocks_of["beat"].environment)
@@ -57,12 +58,12 @@ def test_two_hours_off_nothing_stops(shop: Shop, tmp_path: Path, first: int) -> 
         before = runs(shop)
         wait_until(lambda: runs(shop) > before + 1, "each was synced again")
         shop.assert_equals_truth(ORG)
-        wait_until(lambda: len(clocks.reported(shop.services.database)) >= len(POOLS), "each worker told its clock")
+        wait_until(lambda: len(clocks.reported(shop.services.database)) >= len(FLEET), "each worker told its clock")
     told = clocks.reported(shop.services.database)
     assert {name.partition("@")[0]: round(ahead / HOURS_SECONDS) for name, ahead in told.items()} == {
         name: side for name, side in off.items() if name != "beat"
     }
-    assert [each.check for each in work.look(shop.services)].count("worker clock") == len(POOLS)
+    assert [each.check for each in work.look(shop.services)].count("worker clock") == len(FLEET)
 
 
 def runs(shop: Shop) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from backmarket.standalone.fleet import CHECKOUT
+from backmarket.standalone.programs import CHECKOUT
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 COMMAND = [sys.executable, "-c", "from backmarket.cli import main; main()", "demo"]

@@ -20,7 +20,9 @@ import pytest
 
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
-from backmarket.standalone.fleet import CHECKOUT, Fleet, Pool
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.pools import Pool
+from backmarket.standalone.programs import CHECKOUT
 from tests.support.databases import as_superuser, own_redis, shared_database
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment

@@ -10,7 +10,8 @@ import pytest
 from backmarket import connections
 from backmarket.sandbox.world.fault_rules import FaultKind
 from backmarket.settings import Settings
-from backmarket.standalone.fleet import Fleet, Pool
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.pools import Pool
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment
 from tests.support.waiting import wait_until

@@ -20,10 +20,12 @@ import redis
 from backmarket.errors import UsageError
 from backmarket.messages import Nudge
 from backmarket.settings import Settings
-from backmarket.standalone import fleet as fleets
+from backmarket.standalone import programs
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
-from backmarket.standalone.fleet import CHECKOUT, Fleet, FleetError, Pool
+from backmarket.standalone.fleet import Fleet, FleetError
+from backmarket.standalone.pools import Pool
+from backmarket.standalone.programs import CHECKOUT
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
@@ -33,7 +35,8 @@ SYNC = Pool("sync", ("orders",))
 OWNER = """
 import json, os, sys, time
 from pathlib import Path
-from backmarket.standalone.fleet import Fleet, Pool
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.pools import Pool
 with Fleet(json.loads(sys.argv[1]), directory=Path(sys.argv[2]), workers=(Pool("sync", ("orders",)),)) as fleet:
     fleet.wait_ready()
     print(json.dumps(fleet.pids), flush=True)
@@ -211,9 +214,9 @@ class TestDeath:
             assert fleet.stop(timeout=3.0) == ["sync"]
             assert not any(psutil.pid_exists(pid) for pid in pids.values())
 
-    def test_outside_a_checkout_a_sentence_says_so(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(fleets, "CHECKOUT", tmp_path)
-        with pytest.raises(UsageError, match="run from a checkout"):
+    def test_without_workers_a_sentence_says_so(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(programs, "CHECKOUT", tmp_path)
+        with pytest.raises(UsageError, match="are missing"):
             Fleet({}, directory=tmp_path)
 
 

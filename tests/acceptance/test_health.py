@@ -22,7 +22,9 @@ from backmarket.database import SCHEMA_VERSION
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
-from backmarket.standalone.fleet import CHECKOUT, Fleet, FleetError, Pool
+from backmarket.standalone.fleet import Fleet, FleetError
+from backmarket.standalone.pools import Pool
+from backmarket.standalone.programs import CHECKOUT
 from tests.support.databases import open_connection
 from tests.support.sellers import environment
 from tests.support.waiting import PATIENCE_SECONDS, wait_until

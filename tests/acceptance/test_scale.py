@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from backmarket.messages import SYNC_TASKS
-from backmarket.standalone.fleet import CHECKOUT
+from backmarket.standalone.programs import CHECKOUT
 
 
 @pytest.mark.slow

@@ -22,7 +22,8 @@ from backmarket.sandbox.world.fault_rules import FaultKind
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_ports
-from backmarket.standalone.fleet import POOLS, Fleet
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.pools import FLEET
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
@@ -189,7 +190,7 @@ def flower(port: int, login: str, path: str) -> str:
 
 def flower_paths(port: int, login: str) -> list[str]:
     """Every page of Flower's that tells of workers, tasks and the broker."""
-    wait_until(lambda: len(json.loads(flower(port, login, "/api/workers?refresh=1"))) == len(POOLS), "all answer")
+    wait_until(lambda: len(json.loads(flower(port, login, "/api/workers?refresh=1"))) == len(FLEET), "all answer")
     workers = json.loads(flower(port, login, "/api/workers"))
     tasks = json.loads(flower(port, login, "/api/tasks"))
     syncs = [key for key, task in tasks.items() if task["name"] == "backmarket.sync_orders"]

@@ -22,7 +22,7 @@ import httpx
 import psutil
 import pytest
 
-from backmarket.standalone.fleet import CHECKOUT
+from backmarket.standalone.programs import CHECKOUT
 from backmarket.standalone.up.supervisor import MAX_RESTART_PAUSE_SECONDS, Supervised, Supervisor
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 

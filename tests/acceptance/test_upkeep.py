@@ -11,7 +11,8 @@ import pytest
 
 from backmarket import BackMarket
 from backmarket.settings import Settings
-from backmarket.standalone.fleet import Fleet, Pool
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.pools import Pool
 from tests.support.databases import open_connection
 from tests.support.sellers import environment
 from tests.support.waiting import PATIENCE_SECONDS, wait_until

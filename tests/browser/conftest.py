@@ -21,7 +21,8 @@ from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_port
-from backmarket.standalone.fleet import CHECKOUT, Fleet
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.programs import CHECKOUT
 from backmarket.standalone.up.console import Console
 from tests.support.databases import own_redis, shared_database
 from tests.support.sandboxes import fresh_sandbox

@@ -14,7 +14,8 @@ import redis
 
 from backmarket import BackMarket
 from backmarket.settings import Settings
-from backmarket.standalone.fleet import Fleet, Pool
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.pools import Pool
 from tests.support.large_file import LIMIT, LINES, WINDOW, LargeFile
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from backmarket.settings import Settings
-from backmarket.standalone.fleet import Fleet, Pool
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.pools import Pool
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment
 from tests.support.waiting import PATIENCE_SECONDS, wait_until

@@ -14,7 +14,8 @@ from backmarket import BackMarket, LabelState
 from backmarket.bucket.keys import label_key
 from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.settings import Settings
-from backmarket.standalone.fleet import Fleet, Pool
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.pools import Pool
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment
 from tests.support.waiting import wait_until

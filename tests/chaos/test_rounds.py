@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backmarket.standalone.fleet import CHECKOUT
+from backmarket.standalone.programs import CHECKOUT
 
 SEED = 39
 """A freeze, a kill, PostgreSQL stopped and late messages: what every machine can do, and strikes something."""

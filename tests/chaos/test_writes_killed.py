@@ -15,7 +15,8 @@ import pytest
 
 from backmarket import BackMarket
 from backmarket.settings import Settings
-from backmarket.standalone.fleet import Fleet, Pool
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.pools import Pool
 from backmarket.writes.models import WriteState
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment

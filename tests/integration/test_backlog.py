@@ -15,7 +15,8 @@ from backmarket.messages import NUDGE_SECONDS, QUEUE_FULL, QUEUES, REQUESTS_FULL
 from backmarket.producer import celery_settings
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
-from backmarket.standalone.fleet import Fleet, Pool
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.pools import Pool
 from backmarket.sync.requests import CLAIM, request_sync
 from tasks.dispatch import dispatch
 from tests.support.sellers import Shop, environment

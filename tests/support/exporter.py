@@ -13,7 +13,8 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from backmarket.standalone.embedded.ports import free_ports
-from backmarket.standalone.fleet import CHECKOUT, Fleet
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.programs import CHECKOUT
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 NAMES = ("worker", "beat", "metrics")
@@ -46,9 +47,9 @@ def telling_fleet(variables: dict[str, str], directory: Path) -> Iterator[dict[s
             assert exporter.wait(PATIENCE_SECONDS) == 0
 
 
-def answers(port: int) -> bool:
+def answers(port: int, path: str = "/livez") -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=PATIENCE_SECONDS) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_SECONDS) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -17,7 +17,7 @@ from backmarket.services import Services
 from backmarket.settings import Settings, load_settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.ports import free_port
-from backmarket.standalone.fleet import CHECKOUT, Fleet
+from backmarket.standalone.fleet import Fleet
 from backmarket.standalone.up import banner
 from backmarket.standalone.up.console import Console
 from backmarket.standalone.up.environment import build_environment, settings_of, write_script
@@ -37,7 +37,7 @@ def run_up(
 
     Args:
         sandbox: whether to start a sandbox and its sellers; never where `DATABASE_URL` names a database of yours.
-        directory: the directory of the servers' files and the generated secrets; None: `.stack` in the checkout.
+        directory: the directory of the servers' files and the generated secrets; None: `.stack` in the current one.
         flower_port: Flower's port on loopback; if it is in use, another one is taken.
         console_port: the console's port, likewise.
 
@@ -48,7 +48,7 @@ def run_up(
     Raises:
         BackMarketError: if it cannot be started; the text says why.
     """
-    up = _Up((directory or CHECKOUT / ".stack").absolute(), load_settings())
+    up = _Up((directory or Path(".stack")).absolute(), load_settings())
     try:
         with interruptible(), ExitStack() as ending:
             supervisor = up.start(ending, sandbox=sandbox, flower_port=flower_port, console_port=console_port)

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 
 from backmarket.errors import BackMarketError
-from backmarket.standalone.fleet import CHECKOUT
 from backmarket.standalone.process import end_of_log
+from backmarket.standalone.programs import CHECKOUT
 from backmarket.standalone.up.supervisor import Supervised
 
 _STOP_SECONDS = 8.0

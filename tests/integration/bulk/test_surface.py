@@ -44,7 +44,7 @@ from backmarket.errors import (
 from backmarket.organizations import lifecycle
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.standalone.embedded import Stack
-from backmarket.standalone.fleet import CHECKOUT
+from backmarket.standalone.programs import CHECKOUT
 from tests.conftest import Bucket
 from tests.support.bulk_files import as_csv, one_slice, opened_shop, run, settings_for
 from tests.support.sellers import Shop, environment

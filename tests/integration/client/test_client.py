@@ -57,7 +57,7 @@ from backmarket.errors import (
 from backmarket.sandbox import SandboxServer
 from backmarket.settings import Settings
 from backmarket.standalone.embedded.ports import free_ports
-from backmarket.standalone.fleet import CHECKOUT
+from backmarket.standalone.programs import CHECKOUT
 from tests.contract.facts import JSON, Fact, Fields, faults, misfits, parameters, request_fields
 from tests.contract.facts import OPERATIONS as DOCUMENTED
 from tests.support.gate import QuietServer

@@ -12,8 +12,9 @@ import pytest
 from backmarket.messages import Nudge
 from backmarket.producer import Producer
 from backmarket.settings import Settings
-from backmarket.standalone.fleet import CHECKOUT, Fleet
+from backmarket.standalone.fleet import Fleet
 from backmarket.standalone.process import inherited
+from backmarket.standalone.programs import CHECKOUT
 from tests.servers.redis.server import RedisServer
 from tests.servers.redis.town import ORG, WORKERS, goes_on, log_lines, opened_shop, running
 from tests.support.sellers import Shop, environment

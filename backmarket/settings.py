@@ -45,6 +45,11 @@ RENAMED = {
 }
 """Settings that have another name now: the old name is refused, in the environment and as a keyword."""
 
+REMOVED = {
+    "console_session_key": "the console keeps its sessions in PostgreSQL, where they outlive its process",
+}
+"""Settings that are gone, and why: they are refused, too."""
+
 
 class Settings(BaseSettings):
     """Every number and address that a deployment may choose.
@@ -170,8 +175,6 @@ class Settings(BaseSettings):
     """Password of the user `admin`, an `operator`; None: this user does not exist."""
     console_url: str | None = None
     """Origin of the console in the browser; None: only this machine reaches it."""
-    console_session_key: SecretStr | None = None
-    """Text that signs the sessions; None: a new one at each start, which ends all sessions."""
     console_session_hours: Annotated[float, Field(gt=0, le=720)] = 12.0
     """Hours after which a person has to log in again."""
     console_proxy_addresses: Annotated[tuple[str, ...], NoDecode] = ()
@@ -190,7 +193,7 @@ class Settings(BaseSettings):
     @classmethod
     def _refuse_renamed(cls, values: dict[str, Any]) -> dict[str, Any]:
         given = {name.upper() for name in os.environ} | {f"{ENV_PREFIX}{name.upper()}" for name in values}
-        old = [name for name in RENAMED if f"{ENV_PREFIX}{name.upper()}" in given]
+        old = [name for name in (*RENAMED, *REMOVED) if f"{ENV_PREFIX}{name.upper()}" in given]
         if old:
             raise SettingsError(" ".join(_renamed(name) for name in old))
         return values
@@ -302,6 +305,8 @@ _WHY = {
 
 
 def _renamed(name: str) -> str:
+    if name in REMOVED:
+        return f"{ENV_PREFIX}{name.upper()} is gone: {REMOVED[name]}. Remove it."
     new = f"{ENV_PREFIX}{RENAMED[name].upper()}"
     return f"{ENV_PREFIX}{name.upper()} is {new} now. Set {new} instead."
 

@@ -71,7 +71,7 @@ ROOMS = {
     "uvicorn": ("backmarket.sandbox", "backmarket.console"),
     "jinja2": ("backmarket.console",),
     "markupsafe": ("backmarket.console",),
-    "itsdangerous": (),
+    "itsdangerous": ("backmarket.console.access.cookies",),
     "zxcvbn": ("backmarket.console",),
     "python_calamine": ("backmarket.bulk.csv_file.workbook",),
     "playwright": (),

@@ -25,7 +25,7 @@ MAX_LOGIN_FORM_BYTES = 16 * 1024
 async def show(request: Request) -> Response:
     """The login form; an authenticated user is redirected."""
     auth: Auth = request.app.state.auth
-    if auth.person(request) is not None or not auth.users:
+    if await auth.identify(request) is not None or not auth.users:
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
     return _form(request)
 
@@ -38,6 +38,7 @@ async def log_in(request: Request) -> Response:
     async with read_form(request, max_bytes=MAX_LOGIN_FORM_BYTES) as form:
         name, password, token = (str(form.get(each, "")) for each in ("name", "password", CSRF_FIELD))
         wanted = str(form.get("next", ""))
+    await auth.identify(request)
     if not auth.is_ours(request, token):
         return _form(request, "The page has expired. Log in again.", HTTPStatus.FORBIDDEN, wanted)
     name = name.strip()[:100]
@@ -60,8 +61,10 @@ async def log_out(request: Request) -> Response:
     """End the session."""
     auth: Auth = request.app.state.auth
     async with read_form(request, max_bytes=MAX_LOGIN_FORM_BYTES) as form:
-        if auth.is_ours(request, str(form.get(CSRF_FIELD, ""))):
-            auth.log_out(request)
+        token = str(form.get(CSRF_FIELD, ""))
+    await auth.identify(request)
+    if auth.is_ours(request, token):
+        await to_thread.run_sync(auth.log_out, request)
     return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
 
 

@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 from backmarket.console.access.auth import Auth
 from backmarket.console.access.cookies import Cookies, signing_key
+from backmarket.console.access.oidc import CALLBACK
 from backmarket.console.headers import SafeHeaders
 from backmarket.console.pages import bulk, listings, login, orders, organizations, overview, writes
 from backmarket.console.rendering import Pages
@@ -126,6 +127,8 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         Route("/events", _events),
         Route("/login", login.show),
         Route("/login", login.log_in, methods=["POST"]),
+        Route("/login/oidc", login.begin_at_provider),
+        Route(CALLBACK, login.finish_at_provider),
         Route("/logout", login.log_out, methods=["POST"]),
         Route("/health", _health),
         Mount("/static", StaticFiles(packages=[("backmarket.console", "static")])),

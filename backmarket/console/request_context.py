@@ -168,7 +168,7 @@ def status_of(error: BackMarketError) -> HTTPStatus:
 
 def _to_login(request: Request) -> Response:
     auth: Auth = request.app.state.auth
-    if not auth.users:
+    if not auth.has_login:
         pages: Pages = request.app.state.pages
         return pages.refuse(
             request, None, HTTPStatus.FORBIDDEN, "Log in at the proxy. This console accepts no other login."

@@ -72,6 +72,7 @@ ROOMS = {
     "jinja2": ("backmarket.console",),
     "markupsafe": ("backmarket.console",),
     "itsdangerous": ("backmarket.console.access.cookies",),
+    "authlib": ("backmarket.console.access.oidc",),
     "zxcvbn": ("backmarket.console",),
     "python_calamine": ("backmarket.bulk.csv_file.workbook",),
     "playwright": (),

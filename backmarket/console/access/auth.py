@@ -14,6 +14,7 @@ from starlette.requests import Request
 from backmarket.console.access import passwords
 from backmarket.console.access.addresses import client_address, comes_from, network_of, networks
 from backmarket.console.access.cookies import browser_of, new_token, signing_key
+from backmarket.console.access.oidc import OpenIdProvider
 from backmarket.console.access.throttle import Throttle
 from backmarket.console.access.users import Person, Role, User, users_of
 from backmarket.errors import SettingsError
@@ -33,7 +34,7 @@ class Auth:
     """Authenticates people.
 
     Args:
-        settings: the users, or the proxy that authenticates them.
+        settings: the users, or the proxy or the OpenID provider that authenticates them.
         bm: the object that keeps their sessions.
 
     Raises:
@@ -50,19 +51,28 @@ class Auth:
         self._proxies = networks(settings.console_proxy_addresses)
         self._seconds = round(settings.console_session_hours * 3600)
         self._of_address, self._of_name = Throttle(TRIES_OF_AN_ADDRESS), Throttle(TRIES_OF_A_NAME)
+        self.provider = OpenIdProvider(settings) if settings.console_oidc_issuer else None
         self._credentials = [self._credential(user) for user in self.users.values()]
+        if self.provider:
+            self._credentials.append(self._keyed(f"oidc:{self.provider.rules}"))
         if self.user_header and not self._proxies:
             raise SettingsError(
                 f"Anyone could send the header {self.user_header}. Set BACKMARKET_CONSOLE_PROXY_ADDRESSES to the"
                 " addresses of the proxy that sets it."
             )
-        if not self.users and not self.user_header:
+        if not self.has_login and not self.user_header:
             raise SettingsError(
                 "The console does not start without a password or an authenticating proxy. Set"
                 " BACKMARKET_CONSOLE_USERS to what `backmarket console password NAME` prints, or"
                 " BACKMARKET_CONSOLE_PASSWORD for the one user admin, or"
-                " BACKMARKET_CONSOLE_PROXY_USER_HEADER and BACKMARKET_CONSOLE_PROXY_ADDRESSES."
+                " BACKMARKET_CONSOLE_PROXY_USER_HEADER and BACKMARKET_CONSOLE_PROXY_ADDRESSES, or"
+                " BACKMARKET_CONSOLE_OIDC_ISSUER for an OpenID provider."
             )
+
+    @property
+    def has_login(self) -> bool:
+        """Whether people log in here: with a password, or at the OpenID provider."""
+        return bool(self.users or self.provider)
 
     async def identify(self, request: Request) -> Person | None:
         """The user who sends a request; None: not authenticated. Reads the session once a request.
@@ -107,6 +117,14 @@ class Auth:
         self._of_name.forget(name)
         self._start(request, Person(user.name, user.role, "password"), self._credential(user))
         return True
+
+    def log_in_from_provider(self, request: Request, person: Person) -> None:
+        """Log a person in whom the OpenID provider named, with a new session.
+
+        Raises:
+            BackMarketError: if the session cannot be stored.
+        """
+        self._start(request, person, self._credentials[-1])
 
     def _start(self, request: Request, person: Person, credential: str) -> None:
         """Start a session under a new token, so that a token from before the login is worth nothing."""
@@ -180,7 +198,10 @@ class Auth:
 
     def _credential(self, user: User) -> str:
         """A value that changes with the password and the role, so that older sessions end. It tells nothing of them."""
-        return hmac.new(self._key, f"{user.name}:{user.role}:{user.secret}".encode(), hashlib.sha256).hexdigest()
+        return self._keyed(f"{user.name}:{user.role}:{user.secret}")
+
+    def _keyed(self, text: str) -> str:
+        return hmac.new(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
 @cache

@@ -11,8 +11,8 @@ DECLARE
 BEGIN
     IF to_regclass('backmarket.schema_version') IS NOT NULL THEN
         SELECT max(version) INTO found FROM backmarket.schema_version;
-        IF found <> 4 THEN
-            RAISE EXCEPTION 'The database has schema version %, and this file makes version 4: run `backmarket db migrate`.',
+        IF found <> 5 THEN
+            RAISE EXCEPTION 'The database has schema version %, and this file makes version 5: run `backmarket db migrate`.',
                 found;
         END IF;
     END IF;
@@ -856,6 +856,29 @@ COMMENT ON TABLE backmarket.clocks IS
     'How far the clock of each worker''s host is ahead of PostgreSQL''s, as the worker reports each minute';
 
 ------------------------------------------------------------------------------
+-- The console
+------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS backmarket.console_sessions (
+    -- SHA-256 of the browser's token, which is in its cookie alone
+    token_hash bytea PRIMARY KEY CHECK (length(token_hash) = 32),
+    person text NOT NULL CHECK (length(person) BETWEEN 1 AND 200),
+    role text NOT NULL CHECK (role IN ('viewer', 'operator')),
+    proved_by text NOT NULL CHECK (proved_by IN (
+        'password',
+        'oidc'              -- an OpenID provider
+    )),
+    -- keyed hash of what gave the role: password and role, or the provider and its groups; another one ends the session
+    credential text NOT NULL,
+    client_address text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    -- by the minute
+    last_seen_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL
+);
+COMMENT ON TABLE backmarket.console_sessions IS 'Who is logged in to the console; a session has ended when its row is gone';
+
+------------------------------------------------------------------------------
 -- Upkeep: growing tables have weekly partitions (by UTC, from Monday), and old ones are dropped
 -- (docs/decisions/0010)
 ------------------------------------------------------------------------------
@@ -986,4 +1009,4 @@ BEGIN
 END
 $$;
 
-INSERT INTO backmarket.schema_version (version) VALUES (4) ON CONFLICT DO NOTHING;
+INSERT INTO backmarket.schema_version (version) VALUES (5) ON CONFLICT DO NOTHING;

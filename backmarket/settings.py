@@ -26,6 +26,8 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 """A host's name in lower case, without a final dot; the names of containers may have underscores."""
 
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Hosts that an OpenID provider may have without https: this machine's."""
 MIN_PROXY_PREFIX = {4: 8, 6: 7}
 """Shortest prefix of a network of proxies, by the version of IP: those of the widest private networks."""
 MAX_INTEGER = 2**31 - 1
@@ -44,6 +46,11 @@ RENAMED = {
     "walking_turns": "max_long_syncs",
 }
 """Settings that have another name now: the old name is refused, in the environment and as a keyword."""
+
+REMOVED = {
+    "console_session_key": "the console keeps its sessions in PostgreSQL, where they outlive its process",
+}
+"""Settings that are gone, and why: they are refused, too."""
 
 
 class Settings(BaseSettings):
@@ -170,8 +177,6 @@ class Settings(BaseSettings):
     """Password of the user `admin`, an `operator`; None: this user does not exist."""
     console_url: str | None = None
     """Origin of the console in the browser; None: only this machine reaches it."""
-    console_session_key: SecretStr | None = None
-    """Text that signs the sessions; None: a new one at each start, which ends all sessions."""
     console_session_hours: Annotated[float, Field(gt=0, le=720)] = 12.0
     """Hours after which a person has to log in again."""
     console_proxy_addresses: Annotated[tuple[str, ...], NoDecode] = ()
@@ -182,6 +187,24 @@ class Settings(BaseSettings):
     """Header in which the proxy passes the user's groups, separated by commas."""
     console_proxy_operator_group: str = "backmarket-operator"
     """Group whose members have the role `operator`; all others are `viewer`s."""
+    console_oidc_issuer: str | None = None
+    """URL of the OpenID provider at which people log in to the console; None: there is no such login."""
+    console_oidc_name: str = ""
+    """Name of the provider on the login page. Empty: its host."""
+    console_oidc_client_id: str = ""
+    """Id of the console at the provider."""
+    console_oidc_client_secret: SecretStr | None = None
+    """Secret of the console at the provider."""
+    console_oidc_scope: Annotated[str, Field(pattern=r"^(.* )?openid( .*)?$")] = "openid profile email"
+    """Scopes that are asked for, separated by spaces."""
+    console_oidc_user_claim: Annotated[str, Field(min_length=1)] = "preferred_username"
+    """Claim of the ID token that names the person."""
+    console_oidc_groups_claim: Annotated[str, Field(min_length=1)] = "groups"
+    """Claim of the ID token that lists the person's groups."""
+    console_oidc_operator_groups: Annotated[tuple[str, ...], NoDecode] = ()
+    """Groups of the provider whose members have the role `operator`."""
+    console_oidc_viewer_groups: Annotated[tuple[str, ...], NoDecode] = ()
+    """Groups of the provider whose members have the role `viewer`. A person in no group of these two is refused."""
 
     log_format: Annotated[str, Field(pattern="^(auto|json|console)$")] = "auto"
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
@@ -190,7 +213,7 @@ class Settings(BaseSettings):
     @classmethod
     def _refuse_renamed(cls, values: dict[str, Any]) -> dict[str, Any]:
         given = {name.upper() for name in os.environ} | {f"{ENV_PREFIX}{name.upper()}" for name in values}
-        old = [name for name in RENAMED if f"{ENV_PREFIX}{name.upper()}" in given]
+        old = [name for name in (*RENAMED, *REMOVED) if f"{ENV_PREFIX}{name.upper()}" in given]
         if old:
             raise SettingsError(" ".join(_renamed(name) for name in old))
         return values
@@ -202,6 +225,8 @@ class Settings(BaseSettings):
         "invoice_origins",
         "console_users",
         "console_proxy_addresses",
+        "console_oidc_operator_groups",
+        "console_oidc_viewer_groups",
         mode="before",
     )
     @classmethod
@@ -217,6 +242,18 @@ class Settings(BaseSettings):
     @classmethod
     def _one_origin(cls, value: str | None) -> str | None:
         return origin_of(value) if value else None
+
+    @field_validator("console_oidc_issuer")
+    @classmethod
+    def _https_issuer(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        found = urlsplit(value)
+        if not found.hostname or found.username or found.query or found.fragment:
+            raise ValueError("must be the URL of an issuer, such as https://login.example/realms/staff")
+        if found.scheme != "https" and not (found.scheme == "http" and found.hostname in LOOPBACK_NAMES):
+            raise ValueError("must be https: plain http would let others say who logs in")
+        return value
 
     @field_validator("console_proxy_addresses")
     @classmethod
@@ -302,6 +339,8 @@ _WHY = {
 
 
 def _renamed(name: str) -> str:
+    if name in REMOVED:
+        return f"{ENV_PREFIX}{name.upper()} is gone: {REMOVED[name]}. Remove it."
     new = f"{ENV_PREFIX}{RENAMED[name].upper()}"
     return f"{ENV_PREFIX}{name.upper()} is {new} now. Set {new} instead."
 

@@ -8,12 +8,15 @@ from typing import Annotated
 
 import typer
 
-from backmarket.cli.output import note, say
-from backmarket.cli.parameters import examples
+from backmarket.cli.output import as_document, note, print_json, print_table, say
+from backmarket.cli.parameters import AsJson, examples
 from backmarket.cli.running import import_or_explain
+from backmarket.cli.session import opened
 from backmarket.errors import BackMarketError
 
 app = typer.Typer(help="Web console: organizations, orders, listings, bulk files.")
+sessions = typer.Typer(no_args_is_help=True, help="Who is logged in to the console.")
+app.add_typer(sessions, name="sessions")
 
 
 @app.callback(
@@ -66,3 +69,39 @@ def password(
     setting = users.as_setting(name, users.Role(role), given)
     say(setting)
     note("Add it to BACKMARKET_CONSOLE_USERS; separate users by commas. The password itself is not stored.")
+
+
+@sessions.command("list")
+def show_sessions(as_json: AsJson = False) -> None:
+    """List the sessions that have not ended."""
+    with opened() as bm:
+        found = bm.get_console_sessions()
+    if as_json:
+        print_json({"items": [as_document(each) for each in found], "next_cursor": None})
+    elif not found:
+        note("No person is logged in.")
+    else:
+        print_table(
+            ("USER", "ROLE", "BY", "ADDRESS", "SINCE", "LAST SEEN", "UNTIL"),
+            [
+                (s.person, s.role, s.proved_by, s.client_address, s.created_at, s.last_seen_at, s.expires_at)
+                for s in found
+            ],
+        )
+
+
+@sessions.command("end", epilog=examples("console sessions end --user anna", "console sessions end --all"))
+def end_sessions(
+    user: Annotated[str | None, typer.Option(metavar="NAME", help="End the sessions of this user.")] = None,
+    everybody: Annotated[bool, typer.Option("--all", help="End the sessions of all users.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """End sessions for good; their users have to log in again. Their passwords stay valid."""
+    if (user is None) == (not everybody):
+        raise typer.BadParameter("Give either --user NAME or --all.")
+    with opened() as bm:
+        ended = bm.end_console_sessions(user)
+    if as_json:
+        print_json({"ended": ended})
+    else:
+        note(f"Sessions ended: {ended}.")

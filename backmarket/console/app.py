@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+import structlog
 from anyio import CapacityLimiter
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.sessions import SessionMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -20,11 +19,14 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from backmarket.console.access.auth import Auth
+from backmarket.console.access.cookies import Cookies, signing_key
+from backmarket.console.access.oidc import CALLBACK
 from backmarket.console.headers import SafeHeaders
 from backmarket.console.pages import bulk, listings, login, orders, organizations, overview, writes
 from backmarket.console.rendering import Pages
 from backmarket.console.request_context import action, page
 from backmarket.console.sse import EventStream
+from backmarket.errors import BackMarketError
 from backmarket.facade import BackMarket
 from backmarket.settings import Settings
 
@@ -32,6 +34,8 @@ LOOPBACK = ["127.0.0.1", "localhost", "[::1]"]
 """Host names of this machine, which another site cannot claim."""
 COOKIE = "backmarket_console"
 _OF_ONE = "/o/{organization}"
+
+log = structlog.get_logger(__name__)
 
 
 def create_app(bm: BackMarket, settings: Settings) -> Starlette:
@@ -44,10 +48,9 @@ def create_app(bm: BackMarket, settings: Settings) -> Starlette:
     Raises:
         SettingsError: if the settings would let no user in, or every one; the text says what to set.
     """
-    auth, events = Auth(settings), EventStream(bm)
+    auth, events = Auth(settings, bm), EventStream(bm)
     reached_at = urlsplit(settings.console_url or "")
     is_https = reached_at.scheme == "https"
-    key = settings.console_session_key
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -59,20 +62,13 @@ def create_app(bm: BackMarket, settings: Settings) -> Starlette:
     middleware = [
         Middleware(SafeHeaders, is_https=is_https),
         Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, *filter(None, [reached_at.hostname])]),
-        Middleware(
-            SessionMiddleware,
-            secret_key=key.get_secret_value() if key else secrets.token_urlsafe(32),
-            session_cookie=cookie_name(settings),
-            max_age=int(settings.console_session_hours * 3600),
-            same_site="lax",
-            https_only=is_https,
-        ),
+        Middleware(Cookies, name=cookie_name(settings), key=signing_key(settings), is_https=is_https),
     ]
     app = Starlette(
         routes=_routes(settings),
         middleware=middleware,
         lifespan=lifespan,
-        exception_handlers={HTTPException: _refused, Exception: _broken},
+        exception_handlers={HTTPException: _refused, BackMarketError: _unidentified, Exception: _broken},
     )
     app.state.bm, app.state.auth, app.state.events, app.state.pages = bm, auth, events, Pages(auth)
     app.state.base_urls = settings.allowed_base_urls
@@ -131,6 +127,8 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         Route("/events", _events),
         Route("/login", login.show),
         Route("/login", login.log_in, methods=["POST"]),
+        Route("/login/oidc", login.begin_at_provider),
+        Route(CALLBACK, login.finish_at_provider),
         Route("/logout", login.log_out, methods=["POST"]),
         Route("/health", _health),
         Mount("/static", StaticFiles(packages=[("backmarket.console", "static")])),
@@ -141,7 +139,7 @@ async def _events(request: Request) -> Response:
     """Changes, as server-sent events."""
     auth: Auth = request.app.state.auth
     events: EventStream = request.app.state.events
-    person = auth.person(request)
+    person = await auth.identify(request)
     if person is None:
         return PlainTextResponse("Log in first.", HTTPStatus.UNAUTHORIZED)
     stream = events.follow(person)
@@ -167,10 +165,24 @@ async def _health(_: Request) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     """A request that Starlette or a page refuses: the page does not exist, or does not take such a form."""
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for that
-    person = request.app.state.auth.person(request)
+    person = None
+    if not request.url.path.startswith("/static/"):
+        with suppress(BackMarketError):  # the page names no person then
+            person = await request.app.state.auth.identify(request)
     why = error.detail if error.status_code != HTTPStatus.NOT_FOUND or " " in error.detail else ""
     pages: Pages = request.app.state.pages
     return pages.refuse(request, person, error.status_code, _WORDS.get(why or "Not Found", why))
+
+
+async def _unidentified(request: Request, error: Exception) -> Response:
+    """A session that cannot be read or stored: PostgreSQL does not answer, or its tables are of another version."""
+    assert isinstance(error, BackMarketError)  # noqa: S101 - it is registered for that
+    log.warning("console.session_failed", code=error.code, error=error.message)
+    pages: Pages = request.app.state.pages
+    why = "The console cannot check who you are: PostgreSQL is unreachable, or has other tables. Try again in a minute."
+    response = pages.refuse(request, None, HTTPStatus.SERVICE_UNAVAILABLE, why)
+    response.headers["Retry-After"] = "60"
+    return response
 
 
 async def _broken(_: Request, __: Exception) -> Response:

@@ -96,7 +96,7 @@ class Pages:
         """
         said = request.session.pop("said", None) if "hx-request" not in request.headers else None
         text = self._environment.get_template(template).render(
-            {"person": person, "token": self._auth.token(request), "said": said, "logs_in": bool(self._auth.users)}
+            {"person": person, "token": self._auth.token(request), "said": said, "logs_in": self._auth.has_login}
             | values
         )
         return HTMLResponse(text, status)

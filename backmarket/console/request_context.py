@@ -24,7 +24,7 @@ from backmarket.errors import BackMarketError
 from backmarket.facade import BackMarket
 
 MAX_SAID_CHARS = 600
-"""Maximum length of a message for the next page, in characters: it travels in the session's cookie."""
+"""Maximum length of a message for the next page, in characters: it travels in a cookie."""
 
 log = structlog.get_logger(__name__)
 
@@ -104,7 +104,7 @@ def page(view: View) -> Callable[[Request], Awaitable[Response]]:
     """A page that changes nothing, for every authenticated user."""
 
     async def endpoint(request: Request) -> Response:
-        person = request.app.state.auth.person(request)
+        person = await request.app.state.auth.identify(request)
         return _to_login(request) if person is None else await _answer(request, person, view)
 
     return endpoint
@@ -122,7 +122,7 @@ def action(
 
     async def endpoint(request: Request) -> Response:
         auth: Auth = request.app.state.auth
-        person = auth.person(request)
+        person = await auth.identify(request)
         if person is None:
             return _to_login(request)
         pages: Pages = request.app.state.pages
@@ -168,7 +168,7 @@ def status_of(error: BackMarketError) -> HTTPStatus:
 
 def _to_login(request: Request) -> Response:
     auth: Auth = request.app.state.auth
-    if not auth.users:
+    if not auth.has_login:
         pages: Pages = request.app.state.pages
         return pages.refuse(
             request, None, HTTPStatus.FORBIDDEN, "Log in at the proxy. This console accepts no other login."

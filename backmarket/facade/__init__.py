@@ -11,6 +11,7 @@ from types import TracebackType
 from backmarket.database.schema import apply_schema
 from backmarket.facade.bulk import Bulk
 from backmarket.facade.connections import Connections
+from backmarket.facade.console_sessions import ConsoleSessions
 from backmarket.facade.feed import Feed
 from backmarket.facade.fetches import Fetches
 from backmarket.facade.labels import Labels
@@ -22,7 +23,7 @@ from backmarket.services import Services
 from backmarket.settings import Settings, load_settings
 
 
-class BackMarket(Connections, Syncs, StoredRows, Labels, Writes, Bulk, Fetches, Feed, Housekeeping):
+class BackMarket(Connections, Syncs, StoredRows, Labels, Writes, Bulk, Fetches, Feed, ConsoleSessions, Housekeeping):
     """Back Market seller accounts, from the settings in the environment.
 
     Opens nothing before its first use, is safe to share between threads, and must be created again after a fork.

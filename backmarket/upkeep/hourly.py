@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from backmarket.bulk import retention as bulk_jobs
-from backmarket.database import Database
+from backmarket.database import Database, console_sessions
 from backmarket.limits import sku_quota
 from backmarket.settings import Settings
 from backmarket.upkeep import erasure, partitions
@@ -28,6 +28,7 @@ class Upkeep:
         more: there may be more such orders, writes or jobs; the time limit ended it.
         writes_dropped: writes that ended long ago.
         bulk_jobs_dropped: bulk jobs that ended long ago.
+        console_sessions_dropped: sessions of the console whose time is over.
     """
 
     partitions_made: int
@@ -37,6 +38,7 @@ class Upkeep:
     more: bool = False
     writes_dropped: int = 0
     bulk_jobs_dropped: int = 0
+    console_sessions_dropped: int = 0
 
 
 def claim(database: Database) -> bool:
@@ -74,6 +76,7 @@ def run(database: Database, settings: Settings, *, seconds: float | None = None)
         erased.more or settled.more or ended.more,
         settled.rows,
         ended.rows,
+        console_sessions.drop_expired(database),
     )
 
 

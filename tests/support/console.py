@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from html import unescape
 from typing import Any
@@ -114,6 +114,10 @@ class Visitor:
         sent = self.send(path, page=page, **fields)
         assert sent.status_code == 303, (sent.status_code, words(sent.text))
         return self.text(sent.headers["location"].partition("#")[0])
+
+
+Open = Callable[..., Visitor]
+"""Opens a console over the database of a module."""
 
 
 def words(html: str) -> str:

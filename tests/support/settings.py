@@ -16,9 +16,5 @@ def fresh_settings(**values: Any) -> Settings:
     Args:
         values: the other settings, by their names.
     """
-    return Settings(
-        secret_keys=(Fernet.generate_key().decode(),),
-        limiter_key=secrets.token_hex(16),
-        user_agent="BM-Test-Suite;dev@test.example",
-        **values,
-    )
+    keys = {"secret_keys": (Fernet.generate_key().decode(),), "limiter_key": secrets.token_hex(16)}
+    return Settings(**{**keys, "user_agent": "BM-Test-Suite;dev@test.example", **values})

@@ -20,7 +20,7 @@ from minio.minioadmin import MinioAdmin
 
 from backmarket.database.encryption import KeyCipher
 from backmarket.messages import QUEUES
-from backmarket.settings import ENV_PREFIX, RENAMED, Settings, user_agent_of
+from backmarket.settings import ENV_PREFIX, REMOVED, RENAMED, Settings, user_agent_of
 from tests.compose.report import STAND_IN, Report
 from tests.support.gate import Gate, Reply
 from tests.unit.test_house import CHECKOUT, LOCK, wanted_of
@@ -52,7 +52,7 @@ def environment_of(service: dict[str, Any]) -> dict[str, str]:
 class TestCompose:
     def test_it_hands_on_every_setting_and_old_names_to_be_refused(self) -> None:
         example = dotenv_values(CHECKOUT / ".env.example", interpolate=False)
-        old = {f"{ENV_PREFIX}{name.upper()}" for name in RENAMED}
+        old = {f"{ENV_PREFIX}{name.upper()}" for name in (*RENAMED, *REMOVED)}
         assert {name for name in COMPOSE["x-settings"] if name.startswith(ENV_PREFIX)} == set(example) | old
 
     def test_each_queue_has_one_pool(self) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from backmarket.errors import SettingsError
-from backmarket.settings import ENV_PREFIX, RENAMED, Settings, load_settings, origin_of
+from backmarket.settings import ENV_PREFIX, REMOVED, RENAMED, Settings, load_settings, origin_of
 
 SECRET = "a-password-that-nobody-may-see"
 
@@ -80,6 +80,15 @@ def test_an_old_name_is_refused_and_the_new_one_named(name: str, monkeypatch: py
     monkeypatch.setenv(old, SECRET)
     with pytest.raises(SettingsError, match=refusal):
         load_settings()
+
+
+@pytest.mark.parametrize("name", REMOVED)
+def test_a_setting_that_is_gone_is_refused_with_the_reason(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{ENV_PREFIX}{name.upper()}", SECRET)
+    with pytest.raises(SettingsError, match=f"{name.upper()} is gone: .* Remove it") as refused:
+        load_settings()
+    assert SECRET not in str(refused.value)
+    assert name not in Settings.model_fields
 
 
 def test_a_setting_is_renamed_to_one_that_is_there() -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-import time
 from functools import cache
 
 import structlog
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from backmarket.console.access import passwords
 from backmarket.console.access.addresses import client_address, comes_from, network_of, networks
+from backmarket.console.access.cookies import browser_of, new_token, signing_key
+from backmarket.console.access.oidc import OpenIdProvider
 from backmarket.console.access.throttle import Throttle
 from backmarket.console.access.users import Person, Role, User, users_of
 from backmarket.errors import SettingsError
+from backmarket.facade import BackMarket
 from backmarket.settings import Settings
 
 CSRF_FIELD = "csrf"
@@ -31,37 +34,61 @@ class Auth:
     """Authenticates people.
 
     Args:
-        settings: the users, or the proxy that authenticates them.
+        settings: the users, or the proxy or the OpenID provider that authenticates them.
+        bm: the object that keeps their sessions.
 
     Raises:
         SettingsError: if the settings would let no user in, or every one; the text says what to set.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, bm: BackMarket) -> None:
+        self._bm = bm
+        self._key = signing_key(settings)
         self.users = users_of(settings)
         self.user_header = settings.console_proxy_user_header
         self._groups_header = settings.console_proxy_groups_header
         self._operator_group = settings.console_proxy_operator_group
         self._proxies = networks(settings.console_proxy_addresses)
-        self._seconds = settings.console_session_hours * 3600
+        self._seconds = round(settings.console_session_hours * 3600)
         self._of_address, self._of_name = Throttle(TRIES_OF_AN_ADDRESS), Throttle(TRIES_OF_A_NAME)
-        self._ended: dict[str, float] = {}
+        self.provider = OpenIdProvider(settings) if settings.console_oidc_issuer else None
+        self._credentials = [self._credential(user) for user in self.users.values()]
+        if self.provider:
+            self._credentials.append(self._keyed(f"oidc:{self.provider.rules}"))
         if self.user_header and not self._proxies:
             raise SettingsError(
                 f"Anyone could send the header {self.user_header}. Set BACKMARKET_CONSOLE_PROXY_ADDRESSES to the"
                 " addresses of the proxy that sets it."
             )
-        if not self.users and not self.user_header:
+        if not self.has_login and not self.user_header:
             raise SettingsError(
                 "The console does not start without a password or an authenticating proxy. Set"
                 " BACKMARKET_CONSOLE_USERS to what `backmarket console password NAME` prints, or"
                 " BACKMARKET_CONSOLE_PASSWORD for the one user admin, or"
-                " BACKMARKET_CONSOLE_PROXY_USER_HEADER and BACKMARKET_CONSOLE_PROXY_ADDRESSES."
+                " BACKMARKET_CONSOLE_PROXY_USER_HEADER and BACKMARKET_CONSOLE_PROXY_ADDRESSES, or"
+                " BACKMARKET_CONSOLE_OIDC_ISSUER for an OpenID provider."
             )
 
+    @property
+    def has_login(self) -> bool:
+        """Whether people log in here: with a password, or at the OpenID provider."""
+        return bool(self.users or self.provider)
+
+    async def identify(self, request: Request) -> Person | None:
+        """The user who sends a request; None: not authenticated. Reads the session once a request.
+
+        Raises:
+            BackMarketError: if the session cannot be read. The request counts as a stranger's then.
+        """
+        if not hasattr(request.state, "person"):
+            request.state.person = None
+            request.state.person = self._named_by_proxy(request) or await run_in_threadpool(self._logged_in, request)
+        return self.person(request)
+
     def person(self, request: Request) -> Person | None:
-        """The user who sends a request; None: not authenticated."""
-        return self._named_by_proxy(request) or self._logged_in(request)
+        """The user whom `identify` found."""
+        found: Person | None = getattr(request.state, "person", None)
+        return found
 
     def reserve(self, request: Request, name: str) -> float:
         """Reserve a login, if one is allowed now; otherwise return the seconds until then."""
@@ -76,6 +103,9 @@ class Auth:
         """Log a user in, with a new session; it takes a tenth of a second, whether there is such a user or not.
 
         The caller has reserved it.
+
+        Raises:
+            BackMarketError: if the session cannot be stored.
         """
         user = self.users.get(name)
         right = passwords.matches(password, user.password if user else _of_no_user()) and user is not None
@@ -85,25 +115,48 @@ class Auth:
             return False
         self._of_address.release(network_of(address))
         self._of_name.forget(name)
-        request.session.clear()
-        request.session.update(
-            name=user.name, mark=_mark(user), id=secrets.token_urlsafe(16), at=int(time.time()), csrf=_token()
-        )
-        log.info("console.login", name=user.name, role=user.role)
+        self._start(request, Person(user.name, user.role, "password"), self._credential(user))
         return True
 
+    def log_in_from_provider(self, request: Request, person: Person) -> None:
+        """Log a person in whom the OpenID provider named, with a new session.
+
+        Raises:
+            BackMarketError: if the session cannot be stored.
+        """
+        self._start(request, person, self._credentials[-1])
+
+    def _start(self, request: Request, person: Person, credential: str) -> None:
+        """Start a session under a new token, so that a token from before the login is worth nothing."""
+        browser, token = browser_of(request), new_token()
+        self._bm.start_console_session(
+            token,
+            person=person.name,
+            role=person.role,
+            proved_by=person.proved_by,
+            credential=credential,
+            client_address=client_address(request, self._proxies)[:100],
+            seconds=self._seconds,
+            replaces=browser.token,
+        )
+        browser.renew(token, max_age=self._seconds)
+        request.session.clear()
+        log.info("console.login", name=person.name, role=person.role, proved_by=person.proved_by)
+
     def log_out(self, request: Request) -> None:
-        """End a session, even if copies of its cookie exist."""
-        now = time.time()
-        self._ended = {each: until for each, until in self._ended.items() if until > now}
-        if found := request.session.get("id"):
-            self._ended[found] = now + self._seconds
+        """End a session for good, even if copies of its cookie exist.
+
+        Raises:
+            BackMarketError: if that cannot be stored. The session goes on.
+        """
+        browser = browser_of(request)
+        self._bm.end_console_session(browser.token)
+        browser.renew(new_token())
         request.session.clear()
 
     def token(self, request: Request) -> str:
         """The CSRF token of our forms, for this session and this user."""
-        key = str(request.session.setdefault("csrf", _token()))
-        person = self.person(request)
+        key, person = browser_of(request).token, self.person(request)
         user = f"{person.proved_by}:{person.name}" if person else ""
         return hmac.new(key.encode(), user.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
@@ -119,7 +172,7 @@ class Auth:
         origin = request.headers.get("origin")
         if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
             return False
-        if not request.session.get("csrf"):
+        if browser_of(request).given is None:
             return False
         return hmac.compare_digest(self.token(request).encode(), given.encode("utf-8", "replace"))
 
@@ -137,25 +190,21 @@ class Auth:
         return Person(names[0].strip()[:200], role, "proxy")
 
     def _logged_in(self, request: Request) -> Person | None:
-        session = request.session
-        user = self.users.get(str(session.get("name", "")))
-        if user is None or not hmac.compare_digest(str(session.get("mark", "")), _mark(user)):
+        token = browser_of(request).given
+        if token is None or not self._credentials:
             return None
-        if session.get("id") in self._ended or time.time() > session.get("at", 0) + self._seconds:
-            return None
-        return Person(user.name, user.role, "password")
+        found = self._bm.use_console_session(token, self._credentials)
+        return None if found is None else Person(found.person, Role(found.role), found.proved_by)
 
+    def _credential(self, user: User) -> str:
+        """A value that changes with the password and the role, so that older sessions end. It tells nothing of them."""
+        return self._keyed(f"{user.name}:{user.role}:{user.secret}")
 
-def _mark(user: User) -> str:
-    """A value that changes with the password and the role, so that older sessions end."""
-    return hashlib.sha256(f"{user.role}:{user.password}".encode()).hexdigest()[:32]
+    def _keyed(self, text: str) -> str:
+        return hmac.new(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
 @cache
 def _of_no_user() -> str:
     """The hash that the password of an unknown name is compared with, so that it takes as long."""
     return passwords.hashed(secrets.token_hex(16))
-
-
-def _token() -> str:
-    return secrets.token_urlsafe(24)

@@ -33,7 +33,7 @@ class Person:
     Attributes:
         name: the name in the settings or from the proxy.
         role: the user's role.
-        proved_by: `password`, or the `proxy`.
+        proved_by: `password`, `oidc`, or the `proxy`.
     """
 
     name: str
@@ -54,11 +54,13 @@ class User:
         name: letters, digits, dots, dashes, underscores and `@`.
         role: the user's role.
         password: the hash; see `passwords`.
+        secret: what is the same in every process as long as the password is.
     """
 
     name: str
     role: Role
     password: str = field(repr=False)
+    secret: str = field(repr=False)
 
 
 def users_of(settings: Settings) -> dict[str, User]:
@@ -69,9 +71,8 @@ def users_of(settings: Settings) -> dict[str, User]:
     """
     users: dict[str, User] = {}
     if settings.console_password:
-        users[ADMIN] = User(
-            ADMIN, Role.OPERATOR, passwords.hashed(settings.console_password.get_secret_value(), name=ADMIN)
-        )
+        secret = settings.console_password.get_secret_value()
+        users[ADMIN] = User(ADMIN, Role.OPERATOR, passwords.hashed(secret, name=ADMIN), secret)
     for number, given in enumerate(settings.console_users, start=1):
         user = _user(given.get_secret_value(), number)
         if user.name in users:
@@ -121,7 +122,7 @@ def _user(given: str, number: int) -> User:
         check_name(name)
         if not passwords.is_hash(password):
             raise ValueError
-        return User(name, Role(role), password)
+        return User(name, Role(role), password, password)
     except (ValueError, SettingsError):
         raise SettingsError(
             f"Entry {number} of BACKMARKET_CONSOLE_USERS is not a user. Write it as `backmarket console password NAME`"

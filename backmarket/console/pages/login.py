@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from backmarket.console import paths
 from backmarket.console.access.auth import CSRF_FIELD, Auth
+from backmarket.console.access.oidc import LoginRefused
 from backmarket.console.forms import read_form
 from backmarket.console.rendering import Pages
 
@@ -25,7 +26,7 @@ MAX_LOGIN_FORM_BYTES = 16 * 1024
 async def show(request: Request) -> Response:
     """The login form; an authenticated user is redirected."""
     auth: Auth = request.app.state.auth
-    if auth.person(request) is not None or not auth.users:
+    if await auth.identify(request) is not None or not auth.has_login:
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
     return _form(request)
 
@@ -38,6 +39,7 @@ async def log_in(request: Request) -> Response:
     async with read_form(request, max_bytes=MAX_LOGIN_FORM_BYTES) as form:
         name, password, token = (str(form.get(each, "")) for each in ("name", "password", CSRF_FIELD))
         wanted = str(form.get("next", ""))
+    await auth.identify(request)
     if not auth.is_ours(request, token):
         return _form(request, "The page has expired. Log in again.", HTTPStatus.FORBIDDEN, wanted)
     name = name.strip()[:100]
@@ -56,12 +58,39 @@ async def log_in(request: Request) -> Response:
     return RedirectResponse(paths.local(wanted), HTTPStatus.SEE_OTHER)
 
 
+async def begin_at_provider(request: Request) -> Response:
+    """Send the browser to the OpenID provider."""
+    auth: Auth = request.app.state.auth
+    if auth.provider is None:
+        return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
+    wanted = paths.local(request.query_params.get("next"))
+    try:
+        return await auth.provider.begin(request, wanted)
+    except LoginRefused as refused:
+        return _form(request, str(refused), HTTPStatus.BAD_GATEWAY, wanted)
+
+
+async def finish_at_provider(request: Request) -> Response:
+    """The browser comes back from the OpenID provider, with a code."""
+    auth: Auth = request.app.state.auth
+    if auth.provider is None:
+        return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
+    try:
+        person, wanted = await auth.provider.finish(request)
+    except LoginRefused as refused:
+        return _form(request, str(refused), HTTPStatus.FORBIDDEN)
+    await to_thread.run_sync(auth.log_in_from_provider, request, person)
+    return RedirectResponse(wanted, HTTPStatus.SEE_OTHER)
+
+
 async def log_out(request: Request) -> Response:
     """End the session."""
     auth: Auth = request.app.state.auth
     async with read_form(request, max_bytes=MAX_LOGIN_FORM_BYTES) as form:
-        if auth.is_ours(request, str(form.get(CSRF_FIELD, ""))):
-            auth.log_out(request)
+        token = str(form.get(CSRF_FIELD, ""))
+    await auth.identify(request)
+    if auth.is_ours(request, token):
+        await to_thread.run_sync(auth.log_out, request)
     return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
 
 
@@ -70,4 +99,9 @@ def _form(
 ) -> Response:
     pages: Pages = request.app.state.pages
     wanted = paths.local(wanted or request.query_params.get("next"))
-    return pages.render(request, "login.html", status=status, person=None, fault=fault, wanted=wanted)
+    auth: Auth = request.app.state.auth
+    provider = auth.provider.name if auth.provider else None
+    return pages.render(
+        request, "login.html", status=status, person=None, fault=fault, wanted=wanted, provider=provider,
+        with_password=bool(auth.users),
+    )  # fmt: skip

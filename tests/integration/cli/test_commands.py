@@ -26,6 +26,7 @@ import structlog
 from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
+from backmarket import BackMarket
 from backmarket.cli.app import app
 from backmarket.resources import RESOURCES
 from backmarket.sandbox.control.client import SandboxControl
@@ -705,3 +706,24 @@ class TestSandbox:
         for process in processes:
             process.kill()
             process.communicate()
+
+
+class TestConsoleSessions:
+    def test_they_are_listed_without_their_tokens_and_ended(self, cli: Cli) -> None:
+        assert "No person is logged in" in cli.ok("console", "sessions", "list").stderr
+        with BackMarket(cli.shop.settings) as bm:
+            for number, name in enumerate(("anna", "anna", "otto")):
+                bm.start_console_session(
+                    f"token {number}", person=name, role="operator", proved_by="password", credential="a hash",
+                    client_address="192.0.2.1", seconds=60, replaces="",
+                )  # fmt: skip
+        listed = cli.json("console", "sessions", "list")["items"]
+        assert sorted(each["person"] for each in listed) == ["anna", "anna", "otto"]
+        assert "token" not in json.dumps(listed)
+        assert "192.0.2.1" in cli.ok("console", "sessions", "list").stdout
+        assert cli.ok("console", "sessions", "end", "--user", "anna").stderr == "Sessions ended: 2.\n"
+        assert cli.json("console", "sessions", "end", "--all") == {"ended": 1}
+
+    def test_whose_has_to_be_said(self, cli: Cli) -> None:
+        for arguments in ([], ["--user", "anna", "--all"]):
+            assert "--user NAME or --all" in cli("console", "sessions", "end", *arguments).stderr

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
@@ -22,9 +20,7 @@ from backmarket.console.pages import login
 from backmarket.console.server import check_reach
 from backmarket.errors import SettingsError
 from backmarket.settings import Settings
-from backmarket.standalone.embedded import Stack
-from tests.support.console import OPERATOR, PASSWORD, VIEWER, Visitor, console_settings, words
-from tests.support.databases import empty
+from tests.support.console import OPERATOR, PASSWORD, VIEWER, Open, Visitor, words
 from tests.support.settings import fresh_settings
 
 ORG = "shop-1"
@@ -33,25 +29,6 @@ PLACES = {
     "organization": ORG, "order": "1", "line": "1", "resource": "deliveries", "shipment": "1", "job": "1", "part": "1",
     "write": "1", "listing": "1",
 }  # fmt: skip
-
-Open = Callable[..., Visitor]
-
-
-@pytest.fixture
-def opened(stack: Stack, s3_url: str, shared_url: str) -> Iterator[Open]:
-    """Opens consoles over an empty database; of each, the settings may differ."""
-    empty(shared_url)
-    visitors: list[Visitor] = []
-
-    def open_console(*, url: str = "http://127.0.0.1", address: str = "127.0.0.1", **changes: Any) -> Visitor:
-        visitors.append(
-            Visitor(console_settings(stack, shared_url, s3_url, **changes), url=url, client=(address, 4000))
-        )
-        return visitors[-1]
-
-    yield open_console
-    for visitor in visitors:
-        visitor.close()
 
 
 def paths(visitor: Visitor, method: str) -> list[str]:
@@ -268,33 +245,6 @@ class TestSessions:
         assert visitor.get("/").status_code == 303
         visitor.http.cookies.clear()
         visitor.http.cookies.set(COOKIE, kept)
-        assert visitor.get("/").status_code == 303
-
-    def test_it_ends_with_its_hours(self, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-        visitor = opened(console_session_hours=1)
-        visitor.log_in()
-        assert visitor.get("/").status_code == 200
-        later = time.time() + 3601
-        monkeypatch.setattr("backmarket.console.access.auth.time.time", lambda: later)
-        assert visitor.get("/").status_code == 303
-
-    def test_it_ends_with_the_password_and_the_role(self, opened: Open) -> None:
-        key = {"console_session_key": "k" * 32}
-        visitor = opened(**key)
-        visitor.log_in()
-        kept = visitor.http.cookies[COOKIE]
-        for users, status in [
-            ((OPERATOR,), 200),
-            ((OPERATOR.replace("anna:operator", "anna:viewer"),), 303),
-            ((VIEWER,), 303),
-        ]:
-            other = opened(console_users=users, **key)
-            other.http.cookies.set(COOKIE, kept)
-            assert other.get("/").status_code == status, users
-
-    def test_a_forged_one_opens_nothing(self, opened: Open) -> None:
-        visitor = opened()
-        visitor.http.cookies.set(COOKIE, "eyJuYW1lIjoiYW5uYSJ9.aaaa.bbbb")
         assert visitor.get("/").status_code == 303
 
 

@@ -93,6 +93,12 @@ def make_older(url: str, version: int) -> None:
             b" VALUES (%s, 10, 1, '{\"shipper\": \"Carrier 2\"}'), (%s, 11, 1, '{}')",
             (ORG, ORG),
         )
+        if version >= 4:  # these programs filled the columns themselves
+            transaction.execute(
+                b"UPDATE backmarket.orders SET shipper = raw ->> 'shipper', psp_reference = raw ->> 'psp_reference',"
+                b" paypal_reference = raw ->> 'paypal_reference'"
+            )
+            transaction.execute(b"UPDATE backmarket.orderlines SET shipper = raw ->> 'shipper'")
 
 
 def catalogue(url: str) -> set[tuple[str, ...]]:

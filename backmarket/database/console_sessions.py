@@ -1,0 +1,154 @@
+"""The console's sessions. A session is a row: without it, the cookie of a browser opens nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from backmarket.database.connection import Database
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleSession:
+    """A login at the console.
+
+    Attributes:
+        person: the person's name in the settings or at the OpenID provider.
+        role: `viewer` or `operator`.
+        proved_by: `password` or `oidc`.
+        client_address: the address of the person's machine at the login.
+        created_at: when the person logged in.
+        last_seen_at: when the session was last used, to the minute.
+        expires_at: when the person has to log in again.
+    """
+
+    person: str
+    role: str
+    proved_by: str
+    client_address: str
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+
+
+def start(
+    database: Database,
+    token: str,
+    *,
+    person: str,
+    role: str,
+    proved_by: str,
+    credential: str,
+    client_address: str,
+    seconds: float,
+    replaces: str,
+) -> None:
+    """Start a session.
+
+    Args:
+        token: the new browser's token, of which only a hash is stored.
+        person: the person's name.
+        role: `viewer` or `operator`.
+        proved_by: `password` or `oidc`.
+        credential: a keyed hash of what gave the role.
+        client_address: the address of the person's machine.
+        seconds: time after which the session ends.
+        replaces: the browser's token before the login; its session ends.
+
+    Raises:
+        BackMarketError: as for `Database.transaction`.
+    """
+    values = (_hash(replaces), _hash(token), person, role, proved_by, credential, client_address, seconds)
+    with database.transaction() as transaction:
+        transaction.execute(_START, values)
+
+
+def use(database: Database, token: str, credentials: Sequence[str]) -> ConsoleSession | None:
+    """The session of a browser, which is noted as used; None: it has not logged in. One statement.
+
+    Args:
+        token: the browser's token.
+        credentials: those that are valid now. A session with another one ends for good.
+
+    Raises:
+        BackMarketError: as for `Database.transaction`.
+    """
+    with database.transaction() as transaction:
+        row = transaction.execute(_USE, {"hash": _hash(token), "valid": list(credentials)}).fetchone()
+    return None if row is None else ConsoleSession(*row)
+
+
+def end(database: Database, token: str) -> None:
+    """End the session of a browser for good.
+
+    Raises:
+        BackMarketError: as for `Database.transaction`.
+    """
+    with database.transaction() as transaction:
+        transaction.execute("DELETE FROM backmarket.console_sessions WHERE token_hash = %s", (_hash(token),))
+
+
+def end_all(database: Database, person: str | None = None) -> int:
+    """End all sessions for good, or those of one person; return their number.
+
+    Raises:
+        BackMarketError: as for `Database.transaction`.
+    """
+    with database.transaction() as transaction:
+        return transaction.execute(_END_ALL, {"person": person}).rowcount
+
+
+def open_sessions(database: Database) -> list[ConsoleSession]:
+    """The sessions that have not ended, the last used first.
+
+    Raises:
+        BackMarketError: as for `Database.transaction`.
+    """
+    with database.transaction() as transaction:
+        return [ConsoleSession(*row) for row in transaction.execute(_OPEN).fetchall()]
+
+
+def drop_expired(database: Database) -> int:
+    """Remove the sessions whose time is over; return their number.
+
+    Raises:
+        BackMarketError: as for `Database.transaction`.
+    """
+    with database.transaction() as transaction:
+        return transaction.execute("DELETE FROM backmarket.console_sessions WHERE expires_at <= now()").rowcount
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+_START = """
+WITH replaced AS (DELETE FROM backmarket.console_sessions WHERE token_hash = %s)
+INSERT INTO backmarket.console_sessions
+    (token_hash, person, role, proved_by, credential, client_address, expires_at)
+VALUES (%s, %s, %s, %s, %s, %s, now() + make_interval(secs => %s))
+"""
+
+_USE = """
+WITH found AS (
+    SELECT *, expires_at > now() AND credential = ANY(%(valid)s::text[]) AS is_valid
+    FROM backmarket.console_sessions WHERE token_hash = %(hash)s
+),
+ended AS (
+    DELETE FROM backmarket.console_sessions s USING found f WHERE s.token_hash = f.token_hash AND NOT f.is_valid
+),
+seen AS (
+    UPDATE backmarket.console_sessions s SET last_seen_at = now() FROM found f
+    WHERE s.token_hash = f.token_hash AND f.is_valid AND s.last_seen_at < now() - interval '1 minute'
+)
+SELECT person, role, proved_by, client_address, created_at, last_seen_at, expires_at FROM found WHERE is_valid
+"""
+
+_END_ALL = "DELETE FROM backmarket.console_sessions WHERE %(person)s::text IS NULL OR person = %(person)s"
+
+_OPEN = """
+SELECT person, role, proved_by, client_address, created_at, last_seen_at, expires_at
+FROM backmarket.console_sessions WHERE expires_at > now() ORDER BY last_seen_at DESC, created_at DESC
+"""

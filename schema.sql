@@ -607,7 +607,9 @@ CREATE TABLE IF NOT EXISTS backmarket.api_writes (
         'person'            -- a person checked
     )),
     -- the server and timeline on which it was queued, or marked as sending: on another, the mark may have been lost
-    recorded_on text NOT NULL DEFAULT backmarket.server_history()
+    recorded_on text NOT NULL DEFAULT backmarket.server_history(),
+    -- who asked for it, and how that was proved, such as `anna (console login)`; null: asked before version 5
+    asked_by text
 );
 CREATE UNIQUE INDEX IF NOT EXISTS api_writes_idempotency ON backmarket.api_writes (organization_id, idempotency_key)
 WHERE idempotency_key IS NOT NULL;
@@ -687,6 +689,8 @@ CREATE TABLE IF NOT EXISTS backmarket.bulk_jobs (
     report_tries integer NOT NULL DEFAULT 0,
     -- why its report could not be written so far; null: it is written, or was not tried
     report_error text,
+    -- as `api_writes.asked_by`
+    asked_by text,
     PRIMARY KEY (organization_id, id),
     CHECK ((ended_at IS NULL) = (state IN ('pending', 'running', 'waiting_for_quota')))
 );
@@ -879,6 +883,46 @@ CREATE TABLE IF NOT EXISTS backmarket.console_sessions (
 COMMENT ON TABLE backmarket.console_sessions IS 'Who is logged in to the console; a session has ended when its row is gone';
 
 ------------------------------------------------------------------------------
+-- The audit trail: every act of a person or an application that changes something, in the transaction of the change.
+-- Processes only insert and read; `drop_partition` below is the one way to remove rows. With one login for all
+-- processes, that login owns the table, and the trail is not protected from it.
+------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS backmarket.audit (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    -- the name of who acted; null: the actor was not named
+    actor text CHECK (length(actor) BETWEEN 1 AND 200),
+    proved_by text NOT NULL CHECK (proved_by IN (
+        'console login',        -- logged in to the console
+        'console proxy',        -- named by the proxy before the console
+        'cli',                  -- the operating system's user of a command
+        'application',          -- named by the host application in its own process: not verified
+        'unverified (broker)'   -- came by a Celery message: anyone who reaches the broker can send one
+    )),
+    -- the client's address (console), the host of the process (cli, application), or the sender as the message names it
+    origin text CHECK (length(origin) <= 200),
+    -- what was done, such as `connection.remove`: `backmarket/audit/actions.py` has them all
+    action text NOT NULL,
+    -- null: no single organization is concerned. Rows outlive their organization
+    organization_id text,
+    object_kind text,
+    object_id text,
+    outcome text NOT NULL CHECK (outcome IN (
+        'done',                 -- committed with this row
+        'asked',                -- queued or begun; the object tells how it ended
+        'refused',              -- not allowed or not valid, and nothing was changed: `code` says why
+        'failed'                -- broken off: `code` says why; what was done before stays
+    )),
+    code text,
+    -- names of fields, numbers and ids; never a secret, nor a value that may be personal
+    details jsonb NOT NULL DEFAULT '{}',
+    PRIMARY KEY (recorded_at, id)
+) PARTITION BY RANGE (recorded_at);
+COMMENT ON TABLE backmarket.audit IS 'Append-only: who did what, proved by what, from where, when, and with which outcome';
+CREATE INDEX IF NOT EXISTS audit_organization ON backmarket.audit (organization_id, recorded_at, id);
+
+------------------------------------------------------------------------------
 -- Upkeep: growing tables have weekly partitions (by UTC, from Monday), and old ones are dropped
 -- (docs/decisions/0010)
 ------------------------------------------------------------------------------
@@ -892,7 +936,8 @@ COMMENT ON TABLE backmarket.upkeep IS 'One row: when the hourly upkeep is due ne
 -- Creates the partitions of this week and of `ahead`, and those of rows in the default partition; returns their number.
 -- Two callers take turns; a caller waits at most for the lock timeout.
 CREATE OR REPLACE FUNCTION backmarket.make_partitions(ahead interval DEFAULT '28 days') RETURNS integer
-LANGUAGE plpgsql SET lock_timeout = '2s' SET timezone = 'UTC' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '2s' SET timezone = 'UTC' AS $$
 DECLARE
     made integer := 0;
     parent text;
@@ -901,7 +946,8 @@ DECLARE
     new text;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('backmarket.partitions', 0));
-    FOR parent, moment IN VALUES ('sync_runs', 'finished_at'), ('changes', 'recorded_at') LOOP
+    FOR parent, moment IN VALUES ('sync_runs', 'finished_at'), ('changes', 'recorded_at'), ('audit', 'recorded_at')
+    LOOP
         IF to_regclass(format('backmarket.%I', parent || '_default')) IS NULL THEN
             EXECUTE format('CREATE TABLE backmarket.%1$I PARTITION OF backmarket.%2$I DEFAULT',
                 parent || '_default', parent);
@@ -930,6 +976,40 @@ BEGIN
 END
 $$;
 SELECT backmarket.make_partitions();
+
+-- Drops a partition whose rows are all older than `days`; false: it is not there (any more), or is younger. For the
+-- feed, notes the position at which it ends. Runs with the owner's rights, and refuses to drop rows of the audit trail
+-- that are younger than 30 days.
+CREATE OR REPLACE FUNCTION backmarket.drop_partition(parent text, partition text, days integer) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '1s' SET timezone = 'UTC' AS $$
+DECLARE
+    ends timestamptz;
+BEGIN
+    IF parent NOT IN ('sync_runs', 'changes', 'audit') OR days < 1 OR parent = 'audit' AND days < 30 THEN
+        RAISE EXCEPTION 'Rows of % that are % days old are not dropped.', parent, days
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    EXECUTE format('LOCK TABLE backmarket.%I IN ACCESS EXCLUSIVE MODE', parent);
+    SELECT substring(pg_get_expr(c.relpartbound, c.oid) FROM $bound$TO \('([^']+)'\)$bound$)::timestamptz INTO ends
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = format('backmarket.%I', parent)::regclass
+      AND c.relname = partition AND c.relnamespace = 'backmarket'::regnamespace;
+    IF ends IS NULL OR ends > now() - make_interval(days => days) THEN
+        RETURN false;
+    END IF;
+    IF parent = 'changes' THEN
+        EXECUTE format('INSERT INTO backmarket.feed_marks AS m (mark, transaction_id, id)'
+            ' SELECT ''dropped'', transaction_id, id FROM backmarket.%I ORDER BY transaction_id DESC, id DESC LIMIT 1'
+            ' ON CONFLICT (mark) DO UPDATE SET transaction_id = excluded.transaction_id, id = excluded.id'
+            ' WHERE (m.transaction_id, m.id) < (excluded.transaction_id, excluded.id)', partition);
+    END IF;
+    EXECUTE format('DROP TABLE backmarket.%I', partition);
+    RETURN true;
+END
+$$;
+-- the owner, and the roles that it grants them to
+REVOKE ALL ON FUNCTION backmarket.make_partitions(interval), backmarket.drop_partition(text, text, integer) FROM PUBLIC;
 
 ------------------------------------------------------------------------------
 -- Row-level security: a guard against mistakes (docs/decisions/0009).

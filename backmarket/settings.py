@@ -21,6 +21,8 @@ from backmarket.messages import redis_urls, urls
 
 ENV_PREFIX = "BACKMARKET_"
 
+MIN_AUDIT_DAYS = 30
+"""Minimum days that the audit trail is kept; the database refuses to drop younger rows."""
 HEADER_NAME = r"^[A-Za-z0-9-]{0,100}$"
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
@@ -160,6 +162,8 @@ class Settings(BaseSettings):
     """Days that ended writes are kept, with their invoices. 0: for ever."""
     bulk_retention_days: Annotated[int, Field(ge=0, le=36500)] = 90
     """Days that ended bulk jobs are kept, with their files and reports. 0: for ever."""
+    audit_retention_days: Annotated[int, Field(ge=0, le=36500)] = 365
+    """Days that the audit trail is kept, 30 or more. 0: for ever."""
     personal_data_days: Annotated[int, Field(ge=0, le=36500)] = 0
     """Days that a closed order keeps its personal data after its last change. 0: for ever."""
 
@@ -267,6 +271,13 @@ class Settings(BaseSettings):
                 "must name your proxies alone: a network wider than 10.0.0.0/8 or fc00::/7 has strangers in it"
             )
         return tuple(map(str, found))
+
+    @field_validator("audit_retention_days")
+    @classmethod
+    def _long_enough(cls, value: int) -> int:
+        if 0 < value < MIN_AUDIT_DAYS:
+            raise ValueError(f"must be 0 or at least {MIN_AUDIT_DAYS}")
+        return value
 
     @field_validator("health_port", mode="before")
     @classmethod

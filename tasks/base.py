@@ -9,6 +9,7 @@ from celery import Task
 from celery.exceptions import Reject
 
 from backmarket import services
+from backmarket.audit import Actor, ProvedBy, acting
 from backmarket.errors import BackMarketError, Crashed, TransientError
 from backmarket.observability import telemetry
 from backmarket.observability.logs import error_location
@@ -39,6 +40,7 @@ class BackMarketTask(Task):  # type: ignore[misc]
         with (
             structlog.contextvars.bound_contextvars(task=self.name, task_id=self.request.id),
             telemetry.span("task", task=self.name),
+            acting(self._sender()),
         ):
             try:
                 arguments.check(self.run, args, kwargs)
@@ -49,6 +51,11 @@ class BackMarketTask(Task):  # type: ignore[misc]
             except Exception as error:  # noqa: BLE001 - its text may quote a customer's data; only its place is logged
                 log.error("task.crashed", **error_location(error))
                 raise Crashed.of(error) from None
+
+    def _sender(self) -> Actor:
+        """Who sent the message, by its own word: the audit trail says that this is unverified."""
+        origin = self.request.origin
+        return Actor(None, ProvedBy.BROKER, origin if isinstance(origin, str) else None)
 
 
 class OnlyMessageTask(BackMarketTask):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from backmarket import work
+from backmarket import audit, work
 from backmarket.bucket.keys import bulk_job_prefix
 from backmarket.bulk import completion, rows, transitions
 from backmarket.bulk.models import Job, JobState, LineOutcome, NewJob, NewPart, Outcome, Part, PartState, Transition
@@ -110,6 +110,7 @@ def submit(services: Services, submission: Submission) -> int:
         new = _new_job(_locked(transaction, organization_id), submission)
         if rows.insert(transaction, new):
             rows.insert_parts(transaction, organization_id, new.id, submission.parts)
+            _record_submission(transaction, new)
             work.make_due(transaction, organization_id, "bulk")
             job_id = new.id
         else:
@@ -172,6 +173,7 @@ def cancel(services: Services, organization_id: str, job_id: int) -> Job:
         transitions.cancel(
             transaction, organization_id, job_id, BulkCancelled("The job was cancelled before it was sent.")
         )
+        audit.record(transaction, _act("bulk.cancel", organization_id, job_id))
     completion.end_jobs(services.database, organization_id)
     services.producer.nudge([Nudge("bulk", organization_id)])
     return get(services.database, organization_id, job_id)
@@ -203,6 +205,7 @@ def settle_part(services: Services, organization_id: str, job_id: int, number: i
         else:
             _check_market(transaction, part)
             transitions.reopen(transaction, part)
+        audit.record(transaction, _act("bulk.settle", organization_id, job_id, part=number, arrived=arrived))
     completion.end_jobs(services.database, organization_id)
     services.producer.nudge([Nudge("bulk", organization_id)])
     return get(services.database, organization_id, job_id)
@@ -219,6 +222,18 @@ def retry_now(database: Database, organization_id: str) -> None:
     with database.transaction() as transaction:
         if transitions.retry_now(transaction, organization_id):
             work.make_due(transaction, organization_id, "bulk")
+
+
+def _act(action: str, organization_id: str, job_id: int, **details: object) -> audit.Act:
+    return audit.Act(action, organization_id, "bulk_job", job_id, details)
+
+
+def _record_submission(transaction: Transaction, new: NewJob) -> None:
+    act = _act("bulk.submit", new.organization_id, new.id, lines=new.lines, bad_lines=new.bad_lines)
+    if new.error is None:
+        audit.record(transaction, act, audit.Outcome.ASKED)
+    else:
+        audit.record(transaction, act, audit.Outcome.REFUSED, new.error.code)
 
 
 def _locked(transaction: Transaction, organization_id: str) -> Connection:
@@ -246,6 +261,7 @@ def _new_job(connection: Connection, submission: Submission) -> NewJob:
         fingerprint=submission.fingerprint,
         max_age=submission.max_age.total_seconds() if submission.max_age is not None else None,
         error=submission.refused,
+        asked_by=audit.current_actor().label,
     )
 
 

@@ -94,6 +94,8 @@ class Job:
         ended_at: when the outcome of every line was known, or left to a person.
         reported_at: when its report was written; None: not yet.
         report_error: why its report could not be written so far.
+        asked_by: who submitted it and how that was proved, such as `anna (console login)`; None: before version 5 of
+            the schema.
     """
 
     organization_id: str
@@ -124,6 +126,7 @@ class Job:
     ended_at: datetime | None
     reported_at: datetime | None
     report_error: str | None
+    asked_by: str | None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", JobState(self.state))
@@ -302,6 +305,7 @@ class NewJob:
     fingerprint: str
     max_age: float | None
     error: BackMarketError | None = None
+    asked_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,7 @@ JOBS = """
 SELECT j.organization_id, j.id, j.state, j.file_name, j.locale, j.environment, j.header, j.lines, j.bad_lines,
     j.unchanged_lines, p.parts, p.lines_pending, p.lines_submitted, p.lines_done, p.lines_failed, p.lines_unknown,
     p.lines_not_sent, j.idempotency_key, j.expires_at, j.cancelled_at, j.waits_until, j.error_code, j.error,
-    j.created_at, j.started_at, j.ended_at, j.reported_at, j.report_error
+    j.created_at, j.started_at, j.ended_at, j.reported_at, j.report_error, j.asked_by
 FROM backmarket.bulk_jobs j CROSS JOIN LATERAL (
     SELECT count(*)::integer AS parts,
         COALESCE(sum(lines) FILTER (WHERE state = 'pending'), 0)::integer AS lines_pending,
@@ -222,12 +222,13 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 _INSERT = """
 INSERT INTO backmarket.bulk_jobs (organization_id, id, state, object_prefix, file_name, locale, environment, region,
     base_url, header, lines, bad_lines, unchanged_lines, idempotency_key, fingerprint, expires_at, error_code, error,
-    ended_at, report_due_at)
+    ended_at, report_due_at, asked_by)
 VALUES (%(organization_id)s, %(id)s, CASE WHEN %(code)s::text IS NULL THEN 'pending' ELSE 'failed' END,
     %(object_prefix)s, %(file_name)s, %(locale)s, %(environment)s, %(region)s, %(base_url)s, %(header)s, %(lines)s,
     %(bad_lines)s, %(unchanged_lines)s, %(idempotency_key)s, %(fingerprint)s,
     now() + make_interval(secs => %(max_age)s), %(code)s, %(message)s,
-    CASE WHEN %(code)s::text IS NOT NULL THEN now() END, CASE WHEN %(code)s::text IS NOT NULL THEN now() END)
+    CASE WHEN %(code)s::text IS NOT NULL THEN now() END, CASE WHEN %(code)s::text IS NOT NULL THEN now() END,
+    %(asked_by)s)
 ON CONFLICT (organization_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 """
 

@@ -14,7 +14,7 @@ from unicodedata import category
 
 import structlog
 
-from backmarket import connections
+from backmarket import audit, connections
 from backmarket.bucket.keys import bulk_key
 from backmarket.bulk import jobs, queries, reports, rows
 from backmarket.bulk.csv_file.spool import File, pieces_of, room, spool
@@ -64,9 +64,11 @@ class PreparedFile:
             BucketUnavailable, DatabaseUnavailable: if nothing was submitted, or that is unknown; retry with an
                 idempotency key.
         """
-        if self._files.refused is not None:
-            raise self._files.refused
-        return self._handle(self._known() or self._write_down())
+        act = audit.Act("bulk.submit", self._organization_id, "bulk_job", details={"lines": self.check.lines})
+        with audit.attempt(self._services.database, act):
+            if self._files.refused is not None:
+                raise self._files.refused
+            return self._handle(self._known() or self._write_down())
 
     def submit_refused(self) -> BulkHandle:
         """Insert a job in any case; if the file was refused, a failed job with the faults in its report.

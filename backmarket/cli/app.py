@@ -56,6 +56,7 @@ _MODULES = {
     "writes": "writes",
     "changes": "changes",
     "keys": "keys",
+    "audit": "audit",
 }
 """The module of `backmarket.cli` that has a command or a group, in the order in which a newcomer needs them."""
 

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def opened() -> Iterator[BackMarket]:
-    """The object, made from the environment's settings, closed at the end.
+    """The object, made from the environment's settings, closed at the end. The operating system's user acts.
 
     Logs go to standard error; those below a warning only if `BACKMARKET_LOG_LEVEL` is set accordingly.
 
     Raises:
         SettingsError: if a setting is invalid.
     """
+    from backmarket.audit import acting, this_user
     from backmarket.facade import BackMarket
     from backmarket.observability.logs import configure
     from backmarket.settings import load_settings
@@ -28,5 +29,5 @@ def opened() -> Iterator[BackMarket]:
     quiet = {} if "log_level" in settings.model_fields_set else {"log_level": "WARNING"}
     configure(settings.model_copy(update=quiet))
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # logs each try; the error at the end says it once
-    with BackMarket(settings) as bm:
+    with BackMarket(settings) as bm, acting(this_user()):
         yield bm

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from backmarket import audit
 from backmarket.client.credentials import Credentials
 from backmarket.client.endpoints import check_locale, host_for
 from backmarket.connections.connection import check_accepted, check_usable, not_found, select
-from backmarket.database import Database
+from backmarket.database import Database, Transaction
 from backmarket.database.encryption import KeyCipher
 from backmarket.errors import SettingsError
 from backmarket.settings import Settings
@@ -116,6 +117,12 @@ def _readable(cipher: KeyCipher, stored: bytes) -> bool:
     return True
 
 
+def _record_rotation(transaction: Transaction, keys: int, last: str, lost: list[str]) -> None:
+    """Record one batch; `lost` are the organizations so far whose keys could not be decrypted."""
+    details = {"keys": keys, "last_organization": last, "undecryptable_so_far": len(lost)}
+    audit.record(transaction, audit.Act("keys.rotate", details=details))
+
+
 def rotate_keys(database: Database, cipher: KeyCipher, *, batch: int = 500) -> int:
     """Encrypt every stored key with the first of `SECRET_KEYS`.
 
@@ -147,6 +154,8 @@ def rotate_keys(database: Database, cipher: KeyCipher, *, batch: int = 500) -> i
                     "UPDATE backmarket.connections SET api_key = %s WHERE organization_id = %s",
                     (rotated, organization_id),
                 )
+            if rows:
+                _record_rotation(transaction, len(rows), rows[-1][0], lost)
         if not rows:
             break
         done += len(rows)

@@ -18,11 +18,12 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from backmarket.console.access.addresses import networks
 from backmarket.console.access.auth import Auth
 from backmarket.console.access.cookies import Cookies, signing_key
 from backmarket.console.access.oidc import CALLBACK
 from backmarket.console.headers import SafeHeaders
-from backmarket.console.pages import bulk, listings, login, orders, organizations, overview, writes
+from backmarket.console.pages import audit, bulk, listings, login, orders, organizations, overview, writes
 from backmarket.console.rendering import Pages
 from backmarket.console.request_context import action, page
 from backmarket.console.sse import EventStream
@@ -72,6 +73,7 @@ def create_app(bm: BackMarket, settings: Settings) -> Starlette:
     )
     app.state.bm, app.state.auth, app.state.events, app.state.pages = bm, auth, events, Pages(auth)
     app.state.base_urls = settings.allowed_base_urls
+    app.state.proxies = networks(settings.console_proxy_addresses)
     return app
 
 
@@ -121,6 +123,7 @@ def _routes(settings: Settings) -> list[BaseRoute]:
     of_one += [Route(f"{_OF_ONE}{path}", endpoint, methods=["POST"]) for path, endpoint in done.items()]
     return [
         Route("/", page(overview.show)),
+        Route("/audit", page(audit.show)),
         Route("/connect", page(organizations.new)),
         Route("/connect", action(organizations.connect), methods=["POST"]),
         *of_one,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from backmarket import audit
 from backmarket.database.schema import apply_schema
 from backmarket.facade.bulk import Bulk
 from backmarket.facade.connections import Connections
@@ -17,13 +18,16 @@ from backmarket.facade.fetches import Fetches
 from backmarket.facade.labels import Labels
 from backmarket.facade.stored import StoredRows
 from backmarket.facade.syncs import Syncs
+from backmarket.facade.trail import Trail
 from backmarket.facade.upkeep import Housekeeping
 from backmarket.facade.writes import Writes
 from backmarket.services import Services
 from backmarket.settings import Settings, load_settings
 
 
-class BackMarket(Connections, Syncs, StoredRows, Labels, Writes, Bulk, Fetches, Feed, ConsoleSessions, Housekeeping):
+class BackMarket(
+    Connections, Syncs, StoredRows, Labels, Writes, Bulk, Fetches, Feed, ConsoleSessions, Housekeeping, Trail
+):
     """Back Market seller accounts, from the settings in the environment.
 
     Opens nothing before its first use, is safe to share between threads, and must be created again after a fork.
@@ -62,4 +66,8 @@ class BackMarket(Connections, Syncs, StoredRows, Labels, Writes, Bulk, Fetches, 
         Raises:
             SchemaDiffers: if the tables are newer than this program, or older and `migrate` is False.
         """
-        return apply_schema(self._services.database, migrate=migrate)
+        passed = apply_schema(self._services.database, migrate=migrate)
+        if passed:
+            with self._services.database.transaction() as transaction:
+                audit.record(transaction, audit.Act("schema.migrate", details={"versions": passed}))
+        return passed

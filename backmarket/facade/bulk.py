@@ -218,7 +218,8 @@ class Bulk(FacadePart):
         Raises:
             BulkJobNotFound: if there is no such job.
         """
-        return jobs.cancel(self._services, organization_id, job_id)
+        with self._attempt("bulk.cancel", organization_id, "bulk_job", job_id):
+            return jobs.cancel(self._services, organization_id, job_id)
 
     def settle_bulk_part(self, organization_id: str, job_id: int, part: int, *, arrived: bool) -> Job:
         """Settle a part whose outcome is unknown, after a person has looked at Back Market.
@@ -231,7 +232,8 @@ class Bulk(FacadePart):
             BulkJobNotFound: if there is no such job or part.
             InvalidArgument: if there is nothing to settle.
         """
-        return jobs.settle_part(self._services, organization_id, job_id, part, arrived=arrived)
+        with self._attempt("bulk.settle", organization_id, "bulk_job", job_id):
+            return jobs.settle_part(self._services, organization_id, job_id, part, arrived=arrived)
 
     def get_bulk_report_url(self, organization_id: str, job_id: int, *, expires: int = reports.LINK_SECONDS) -> str:
         """A link to the report of an ended job: a CSV file with the outcome of each line.

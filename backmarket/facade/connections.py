@@ -49,14 +49,15 @@ class Connections(FacadePart):
         Raises:
             InvalidArgument: if a value is invalid, or the market changes while rows exist.
         """
-        account = Account(organization_id, api_key, environment, region, locale, base_url)
-        return lifecycle.upsert(
-            self._services.database,
-            self._services.key_cipher,
-            self._services.settings,
-            account,
-            discard_rows=discard_rows,
-        )
+        with self._attempt("connection.change", organization_id, "connection", organization_id):
+            account = Account(organization_id, api_key, environment, region, locale, base_url)
+            return lifecycle.upsert(
+                self._services.database,
+                self._services.key_cipher,
+                self._services.settings,
+                account,
+                discard_rows=discard_rows,
+            )
 
     def update_connection(
         self, organization_id: str, *, discard_rows: bool = False, **changes: Unpack[ConnectionChanges]
@@ -72,14 +73,15 @@ class Connections(FacadePart):
             ApiKeyMissing: if its key was cleared.
             InvalidArgument: if a value is invalid, or the market changes while rows exist.
         """
-        return lifecycle.change(
-            self._services.database,
-            self._services.key_cipher,
-            self._services.settings,
-            organization_id,
-            dict[str, str | None](**changes),
-            discard_rows=discard_rows,
-        )
+        with self._attempt("connection.change", organization_id, "connection", organization_id):
+            return lifecycle.change(
+                self._services.database,
+                self._services.key_cipher,
+                self._services.settings,
+                organization_id,
+                dict[str, str | None](**changes),
+                discard_rows=discard_rows,
+            )
 
     def get_connection_status(self, organization_id: str) -> ConnectionStatus:
         """A connection without its key, with the status of each resource.
@@ -117,7 +119,8 @@ class Connections(FacadePart):
         Raises:
             ConnectionNotFound, ConnectionDisabled, ApiKeyMissing: if there is nothing to check.
         """
-        return check.check_connection(self._services, organization_id)
+        with self._attempt("connection.check", organization_id, "connection", organization_id):
+            return check.check_connection(self._services, organization_id)
 
     def disable_connection(self, organization_id: str, *, clear_api_key: bool = False) -> Connection:
         """Stop sending requests to this account; its rows stay.
@@ -128,7 +131,8 @@ class Connections(FacadePart):
         Raises:
             ConnectionNotFound: if there is no such connection.
         """
-        return lifecycle.disable(self._services.database, organization_id, clear_api_key=clear_api_key)
+        with self._attempt("connection.disable", organization_id, "connection", organization_id):
+            return lifecycle.disable(self._services.database, organization_id, clear_api_key=clear_api_key)
 
     def enable_connection(self, organization_id: str) -> Connection:
         """Resume sending requests to this account, at once.
@@ -137,7 +141,8 @@ class Connections(FacadePart):
             ConnectionNotFound: if there is no such connection.
             ApiKeyMissing: if its key was cleared.
         """
-        return lifecycle.enable(self._services.database, organization_id)
+        with self._attempt("connection.enable", organization_id, "connection", organization_id):
+            return lifecycle.enable(self._services.database, organization_id)
 
     disconnect = disable_connection
     """Name of `disable_connection` in the component that this package replaces."""
@@ -153,8 +158,10 @@ class Connections(FacadePart):
         Raises:
             ConnectionNotFound: if there is no such connection.
         """
-        return lifecycle.remove(self._services.database, organization_id)
+        with self._attempt("connection.remove", organization_id, "connection", organization_id):
+            return lifecycle.remove(self._services.database, organization_id)
 
     def rotate_keys(self) -> int:
         """Encrypt all stored API keys with the first of `SECRET_KEYS`; returns their number."""
-        return connections.rotate_keys(self._services.database, self._services.key_cipher)
+        with self._attempt("keys.rotate"):
+            return connections.rotate_keys(self._services.database, self._services.key_cipher)

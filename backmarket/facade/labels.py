@@ -122,7 +122,8 @@ class Labels(FacadePart):
             ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: if the connection cannot be
                 used.
         """
-        return requests.fetch_labels(self._services, organization_id)
+        with self._attempt("labels.requeue", organization_id, "labels"):
+            return requests.fetch_labels(self._services, organization_id)
 
     def sweep_bucket(self, *, seconds: float | None = None, accept_garbage: bool = False) -> Swept:
         """Compare the whole bucket with the rows, as a worker does daily; continues an interrupted sweep.
@@ -142,4 +143,5 @@ class Labels(FacadePart):
             sweep,  # here: it loads the S3 client, 0.2 s that few processes need
         )
 
-        return sweep(self._services, seconds=seconds, accept_garbage=accept_garbage)
+        with self._begun("bucket.sweep", accept_garbage=accept_garbage):
+            return sweep(self._services, seconds=seconds, accept_garbage=accept_garbage)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from backmarket import audit
 from backmarket.services import Services
 
 
@@ -10,3 +14,18 @@ class FacadePart:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+
+    def _attempt(
+        self, action: str, organization_id: str | None = None, kind: str | None = None, object_id: object = None
+    ) -> AbstractContextManager[None]:
+        """Record an act that is refused or fails; one that succeeds is recorded with its change."""
+        return audit.attempt(self._services.database, audit.Act(action, organization_id, kind, object_id))
+
+    @contextmanager
+    def _begun(self, action: str, **details: object) -> Iterator[None]:
+        """Record an act of many transactions before its first one, and again if it fails."""
+        act = audit.Act(action, details=details)
+        with self._services.database.transaction() as transaction:
+            audit.record(transaction, act, audit.Outcome.ASKED)
+        with audit.attempt(self._services.database, act):
+            yield

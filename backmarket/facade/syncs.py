@@ -171,13 +171,14 @@ class Syncs(FacadePart):
             InvalidArgument: if there is no such resource, or a value is invalid.
             ConnectionNotFound: if there is no such organization.
         """
-        return schedule.update_schedule(
-            self._services.database,
-            resource,
-            organization_id=organization_id,
-            enabled=enabled,
-            interval=interval,
-            full_interval=full_interval,
-            download_labels=download_labels,
-            inherit=inherit,
-        )
+        with self._attempt("schedule.change", organization_id, "schedule", resource):
+            return schedule.update_schedule(
+                self._services.database,
+                resource,
+                organization_id=organization_id,
+                enabled=enabled,
+                interval=interval,
+                full_interval=full_interval,
+                download_labels=download_labels,
+                inherit=inherit,
+            )

@@ -13,7 +13,8 @@ class Housekeeping(FacadePart):
 
     def upkeep(self) -> Upkeep:
         """Run the hourly upkeep now: create partitions, drop rows past their retention, erase old personal data."""
-        return hourly.run(self._services.database, self._services.settings)
+        with self._begun("upkeep.run"):
+            return hourly.run(self._services.database, self._services.settings)
 
     def erase_order(self, organization_id: str, order_id: int) -> Erased:
         """Erase the personal data of an order, with its lines, deliveries and returns. Later syncs do not restore it.
@@ -25,4 +26,5 @@ class Housekeeping(FacadePart):
             ConnectionNotFound: if there is no such organization.
             OrderNotStored: if nothing of this order is stored.
         """
-        return erasure.erase_order(self._services.database, organization_id, order_id)
+        with self._attempt("order.erase", organization_id, "order", order_id):
+            return erasure.erase_order(self._services.database, organization_id, order_id)

@@ -13,6 +13,7 @@ from backmarket.facade.part import FacadePart
 from backmarket.queries.orders import OrderLineState
 from backmarket.queries.pagination import Page
 from backmarket.writes import invoices, manual, rows, submit
+from backmarket.writes.audited import order_action
 from backmarket.writes.handle import WriteHandle
 from backmarket.writes.invoices import Source
 from backmarket.writes.models import Write, WriteFilter, WriteKind, WriteState
@@ -124,7 +125,8 @@ class Writes(FacadePart):
             "unchecked_imei": unchecked_imei,
         }
         call = Call(organization_id, environment, locale, idempotency_key)
-        return submit.update_order(self._services, call, order_id, new_state, given)
+        with self._attempt(order_action(new_state), organization_id, "order", order_id):
+            return submit.update_order(self._services, call, order_id, new_state, given)
 
     def update_orderline(
         self,
@@ -151,7 +153,8 @@ class Writes(FacadePart):
         """
         given = {"imei": imei, "serial_number": serial_number, "unchecked_imei": unchecked_imei}
         call = Call(organization_id, environment, locale, idempotency_key)
-        return submit.update_orderline(self._services, call, orderline_id, given)
+        with self._attempt("orderline.identify", organization_id, "orderline", orderline_id):
+            return submit.update_orderline(self._services, call, orderline_id, given)
 
     def update_listing(
         self,
@@ -176,7 +179,8 @@ class Writes(FacadePart):
                 and not by the document.
         """
         call = Call(organization_id, environment, locale, idempotency_key)
-        return submit.update_listing(self._services, call, listing_id, sku, {**changes})
+        with self._attempt("listing.change", organization_id, "listing", listing_id):
+            return submit.update_listing(self._services, call, listing_id, sku, {**changes})
 
     def upload_order_invoice(
         self,
@@ -215,9 +219,10 @@ class Writes(FacadePart):
             BucketUnavailable: if the S3 server is away; nothing was queued.
         """
         call = Call(organization_id, environment, locale, idempotency_key)
-        return invoices.upload_order_invoice(
-            self._services, call, order_id, Source(content, file, object_key, url), filename
-        )
+        with self._attempt("order.invoice", organization_id, "order", order_id):
+            return invoices.upload_order_invoice(
+                self._services, call, order_id, Source(content, file, object_key, url), filename
+            )
 
     def get_writes(
         self,
@@ -260,7 +265,8 @@ class Writes(FacadePart):
             ConnectionNotFound, WriteNotFound: if there is no such write.
             NotUndecided: if its request may still arrive, it is not sent yet, it succeeded, or its order was erased.
         """
-        return manual.retry_write(self._services, organization_id, write_id)
+        with self._attempt("write.retry", organization_id, "write", write_id):
+            return manual.retry_write(self._services, organization_id, write_id)
 
     def settle_write(self, organization_id: str, write_id: int, *, arrived: bool) -> Write:
         """Settle a write whose outcome is unknown, after a person has looked at Back Market.
@@ -275,4 +281,5 @@ class Writes(FacadePart):
             ConnectionNotFound, WriteNotFound: if there is no such write.
             NotUndecided: if its request may still arrive, it is not sent yet, or it has ended.
         """
-        return manual.settle_write(self._services, organization_id, write_id, arrived=arrived)
+        with self._attempt("write.settle", organization_id, "write", write_id):
+            return manual.settle_write(self._services, organization_id, write_id, arrived=arrived)

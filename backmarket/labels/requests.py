@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 from typing import BinaryIO
 
-from backmarket import connections, work
+from backmarket import audit, connections, work
 from backmarket.database import Database, Transaction
 from backmarket.errors import BrokenAnswer, ObjectNotFound
 from backmarket.labels.queries import Label, LabelState, need_label, need_stored
@@ -27,10 +27,13 @@ def queue_all(database: Database, organization_id: str) -> int:
         Number of labels that are due now.
     """
     with database.transaction() as transaction:
-        transaction.execute(
+        again = transaction.execute(
             f"{_AGAIN} AND (state = 'unavailable' OR state = 'wanted' AND due_at > now()) {_THEN}",
             {"organization": organization_id},
-        )
+        ).rowcount
+        if again:
+            act = audit.Act("labels.requeue", organization_id, "labels", None, {"labels": again})
+            audit.record(transaction, act, audit.Outcome.ASKED)
         return _want_due(transaction, organization_id)
 
 
@@ -92,6 +95,8 @@ def _fetched(services: Services, label: Label, until: float, timeout: float) -> 
         values = {"organization": organization_id, "resource": label.resource, "shipment": label.shipment_id}
         transaction.execute(f"{_AGAIN} AND resource = %(resource)s AND shipment_id = %(shipment)s {_THEN}", values)
         work.make_due(transaction, organization_id, "labels")
+        act = audit.Act("label.fetch", organization_id, label.resource, label.shipment_id)
+        audit.record(transaction, act, audit.Outcome.ASKED)
     tries = 0 if label.state in (LabelState.STORED, LabelState.UNAVAILABLE) else label.tries
     services.producer.nudge([Nudge("labels", organization_id)])
 

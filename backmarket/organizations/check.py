@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from time import monotonic
 
-from backmarket import connections
+from backmarket import audit, connections
 from backmarket.client import check
 from backmarket.client.rate_limited import send
 from backmarket.errors import BackMarketError, Unauthorized
@@ -57,7 +57,13 @@ def check_connection(services: Services, organization_id: str, *, timeout: float
         if isinstance(error, Unauthorized):
             with database.transaction() as transaction:
                 connections.mark_unauthorized(transaction, organization_id, generation, error)
+                audit.record(transaction, _act(organization_id), audit.Outcome.FAILED, error.code)
         return ConnectionCheck(ok=False, orders=None, seconds=monotonic() - began, error=error)
     with database.transaction() as transaction:
         connections.mark_authorized(transaction, organization_id, generation)
+        audit.record(transaction, _act(organization_id))
     return ConnectionCheck(ok=True, orders=page.count, seconds=monotonic() - began, error=None)
+
+
+def _act(organization_id: str) -> audit.Act:
+    return audit.Act("connection.check", organization_id, "connection", organization_id)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from backmarket import work
+from backmarket import audit, work
 from backmarket.bucket import deletion_queue
 from backmarket.bucket.keys import bulk_prefix, invoices_prefix, labels_prefix
 from backmarket.bulk.completion import abandon
@@ -19,6 +19,8 @@ from backmarket.resources import RESOURCES
 from backmarket.settings import Settings
 
 _PARTS = ("environment", "region", "locale", "base_url")
+_AUDITED = ("api_key", "region", "environment", "base_url", "locale", "enabled")
+"""Names in the audit trail of the columns that `_write` compares; of the key, that its account changed."""
 COPIES = ("orders", "orderlines", "listings", "deliveries", "returns")
 """Tables that hold an organization's rows."""
 
@@ -103,12 +105,12 @@ def _write(
         enabled: whether requests are sent for it.
     """
     before = transaction.execute(
-        "SELECT account, region, environment, base_url FROM backmarket.connections"
+        "SELECT account, region, environment, base_url, locale, enabled FROM backmarket.connections"
         " WHERE organization_id = %s FOR UPDATE",
         (account.organization_id,),
     ).fetchone()
-    after = (name, account.region, account.environment, account.base_url)
-    renewed = before is not None and before != after
+    after = (name, account.region, account.environment, account.base_url, account.locale, enabled)
+    renewed = before is not None and before[:4] != after[:4]
     if before is not None and before[1:3] != after[1:3]:
         _leave_market(transaction, account.organization_id, discard_rows=discard_rows)
     transaction.execute(
@@ -128,7 +130,7 @@ def _write(
     transaction.execute(_INSERT_STATES, (account.organization_id,))
     if renewed:
         _begin_again(transaction, account.organization_id)
-        if before is not None and before[1:] != after[1:]:
+        if before is not None and before[1:4] != after[1:4]:
             abandon(transaction, account.organization_id, _market_left())
     else:
         transaction.execute(
@@ -136,7 +138,24 @@ def _write(
             " WHERE organization_id = %s",
             (account.organization_id,),
         )
+    _record_change(transaction, account.organization_id, before, after)
     return select(transaction, account.organization_id)
+
+
+def _record_change(
+    transaction: Transaction, organization_id: str, before: Sequence[object] | None, after: Sequence[object]
+) -> None:
+    if before is None:
+        audit.record(transaction, _act("connection.add", organization_id))
+        return
+    changed = [name for name, old, new in zip(_AUDITED, before, after, strict=True) if old != new]
+    if changed:  # the same connection once more is only a request for a sync
+        discarded = {"discarded_rows": True} if {"region", "environment"} & set(changed) else {}
+        audit.record(transaction, _act("connection.change", organization_id, fields=changed, **discarded))
+
+
+def _act(action: str, organization_id: str, **details: object) -> audit.Act:
+    return audit.Act(action, organization_id, "connection", organization_id, details)
 
 
 def disable(database: Database, organization_id: str, *, clear_api_key: bool = False) -> Connection:
@@ -162,7 +181,9 @@ def disable(database: Database, organization_id: str, *, clear_api_key: bool = F
             (organization_id,),
         )
         work.void(transaction, organization_id)
-        return select(transaction, organization_id)
+        connection = select(transaction, organization_id)
+        audit.record(transaction, _act("connection.disable", organization_id, cleared_api_key=clear_api_key))
+        return connection
 
 
 def enable(database: Database, organization_id: str) -> Connection:
@@ -184,6 +205,7 @@ def enable(database: Database, organization_id: str) -> Connection:
             (organization_id,),
         )
         reset_backoff(transaction, organization_id)
+        audit.record(transaction, _act("connection.enable", organization_id))
         return select(transaction, organization_id)
 
 
@@ -207,6 +229,7 @@ def remove(database: Database, organization_id: str) -> int:
         transaction.execute("DELETE FROM backmarket.api_writes WHERE organization_id = %s", (organization_id,))
         if transaction.execute(_DELETE_BULK, (organization_id,)).rowcount:
             deletion_queue.request(transaction, (bulk_prefix(organization_id),))
+        audit.record(transaction, _act("connection.remove", organization_id, rows=removed))
         return removed
 
 

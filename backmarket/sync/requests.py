@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backmarket import audit
 from backmarket.connections import MAY_SEND, check_usable, get
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
@@ -90,9 +91,15 @@ def request_sync(
         check_usable(get(database, organization_id), environment)
         with database.transaction() as transaction:
             row = transaction.execute(_REQUEST, values).fetchone()
+            if row is not None and accept_missing:  # a decision; any other request only asks for a sync
+                audit.record(transaction, _accepted(organization_id, resource), audit.Outcome.ASKED)
         if row is not None:
             return SyncRequest(*row)
     raise InvalidArgument(f"{resource} is not synced for this organization. Connect it again (`connections add`).")
+
+
+def _accepted(organization_id: str, resource: str) -> audit.Act:
+    return audit.Act("sync.accept_missing", organization_id, "resource", resource)
 
 
 # Rows whose slices all end without a word do not starve the others: they are left out while their nudge counts, and

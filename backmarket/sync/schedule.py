@@ -10,6 +10,7 @@ from typing import Any
 
 from psycopg.rows import class_row
 
+from backmarket import audit
 from backmarket.connections import get
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
@@ -94,8 +95,10 @@ def update_schedule(
         "download_labels": download_labels,
     }
     _check(resource, organization_id, values, inherit=inherit)
+    fields = [name for name, value in values.items() if value is not None]
+    act = audit.Act("schedule.change", organization_id, "schedule", resource, {"fields": fields, "inherit": inherit})
     with database.transaction() as transaction:
-        transaction.execute(
+        changed = transaction.execute(
             _UPDATE_EVERYBODYS if organization_id is None else _UPDATE_ONE,
             {
                 **values,
@@ -105,6 +108,8 @@ def update_schedule(
                 "incremental": bool(RESOURCES[resource].since),
             },
         )
+        if organization_id is None or changed.rowcount:
+            audit.record(transaction, act)
     entries = get_schedule(database, organization_id)
     if resource not in entries:
         raise InvalidArgument(f"{resource} is not synced for this organization. Connect it again (`connections add`).")

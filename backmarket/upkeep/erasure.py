@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import monotonic
 from typing import Any
 
 import structlog
 from psycopg import sql
 
+from backmarket import audit
 from backmarket.bucket import deletion_queue
 from backmarket.bucket.keys import label_key
 from backmarket.connections import get
@@ -79,6 +80,8 @@ def erase_order(database: Database, organization_id: str, order_id: int) -> Eras
     get(database, organization_id)
     with database.transaction() as transaction:
         erased = _erase(transaction, [(organization_id, order_id)])
+        if erased != Erased(0, 0, 0, 0):
+            audit.record(transaction, audit.Act("order.erase", organization_id, "order", order_id, asdict(erased)))
     if erased == Erased(0, 0, 0, 0):
         raise OrderNotStored(
             f"Nothing of order {order_id} is stored, so nothing was erased: if a first sync is still running, repeat"

@@ -61,7 +61,12 @@ def run(database: Database, settings: Settings, *, seconds: float | None = None)
         seconds: after which it begins no new batch; None: no limit.
     """
     retained = partitions.retain(
-        database, {"changes": settings.changes_retention_days, "sync_runs": settings.runs_retention_days}
+        database,
+        {
+            "changes": settings.changes_retention_days,
+            "sync_runs": settings.runs_retention_days,
+            "audit": settings.audit_retention_days,
+        },
     )
     until = None if seconds is None else monotonic() + seconds
     erased = erasure.erase_old(database, settings.personal_data_days, seconds=seconds)

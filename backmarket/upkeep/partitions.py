@@ -1,6 +1,7 @@
 """Retention: partitions of growing tables are created ahead, and dropped when all their rows are too old.
 
-Safe to run at any time, twice at once, and to be killed anywhere.
+The owner's functions `make_partitions` and `drop_partition` do it; a drop waits 1 s at most for writers, which queue
+behind it, and is then put off to the next upkeep. Safe to run at any time, twice at once, and to be killed anywhere.
 """
 
 from __future__ import annotations
@@ -8,16 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import structlog
-from psycopg import sql
 
-from backmarket.database import Database, Transaction
+from backmarket.database import Database
 from backmarket.errors import DatabaseUnavailable
 
-MOMENTS = {"changes": "recorded_at", "sync_runs": "finished_at"}
+MOMENTS = {"changes": "recorded_at", "sync_runs": "finished_at", "audit": "recorded_at"}
 """The partitioned tables, and the column that tells the age of a row."""
-
-LOCK_SECONDS = 1
-"""Seconds that a drop waits for writers, which queue behind it; then it is put off to the next upkeep."""
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +50,7 @@ def retain(database: Database, days: dict[str, int]) -> Retained:
     for table, limit in days.items():
         for partition in _old(database, table, limit) if limit else ():
             try:
-                dropped += _drop(database, table, partition)
+                dropped += _drop(database, table, partition, limit)
             except DatabaseUnavailable as error:
                 put_off += _put_off(partition, error)
     return Retained(made, dropped, put_off)
@@ -89,27 +86,15 @@ def _old(database: Database, table: str, days: int) -> list[str]:
         return [name for (name,) in transaction.execute(_OLD, {"table": f"backmarket.{table}", "days": days})]
 
 
-def _drop(database: Database, table: str, partition: str) -> int:
-    """Drop a partition; for the feed, note the position at which it ends, so that a late reader gets `ChangesMissed`.
+def _drop(database: Database, table: str, partition: str, days: int) -> int:
+    """Drop a partition; for the feed, its end is noted, so that a late reader gets `ChangesMissed`.
 
     Returns:
         Number of partitions dropped: 1, or 0 if another upkeep was faster.
     """
-    parent, old = sql.Identifier("backmarket", table), sql.Identifier("backmarket", partition)
     with database.transaction() as transaction:
-        transaction.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
-        transaction.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(parent))
-        found = transaction.execute("SELECT to_regclass(%s) IS NOT NULL", (f"backmarket.{partition}",)).fetchone()
-        if found == (False,):
-            return 0
-        if table == "changes":
-            _note_dropped(transaction, old)
-        transaction.execute(sql.SQL("DROP TABLE {}").format(old))
-        return 1
-
-
-def _note_dropped(transaction: Transaction, partition: sql.Identifier) -> None:
-    transaction.execute(sql.SQL(_NOTE_DROPPED).format(partition))
+        found = transaction.execute("SELECT backmarket.drop_partition(%s, %s, %s)", (table, partition, days)).fetchone()
+        return int(found == (True,))
 
 
 # We choose a partition's name; its bounds are what counts.
@@ -120,13 +105,6 @@ SELECT relname FROM (
     WHERE i.inhparent = %(table)s::regclass
 ) AS partitions
 WHERE ends <= now() - make_interval(days => %(days)s) ORDER BY ends
-"""
-
-_NOTE_DROPPED = """
-INSERT INTO backmarket.feed_marks AS m (mark, transaction_id, id)
-SELECT 'dropped', transaction_id, id FROM {} ORDER BY transaction_id DESC, id DESC LIMIT 1
-ON CONFLICT (mark) DO UPDATE SET transaction_id = excluded.transaction_id, id = excluded.id
-WHERE (m.transaction_id, m.id) < (excluded.transaction_id, excluded.id)
 """
 
 # No visible row can belong to a transaction that this server has not begun.

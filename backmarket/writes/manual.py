@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-from backmarket import work
+from backmarket import audit, work
 from backmarket.connections.connection import select
 from backmarket.database import Transaction
 from backmarket.errors import NotUndecided, WriteNotFound
 from backmarket.services import Services
 from backmarket.writes import rows
+from backmarket.writes.audited import decision_of
 from backmarket.writes.engine.results import note_invoice
 from backmarket.writes.handle import WriteHandle
 from backmarket.writes.models import Write, WriteState
@@ -26,6 +27,8 @@ def retry_write(services: Services, organization_id: str, write_id: int) -> Writ
         if not write.request:
             raise NotUndecided(f"The order of write {write_id} was erased, and the request with it.")
         changed = rows.retry(transaction, write)
+        if changed is not None:
+            audit.record(transaction, decision_of("write.retry", write), audit.Outcome.ASKED)
     return handle_of(services, changed or write)
 
 
@@ -35,7 +38,10 @@ def settle_write(services: Services, organization_id: str, write_id: int, *, arr
         write = _decidable(transaction, organization_id, write_id, MAY_HAVE_HAPPENED)
         if arrived and write.kind == "upload_order_invoice":
             note_invoice(transaction, organization_id, int(write.object_id))
-        return rows.settle(transaction, write, arrived=arrived) or write
+        settled = rows.settle(transaction, write, arrived=arrived)
+        if settled is not None:
+            audit.record(transaction, decision_of("write.settle", write, arrived=arrived))
+        return settled or write
 
 
 def _decidable(transaction: Transaction, organization_id: str, write_id: int, states: Set[WriteState]) -> Write:

@@ -60,6 +60,8 @@ class Write:
         confirmed_by: if it succeeded: how that is known.
         behind: if it is open: the first open write of its lane, which holds it back; None: none does.
         decidable: whether a person could settle it when the row was read.
+        asked_by: who asked for it and how that was proved, such as `anna (console login)`; None: before version 5 of
+            the schema.
     """
 
     organization_id: str
@@ -92,6 +94,7 @@ class Write:
     confirmed_by: ConfirmedBy | None
     behind: int | None
     decidable: bool
+    asked_by: str | None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", WriteState(self.state))
@@ -123,6 +126,7 @@ class NewWrite:
     idempotency_key: str | None
     fingerprint: str
     object_key: str | None = None
+    asked_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

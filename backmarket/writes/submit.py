@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from backmarket import connections, work
+from backmarket import audit, connections, work
 from backmarket.bucket import deletion_queue
 from backmarket.client.endpoints import check_locale
 from backmarket.connections import Connection
@@ -20,6 +20,7 @@ from backmarket.messages import Nudge
 from backmarket.queries.orders import OrderLineState
 from backmarket.services import Services
 from backmarket.writes import rows
+from backmarket.writes.audited import act_of
 from backmarket.writes.handle import WriteHandle
 from backmarket.writes.models import NewWrite, Write
 from backmarket.writes.request import validation
@@ -215,9 +216,11 @@ def _insert(
         call.idempotency_key,
         fingerprint,
         asked.object_key,
+        audit.current_actor().label,
     )
     write = rows.insert(transaction, new)
     if write is not None:
+        audit.record(transaction, act_of(write), audit.Outcome.ASKED)
         return write
     if asked.object_key is not None:
         deletion_queue.request(transaction, [asked.object_key])

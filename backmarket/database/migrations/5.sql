@@ -17,3 +17,7 @@ CREATE TABLE backmarket.console_sessions (
     expires_at timestamptz NOT NULL
 );
 COMMENT ON TABLE backmarket.console_sessions IS 'Who is logged in to the console; a session has ended when its row is gone';
+
+-- Writes and jobs name who asked for them. The table of the audit trail and its partitions are made by `schema.sql`.
+ALTER TABLE backmarket.api_writes ADD asked_by text;
+ALTER TABLE backmarket.bulk_jobs ADD asked_by text;

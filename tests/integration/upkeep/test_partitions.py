@@ -25,8 +25,8 @@ from backmarket.upkeep.partitions import Retained, retain
 from tests.support.databases import open_connection, without_autovacuum
 
 ORG = "auth0|1"
-KEEP = {"changes": 30, "sync_runs": 90}
-TABLES = pytest.mark.parametrize("table", ["changes", "sync_runs"])
+KEEP = {"changes": 30, "sync_runs": 90, "audit": 365}
+TABLES = pytest.mark.parametrize("table", ["changes", "sync_runs", "audit"])
 
 
 class Stored:
@@ -52,6 +52,13 @@ class Stored:
                     ORG,
                     str(days),
                     at,
+                )
+            elif table == "audit":
+                self.execute(
+                    "INSERT INTO backmarket.audit (recorded_at, proved_by, action, organization_id, outcome)"
+                    " VALUES (%s, 'cli', 'connection.add', %s, 'done')",
+                    at,
+                    ORG,
                 )
             else:
                 self.execute(
@@ -151,7 +158,7 @@ class TestMaking:
 
 
 class TestDropping:
-    @TABLES
+    @pytest.mark.parametrize("table", ["changes", "sync_runs"])
     def test_a_partition_goes_when_all_of_it_is_older(self, stored: Stored, table: str) -> None:
         stored.write(table, 50, 30, 8, 0)
         retain(stored.database, {table: 0})

@@ -96,7 +96,7 @@ def fail_with_a_cut_connection(transaction: Transaction) -> None:
 def fail_in_a_copy_that_was_cut(transaction: Transaction) -> None:
     """As psycopg does where PgBouncer hands on the server's last words, and adds its own."""
     transaction.close()
-    (_,) = [1, 2]
+    raise ValueError("too many values to unpack (expected 1)")
 
 
 def write_to_a_standby(transaction: Transaction) -> None:

@@ -29,6 +29,11 @@ def vanish(host: str) -> None:
         _rule(f"rule ip hosts in ip {side} {host} drop")
 
 
+def come_back() -> None:
+    """Nobody has vanished any more."""
+    subprocess.run([_NFT, "flush", "table", "ip", "hosts"], check=True)
+
+
 def lead(host: str, port: int, to: tuple[str, int]) -> None:
     """Let an address lead to a server from now on, and not to an earlier one; connections that are open stay there."""
     _rule("chain ip hosts out { type nat hook output priority -100 ; }")

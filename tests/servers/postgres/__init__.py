@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backmarket.standalone.embedded.processes import StackError
+from tests.servers import network
 from tests.servers.postgres.servers import ForeignPostgres, PgBouncer, Programs, debian, of_the_wheel
 from tests.servers.run import run_pytest
 from tests.servers.table import Row
@@ -18,8 +19,10 @@ PRODUCT = tuple(
     f"tests/integration/{room}"
     for room in ("sync", "writes", "bulk", "labels", "changes", "database", "queries", "work", "upkeep")
 )
+LIMITED = "tests/servers/postgres/test_limits.py"
+"""The role's time limits and number of connections: those of a pooler are the pooler's own."""
 QUICK = ("tests/integration/changes", "tests/integration/database", "tests/integration/sync/test_upsert.py",
-    "tests/integration/writes/test_writes.py", "tests/integration/bulk/test_contested.py")  # fmt: skip
+    "tests/integration/writes/test_writes.py", "tests/integration/bulk/test_contested.py", LIMITED)  # fmt: skip
 """What depends on the version and the locale most."""
 
 EMBEDDED = ("a_restart_of_postgresql", "a_crash_of_postgresql")
@@ -71,16 +74,26 @@ def rows() -> Iterator[Row]:
             continue
         with _running(place) as told:
             without = (*EMBEDDED, *(SESSIONS if place.pooled else ()))
-            chosen = ["-m", "not slow", *place.tests]
+            tests = [each for each in place.tests if not (place.pooled and each == LIMITED)]
+            chosen = ["-m", "not slow", *tests]
             yield run_pytest(
                 "PostgreSQL", version, place.tried, chosen, told, " and ".join(f"not {name}" for name in without)
             )
-    for programs in (debian(15), of_the_wheel()):
-        tests = ["tests/servers/postgres/test_failover.py"]
-        told = {"TEST_POSTGRES_VERSION": str(programs.version)}
-        yield run_pytest(
-            "PostgreSQL", str(programs.version), "a standby is promoted, in a round of all work", tests, told
-        )
+    for programs in (debian(15), debian(17), of_the_wheel()):
+        if programs.there:
+            yield from _failovers(str(programs.version))
+
+
+def _failovers(version: str) -> Iterator[Row]:
+    told, directory = {"TEST_POSTGRES_VERSION": version}, "tests/servers/postgres"
+    tried = "a standby is promoted, in a round of all work"
+    yield run_pytest("PostgreSQL", version, tried, [f"{directory}/test_failover.py"], told)
+    tried = "the primary's host vanishes without a word, in a round of all work"
+    if network.to_be_had():
+        tests = [f"{directory}/test_vanished.py"]
+        yield run_pytest("PostgreSQL", version, tried, tests, told, within=network.OWN)
+    else:
+        yield Row("PostgreSQL", version, tried, network.MISSING, passed=None)
 
 
 def _places() -> Iterator[_Place]:

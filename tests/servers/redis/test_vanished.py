@@ -10,7 +10,7 @@ from pathlib import Path
 from time import monotonic
 
 from backmarket.settings import Settings
-from tests.servers.network import lead, vanish
+from tests.servers.network import come_back, lead, vanish
 from tests.servers.redis.server import RedisServer
 from tests.servers.redis.town import ORG, goes_on, opened_shop, running
 from tests.support.waiting import wait_until
@@ -24,6 +24,7 @@ LOGIN = ("requirepass word", "masterauth word")
 def test_work_goes_on_soon_after_the_new_primary_is_there(
     settings: Settings, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
+    come_back()
     with (
         RedisServer(tmp_path / "old", *LOGIN, host=HOST) as old,
         RedisServer(tmp_path / "new", *LOGIN, f"replicaof {HOST} {old.port}") as new,

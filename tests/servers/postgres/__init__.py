@@ -29,9 +29,10 @@ EMBEDDED = ("a_restart_of_postgresql", "a_crash_of_postgresql")
 """Tests that stop the embedded server prove nothing of another."""
 SESSIONS = (
     *("told_at_once_and_does_not_wait", "closing_it_ends_its_connection", "a_cut_connection_loses", "held_back_event"),
-    *("many_writers_one_watcher", "no_reason_to_read_them_all"),
+    *("many_writers_one_watcher", "no_reason_to_read_them_all", "answered_by_its_index", "without_an_offset_counts"),
 )
-"""Tests that find a session of the program in `pg_stat_activity`, cut it, or have its plans told: a pooler shares them.
+"""Tests that find a session of the program in `pg_stat_activity`, cut it, set it up by the URL, or have its plans told:
+a pooler shares them.
 Announcements do not pass through a pooler; that events arrive all the same is another test's."""
 LIMITS = {
     "statement_timeout": "60s",
@@ -97,7 +98,8 @@ def _failovers(version: str) -> Iterator[Row]:
 
 
 def _places() -> Iterator[_Place]:
-    yield _Place(debian(15), "PgBouncer, transaction mode: all rooms that write", tests=PRODUCT, pooled=True)
+    rooms, letters = "PgBouncer, transaction mode: all rooms that write", ("--locale=C.UTF-8",)
+    yield _Place(debian(15), rooms, letters, tests=PRODUCT, pooled=True)
     german = ("--locale-provider=icu", "--icu-locale=de-DE", "--locale=C")
     yield _Place(debian(15), "German collation (ICU), zone, date style, serializable, time limits", german, LIMITS)
     yield _Place(debian(17), "collation C")

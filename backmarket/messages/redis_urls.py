@@ -20,11 +20,11 @@ LIMITER_SCHEMES = ("redis://", "rediss://", "unix://")
 
 KEEPALIVE = {
     getattr(socket, name): value
-    for name, value in (("TCP_KEEPIDLE", 3), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 2), ("TCP_USER_TIMEOUT", 7000))
+    for name, value in (("TCP_KEEPIDLE", 2), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 2), ("TCP_USER_TIMEOUT", 4000))
     if hasattr(socket, name)
 }
 """Options of a connection's socket, as far as the system has them: a host that vanished without a word is given up
-after 7 s, also by a connection that waits for a message or for its next use. The limiter then grants nothing for a
+after 4 s, also by a connection that waits for a message or for its next use. The limiter then grants nothing for a
 window more, and work is to go on within 30 s. Seconds, but the last one in milliseconds."""
 
 _INSTEAD = {

@@ -199,7 +199,7 @@ def test_late_one_by_one_and_without_events(worker: dict[str, Any]) -> None:
 
 KEEPALIVE = {
     str(number): value
-    for number, value in {TCP_KEEPIDLE: 3, TCP_KEEPINTVL: 2, TCP_KEEPCNT: 2, TCP_USER_TIMEOUT: 7000}.items()
+    for number, value in {TCP_KEEPIDLE: 2, TCP_KEEPINTVL: 1, TCP_KEEPCNT: 2, TCP_USER_TIMEOUT: 4000}.items()
 }
 """As JSON has it."""
 

@@ -52,7 +52,9 @@ def go_on(shop: Shop, what: str) -> None:
     """Wait until a sync of each organization has begun and ended well from now on."""
     (since,) = shop.execute("SELECT clock_timestamp()::text")[0]
     wait_until(
-        lambda: shop.one("SELECT bool_and(last_success_at > %s::timestamptz) FROM backmarket.sync_state", since),
+        lambda: shop.one(
+            "SELECT bool_and(COALESCE(last_success_at > %s::timestamptz, false)) FROM backmarket.sync_state", since
+        ),
         f"each organization is synced: {what}",
     )
 

@@ -18,6 +18,7 @@ from tests.support.waiting import wait_until
 SOON_SECONDS = 30.0
 """Until work goes on, from the moment at which the new primary is there."""
 HOST, ADDRESS, PORT = "127.0.0.2", "127.0.0.9", 6379
+LAST = "SELECT max(last_success_at) FROM backmarket.sync_state"
 LOGIN = ("requirepass word", "masterauth word")
 
 
@@ -41,8 +42,12 @@ def test_work_goes_on_soon_after_the_new_primary_is_there(
             client.execute_command("REPLICAOF", "NO", "ONE")
             lead(ADDRESS, PORT, (new.host, new.port))
             there = monotonic()
-            goes_on(shop, "at the new primary")
+            before = shop.one("SELECT max(last_success_at) FROM backmarket.sync_state")
+            wait_until(
+                lambda: shop.one("SELECT max(last_success_at) FROM backmarket.sync_state") != before, "a sync ends"
+            )
             took = monotonic() - there
+            goes_on(shop, "at the new primary")
             record_property("seconds until work went on", round(took, 1))
             shop.every(3_000_000)
             shop.assert_equals_truth(ORG)

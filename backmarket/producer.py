@@ -24,14 +24,13 @@ from backmarket.messages import NUDGED_TASKS, QUEUES, Nudge, redis_urls
 TRANSPORT_OPTIONS = {
     # a task whose worker was killed comes back then; leases in PostgreSQL bring its work back sooner
     "visibility_timeout": 900,
-    "unacked_restore_interval": 10,
-    "unacked_restore_throttle": 1,
     # one list a queue instead of four: 39% more consumed a second
     "priority_steps": [0],
     # without these a publish can hang forever
-    "socket_timeout": 10,
+    "socket_timeout": 5,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
+    "socket_keepalive_options": redis_urls.KEEPALIVE,
     "health_check_interval": 10,
 }
 """Redis as a broker, for producers and workers alike (measured: docs/decisions/0002)."""

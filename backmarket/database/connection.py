@@ -217,10 +217,14 @@ class Listener:
 
 @contextmanager
 def _told_if_cut(connection: Transaction) -> Iterator[None]:
-    """Take any error that closed the connection for an outage: a pooler cuts clients with errors of its own."""
+    """Take any error that closed the connection for an outage: a pooler cuts clients with errors of its own.
+
+    psycopg raises a bare ValueError where the end of a COPY is answered twice, by a server that ends and by PgBouncer
+    (`psycopg.generators.copy_end`).
+    """
     try:
         yield
-    except psycopg.Error as error:
+    except (psycopg.Error, ValueError) as error:
         if connection.closed:
             raise psycopg.OperationalError from error
         raise

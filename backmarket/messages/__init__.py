@@ -86,8 +86,9 @@ REQUESTS_FULL = 10_000
 TICKS_FULL = 10
 """Messages in a queue from which beat skips a tick."""
 
-SHARED_TICKS_FULL = 1000
-"""The same for a queue that also takes nudges: they must not hold up the bucket's deletions."""
+SHARED_TICKS_FULL = 300
+"""The same for a queue that also takes nudges: they must not hold up the bucket's deletions.
+Ticks that no worker takes use less than 1 MB, of two beats in all queues."""
 
 
 def tick_limit(queue: str) -> int:

@@ -5,6 +5,7 @@ Imports nothing heavy: the producer uses it inside host applications.
 
 from __future__ import annotations
 
+import socket
 from ssl import CERT_REQUIRED
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +17,15 @@ BROKER_SCHEMES = ("redis://", "rediss://", "redis+socket://")
 
 LIMITER_SCHEMES = ("redis://", "rediss://", "unix://")
 """As redis-py spells them."""
+
+KEEPALIVE = {
+    getattr(socket, name): value
+    for name, value in (("TCP_KEEPIDLE", 2), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 2), ("TCP_USER_TIMEOUT", 4000))
+    if hasattr(socket, name)
+}
+"""Options of a connection's socket, as far as the system has them: a host that vanished without a word is given up
+after 4 s, also by a connection that waits for a message or for its next use. The limiter then grants nothing for a
+window more, and work is to go on within 30 s. Seconds, but the last one in milliseconds."""
 
 _INSTEAD = {
     "unix": "For a broker, write redis+socket:///path instead of unix:///path.",

@@ -79,14 +79,15 @@ class Broker:
             return queue_lengths(redis)
 
     def info(self) -> Mapping[str, Any]:
-        """The server's `INFO`; if this user may not read it, `redis_mode` and `role` alone.
+        """The server's `INFO`, in Redis's words; if this user may not read it, `redis_mode` and `role` alone.
 
         Raises:
             BrokerUnavailable: if the broker does not answer.
         """
         with self._client() as redis:
             try:
-                return dict(redis.info())
+                info = dict(redis.info())
+                return info | {"redis_mode": info.get("redis_mode", info.get("server_mode"))}  # Valkey 9 has the latter
             except NoPermissionError:
                 return _greeting(redis)
 

@@ -164,6 +164,11 @@ class TestBroker:
         with user(stack, "~*", "+@all", "-evalsha") as url, pytest.raises(LimiterUnavailable, match="no permissions"):
             limiter_of(url).acquire("account")
 
+    def test_the_mode_of_a_server_is_told_in_redis_s_words(self, stack: Stack) -> None:
+        """Valkey 9 calls it `server_mode`: a cluster would not be known as one."""
+        with user(stack, "~*", "+@all") as url:
+            assert Broker(url).info()["redis_mode"] == "standalone"
+
     def test_a_url_with_a_user_a_password_and_a_database(self, stack: Stack) -> None:
         with user(stack, "~*", "+@all") as url, producer_of(url) as producer:
             assert producer.nudge(nudges(2)) == 2

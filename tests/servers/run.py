@@ -25,7 +25,13 @@ class NotHad(Exception):
 
 
 def run_pytest(
-    server: str, version: str, tried: str, tests: Sequence[str], environment: Mapping[str, str], select: str = ""
+    server: str,
+    version: str,
+    tried: str,
+    tests: Sequence[str],
+    environment: Mapping[str, str],
+    select: str = "",
+    within: Sequence[str] = (),
 ) -> Row:
     """Run tests, whose output goes to standard error, and say what came of them.
 
@@ -33,10 +39,12 @@ def run_pytest(
         tests: paths below the checkout, or tests.
         environment: what tells the tests of the server, such as `TEST_S3_ENDPOINT_URL`.
         select: of pytest's `-k`; empty: all.
+        within: a command that runs another one, such as `network.OWN`.
     """
     with tempfile.TemporaryDirectory(prefix="backmarket-servers.") as directory:
         report = Path(directory, "report.xml")
         command = [
+            *within,
             sys.executable,
             "-m",
             "pytest",

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from inspect import signature
 from pathlib import Path
+from socket import TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_USER_TIMEOUT
 from typing import Any
 
 import pytest
@@ -196,16 +197,22 @@ def test_late_one_by_one_and_without_events(worker: dict[str, Any]) -> None:
     assert (settings["worker_prefetch_multiplier"], settings["worker_send_task_events"]) == (1, False)
 
 
+KEEPALIVE = {
+    str(number): value
+    for number, value in {TCP_KEEPIDLE: 2, TCP_KEEPINTVL: 1, TCP_KEEPCNT: 2, TCP_USER_TIMEOUT: 4000}.items()
+}
+"""As JSON has it."""
+
+
 def test_the_broker_is_used_as_it_was_measured(worker: dict[str, Any]) -> None:
     """As docs/decisions/0002 says; whoever changes one measures again."""
     assert worker["settings"]["broker_transport_options"] == {
         "visibility_timeout": 900,
-        "unacked_restore_interval": 10,
-        "unacked_restore_throttle": 1,
         "priority_steps": [0],
-        "socket_timeout": 10,
+        "socket_timeout": 5,
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
+        "socket_keepalive_options": KEEPALIVE,
         "health_check_interval": 10,
     }
 

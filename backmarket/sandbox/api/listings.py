@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from uuid import UUID
 
@@ -13,6 +14,8 @@ from backmarket.sandbox.world.people import COUNTRY_CODES
 
 PUBLISH: Final = 2
 """The value of `pub_state` that publishes a listing."""
+_WHOLE: Final = re.compile(r"-?[0-9]{1,99}")
+"""A quantity below zero is one, too: stored ones go down to -1."""
 _REGIONS: Final = {"en-us": "NA", "ja-jp": "AP", "en-au": "AP"}
 
 
@@ -40,7 +43,7 @@ def take_sku_lines(call: Call, lines: int) -> None:
 async def list_listings(call: Call) -> Answer:
     """`GET /ws/listings`: pages of at most 50, by publication state and quantity."""
     assumed, query, market = call.world.settings.assumptions, call.query, market_of(call)
-    page, size = pagination.whole_number(query, "page", 1), pagination.page_size(query, assumed)
+    page, size = pagination.page_number(query, assumed), pagination.page_size(query, assumed)
     state = _number(query, "publication_state")
     if state is not None and state not in PUBLICATION_STATES:
         raise _bad("parameter publication_state is unknown")
@@ -123,7 +126,7 @@ def _number(query: dict[str, str], name: str) -> int | None:
     value = query.get(name)
     if value is None:
         return None
-    if not (value.isascii() and value.isdigit() and len(value) < 19):
+    if _WHOLE.fullmatch(value) is None:
         raise _bad(f"parameter {name} must be a whole number")
     return int(value)
 

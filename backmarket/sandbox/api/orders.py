@@ -27,7 +27,7 @@ async def list_orders(call: Call) -> Answer:
     """`get-ws-list-order`: pages of at most 50, filtered by dates, state and country code."""
     assumed = call.world.settings.assumptions
     query = call.query
-    page, size = pagination.whole_number(query, "page", 1), pagination.page_size(query, assumed)
+    page, size = pagination.page_number(query, assumed), pagination.page_size(query, assumed)
     created, modified = _time(query, "date_creation"), _time(query, "date_modification")
     state, country_code = _state(query), _country_code(query)
     exclusive = assumed.date_filter == "exclusive"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -21,11 +22,16 @@ DEFAULT_SIZE: Final = 10
 MAXIMUM_SIZE: Final = 50
 """Default and maximum, from the document's parameter `PageSize`."""
 
+_MAXIMUM: Final = 10**9 - 1
+_WHOLE: Final = re.compile(r"-?[0-9]{1,99}")
 _WRONG_COUNT = {"exact": 0, "low": -3, "high": 3}
 
 
-def whole_number(query: dict[str, str], name: str, default: int) -> int:
+def whole_number(query: dict[str, str], name: str, default: int, *, lenient: bool = False) -> int:
     """A query parameter as a whole number of at least 1.
+
+    Args:
+        lenient: a number out of range becomes the nearest that is in it.
 
     Raises:
         Refused: if it is anything else (400).
@@ -33,17 +39,24 @@ def whole_number(query: dict[str, str], name: str, default: int) -> int:
     text = query.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**9):
+    number = int(text) if _WHOLE.fullmatch(text) else None
+    if number is None or not (lenient or 0 < number <= _MAXIMUM):
         raise Refused(refusal(400, f"parameter {name} must be a whole number from 1", code="invalid-parameter"))
-    return int(text)
+    return min(max(number, 1), _MAXIMUM)
+
+
+def page_number(query: dict[str, str], assumptions: Assumptions) -> int:
+    """The requested page, from 1; below that it is refused, or the first one where no page is refused."""
+    return whole_number(query, "page", 1, lenient=assumptions.past_the_end == "empty")
 
 
 def page_size(query: dict[str, str], assumptions: Assumptions) -> int:
-    """The requested size; above the maximum it is refused, or clamped if so assumed."""
-    size = whole_number(query, "page-size", DEFAULT_SIZE)
+    """The requested size; outside 1 to the maximum it is refused, or clamped if so assumed."""
+    clamped = assumptions.page_size_above_maximum == "clamped"
+    size = whole_number(query, "page-size", DEFAULT_SIZE, lenient=clamped)
     if size <= MAXIMUM_SIZE:
         return size
-    if assumptions.page_size_above_maximum == "clamped":
+    if clamped:
         return MAXIMUM_SIZE
     raise Refused(refusal(400, f"parameter page-size must be at most {MAXIMUM_SIZE}", code="invalid-parameter"))
 

@@ -93,12 +93,18 @@ def fail_with_a_cut_connection(transaction: Transaction) -> None:
     raise psycopg.InternalError
 
 
+def fail_in_a_copy_that_was_cut(transaction: Transaction) -> None:
+    """As psycopg does where PgBouncer hands on the server's last words, and adds its own."""
+    transaction.close()
+    raise ValueError("too many values to unpack (expected 1)")
+
+
 def write_to_a_standby(transaction: Transaction) -> None:
     transaction.execute("SET TRANSACTION READ ONLY")
     transaction.execute("UPDATE backmarket.schedule SET enabled = enabled")
 
 
-@pytest.mark.parametrize("work", [fail_with_a_cut_connection, write_to_a_standby])
+@pytest.mark.parametrize("work", [fail_with_a_cut_connection, fail_in_a_copy_that_was_cut, write_to_a_standby])
 @pytest.mark.parametrize("saved", [False, True])
 def test_it_is_an_outage(database: Database, work: Callable[[Transaction], None], saved: bool) -> None:
     """A pooler cuts clients with errors of its own, and an address may lead to a standby until a failover is over."""

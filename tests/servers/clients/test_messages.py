@@ -101,17 +101,16 @@ def test_an_older_celery_s_messages_are_run(shop: Shop, tmp_path: Path, protocol
     runs_what_was_sent(shop, tmp_path, [python, "-I", "-c", PYTHON, protocol], {})
 
 
-def test_rust_s_message_without_an_exchange_is_refused_in_a_line_and_the_next_one_runs(
+def test_rust_s_message_without_delivery_info_is_refused_in_a_line_and_the_next_one_runs(
     shop: Shop, tmp_path: Path
 ) -> None:
-    without = message(SYNC_ORDERS, [ORG])
-    del without["properties"]["delivery_info"]["exchange"]
+    url = shop.settings.need("redis_url")
     with (
         Fleet(environment(shop.settings), directory=tmp_path) as fleet,
-        redis.Redis.from_url(shop.settings.need("redis_url")) as client,
+        redis.Redis.from_url(url) as client,
     ):
         fleet.wait_ready(PATIENCE_SECONDS)
-        client.lpush("orders", json.dumps(without))
+        subprocess.run([os.environ["TEST_RUST_SENDER"], url, "orders", ORG], check=True, timeout=PATIENCE_SECONDS)
         wait_until(lambda: "message.refused" in (tmp_path / "sync.log").read_text(), "it is refused")
         before = shop.one("SELECT runs FROM backmarket.sync_state WHERE resource = 'orders'")
         client.lpush("orders", json.dumps(message(SYNC_ORDERS, [ORG])))

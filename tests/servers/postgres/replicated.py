@@ -45,6 +45,7 @@ class Told:
         lost: rows of the old primary that the new one never had, by table.
         missed: a reader of the change feed was told that events may be missing.
         twice: writes and lines of bulk files that Back Market took more often than they were asked for.
+        undecided: writes that a person has to look at: kind, requests sent, and why.
     """
 
     wrong: list[str] = field(default_factory=list)
@@ -52,6 +53,7 @@ class Told:
     lost: dict[str, int] = field(default_factory=dict)
     missed: bool = False
     twice: list[str] = field(default_factory=list)
+    undecided: list[tuple[str, int, str]] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
 
 
@@ -162,6 +164,7 @@ def play_failover(
         result = play(grounds, round_plan, limit=LIMIT_SECONDS)
         told.wrong, told.figures = result.wrong, {**result.figures, "seconds": result.seconds}
         told.twice = [*_twice(seen[0])]
+        told.undecided = seen[0].ask("SELECT kind, sent, error FROM backmarket.api_writes WHERE state = 'unknown'")
         try:
             grounds.market.changes(grounds.cursor)  # type: ignore[attr-defined]
         except ChangesMissed:

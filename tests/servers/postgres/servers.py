@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,13 +43,24 @@ class Programs:
         """Whether they are installed."""
         return (self.root / str(self.directory / "postgres").lstrip("/")).exists()
 
+    @property
+    def user(self) -> tuple[int, int] | None:
+        """The user and group that they run as, by number; None: as we do."""
+        needed = postgres_user.needed()
+        if needed is None:
+            return None
+        if self.root == Path("/"):
+            return needed.pw_uid, needed.pw_gid
+        (found,) = re.findall(r"^postgres:[^:]*:(\d+):(\d+):", (self.root / "etc/passwd").read_text(), re.MULTILINE)
+        return int(found[0]), int(found[1])
+
     def command(self, program: str, *arguments: str) -> list[str]:
         """A program as another user's process runs it."""
         path = str(self.directory / program)
-        user = postgres_user.needed()
-        if self.root == Path("/") or user is None:
+        if self.root == Path("/") or self.user is None:
             return [path, *arguments]
-        return ["chroot", f"--userspec={user.pw_uid}:{user.pw_gid}", str(self.root), path, *arguments]
+        user, group = self.user
+        return ["/usr/sbin/chroot", f"--userspec={user}:{group}", str(self.root), path, *arguments]
 
 
 def debian(version: int) -> Programs:
@@ -130,9 +142,8 @@ class ForeignPostgres(Server):
     def _empty_directory(self) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir(mode=0o700)
-        user = postgres_user.needed()
-        if user is not None:
-            os.chown(self.directory, user.pw_uid, user.pw_gid)
+        if self._programs.user is not None:
+            os.chown(self.directory, *self._programs.user)
 
     def _run(self, program: str, *arguments: str) -> None:
         process = self._spawn(self._programs.command(program, *arguments))
@@ -159,8 +170,7 @@ class ForeignPostgres(Server):
             return False
 
     def _credentials(self) -> tuple[int, int] | None:
-        user = postgres_user.needed()
-        return None if user is None or self._programs.root != Path("/") else (user.pw_uid, user.pw_gid)
+        return self._programs.user if self._programs.root == Path("/") else None
 
     @property
     def _data(self) -> str:
@@ -224,6 +234,10 @@ max_client_conn = 1000
 server_login_retry = 1
 server_idle_timeout = 1
 server_connect_timeout = 3
+tcp_keepidle = 10
+tcp_keepintvl = 5
+tcp_keepcnt = 2
+tcp_user_timeout = 20000
 """
         )
         for path in (users, self._configuration):

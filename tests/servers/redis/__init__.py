@@ -1,4 +1,4 @@
-"""Redis and Valkey: rights, certificates, a failover, trouble."""
+"""Redis and Valkey: rights, certificates, failovers, trouble, and what piles up while no worker takes it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backmarket.standalone.embedded.wheels import executable
+from tests.servers import network
 from tests.servers.redis.server import EXECUTABLE
 from tests.servers.run import run_pytest
 from tests.servers.table import Row
@@ -19,24 +20,38 @@ TRIED = {
     "test_access.py": "rights, certificates, passwords, database numbers",
     "test_failover.py": "failover by hand",
     "test_trouble.py": "memory, crash, two servers, refusals",
+    "test_sentinel.py": "three Sentinels and HAProxy: the primary killed, and back",
+    "test_backlog.py": "10,000 organizations and six hours without a worker",
 }
+VANISHED = ("test_vanished.py", "the primary's host vanishes without a word")
+ONCE = ("test_backlog.py",)
+"""What takes minutes, and says nothing of the server's make: for one of them."""
 
 
 def rows() -> Iterator[Row]:
     """What was tried on each server."""
-    _install("redis-server")
+    _install("redis-server", "haproxy", "nft")
     for server, program in (("Redis", shutil.which("redis-server")), ("Valkey", _wheel())):
         if program is None:
             yield Row(server, "", "everything", "Debian's package redis-server is not installed", passed=None)
             continue
+        version = _version(program)
         for module, tried in TRIED.items():
-            yield run_pytest(server, _version(program), tried, [f"{TESTS}/{module}"], {EXECUTABLE: program})
+            if server == "Redis" or module not in ONCE:
+                yield run_pytest(server, version, tried, [f"{TESTS}/{module}"], {EXECUTABLE: program})
+        if network.to_be_had():
+            module, tried = VANISHED
+            yield run_pytest(server, version, tried, [f"{TESTS}/{module}"], {EXECUTABLE: program}, within=network.OWN)
+        else:
+            yield Row(server, version, VANISHED[1], network.MISSING, passed=None)
 
 
-def _install(*packages: str) -> None:
+def _install(*programs: str) -> None:
     """Debian's packages, where this may be done; they start no service here."""
-    if all(shutil.which(name, path="/usr/bin:/usr/sbin") for name in packages) or shutil.which("apt-get") is None:
+    missing = [name for name in programs if shutil.which(name, path="/usr/bin:/usr/sbin") is None]
+    if not missing or shutil.which("apt-get") is None:
         return
+    packages = ["nftables" if name == "nft" else name for name in missing]
     command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
     subprocess.run(command, check=False, stdout=sys.stderr, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
 

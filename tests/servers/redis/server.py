@@ -33,16 +33,18 @@ class RedisServer:
         directory: of its data and its log; made if missing.
         options: lines of its configuration.
         sentinel: it is a Sentinel; `start` is given `--sentinel`.
+        host: its address.
     """
 
-    def __init__(self, directory: Path, *options: str, sentinel: bool = False) -> None:
+    def __init__(self, directory: Path, *options: str, sentinel: bool = False, host: str = LOOPBACK) -> None:
         directory.mkdir(exist_ok=True)
         self.directory = directory
+        self.host = host
         self.port = free_ports(1)[0]
         self._tls = any(option.startswith("tls-cert-file") for option in options)
         listen = f"port 0\ntls-port {self.port}" if self._tls else f"port {self.port}"
         kept = () if sentinel else ('save ""', "maxmemory-policy noeviction")
-        lines = (f"bind {LOOPBACK}", listen, f"dir {directory}", *kept, *options)
+        lines = (f"bind {host}", listen, f"dir {directory}", *kept, *options)
         self._configuration = directory / "server.conf"
         self._configuration.write_text("".join(f"{line}\n" for line in lines))
         self._process: subprocess.Popen[bytes] | None = None
@@ -70,19 +72,19 @@ class RedisServer:
             self._process.wait()
             self._process = None
 
-    def url(self, user: str = "", password: str = "", *, database: int = 0, host: str = LOOPBACK) -> str:
+    def url(self, user: str = "", password: str = "", *, database: int = 0) -> str:
         """Its URL, with user and password quoted as a URL wants it."""
         login = f"{quote(user, safe='')}:{quote(password, safe='')}@" if password else ""
-        return f"{'rediss' if self._tls else 'redis'}://{login}{host}:{self.port}/{database}"
+        return f"{'rediss' if self._tls else 'redis'}://{login}{self.host}:{self.port}/{database}"
 
     def client(self, **options: Any) -> redis.Redis:
         """A client of database 0."""
-        return redis.Redis(host=LOOPBACK, port=self.port, decode_responses=True, **options)
+        return redis.Redis(host=self.host, port=self.port, decode_responses=True, **options)
 
     def _answers(self) -> bool:
         assert self._process is not None
         code = self._process.poll()
         assert code is None, f"the server ended with {code}: {(self.directory / 'server.log').read_text()[-2000:]}"
-        with suppress(OSError), create_connection((LOOPBACK, self.port), timeout=2):
+        with suppress(OSError), create_connection((self.host, self.port), timeout=2):
             return True
         return False

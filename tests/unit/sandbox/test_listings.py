@@ -70,6 +70,7 @@ def test_all_listings_are_there_once(client: httpx.Client) -> None:
         ({"publication_state": 0}, lambda row: row["publication_state"] == 0),
         ({"min_quantity": 20}, lambda row: row["quantity"] >= 20),
         ({"max_quantity": 5}, lambda row: row["quantity"] <= 5),
+        ({"min_quantity": -1, "max_quantity": 5}, lambda row: row["quantity"] <= 5),
         ({"min_quantity": 5, "max_quantity": 9}, lambda row: 5 <= row["quantity"] <= 9),
     ],
 )

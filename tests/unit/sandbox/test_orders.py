@@ -146,9 +146,18 @@ def test_the_first_page_of_an_empty_list_is_no_error(world: World) -> None:
     assert (answer.status_code, answer.json()["count"], answer.json()["results"]) == (200, 0, [])
 
 
-def test_a_page_size_above_the_maximum_may_be_clamped(world: World) -> None:
+@pytest.mark.parametrize(("size", "rows"), [(99, 50), (0, 1), (-4, 1)])
+def test_a_page_size_out_of_range_may_be_clamped(world: World, size: int, rows: int) -> None:
+    assert opened(world).get("/ws/orders", params={"page-size": size}).status_code == 400
     world.settings = Settings(assumptions=Assumptions(page_size_above_maximum="clamped"))
-    assert len(opened(world).get("/ws/orders", params={"page-size": 99}).json()["results"]) == 50
+    assert len(opened(world).get("/ws/orders", params={"page-size": size}).json()["results"]) == rows
+
+
+def test_a_page_before_the_first_is_the_first_where_no_page_is_refused(world: World) -> None:
+    assert opened(world).get("/ws/orders", params={"page": -3}).status_code == 400
+    world.settings = Settings(assumptions=Assumptions(past_the_end="empty"))
+    shown = [opened(world).get("/ws/orders", params={"page": page}).json()["results"] for page in (-3, 1)]
+    assert [row["order_id"] for row in shown[0]] == [row["order_id"] for row in shown[1]] != []
 
 
 @pytest.mark.parametrize(("assumed", "count"), [("exact", 123), ("low", 120), ("high", 126)])

@@ -1,6 +1,8 @@
-"""What a worker gives back at its end is a line of the log, and nothing beside it on standard error."""
+"""What a worker gives back at its end, and how often it looks for what another one left behind."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import structlog
@@ -26,3 +28,18 @@ def test_what_is_given_back_is_a_line_of_the_log(capfd: pytest.CaptureFixture[st
     assert [(line["event"], line["count"]) for line in told] == [("messages.given_back", 1)]
     assert capfd.readouterr() == ("", "")
     assert transport.Channel.QoS is transport.QoS
+
+
+def test_messages_of_a_killed_worker_are_looked_for_at_each_call() -> None:
+    """Kombu calls each 10 s and looks at every 10th call; a dead connection is noticed then, too."""
+    client = MagicMock()
+    client.time.return_value = (1_000, 0)
+    client.zrangebyscore.return_value = []
+    options = {"visibility_timeout": 900, "unacked_mutex_key": "mutex", "unacked_mutex_expire": 300}
+    channel = SimpleNamespace(
+        do_restore=True, conn_or_acquire=lambda: nullcontext(client), unacked_index_key="index", **options
+    )
+    qos = transport.QoS(channel)
+    for _ in range(3):
+        qos.restore_visible(num=10)
+    assert client.zrangebyscore.call_count == 3

@@ -1,18 +1,27 @@
-"""One organization with very many orders, and four at once in one process: its peak memory, seconds and requests.
+"""One organization with very many orders, and several at once in one process: its peak memory, seconds and requests.
 
-    python -m bench.million --orders 1000000 --together 4
+    python -m bench.million [--orders 1000000] [--together 4]
 
-The API is a list that makes its pages when they are asked for, in this process, without a limit; PostgreSQL is the
-embedded one.
+The API is a list that makes its pages when they are asked for, in the worker's process, without a limit; PostgreSQL is
+the embedded one. The worker is killed (SIGKILL) twice on the way of each walk.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
+from typing import Any
 
 import psycopg
 from cryptography.fernet import Fernet
@@ -23,151 +32,276 @@ from backmarket.organizations import lifecycle
 from backmarket.services import Services
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
+from backmarket.standalone.fleet import CHECKOUT
 from backmarket.sync.engine import run_slice
 from backmarket.sync.requests import request_sync
-from tests.support.lazy_orders import Killed, LazyOrders, answer_with
+from bench.setting import machine
+from tests.support.lazy_orders import PAGE_SIZE, LazyOrders, answer_with
 
-STATUS = Path("/proc/self/status")
-
-
-def memory(name: str) -> float:
-    """Megabytes of this process: `VmRSS`, or since `forget_peak` the highest, `VmHWM`."""
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(name))
-    return int(line.split()[1]) / 1024
-
-
-def forget_peak() -> None:
-    """Let the peak begin at what is used now."""
-    Path("/proc/self/clear_refs").write_text("5")
+RESULTS = CHECKOUT / ".tmp" / "bench" / "million.json"
+KILLS = (0.3, 0.7)
+"""Of the walk's pages; there a worker dies."""
+REMOVED = 5
+"""Orders that are gone before a full walk, spread over the list."""
+SAMPLE_SECONDS = 0.25
+PROCESSES = multiprocessing.get_context("spawn")
 
 
-def kill() -> None:
-    """The worker dies here."""
-    raise Killed
+@dataclass
+class Walk:
+    """What one process is to do; its shared counts outlive it.
+
+    Attributes:
+        settings: of the worker.
+        orders: of each organization.
+        organizations: synced at once.
+        full: a full walk; else what is due.
+        kills: numbers of the first organization's requests that kill the process.
+        modify: an order of each list is modified in the middle.
+        removed: orders that are gone.
+        requests: answered so far, by organization.
+        modified_at: when the order in the middle was modified, by organization; 0 if it was not.
+    """
+
+    settings: Settings
+    orders: int
+    organizations: list[str]
+    full: bool
+    kills: tuple[int, ...]
+    modify: bool
+    removed: dict[str, set[int]]
+    requests: Any
+    modified_at: Any
+
+
+class CountedOrders(LazyOrders):
+    """A list whose count of requests outlives the process, and which can end it.
+
+    Args:
+        walk: what is to be done.
+        place: of the organization in it.
+    """
+
+    def __init__(self, walk: Walk, place: int) -> None:
+        super().__init__(walk.orders, removed=walk.removed[walk.organizations[place]])
+        self.requests = walk.requests[place]
+        self._walk, self._place = walk, place
+        self._middle = walk.orders // PAGE_SIZE // 2
+        if at := walk.modified_at[place]:
+            self.modified[self.total // 4] = datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+
+    def get(self, credentials: Any, path: str, parameters: Sequence[tuple[str, str]] = ()) -> Any:
+        """Answer a request, or die."""
+        answer = super().get(credentials, path, parameters)
+        with self._lock:
+            before, self._walk.requests[self._place] = self._walk.requests[self._place], self.requests
+        if self._place == 0 and any(before < kill <= self.requests for kill in self._walk.kills):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self._walk.modify and before < self._middle <= self.requests:
+            self._walk.modified_at[self._place] = time()
+            self.modify(self.total // 4)
+        return answer
+
+
+def work(walk: Walk, *, again: bool) -> None:
+    """Sync organizations until nothing is asked for any more: the worker's process."""
+    with ThreadPoolExecutor(len(walk.organizations)) as pool:
+        list(pool.map(lambda place: sync(walk, place, again=again), range(len(walk.organizations))))
+
+
+def sync(walk: Walk, place: int, *, again: bool) -> None:
+    """Sync one organization, in the place of the tasks."""
+    organization = walk.organizations[place]
+    services = Services(walk.settings)
+    answer_with(services, CountedOrders(walk, place))
+    if again:
+        execute(services, organization, "UPDATE backmarket.sync_state SET lease_until = now() - interval '1 s'")
+    else:
+        request_sync(services.database, organization, "orders", full=walk.full)
+    while is_open(services, organization):
+        execute(
+            services, organization, "UPDATE backmarket.sync_state SET next_due_at = now(), sync_due_at = 'infinity'"
+        )
+        run_slice(services, organization, "orders")
+    services.close()
+
+
+def is_open(services: Services, organization: str) -> bool:
+    """Whether a sync that was asked for is not served yet."""
+    return execute(services, organization, "SELECT requested > served FROM backmarket.sync_state") == [(True,)]
+
+
+def execute(services: Services, organization: str, statement: str) -> list[Any]:
+    """Run a statement on the state of an organization's orders."""
+    with services.database.transaction() as transaction:
+        cursor = transaction.execute(
+            f"{statement} WHERE organization_id = %s AND resource = 'orders'".encode(), (organization,)
+        )
+        return cursor.fetchall() if cursor.description else []
+
+
+@dataclass
+class Memory:
+    """Of a process, and of the one that follows it, in megabytes.
+
+    Attributes:
+        peak: the highest that the kernel has seen.
+        curve: seconds and resident memory.
+    """
+
+    peak: float = 0.0
+    curve: list[tuple[float, float]] = field(default_factory=list)
+
+    @contextmanager
+    def watched(self, pid: int, began: float) -> Iterator[None]:
+        """Sample a process meanwhile."""
+        over = threading.Event()
+        thread = threading.Thread(target=self._sample, args=(pid, began, over))
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _sample(self, pid: int, began: float, over: threading.Event) -> None:
+        while not over.wait(SAMPLE_SECONDS):
+            figures = status(pid)
+            if "VmRSS" in figures:
+                self.peak = max(self.peak, figures["VmHWM"])
+                self.curve.append((round(monotonic() - began, 2), figures["VmRSS"]))
+
+
+def status(pid: int) -> dict[str, float]:
+    """A process's figures in megabytes; none once it is dead."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    return {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if line.startswith("Vm")}
+
+
+@dataclass
+class Line:
+    """One row of the table.
+
+    Attributes:
+        what: was done.
+        organizations: at once.
+        orders: of each.
+        seconds: from the first process's start to the last one's end.
+        requests: of all organizations.
+        pages: of all lists.
+        kills: processes that were killed.
+        peak: of a process, in megabytes.
+        curve: seconds and megabytes.
+    """
+
+    what: str
+    organizations: int
+    orders: int
+    seconds: float
+    requests: int
+    pages: int
+    kills: int
+    peak: float
+    curve: list[tuple[float, float]]
 
 
 class Bench:
     """Organizations of one size, each with a list of its own."""
 
-    def __init__(self, stack: Stack, orders: int) -> None:
-        addresses = stack.addresses
-        with psycopg.connect(addresses.database_url, autocommit=True) as connection:
+    def __init__(self, stack: Stack, orders: int, names: list[str]) -> None:
+        with psycopg.connect(stack.addresses.database_url, autocommit=True) as connection:
             connection.execute(schema_text().encode())
-        self.orders = orders
+        self.orders, self.database_url = orders, stack.addresses.database_url
         self.settings = Settings(
-            database_url=addresses.database_url,
-            redis_url=addresses.redis_url,
+            database_url=self.database_url,
+            redis_url=stack.addresses.redis_url,
             secret_keys=(Fernet.generate_key().decode(),),
             limiter_key="limiter-key-of-the-benchmark-only",
             user_agent="BM-Bench-Million;dev@test.example",
         )
-        self.lists: dict[str, LazyOrders] = {}
-
-    def services(self, organization: str) -> Services:
-        """A worker's services, whose requests this organization's list answers."""
+        self.removed: dict[str, set[int]] = {name: set() for name in names}
+        self.lines: list[Line] = []
         services = Services(self.settings)
-        answer_with(services, self.lists[organization])
-        return services
-
-    def open(self, organization: str) -> None:
-        """Connect an organization."""
-        self.lists[organization] = LazyOrders(self.orders)
-        services = self.services(organization)
-        lifecycle.upsert(services.database, services.key_cipher, self.settings, Account(organization, organization))
+        for name in names:
+            lifecycle.upsert(services.database, services.key_cipher, self.settings, Account(name, name))
         services.close()
 
-    def run(self, what: str, organizations: list[str], *, full: bool = False, kills: tuple[float, ...] = ()) -> None:
-        """Sync organizations at once, and print what it took."""
-        pages = self.orders // 50
-        for one in organizations:
-            listed = self.lists[one]
-            listed.requests = 0
-            listed.then = {max(1, int(pages * share)): kill for share in kills}
-            if full or kills:
-                listed.then[pages // 2] = partial(listed.modify, listed.total // 4)
-        forget_peak()
-        base, began = memory("VmRSS"), monotonic()
-        with ThreadPoolExecutor(len(organizations)) as pool:
-            list(pool.map(lambda one: self._sync(one, full=full), organizations))
-        took, requests = monotonic() - began, sum(self.lists[one].requests for one in organizations)
+    def run(self, what: str, names: list[str], *, full: bool = False, walks: bool = True) -> None:
+        """Sync organizations at once in a process, which is killed twice if they walk, and print what it took."""
+        pages = self.orders // PAGE_SIZE
+        kills = tuple(int(pages * share) for share in KILLS) if walks else ()
+        counts = [PROCESSES.Array(kind, len(names), lock=False) for kind in ("q", "d")]
+        walk = Walk(self.settings, self.orders, names, full, kills, walks, self.removed, *counts)
+        memory, began, killed = Memory(), monotonic(), 0
+        while True:
+            process = PROCESSES.Process(target=work, args=(walk,), kwargs={"again": killed > 0})
+            process.start()
+            with memory.watched(process.pid or 0, began):
+                process.join()
+            if process.exitcode == 0:
+                break
+            assert process.exitcode == -signal.SIGKILL, process.exitcode
+            killed += 1
+        assert killed == len(kills), killed
+        seconds, requests = monotonic() - began, sum(walk.requests)
+        line = Line(
+            what, len(names), self.orders, seconds, requests, pages * len(names), killed, memory.peak, memory.curve
+        )
+        self.lines.append(line)
         print(
-            f"{what}: {len(organizations)} x {self.orders:,} orders, {took:.0f} s, {requests:,} requests"
-            f" ({pages * len(organizations):,} pages), memory {base:.0f} MB before, peak {memory('VmHWM'):.0f} MB",
+            f"{what}: {len(names)} x {self.orders:,} orders, killed {killed} times, {seconds:.1f} s,"
+            f" {requests:,} requests ({line.pages:,} pages), peak {memory.peak:.0f} MB",
             flush=True,
         )
 
-    def _sync(self, organization: str, *, full: bool) -> None:
-        services = self.services(organization)
-        request_sync(services.database, organization, "orders", full=full)
-        while True:
-            try:
-                run_slice(services, organization, "orders")
-            except Killed:
-                services.close()
-                services = self.services(organization)
-                self._execute(services, "lease_until = now() - interval '1 s'", organization)
-            self._execute(services, "next_due_at = now(), sync_due_at = now() + interval '1 day'", organization)
-            with services.database.transaction() as transaction:
-                (open_,) = transaction.execute(
-                    "SELECT requested > served FROM backmarket.sync_state"
-                    " WHERE organization_id = %s AND resource = 'orders'",
-                    (organization,),
-                ).fetchone() or (False,)
-            if not open_:
-                break
-        services.close()
-
-    @staticmethod
-    def _execute(services: Services, assignments: str, organization: str) -> None:
-        with services.database.transaction() as transaction:
-            transaction.execute(
-                f"UPDATE backmarket.sync_state SET {assignments}"
-                " WHERE organization_id = %s AND resource = 'orders'".encode(),
-                (organization,),
-            )
-
-    def remove(self, organization: str, count: int) -> None:
+    def remove(self, name: str) -> None:
         """Let orders be gone, spread over the list."""
-        listed = self.lists[organization]
-        listed.removed |= set(range(7, listed.total, listed.total // count))
+        self.removed[name] |= set(range(7, self.orders, self.orders // REMOVED))
 
-    def check(self, organization: str) -> None:
+    def check(self, name: str) -> None:
         """Every order is stored, and exactly those that are gone are marked."""
-        services = self.services(organization)
-        with services.database.transaction() as transaction:
-            stored, removed = transaction.execute(
-                "SELECT count(*), count(removed_at) FROM backmarket.orders WHERE organization_id = %s",
-                (organization,),
-            ).fetchone() or (0, 0)
-        services.close()
-        assert (stored, removed) == (self.orders, len(self.lists[organization].removed)), (stored, removed)
+        with psycopg.connect(self.database_url) as connection:
+            found = connection.execute(
+                "SELECT count(*), array_agg(order_id) FILTER (WHERE removed_at IS NOT NULL)"
+                " FROM backmarket.orders WHERE organization_id = %s",
+                (name,),
+            ).fetchone()
+        stored, removed = found or (0, None)
+        assert (stored, set(removed or ())) == (self.orders, self.removed[name]), (stored, removed)
 
 
 def main() -> None:
-    """Run the measurement."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--orders", type=int, default=200_000)
-    parser.add_argument("--together", type=int, default=4)
+    """Run the measurement, and keep the figures and the curves of memory."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--orders", type=int, default=1_000_000, help="of each organization")
+    parser.add_argument("--together", type=int, default=4, help="organizations at once; 1: one alone")
     options = parser.parse_args()
+    print(f"Measured on {machine()}; PostgreSQL shares it.")
+    names = [f"org{number}" for number in range(options.together)]
     with Stack() as stack:
-        bench = Bench(stack, options.orders)
-        names = [f"org{number}" for number in range(options.together)]
+        bench = Bench(stack, options.orders, names)
+        bench.run("first sync", names)
         for name in names:
-            bench.open(name)
-        print(f"an idle process: {memory('VmRSS'):.0f} MB", flush=True)
-        bench.run("first sync, killed twice", names[:1], kills=(0.3, 0.7))
-        bench.check(names[0])
-        bench.run("incremental", names[:1])
-        bench.remove(names[0], 5)
-        bench.run("full walk with removed rows, killed twice", names[:1], full=True, kills=(0.3, 0.7))
-        bench.check(names[0])
-        if options.together > 1:
-            bench.run("first sync of the others at once", names[1:])
-            for name in names:
-                bench.remove(name, 5)
-            bench.run("full walks at once", names, full=True)
-            for name in names:
-                bench.check(name)
+            bench.check(name)
+        bench.run("incremental", names, walks=False)
+        for name in names:
+            bench.remove(name)
+        bench.run(f"full walk, {REMOVED} orders gone", names, full=True)
+        for name in names:
+            bench.check(name)
+    keep(bench.lines)
+
+
+def keep(lines: list[Line]) -> None:
+    """Write figures down, beside those of other sizes."""
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for line in lines:
+        known[f"{line.what}, {line.organizations} x {line.orders:,}"] = asdict(line)
+    RESULTS.write_text(json.dumps(known))
 
 
 if __name__ == "__main__":

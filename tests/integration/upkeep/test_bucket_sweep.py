@@ -116,6 +116,19 @@ class House:
             bucket_deletions.QUIET_SECONDS,
         )
 
+    def work_off(self) -> Deleted:
+        """Work off what is due; a deletion that the S3 server put off is tried again, once its reason has passed."""
+        deleted = 0
+
+        def nothing_is_put_off() -> bool:
+            nonlocal deleted
+            self.execute("UPDATE backmarket.bucket_deletions SET due_at = now() WHERE error IS NOT NULL")
+            deleted += bucket_deletions.work_off(self.services).objects
+            return not self.execute("SELECT 1 FROM backmarket.bucket_deletions WHERE error IS NOT NULL")
+
+        wait_until(nothing_is_put_off, "the S3 server did what it was asked for")
+        return Deleted(deleted)
+
     def open_deletions(self) -> list[str]:
         """What is yet to be deleted, or looked at once more."""
         return [key for (key,) in self.execute("SELECT object_key FROM backmarket.bucket_deletions ORDER BY 1")]
@@ -379,11 +392,11 @@ class TestDeletions:
         house.connect("shop")
         (key,) = house.keep("shop", 2)
         house.store("shop", 3)
-        assert bucket_deletions.work_off(house.services) == Deleted(objects=1)
+        assert house.work_off() == Deleted(objects=1)
         assert house.keys() == {key}
         assert house.states() == {("shop", 2): "stored", ("shop", 3): "wanted"}, "the one that was lost is fetched"
         house.quiet()
-        assert bucket_deletions.work_off(house.services) == Deleted()
+        assert house.work_off() == Deleted()
         assert house.keys() == {key}
 
     def test_rows_that_are_discarded_take_their_objects_along(self, house: House) -> None:

@@ -32,7 +32,7 @@ from backmarket.organizations import lifecycle
 from backmarket.services import Services
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
-from backmarket.standalone.fleet import CHECKOUT
+from backmarket.standalone.programs import CHECKOUT
 from backmarket.sync.engine import run_slice
 from backmarket.sync.requests import request_sync
 from bench.setting import machine

@@ -31,6 +31,7 @@ ACTIONS: Mapping[str, str] = {
     "labels.requeue": "labels that were given up, or waited for a retry, were queued again",
     "label.fetch": "a label that was not stored was queued for fetching",
     "bucket.sweep": "a sweep of the bucket was begun by hand",
+    "console.end_sessions": "sessions of the console were ended, of one person or of all",
     "upkeep.run": "the upkeep was run by hand, with the settings of the process that ran it",
     "schema.migrate": "the tables were migrated to another version",
 }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from backmarket.database.connection import Database
+from backmarket.database.connection import Database, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +90,9 @@ def end(database: Database, token: str) -> None:
         transaction.execute("DELETE FROM backmarket.console_sessions WHERE token_hash = %s", (_hash(token),))
 
 
-def end_all(database: Database, person: str | None = None) -> int:
-    """End all sessions for good, or those of one person; return their number.
-
-    Raises:
-        BackMarketError: as for `Database.transaction`.
-    """
-    with database.transaction() as transaction:
-        return transaction.execute(_END_ALL, {"person": person}).rowcount
+def end_all(transaction: Transaction, person: str | None = None) -> int:
+    """End all sessions for good, or those of one person; return their number."""
+    return transaction.execute(_END_ALL, {"person": person}).rowcount
 
 
 def open_sessions(database: Database) -> list[ConsoleSession]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from backmarket.audit import Act, record
 from backmarket.database import console_sessions
 from backmarket.database.console_sessions import ConsoleSession
 from backmarket.facade.part import FacadePart
@@ -25,7 +26,10 @@ class ConsoleSessions(FacadePart):
         Returns:
             The number of sessions that ended.
         """
-        return console_sessions.end_all(self._services.database, person)
+        with self._services.database.transaction() as transaction:
+            ended = console_sessions.end_all(transaction, person)
+            record(transaction, Act("console.end_sessions", kind="person", object_id=person, details={"ended": ended}))
+        return ended
 
     def start_console_session(
         self,

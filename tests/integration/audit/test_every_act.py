@@ -31,7 +31,7 @@ CHANGES_NOTHING = {
     "get_order_by_id", "get_orderline_by_id", "get_orderlines", "get_orderlines_by_listing", "get_orderlines_by_state",
     "get_orders", "get_overview", "get_return_by_id", "get_return_label_url", "get_returns", "get_returns_by_order_id",
     "get_returns_by_orderline_id", "get_schedule", "get_status", "get_task_status", "get_throttled", "get_write",
-    "get_writes", "watch",
+    "get_writes", "watch", "get_console_sessions",
     # they check a file; `PreparedFile.submit` is the act
     "check_listings_file", "prepare_listings_file",
 }  # fmt: skip
@@ -124,10 +124,13 @@ ACTS: dict[str, tuple[Do, str, str]] = {
         lambda s: s.bm.download_return_label(ORG, s.given_up("returns"), timeout=0.01), "label.fetch", "asked"
     ),
     "sweep_bucket": (lambda s: s.bm.sweep_bucket(), "bucket.sweep", "asked"),
+    "end_console_sessions": (lambda s: s.bm.end_console_sessions("anna"), "console.end_sessions", "done"),
     "upkeep": (lambda s: s.bm.upkeep(), "upkeep.run", "asked"),
     "remove_connection": (lambda s: s.bm.remove_connection("new"), "connection.remove", "done"),
 }  # fmt: skip
 """For each method: a call of it, the action, and its outcome."""
+OF_THE_CONSOLE = {"start_console_session", "use_console_session", "end_console_session"}
+"""A person's own login and logout: no act; the console logs them."""
 OF_THE_SCHEMA = {"apply_schema"}
 """Audited when it migrates; see `tests/integration/database/test_schema.py`."""
 
@@ -145,7 +148,7 @@ def scene(stack: Stack, s3_url: str, shared_url: str) -> Iterator[Scene]:
 
 def test_each_public_method_is_known_to_change_something_or_nothing() -> None:
     public = {name for name, _ in inspect.getmembers(BackMarket, callable) if not name.startswith("_")}
-    assert public == {*ACTS, *CHANGES_NOTHING, *ASKS_FOR_A_COPY, *OF_THE_SCHEMA}
+    assert public == {*ACTS, *CHANGES_NOTHING, *ASKS_FOR_A_COPY, *OF_THE_SCHEMA, *OF_THE_CONSOLE}
 
 
 @pytest.mark.parametrize("method", ACTS)

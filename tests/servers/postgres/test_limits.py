@@ -14,7 +14,8 @@ import pytest
 from backmarket.database import Database
 from backmarket.errors import DatabaseUnavailable
 from backmarket.settings import Settings
-from backmarket.standalone.fleet import Fleet, Pool
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.pools import Pool
 from tests.support.databases import OWNER, open_connection
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment

@@ -19,7 +19,8 @@ from backmarket import messages, services
 from backmarket.messages import NUDGE_SECONDS, QUEUE_FULL, REQUESTS_FULL, SHARED_TICKS_FULL, TICKS_FULL
 from backmarket.producer import celery_settings
 from backmarket.settings import Settings
-from backmarket.standalone.fleet import Fleet, Pool
+from backmarket.standalone.fleet import Fleet
+from backmarket.standalone.pools import Pool
 from backmarket.sync.requests import CLAIM
 from tasks.dispatch import dispatch
 from tests.servers.redis.server import RedisServer

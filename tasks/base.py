@@ -21,6 +21,11 @@ LATER_SECONDS = 5.0
 log = structlog.get_logger(__name__)
 
 
+def _sender(origin: object) -> Actor:
+    """Who sent a message, by its own word: the audit trail says that this is unverified."""
+    return Actor(None, ProvedBy.BROKER, origin if isinstance(origin, str) else None)
+
+
 class BackMarketTask(Task):  # type: ignore[misc]
     """The base of all tasks: acknowledged late, safe to run twice, silent about values.
 
@@ -40,7 +45,7 @@ class BackMarketTask(Task):  # type: ignore[misc]
         with (
             structlog.contextvars.bound_contextvars(task=self.name, task_id=self.request.id),
             telemetry.span("task", task=self.name),
-            acting(self._sender()),
+            acting(_sender(self.request.origin)),
         ):
             try:
                 arguments.check(self.run, args, kwargs)
@@ -51,11 +56,6 @@ class BackMarketTask(Task):  # type: ignore[misc]
             except Exception as error:  # noqa: BLE001 - its text may quote a customer's data; only its place is logged
                 log.error("task.crashed", **error_location(error))
                 raise Crashed.of(error) from None
-
-    def _sender(self) -> Actor:
-        """Who sent the message, by its own word: the audit trail says that this is unverified."""
-        origin = self.request.origin
-        return Actor(None, ProvedBy.BROKER, origin if isinstance(origin, str) else None)
 
 
 class OnlyMessageTask(BackMarketTask):

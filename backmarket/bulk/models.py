@@ -126,7 +126,7 @@ class Job:
     ended_at: datetime | None
     reported_at: datetime | None
     report_error: str | None
-    asked_by: str | None
+    asked_by: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", JobState(self.state))

@@ -94,7 +94,7 @@ class Write:
     confirmed_by: ConfirmedBy | None
     behind: int | None
     decidable: bool
-    asked_by: str | None
+    asked_by: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", WriteState(self.state))

@@ -28,7 +28,8 @@ from workers import lifecycle
 OLDER = Path(__file__).parents[2] / "schemas"
 ORG = "auth0|1"
 RECORDED = {"shipper": "Carrier 1", "psp_reference": "PSP-1", "paypal_reference": "PAYPAL-1"}
-"""Fields of an order that older versions kept in raw only."""
+"""Fields of an order that versions before `COLUMNS_SINCE` kept in raw only."""
+COLUMNS_SINCE = 4
 
 CATALOGUE = """
 SELECT 'relation', c.relname, c.relkind::text, concat_ws(' ', c.relpersistence, c.relrowsecurity, c.relforcerowsecurity,
@@ -114,8 +115,9 @@ def test_an_older_database_ends_equal_to_a_new_one_and_loses_no_row(stack: Stack
             ).fetchall()
             lines = transaction.execute(b"SELECT shipper FROM backmarket.orderlines ORDER BY orderline_id").fetchall()
         assert rows == (100,)
-        assert orders == [tuple(RECORDED.values()), ("Carrier 1", None, None)]
-        assert lines == [("Carrier 2",), (None,)]
+        if older < COLUMNS_SINCE:
+            assert orders == [tuple(RECORDED.values()), ("Carrier 1", None, None)]
+            assert lines == [("Carrier 2",), (None,)]
     with new_database(stack, "schema_made_anew") as anew:
         with opened(anew) as database:
             assert apply_schema(database) == []

@@ -1,0 +1,2 @@
+-- Locks became rows of a new table, `locks`, which `schema.sql` makes: a worker of version 4, which takes advisory locks,
+-- must not run beside one of version 5.

@@ -357,6 +357,7 @@ class TestReader:
         (recipe,) = re.findall(r"(?ms)^```sql\n(-- a login for each organization.*?)^```", DOCUMENT.read_text())
         with psycopg.connect(filled.url) as connection:
             connection.execute(recipe.replace("shop_1_login", APPLICATION).replace("'shop-1'", "'a'").encode())
+            connection.execute("INSERT INTO backmarket_logins VALUES ('another_login', 'b')")
         with psycopg.connect(as_role(filled.url, APPLICATION)) as connection:
             bind(connection, "a")
             assert seen(connection, "orders") == ["a"]

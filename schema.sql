@@ -29,6 +29,39 @@ CREATE TABLE IF NOT EXISTS backmarket.schema_version (
 COMMENT ON TABLE backmarket.schema_version IS 'Which version of this file was applied, and when';
 
 ------------------------------------------------------------------------------
+-- Locks: rows that only a role with UPDATE can lock. Every login can take an advisory lock, a reader's too.
+-- A transaction takes at most one of each kind, `sku_quota` last (docs/architecture.md has the order).
+------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS backmarket.locks (
+    kind text NOT NULL CHECK (kind IN (
+        'connections',      -- changes of a connection, which may have no row yet
+        'sku_quota',        -- the ledger of an account
+        'probes',           -- the claim of a probe
+        'partitions'        -- making partitions
+    )),
+    -- 8 bits of the name's hash: two names with the same number wait for each other, which harms none
+    slot integer NOT NULL,
+    PRIMARY KEY (kind, slot)
+);
+COMMENT ON TABLE backmarket.locks IS 'Rows to be locked; nothing is ever written to them';
+INSERT INTO backmarket.locks (kind, slot)
+SELECT kind, slot FROM unnest(ARRAY['connections', 'sku_quota', 'probes', 'partitions']) AS kind,
+    generate_series(0, 255) AS slot
+ON CONFLICT DO NOTHING;
+
+-- Holds a lock until the transaction ends. Waits for at most 10 s, then fails with SQLSTATE 55P03.
+CREATE OR REPLACE FUNCTION backmarket.take_lock(wanted text, name text DEFAULT '') RETURNS void
+LANGUAGE plpgsql SET lock_timeout = '10s' AS $$
+BEGIN
+    PERFORM FROM backmarket.locks WHERE kind = wanted AND slot = (hashtextextended(name, 0) & 255) FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'The row of the lock % is missing in backmarket.locks: run `backmarket db init`.', wanted;
+    END IF;
+END
+$$;
+
+------------------------------------------------------------------------------
 -- Connections: one seller account of one organization
 ------------------------------------------------------------------------------
 
@@ -945,7 +978,7 @@ DECLARE
     week timestamptz;
     new text;
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended('backmarket.partitions', 0));
+    PERFORM FROM backmarket.locks WHERE kind = 'partitions' AND slot = 0 FOR UPDATE;
     FOR parent, moment IN VALUES ('sync_runs', 'finished_at'), ('changes', 'recorded_at'), ('audit', 'recorded_at')
     LOOP
         IF to_regclass(format('backmarket.%I', parent || '_default')) IS NULL THEN

@@ -87,9 +87,7 @@ def lock(transaction: Transaction, organization_id: str) -> None:
     All code locks in this order: the organization, though it may have no row yet; its states; its connection. A sync
     begins with its state.
     """
-    transaction.execute(
-        "SELECT pg_advisory_xact_lock(hashtextextended('backmarket.connections/' || %s, 0))", (organization_id,)
-    )
+    transaction.execute("SELECT backmarket.take_lock('connections', %s)", (organization_id,))
     transaction.execute(
         "SELECT FROM backmarket.sync_state WHERE organization_id = %s ORDER BY resource FOR UPDATE",
         (organization_id,),

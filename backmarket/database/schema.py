@@ -14,6 +14,9 @@ from backmarket.errors import SchemaDiffers, SchemaMissing, SettingsError
 LOCK_SECONDS = 10
 """How long a migration waits for a table in use; statements that come later wait behind it."""
 
+TURN_SECONDS = 60
+"""How long a caller waits for another one that is migrating."""
+
 
 def version(database: Database) -> int | None:
     """The version of the database's schema; None: it has none.
@@ -110,14 +113,35 @@ def _step(database: Database, found: int) -> bool:
         _lock(transaction)
         if _version(transaction) != found:
             return False
-        transaction.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'".encode())
         transaction.execute(migration_text(found + 1).encode())
         transaction.execute("INSERT INTO backmarket.schema_version (version) VALUES (%s)", (found + 1,))
     return True
 
 
 def _lock(transaction: Transaction) -> None:
-    transaction.execute("SELECT pg_advisory_xact_lock(hashtextextended('backmarket.schema', 0))")
+    """Take turns, by a lock that no reader can take. Each later wait for a table in use is limited, too.
+
+    Where there are no tables yet, the schema's name is the lock: the second caller waits until the first has committed.
+    """
+    transaction.execute(f"SET LOCAL lock_timeout = '{TURN_SECONDS}s'".encode())
+    transaction.execute(_CREATE)
+    if _version(transaction) is not None:
+        transaction.execute(b"LOCK TABLE backmarket.schema_version IN SHARE ROW EXCLUSIVE MODE")
+    transaction.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'".encode())
+
+
+_CREATE = b"""
+DO $$
+BEGIN
+    IF to_regnamespace('backmarket') IS NULL THEN
+        CREATE SCHEMA backmarket;
+    END IF;
+EXCEPTION
+    WHEN unique_violation OR duplicate_schema THEN
+        NULL;               -- another caller has just created it
+END
+$$
+"""
 
 
 def _version(transaction: Transaction) -> int | None:

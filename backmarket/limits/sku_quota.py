@@ -131,7 +131,7 @@ def drop_free(database: Database) -> int:
 
 
 def _lock(transaction: Transaction, account: str) -> None:
-    transaction.execute("SELECT pg_advisory_xact_lock(hashtextextended('backmarket.sku_quota/' || %s, 0))", (account,))
+    transaction.execute("SELECT backmarket.take_lock('sku_quota', %s)", (account,))
 
 
 # The clock is read after taking the lock: a transaction's own now() may be older than what others have reserved since.

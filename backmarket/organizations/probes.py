@@ -48,7 +48,7 @@ def probe_due(services: Services, *, seconds: float) -> int:
 def _claim(services: Services) -> tuple[str, int, bool] | None:
     """A due account: an organization that has its key, the generation, and whether the refusal is confirmed."""
     with services.database.transaction() as transaction:
-        transaction.execute("SELECT pg_advisory_xact_lock(hashtextextended('backmarket.probes', 0))")
+        transaction.execute("SELECT backmarket.take_lock('probes')")
         due = transaction.execute(_DUE, {"apart": APART_SECONDS}).fetchone()
         if due is None:
             return None

@@ -53,7 +53,12 @@ class TestCompose:
     def test_it_hands_on_every_setting_and_old_names_to_be_refused(self) -> None:
         example = dotenv_values(CHECKOUT / ".env.example", interpolate=False)
         old = {f"{ENV_PREFIX}{name.upper()}" for name in (*RENAMED, *REMOVED)}
-        assert {name for name in COMPOSE["x-settings"] if name.startswith(ENV_PREFIX)} == set(example) | old
+        handed_on = COMPOSE["x-settings"] | SERVICES["console"]["environment"]
+        assert {name for name in handed_on if name.startswith(ENV_PREFIX)} == set(example) | old
+
+    def test_the_console_alone_has_its_settings(self) -> None:
+        having = {n for n, s in SERVICES.items() if any(v.startswith("BACKMARKET_CONSOLE_") for v in environment_of(s))}
+        assert having == {"console"}
 
     def test_each_queue_has_one_pool(self) -> None:
         queues = [queue for service in SERVICES.values() for queue in queues_of(service)]
@@ -113,6 +118,22 @@ class TestCompose:
         assert all("ports" not in environment_of(service) for service in DEV["services"].values())
 
 
+NEEDS = {"beat": {"broker"}, "flower": {"broker", "flower"}, "metrics": {"broker", "database"}, "migrate": {"database"}}
+"""The secrets of the processes that must not have all of them."""
+SECRETS = {"broker": "REDIS_URL", "database": "DATABASE_URL", "worker": "SECRET_KEYS"}
+"""A setting of each secret."""
+
+
+@pytest.mark.parametrize("name", sorted(OURS - ONCE | {"migrate"}))
+def test_a_process_of_the_compose_file_has_no_secret_that_it_does_not_need(name: str) -> None:
+    needs = NEEDS.get(name, set(SECRETS))
+    has = environment_of(SERVICES[name])
+    assert {secret for secret, setting in SECRETS.items() if ENV_PREFIX + setting in has} == needs & set(SECRETS)
+    if name in NEEDS:
+        secret = re.compile("SECRET_KEY|LIMITER_KEY|CONSOLE_PASSWORD|SESSION_KEY|S3_ACCESS_KEY")
+        assert [each for each in has if secret.search(each)] == []
+
+
 class TestKubernetes:
     @staticmethod
     def objects() -> list[dict[str, Any]]:
@@ -126,6 +147,18 @@ class TestKubernetes:
                 (container,) = each["spec"]["template"]["spec"]["containers"]
                 found[each["metadata"]["name"]] = [*container["command"], *container.get("args", [])]
         assert found == {name: SERVICES[name]["command"] for name in OURS - {"bucket"}}
+
+    def test_a_process_has_no_secret_that_it_does_not_need(self) -> None:
+        found = {}
+        for each in self.objects():
+            if each["kind"] in {"Deployment", "Job"}:
+                (container,) = each["spec"]["template"]["spec"]["containers"]
+                named = (source["secretRef"]["name"] for source in container["envFrom"] if "secretRef" in source)
+                found[each["metadata"]["name"]] = {name.removeprefix("backmarket-") for name in named}
+        everything = {"broker", "database", "worker"}
+        wanted = dict.fromkeys(OURS - {"bucket"}, everything) | NEEDS | {"console": everything | {"console"}}
+        assert found == wanted
+        assert "envFrom" not in (KUBERNETES / "process.yaml").read_text()
 
     def test_the_settings_are_ours(self) -> None:
         (made,) = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["configMapGenerator"]

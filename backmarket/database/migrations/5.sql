@@ -21,3 +21,6 @@ COMMENT ON TABLE backmarket.console_sessions IS 'Who is logged in to the console
 -- Writes and jobs name who asked for them. The table of the audit trail and its partitions are made by `schema.sql`.
 ALTER TABLE backmarket.api_writes ADD asked_by text;
 ALTER TABLE backmarket.bulk_jobs ADD asked_by text;
+
+-- Locks became rows of a new table, `locks`, which `schema.sql` makes: a worker of version 4, which takes advisory locks,
+-- must not run beside one of version 5.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import psycopg
@@ -21,12 +23,16 @@ from pydantic import SecretStr
 
 from backmarket.bulk.engine.slice import run_slice as run_bulk
 from backmarket.bulk.models import PartState
-from backmarket.database import Database, Transaction
+from backmarket.connections.health import lock
+from backmarket.database import Database, Transaction, schema
 from backmarket.database.schema import apply_schema
-from backmarket.errors import SchemaMissing, SettingsError
+from backmarket.errors import DatabaseUnavailable, SchemaMissing, SettingsError
 from backmarket.facade import BackMarket
 from backmarket.labels.engine import run_slice as fetch_labels
+from backmarket.limits import sku_quota
+from backmarket.organizations.probes import probe_due
 from backmarket.resources import ORDERS, RESOURCES, parse_page
+from backmarket.services import Services
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.sync import leases
@@ -55,8 +61,17 @@ READABLE = {
     "sync_state",
     "work",
 }
-DOCUMENT = Path(__file__).parents[3] / "docs" / "applications.md"
+ROOT = Path(__file__).parents[3]
+DOCUMENT = ROOT / "docs" / "applications.md"
 _numbers = itertools.count(1)
+
+
+@dataclass
+class _Services:
+    """What a claim of a probe needs."""
+
+    database: Database
+    stopping: threading.Event = field(default_factory=threading.Event)
 
 
 def as_role(url: str, role: str) -> str:
@@ -342,13 +357,78 @@ class TestReader:
         (recipe,) = re.findall(r"(?ms)^```sql\n(-- a login for each organization.*?)^```", DOCUMENT.read_text())
         with psycopg.connect(filled.url) as connection:
             connection.execute(recipe.replace("shop_1_login", APPLICATION).replace("'shop-1'", "'a'").encode())
+            connection.execute("INSERT INTO backmarket_logins VALUES ('another_login', 'b')")
         with psycopg.connect(as_role(filled.url, APPLICATION)) as connection:
             bind(connection, "a")
             assert seen(connection, "orders") == ["a"]
             bind(connection, "b")
             assert seen(connection, "orders") == []
+            names = connection.execute("SELECT login FROM backmarket_logins").fetchall()
+            assert names == [(APPLICATION,)], "a login sees no other's name and organization"
             connection.execute("SET ROLE backmarket_reader")
             assert seen(connection, "orders") == []
+
+    def test_what_it_locks_nobody_waits_for(self, filled: Database) -> None:
+        """Every login can take any advisory lock, and share a lock on what it may read."""
+        impatient = Database(f"{filled.url}&options=-c%20lock_timeout%3D2s", size=1)
+        with closing(impatient), psycopg.connect(as_role(filled.url, APPLICATION)) as connection:
+            for name in ("schema", "partitions", "probes", "connections/a", "sku_quota/hash"):
+                advisory = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+                connection.execute(advisory, (f"backmarket.{name}",))
+            for table in READABLE - {"connections"}:
+                connection.execute(f"LOCK TABLE backmarket.{table} IN ACCESS SHARE MODE".encode())
+            apply_schema(impatient)
+            with impatient.transaction() as transaction:
+                transaction.execute("SELECT backmarket.make_partitions()")
+                lock(transaction, "a")
+                transaction.execute("UPDATE backmarket.connections SET enabled = false WHERE organization_id = 'a'")
+                assert sku_quota.reserve(transaction, "hash", 1, limit=10, window=60).granted == 1
+            assert probe_due(cast(Services, _Services(impatient)), seconds=1) == 0
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "SELECT FROM backmarket.locks FOR KEY SHARE",
+            "SELECT backmarket.take_lock('connections', 'a')",
+            "LOCK TABLE backmarket.locks IN ACCESS SHARE MODE",
+            "LOCK TABLE backmarket.schema_version IN ACCESS SHARE MODE",
+            "SELECT backmarket.make_partitions()",
+        ],
+    )
+    def test_it_takes_none_of_our_locks(self, pool: ConnectionPool, statement: str) -> None:
+        with pool.connection() as connection, pytest.raises(pg.InsufficientPrivilege):
+            connection.execute(statement.encode())
+
+    def test_no_statement_of_ours_takes_an_advisory_lock(self) -> None:
+        sources = [ROOT / "schema.sql", *(ROOT / "backmarket").rglob("*.py")]
+        assert len(sources) > 100
+        assert [path for path in sources if re.search(r"pg_(try_)?advisory", path.read_text())] == []
+
+
+class TestLocks:
+    def test_a_wait_for_one_ends(self, filled: Database) -> None:
+        with psycopg.connect(filled.url) as other:
+            other.execute("ALTER FUNCTION backmarket.take_lock SET lock_timeout = '100ms'")
+            other.commit()
+            other.execute("SELECT backmarket.take_lock('connections', 'a')")
+            with pytest.raises(DatabaseUnavailable, match="LockNotAvailable"), filled.transaction() as transaction:
+                lock(transaction, "a")
+
+    def test_a_wait_for_another_migration_ends(self, filled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(schema, "TURN_SECONDS", 1)
+        with psycopg.connect(filled.url) as other:
+            other.execute("LOCK TABLE backmarket.schema_version IN SHARE ROW EXCLUSIVE MODE")
+            with pytest.raises(DatabaseUnavailable, match="LockNotAvailable"):
+                apply_schema(filled)
+
+    def test_a_missing_row_is_named(self, filled: Database) -> None:
+        with psycopg.connect(filled.url) as other:
+            other.execute("DELETE FROM backmarket.locks WHERE kind = 'probes'")
+        with pytest.raises(SchemaMissing, match="lock probes is missing"), filled.transaction() as transaction:
+            transaction.execute("SELECT backmarket.take_lock('probes')")
+        apply_schema(filled)
+        with filled.transaction() as transaction:
+            transaction.execute("SELECT backmarket.take_lock('probes')")
 
 
 class TestOwner:

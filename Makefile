@@ -1,6 +1,6 @@
 # `make` lists what can be done. Everything happens in this checkout; the caches of pip, uv and test-servers are the only places outside it.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-all test-browser test-compose test-monitoring test-servers bench chaos chaos-proofs check lint lock contract-facts clean setup
+.PHONY: help demo up test test-all test-browser test-compose test-monitoring test-servers bench chaos chaos-proofs check lint lock sbom contract-facts clean setup
 
 BIN := .venv/bin
 # four at a time, as they wait half of the time, each with servers of its own; neighbours stay together until one has nothing left to do
@@ -56,7 +56,7 @@ check: setup ## Run the linters, changing nothing
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/python scripts/licences >/dev/null
-	@for script in scripts/setup scripts/uv scripts/coverage scripts/chromium deploy/alive deploy/secrets deploy/postgres/backmarket.sh; do sh -n $$script || exit; done
+	@for script in scripts/setup scripts/uv scripts/sbom scripts/coverage scripts/chromium deploy/alive deploy/secrets deploy/postgres/backmarket.sh; do sh -n $$script || exit; done
 	@bash -n .ci/run && bash -n scripts/engine
 
 lint: setup ## Mend and format what the linters can
@@ -66,6 +66,9 @@ lint: setup ## Mend and format what the linters can
 lock: setup ## Write requirements.lock again (ARGS=--upgrade takes newer versions)
 	@UV_FIND_LINKS= scripts/uv $(BIN) pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
 	  --custom-compile-command "make lock" --output-file requirements.lock $(ARGS) pyproject.toml
+
+sbom: setup ## Write dist/sbom.json: the packages of a deployment (CycloneDX), as requirements.lock pins them
+	@scripts/sbom
 
 contract-facts: setup ## Write tests/contract/facts.json again from the OpenAPI file (ARGS=FILE)
 	@$(BIN)/python scripts/contract-facts $(ARGS)

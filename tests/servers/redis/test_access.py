@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 import redis
-from kombu import pools
 
-from backmarket.errors import BrokerUnavailable, LimiterUnavailable
-from backmarket.limits.shared import SharedLimiter
-from backmarket.messages import Nudge
-from backmarket.producer import Producer
 from backmarket.settings import Settings
 from backmarket.standalone.embedded.ports import free_ports
 from backmarket.status.broker import Broker
-from tests.servers.redis.certificates import Authority
 from tests.servers.redis.server import RedisServer
-from tests.servers.redis.town import goes_on, opened_shop, running
+from tests.servers.redis.town import asked, goes_on, opened_shop, running
 
 DOCS = Path(__file__).parents[3] / "docs" / "operations.md"
 ODD = "p@ss:w/o?r#d[%41]+ ü€🦊'\"$`\\&=;,"
@@ -69,31 +62,3 @@ def test_a_password_may_have_any_character(server: RedisServer, password: str) -
     with server.client() as admin:
         admin.config_set("requirepass", password)
         assert asked(server.url("", password, database=3)) == (1, True, True)
-
-
-def test_a_certificate_of_another_name_is_refused_and_one_of_the_client_is_sent(tmp_path: Path) -> None:
-    ours = Authority(tmp_path, "ours")
-    for address, reached in (("127.0.0.2", (0, False, False)), ("127.0.0.1", (1, True, True))):
-        certificate, key = ours.sign(address)
-        options = (f"tls-cert-file {certificate}", f"tls-key-file {key}", f"tls-ca-cert-file {ours.file}")
-        with RedisServer(tmp_path / address, "tls-auth-clients yes", *options) as server:
-            url = f"{server.url()}?ssl_ca_certs={ours.file}&ssl_certfile={certificate}&ssl_keyfile={key}"
-            assert asked(url) == reached
-            assert asked(f"{server.url()}?ssl_ca_certs={ours.file}") == (0, False, False)
-
-
-def asked(url: str) -> tuple[int, bool, bool]:
-    """Messages sent, and whether the broker and the limiter can be asked."""
-    pools.reset()  # kombu keeps connections of a process by address, whatever their TLS options
-    with closing(Producer(url)) as producer, closing(Broker(url)) as broker:
-        sent = producer.nudge([Nudge("orders", "shop")])
-        try:
-            broker.ping()
-            pinged = True
-        except BrokerUnavailable:
-            pinged = False
-    try:
-        SharedLimiter(url, limit=1, window=1, sensitive_limit=1, deadline=1).peek("account")
-    except LimiterUnavailable:
-        return sent, pinged, False
-    return sent, pinged, True

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from kombu import pools
+
+from backmarket.errors import BrokerUnavailable, LimiterUnavailable
+from backmarket.limits.shared import SharedLimiter
+from backmarket.messages import Nudge
+from backmarket.producer import Producer
 from backmarket.settings import Settings
 from backmarket.standalone.fleet import Fleet
 from backmarket.standalone.pools import Pool
+from backmarket.status.broker import Broker
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
@@ -60,3 +67,20 @@ def goes_on(shop: Shop, what: str) -> None:
 def log_lines(directory: Path, name: str) -> list[dict[str, Any]]:
     """What a process of the fleet has said."""
     return [json.loads(line) for line in (directory / f"{name}.log").read_text().splitlines() if line.startswith("{")]
+
+
+def asked(url: str) -> tuple[int, bool, bool]:
+    """Messages sent, and whether the broker and the limiter can be asked."""
+    pools.reset()  # kombu keeps connections of a process by address, whatever their TLS options
+    with closing(Producer(url)) as producer, closing(Broker(url)) as broker:
+        sent = producer.nudge([Nudge("orders", "shop")])
+        try:
+            broker.ping()
+            pinged = True
+        except BrokerUnavailable:
+            pinged = False
+    try:
+        SharedLimiter(url, limit=1, window=1, sensitive_limit=1, deadline=1).peek("account")
+    except LimiterUnavailable:
+        return sent, pinged, False
+    return sent, pinged, True

@@ -185,7 +185,8 @@ def delete_rows(connection: psycopg.Connection[Any], tables: Sequence[str]) -> N
         connection: of a superuser, with AS_REPLICA: no trigger fires, no foreign key is checked.
         tables: their names, as SQL has them.
     """
-    large = {table for table, size in connection.execute(_SIZES) if size > _LARGE_BYTES}
+    # without a size: a temporary table of another session, gone meanwhile
+    large = {table for table, size in connection.execute(_SIZES) if size and size > _LARGE_BYTES}
     emptied = (f"TRUNCATE {table} CASCADE" if table in large else f"DELETE FROM {table}" for table in tables)
     connection.execute("; ".join(emptied).encode())
     connection.execute(_RESET_SEQUENCES, (list(tables),))

@@ -126,7 +126,9 @@ ACTS: dict[str, tuple[Do, str, str]] = {
     "sweep_bucket": (lambda s: s.bm.sweep_bucket(), "bucket.sweep", "asked"),
     "end_console_sessions": (lambda s: s.bm.end_console_sessions("anna"), "console.end_sessions", "done"),
     "upkeep": (lambda s: s.bm.upkeep(), "upkeep.run", "asked"),
-    "remove_connection": (lambda s: s.bm.remove_connection("new"), "connection.remove", "done"),
+    "remove_connection": (
+        lambda s: s.bm.upsert_connection("old", "key") and s.bm.remove_connection("old"), "connection.remove", "done"
+    ),
 }  # fmt: skip
 """For each method: a call of it, the action, and its outcome."""
 OF_THE_CONSOLE = {"start_console_session", "use_console_session", "end_console_session"}

@@ -142,7 +142,8 @@ SELECT s.organization_id, s.resource,
         AS next_due_at,
     CASE WHEN s.lease_until > now() THEN s.last_started_at END AS running_since,
     CASE WHEN s.lease_until > now() THEN s.lease_owner END AS owner,
-    COALESCE(s.failing_since, c.refused_at) AS failing_since, s.failures, s.watermark,
+    COALESCE(s.failing_since, c.refused_at) AS failing_since,
+    CASE WHEN s.error_code IS NULL THEN 0 ELSE s.failures END AS failures, s.watermark,
     -- a key that was refused outside of a sync is told here, too
     COALESCE(s.error_code, CASE WHEN c.refused_at IS NOT NULL THEN c.last_error_code
         WHEN s.rows_missing > 0 THEN 'many_missing' WHEN s.rows_rejected > 0 THEN 'rows_rejected' END) AS error_code,

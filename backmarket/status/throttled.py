@@ -57,7 +57,7 @@ SELECT * FROM (
         (SELECT max(greatest(expected - (next_page - 1) * page_size, 0)) FROM backmarket.walks w
             WHERE w.organization_id = s.organization_id AND w.resource = s.resource) AS pending
     FROM backmarket.sync_state s JOIN backmarket.connections c USING (organization_id)
-    WHERE {syncs} AND s.next_due_at > now() AND s.lease_until IS NULL AND s.failures = 0
+    WHERE {syncs} AND s.next_due_at > now() AND s.lease_until IS NULL AND (s.failures = 0 OR s.error_code IS NULL)
       AND s.last_started_at IS NOT NULL AND s.availability = 'available'
       AND c.enabled AND c.api_key IS NOT NULL AND c.unauthorized_at IS NULL
       AND (s.sync_due_at <= now() OR EXISTS (SELECT FROM backmarket.walks w

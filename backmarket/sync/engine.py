@@ -288,9 +288,13 @@ class _Sync:
         return "done" if pause is None else self._hand_on(pause)
 
     def _hand_on(self, pause: float) -> SliceEnd:
-        """Store the fetched pages, and let the next slice continue after `pause` seconds."""
+        """Store the fetched pages, and let the next slice continue after `pause` seconds; fail, if only 429s come."""
         self._drain()
-        self.storing.hand_on(pause)
+        refused = None if self.storing.progressed else self.fetcher.refused
+        lasting = refusals.lasting_limit(refused, self.lease) if refused and not self.storing.left else None
+        if lasting is not None:
+            return self._fail(lasting)
+        self.storing.hand_on(pause, limited=refused is not None)
         if pause == 0.0:
             self.services.producer.nudge([Nudge(self.resource.name, self.lease.organization_id)])
         return "handed_on"

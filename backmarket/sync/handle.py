@@ -110,7 +110,7 @@ def _why_not_done(status: SyncStatus, begun: bool, timeout: float) -> str:
     progress = f", {status.rows_done} of {status.rows_expected} rows" if status.rows_expected else ""
     if status.running_since is not None:
         return f"The sync is running{progress}, and has not ended within {timeout:g} s; it continues by itself."
-    if status.failures and status.next_due_at is not None:
+    if status.failures and status.error_code is not None and status.next_due_at is not None:
         return (
             f"The sync has not ended within {timeout:g} s, and fails ({status.error_code}): {status.error}"
             f" It is tried again after {status.next_due_at:%Y-%m-%d %H:%M:%S %Z}."
@@ -126,11 +126,12 @@ def _why_not_done(status: SyncStatus, begun: bool, timeout: float) -> str:
     )
 
 
-# Failed: the last slice failed, and ended after the request. A running slice holds the lease; one that hands on or
-# succeeds sets the failures to 0.
+# Failed: a slice failed after the request. A running slice holds the lease; one that stores something and hands on, or
+# succeeds, sets the failures to 0. Slices that were answered 429 count before there is an error.
 _STATE = """
 SELECT served >= %(number)s AS answered, requested >= %(number)s AS known,
-    lease_until IS NULL AND failures > 0 AND (lease_number > %(slices)s OR failures > %(failures)s) AS failed,
+    lease_until IS NULL AND failures > 0 AND error_code IS NOT NULL AND lease_number > %(slices)s
+        AND failures <> %(failures)s AS failed,
     error_code, error, error_request_id, error_cf_ray
 FROM backmarket.sync_state WHERE organization_id = %(organization)s AND resource = %(resource)s
 """

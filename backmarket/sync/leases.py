@@ -12,11 +12,22 @@ from datetime import datetime, timedelta
 
 from psycopg.rows import dict_row
 
-from backmarket.connections import ENCRYPTED_COLUMNS, MAY_SEND, EncryptedCredentials
+from backmarket.connections import EncryptedCredentials
 from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError, LeaseLost, NotAvailable
 from backmarket.messages import NUDGE_SECONDS, Nudge
-from backmarket.resources import Resource
+from backmarket.resources import RESOURCES, Resource
+from backmarket.sync.lease_statements import (
+    CLAIM,
+    CREDENTIAL_COLUMNS,
+    FINISH,
+    LEASE_COLUMNS,
+    OVER,
+    PAUSED,
+    PROBE,
+    PUT_OFF,
+    WALK_COLUMNS,
+)
 from backmarket.sync.page_walk import Walk, WalkKind
 
 
@@ -31,7 +42,7 @@ class Lease:
         requested: the newest request for a sync.
         kind: of the walk to do now.
         watermark: everything modified before it (API's clock) is stored; None: never walked.
-        failures: failed runs in a row.
+        failures: failed runs in a row, and slices among them that were answered 429 and stored nothing.
         failing_for: seconds since the first of them.
         worked: a walk of this resource has succeeded before.
         labels: labels of shipments are wanted.
@@ -68,12 +79,12 @@ def probe(database: Database, organization_id: str, resource: Resource) -> Lease
     """
     values = {"organization": organization_id, "resource": resource.name, "incremental": bool(resource.since)}
     with database.transaction() as transaction, transaction.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(_PROBE, values).fetchone()
+        row = cursor.execute(PROBE, values).fetchone()
         if row is None:
             return None
-    walk = Walk(row["kind"], **{name: row[name] for name in _WALK_COLUMNS}) if row["began_at"] else None
-    encrypted = EncryptedCredentials(**{name: row[name] for name in _CREDENTIAL_COLUMNS})
-    known = {name: row[name] for name in _LEASE_COLUMNS}
+    walk = Walk(row["kind"], **{name: row[name] for name in WALK_COLUMNS}) if row["began_at"] else None
+    encrypted = EncryptedCredentials(**{name: row[name] for name in CREDENTIAL_COLUMNS})
+    known = {name: row[name] for name in LEASE_COLUMNS}
     return Lease(organization_id, resource.name, **known, encrypted=encrypted, walk=walk)
 
 
@@ -90,7 +101,7 @@ def claim(database: Database, seen: Lease, *, owner: str, seconds: float) -> Lea
     """
     of_row = {"organization": seen.organization_id, "resource": seen.resource, "number": seen.number}
     with database.transaction() as transaction:
-        row = transaction.execute(_CLAIM, of_row | {"owner": owner, "seconds": seconds}).fetchone()
+        row = transaction.execute(CLAIM, of_row | {"owner": owner, "seconds": seconds}).fetchone()
     return replace(seen, number=row[0]) if row else None
 
 
@@ -118,12 +129,17 @@ def renew(transaction: Transaction, lease: Lease, *, seconds: float) -> None:
     _fenced(transaction, lease, "lease_until = now() + make_interval(secs => %(seconds)s)", {"seconds": seconds})
 
 
-def hand_on(transaction: Transaction, lease: Lease, *, pause: float) -> None:
+def hand_on(
+    transaction: Transaction, lease: Lease, *, pause: float, progressed: bool = True, limited: bool = False
+) -> None:
     """Release the lease with the walk unfinished; it is due again after a pause.
 
     Args:
         transaction: the checkpoint is written in the same one.
         pause: seconds; 0: a message is sent right after the commit, so none is due from the dispatcher.
+        progressed: the slice stored something, so the failures in a row are over. One that could send nothing leaves
+            them as they are.
+        limited: the API answered 429; such slices in a row are counted, see `refusals.lasting_limit`.
 
     Raises:
         LeaseLost: if another worker took it over.
@@ -131,10 +147,10 @@ def hand_on(transaction: Transaction, lease: Lease, *, pause: float) -> None:
     _fenced(
         transaction,
         lease,
-        f"{_OVER}, next_due_at = now() + make_interval(secs => %(pause)s),"
+        f"{OVER}, next_due_at = now() + make_interval(secs => %(pause)s),"
         " nudged_until = CASE WHEN %(pause)s > 0 THEN NULL ELSE now() + make_interval(secs => %(nudge)s) END,"
-        " failures = 0",
-        {"pause": pause, "nudge": NUDGE_SECONDS},
+        " failures = CASE WHEN %(progressed)s THEN 0 ELSE failures + %(limited)s END",
+        {"pause": pause, "nudge": NUDGE_SECONDS, "progressed": progressed, "limited": int(limited)},
     )
 
 
@@ -202,7 +218,7 @@ def finish(
     _fenced(
         transaction,
         lease,
-        _FINISH,
+        FINISH,
         {
             "watermark": began_at - timedelta(seconds=overlap),
             "started": walk.started_at,
@@ -219,6 +235,8 @@ def finish(
 def fail(transaction: Transaction, lease: Lease, error: BackMarketError, *, pause: float) -> None:
     """Release the lease after a failure; stored rows stay, and the walk continues from its checkpoint.
 
+    Only the full walk pauses, where incremental ones can work meanwhile.
+
     Args:
         transaction: the one that notes the failure elsewhere, too.
         pause: seconds until the retry.
@@ -226,10 +244,11 @@ def fail(transaction: Transaction, lease: Lease, error: BackMarketError, *, paus
     Raises:
         LeaseLost: if another worker took it over.
     """
+    behind = lease.kind == "full" and lease.watermark is not None and bool(RESOURCES[lease.resource].since)
     _fenced(
         transaction,
         lease,
-        f"{_OVER}, next_due_at = now() + make_interval(secs => %(pause)s),"
+        f"{OVER}, {PUT_OFF if behind else PAUSED},"
         " failures = failures + 1, error_code = %(code)s,"
         " failing_since = CASE WHEN %(available)s THEN COALESCE(failing_since, now()) END,"
         " error = %(message)s, error_request_id = %(request_id)s, error_cf_ray = %(cf_ray)s,"
@@ -253,92 +272,3 @@ def _fenced(transaction: Transaction, lease: Lease, assignments: str, values: di
     )
     if cursor.rowcount != 1:
         raise LeaseLost
-
-
-_LEASE_COLUMNS = (
-    "number", "generation", "taken_at", "requested", "kind", "watermark", "failures", "failing_for", "worked",
-    "labels", "accept_missing", "has_error",
-)  # fmt: skip
-_CREDENTIAL_COLUMNS = ("api_key", "account", "environment", "region", "locale", "base_url")
-_WALK_COLUMNS = (
-    "since", "started_at", "began_at", "serving", "pass_", "pass_began_at", "next_page", "page_size",
-    "expected", "highest", "saves", "counted", "steady",
-)  # fmt: skip
-
-# While a full walk is unfinished, due syncs go before its next slice.
-# `IS TRUE` rules out the index of due rows: while statistics say that nothing is due, that index looks as cheap as
-# the key, and after an outage each probe would read all due rows (10,000 rows: 4 ms instead of 0.2).
-_PROBE = f"""
-SELECT s.lease_number AS number, c.generation, now() AS taken_at, s.requested, p.kind, s.watermark, s.failures,
-    COALESCE(extract(epoch FROM now() - s.failing_since), 0)::float8 AS failing_for,
-    s.last_success_at IS NOT NULL AS worked,
-    s.download_labels AND NOT s.without_labels AS labels, s.accept_missing, c.last_error_at IS NOT NULL AS has_error,
-    w.since, w.started_at, w.began_at, w.serving, w.pass AS pass_, w.pass_began_at, w.next_page, w.page_size,
-    w.expected, w.highest, w.saves, w.counted, w.steady, {ENCRYPTED_COLUMNS}
-FROM backmarket.sync_state s
-JOIN backmarket.connections c USING (organization_id)
-JOIN backmarket.schedule d USING (resource)
-CROSS JOIN LATERAL (
-    SELECT CASE
-        WHEN NOT %(incremental)s OR s.watermark IS NULL THEN 'full'
-        WHEN EXISTS (
-            SELECT FROM backmarket.walks w
-            WHERE w.organization_id = s.organization_id AND w.resource = s.resource AND w.kind = 'full'
-        ) THEN CASE WHEN s.sync_due_at <= now() THEN 'incremental' ELSE 'full' END
-        WHEN s.full_requested OR s.full_walk_due_at <= now() THEN 'full'
-        ELSE 'incremental' END AS kind
-) p
-LEFT JOIN backmarket.walks w
-    ON w.organization_id = s.organization_id AND w.resource = s.resource AND w.kind = p.kind
-WHERE s.organization_id = %(organization)s AND s.resource = %(resource)s
-  AND (s.next_due_at <= now()) IS TRUE AND (s.lease_until IS NULL OR s.lease_until < now())
-  AND (d.enabled AND s.enabled OR s.requested > s.served)
-  AND {MAY_SEND}
-"""
-
-# Everything that voids a lease increases the number, so comparing it is enough.
-_CLAIM = """
-UPDATE backmarket.sync_state
-SET lease_number = lease_number + 1, lease_owner = %(owner)s, nudged_until = NULL,
-    lease_until = now() + make_interval(secs => %(seconds)s), last_started_at = now()
-WHERE organization_id = %(organization)s AND resource = %(resource)s AND lease_number = %(number)s
-  AND (lease_until IS NULL OR lease_until < now())
-RETURNING lease_number
-"""
-
-# The number grows at the end of a slice, too: that invalidates earlier probes, which saw another walk.
-_OVER = "lease_number = lease_number + 1, lease_until = NULL, lease_owner = NULL"
-
-# Problems found by a full walk stay noted until the next full walk.
-# A sync that goes before an unfinished full walk answers no request for a full one; and it leaves that walk due. The
-# schedule may have changed since it began.
-_FINISH = f"""
-{_OVER}, nudged_until = NULL,
-last_started_at = %(started)s, watermark = GREATEST(watermark, %(watermark)s),
-served = CASE WHEN full_requested AND NOT %(full)s THEN served ELSE GREATEST(served, %(served)s) END,
-full_requested = full_requested AND NOT (%(full)s AND requested = %(served)s),
-without_labels = without_labels AND requested > %(served)s,
-accept_missing = accept_missing AND NOT (%(full)s AND requested = %(served)s),
-(sync_due_at, full_walk_due_at, next_due_at) = (
-    SELECT sync, full_walk, CASE WHEN requested > %(served)s OR full_requested AND NOT %(full)s THEN now()
-        WHEN %(incremental)s THEN LEAST(sync, full_walk) ELSE sync END
-    FROM (
-        SELECT backmarket.next_in_phase(s.organization_id || '/' || s.resource, every) AS sync,
-            CASE WHEN %(full)s THEN backmarket.next_in_phase(
-                s.organization_id || '/' || s.resource || '/full', full_every, full_every / 2
-            ) ELSE s.full_walk_due_at END AS full_walk
-        FROM backmarket.schedule d, LATERAL (
-            SELECT COALESCE(s.interval_seconds, d.interval_seconds) AS every,
-                COALESCE(s.full_interval_seconds, d.full_interval_seconds) AS full_every
-        ) AS rhythm
-        WHERE d.resource = s.resource
-    ) AS due
-),
-last_full_walk_at = CASE WHEN %(full)s THEN now() ELSE last_full_walk_at END,
-last_walk_started_at = %(started)s,
-last_success_at = now(), failing_since = NULL, failures = 0, availability = 'available',
-error_code = NULL, error = NULL, error_request_id = NULL, error_cf_ray = NULL,
-rows_missing = CASE WHEN %(full)s THEN %(missing)s ELSE rows_missing END,
-rows_rejected = CASE WHEN %(full)s THEN %(rejected)s ELSE GREATEST(rows_rejected, %(rejected)s) END,
-runs = runs + 1, quiet_runs = quiet_runs + %(quiet)s
-"""

@@ -21,6 +21,7 @@ from backmarket.errors import (
 )
 from backmarket.resources import Resource
 from backmarket.sync.page_fetcher import Fetcher
+from backmarket.sync.refusals import LIMITED_SLICES, lasting_limit
 from backmarket.sync.storing import Storing
 
 MAX_UNANSWERED_ROWS = 10
@@ -81,6 +82,8 @@ class MissingRows:
             row = None
         except RateLimited as error:
             self._fetcher.wait_at_least(error.retry_after)
+            if error is self._fetcher.refused:
+                self._limited(key, error)
             return
         except (ServerError, BrokenAnswer, FirewallBlocked, NotAvailable, RequestRefused) as error:
             self._leave(key, error)
@@ -89,6 +92,13 @@ class MissingRows:
             self._not_found.add(key)
         else:
             self._storing.settle_missing(key, row)
+
+    def _limited(self, key: Any, error: RateLimited) -> None:
+        """A 429 for a row ends the slice, so a row that always gets one must be left for the whole walk."""
+        failures = self._storing.lease.failures
+        if lasting_limit(error, self._storing.lease) and failures < LIMITED_SLICES + MAX_UNANSWERED_ROWS:
+            self._storing.leave(key)
+            log.warning("sync.row_unanswered", key=str(key), code=error.code, request_id=error.request_id)
 
     def _leave(self, key: Any, error: BackMarketError) -> None:
         self._unanswered.add(key)

@@ -71,6 +71,8 @@ class Fetcher:
     since: str | None = None
     requests: int = 0
     paused_until: float = 0.0
+    refused: RateLimited | None = None
+    """The last 429 that the API answered, although the limiter had granted the slot."""
     _in_flight: dict[Future[Fetched], int] = field(default_factory=dict)
     _tries: dict[int, int] = field(default_factory=dict)
     _later: dict[int, float] = field(default_factory=dict)
@@ -106,7 +108,7 @@ class Fetcher:
         if not slots:
             return None
         self.requests += 1
-        return self._fetch(number, slots[0])
+        return self._noted(self._fetch(number, slots[0]))
 
     def one(self, key: str) -> Row | None:
         """Fetch one row by its id, in this thread, with retries where they may help.
@@ -125,6 +127,9 @@ class Fetcher:
             try:
                 answer = self._send(f"{self.resource.path}/{quote(key, safe='')}", (), slot)
                 return parse_object(self.resource, check(answer).body)
+            except RateLimited as error:
+                self.refused = error
+                raise
             except TransientError:
                 if attempt == TRIES:
                     raise
@@ -156,7 +161,7 @@ class Fetcher:
         finally:
             self.request_threads.release(reserved - len(slots))
         for number in numbers[len(slots) :]:
-            self._refused(number)
+            self._denied(number)
         for number, slot in zip(numbers, slots, strict=False):
             self._later.pop(number, None)
             self.requests += 1
@@ -171,7 +176,7 @@ class Fetcher:
         done, _ = wait(self._in_flight, timeout=timeout, return_when=FIRST_COMPLETED)
         for future in done:
             del self._in_flight[future]
-        return [future.result() for future in done]
+        return [self._noted(future.result()) for future in done]
 
     def try_later(self, fetched: Fetched) -> bool:
         """Whether a failed page may be retried in this slice; if so, it is, after a jittered pause.
@@ -206,7 +211,12 @@ class Fetcher:
         """Note the pause that the limiter returned when it granted no slot."""
         self.paused_until = max(self.paused_until, monotonic() + (seconds or 0.0))
 
-    def _refused(self, number: int) -> None:
+    def _noted(self, fetched: Fetched) -> Fetched:
+        if isinstance(fetched.error, RateLimited):
+            self.refused = fetched.error
+        return fetched
+
+    def _denied(self, number: int) -> None:
         """The limiter granted no slot: the page is the next to be sent."""
         self._later.setdefault(number, self.paused_until)
 

@@ -128,6 +128,7 @@ SELECT organization_id FROM claimed ORDER BY next_due_at
 _REQUEST = """
 UPDATE backmarket.sync_state SET requested = requested + 1, next_due_at = now(), sync_due_at = now(),
     full_requested = full_requested OR %(full)s,
+    full_walk_due_at = CASE WHEN %(full)s THEN now() ELSE full_walk_due_at END,
     accept_missing = accept_missing OR %(accept_missing)s,
     without_labels = %(without_labels)s AND (without_labels OR requested = served),
     nudged_until = CASE WHEN lease_until > now() THEN NULL ELSE now() + make_interval(secs => %(seconds)s) END

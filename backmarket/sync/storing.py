@@ -56,9 +56,13 @@ class Storing:
         self._requests = requests
         self._counted = 0
         self._progress = Progress()
-        self._since = (walk.pass_, walk.next_page)
+        self._since = self._from = (walk.pass_, walk.next_page)
         self._labels: InitialLabelState = "wanted" if lease.labels else "skipped"
         self._saved_at = monotonic()
+        self._settled = False
+        """A row that the walk did not show was stored."""
+        self.left = False
+        """A row that the walk did not show was left as it is, for good."""
         self._undone = False
         """A transaction failed with pages that the walk had handed out: no checkpoint may be beyond them."""
 
@@ -93,7 +97,7 @@ class Storing:
             incomplete = self._settle(transaction)
         if incomplete is not None:
             raise incomplete
-        self._since = (self._walk.pass_, self._walk.next_page)
+        self._since = self._from = (self._walk.pass_, self._walk.next_page)
 
     def store(self) -> bool:
         """Write the pages that can be written; with the last ones, end the walk. Returns whether it ended.
@@ -154,14 +158,38 @@ class Storing:
                     transaction, self._resource, self.lease.organization_id, key
                 )
             self._walk.confirm(str(key))
+            self._settled = True
             leases.renew(transaction, self.lease, seconds=self._settings.lease_seconds)
             self._checkpoint(transaction)
 
-    def hand_on(self, pause: float) -> None:
-        """Store the fetched pages, and let the next slice continue after `pause` seconds."""
+    def leave(self, key: Any) -> None:
+        """Leave a row that the walk did not show as it is until the next full walk.
+
+        Args:
+            key: of the row.
+        """
+        with self._transaction() as transaction:
+            leases.hold(transaction, self.lease)
+            self._walk.confirm(str(key))
+            self._checkpoint(transaction)
+        self.left = True
+
+    @property
+    def progressed(self) -> bool:
+        """Whether this slice has stored anything, or is about to."""
+        return self._settled or self._walk.ready > 0 or (self._walk.pass_, self._walk.next_page) != self._from
+
+    def hand_on(self, pause: float, *, limited: bool = False) -> None:
+        """Store the fetched pages, and let the next slice continue after `pause` seconds.
+
+        Args:
+            pause: seconds.
+            limited: the API answered a request of this slice 429.
+        """
+        progressed = self.progressed
         with self._database.transaction() as transaction:
             self._store_what_came(transaction)
-            leases.hand_on(transaction, self.lease, pause=pause)
+            leases.hand_on(transaction, self.lease, pause=pause, progressed=progressed, limited=limited)
 
     def fail(self, error: BackMarketError, *, pause: float) -> None:
         """Store the fetched pages, and note why the walk failed.

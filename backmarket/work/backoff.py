@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backmarket.connections.health import REFUSED_PAUSE_SECONDS
-from backmarket.errors import BackMarketError, FirewallBlocked, Forbidden, NotAvailable, Unauthorized
+from backmarket.errors import BackMarketError, FirewallBlocked, Forbidden, NotAvailable, RateLimited, Unauthorized
 from backmarket.limits.backoff import growing
 
 FIREWALL_SECONDS = 60.0
@@ -20,6 +20,9 @@ SYNC_SECONDS = 15.0
 
 FORBIDDEN_SECONDS = 60.0
 """Minimum seconds after a 403 for a resource that has worked before."""
+
+BLOCKS_PAUSED = 9
+"""A sync that fails by 429s pauses for at least so many times the seconds that each blocks its account for."""
 
 DAY_SECONDS, WEEK_SECONDS = 86400.0, 7 * 86400.0
 """A resource that is not available is retried daily; so is one that has been forbidden for a week."""
@@ -39,4 +42,6 @@ def of_sync(error: BackMarketError, failures: int, *, failing_for: float = 0.0) 
         return growing(failures, REFUSED_PAUSE_SECONDS)  # a page may be refused for ever, and the key accepted
     if isinstance(error, Forbidden):
         return DAY_SECONDS if failing_for >= WEEK_SECONDS else growing(failures, FORBIDDEN_SECONDS)
+    if isinstance(error, RateLimited):
+        return max(growing(failures, SYNC_SECONDS), BLOCKS_PAUSED * (error.retry_after or 0.0))
     return growing(failures, FIREWALL_SECONDS if isinstance(error, FirewallBlocked) else SYNC_SECONDS)

@@ -149,8 +149,8 @@ class TestWaiting:
         execute(bm, f"UPDATE backmarket.sync_state SET {late} WHERE organization_id = %s AND resource = 'orders'", ORG)
         execute(
             bm,
-            f"UPDATE backmarket.sync_state SET {late}, failures = 1 WHERE organization_id = %s AND resource ="
-            f" 'returns'",
+            f"UPDATE backmarket.sync_state SET {late}, failures = 1, error_code = 'server_error'"
+            " WHERE organization_id = %s AND resource = 'returns'",
             ORG,
         )
         execute(

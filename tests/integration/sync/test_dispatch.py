@@ -12,7 +12,7 @@ from backmarket import BackMarket
 from backmarket.messages import QUEUES, SYNC_TASKS
 from backmarket.services import Services
 from backmarket.settings import Settings
-from backmarket.sync import leases
+from backmarket.sync import lease_statements
 from tasks.dispatch import dispatch
 
 
@@ -38,7 +38,7 @@ def test_a_look_reads_one_row_however_many_fell_due_since_the_last_statistics(pr
         )
         transaction.execute("ANALYZE backmarket.sync_state, backmarket.connections")
         transaction.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
-        plan = "\n".join(row[0] for row in transaction.execute(f"EXPLAIN {leases._PROBE}", values))
+        plan = "\n".join(row[0] for row in transaction.execute(f"EXPLAIN {lease_statements.PROBE}", values))
     assert "sync_state_pkey" in plan
     assert "sync_state_due" not in plan
 

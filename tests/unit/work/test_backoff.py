@@ -19,6 +19,8 @@ from backmarket.work.backoff import DAY_SECONDS, WEEK_SECONDS, of_sync
         (errors.Unauthorized("x"), 30, 0.0, 3600),  # one page, while the key is accepted elsewhere
         (errors.Forbidden("x"), 0, 0.0, 60),
         (errors.Forbidden("x"), 200, WEEK_SECONDS, DAY_SECONDS),
+        (errors.RateLimited("x"), 2, 0.0, 60),
+        (errors.RateLimited("x", retry_after=3600.0), 2, 0.0, 9 * 3600.0),  # or the account would be blocked for ever
         (errors.NotAvailable("x"), 0, 0.0, DAY_SECONDS),
     ],
 )

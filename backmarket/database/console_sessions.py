@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from backmarket.database.connection import Database, Transaction
@@ -33,34 +33,39 @@ class ConsoleSession:
     expires_at: datetime
 
 
-def start(
-    database: Database,
-    token: str,
-    *,
-    person: str,
-    role: str,
-    proved_by: str,
-    credential: str,
-    client_address: str,
-    seconds: float,
-    replaces: str,
-) -> None:
-    """Start a session.
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A login at the console that has just been proved.
 
     Args:
-        token: the new browser's token, of which only a hash is stored.
         person: the person's name.
         role: `viewer` or `operator`.
         proved_by: `password` or `oidc`.
         credential: a keyed hash of what gave the role.
         client_address: the address of the person's machine.
         seconds: time after which the session ends.
+    """
+
+    person: str
+    role: str
+    proved_by: str
+    credential: str
+    client_address: str
+    seconds: float
+
+
+def start(database: Database, token: str, new: NewSession, *, replaces: str) -> None:
+    """Start a session.
+
+    Args:
+        token: the browser's new token, of which only a hash is stored.
+        new: the session.
         replaces: the browser's token before the login; its session ends.
 
     Raises:
         BackMarketError: as for `Database.transaction`.
     """
-    values = (_hash(replaces), _hash(token), person, role, proved_by, credential, client_address, seconds)
+    values = asdict(new) | {"hash": _hash(token), "replaced": _hash(replaces)}
     with database.transaction() as transaction:
         transaction.execute(_START, values)
 
@@ -120,10 +125,11 @@ def _hash(token: str) -> bytes:
 
 
 _START = """
-WITH replaced AS (DELETE FROM backmarket.console_sessions WHERE token_hash = %s)
+WITH replaced AS (DELETE FROM backmarket.console_sessions WHERE token_hash = %(replaced)s)
 INSERT INTO backmarket.console_sessions
     (token_hash, person, role, proved_by, credential, client_address, expires_at)
-VALUES (%s, %s, %s, %s, %s, %s, now() + make_interval(secs => %s))
+VALUES (%(hash)s, %(person)s, %(role)s, %(proved_by)s, %(credential)s, %(client_address)s,
+    now() + make_interval(secs => %(seconds)s))
 """
 
 _USE = """

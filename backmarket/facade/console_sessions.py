@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from backmarket.audit import Act, record
 from backmarket.database import console_sessions
-from backmarket.database.console_sessions import ConsoleSession
+from backmarket.database.console_sessions import ConsoleSession, NewSession
 from backmarket.facade.part import FacadePart
 
 
@@ -31,41 +31,15 @@ class ConsoleSessions(FacadePart):
             record(transaction, Act("console.end_sessions", kind="person", object_id=person, details={"ended": ended}))
         return ended
 
-    def start_console_session(
-        self,
-        token: str,
-        *,
-        person: str,
-        role: str,
-        proved_by: str,
-        credential: str,
-        client_address: str,
-        seconds: float,
-        replaces: str,
-    ) -> None:
+    def start_console_session(self, token: str, new: NewSession, *, replaces: str) -> None:
         """Start a session; for the console, which has authenticated the person.
 
         Args:
             token: the browser's new token, of which only a hash is stored.
-            person: the person's name.
-            role: `viewer` or `operator`.
-            proved_by: `password` or `oidc`.
-            credential: a keyed hash of what gave the role.
-            client_address: the address of the person's machine.
-            seconds: time after which the session ends.
+            new: the session.
             replaces: the browser's token before the login; its session ends.
         """
-        console_sessions.start(
-            self._services.database,
-            token,
-            person=person,
-            role=role,
-            proved_by=proved_by,
-            credential=credential,
-            client_address=client_address,
-            seconds=seconds,
-            replaces=replaces,
-        )
+        console_sessions.start(self._services.database, token, new, replaces=replaces)
 
     def use_console_session(self, token: str, credentials: Sequence[str]) -> ConsoleSession | None:
         """The session of a browser, which is noted as used; None: it has not logged in.

@@ -17,6 +17,7 @@ from backmarket.console.access.cookies import browser_of, new_token, signing_key
 from backmarket.console.access.oidc import OpenIdProvider
 from backmarket.console.access.throttle import Throttle
 from backmarket.console.access.users import Person, Role, User, users_of
+from backmarket.database.console_sessions import NewSession
 from backmarket.errors import SettingsError
 from backmarket.facade import BackMarket
 from backmarket.settings import Settings
@@ -52,9 +53,8 @@ class Auth:
         self._seconds = round(settings.console_session_hours * 3600)
         self._of_address, self._of_name = Throttle(TRIES_OF_AN_ADDRESS), Throttle(TRIES_OF_A_NAME)
         self.provider = OpenIdProvider(settings) if settings.console_oidc_issuer else None
-        self._credentials = [self._credential(user) for user in self.users.values()]
-        if self.provider:
-            self._credentials.append(self._keyed(f"oidc:{self.provider.rules}"))
+        self._of_provider = self._keyed(f"oidc:{self.provider.rules}") if self.provider else ""
+        self._credentials = [*map(self._credential, self.users.values()), *filter(None, [self._of_provider])]
         if self.user_header and not self._proxies:
             raise SettingsError(
                 f"Anyone could send the header {self.user_header}. Set BACKMARKET_CONSOLE_PROXY_ADDRESSES to the"
@@ -124,21 +124,14 @@ class Auth:
         Raises:
             BackMarketError: if the session cannot be stored.
         """
-        self._start(request, person, self._credentials[-1])
+        self._start(request, person, self._of_provider)
 
     def _start(self, request: Request, person: Person, credential: str) -> None:
         """Start a session under a new token, so that a token from before the login is worth nothing."""
         browser, token = browser_of(request), new_token()
-        self._bm.start_console_session(
-            token,
-            person=person.name,
-            role=person.role,
-            proved_by=person.proved_by,
-            credential=credential,
-            client_address=client_address(request, self._proxies)[:100],
-            seconds=self._seconds,
-            replaces=browser.token,
-        )
+        address = client_address(request, self._proxies)[:100]
+        new = NewSession(person.name, person.role, person.proved_by, credential, address, self._seconds)
+        self._bm.start_console_session(token, new, replaces=browser.token)
         browser.renew(token, max_age=self._seconds)
         request.session.clear()
         log.info("console.login", name=person.name, role=person.role, proved_by=person.proved_by)

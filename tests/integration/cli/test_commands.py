@@ -28,6 +28,7 @@ from typer.testing import CliRunner, Result
 
 from backmarket import BackMarket
 from backmarket.cli.app import app
+from backmarket.database.console_sessions import NewSession
 from backmarket.resources import RESOURCES
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import ENV_PREFIX, Settings
@@ -713,10 +714,8 @@ class TestConsoleSessions:
         assert "No person is logged in" in cli.ok("console", "sessions", "list").stderr
         with BackMarket(cli.shop.settings) as bm:
             for number, name in enumerate(("anna", "anna", "otto")):
-                bm.start_console_session(
-                    f"token {number}", person=name, role="operator", proved_by="password", credential="a hash",
-                    client_address="192.0.2.1", seconds=60, replaces="",
-                )  # fmt: skip
+                session = NewSession(name, "operator", "password", "a hash", "192.0.2.1", 60)
+                bm.start_console_session(f"token {number}", session, replaces="")
         listed = cli.json("console", "sessions", "list")["items"]
         assert sorted(each["person"] for each in listed) == ["anna", "anna", "otto"]
         assert "token" not in json.dumps(listed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from backmarket import audit, work
 from backmarket.bucket import deletion_queue
@@ -19,8 +19,10 @@ from backmarket.resources import RESOURCES
 from backmarket.settings import Settings
 
 _PARTS = ("environment", "region", "locale", "base_url")
-_AUDITED = ("api_key", "region", "environment", "base_url", "locale", "enabled")
-"""Names in the audit trail of the columns that `_write` compares; of the key, that its account changed."""
+_COMPARED = ("api_key", "region", "environment", "base_url", "locale", "enabled")
+"""What `_write` compares, as the audit trail names it; of the key, whether its account changed."""
+_MARKET = {"region", "environment"}
+"""A change of these leaves the market that the stored rows are of."""
 COPIES = ("orders", "orderlines", "listings", "deliveries", "returns")
 """Tables that hold an organization's rows."""
 
@@ -110,8 +112,9 @@ def _write(
         (account.organization_id,),
     ).fetchone()
     after = (name, account.region, account.environment, account.base_url, account.locale, enabled)
-    renewed = before is not None and before[:4] != after[:4]
-    if before is not None and before[1:3] != after[1:3]:
+    changed = [name for name, old, new in zip(_COMPARED, before or after, after, strict=True) if old != new]
+    renewed = bool({"api_key", "base_url", *_MARKET} & {*changed})
+    if _MARKET & {*changed}:
         _leave_market(transaction, account.organization_id, discard_rows=discard_rows)
     transaction.execute(
         _UPSERT,
@@ -130,7 +133,7 @@ def _write(
     transaction.execute(_INSERT_STATES, (account.organization_id,))
     if renewed:
         _begin_again(transaction, account.organization_id)
-        if before is not None and before[1:4] != after[1:4]:
+        if {"base_url", *_MARKET} & {*changed}:
             abandon(transaction, account.organization_id, _market_left())
     else:
         transaction.execute(
@@ -138,20 +141,12 @@ def _write(
             " WHERE organization_id = %s",
             (account.organization_id,),
         )
-    _record_change(transaction, account.organization_id, before, after)
-    return select(transaction, account.organization_id)
-
-
-def _record_change(
-    transaction: Transaction, organization_id: str, before: Sequence[object] | None, after: Sequence[object]
-) -> None:
     if before is None:
-        audit.record(transaction, _act("connection.add", organization_id))
-        return
-    changed = [name for name, old, new in zip(_AUDITED, before, after, strict=True) if old != new]
-    if changed:  # the same connection once more is only a request for a sync
-        discarded = {"discarded_rows": True} if {"region", "environment"} & set(changed) else {}
-        audit.record(transaction, _act("connection.change", organization_id, fields=changed, **discarded))
+        audit.record(transaction, _act("connection.add", account.organization_id))
+    elif changed:  # the same connection once more is only a request for a sync
+        discarded = {"discarded_rows": True} if _MARKET & {*changed} else {}
+        audit.record(transaction, _act("connection.change", account.organization_id, fields=changed, **discarded))
+    return select(transaction, account.organization_id)
 
 
 def _act(action: str, organization_id: str, **details: object) -> audit.Act:

@@ -81,7 +81,7 @@ full_requested = full_requested AND NOT (%(full)s AND requested = %(served)s),
 without_labels = without_labels AND requested > %(served)s,
 accept_missing = accept_missing AND NOT (%(full)s AND requested = %(served)s),
 (sync_due_at, full_walk_due_at, next_due_at) = (
-    SELECT sync, full_walk, CASE WHEN requested > %(served)s OR full_requested AND NOT %(full)s AND NOT behind
+    SELECT sync, full_walk, CASE WHEN requested > %(served)s OR full_requested AND NOT %(full)s AND NOT ({BEHIND})
             THEN now()
         WHEN %(incremental)s THEN LEAST(sync, full_walk) ELSE sync END
     FROM (
@@ -94,16 +94,14 @@ accept_missing = accept_missing AND NOT (%(full)s AND requested = %(served)s),
                 COALESCE(s.full_interval_seconds, d.full_interval_seconds) AS full_every
         ) AS rhythm
         WHERE d.resource = s.resource
-    ) AS due, (SELECT {BEHIND} AS behind) AS failed
+    ) AS due
 ),
 last_full_walk_at = CASE WHEN %(full)s THEN now() ELSE last_full_walk_at END,
 last_walk_started_at = %(started)s,
 last_success_at = now(), availability = 'available',
-(failures, failing_since, error_code, error, error_request_id, error_cf_ray) = (
-    SELECT CASE WHEN behind THEN failures ELSE 0 END, CASE WHEN behind THEN failing_since END,
-        CASE WHEN behind THEN error_code END, CASE WHEN behind THEN error END,
-        CASE WHEN behind THEN error_request_id END, CASE WHEN behind THEN error_cf_ray END
-    FROM (SELECT {BEHIND} AS behind) AS failed
+failures = CASE WHEN {BEHIND} THEN failures ELSE 0 END,
+(failing_since, error_code, error, error_request_id, error_cf_ray) = (
+    SELECT s.failing_since, s.error_code, s.error, s.error_request_id, s.error_cf_ray WHERE {BEHIND}
 ),
 rows_missing = CASE WHEN %(full)s THEN %(missing)s ELSE rows_missing END,
 rows_rejected = CASE WHEN %(full)s THEN %(rejected)s ELSE GREATEST(rows_rejected, %(rejected)s) END,

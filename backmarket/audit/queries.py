@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from psycopg.rows import class_row
@@ -13,7 +13,7 @@ from backmarket.audit.actor import ProvedBy
 from backmarket.audit.record import Outcome
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
-from backmarket.queries.pagination import Page, check_limit, date, decode_cursor, whole
+from backmarket.queries.pagination import Page, check_limit, date, decode_cursor, whole, with_offset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +81,8 @@ class AuditFilter:
                 f"There is no action {self.what!r}. Choose one of {', '.join(groups)}, or with a dot, such as"
                 " connection.remove."
             )
-        for name in ("since", "until"):
-            at = getattr(self, name)
-            if at is not None and at.tzinfo is None:
-                object.__setattr__(self, name, at.replace(tzinfo=UTC))
+        object.__setattr__(self, "since", with_offset(self.since))
+        object.__setattr__(self, "until", with_offset(self.until))
 
 
 def page(database: Database, where: AuditFilter, *, limit: int = 50, cursor: str | None = None) -> Page[AuditEntry]:

@@ -214,8 +214,11 @@ def _connect(url: str) -> Redis:
     that a replica refused: after a failover without a disconnect, a new connection reaches the new primary.
     """
     retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError, ReadOnlyError))
-    network: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_keepalive": True}
-    network["socket_keepalive_options"] = redis_urls.KEEPALIVE
+    network: dict[str, Any] = {
+        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "socket_keepalive": True,
+        "socket_keepalive_options": redis_urls.KEEPALIVE,
+    }
     try:
         return Redis.from_url(
             redis_urls.check(url, redis_urls.LIMITER_SCHEMES),

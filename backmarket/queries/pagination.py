@@ -98,7 +98,7 @@ class Stored(Generic[T]):
             InvalidArgument: if the limit or cursor is invalid.
         """
         check_limit(limit)
-        asked = {} if where is None else {each.name: _with_offset(getattr(where, each.name)) for each in fields(where)}
+        asked = {} if where is None else {each.name: with_offset(getattr(where, each.name)) for each in fields(where)}
         conditions = [f"{self.table}.removed_at IS NULL"]
         conditions += [self.filters[name] for name, value in asked.items() if value is not None]
         if cursor is not None:
@@ -194,7 +194,8 @@ def enum_or_value(kind: type[Enum], value: Any) -> Any:
         return value
 
 
-def _with_offset(value: Any) -> Any:
+def with_offset(value: Any) -> Any:
+    """A time without an offset as UTC; anything else as it is."""
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
 
 

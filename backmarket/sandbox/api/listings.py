@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 from uuid import UUID
 
@@ -14,8 +13,6 @@ from backmarket.sandbox.world.people import COUNTRY_CODES
 
 PUBLISH: Final = 2
 """The value of `pub_state` that publishes a listing."""
-_WHOLE: Final = re.compile(r"-?[0-9]{1,99}")
-"""A quantity below zero is one, too: stored ones go down to -1."""
 _REGIONS: Final = {"en-us": "NA", "ja-jp": "AP", "en-au": "AP"}
 
 
@@ -126,7 +123,7 @@ def _number(query: dict[str, str], name: str) -> int | None:
     value = query.get(name)
     if value is None:
         return None
-    if _WHOLE.fullmatch(value) is None:
+    if pagination.WHOLE.fullmatch(value) is None:
         raise _bad(f"parameter {name} must be a whole number")
     return int(value)
 

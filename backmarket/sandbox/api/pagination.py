@@ -23,7 +23,8 @@ MAXIMUM_SIZE: Final = 50
 """Default and maximum, from the document's parameter `PageSize`."""
 
 _MAXIMUM: Final = 10**9 - 1
-_WHOLE: Final = re.compile(r"-?[0-9]{1,99}")
+WHOLE: Final = re.compile(r"-?[0-9]{1,99}")
+"""A whole number as a query may have it; a quantity below zero is one, too."""
 _WRONG_COUNT = {"exact": 0, "low": -3, "high": 3}
 
 
@@ -39,7 +40,7 @@ def whole_number(query: dict[str, str], name: str, default: int, *, lenient: boo
     text = query.get(name)
     if text is None:
         return default
-    number = int(text) if _WHOLE.fullmatch(text) else None
+    number = int(text) if WHOLE.fullmatch(text) else None
     if number is None or not (lenient or 0 < number <= _MAXIMUM):
         raise Refused(refusal(400, f"parameter {name} must be a whole number from 1", code="invalid-parameter"))
     return min(max(number, 1), _MAXIMUM)

@@ -15,7 +15,6 @@ import pytest
 
 from backmarket.settings import Settings
 from backmarket.standalone.embedded.ports import free_ports
-from backmarket.standalone.fleet import READY_FILE
 from backmarket.standalone.programs import CHECKOUT
 from tests.support.exporter import answers
 from tests.support.sandboxes import fresh_sandbox
@@ -92,7 +91,7 @@ def test_the_demo_runs(command: Path, host: Path) -> None:
 
 def start(ending: ExitStack, host: Path, given: dict[str, str], *arguments: str | Path) -> subprocess.Popen[bytes]:
     """Start a process in the host's directory; it never outlives the test."""
-    process = subprocess.Popen(arguments, cwd=host, env=os.environ | given | {READY_FILE: ""})
+    process = subprocess.Popen(arguments, cwd=host, env=os.environ | given)
     ending.callback(process.wait)
     ending.callback(process.kill)
     return process

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from backmarket.cli.workers import PoolName
 from backmarket.messages import QUEUES
 from backmarket.standalone.pools import ALL, DEPLOYMENT, FLEET, Pool
 from backmarket.standalone.programs import CHECKOUT
@@ -18,6 +19,10 @@ def test_a_deployment_has_each_pool_as_it_is(pool: Pool) -> None:
     deployment, *_ = yaml.safe_load_all((CHECKOUT / "deploy" / "kubernetes" / f"worker-{pool.name}.yaml").read_text())
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert container["args"] == wanted
+
+
+def test_the_command_knows_each() -> None:
+    assert {*PoolName} == {pool.name for pool in (*DEPLOYMENT, ALL)}
 
 
 @pytest.mark.parametrize("pools", [DEPLOYMENT, FLEET, (ALL,)], ids=["deployment", "fleet", "all"])

@@ -16,7 +16,7 @@ from backmarket.settings import ENV_PREFIX
 from backmarket.standalone.demo import checks
 from backmarket.standalone.demo.checks import DemoFailed, Shops
 from backmarket.standalone.demo.screen import Screen
-from backmarket.standalone.demo.sellers import DEAD, FAULTS, SELLERS, SHIPS_ALONE
+from backmarket.standalone.demo.sellers import ALIVE, DEAD, FAULTS, SELLERS, SHIPS_ALONE
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.fleet import Fleet
 from backmarket.standalone.up.environment import settings_of
@@ -122,8 +122,9 @@ class _Demo:
             server = self.ending.enter_context(SandboxServer(SELLERS, latency=0.1, jitter=0.1))
         except RuntimeError as error:
             raise DemoFailed(f"{error}.") from None
-        for kind, share in FAULTS.items():
-            server.control.add_fault(kind, probability=share, status=502)
+        for name in ALIVE:  # what the closed shop may cost is counted
+            for kind, share in FAULTS.items():
+                server.control.add_fault(kind, seller=name, probability=share, status=502)
         server.control.add_fault("status", status=502, seller=SELLERS[0].name, page=3, count=1)  # at least one fault
         server.control.patch_seller(DEAD, revoked=True)
         return server

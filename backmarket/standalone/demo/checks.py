@@ -18,9 +18,8 @@ from backmarket.resources.signed_links import unsigned
 from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.sandbox.world.sellers import SellerSpec
-from backmarket.standalone.demo.sellers import DEAD, SELLERS, SHIPS_ALONE
+from backmarket.standalone.demo.sellers import ALIVE, DEAD, SELLERS, SHIPS_ALONE
 
-ALIVE = tuple(seller.name for seller in SELLERS if seller.name != DEAD)
 TOTALS = ("orders", "listings", "deliveries", "returns")
 """Tables whose rows the progress bars count."""
 FOR_ALL = ("orders", "listings")

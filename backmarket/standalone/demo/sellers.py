@@ -28,5 +28,8 @@ SELLERS: Final = tuple(
 )  # fmt: skip
 """Together some 80 requests: far from the limit, so that the demo is short."""
 
+ALIVE: Final = tuple(seller.name for seller in SELLERS if seller.name != DEAD)
+"""The sellers whose tokens work, by name."""
+
 FAULTS: Final[dict[FaultKind, float]] = {"status": 0.005, "reset": 0.005, "cut": 0.005, "garbage": 0.005}
 """Kinds and shares: 502, a reset connection, half an answer, HTML where JSON should be."""

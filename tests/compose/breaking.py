@@ -9,8 +9,8 @@ from typing import Any
 
 from backmarket.standalone.demo import checks
 from backmarket.standalone.demo.checks import DemoFailed, Shops
-from backmarket.standalone.demo.sellers import ALIVE
 from backmarket.standalone.demo.screen import Screen
+from backmarket.standalone.demo.sellers import ALIVE
 from tests.compose.project import Project, wait_until
 
 ORDERS = 15_000

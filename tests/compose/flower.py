@@ -8,8 +8,8 @@ from http.client import HTTPConnection
 from typing import Any
 
 from backmarket.standalone.demo.checks import DemoFailed, Shops
-from backmarket.standalone.demo.sellers import ALIVE
 from backmarket.standalone.demo.screen import Screen
+from backmarket.standalone.demo.sellers import ALIVE
 from tests.compose.project import Project, wait_until
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from backmarket.errors import SettingsError
 from backmarket.services import Services
 from backmarket.settings import ENV_PREFIX, MAX_INTEGER, MAX_SECONDS, Settings, load_settings
-from tests.support.examples import examples
+from tests.support.examples import examples, some
 
 RIGHT = {
     "database_url": "postgresql://user@host/name",
@@ -32,7 +32,7 @@ ODD = (
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_an_odd_value_is_refused_by_name_or_can_be_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for odd in ODD:
+    for odd in some(ODD, [*Settings.model_fields].index(name)):
         check(name, odd, monkeypatch)
 
 
@@ -57,14 +57,15 @@ def check(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
             patch.setenv(f"{ENV_PREFIX}{name.upper()}", value)
         except UnicodeEncodeError:  # no environment can hold it
             return
-        refused = refusal(load_settings)
-        if refused is not None:
+        try:
+            found = load_settings()
+        except SettingsError as error:
+            refused = error.message
             assert f"{ENV_PREFIX}{name.upper()}: " in refused
-            patch.setenv(f"{ENV_PREFIX}{name.upper()}", "\x1b")
-            own_words = refusal(load_settings) or ""
-            assert value not in refused or len(value) < 8 or value in own_words
+            if len(value) >= 8 and value in refused:
+                patch.setenv(f"{ENV_PREFIX}{name.upper()}", "\x1b")
+                assert value in (refusal(load_settings) or ""), "it is quoted, and not by chance among our own words"
             return
-        found = load_settings()
     given = getattr(found, name)
     assert not isinstance(given, float) or 0 <= given <= MAX_SECONDS
     assert not isinstance(given, int) or 0 <= given <= MAX_INTEGER

@@ -58,8 +58,14 @@ def failing(shop: Shop) -> list[tuple[str, str, str, str | None]]:
     return [(each.organization_id, each.resource, each.state, each.error_code) for each in found]
 
 
-@pytest.mark.parametrize("page", [None, 12], ids=["list", "page"])
-@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize(
+    ("answer", "page"),
+    [
+        pytest.param(answer, page, marks=() if answer == "request-id" and page is None else pytest.mark.slow)
+        for answer in ANSWERS
+        for page in (None, 12)
+    ],
+)
 def test_a_429_for_ever_fails_its_sync_alone(
     shop: Shop, answer: str, page: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,7 +119,9 @@ def test_a_429_for_ever_fails_its_sync_alone(
     shop.assert_equals_truth(ORG)
 
 
-@pytest.mark.parametrize("orders", [10, 600], ids=["one-page", "many-pages"])
+@pytest.mark.parametrize(
+    "orders", [pytest.param(10, id="one-page"), pytest.param(600, id="many-pages", marks=pytest.mark.slow)]
+)
 def test_stray_429s_fail_no_sync(shop: Shop, orders: int) -> None:
     shop.sell(ORG, orders=orders)
     for _ in range(2):

@@ -56,7 +56,7 @@ check: setup ## Run the linters, changing nothing
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/python scripts/licences >/dev/null
-	@for script in scripts/setup scripts/uv scripts/sbom scripts/coverage scripts/chromium deploy/alive deploy/secrets deploy/postgres/backmarket.sh; do sh -n $$script || exit; done
+	@for script in scripts/setup scripts/uv scripts/sbom scripts/coverage scripts/chromium deploy/alive deploy/secrets deploy/postgres/backmarket.sh deploy/redis/start; do sh -n $$script || exit; done
 	@bash -n .ci/run && bash -n scripts/engine
 
 lint: setup ## Mend and format what the linters can

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from backmarket.observability import logs
 from backmarket.settings import load_settings
-from workers.celery_overrides import flower_server
+from workers.celery_overrides import flower_server, transport
 
 if not (os.environ.get("FLOWER_BASIC_AUTH") or os.environ.get("FLOWER_AUTH")):
     sys.exit("Without a password, Flower shows everything to everyone. Set FLOWER_BASIC_AUTH=user:password.")
@@ -34,6 +34,7 @@ def _events_off() -> None:
 
 logs.configure(load_settings())
 flower_server.connect()
+transport.restore_nothing()
 atexit.register(_events_off)
 
 logging = "none"  # Tornado's own logging is off

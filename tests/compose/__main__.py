@@ -26,6 +26,13 @@ from tests.compose.report import STAND_IN, Report
 
 PARTS = {"breaking": breaking.tell, "scaling": scaling.tell, "flower": flower.tell}
 WORKERS = ("worker-sync", "worker-bulk", "worker-labels", "worker-writes", "worker-dispatch")
+REACHED = {
+    "beat": ["redis"],
+    "metrics": ["redis", "postgres"],
+    "worker-sync": ["redis", "postgres", "minio", "sandbox"],
+    "console": ["redis", "postgres", "minio", "sandbox"],
+}
+"""The servers that a process reaches. Not Flower's: with the development file all servers are published beside it."""
 SELDOM = 30 * 86400.0
 """Seconds between two syncs: the story itself says when one is wanted."""
 
@@ -63,8 +70,10 @@ def tell(screen: Screen, ending: ExitStack, parts: Sequence[str]) -> None:
     with screen.step("docker-compose up: every container is healthy, or has done its work"):
         stack.up()
         wait_until(lambda: not stack.unwell(), 120, f"all is well: {stack.unwell()}")
-    with screen.step("None is root, each has a file system that cannot be written"):
+    with screen.step("None but MinIO is root, none has a capability or a file system that can be written"):
         hardened(stack)
+    with screen.step("Each process reaches the servers that it needs, and no others"):
+        apart(stack)
     shops = open_shops(stack, ending)
     the_demos_work(screen, shops)
     with screen.step("The deployment's figures are told to Prometheus"):
@@ -83,9 +92,23 @@ def hardened(stack: Project) -> None:
         published = {port["HostIp"] for ports in found["HostConfig"]["PortBindings"].values() for port in ports}
         expect(published <= {"127.0.0.1"}, f"{service} is published on {published}")
         expect(found["HostConfig"]["Memory"] > 0, f"{service} has no limit of memory")
-        if service not in {"postgres", "minio"}:
-            expect(found["HostConfig"]["ReadonlyRootfs"], f"{service} can be written")
-            expect(found["Config"]["User"] in {"10001:10001", "redis"}, f"{service} is {found['Config']['User']!r}")
+        expect(found["HostConfig"]["ReadonlyRootfs"], f"{service} can be written")
+        expect(found["HostConfig"]["CapDrop"] == ["ALL"], f"{service} keeps {found['HostConfig']['CapDrop']}")
+        if service != "minio":
+            users = {"10001:10001", "postgres", "redis"}
+            expect(found["Config"]["User"] in users, f"{service} is {found['Config']['User']!r}")
+
+
+def apart(stack: Project) -> None:
+    """A process reaches the servers that its settings name, and no others by name."""
+    reached = (
+        "import contextlib, socket\n"
+        "for name, port in (('redis', 6379), ('postgres', 5432), ('minio', 9000), ('sandbox', 8765)):\n"
+        "    with contextlib.suppress(OSError), socket.create_connection((name, port), 5): print(name)"
+    )
+    for service, servers in REACHED.items():
+        told = stack.compose("exec", "-T", service, "python", "-c", reached).split()
+        expect(told == servers, f"{service} reaches {told}")
 
 
 def figures(stack: Project) -> None:

@@ -88,7 +88,7 @@ class Project:
         own = {
             "DATABASE_URL": f"postgresql://backmarket:{values['BACKMARKET_DB_PASSWORD']}"
             f"@127.0.0.1:{values['POSTGRES_PORT']}/backmarket",
-            "REDIS_URL": f"redis://:{values['REDIS_PASSWORD']}@127.0.0.1:{values['REDIS_PORT']}/0",
+            "REDIS_URL": f"redis://producer:{values['REDIS_PRODUCER_PASSWORD']}@127.0.0.1:{values['REDIS_PORT']}/0",
             "S3_ENDPOINT_URL": f"http://127.0.0.1:{values['MINIO_PORT']}",
             "S3_ACCESS_KEY": "backmarket",
             "ALLOWED_BASE_URLS": "http://sandbox:8765",

@@ -23,6 +23,7 @@ from backmarket.messages import QUEUES
 from backmarket.settings import ENV_PREFIX, REMOVED, RENAMED, Settings, user_agent_of
 from tests.compose.report import STAND_IN, Report
 from tests.support.gate import Gate, Reply
+from tests.support.redis_users import redis_users
 from tests.unit.test_house import CHECKOUT, LOCK, wanted_of
 
 AGENT = "BM-Company-My Integration;contact@company.example"
@@ -88,8 +89,10 @@ class TestCompose:
         assert service["restart"] == ("on-failure" if name in ONCE else "unless-stopped")
         assert "healthcheck" in service or name in OURS, "ours have that of the image"
         assert name not in ONCE or service["healthcheck"] == {"disable": True}
-        if name in OURS:
-            assert (service["read_only"], service["cap_drop"], service["init"]) == (True, ["ALL"], True)
+        contained = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
+        assert {key: service[key] for key in contained} == contained
+        assert {"cap_add", "privileged"} & set(service) == set()
+        assert name not in OURS or service["init"]
 
     def test_workers_may_take_longer_to_end_than_a_request(self) -> None:
         example = dotenv_values(CHECKOUT / ".env.example")
@@ -116,6 +119,79 @@ class TestCompose:
         assert set(DEV["services"]) - set(SERVICES) == {"sandbox"}
         assert set(DEV["services"]) >= OURS
         assert all("ports" not in environment_of(service) for service in DEV["services"].values())
+
+    @pytest.mark.parametrize("name", SERVICES)
+    def test_a_service_is_in_the_networks_of_what_its_settings_name(self, name: str) -> None:
+        service = SERVICES[name]
+        has = {network for network, setting in NETWORKS.items() if ENV_PREFIX + setting in environment_of(service)}
+        has |= {network for network, server in SERVERS.items() if server == name}
+        if "ports" in service and "outside" not in has:
+            has.add("published")
+        assert set(service["networks"]) == has
+
+    def test_only_what_calls_the_api_has_a_way_out(self) -> None:
+        internal = {name for name, network in COMPOSE["networks"].items() if (network or {}).get("internal")}
+        assert internal == {*SERVERS, "monitoring"}
+        assert set(COMPOSE["networks"]) - internal == {"outside", "published"}
+        bridge = "com.docker.network.bridge"
+        closed = {f"{bridge}.enable_ip_masquerade": "false", f"{bridge}.enable_icc": "false"}
+        assert COMPOSE["networks"]["published"]["driver_opts"] == closed
+        assert sorted(COMPOSE["networks"]).index("outside") < sorted(COMPOSE["networks"]).index("published"), (
+            "Docker leads the way out by the network whose name comes first"
+        )
+
+    def test_each_process_is_a_user_of_its_own_on_redis(self) -> None:
+        given = {name: environment_of(service).get("BACKMARKET_REDIS_URL") for name, service in SERVICES.items()}
+        found = {name: LOGIN.fullmatch(url) for name, url in given.items() if url}
+        assert {name: login and login["user"] for name, login in found.items()} == REDIS_USERS
+        assert all(login and login["variable"] == f"REDIS_{login['user'].upper()}_PASSWORD" for login in found.values())
+        assert set(SERVICES["redis"]["environment"]) == {
+            f"REDIS_{user.upper()}_PASSWORD" for user in set(redis_users()) - {"default"}
+        }
+        assert set(redis_users()) == {*REDIS_USERS.values(), "admin", "default"}
+
+
+NETWORKS = {
+    "broker": "REDIS_URL",
+    "database": "DATABASE_URL",
+    "storage": "S3_ENDPOINT_URL",
+    "monitoring": "HEALTH_PORT",
+    "outside": "USER_AGENT",
+}
+"""The networks, each with the setting whose holders are in it."""
+SERVERS = {"broker": "redis", "database": "postgres", "storage": "minio"}
+"""The networks of servers, each with the server in it."""
+LOGIN = re.compile(r"redis://(?P<user>\w+):\$\{(?P<variable>\w+):\?[^}]*\}@redis:6379/0")
+REDIS_USERS = dict.fromkeys((name for name in OURS if name.startswith("worker-")), "worker") | {
+    "beat": "beat", "console": "producer", "flower": "flower", "metrics": "metrics",
+}  # fmt: skip
+"""The user of each process on Redis."""
+
+
+class TestRedis:
+    @pytest.fixture
+    def told(self, tmp_path: Path) -> str:
+        """What `deploy/redis/start` tells a server, whose users have the passwords `NAME-word`."""
+        (tmp_path / "redis-server").write_text('#!/bin/sh\necho "$@"\ncat /tmp/users.acl\n')
+        (tmp_path / "redis-server").chmod(0o755)
+        passwords = {f"REDIS_{user.upper()}_PASSWORD": f"{user}-word" for user in set(redis_users())}
+        start = CHECKOUT / "deploy" / "redis" / "start"
+        return run("sh", start, env=passwords | {"PATH": f"{tmp_path}:{os.defpath}"}).stdout
+
+    def test_each_user_is_one_line_with_its_password(self, told: str) -> None:
+        options, *lines = [line for line in told.splitlines() if line]
+        assert "--maxmemory-policy noeviction" in options
+        assert "--appendonly yes" in options
+        assert {line.split()[1] for line in lines} == set(redis_users())
+        assert all(line.startswith("user ") for line in lines)
+        assert {line.split()[3] for line in lines if "default" not in line} == {
+            f">{user}-word" for user in set(redis_users()) - {"default"}
+        }
+        assert "default off " in told
+
+    def test_an_administrator_alone_may_do_everything(self, told: str) -> None:
+        everything = [line.split()[1] for line in told.splitlines() if "+@all" in line or "~* " in line]
+        assert everything == ["admin"]
 
 
 NEEDS = {"beat": {"broker"}, "flower": {"broker", "flower"}, "metrics": {"broker", "database"}, "migrate": {"database"}}
@@ -155,10 +231,41 @@ class TestKubernetes:
                 (container,) = each["spec"]["template"]["spec"]["containers"]
                 named = (source["secretRef"]["name"] for source in container["envFrom"] if "secretRef" in source)
                 found[each["metadata"]["name"]] = {name.removeprefix("backmarket-") for name in named}
-        everything = {"broker", "database", "worker"}
-        wanted = dict.fromkeys(OURS - {"bucket"}, everything) | NEEDS | {"console": everything | {"console"}}
+        wanted = {name: set(NEEDS.get(name, SECRETS)) for name in OURS - {"bucket"}}
+        wanted["console"].add("console")
+        for name, user in REDIS_USERS.items():
+            wanted[name] = wanted[name] - {"broker"} | {f"broker-{user}"}
         assert found == wanted
         assert "envFrom" not in (KUBERNETES / "process.yaml").read_text()
+
+    def test_each_pod_reaches_what_its_secrets_name_and_is_reached_by_prometheus_alone(self) -> None:
+        policies = {
+            each["metadata"]["name"]: each["spec"] for each in self.objects() if each["kind"] == "NetworkPolicy"
+        }
+        ours = {"matchLabels": {"app.kubernetes.io/name": "backmarket"}}
+        everyones = policies.pop("nothing-else"), policies.pop("names")
+        assert everyones[0] == {"podSelector": ours, "policyTypes": ["Ingress", "Egress"]}
+        assert everyones[1]["podSelector"] == ours
+        people = policies.pop("people")
+        assert people["podSelector"]["matchExpressions"][0]["values"] == ["console", "flower"]
+        found = {}
+        for name, policy in policies.items():
+            (one,) = policy["podSelector"]["matchExpressions"]
+            assert (one["key"], one["operator"]) == ("app.kubernetes.io/component", "In")
+            assert policy["policyTypes"] == ["Ingress" if name == "monitoring" else "Egress"]
+            found[name] = set(one["values"])
+        in_compose = {name: {each for each in OURS if name in SERVICES[each]["networks"]} for name in NETWORKS}
+        # the bucket's job and the ports of Flower and the console are no part of these manifests
+        assert found == in_compose | {
+            "storage": in_compose["storage"] - {"bucket"},
+            "monitoring": in_compose["monitoring"] - {"flower", "console"},
+        }
+
+    def test_each_pod_has_the_label_that_the_policies_look_for(self) -> None:
+        for each in self.objects():
+            if each["kind"] in {"Deployment", "Job"}:
+                labels = each["spec"]["template"]["metadata"]["labels"]
+                assert labels == {"app.kubernetes.io/component": each["metadata"]["name"]}
 
     def test_the_settings_are_ours(self) -> None:
         (made,) = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["configMapGenerator"]
@@ -335,8 +442,14 @@ def test_every_line_of_the_compose_report_says_that_a_stand_in_answers_for_minio
     assert all(STAND_IN in line for line in lines)
 
 
-def test_the_page_on_kubernetes_names_every_secret() -> None:
-    page = (CHECKOUT / "docs" / "deployment.md").read_text().partition("kubectl apply")[2]
+def test_the_page_on_kubernetes_names_every_secret_and_makes_each() -> None:
+    page = (CHECKOUT / "docs" / "deployment.md").read_text().partition("\n## Kubernetes")[2]
     secret = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
     assert len(secret) >= 10
     assert [name for name in sorted(secret) if f"`{ENV_PREFIX}{name.upper()}`" not in page] == []
+    named = {
+        name for path in KUBERNETES.iterdir() for name in re.findall(r"name: backmarket-([\w-]+)", path.read_text())
+    }
+    (made,) = re.findall(r"for role in ([\w\\\s-]+); do", page)
+    assert set(made.replace("\\", " ").split()) == named
+    assert {name for name in named if f"`{name}.env`" not in page} == set()

@@ -102,3 +102,8 @@ class Transport(redis.Transport):  # type: ignore[misc]
 def connect() -> None:
     """Use this transport for the workers' connections to Redis; harmless to repeat."""
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:{Transport.__name__}"))
+
+
+def restore_nothing() -> None:
+    """Let this process put no message back into its queue: Flower takes none, and its user on Redis may not."""
+    QoS.restore_visible = lambda *_, **__: None  # type: ignore[method-assign]

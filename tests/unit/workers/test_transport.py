@@ -43,3 +43,11 @@ def test_messages_of_a_killed_worker_are_looked_for_at_each_call() -> None:
     for _ in range(3):
         qos.restore_visible(num=10)
     assert client.zrangebyscore.call_count == 3
+
+
+def test_flower_puts_no_message_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport.QoS, "restore_visible", transport.QoS.restore_visible)
+    transport.restore_nothing()
+    channel = MagicMock()
+    transport.QoS(channel).restore_visible(num=10)
+    channel.conn_or_acquire.assert_not_called()

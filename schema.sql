@@ -909,8 +909,9 @@ CREATE TABLE IF NOT EXISTS backmarket.console_sessions (
     credential text NOT NULL,
     client_address text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
-    -- by the minute
+    -- by the minute; what an open page refreshes by itself does not count
     last_seen_at timestamptz NOT NULL DEFAULT now(),
+    -- moves on with `last_seen_at`, up to the hours after `created_at` that a session lasts
     expires_at timestamptz NOT NULL
 );
 COMMENT ON TABLE backmarket.console_sessions IS 'Who is logged in to the console; a session has ended when its row is gone';
@@ -927,7 +928,7 @@ CREATE TABLE IF NOT EXISTS backmarket.audit (
     -- the name of who acted; null: the actor was not named
     actor text CHECK (length(actor) BETWEEN 1 AND 200),
     proved_by text NOT NULL CHECK (proved_by IN (
-        'console login',        -- logged in to the console
+        'console login',        -- logged in to the console; of a refused login nothing is proved, and `actor` is null
         'console proxy',        -- named by the proxy before the console
         'cli',                  -- the operating system's user of a command
         'application',          -- named by the host application in its own process: not verified

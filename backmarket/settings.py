@@ -183,6 +183,11 @@ class Settings(BaseSettings):
     """Origin of the console in the browser; None: only this machine reaches it."""
     console_session_hours: Annotated[float, Field(gt=0, le=720)] = 12.0
     """Hours after which a person has to log in again."""
+    console_session_idle_minutes: Annotated[float, Field(gt=0, le=43_200)] = 60.0
+    """Minutes without use after which a person has to log in again; what an open page refreshes by itself is no use.
+
+    The default is that of NIST SP 800-63B-4 at its level AAL2.
+    """
     console_proxy_addresses: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses or networks of the proxies in front of the console; headers from others are ignored."""
     console_proxy_user_header: Annotated[str, Field(pattern=HEADER_NAME)] = ""

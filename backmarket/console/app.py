@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from http import HTTPStatus
+from time import monotonic
 from urllib.parse import urlsplit
 
 import structlog
@@ -18,8 +19,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from backmarket.console.access.addresses import networks
-from backmarket.console.access.auth import Auth
+from backmarket.console.access.auth import EVENTS, Auth
 from backmarket.console.access.cookies import Cookies, signing_key
 from backmarket.console.access.oidc import CALLBACK
 from backmarket.console.headers import SafeHeaders
@@ -34,6 +34,8 @@ from backmarket.settings import Settings
 LOOPBACK = ["127.0.0.1", "localhost", "[::1]"]
 """Host names of this machine, which another site cannot claim."""
 COOKIE = "backmarket_console"
+CHECK_SECONDS = 30.0
+"""Seconds after which the session of an open page is read again; it follows changes until then."""
 _OF_ONE = "/o/{organization}"
 
 log = structlog.get_logger(__name__)
@@ -73,7 +75,6 @@ def create_app(bm: BackMarket, settings: Settings) -> Starlette:
     )
     app.state.bm, app.state.auth, app.state.events, app.state.pages = bm, auth, events, Pages(auth)
     app.state.base_urls = settings.allowed_base_urls
-    app.state.proxies = networks(settings.console_proxy_addresses)
     return app
 
 
@@ -127,7 +128,7 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         Route("/connect", page(organizations.new)),
         Route("/connect", action(organizations.connect), methods=["POST"]),
         *of_one,
-        Route("/events", _events),
+        Route(EVENTS, _events),
         Route("/login", login.show),
         Route("/login", login.log_in, methods=["POST"]),
         Route("/login/oidc", login.begin_at_provider),
@@ -149,15 +150,22 @@ async def _events(request: Request) -> Response:
     first = await anext(stream, None)
     if first is None:
         return PlainTextResponse("Too many pages follow changes. Close one.", HTTPStatus.SERVICE_UNAVAILABLE)
-    return StreamingResponse(
-        _joined(first, stream), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
-    )
+    told = _while_logged_in(request, first, stream)
+    return StreamingResponse(told, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
-async def _joined(first: str, stream: AsyncIterator[str]) -> AsyncIterator[str]:
-    yield first
-    async for each in stream:
-        yield each
+async def _while_logged_in(request: Request, first: str, stream: AsyncGenerator[str, None]) -> AsyncIterator[str]:
+    """The stream, which ends soon after the session does, or when that cannot be read."""
+    auth: Auth = request.app.state.auth
+    checked = monotonic()
+    async with aclosing(stream):
+        yield first
+        async for each in stream:
+            if monotonic() - checked >= CHECK_SECONDS:
+                if not await auth.goes_on(request):
+                    return
+                checked = monotonic()
+            yield each
 
 
 async def _health(_: Request) -> Response:

@@ -15,9 +15,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from backmarket import errors
-from backmarket.audit import Actor, ProvedBy, acting
+from backmarket.audit import Act, acting
 from backmarket.console import paths
-from backmarket.console.access.addresses import client_address
 from backmarket.console.access.auth import CSRF_FIELD, CSRF_HEADER, Auth
 from backmarket.console.access.users import Person
 from backmarket.console.forms import MAX_FORM_BYTES, read_form
@@ -129,6 +128,7 @@ def action(
             return _to_login(request)
         pages: Pages = request.app.state.pages
         if not person.is_operator:
+            await run_in_threadpool(auth.refuse_act, request, person, _refused_act(request))
             why = "Your role is viewer. This needs the role operator."
             return pages.refuse(request, person, HTTPStatus.FORBIDDEN, why)
         async with read_form(
@@ -147,16 +147,16 @@ async def _answer(request: Request, person: Person, view: View, form: FormData |
     state = request.app.state
     context = RequestContext(request, state.bm, state.pages, person, form or FormData())
     try:
-        with acting(_actor(request, person)):
+        with acting(state.auth.actor(request, person)):
             return await run_in_threadpool(view, context)
     except BackMarketError as error:
         pages: Pages = state.pages
         return pages.refuse(request, person, status_of(error), str(error))
 
 
-def _actor(request: Request, person: Person) -> Actor:
-    proof = ProvedBy.CONSOLE_PROXY if person.proved_by == "proxy" else ProvedBy.CONSOLE_LOGIN
-    return Actor(person.name, proof, client_address(request, request.app.state.proxies))
+def _refused_act(request: Request) -> Act:
+    organization = paths.organization_of(request.path_params.get("organization", ""))
+    return Act("console.act", organization, details={"form": request.scope["route"].path})
 
 
 def status_of(error: BackMarketError) -> HTTPStatus:

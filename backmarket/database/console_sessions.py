@@ -20,8 +20,8 @@ class ConsoleSession:
         proved_by: `password` or `oidc`.
         client_address: the address of the person's machine at the login.
         created_at: when the person logged in.
-        last_seen_at: when the session was last used, to the minute.
-        expires_at: when the person has to log in again.
+        last_seen_at: when the person last used the session, to the minute.
+        expires_at: when the person has to log in again, if the session is not used until then.
     """
 
     person: str
@@ -34,6 +34,19 @@ class ConsoleSession:
 
 
 @dataclass(frozen=True, slots=True)
+class Lifetime:
+    """How long a session lasts.
+
+    Args:
+        max_seconds: time after the login at which it ends in any case.
+        idle_seconds: time without use after which it ends.
+    """
+
+    max_seconds: float
+    idle_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class NewSession:
     """A login at the console that has just been proved.
 
@@ -43,7 +56,6 @@ class NewSession:
         proved_by: `password` or `oidc`.
         credential: a keyed hash of what gave the role.
         client_address: the address of the person's machine.
-        seconds: time after which the session ends.
     """
 
     person: str
@@ -51,48 +63,45 @@ class NewSession:
     proved_by: str
     credential: str
     client_address: str
-    seconds: float
 
 
-def start(database: Database, token: str, new: NewSession, *, replaces: str) -> None:
+def start(transaction: Transaction, token: str, new: NewSession, lifetime: Lifetime, *, replaces: str) -> None:
     """Start a session.
 
     Args:
         token: the browser's new token, of which only a hash is stored.
         new: the session.
+        lifetime: how long it lasts.
         replaces: the browser's token before the login; its session ends.
-
-    Raises:
-        BackMarketError: as for `Database.transaction`.
     """
-    values = asdict(new) | {"hash": _hash(token), "replaced": _hash(replaces)}
-    with database.transaction() as transaction:
-        transaction.execute(_START, values)
+    values = asdict(new) | asdict(lifetime) | {"hash": _hash(token), "replaced": _hash(replaces)}
+    transaction.execute(_START, values)
 
 
-def use(database: Database, token: str, credentials: Sequence[str]) -> ConsoleSession | None:
-    """The session of a browser, which is noted as used; None: it has not logged in. One statement.
+def use(
+    database: Database, token: str, credentials: Sequence[str], lifetime: Lifetime, *, by_person: bool
+) -> ConsoleSession | None:
+    """The session of a browser; None: it has not logged in. One statement.
 
     Args:
         token: the browser's token.
         credentials: those that are valid now. A session with another one ends for good.
+        lifetime: how long a session lasts.
+        by_person: whether the person uses it, which is noted; otherwise a page refreshes itself.
 
     Raises:
         BackMarketError: as for `Database.transaction`.
     """
+    values = asdict(lifetime) | {"hash": _hash(token), "valid": list(credentials), "by_person": by_person}
     with database.transaction() as transaction:
-        row = transaction.execute(_USE, {"hash": _hash(token), "valid": list(credentials)}).fetchone()
+        row = transaction.execute(_USE, values).fetchone()
     return None if row is None else ConsoleSession(*row)
 
 
-def end(database: Database, token: str) -> None:
-    """End the session of a browser for good.
-
-    Raises:
-        BackMarketError: as for `Database.transaction`.
-    """
-    with database.transaction() as transaction:
-        transaction.execute("DELETE FROM backmarket.console_sessions WHERE token_hash = %s", (_hash(token),))
+def end(transaction: Transaction, token: str) -> bool:
+    """End the session of a browser for good; return whether there was one."""
+    found = transaction.execute("DELETE FROM backmarket.console_sessions WHERE token_hash = %s", (_hash(token),))
+    return found.rowcount > 0
 
 
 def end_all(transaction: Transaction, person: str | None = None) -> int:
@@ -129,7 +138,7 @@ WITH replaced AS (DELETE FROM backmarket.console_sessions WHERE token_hash = %(r
 INSERT INTO backmarket.console_sessions
     (token_hash, person, role, proved_by, credential, client_address, expires_at)
 VALUES (%(hash)s, %(person)s, %(role)s, %(proved_by)s, %(credential)s, %(client_address)s,
-    now() + make_interval(secs => %(seconds)s))
+    now() + make_interval(secs => least(%(max_seconds)s, %(idle_seconds)s)))
 """
 
 _USE = """
@@ -141,8 +150,12 @@ ended AS (
     DELETE FROM backmarket.console_sessions s USING found f WHERE s.token_hash = f.token_hash AND NOT f.is_valid
 ),
 seen AS (
-    UPDATE backmarket.console_sessions s SET last_seen_at = now() FROM found f
-    WHERE s.token_hash = f.token_hash AND f.is_valid AND s.last_seen_at < now() - interval '1 minute'
+    -- at most once a minute, and ten times before it would end
+    UPDATE backmarket.console_sessions s SET last_seen_at = now(), expires_at = least(
+        s.created_at + make_interval(secs => %(max_seconds)s), now() + make_interval(secs => %(idle_seconds)s))
+    FROM found f
+    WHERE s.token_hash = f.token_hash AND f.is_valid AND %(by_person)s
+      AND s.last_seen_at < now() - make_interval(secs => least(60, %(idle_seconds)s / 10))
 )
 SELECT person, role, proved_by, client_address, created_at, last_seen_at, expires_at FROM found WHERE is_valid
 """

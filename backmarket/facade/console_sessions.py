@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backmarket.audit import Act, record
+from backmarket.audit import Act, Outcome, record
 from backmarket.database import console_sessions
-from backmarket.database.console_sessions import ConsoleSession, NewSession
+from backmarket.database.console_sessions import ConsoleSession, Lifetime, NewSession
 from backmarket.facade.part import FacadePart
 
 
@@ -31,29 +31,50 @@ class ConsoleSessions(FacadePart):
             record(transaction, Act("console.end_sessions", kind="person", object_id=person, details={"ended": ended}))
         return ended
 
-    def start_console_session(self, token: str, new: NewSession, *, replaces: str) -> None:
+    def start_console_session(self, token: str, new: NewSession, lifetime: Lifetime, *, replaces: str) -> None:
         """Start a session; for the console, which has authenticated the person.
 
         Args:
             token: the browser's new token, of which only a hash is stored.
             new: the session.
+            lifetime: how long it lasts.
             replaces: the browser's token before the login; its session ends.
         """
-        console_sessions.start(self._services.database, token, new, replaces=replaces)
+        details = {"role": new.role, "proved_by": new.proved_by}
+        with self._services.database.transaction() as transaction:
+            console_sessions.start(transaction, token, new, lifetime, replaces=replaces)
+            record(transaction, Act("console.login", kind="person", object_id=new.person, details=details))
 
-    def use_console_session(self, token: str, credentials: Sequence[str]) -> ConsoleSession | None:
-        """The session of a browser, which is noted as used; None: it has not logged in.
+    def use_console_session(
+        self, token: str, credentials: Sequence[str], lifetime: Lifetime, *, by_person: bool
+    ) -> ConsoleSession | None:
+        """The session of a browser; None: it has not logged in.
 
         Args:
             token: the browser's token.
             credentials: those that are valid now. A session with another one ends for good.
+            lifetime: how long a session lasts.
+            by_person: whether the person uses it, which is noted; otherwise a page refreshes itself.
         """
-        return console_sessions.use(self._services.database, token, credentials)
+        return console_sessions.use(self._services.database, token, credentials, lifetime, by_person=by_person)
 
-    def end_console_session(self, token: str) -> None:
+    def end_console_session(self, token: str, person: str | None = None) -> None:
         """End the session of a browser for good.
 
         Args:
             token: the browser's token.
+            person: who logs out.
         """
-        console_sessions.end(self._services.database, token)
+        with self._services.database.transaction() as transaction:
+            if console_sessions.end(transaction, token):
+                record(transaction, Act("console.logout", kind="person", object_id=person))
+
+    def record_console_refusal(self, act: Act, code: str) -> None:
+        """Record that the console refused a login or an act; for the console, which bounds their number.
+
+        Args:
+            act: what was refused.
+            code: the reason.
+        """
+        with self._services.database.transaction() as transaction:
+            record(transaction, act, Outcome.REFUSED, code)

@@ -11,17 +11,21 @@ import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from backmarket.audit import Act, Actor, ProvedBy, acting
 from backmarket.console.access import passwords
 from backmarket.console.access.addresses import client_address, comes_from, network_of, networks
 from backmarket.console.access.cookies import browser_of, new_token, signing_key
 from backmarket.console.access.oidc import OpenIdProvider
+from backmarket.console.access.refusals import Refusals
 from backmarket.console.access.throttle import Throttle
 from backmarket.console.access.users import Person, Role, User, users_of
-from backmarket.database.console_sessions import NewSession
-from backmarket.errors import SettingsError
+from backmarket.database.console_sessions import Lifetime, NewSession
+from backmarket.errors import BackMarketError, SettingsError
 from backmarket.facade import BackMarket
 from backmarket.settings import Settings
 
+EVENTS = "/events"
+"""Path of the changes that open pages follow."""
 CSRF_FIELD = "csrf"
 CSRF_HEADER = "X-CSRF-Token"
 TRIES_OF_AN_ADDRESS = 10
@@ -50,7 +54,10 @@ class Auth:
         self._groups_header = settings.console_proxy_groups_header
         self._operator_group = settings.console_proxy_operator_group
         self._proxies = networks(settings.console_proxy_addresses)
-        self._seconds = round(settings.console_session_hours * 3600)
+        self._lifetime = Lifetime(
+            round(settings.console_session_hours * 3600), settings.console_session_idle_minutes * 60
+        )
+        self._refusals = Refusals(bm)
         self._of_address, self._of_name = Throttle(TRIES_OF_AN_ADDRESS), Throttle(TRIES_OF_A_NAME)
         self.provider = OpenIdProvider(settings) if settings.console_oidc_issuer else None
         self._of_provider = self._keyed(f"oidc:{self.provider.rules}") if self.provider else ""
@@ -90,6 +97,19 @@ class Auth:
         found: Person | None = getattr(request.state, "person", None)
         return found
 
+    async def goes_on(self, request: Request) -> bool:
+        """Whether the user of a request that is being answered is still authenticated, and that can be read."""
+        try:
+            found = self._named_by_proxy(request) or await run_in_threadpool(self._logged_in, request)
+        except BackMarketError:
+            return False
+        return found is not None and found == self.person(request)
+
+    def actor(self, request: Request, person: Person | None) -> Actor:
+        """Who acts with a request, for the audit trail; without a person, only where from is known."""
+        proof = ProvedBy.CONSOLE_PROXY if person and person.proved_by == "proxy" else ProvedBy.CONSOLE_LOGIN
+        return Actor(person.name if person else None, proof, client_address(request, self._proxies))
+
     def reserve(self, request: Request, name: str) -> float:
         """Reserve a login, if one is allowed now; otherwise return the seconds until then."""
         network = network_of(client_address(request, self._proxies))
@@ -98,6 +118,24 @@ class Auth:
             self._of_address.reserve(network)
             self._of_name.reserve(name)
         return wait
+
+    def refuse_login(self, request: Request, name: str | None, code: str) -> None:
+        """Record a refused login. A name of no user is left out: people type passwords into that field.
+
+        Args:
+            request: the login.
+            name: the name that was given, or that the provider proved; None: none is known.
+            code: the reason.
+        """
+        known = name if name in self.users or code == "no_group" else None
+        key = ("login", network_of(client_address(request, self._proxies)), known)
+        with acting(self.actor(request, None)):
+            self._refusals.record(key, Act("console.login", kind="person", object_id=known), code)
+
+    def refuse_act(self, request: Request, person: Person, act: Act) -> None:
+        """Record an act that the person's role does not allow."""
+        with acting(self.actor(request, person)):
+            self._refusals.record(("act", person, act.organization_id, str(act.details)), act, "role")
 
     def log_in(self, request: Request, name: str, password: str) -> bool:
         """Log a user in, with a new session; it takes a tenth of a second, whether there is such a user or not.
@@ -112,6 +150,7 @@ class Auth:
         address = client_address(request, self._proxies)
         if user is None or not right:
             log.warning("console.login_failed", address=address)
+            self.refuse_login(request, name, "wrong_password")
             return False
         self._of_address.release(network_of(address))
         self._of_name.forget(name)
@@ -130,9 +169,10 @@ class Auth:
         """Start a session under a new token, so that a token from before the login is worth nothing."""
         browser, token = browser_of(request), new_token()
         address = client_address(request, self._proxies)[:100]
-        new = NewSession(person.name, person.role, person.proved_by, credential, address, self._seconds)
-        self._bm.start_console_session(token, new, replaces=browser.token)
-        browser.renew(token, max_age=self._seconds)
+        new = NewSession(person.name, person.role, person.proved_by, credential, address)
+        with acting(self.actor(request, person)):
+            self._bm.start_console_session(token, new, self._lifetime, replaces=browser.token)
+        browser.renew(token, max_age=round(self._lifetime.max_seconds))
         request.session.clear()
         log.info("console.login", name=person.name, role=person.role, proved_by=person.proved_by)
 
@@ -142,8 +182,9 @@ class Auth:
         Raises:
             BackMarketError: if that cannot be stored. The session goes on.
         """
-        browser = browser_of(request)
-        self._bm.end_console_session(browser.token)
+        browser, person = browser_of(request), self.person(request)
+        with acting(self.actor(request, person)):
+            self._bm.end_console_session(browser.token, person.name if person else None)
         browser.renew(new_token())
         request.session.clear()
 
@@ -186,7 +227,9 @@ class Auth:
         token = browser_of(request).given
         if token is None or not self._credentials:
             return None
-        found = self._bm.use_console_session(token, self._credentials)
+        found = self._bm.use_console_session(
+            token, self._credentials, self._lifetime, by_person=not _refreshes_itself(request)
+        )
         return None if found is None else Person(found.person, Role(found.role), found.proved_by)
 
     def _credential(self, user: User) -> str:
@@ -195,6 +238,11 @@ class Auth:
 
     def _keyed(self, text: str) -> str:
         return hmac.new(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def _refreshes_itself(request: Request) -> bool:
+    """Whether an open page sends the request by itself: all parts that pages GET are such."""
+    return request.method == "GET" and ("hx-request" in request.headers or request.url.path == EVENTS)
 
 
 @cache

@@ -34,7 +34,17 @@ log = structlog.get_logger(__name__)
 
 
 class LoginRefused(Exception):
-    """The provider's answer lets no person in; the text says why, and quotes nothing of it."""
+    """The provider's answer lets no person in; the text says why, and quotes nothing of it.
+
+    Attributes:
+        code: the reason in one word.
+        person: the person whom the provider named; None: it was not understood to name one.
+    """
+
+    def __init__(self, text: str, code: str = "provider", person: str | None = None) -> None:
+        super().__init__(text)
+        self.code = code
+        self.person = person
 
 
 class OpenIdProvider:
@@ -150,7 +160,8 @@ class OpenIdProvider:
         groups = {each for each in listed if isinstance(each, str)}
         role = next((role for role, names in self._roles.items() if names & groups), None)
         if role is None:
-            raise LoginRefused("You are in none of the groups that may use the console. Ask its operator to add you.")
+            why = "You are in none of the groups that may use the console. Ask its operator to add you."
+            raise LoginRefused(why, "no_group", name)
         return Person(name, role, "oidc")
 
 

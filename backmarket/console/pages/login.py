@@ -49,6 +49,7 @@ async def log_in(request: Request) -> Response:
         return _form(request, why, HTTPStatus.SERVICE_UNAVAILABLE, wanted)
     wait = auth.reserve(request, name)
     if wait:
+        await to_thread.run_sync(auth.refuse_login, request, name, "too_many_tries")
         why = f"Too many failed attempts. Wait {ceil(wait / 60)} min."
         response = _form(request, why, HTTPStatus.TOO_MANY_REQUESTS, wanted)
         response.headers["Retry-After"] = str(ceil(wait))
@@ -78,6 +79,7 @@ async def finish_at_provider(request: Request) -> Response:
     try:
         person, wanted = await auth.provider.finish(request)
     except LoginRefused as refused:
+        await to_thread.run_sync(auth.refuse_login, request, refused.person, refused.code)
         return _form(request, str(refused), HTTPStatus.FORBIDDEN)
     await to_thread.run_sync(auth.log_in_from_provider, request, person)
     return RedirectResponse(wanted, HTTPStatus.SEE_OTHER)

@@ -131,8 +131,8 @@ ACTS: dict[str, tuple[Do, str, str]] = {
     ),
 }  # fmt: skip
 """For each method: a call of it, the action, and its outcome."""
-OF_THE_CONSOLE = {"start_console_session", "use_console_session", "end_console_session"}
-"""A person's own login and logout: no act; the console logs them."""
+OF_THE_CONSOLE = {"start_console_session", "use_console_session", "end_console_session", "record_console_refusal"}
+"""A person's own login and logout; see `test_who_did_it.py`."""
 OF_THE_SCHEMA = {"apply_schema"}
 """Audited when it migrates; see `tests/integration/database/test_schema.py`."""
 

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from backmarket import BackMarket
 from backmarket.bulk import reports
 from backmarket.cli.app import app
+from backmarket.console.access.auth import TRIES_OF_AN_ADDRESS
 from backmarket.console.paths import organization as at
 from backmarket.errors import BackMarketError, InvalidArgument
 from backmarket.settings import Settings
@@ -138,6 +139,43 @@ class TestConsole:
         assert {(each["actor"], each["proved_by"], each["origin"]) for each in told()} == {
             ("berta", "console proxy", "192.0.2.9")
         }
+
+    def test_logins_and_logouts_are_told_and_refused_ones_by_the_minute(self, shop: Shop) -> None:
+        visitor = Visitor(shop.settings, client=("192.0.2.8", 4000))
+        for name in ("anna", "anna", "my-password-by-mistake", "nobody"):
+            assert visitor.log_in(name, "wrong").status_code == 401
+        visitor.log_in("otto")
+        visitor.send("/logout")
+        visitor.send("/logout", page="/login")
+        visitor.close()
+        names = ("actor", "action", "object_id", "outcome", "code")
+        assert [tuple(each[name] for name in names) for each in told()] == [
+            (None, "console.login", "anna", "refused", "wrong_password"),
+            (None, "console.login", None, "refused", "wrong_password"),
+            ("otto", "console.login", "otto", "done", None),
+            ("otto", "console.logout", "otto", "done", None),
+        ]
+        assert {(each["proved_by"], each["origin"]) for each in told()} == {("console login", "192.0.2.8")}
+        assert "mistake" not in json.dumps(told())
+
+    def test_an_address_that_has_to_wait_is_told(self, shop: Shop) -> None:
+        visitor = Visitor(shop.settings, client=("192.0.2.10", 4000))
+        for _ in range(TRIES_OF_AN_ADDRESS):
+            visitor.app.state.auth._of_address.reserve("192.0.2.10")
+        assert visitor.log_in("anna").status_code == 429
+        visitor.close()
+        (row,) = told()
+        assert (row["action"], row["outcome"], row["code"]) == ("console.login", "refused", "too_many_tries")
+
+    def test_what_a_viewer_may_not_do_is_told_once_a_minute(self, shop: Shop) -> None:
+        visitor = Visitor(shop.settings)
+        visitor.log_in("otto")
+        for _ in range(3):
+            assert visitor.send(f"{at(ORG)}/remove", confirm=ORG).status_code == 403
+        visitor.close()
+        (row,) = told("--what", "console.act")
+        assert (row["actor"], row["organization_id"], row["outcome"], row["code"]) == ("otto", ORG, "refused", "role")
+        assert row["details"] == {"form": "/o/{organization}/remove"}
 
     def test_a_viewer_sees_neither_the_trail_nor_a_link_to_it(self, shop: Shop) -> None:
         visitor = Visitor(shop.settings)

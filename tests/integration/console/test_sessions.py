@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from backmarket.errors import DatabaseUnavailable
 from backmarket.standalone.embedded.ports import free_ports
 from tests.support.console import OPERATOR, PASSWORD, VIEWER, Open, Visitor, words
 from tests.support.databases import open_connection
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 NEXT_PAGE = f"{COOKIE}_next_page"
 
@@ -83,6 +85,53 @@ class TestEnds:
         assert visitor.bm.get_console_sessions() == []
         assert not is_let_in(with_cookie(visitor, cookie))
         assert visitor.bm.upkeep().console_sessions_dropped == 1, "the other was dropped when its cookie came"
+
+    def test_it_ends_when_it_is_not_used_and_what_a_page_refreshes_is_no_use(
+        self, opened: Open, shared_url: str
+    ) -> None:
+        visitor = opened(console_session_idle_minutes=10)
+        visitor.bm.end_console_sessions()
+        cookie = logged_in(visitor)
+
+        def left(older: int) -> float:
+            """Let the session be unused for some seconds; how many it would last then."""
+            moved = (
+                "UPDATE backmarket.console_sessions SET last_seen_at = last_seen_at - make_interval(secs => %s),"
+                " expires_at = expires_at - make_interval(secs => %s)"
+            )
+            with open_connection(shared_url) as connection:
+                connection.execute(moved, (older, older))
+            visitor.get("/", **headers)
+            with open_connection(shared_url) as connection:
+                read = "SELECT extract(epoch FROM expires_at - now())::float8 FROM backmarket.console_sessions"
+                (seconds,) = connection.execute(read).fetchone() or (0,)
+            return float(seconds)
+
+        headers = {"HX-Request": "true"}
+        assert 400 < left(120) <= 480
+        headers = {}
+        assert 500 < left(120) <= 600
+        assert 500 < left(30) <= 570, "it is written once a minute"
+        with open_connection(shared_url) as connection:
+            connection.execute("UPDATE backmarket.console_sessions SET created_at = now() - interval '11 h 59 min'")
+        assert 0 < left(120) <= 60, "its hours end it, however much it is used"
+        with open_connection(shared_url) as connection:
+            connection.execute("UPDATE backmarket.console_sessions SET expires_at = now()")
+        assert not is_let_in(with_cookie(visitor, cookie))
+
+    def test_an_open_page_follows_changes_no_longer_than_its_session(
+        self, opened: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("backmarket.console.app.CHECK_SECONDS", 0.0)
+        monkeypatch.setattr("backmarket.console.sse.BREATH_SECONDS", 0.1)
+        visitor = opened()
+        logged_in(visitor)
+        with ThreadPoolExecutor(1) as pool:
+            page = pool.submit(visitor.get, "/events")
+            wait_until(lambda: visitor.app.state.events._readers, "the page follows")
+            assert visitor.bm.end_console_sessions("anna") == 1
+            assert page.result(PATIENCE_SECONDS).text.startswith("retry:")
+        wait_until(lambda: not visitor.app.state.events._readers, "nobody follows")
 
     @pytest.mark.parametrize("other", [OPERATOR.replace("anna:operator", "anna:viewer"), VIEWER], ids=["role", "gone"])
     def test_another_role_ends_it_for_good(self, opened: Open, other: str) -> None:
@@ -170,9 +219,9 @@ class TestCost:
         used: list[str] = []
         use = console_sessions.use
 
-        def counted(*given: Any) -> Any:
+        def counted(*given: Any, **how: Any) -> Any:
             used.append(given[1])
-            return use(*given)
+            return use(*given, **how)
 
         monkeypatch.setattr(console_sessions, "use", counted)
         pages = {"/": 1, "/nowhere": 1, "/o/shop-1/orders/abc": 1}

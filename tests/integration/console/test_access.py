@@ -229,7 +229,7 @@ class TestSessions:
         assert "; path=/;" in safe.headers["set-cookie"]
         assert "domain" not in safe.headers["set-cookie"]
         assert safe.headers["set-cookie"].startswith(f"__Host-{COOKIE}=")
-        assert "max-age=" in safe.headers["strict-transport-security"]
+        assert safe.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains"
 
     def test_a_new_one_begins_with_the_login(self, opened: Open) -> None:
         visitor = opened()
@@ -361,6 +361,10 @@ class TestHeaders:
             headers = visitor.get(path).headers
             assert headers["content-security-policy"] == CONTENT_SECURITY_POLICY
             assert "unsafe" not in headers["content-security-policy"]
+            assert {"object-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"} <= set(
+                headers["content-security-policy"].split("; ")
+            )
+            assert headers["referrer-policy"] == "same-origin"
             assert (headers["x-content-type-options"], headers["x-frame-options"]) == ("nosniff", "DENY")
             assert ("no-store" in headers["cache-control"]) != path.startswith("/static/")
 

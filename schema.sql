@@ -575,10 +575,11 @@ COMMENT ON TABLE backmarket.labels IS 'The shipping label of each delivery and r
 -- Writes: what is to be changed at Back Market. A row first, then the request.
 ------------------------------------------------------------------------------
 
--- The server and its timeline, which a failover and a restore change; `0` where the role may not ask. The control file
--- learns of a promotion only with the next checkpoint, the name of the WAL file at once; a standby has none to write.
+-- The server and its timeline, which a failover and a restore change; `0` where the owner may not ask. Runs with the
+-- owner's rights, so that all logins get the same answer. The control file learns of a promotion only with the next
+-- checkpoint, the name of the WAL file at once; a standby has none to write.
 CREATE OR REPLACE FUNCTION backmarket.server_history() RETURNS text
-LANGUAGE sql STABLE PARALLEL RESTRICTED AS $$
+LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT concat(
         CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE')
             THEN (SELECT system_identifier FROM pg_control_system()) ELSE 0 END, '-',
@@ -918,8 +919,8 @@ COMMENT ON TABLE backmarket.console_sessions IS 'Who is logged in to the console
 
 ------------------------------------------------------------------------------
 -- The audit trail: every act of a person or an application that changes something, in the transaction of the change.
--- Processes only insert and read; `drop_partition` below is the one way to remove rows. With one login for all
--- processes, that login owns the table, and the trail is not protected from it.
+-- The roles of the processes insert and read; `drop_partition` below is the one way to remove rows. With one login for
+-- all processes, that login owns the table, and the trail is not protected from it.
 ------------------------------------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS backmarket.audit (
@@ -1042,14 +1043,14 @@ BEGIN
     RETURN true;
 END
 $$;
--- the owner, and the roles that it grants them to
+-- for the owner and the workers
 REVOKE ALL ON FUNCTION backmarket.make_partitions(interval), backmarket.drop_partition(text, text, integer) FROM PUBLIC;
 
 ------------------------------------------------------------------------------
 -- Row-level security: a guard against mistakes (docs/decisions/0009).
 -- A host application's logins are members of `backmarket_reader`. They see one organization, set by each transaction:
 --     SELECT set_config('backmarket.organization_id', '...', true)
--- The owner of the tables is bound as well, except in transactions that are marked as a worker's:
+-- The owner of the tables and the processes are bound as well, except in transactions that are marked as a worker's:
 --     SET LOCAL backmarket.worker = 'on'
 ------------------------------------------------------------------------------
 
@@ -1081,10 +1082,97 @@ GRANT SELECT (
     refused_at, next_probe_at, probed_at
 ) ON backmarket.connections TO backmarket_reader;
 
+------------------------------------------------------------------------------
+-- Rights of the processes. A login that is a member of one of these roles runs that process; the owner migrates.
+-- Where no administrator has created the roles and the owner may not, all processes connect as the owner.
+------------------------------------------------------------------------------
+
+DO $$
+DECLARE
+    process text;
+    rights text;
+    objects text;
+BEGIN
+    FOREACH process IN ARRAY ARRAY['backmarket_worker', 'backmarket_console', 'backmarket_metrics'] LOOP
+        BEGIN
+            IF to_regrole(process) IS NULL THEN
+                EXECUTE format('CREATE ROLE %I NOLOGIN', process);
+            END IF;
+        EXCEPTION
+            WHEN duplicate_object OR unique_violation THEN
+                NULL;       -- roles belong to the whole server: another database's schema has just created it
+            WHEN insufficient_privilege THEN
+                NULL;       -- `backmarket doctor` says what an administrator has to run
+        END;
+    END LOOP;
+    FOR process, rights, objects IN VALUES
+        -- workers, the `backmarket` command and host applications with the BackMarket object
+        ('backmarket_worker', 'USAGE', 'SCHEMA backmarket'),
+        ('backmarket_worker', 'SELECT', 'backmarket.schema_version'),
+        ('backmarket_worker', 'SELECT, UPDATE', 'backmarket.locks, backmarket.schedule'),
+        ('backmarket_worker', 'SELECT, INSERT', 'backmarket.audit'),
+        ('backmarket_worker', 'SELECT, INSERT, UPDATE',
+            'backmarket.sync_state, backmarket.walk_seen, backmarket.work, backmarket.bulk_parts,'
+            ' backmarket.bucket_sweep, backmarket.upkeep'),
+        ('backmarket_worker', 'SELECT, INSERT, DELETE', 'backmarket.sync_runs, backmarket.changes'),
+        ('backmarket_worker', 'SELECT, INSERT, UPDATE, DELETE',
+            'backmarket.connections, backmarket.walks, backmarket.orders, backmarket.orderlines, backmarket.listings,'
+            ' backmarket.deliveries, backmarket.returns, backmarket.labels, backmarket.api_writes,'
+            ' backmarket.bulk_jobs, backmarket.sku_quota, backmarket.bucket_deletions, backmarket.feed_marks,'
+            ' backmarket.clocks'),
+        ('backmarket_worker', 'SELECT (expires_at), DELETE', 'backmarket.console_sessions'),    -- old ones are dropped
+        ('backmarket_worker', 'USAGE', 'SEQUENCE backmarket.bulk_jobs_id_seq'),
+        ('backmarket_worker', 'EXECUTE',
+            'FUNCTION backmarket.make_partitions(interval), backmarket.drop_partition(text, text, integer)'),
+        -- the console: what its pages show, what an operator does there, and its sessions
+        ('backmarket_console', 'USAGE', 'SCHEMA backmarket'),
+        ('backmarket_console', 'SELECT',
+            'backmarket.schema_version, backmarket.schedule, backmarket.feed_marks, backmarket.sku_quota'),
+        ('backmarket_console', 'SELECT, UPDATE', 'backmarket.locks'),
+        ('backmarket_console', 'SELECT, INSERT', 'backmarket.audit, backmarket.bucket_deletions'),
+        ('backmarket_console', 'SELECT, DELETE',
+            'backmarket.walks, backmarket.sync_runs, backmarket.listings, backmarket.deliveries, backmarket.returns'),
+        ('backmarket_console', 'SELECT, UPDATE, DELETE', 'backmarket.labels'),
+        ('backmarket_console', 'SELECT, INSERT, UPDATE',
+            'backmarket.sync_state, backmarket.work, backmarket.bulk_parts'),
+        ('backmarket_console', 'SELECT, INSERT, DELETE', 'backmarket.changes'),
+        ('backmarket_console', 'SELECT, INSERT, UPDATE, DELETE',
+            'backmarket.connections, backmarket.orders, backmarket.orderlines, backmarket.api_writes,'
+            ' backmarket.bulk_jobs, backmarket.console_sessions'),
+        ('backmarket_console', 'USAGE', 'SEQUENCE backmarket.bulk_jobs_id_seq'),
+        -- the exporter of the metrics: the columns that it counts, none with a key or personal data
+        ('backmarket_metrics', 'USAGE', 'SCHEMA backmarket'),
+        ('backmarket_metrics', 'SELECT',
+            'backmarket.schema_version, backmarket.schedule, backmarket.upkeep, backmarket.clocks'),
+        ('backmarket_metrics', 'SELECT (organization_id, enabled, account, unauthorized_at, created_at)',
+            'backmarket.connections'),
+        ('backmarket_metrics', 'SELECT (organization_id, resource, enabled, interval_seconds, next_due_at,'
+            ' nudged_until, lease_until, last_success_at, failing_since, error_code, availability, rows_missing,'
+            ' rows_rejected)', 'backmarket.sync_state'),
+        ('backmarket_metrics', 'SELECT (state, noted_at)', 'backmarket.labels'),
+        ('backmarket_metrics', 'SELECT (state, created_at, due_at)', 'backmarket.api_writes'),
+        ('backmarket_metrics', 'SELECT (state, created_at, ended_at)', 'backmarket.bulk_jobs'),
+        ('backmarket_metrics', 'SELECT (state, due_at, lines)', 'backmarket.bulk_parts'),
+        ('backmarket_metrics', 'SELECT (id)', 'backmarket.bucket_deletions')
+    LOOP
+        IF to_regrole(process) IS NOT NULL THEN
+            EXECUTE format('GRANT %s ON %s TO %I', rights, objects, process);
+        END IF;
+    END LOOP;
+END
+$$;
+
 -- Every table with an organization, including those of later versions.
 DO $$
 DECLARE
     guarded record;
+    process name;
+    -- the subqueries run once per statement, not once per row; the planner takes IS NOT NULL as true for nearly all
+    -- rows, so its estimates stay as they are without the policy
+    marked constant text := $policy$USING (
+        (SELECT true WHERE current_setting('backmarket.worker', true) = 'on') IS NOT NULL
+        OR organization_id = (SELECT NULLIF(current_setting('backmarket.organization_id', true), ''))
+    )$policy$;
 BEGIN
     FOR guarded IN
         SELECT c.oid, c.oid::regclass AS name, c.relowner, c.relowner::regrole AS owner,
@@ -1104,21 +1192,21 @@ BEGIN
                 )
             $policy$, guarded.name);
         END IF;
-        -- the subqueries run once per statement, not once per row; the planner takes IS NOT NULL as true for nearly all
-        -- rows, so its estimates stay as they are without the policy
         IF NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = guarded.oid AND polname = 'owner') THEN
-            EXECUTE format($policy$
-                CREATE POLICY owner ON %s TO %s USING (
-                    (SELECT true WHERE current_setting('backmarket.worker', true) = 'on') IS NOT NULL
-                    OR organization_id = (SELECT NULLIF(current_setting('backmarket.organization_id', true), ''))
-                )
-            $policy$, guarded.name, guarded.owner);
+            EXECUTE format('CREATE POLICY owner ON %s TO %s ', guarded.name, guarded.owner) || marked;
         ELSIF NOT EXISTS (
             SELECT FROM pg_policy
             WHERE polrelid = guarded.oid AND polname = 'owner' AND polroles = ARRAY[guarded.relowner]
         ) THEN
             EXECUTE format('ALTER POLICY owner ON %s TO %s', guarded.name, guarded.owner);
         END IF;
+        FOR process IN
+            SELECT rolname FROM pg_roles
+            WHERE rolname IN ('backmarket_worker', 'backmarket_console', 'backmarket_metrics')
+              AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = guarded.oid AND polname = rolname)
+        LOOP
+            EXECUTE format('CREATE POLICY %1$I ON %2$s TO %1$I ', process, guarded.name) || marked;
+        END LOOP;
     END LOOP;
 END
 $$;

@@ -25,6 +25,8 @@ from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.processes import Server
 from tests.support import sandboxes
 from tests.support.databases import (
+    PROCESS,
+    as_process,
     as_superuser,
     make_roles,
     make_stack,
@@ -162,7 +164,7 @@ def s3(stack: Stack, s3_url: str) -> Iterator[Bucket]:
 def settings(database_url: str, redis_url: str, s3: Bucket) -> Settings:
     """Complete settings for this test's own corner of the stack."""
     return fresh_settings(
-        database_url=database_url,
+        database_url=as_process(database_url, PROCESS),
         redis_url=redis_url,
         s3_endpoint_url=s3.endpoint_url,
         s3_access_key=s3.access_key,

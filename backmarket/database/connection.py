@@ -3,8 +3,7 @@
 A database error's details quote row values (names, addresses), so nothing of its text goes further than this
 file: what leaves is a class of ours with the SQLSTATE and the names of table and constraint.
 
-Row-level security binds the owner of the tables, too; our own transactions say that they are a worker's
-(docs/decisions/0009).
+Row-level security binds owner and processes, too; our transactions are marked as a worker's (docs/decisions/0009).
 """
 
 from __future__ import annotations
@@ -131,7 +130,7 @@ class Database:
             DatabaseUnavailable: if PostgreSQL is unreachable, or can't take the work now; nothing was committed. If
                 the connection was cut during the commit, it may have been.
             SchemaMissing: if `backmarket db init` was never run.
-            SettingsError: if the role of the URL is neither the owner of our tables nor a member of it.
+            SettingsError: if the login of the URL lacks a right; the text says who has to do what.
             InvalidArgument: if a value does not fit its type, such as a NUL in a text.
             DatabaseError: if anything else failed.
         """
@@ -257,14 +256,19 @@ def _check_role(transaction: Transaction) -> bool:
         return False
     if not row[0]:
         raise SettingsError(
-            "The role of BACKMARKET_DATABASE_URL sees no rows of backmarket's tables: connect as their owner, or make"
-            f' the role a member of it (GRANT "{row[1]}" TO "{row[2]}").'
+            "The role of BACKMARKET_DATABASE_URL sees no rows of backmarket's tables: connect as their owner, or let an"
+            f' administrator run GRANT backmarket_worker TO "{row[1]}" (see docs/deployment.md), and the owner'
+            " `backmarket db migrate`."
         )
     return True
 
 
+# The owner may always come in, to migrate. Our policies for all statements are the owner's and the processes'.
 _ROLE = """
-SELECT pg_has_role(relowner, 'USAGE') OR NOT row_security_active(oid), pg_get_userbyid(relowner), current_user
+SELECT pg_has_role(relowner, 'USAGE') OR NOT row_security_active(oid) OR EXISTS (
+    SELECT FROM pg_policy, unnest(polroles) AS role
+    WHERE polrelid = pg_class.oid AND polcmd = '*' AND pg_has_role(role, 'USAGE')
+), current_user
 FROM pg_class WHERE relname = 'connections'
   AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'backmarket')
 """
@@ -328,6 +332,11 @@ def _translate_errors() -> Iterator[None]:
         raise SchemaMissing(
             f"The database lacks our tables, or has those of another version ({_describe(error)}): run `backmarket db"
             " init`, or `backmarket db migrate` where there are older ones; `backmarket doctor` says more."
+        ) from None
+    except pg.InsufficientPrivilege as error:  # its text names a table, a schema or a function; it quotes no value
+        raise SettingsError(
+            f"The login of BACKMARKET_DATABASE_URL lacks a right ({error.diag.message_primary}): grant it its process's"
+            " role, and run `backmarket db migrate` as the owner of the tables; docs/deployment.md has the roles."
         ) from None
     except psycopg.Error as error:
         raise DatabaseError(f"PostgreSQL refused a statement: {_describe(error)}") from None

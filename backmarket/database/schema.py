@@ -11,6 +11,9 @@ from pathlib import Path
 from backmarket.database.connection import SCHEMA_VERSION, Database, Transaction
 from backmarket.errors import SchemaDiffers, SchemaMissing, SettingsError
 
+PROCESS_ROLES = ("backmarket_worker", "backmarket_console", "backmarket_metrics")
+"""The roles to which `schema.sql` grants what each process needs, where they exist."""
+
 LOCK_SECONDS = 10
 """How long a migration waits for a table in use; statements that come later wait behind it."""
 

@@ -45,7 +45,11 @@ def database(services: Services) -> Iterator[Finding]:
             "Is PostgreSQL running, and do host, port, name, user and password in BACKMARKET_DATABASE_URL fit?",
         )
         return
-    yield _schema(services)
+    found = _schema(services)
+    yield found
+    if found.verdict == "ok":
+        with services.database.transaction() as transaction:
+            yield _login(transaction)
 
 
 def _server(transaction: Transaction) -> Iterator[Finding]:
@@ -91,6 +95,38 @@ def _schema(services: Services) -> Finding:
         )
         return fault("schema", error.message, advice)
     return ok("schema", "The tables are those of this version.")
+
+
+def _login(transaction: Transaction) -> Finding:
+    """Whether the login has what its process needs, as far as that can be seen without trying."""
+    row = transaction.execute(_LOGIN, (list(schema.PROCESS_ROLES),)).fetchone()
+    assert row is not None  # noqa: S101 - the tables are there
+    name, owns, missing, unreadable = row
+    if unreadable:
+        return fault(
+            "database login",
+            f"{name} is a member of backmarket_worker, which lacks rights on {', '.join(unreadable)}.",
+            "Run `backmarket db migrate` as the owner of the tables.",
+        )
+    if owns and missing:
+        create = "; ".join(f"CREATE ROLE {role} NOLOGIN" for role in missing)
+        return ok(
+            "database login",
+            f"{name} owns the tables, and can serve every process. Before processes can have logins of their own, an"
+            f" administrator has to run `{create}`, and the owner `backmarket db migrate`.",
+        )
+    return ok("database login", f"{name} owns the tables." if owns else f"{name} has a role of its process.")
+
+
+_LOGIN = """
+SELECT current_user::text, pg_has_role(relowner, 'USAGE'),
+    ARRAY(SELECT role FROM unnest(%s::text[]) AS role WHERE to_regrole(role) IS NULL),
+    ARRAY(SELECT relname::text FROM pg_class
+        WHERE relnamespace = 'backmarket'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+          AND pg_has_role(to_regrole('backmarket_worker'), 'USAGE') AND NOT has_any_column_privilege(oid, 'SELECT')
+        ORDER BY relname)
+FROM pg_class WHERE oid = 'backmarket.connections'::regclass
+"""
 
 
 def broker(services: Services) -> Iterator[Finding]:

@@ -97,7 +97,8 @@ def _of_broker(broker: Broker) -> list[DeploymentMetric]:
 
 _OF_INFO = {"broker_memory_bytes": "used_memory", "broker_memory_limit_bytes": "maxmemory"}
 
-# One pass over each table, or over a partial index of what is open. A sync counts as due under the same
+# One pass over each table, or over a partial index of what is open; only columns that `backmarket_metrics` may read
+# (`account` is null where there is no key). A sync counts as due under the same
 # conditions as in `sync/requests.py`; without a success so far, a lag begins with the connection.
 _METRICS = """
 WITH sync AS MATERIALIZED (
@@ -106,7 +107,7 @@ WITH sync AS MATERIALIZED (
         CASE WHEN s.failing_since IS NOT NULL THEN s.error_code END AS failing,
         extract(epoch FROM now() - COALESCE(s.last_success_at, c.created_at))::float8 AS lag,
         COALESCE(s.interval_seconds, d.interval_seconds) AS interval,
-        c.enabled AND c.api_key IS NOT NULL AND c.unauthorized_at IS NULL AND d.enabled AND s.enabled
+        c.enabled AND c.account IS NOT NULL AND c.unauthorized_at IS NULL AND d.enabled AND s.enabled
             AND s.availability = 'available' AS wanted
     FROM backmarket.sync_state s
     JOIN backmarket.connections c USING (organization_id)
@@ -139,7 +140,7 @@ SELECT name, labels, value::float8 FROM (
         (SELECT max(version) FROM backmarket.schema_version)::float8 AS value
     UNION ALL SELECT 'connections', jsonb_build_object('state', s.state), count(c.state)
         FROM unnest(ARRAY['ok', 'disabled', 'no_key', 'unauthorized']) AS s (state)
-        LEFT JOIN (SELECT CASE WHEN NOT enabled THEN 'disabled' WHEN api_key IS NULL THEN 'no_key'
+        LEFT JOIN (SELECT CASE WHEN NOT enabled THEN 'disabled' WHEN account IS NULL THEN 'no_key'
             WHEN unauthorized_at IS NOT NULL THEN 'unauthorized' ELSE 'ok' END AS state
             FROM backmarket.connections) c ON c.state = s.state GROUP BY s.state
     UNION ALL SELECT f.name, jsonb_build_object('resource', resource), f.value FROM of_resource, LATERAL (VALUES

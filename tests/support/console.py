@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from html import unescape
 from typing import Any
 
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from backmarket import BackMarket
@@ -18,7 +19,7 @@ from backmarket.console.app import create_app
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
-from tests.support.databases import own_redis
+from tests.support.databases import as_process, own_redis
 from tests.support.sellers import Shop
 from tests.support.settings import fresh_settings
 
@@ -57,7 +58,7 @@ def opened_shop(settings: Settings, sandbox: SandboxControl, organization: str) 
 
 
 class Visitor:
-    """Somebody with a browser, without its scripts.
+    """Somebody with a browser, without its scripts. The console connects with a login of its own.
 
     Args:
         settings: of the console.
@@ -66,6 +67,8 @@ class Visitor:
     """
 
     def __init__(self, settings: Settings, *, url: str = HOST, client: tuple[str, int] = ("127.0.0.1", 4000)) -> None:
+        database_url = SecretStr(as_process(settings.need("database_url"), "console"))
+        settings = settings.model_copy(update={"database_url": database_url})
         self.bm = BackMarket(settings)
         self.app = create_app(self.bm, settings)
         self.http = TestClient(self.app, base_url=url, client=client, follow_redirects=False)

@@ -25,7 +25,9 @@ from tests.support.waiting import wait_until
 OWNER = "ordinary"
 """The role that owns the tests' databases and connects to them; it can make neither roles nor databases."""
 READER = "backmarket_reader"
-"""What an administrator makes before `backmarket db init`, as OWNER may not."""
+PROCESSES = {process: f"{OWNER}_{process}" for process in ("worker", "console", "metrics")}
+"""The login of each process, a member of `backmarket_worker` and so on. An administrator makes their roles and READER
+before `backmarket db init`, as OWNER may not."""
 HOSTILE = {
     "timezone": "Pacific/Chatham",  # 12:45 or 13:45 ahead of UTC
     "datestyle": "German, DMY",
@@ -37,7 +39,7 @@ HOSTILE = {
     "extra_float_digits": 0,
     "transform_null_equals": "on",
 }
-"""The settings of OWNER's sessions."""
+"""The settings of OWNER's sessions, and of the processes'."""
 _PINNED = {
     "timezone": "UTC",
     "datestyle": "ISO,MDY",
@@ -52,6 +54,8 @@ ELSEWHERE = os.environ.get("TEST_DATABASE_URL", "")
 """A superuser's URL of the server that the tests use in place of the embedded one; it trusts every role."""
 POOLER = os.environ.get("TEST_POOLER_ADDRESS", "")
 """Host and port by which the program under test reaches that server, such as PgBouncer's; empty: directly."""
+PROCESS = os.environ.get("TEST_PROCESS", "")
+"""One of PROCESSES, whose login the program under test takes; empty: the owner's."""
 AS_REPLICA = "-c session_replication_role=replica"
 """Option of a superuser's session in which no trigger fires and no foreign key is checked."""
 _LARGE_BYTES = 1_000_000
@@ -85,17 +89,21 @@ def make_roles(stack: Stack) -> None:
     """Make the roles that all tests' databases need; once for a stack."""
     with psycopg.connect(stack.addresses.database_url, autocommit=True) as connection:
         there = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
-        for role, rights in ((OWNER, "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE"), (READER, "NOLOGIN")):
+        logins = [OWNER, *PROCESSES.values()]
+        for role in [READER, *(f"backmarket_{process}" for process in PROCESSES), *logins]:
             if role not in there:
+                rights = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE" if role in logins else "NOLOGIN"
                 connection.execute(f"CREATE ROLE {role} {rights}".encode())
-        for name, value in HOSTILE.items():
-            connection.execute(sql.SQL("ALTER ROLE {} SET {} = {}").format(sql.Identifier(OWNER), sql.SQL(name), value))
+        for process, login in PROCESSES.items():
+            connection.execute(f"GRANT backmarket_{process} TO {login}".encode())
+        for login, (name, value) in itertools.product(logins, HOSTILE.items()):
+            connection.execute(sql.SQL("ALTER ROLE {} SET {} = {}").format(sql.Identifier(login), sql.SQL(name), value))
 
 
 def open_connection(url: str, *, autocommit: bool = False, **options: Any) -> psycopg.Connection[Any]:
     """A connection of the test itself: it sees every organization, and its settings are the usual ones."""
     pinned = " ".join(f"-c {name}={value}" for name, value in _PINNED.items())
-    return psycopg.connect(unpooled(url), autocommit=autocommit, options=pinned, **options)
+    return psycopg.connect(unpooled(not_as_process(url)), autocommit=autocommit, options=pinned, **options)
 
 
 def as_role(url: str, role: str) -> str:
@@ -108,6 +116,20 @@ def as_owner(url: str) -> str:
     """The same database as the program under test reaches it."""
     parts = urlsplit(as_role(url, OWNER))
     return parts._replace(netloc=f"{OWNER}@{POOLER}").geturl() if POOLER else parts.geturl()
+
+
+def as_process(url: str, process: str) -> str:
+    """The same database as a process reaches it whose login is its own.
+
+    Args:
+        process: of PROCESSES; empty: the owner's login, which may serve all.
+    """
+    return as_role(url, PROCESSES[process]) if process else url
+
+
+def not_as_process(url: str) -> str:
+    """The same database for the test itself: for the superuser, if it is a process's URL."""
+    return as_superuser(url) if urlsplit(url).username in PROCESSES.values() else url
 
 
 def as_superuser(url: str) -> str:

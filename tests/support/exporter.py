@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from backmarket.standalone.embedded.ports import free_ports
 from backmarket.standalone.fleet import Fleet
 from backmarket.standalone.programs import CHECKOUT
+from tests.support.databases import as_process
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 NAMES = ("worker", "beat", "metrics")
@@ -37,7 +38,9 @@ def telling_fleet(variables: dict[str, str], directory: Path) -> Iterator[dict[s
         own = {name: value for name, value in os.environ.items() if not name.startswith("BACKMARKET_")}
         with (directory / "metrics.log").open("wb") as log:
             command = [sys.executable, "-m", "workers.metrics"]
-            exporter = subprocess.Popen(command, cwd=CHECKOUT, env=own | variables | health["metrics"], stderr=log)
+            login = {"BACKMARKET_DATABASE_URL": as_process(variables["BACKMARKET_DATABASE_URL"], "metrics")}
+            env = own | variables | login | health["metrics"]
+            exporter = subprocess.Popen(command, cwd=CHECKOUT, env=env, stderr=log)
         try:
             fleet.wait_ready()
             wait_until(lambda: answers(ports["metrics"]), "the exporter answers")

@@ -26,6 +26,7 @@ from backmarket.bulk.models import PartState
 from backmarket.connections.health import lock
 from backmarket.database import Database, Transaction, schema
 from backmarket.database.schema import apply_schema
+from backmarket.doctor.servers import _login
 from backmarket.errors import DatabaseUnavailable, SchemaMissing, SettingsError
 from backmarket.facade import BackMarket
 from backmarket.labels.engine import run_slice as fetch_labels
@@ -39,6 +40,7 @@ from backmarket.sync import leases
 from backmarket.sync.requests import claim_due
 from backmarket.sync.upsert import compare, store
 from backmarket.writes.engine.slice import run_slice as send_writes
+from tests.support.databases import as_process, as_role
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop
 from tests.support.waiting import wait_until
@@ -72,11 +74,6 @@ class _Services:
 
     database: Database
     stopping: threading.Event = field(default_factory=threading.Event)
-
-
-def as_role(url: str, role: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=f"{role}@{parts.netloc.rpartition('@')[2]}").geturl()
 
 
 def in_database(url: str, name: str) -> str:
@@ -436,7 +433,7 @@ class TestOwner:
         with psycopg.connect(shelf) as connection:
             guarded = connection.execute(
                 "SELECT relname FROM pg_class c WHERE relrowsecurity AND relforcerowsecurity"
-                " AND 2 = (SELECT count(*) FROM pg_policy WHERE polrelid = c.oid AND polname IN ('owner', 'reader'))"
+                " AND 5 = (SELECT count(*) FROM pg_policy WHERE polrelid = c.oid)"
             ).fetchall()
             tables = guarded_tables(connection)
         assert {name for (name,) in guarded} == tables
@@ -493,7 +490,7 @@ class TestOwner:
 
     def test_another_role_is_told_so_instead_of_seeing_nothing(self, admin_url: str, filled: Database) -> None:
         database = Database(as_role(filled.url, STRANGER), size=1)
-        grant = f'GRANT "{OWNER}" TO "{STRANGER}"'
+        grant = f'GRANT backmarket_worker TO "{STRANGER}"'
         with pytest.raises(SettingsError, match=re.escape(grant)), database.transaction():
             pytest.fail("it got in")
         with superuser(admin_url) as connection:
@@ -503,7 +500,7 @@ class TestOwner:
                     assert seen(transaction, "orders") == ["a", "b"]
             finally:
                 database.close()
-                connection.execute(f'REVOKE "{OWNER}" FROM "{STRANGER}"'.encode())
+                connection.execute(f'REVOKE backmarket_worker FROM "{STRANGER}"'.encode())
 
     def test_the_guard_follows_the_tables_to_another_owner(self, admin_url: str, filled: Database) -> None:
         filled.close()
@@ -520,7 +517,12 @@ class TestOwner:
 
 
 class TestWork:
-    """Everything of ours, as a role that row-level security binds."""
+    """Everything of ours, as a role that row-level security binds: the owner, and a login of the workers' own."""
+
+    @pytest.fixture(params=["", "worker"], ids=["owner", "worker"])
+    def settings(self, settings: Settings, request: pytest.FixtureRequest) -> Settings:
+        url = as_process(settings.need("database_url"), request.param)
+        return settings.model_copy(update={"database_url": SecretStr(url)})
 
     @pytest.fixture
     def shop(self, settings: Settings) -> Iterator[Shop]:
@@ -551,7 +553,11 @@ class TestWork:
         shop.connect("a", "token-of-a")
         assert shop.sync("a").end == "done"
         bm.rotate_keys()
-        bm.apply_schema()
+        gone = shop.sandbox.change("a", resource="listings", remove=1).removed
+        assert shop.sync("a", "listings", full=True).end == "done"
+        assert shop.sync("a", "listings", full=True).end == "done"
+        marked = shop.execute("SELECT listing_id::text FROM backmarket.listings WHERE removed_at IS NOT NULL")
+        assert marked == [(str(listing),) for listing in gone]
         assert bm.remove_connection("a") >= 100
         assert [each.organization_id for each in bm.get_connections()] == ["b"]
         assert shop.one("SELECT count(*) FROM backmarket.orders") == 0
@@ -585,7 +591,12 @@ class TestWork:
         erased = bm.get_order_by_id("a", newest.order_id)
         assert erased is not None
         assert not erased.shipping_address
-        bm.upkeep()
+        shop.execute(
+            "INSERT INTO backmarket.changes (organization_id, resource, external_id, kind, recorded_at)"
+            " VALUES ('a', 'orders', '1', 'created', now() - interval '60 days')"
+        )
+        done = bm.upkeep()
+        assert (done.partitions_made, done.partitions_dropped) == (1, 1)
 
 
 class TestPlans:
@@ -715,7 +726,7 @@ INDEXES = {
 
 
 class TestRole:
-    """`backmarket_reader` belongs to the whole server, not to a database."""
+    """Roles belong to the whole server, not to a database."""
 
     def test_applying_the_schema_again_changes_nothing(self, database: Database) -> None:
         before = self.policies(database)
@@ -723,17 +734,38 @@ class TestRole:
         assert self.policies(database) == before
 
     def test_a_role_that_may_not_make_it_is_told_who_may(self, server: str) -> None:
-        with self.without_role(server), new_database(server) as url:
+        with self.without_role(server, "backmarket_reader"), new_database(server) as url:
             with pytest.raises(SchemaMissing, match=f"{OWNER} may not make it.*CREATE ROLE backmarket_reader NOLOGIN"):
                 apply_as(as_role(url, OWNER))
             with superuser(server) as connection:
                 connection.execute("CREATE ROLE backmarket_reader NOLOGIN")
             apply_as(as_role(url, OWNER))
 
+    def test_the_role_of_a_process_is_not_required_and_gets_its_grants_later(self, server: str) -> None:
+        with self.without_role(server, "backmarket_metrics"), new_database(server) as url:
+            apply_as(as_role(url, OWNER))
+            with closing(Database(as_role(url, OWNER), size=1)) as database, database.transaction() as transaction:
+                assert "run `CREATE ROLE backmarket_metrics NOLOGIN`, and the owner" in _login(transaction).found
+            with superuser(server) as connection:
+                connection.execute("CREATE ROLE backmarket_metrics NOLOGIN")
+                connection.execute(f"GRANT backmarket_metrics TO {STRANGER}".encode())
+            with closing(Database(as_role(url, STRANGER), size=1)) as database:
+                with pytest.raises(SettingsError, match="the owner `backmarket db migrate`"), database.transaction():
+                    pytest.fail("it got in")
+                apply_as(as_role(url, OWNER))
+                with database.transaction() as transaction:
+                    transaction.execute("SELECT state FROM backmarket.labels")
+
+    def test_an_owner_that_may_create_roles_creates_them(self, server: str) -> None:
+        with self.without_role(server, "backmarket_worker"), new_database(server) as url:
+            apply_as(url)
+            with superuser(server) as connection:
+                assert connection.execute("SELECT to_regrole('backmarket_worker')").fetchone() != (None,)
+
     def test_two_databases_at_once_both_get_it(self, server: str) -> None:
         """Both meet a role that a third one makes and commits meanwhile."""
         with (
-            self.without_role(server),
+            self.without_role(server, "backmarket_reader"),
             new_database(server) as one,
             new_database(server) as two,
             ThreadPoolExecutor(2) as threads,
@@ -759,12 +791,12 @@ class TestRole:
 
     @staticmethod
     @contextmanager
-    def without_role(server: str) -> Iterator[None]:
+    def without_role(server: str, role: str) -> Iterator[None]:
         """The server's role goes by another name meanwhile; a new one goes, whose databases must be gone by then."""
         with superuser(server) as connection:
-            connection.execute("ALTER ROLE backmarket_reader RENAME TO backmarket_reader_kept")
+            connection.execute(f"ALTER ROLE {role} RENAME TO {role}_kept".encode())
             try:
                 yield
             finally:
-                connection.execute("DROP ROLE IF EXISTS backmarket_reader")
-                connection.execute("ALTER ROLE backmarket_reader_kept RENAME TO backmarket_reader")
+                connection.execute(f"DROP ROLE IF EXISTS {role}".encode())
+                connection.execute(f"ALTER ROLE {role}_kept RENAME TO {role}".encode())

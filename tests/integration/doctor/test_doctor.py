@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 import redis
 from cryptography.fernet import Fernet
@@ -23,12 +24,14 @@ from backmarket.doctor import Finding, servers
 from backmarket.errors import BrokerUnavailable
 from backmarket.organizations.lifecycle import enable
 from backmarket.standalone.embedded import Stack
-from tests.support.databases import own_redis, shared_database
+from tests.support.databases import as_process, as_role, own_redis, shared_database
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment
 from tests.support.settings import fresh_settings
 
 ORG = "auth0|1"
+STRANGER = "doctors_stranger"
+_GRANT = "GRANT {} TO backmarket_worker"
 
 
 @dataclass
@@ -74,6 +77,8 @@ class Patient:
 @pytest.fixture(scope="module")
 def shop(stack: Stack, s3_url: str) -> Iterator[Shop]:
     at = stack.addresses
+    with psycopg.connect(stack.addresses.database_url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {STRANGER} LOGIN".encode())
     with shared_database(stack, "doctor") as url, fresh_sandbox() as sandbox:
         settings = fresh_settings(
             database_url=url,
@@ -119,6 +124,24 @@ def newer_tables(patient: Patient) -> None:
         f"INSERT INTO backmarket.schema_version (version) VALUES ({newer})",
         f"DELETE FROM backmarket.schema_version WHERE version = {newer}",
     )
+
+
+def login_without_role(patient: Patient) -> None:
+    patient.set("DATABASE_URL", as_role(patient.variables["BACKMARKET_DATABASE_URL"], STRANGER))
+
+
+def workers_login(patient: Patient) -> None:
+    patient.set("DATABASE_URL", as_process(patient.variables["BACKMARKET_DATABASE_URL"], "worker"))
+
+
+def missing_right(patient: Patient) -> None:
+    workers_login(patient)
+    patient.sql("REVOKE ALL ON backmarket.walks FROM backmarket_worker", _GRANT.format("ALL ON backmarket.walks"))
+
+
+def restored_without_rights(patient: Patient) -> None:
+    workers_login(patient)
+    patient.sql("REVOKE USAGE ON SCHEMA backmarket FROM backmarket_worker", _GRANT.format("USAGE ON SCHEMA backmarket"))
 
 
 def no_broker(patient: Patient) -> None:
@@ -222,6 +245,9 @@ PLANTED = [
     (no_tables, "schema", "has no backmarket tables", "`backmarket db init`"),
     (older_tables, "schema", "has schema version 1", "`backmarket db migrate`"),
     (newer_tables, "schema", f"has schema version {SCHEMA_VERSION + 1}", "newer version here"),
+    (login_without_role, "database", "sees no rows", f'GRANT backmarket_worker TO "{STRANGER}"'),
+    (missing_right, "database login", "lacks rights on walks", "`backmarket db migrate`"),
+    (restored_without_rights, "schema", "lacks a right (permission denied for schema", "`backmarket db migrate`"),
     (no_broker, "broker", "cannot be used", "BACKMARKET_BROKER_URL"),
     (forgetful_broker, "broker memory policy", "allkeys-lru", "maxmemory-policy noeviction"),
     (no_limiter, "limiter", "cannot be asked", "BACKMARKET_REDIS_URL"),
@@ -257,7 +283,7 @@ def test_a_planted_fault_is_found_with_what_helps(
     faults = [each for each in items if each["verdict"] == "fault"]
     assert faults[0]["check"] == check, faults
     assert found in faults[0]["found"]
-    assert advice in faults[0]["advice"]
+    assert advice in faults[0]["found"] + faults[0]["advice"]
     assert "secret-word" not in json.dumps(items)
 
 
@@ -288,6 +314,12 @@ def test_a_deployment_that_is_well_has_no_fault(patient: Patient) -> None:
     }
     client, name = patient.bucket()
     assert list(client.list_objects(name, prefix="doctor/", recursive=True)) == []
+
+
+def test_a_worker_with_a_login_of_its_own_is_well(patient: Patient) -> None:
+    workers_login(patient)
+    code, items = patient.examine("--connection", ORG)
+    assert (code, [each for each in items if each["verdict"] == "fault"]) == (0, [])
 
 
 def test_for_people_each_advice_stands_below_its_fault(patient: Patient) -> None:

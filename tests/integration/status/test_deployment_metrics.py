@@ -14,6 +14,7 @@ from backmarket.producer import Producer
 from backmarket.standalone.embedded import Stack
 from backmarket.status.broker import Broker
 from backmarket.status.deployment_metrics import METRICS, DeploymentMetric, measure
+from tests.support.databases import as_process
 
 MANY = 2000
 
@@ -34,6 +35,14 @@ def database(database_url: str) -> Iterator[Database]:
     database = Database(database_url)
     yield database
     database.close()
+
+
+@pytest.fixture
+def exporter(database_url: str) -> Iterator[Database]:
+    """As the exporter connects, with a login that may read what it counts."""
+    exporter = Database(as_process(database_url, "metrics"))
+    yield exporter
+    exporter.close()
 
 
 @pytest.fixture
@@ -64,7 +73,7 @@ def value(figures: list[DeploymentMetric], name: str) -> float:
     return found
 
 
-def test_how_far_behind_each_resource_is(database: Database, broker: Broker) -> None:
+def test_how_far_behind_each_resource_is(database: Database, exporter: Database, broker: Broker) -> None:
     connect(database, 10)
     state = "UPDATE backmarket.sync_state SET"
     of = "WHERE resource = 'orders' AND organization_id ="
@@ -83,7 +92,7 @@ def test_how_far_behind_each_resource_is(database: Database, broker: Broker) -> 
         "UPDATE backmarket.connections SET unauthorized_at = now() WHERE organization_id = 'org-5'",
         "UPDATE backmarket.schedule SET enabled = false WHERE resource = 'returns'",
     )
-    found = measure(database, broker)
+    found = measure(exporter, broker)
     assert by_label(found, "sync_organizations") == {"orders": 7, "listings": 8, "deliveries": 8, "returns": 0}
     assert by_label(found, "sync_lagging_organizations") == {"orders": 2, "listings": 0, "deliveries": 0, "returns": 0}
     assert by_label(found, "sync_oldest_seconds")["orders"] == pytest.approx(660, abs=60)
@@ -94,7 +103,9 @@ def test_how_far_behind_each_resource_is(database: Database, broker: Broker) -> 
     assert by_label(found, "connections") == {"ok": 8, "disabled": 1, "unauthorized": 1, "no_key": 0}
 
 
-def test_what_waits_and_what_a_person_has_to_decide(database: Database, broker: Broker, redis_url: str) -> None:
+def test_what_waits_and_what_a_person_has_to_decide(
+    database: Database, exporter: Database, broker: Broker, redis_url: str
+) -> None:
     connect(database, 2)
     label = "INSERT INTO backmarket.labels (organization_id, resource, shipment_id, url, state, noted_at, object_key)"
     write = (
@@ -115,7 +126,7 @@ def test_what_waits_and_what_a_person_has_to_decide(database: Database, broker: 
     producer = Producer(redis_url)
     producer.nudge(Nudge("orders", f"org-{n}") for n in range(3))
     producer.close()
-    found = measure(database, broker)
+    found = measure(exporter, broker)
     assert value(found, "labels_wanted") == 1
     assert value(found, "labels_oldest_seconds") == pytest.approx(3600, abs=60)
     assert by_label(found, "writes") == {"pending": 1, "sending": 0, "unknown": 2}
@@ -127,14 +138,14 @@ def test_what_waits_and_what_a_person_has_to_decide(database: Database, broker: 
     assert value(found, "broker_memory_bytes") > 0
 
 
-def test_every_figure_is_told_of_an_empty_deployment(database: Database, broker: Broker) -> None:
-    told = {each.name for each in measure(database, broker)}
+def test_every_figure_is_told_of_an_empty_deployment(exporter: Database, broker: Broker) -> None:
+    told = {each.name for each in measure(exporter, broker)}
     assert set(METRICS) - told == {"sync_failing_organizations", "clock_ahead_seconds"}
     assert told <= set(METRICS)
 
 
 def test_as_many_statements_and_figures_for_many_organizations_as_for_one(
-    database: Database, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    database: Database, exporter: Database, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     execute, statements = psycopg.Connection.execute, []
 
@@ -143,23 +154,23 @@ def test_as_many_statements_and_figures_for_many_organizations_as_for_one(
         return execute(self, query, *args, **kwargs)
 
     connect(database, 1)
-    measure(database, broker)
+    measure(exporter, broker)
     monkeypatch.setattr(psycopg.Connection, "execute", counted)
-    few, asked = measure(database, broker), len(statements)
+    few, asked = measure(exporter, broker), len(statements)
     assert asked == 2, "BEGIN, and one more"
     connect(database, MANY)
     statements.clear()
-    many = measure(database, broker)
+    many = measure(exporter, broker)
     assert by_label(many, "sync_organizations")["orders"] == MANY
     assert (len(statements), len(many)) == (asked, len(few))
     assert not any("org-" in text for each in many for text in each.labels.values())
 
 
-def test_what_is_away_is_told_and_the_rest_goes_on(stack: Stack, database: Database, broker: Broker) -> None:
+def test_what_is_away_is_told_and_the_rest_goes_on(stack: Stack, exporter: Database, broker: Broker) -> None:
     stack.valkey.kill()
-    found = measure(database, broker)
+    found = measure(exporter, broker)
     assert by_label(found, "reachable") == {"database": 1, "broker": 0}
     assert by_label(found, "connections")["ok"] == 0
     assert by_label(found, "queue_messages") == {}
     stack.valkey.start()
-    assert by_label(measure(database, broker), "reachable") == {"database": 1, "broker": 1}
+    assert by_label(measure(exporter, broker), "reachable") == {"database": 1, "broker": 1}

@@ -200,6 +200,25 @@ SECRETS = {"broker": "REDIS_URL", "database": "DATABASE_URL", "worker": "SECRET_
 """A setting of each secret."""
 
 
+LOGINS = {"migrate": "owner", "console": "console", "metrics": "metrics"}
+"""The database logins of the processes that are no workers."""
+
+
+@pytest.mark.parametrize("name", sorted(OURS - {"bucket", "beat", "flower"}))
+def test_a_process_of_the_compose_file_has_its_own_login_at_the_database(name: str) -> None:
+    login = LOGINS.get(name, "worker")
+    has = environment_of(SERVICES[name])
+    password = "BACKMARKET_DB_PASSWORD" if login == "owner" else f"BACKMARKET_DB_{login.upper()}_PASSWORD"
+    user = "backmarket" if login == "owner" else login
+    assert has["BACKMARKET_DATABASE_URL"].startswith(f"postgresql://{user}:${{{password}:?")
+    assert {each for value in has.values() for each in re.findall(r"\{(BACKMARKET_DB_\w+)", value or "")} == {password}
+    making = (CHECKOUT / "deploy" / "postgres" / "backmarket.sh").read_text()
+    role = "" if login == "owner" else f" IN ROLE backmarket_{login}"
+    (variable,) = re.findall(rf"CREATE ROLE {user} LOGIN PASSWORD :'(\w+)'{role};", making)
+    assert f'--set={variable}="${password}"' in making
+    assert password in environment_of(SERVICES["postgres"])
+
+
 @pytest.mark.parametrize("name", sorted(OURS - ONCE | {"migrate"}))
 def test_a_process_of_the_compose_file_has_no_secret_that_it_does_not_need(name: str) -> None:
     needs = NEEDS.get(name, set(SECRETS))
@@ -235,6 +254,9 @@ class TestKubernetes:
         wanted["console"].add("console")
         for name, user in REDIS_USERS.items():
             wanted[name] = wanted[name] - {"broker"} | {f"broker-{user}"}
+        for name, secrets in wanted.items():
+            if "database" in secrets:
+                wanted[name] = secrets - {"database"} | {f"database-{LOGINS.get(name, 'worker')}"}
         assert found == wanted
         assert "envFrom" not in (KUBERNETES / "process.yaml").read_text()
 

@@ -21,7 +21,7 @@ from backmarket.standalone.demo.screen import Screen
 from backmarket.standalone.demo.sellers import DEAD, FAULTS, SELLERS
 from tests.compose import breaking, flower, scaling
 from tests.compose.engine import OWN_MINIO, STAND_INS, build_images, engine, megabytes
-from tests.compose.project import Project, fresh_checkout, project, refusal, wait_until, write_env
+from tests.compose.project import PATIENCE_SECONDS, Project, fresh_checkout, project, refusal, wait_until, write_env
 from tests.compose.report import STAND_IN, Report
 
 PARTS = {"breaking": breaking.tell, "scaling": scaling.tell, "flower": flower.tell}
@@ -69,7 +69,7 @@ def tell(screen: Screen, ending: ExitStack, parts: Sequence[str]) -> None:
     stack = ending.enter_context(project(directory))
     with screen.step("docker-compose up: every container is healthy, or has done its work"):
         stack.up()
-        wait_until(lambda: not stack.unwell(), 120, f"all is well: {stack.unwell()}")
+        stack.wait_well()
     with screen.step("None but MinIO is root, none has a capability or a file system that can be written"):
         hardened(stack)
     with screen.step("Each process reaches the servers that it needs, and no others"):
@@ -145,7 +145,7 @@ def the_demos_work(screen: Screen, shops: Shops) -> None:
         shops.sandbox.patch_seller(DEAD, revoked=True)
         for seller in SELLERS:
             shops.market.upsert_connection(seller.name, seller.token, base_url="http://sandbox:8765")
-        wait_until(shops.all_settled, 90, "every seller was synced, or refused")
+        wait_until(shops.all_settled, PATIENCE_SECONDS, "every seller was synced, or refused")
     labels = checks.labels_given(shops)
     for sentence, check in (
         ("Every row is stored as the sandbox has it", checks.equal_to_the_truth),

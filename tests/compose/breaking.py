@@ -11,12 +11,10 @@ from backmarket.standalone.demo import checks
 from backmarket.standalone.demo.checks import DemoFailed, Shops
 from backmarket.standalone.demo.screen import Screen
 from backmarket.standalone.demo.sellers import ALIVE
-from tests.compose.project import Project, wait_until
+from tests.compose.project import PATIENCE_SECONDS, Project, wait_until
 
 ORDERS = 15_000
 """Of each large seller: 300 pages, which the limit of 200 in ten seconds makes last."""
-TIMEOUT_SECONDS = 180.0
-"""Seconds until everything is as it should be again."""
 BATCH = 16
 """Pages that are stored in one transaction; one may have been under way when the fault came."""
 BULK_LINES = 100
@@ -61,20 +59,20 @@ def under(shops: Shops, name: str, fault: Callable[[], object]) -> tuple[float, 
     lines = ["sku;quantity", *(f"{row['sku']};{row['quantity'] + 1}" for row in listings(shops, bulk))]
     sent_before = shops.sandbox.stats().sellers[bulk].sku_lines
     job = shops.market.create_or_update_listings(bulk, "\n".join(lines))
-    wait_until(lambda: pages(shops, name) > 20, 60, "the walk is under way")
+    wait_until(lambda: pages(shops, name) > 20, PATIENCE_SECONDS, "the walk is under way")
     at = pages(shops, name)
     fault()
     began = monotonic()
-    wait_until(lambda: pages(shops, name) > at + 2 * BATCH or synced(shops, name), TIMEOUT_SECONDS, "the walk goes on")
+    wait_until(lambda: pages(shops, name) > at + 2 * BATCH or synced(shops, name), PATIENCE_SECONDS, "the walk goes on")
     on = monotonic() - began
-    wait_until(lambda: synced(shops, name), TIMEOUT_SECONDS, "the walk ended")
+    wait_until(lambda: synced(shops, name), PATIENCE_SECONDS, "the walk ended")
     done = monotonic() - began
-    wait_until(job.done, TIMEOUT_SECONDS, "the bulk job ended")
+    wait_until(job.done, PATIENCE_SECONDS, "the bulk job ended")
     outcome = job.status()
     sent = shops.sandbox.stats().sellers[bulk].sku_lines - sent_before
     if (outcome.state, outcome.lines_done, sent) != ("done", len(lines) - 1, len(lines) - 1):
         raise DemoFailed(f"The bulk job: {outcome.state}, {outcome.lines_done} lines done, {sent} sent.")
-    shops.market.sync(bulk, "listings").wait(TIMEOUT_SECONDS)
+    shops.market.sync(bulk, "listings").wait(PATIENCE_SECONDS)
     checks.labels_stored(shops, [name])
     checks.equal_to_the_truth(shops, [*ALIVE, name])
     return on, done
@@ -84,7 +82,7 @@ def handed_on(stack: Project, shops: Shops) -> None:
     """SIGTERM in the middle of a walk: the container ends by itself, with 0, and its successor ends the walk."""
     name = "large-stopped"
     sell(shops, name)
-    wait_until(lambda: pages(shops, name) > 20, 60, "the walk is under way")
+    wait_until(lambda: pages(shops, name) > 20, PATIENCE_SECONDS, "the walk is under way")
     (old,) = stack.containers("worker-sync")
     began = monotonic()
     stack.compose("stop", "worker-sync")
@@ -97,7 +95,7 @@ def handed_on(stack: Project, shops: Shops) -> None:
     if owner[0][0]:
         raise DemoFailed("The lease was kept.")
     stack.up()
-    wait_until(lambda: synced(shops, name), TIMEOUT_SECONDS, "the walk ended")
+    wait_until(lambda: synced(shops, name), PATIENCE_SECONDS, "the walk ended")
     checks.equal_to_the_truth(shops, [name])
 
 
@@ -106,8 +104,10 @@ def hang(stack: Project) -> None:
     (container,) = stack.containers("worker-labels")
     before = stack.inspect(container)["RestartCount"]
     stack.compose("exec", "-T", "worker-labels", "sh", "-c", "kill -s STOP -- -1")
-    wait_until(lambda: stack.inspect(container)["RestartCount"] > before, 240, "the hung worker is started again")
-    wait_until(lambda: not stack.unwell(), 120, f"all is well: {stack.unwell()}")
+    wait_until(
+        lambda: stack.inspect(container)["RestartCount"] > before, PATIENCE_SECONDS, "the hung worker is started again"
+    )
+    stack.wait_well()
 
 
 def sell(shops: Shops, name: str) -> None:

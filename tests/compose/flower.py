@@ -10,7 +10,7 @@ from typing import Any
 from backmarket.standalone.demo.checks import DemoFailed, Shops
 from backmarket.standalone.demo.screen import Screen
 from backmarket.standalone.demo.sellers import ALIVE
-from tests.compose.project import Project, wait_until
+from tests.compose.project import PATIENCE_SECONDS, Project, wait_until
 
 
 def tell(screen: Screen, stack: Project, shops: Shops) -> None:
@@ -19,15 +19,15 @@ def tell(screen: Screen, stack: Project, shops: Shops) -> None:
     with screen.step("Flower wants its password, and shows names and organization ids only"):
         if ask(port, "/flower/api/tasks")[0] != 401:
             raise DemoFailed("Flower asked for no password.")
-        shops.market.sync_orders(ALIVE[0]).wait(60)
-        wait_until(lambda: shown(tasks(port, login)), 30, "Flower saw the sync")
+        shops.market.sync_orders(ALIVE[0]).wait(PATIENCE_SECONDS)
+        wait_until(lambda: shown(tasks(port, login)), PATIENCE_SECONDS, "Flower saw the sync")
         seen = tasks(port, login)
         known = {f"('{organization}',)" for (organization,) in shops.rows(_ORGANIZATIONS)} | {"()"}
         if unknown := {task["args"] for task in seen.values() if task["args"]} - known:
             raise DemoFailed(f"Flower shows {sorted(unknown)[:5]}")
     with screen.step("Flower was restarted, and remembers the tasks"):
         stack.compose("restart", "flower")
-        wait_until(lambda: not stack.unwell(), 120, "Flower is healthy again")
+        stack.wait_well()
         if len(seen.keys() & tasks(port, login).keys()) < len(seen) // 2:
             raise DemoFailed("Flower forgot what it had seen.")
 

@@ -25,6 +25,8 @@ from tests.compose.engine import CHECKOUT, STAND_INS, run
 PORTS = ("POSTGRES_PORT", "REDIS_PORT", "MINIO_PORT", "MINIO_CONSOLE_PORT", "SANDBOX_PORT", "FLOWER_PORT")
 FILES = ("docker-compose.yml", "docker-compose.dev.yml")
 USER_AGENT = "BM-Example-Compose;contact@company.example"
+PATIENCE_SECONDS = 600.0
+"""Maximum seconds to wait for what takes some on a quiet machine: others may have work to do, too."""
 LEASE_SECONDS = 15
 """Shorter than usual, so that the work of a killed worker is taken up sooner."""
 
@@ -67,6 +69,17 @@ class Project:
         """The containers that are not healthy, or that ended with an error, and how they are."""
         states = [self.inspect(container) for container in self.containers()]
         return [f"{one['Name'].strip('/')}: {_state(one['State'])}" for one in states if not _well(one["State"])]
+
+    def wait_well(self) -> None:
+        """Wait until every container is healthy, or has done its work.
+
+        Raises:
+            TimeoutError: if that takes too long; the text says which are not, and how they are.
+        """
+        try:
+            wait_until(lambda: not self.unwell(), PATIENCE_SECONDS, "every container is well")
+        except TimeoutError as error:
+            raise TimeoutError(f"{error} {self.unwell()}") from None
 
     def kill(self, service: str) -> None:
         """SIGKILL from outside to the first process of a container, as the system does when memory is short."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backmarket.standalone.demo.checks import DemoFailed, Shops
 from backmarket.standalone.demo.screen import Screen
-from tests.compose.project import Project, wait_until
+from tests.compose.project import PATIENCE_SECONDS, Project, wait_until
 
 ORGANIZATIONS = 400
 LATENCY = 1.0
@@ -23,7 +23,7 @@ def tell(screen: Screen, stack: Project, shops: Shops) -> None:
     for count in COUNTS:
         with screen.step(f"--scale worker-sync={count}: all of them synced again"):
             stack.up(worker_sync=count)
-            wait_until(lambda: not stack.unwell(), 120, f"all is well: {stack.unwell()}")
+            stack.wait_well()
             rates[count] = ORGANIZATIONS / measure(shops)
         screen.say(f"    {rates[count]:.1f} syncs a second")
     if rates[4] < LEAST_GAIN * rates[1]:
@@ -39,13 +39,13 @@ def open_many(shops: Shops) -> None:
         name = f"small-{number}"
         shops.sandbox.add_seller(name, f"token-of-{name}", orders=3, listings=0, deliveries=0, returns=0)
         shops.market.upsert_connection(name, f"token-of-{name}", base_url="http://sandbox:8765")
-    wait_until(lambda: shops.rows(_LEFT)[0][0] == 0, 120, "all are synced")
+    wait_until(lambda: shops.rows(_LEFT)[0][0] == 0, PATIENCE_SECONDS, "all are synced")
 
 
 def measure(shops: Shops) -> float:
     """Make all of them due at once; the seconds until all are synced."""
     shops.rows(_DUE)
-    seconds = wait_until(lambda: shops.rows(_LEFT)[0][0] == 0, 180, "all are synced")
+    seconds = wait_until(lambda: shops.rows(_LEFT)[0][0] == 0, PATIENCE_SECONDS, "all are synced")
     return max(seconds, 0.001)
 
 

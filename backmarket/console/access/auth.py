@@ -120,17 +120,16 @@ class Auth:
         return wait
 
     def refuse_login(self, request: Request, name: str | None, code: str) -> None:
-        """Record a refused login. A name of no user is left out: people type passwords into that field.
+        """Record a refused login.
 
         Args:
             request: the login.
-            name: the name that was given, or that the provider proved; None: none is known.
+            name: of a user, or of a person at the provider. None: any other text, which may be a password.
             code: the reason.
         """
-        known = name if name in self.users or code == "no_group" else None
-        key = ("login", network_of(client_address(request, self._proxies)), known)
+        key = ("login", network_of(client_address(request, self._proxies)), name)
         with acting(self.actor(request, None)):
-            self._refusals.record(key, Act("console.login", kind="person", object_id=known), code)
+            self._refusals.record(key, Act("console.login", kind="person", object_id=name), code)
 
     def refuse_act(self, request: Request, person: Person, act: Act) -> None:
         """Record an act that the person's role does not allow."""
@@ -150,7 +149,7 @@ class Auth:
         address = client_address(request, self._proxies)
         if user is None or not right:
             log.warning("console.login_failed", address=address)
-            self.refuse_login(request, name, "wrong_password")
+            self.refuse_login(request, user.name if user else None, "wrong_password")
             return False
         self._of_address.release(network_of(address))
         self._of_name.forget(name)

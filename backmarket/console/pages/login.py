@@ -49,7 +49,7 @@ async def log_in(request: Request) -> Response:
         return _form(request, why, HTTPStatus.SERVICE_UNAVAILABLE, wanted)
     wait = auth.reserve(request, name)
     if wait:
-        await to_thread.run_sync(auth.refuse_login, request, name, "too_many_tries")
+        await to_thread.run_sync(auth.refuse_login, request, name if name in auth.users else None, "too_many_tries")
         why = f"Too many failed attempts. Wait {ceil(wait / 60)} min."
         response = _form(request, why, HTTPStatus.TOO_MANY_REQUESTS, wanted)
         response.headers["Retry-After"] = str(ceil(wait))

@@ -28,7 +28,7 @@ from typer.testing import CliRunner, Result
 
 from backmarket import BackMarket
 from backmarket.cli.app import app
-from backmarket.database.console_sessions import NewSession
+from backmarket.database.console_sessions import Lifetime, NewSession
 from backmarket.resources import RESOURCES
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import ENV_PREFIX, Settings
@@ -714,8 +714,8 @@ class TestConsoleSessions:
         assert "No person is logged in" in cli.ok("console", "sessions", "list").stderr
         with BackMarket(cli.shop.settings) as bm:
             for number, name in enumerate(("anna", "anna", "otto")):
-                session = NewSession(name, "operator", "password", "a hash", "192.0.2.1", 60)
-                bm.start_console_session(f"token {number}", session, replaces="")
+                session = NewSession(name, "operator", "password", "a hash", "192.0.2.1")
+                bm.start_console_session(f"token {number}", session, Lifetime(60, 60), replaces="")
         listed = cli.json("console", "sessions", "list")["items"]
         assert sorted(each["person"] for each in listed) == ["anna", "anna", "otto"]
         assert "token" not in json.dumps(listed)

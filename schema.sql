@@ -175,7 +175,8 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_state (
     -- finished walks, and those of them that found nothing new
     runs bigint NOT NULL DEFAULT 0,
     quiet_runs bigint NOT NULL DEFAULT 0,
-    -- stored rows that the last full walk did not show, if too many to request each; 0: not too many
+    -- stored rows that the last full walk did not show, and that stay as they are: too many to request each, or not to
+    -- be read by their ids
     rows_missing bigint NOT NULL DEFAULT 0,
     -- rows that the last full walk, or an incremental one since, could not store
     rows_rejected bigint NOT NULL DEFAULT 0,

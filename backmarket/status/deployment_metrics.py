@@ -23,7 +23,7 @@ METRICS = {
     "sync_overdue_seconds": "Seconds for which the longest due slice has not been claimed",
     "sync_running": "Slices that hold a lease now",
     "sync_failing_organizations": "Organizations whose last slice failed, by the code of the error",
-    "sync_missing_rows": "Stored rows that full walks did not show, too many at once to be marked as gone",
+    "sync_missing_rows": "Stored rows that full walks did not show, and that could not be marked as gone",
     "sync_rejected_rows": "Rows of the API that could not be stored",
     "labels_wanted": "Labels to be fetched: not tried yet, or to be retried",
     "labels_oldest_seconds": "Seconds since the oldest of these became known",

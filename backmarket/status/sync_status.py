@@ -27,14 +27,15 @@ class SyncStatus:
         owner: name of that worker.
         failing_since: since when it fails; None: it does not fail.
         failures: failed runs in a row.
-        error_code: of the last failure; or `many_missing` or `rows_rejected`, where the state is `incomplete`.
+        error_code: of the last failure; or `rows_missing` or `rows_rejected`, where the state is `incomplete`.
         error: its text.
         error_request_id: for Back Market's support.
         error_cf_ray: the same.
         watermark: everything modified before it (API's clock) is stored.
         rows_done: rows that the unfinished walk has stored.
         rows_expected: rows that the API counted for it; None: no walk is unfinished, or it did not say.
-        rows_missing: stored rows that the last full walk did not show, if they were too many to request each.
+        rows_missing: stored rows that the last full walk did not show, and that stay as they are: too many to request
+            each, or not to be read by their ids.
         rows_rejected: rows that the last walks could not store.
     """
 
@@ -146,11 +147,11 @@ SELECT s.organization_id, s.resource,
     CASE WHEN s.error_code IS NULL THEN 0 ELSE s.failures END AS failures, s.watermark,
     -- a key that was refused outside of a sync is told here, too
     COALESCE(s.error_code, CASE WHEN c.refused_at IS NOT NULL THEN c.last_error_code
-        WHEN s.rows_missing > 0 THEN 'many_missing' WHEN s.rows_rejected > 0 THEN 'rows_rejected' END) AS error_code,
+        WHEN s.rows_missing > 0 THEN 'rows_missing' WHEN s.rows_rejected > 0 THEN 'rows_rejected' END) AS error_code,
     COALESCE(s.error, CASE WHEN c.refused_at IS NOT NULL THEN c.last_error
-        WHEN s.rows_missing > 0 THEN format('%%s stored rows were not listed by the last full walk: none was marked as'
-            ' gone. Check the account at Back Market, then sync with `--accept-missing` if they are gone.',
-            s.rows_missing)
+        WHEN s.rows_missing > 0 THEN format('%%s stored rows were not listed by the last full walk, and stay as they'
+            ' are: too many were missing at once, or their ids could not be read (the worker''s log names these). Check'
+            ' the account at Back Market, then sync with `--accept-missing` if they are gone.', s.rows_missing)
         WHEN s.rows_rejected > 0 THEN format('%%s rows could not be stored: they have no usable id, or a value that'
             ' this database can''t hold. `backmarket doctor` checks the database''s encoding.', s.rows_rejected)
     END) AS error,

@@ -129,6 +129,7 @@ class _Sync:
             credentials,
             resource,
             services.request_threads,
+            retry_seconds=(self.settings.lease_seconds - self.settings.request_longest) / 2,
             since=walk.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if walk.since else None,
         )
         self.storing = Storing(services, resource, lease, walk, lambda: self.fetcher.requests)
@@ -288,13 +289,13 @@ class _Sync:
         return "done" if pause is None else self._hand_on(pause)
 
     def _hand_on(self, pause: float) -> SliceEnd:
-        """Store the fetched pages, and let the next slice continue after `pause` seconds; fail, if only 429s come."""
+        """Store the fetched pages, and let the next slice continue after `pause` seconds; fail, if only errors come."""
         self._drain()
-        refused = None if self.storing.progressed else self.fetcher.refused
-        lasting = refusals.lasting_limit(refused, self.lease) if refused and not self.storing.left else None
+        failed = None if self.storing.progressed else self.fetcher.failed
+        lasting = refusals.lasting(failed, self.lease) if failed and not self.storing.left else None
         if lasting is not None:
             return self._fail(lasting)
-        self.storing.hand_on(pause, limited=refused is not None)
+        self.storing.hand_on(pause, failed=failed is not None)
         if pause == 0.0:
             self.services.producer.nudge([Nudge(self.resource.name, self.lease.organization_id)])
         return "handed_on"

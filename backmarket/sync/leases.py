@@ -130,7 +130,7 @@ def renew(transaction: Transaction, lease: Lease, *, seconds: float) -> None:
 
 
 def hand_on(
-    transaction: Transaction, lease: Lease, *, pause: float, progressed: bool = True, limited: bool = False
+    transaction: Transaction, lease: Lease, *, pause: float, progressed: bool = True, failed: bool = False
 ) -> None:
     """Release the lease with the walk unfinished; it is due again after a pause.
 
@@ -139,7 +139,7 @@ def hand_on(
         pause: seconds; 0: a message is sent right after the commit, so none is due from the dispatcher.
         progressed: the slice stored something, so the failures in a row are over. One that could send nothing leaves
             them as they are.
-        limited: the API answered 429; such slices in a row are counted, see `refusals.lasting_limit`.
+        failed: a request failed; such slices in a row are counted, see `refusals.lasting`.
 
     Raises:
         LeaseLost: if another worker took it over.
@@ -149,8 +149,8 @@ def hand_on(
         lease,
         f"{OVER}, next_due_at = now() + make_interval(secs => %(pause)s),"
         " nudged_until = CASE WHEN %(pause)s > 0 THEN NULL ELSE now() + make_interval(secs => %(nudge)s) END,"
-        " failures = CASE WHEN %(progressed)s THEN 0 ELSE failures + %(limited)s END",
-        {"pause": pause, "nudge": NUDGE_SECONDS, "progressed": progressed, "limited": int(limited)},
+        " failures = CASE WHEN %(progressed)s THEN 0 ELSE failures + %(failed)s END",
+        {"pause": pause, "nudge": NUDGE_SECONDS, "progressed": progressed, "failed": int(failed)},
     )
 
 
@@ -207,7 +207,7 @@ def finish(
         incremental: this resource has incremental walks, too.
         overlap: seconds that the next incremental walk reaches back.
         quiet: the walk found nothing new.
-        missing: stored rows that a full walk did not show, too many to request each.
+        missing: stored rows that a full walk did not show and that stay as they are.
         rejected: rows that could not be stored.
 
     Raises:

@@ -13,6 +13,7 @@ from backmarket.errors import (
     BackMarketError,
     BrokenAnswer,
     FirewallBlocked,
+    NetworkError,
     NotAvailable,
     NotFound,
     RateLimited,
@@ -21,7 +22,7 @@ from backmarket.errors import (
 )
 from backmarket.resources import Resource
 from backmarket.sync.page_fetcher import Fetcher
-from backmarket.sync.refusals import LIMITED_SLICES, lasting_limit
+from backmarket.sync.refusals import MAX_FAILED_SLICES, lasting
 from backmarket.sync.storing import Storing
 
 MAX_UNANSWERED_ROWS = 10
@@ -82,10 +83,10 @@ class MissingRows:
             row = None
         except RateLimited as error:
             self._fetcher.wait_at_least(error.retry_after)
-            if error is self._fetcher.refused:
+            if error is self._fetcher.failed:
                 self._limited(key, error)
             return
-        except (ServerError, BrokenAnswer, FirewallBlocked, NotAvailable, RequestRefused) as error:
+        except (NetworkError, ServerError, BrokenAnswer, FirewallBlocked, NotAvailable, RequestRefused) as error:
             self._leave(key, error)
             return
         if row is None and self._resource.hides and key not in self._not_found:
@@ -96,7 +97,7 @@ class MissingRows:
     def _limited(self, key: Any, error: RateLimited) -> None:
         """A 429 for a row ends the slice, so a row that always gets one must be left for the whole walk."""
         failures = self._storing.lease.failures
-        if lasting_limit(error, self._storing.lease) and failures < LIMITED_SLICES + MAX_UNANSWERED_ROWS:
+        if lasting(error, self._storing.lease) and failures < MAX_FAILED_SLICES + MAX_UNANSWERED_ROWS:
             self._storing.leave(key)
             log.warning("sync.row_unanswered", key=str(key), code=error.code, request_id=error.request_id)
 

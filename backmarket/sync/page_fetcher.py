@@ -7,6 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
+from math import inf
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -61,6 +62,7 @@ class Fetcher:
         credentials: of the connection.
         request_threads: fetch and parse.
         since: only rows modified at or after this time, in the API's format; None: all rows.
+        retry_seconds: after which `one` does not try again, so that the caller's lease outlasts its last try.
     """
 
     transport: Transport
@@ -69,10 +71,11 @@ class Fetcher:
     resource: Resource
     request_threads: RequestThreads
     since: str | None = None
+    retry_seconds: float = inf
     requests: int = 0
     paused_until: float = 0.0
-    refused: RateLimited | None = None
-    """The last 429 that the API answered, although the limiter had granted the slot."""
+    failed: BackMarketError | None = None
+    """Why the last request failed that did; what the limiter does not grant is no request."""
     _in_flight: dict[Future[Fetched], int] = field(default_factory=dict)
     _tries: dict[int, int] = field(default_factory=dict)
     _later: dict[int, float] = field(default_factory=dict)
@@ -111,7 +114,7 @@ class Fetcher:
         return self._noted(self._fetch(number, slots[0]))
 
     def one(self, key: str) -> Row | None:
-        """Fetch one row by its id, in this thread, with retries where they may help.
+        """Fetch one row by its id, in this thread, with retries where they may help and the lease outlasts them.
 
         Returns:
             None if the answer has no usable id.
@@ -121,6 +124,7 @@ class Fetcher:
             RateLimited: if it may not be requested now; the limiter has noted it.
             BackMarketError: if it could not be fetched.
         """
+        began = monotonic()
         for attempt in range(1, TRIES + 1):
             slot = wait_for_slot(self.limiter, self.credentials.account, timeout=MAX_LIMITER_WAIT_SECONDS)
             self.requests += 1
@@ -128,10 +132,10 @@ class Fetcher:
                 answer = self._send(f"{self.resource.path}/{quote(key, safe='')}", (), slot)
                 return parse_object(self.resource, check(answer).body)
             except RateLimited as error:
-                self.refused = error
+                self.failed = error
                 raise
             except TransientError:
-                if attempt == TRIES:
+                if attempt == TRIES or monotonic() - began > self.retry_seconds:
                     raise
                 sleep(backoff.between_tries(attempt))
         raise AssertionError
@@ -212,8 +216,7 @@ class Fetcher:
         self.paused_until = max(self.paused_until, monotonic() + (seconds or 0.0))
 
     def _noted(self, fetched: Fetched) -> Fetched:
-        if isinstance(fetched.error, RateLimited):
-            self.refused = fetched.error
+        self.failed = fetched.error or self.failed
         return fetched
 
     def _denied(self, number: int) -> None:

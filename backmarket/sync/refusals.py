@@ -1,4 +1,4 @@
-"""What a refusal of the API means for a resource: never available, withdrawn, or limited for ever."""
+"""What an error of the API means for a resource: never available, withdrawn, or failing for ever."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from backmarket.resources import Resource
 from backmarket.sync.leases import Lease
 from backmarket.sync.page_walk import Walk
 
-LIMITED_SLICES = 3
-"""Slices in a row that were answered 429 and stored nothing, after which the run fails."""
+MAX_FAILED_SLICES = 3
+"""Slices in a row that failed requests and stored nothing, after which the run fails."""
 
 
 def classify(error: BackMarketError, resource: Resource, lease: Lease, walk: Walk) -> BackMarketError:
@@ -24,18 +24,23 @@ def classify(error: BackMarketError, resource: Resource, lease: Lease, walk: Wal
     )
 
 
-def lasting_limit(error: RateLimited, lease: Lease) -> RateLimited | None:
-    """The error of a run that the API answers with nothing but 429; None: it may be over soon.
+def lasting(error: BackMarketError, lease: Lease) -> BackMarketError | None:
+    """The error of a run whose slices store nothing, as each ends before a request has failed often enough.
 
-    The limiter had granted the slots. So either another program uses the key, or the API answers this request so
-    whatever the limit. One 429 fails no sync.
+    A 429 ends its slice: the limiter had granted the slot, so either another program uses the key, or the API answers
+    this request so whatever the limit. So does an answer that does not come, if it may take longer than a slice.
 
     Args:
-        error: the last 429 of a slice that stored nothing.
+        error: the last one of a slice that stored nothing.
         lease: of that slice.
+
+    Returns:
+        None: it may be over soon.
     """
-    if lease.failures < LIMITED_SLICES - 1:
+    if lease.failures < MAX_FAILED_SLICES - 1:
         return None
+    if not isinstance(error, RateLimited):
+        return error
     return RateLimited(
         f"The API answered 429 to {lease.failures + 1} slices in a row, {'with' if error.request_id else 'without'} a"
         " requestId, though the limit was kept. Does another program use this key? If not, ask Back Market.",

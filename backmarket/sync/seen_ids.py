@@ -74,11 +74,38 @@ def save(transaction: Transaction, lease: Lease, walk: Walk, *, since: tuple[int
     unsaved.clear()
 
 
+def leave(transaction: Transaction, lease: Lease, walk: Walk, key: str) -> None:
+    """Store a row that the walk did not show and that could not be requested: it counts as seen.
+
+    Args:
+        transaction: the caller has checked the lease in it.
+        lease: of the walk.
+        walk: its present state; it has a checkpoint.
+        key: the row's id.
+    """
+    transaction.execute(_SAVE, (lease.organization_id, lease.resource, walk.kind, walk.pass_, _LEFT, [key], [], []))
+
+
+def left(transaction: Transaction, lease: Lease, walk: Walk) -> int:
+    """Count the rows that were left by `leave`."""
+    values = (lease.organization_id, lease.resource, walk.kind, _LEFT)
+    row = transaction.execute(_COUNT_LEFT, values).fetchone()
+    return row[0] if row else 0
+
+
+_LEFT = 0
+"""In place of a page: ids that no page showed."""
+
 # Grouped, not joined: PostgreSQL has no statistics on a running walk, and the plan must not depend on them.
 _COUNT = f"""
 SELECT count(*) FILTER (WHERE how & 1 > 0), count(*) FILTER (WHERE how & 3 > 0), count(*) FILTER (WHERE how & 7 > 0),
     count(*) FILTER (WHERE how & 9 > 0)
 FROM (SELECT bit_or(how) FROM ({SEEN}) AS seen (id, how) GROUP BY id) AS each (how)
+"""
+
+_COUNT_LEFT = """
+SELECT COALESCE(sum(cardinality(ids)), 0)::int FROM backmarket.walk_seen
+WHERE organization_id = %s AND resource = %s AND kind = %s AND first_page = %s
 """
 
 _SAVE = """

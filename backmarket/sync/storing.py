@@ -139,7 +139,9 @@ class Storing:
             leases.hold(transaction, self.lease)
             found = self._missing(transaction, besides)
             if not found.keys:
-                self._finish(transaction, found)
+                self._finish(
+                    transaction, found, unread=len(besides) + seen_ids.left(transaction, self.lease, self._walk)
+                )
             return found
 
     def settle_missing(self, key: Any, row: Row | None) -> None:
@@ -170,8 +172,8 @@ class Storing:
         """
         with self._transaction() as transaction:
             leases.hold(transaction, self.lease)
-            self._walk.confirm(str(key))
             self._checkpoint(transaction)
+            seen_ids.leave(transaction, self.lease, self._walk, str(key))
         self.left = True
 
     @property
@@ -179,17 +181,17 @@ class Storing:
         """Whether this slice has stored anything, or is about to."""
         return self._settled or self._walk.ready > 0 or (self._walk.pass_, self._walk.next_page) != self._from
 
-    def hand_on(self, pause: float, *, limited: bool = False) -> None:
+    def hand_on(self, pause: float, *, failed: bool = False) -> None:
         """Store the fetched pages, and let the next slice continue after `pause` seconds.
 
         Args:
             pause: seconds.
-            limited: the API answered a request of this slice 429.
+            failed: a request of this slice failed.
         """
         progressed = self.progressed
         with self._database.transaction() as transaction:
             self._store_what_came(transaction)
-            leases.hand_on(transaction, self.lease, pause=pause, progressed=progressed, limited=limited)
+            leases.hand_on(transaction, self.lease, pause=pause, progressed=progressed, failed=failed)
 
     def fail(self, error: BackMarketError, *, pause: float) -> None:
         """Store the fetched pages, and note why the walk failed.
@@ -270,7 +272,7 @@ class Storing:
             limit=max(1, self._settings.task_budget_pages // 4),
         )
 
-    def _finish(self, transaction: Transaction, found: Missing) -> None:
+    def _finish(self, transaction: Transaction, found: Missing, *, unread: int = 0) -> None:
         self._count_requests()
         run = checkpoints.close(transaction, self.lease, self._walk, self._progress, found.alarm)
         if found.alarm is not None:
@@ -284,7 +286,7 @@ class Storing:
             incremental=bool(self._resource.since),
             overlap=self._settings.watermark_overlap,
             quiet=run.quiet,
-            missing=found.count,
+            missing=found.count or unread,
             rejected=run.rejected,
         )
         if self._resource.label and self.lease.labels:

@@ -11,6 +11,7 @@ from backmarket import connections
 from backmarket.database import DatabaseError
 from backmarket.errors import BackMarketError
 from backmarket.status import get_all_sync_status, get_sync_status
+from backmarket.status.deployment_metrics import _of_database
 from backmarket.sync import removed_rows, schedule
 from backmarket.sync.storing import Storing
 from backmarket.upkeep import erasure
@@ -67,6 +68,38 @@ def test_a_blocked_account_ends_the_look_for_missing_rows_with_the_limiters_paus
     assert state(shop, "extract(epoch FROM next_due_at - now())") > 300
 
 
+class TestSilence:
+    """Requests that the API never answers, where one takes longer than a slice may."""
+
+    @pytest.mark.parametrize("page", [None, 2], ids=["list", "page"])
+    def test_a_list_that_is_never_answered_fails_its_sync(self, shop: Shop, page: int | None) -> None:
+        shop.restart(request_deadline=0.5, task_budget_seconds=0.1)
+        shop.sell(ORG, orders=120)
+        fault = shop.sandbox.add_fault("timeout", operation="orders.list", page=page)
+        ends = []
+        while ends[-1:] != ["failed"]:
+            ends.append(shop.run_slice(ORG).end)
+            assert len(ends) < 7
+        assert failing(shop) == [("failing", "network")]
+        assert state(shop, "next_due_at > now() + interval '5 s'")
+        shop.sandbox.remove_faults(fault)
+        while shop.run_slice(ORG).end != "done":
+            pass
+        assert failing(shop) == []
+        shop.assert_equals_truth(ORG)
+
+    def test_a_missing_row_that_is_never_answered_is_left_before_the_lease_runs_out(self, shop: Shop) -> None:
+        shop.restart(request_deadline=5.0, lease_seconds=8.0)
+        shop.sell(ORG, orders=200)
+        shop.sync(ORG)
+        gone = shop.sandbox.change(ORG, remove=1).removed[0]
+        shop.sandbox.add_fault("timeout", path=f"/ws/orders/{gone}")
+        requests(shop)
+        assert shop.sync(ORG, full=True).end == "done"
+        assert requests(shop) == 4 + 1, "the pages, and the row once"
+        assert unread(shop) == 1
+
+
 class TestForbidden:
     def test_a_403_for_orders_that_worked_is_failing_at_once_and_retried_within_minutes(self, shop: Shop) -> None:
         shop.sell(ORG, orders=120)
@@ -103,6 +136,16 @@ class TestForbidden:
         assert connections.get(shop.services.database, ORG).health == "ok"
 
 
+def unread(shop: Shop) -> int:
+    """Missing rows that could not be read, by the status, which names them, and by the metrics."""
+    status = get_sync_status(shop.services.database, ORG)["orders"]
+    named = [("incomplete", "rows_missing")] if status.rows_missing else []
+    assert failing(shop) == named
+    counted = [each.value for each in _of_database(shop.services.database) if each.name == "sync_missing_rows"]
+    assert sum(counted) == status.rows_missing
+    return status.rows_missing
+
+
 class TestMissingRows:
     def gone(self, shop: Shop) -> list[int]:
         """Orders that the list does not show any more."""
@@ -127,8 +170,10 @@ class TestMissingRows:
         assert shop.sync(ORG, full=True).end == "done"
         assert all(order(shop, key)[1] is not None for key in good)
         assert all(order(shop, key)[1] is None for key in failing), "until the next full walk"
+        assert unread(shop) == count
         shop.sandbox.remove_faults()
         assert shop.sync(ORG, full=True).end == "done"
+        assert unread(shop) == 0
         assert all(order(shop, key)[1] is not None for key in failing)
 
     def test_where_more_fail_the_run_fails(self, shop: Shop) -> None:
@@ -138,7 +183,7 @@ class TestMissingRows:
 
 
 class TestIncomplete:
-    def test_only_a_full_walk_clears_many_missing(self, shop: Shop) -> None:
+    def test_only_a_full_walk_clears_missing_rows(self, shop: Shop) -> None:
         shop.sell(ORG, orders=300)
         assert shop.sync(ORG).end == "done"
         shop.sandbox.change(ORG, remove=60)
@@ -146,8 +191,8 @@ class TestIncomplete:
         for _ in range(2):
             assert shop.sync(ORG).end == "done"
             status = get_sync_status(shop.services.database, ORG)["orders"]
-            assert (status.state, status.error_code, status.rows_missing) == ("incomplete", "many_missing", 60)
-            assert failing(shop) == [("incomplete", "many_missing")]
+            assert (status.state, status.error_code, status.rows_missing) == ("incomplete", "rows_missing", 60)
+            assert failing(shop) == [("incomplete", "rows_missing")]
         assert shop.sync(ORG, full=True, accept_missing=True).end == "done"
         assert failing(shop) == []
 

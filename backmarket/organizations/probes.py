@@ -73,22 +73,24 @@ def _probe(services: Services, organization_id: str, generation: int, confirmed:
             connections.mark_authorized(transaction, organization_id, generation)
 
 
-# What waits for its first probe goes first. One statement's `now()` is all statements' of the transaction.
+# Only keys that are refused for sure keep each other apart: a paused one that is probed often holds up none of them.
+# One statement's `now()` is all statements' of the transaction.
 _DUE = """
 SELECT organization_id, generation, unauthorized_at IS NOT NULL FROM backmarket.connections
 WHERE refused_at IS NOT NULL AND next_probe_at <= now() AND enabled AND api_key IS NOT NULL
   AND (unauthorized_at IS NULL OR NOT EXISTS (
     SELECT FROM backmarket.connections
-    WHERE refused_at IS NOT NULL AND probed_at > now() - make_interval(secs => %(apart)s)
+    WHERE unauthorized_at IS NOT NULL AND probed_at > now() - make_interval(secs => %(apart)s)
   ))
-ORDER BY unauthorized_at IS NOT NULL, next_probe_at, organization_id LIMIT 1
+ORDER BY next_probe_at, organization_id LIMIT 1
 """
 
 # A pause is as long as the refusal has lasted: it doubles. After 30 days there is no next probe.
 _POSTPONE = f"""
 WITH same AS MATERIALIZED ({SAME_ACCOUNT})
 UPDATE backmarket.connections AS c SET probed_at = now(), next_probe_at = CASE
-    WHEN c.unauthorized_at IS NULL THEN now() + make_interval(secs => %(pause)s) + (now() - c.refused_at)
+    WHEN c.unauthorized_at IS NULL THEN
+        now() + LEAST(interval '1 hour', now() - c.refused_at + make_interval(secs => %(pause)s))
     WHEN now() - c.unauthorized_at < interval '29 days' THEN
         now() + LEAST(interval '1 day', (now() - c.unauthorized_at + interval '1 hour') * (1 + {SPREAD}))
     END

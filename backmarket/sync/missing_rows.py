@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from time import sleep
 from typing import Any
@@ -63,9 +62,10 @@ class MissingRows:
         """
         while (missing := self._storing.end(besides=self._unanswered)).keys:
             self._not_found |= missing.marked
-            for key in random.sample(missing.keys, len(missing.keys)):
+            for key in missing.keys:
                 pause = must_end()
                 if pause is not None:
+                    self._leave_unanswered()
                     return pause
                 sleep(self._fetcher.pause())
                 self._look_for(key)
@@ -100,6 +100,11 @@ class MissingRows:
         if lasting(error, self._storing.lease) and failures < MAX_FAILED_SLICES + MAX_UNANSWERED_ROWS:
             self._storing.leave(key)
             log.warning("sync.row_unanswered", key=str(key), code=error.code, request_id=error.request_id)
+
+    def _leave_unanswered(self) -> None:
+        """Let the next slices of this walk request none of the rows whose requests have failed in this one."""
+        for key in self._unanswered:
+            self._storing.leave(key)
 
     def _leave(self, key: Any, error: BackMarketError) -> None:
         self._unanswered.add(key)

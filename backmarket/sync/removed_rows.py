@@ -56,6 +56,7 @@ def find(
     accept_many: bool = False,
     besides: Collection[Any] = (),
     limit: int = 50,
+    order: int = 0,
 ) -> Missing:
     """The stored rows that a complete full walk did not show, though the list does not leave them out by its rules.
 
@@ -67,15 +68,18 @@ def find(
         accept_many: an operator has accepted that very many are missing.
         besides: keys of rows that count as shown.
         limit: maximum number of rows returned; once they are settled, the next call returns others.
+        order: which come first, the same for the same number: another one for each slice, so that rows whose requests
+            fail hold up no others.
     """
     values = seen_ids.parameters(organization_id, resource.name, walk)
-    values |= {"ids": [*values["ids"], *map(str, besides)], "began": walk.started_at, "limit": limit}
+    values |= {"ids": [*values["ids"], *map(str, besides)], "began": walk.started_at}
+    values |= {"limit": limit, "order": order}
     count, keys, marked = transaction.execute(_find(resource), values).fetchone() or (0, [], [])
     if not accept_many and count > ALARM_ROWS:
         (stored,) = transaction.execute(f"SELECT count(*) {_listed(resource)}", values).fetchone() or (0,)
         if count > ALARM_SHARE * stored:
             return Missing(alarm=ManyMissing(_alarm_text(resource, count, stored)), count=count)
-    return Missing((*keys, *marked)[:limit], marked=frozenset(marked))
+    return Missing(tuple(keys), marked=frozenset(marked))
 
 
 def _listed(resource: Resource) -> str:
@@ -92,7 +96,6 @@ def _find(resource: Resource) -> str:
         f"FROM backmarket.{resource.table} WHERE organization_id = %(organization)s"
         f" AND removed_at = last_synced_at AND removed_at < %(began)s AND {resource.hides}"
     )
-    missing = f"SELECT id::{kind} FROM missing WHERE how = %s ORDER BY id LIMIT %%(limit)s"
     return f"""
         WITH missing AS MATERIALIZED (
             SELECT id, max(how) AS how FROM (
@@ -100,9 +103,12 @@ def _find(resource: Resource) -> str:
                 UNION ALL SELECT {key}::text, {_MARKED} {marked}
                 UNION ALL SELECT id, {_SEEN} FROM ({seen_ids.SEEN}) AS seen (id)
             ) AS rows (id, how) GROUP BY id HAVING max(how) < {_SEEN}
+        ), drawn AS MATERIALIZED (
+            SELECT id::{kind}, how FROM missing
+            ORDER BY hashtextextended(id, %(order)s) LIMIT %(limit)s
         )
         SELECT (SELECT count(*) FROM missing WHERE how = {_LISTED}),
-            ARRAY({missing % _LISTED}), ARRAY({missing % _MARKED})
+            ARRAY(SELECT id FROM drawn), ARRAY(SELECT id FROM drawn WHERE how = {_MARKED})
     """
 
 

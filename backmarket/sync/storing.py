@@ -270,6 +270,7 @@ class Storing:
             accept_many=self.lease.accept_missing,
             besides=besides,
             limit=max(1, self._settings.task_budget_pages // 4),
+            order=self.lease.number,
         )
 
     def _finish(self, transaction: Transaction, found: Missing, *, unread: int = 0) -> None:

@@ -91,7 +91,10 @@ def erase_order(database: Database, organization_id: str, order_id: int) -> Eras
 
 
 def erase_old(database: Database, days: int, *, seconds: float | None = None) -> ErasedOld:
-    """Erase the personal data of closed orders that have not changed for a number of days.
+    """Erase the personal data of closed orders that have not changed for a number of days, by age.
+
+    It begins at an age drawn at random, and ends with those before: orders that fail for ever hold up no others, though
+    they may use up the time.
 
     A closed order is in state 8 (not paid) or 9 (processed), or gone from the API; all its lines are shipped,
     cancelled, refunded or not paid; and it has no younger delivery or return.
@@ -102,19 +105,28 @@ def erase_old(database: Database, days: int, *, seconds: float | None = None) ->
     """
     until = None if seconds is None else monotonic() + seconds
     total, failed = 0, list[tuple[str, int]]()
-    while days:
-        if until is not None and monotonic() >= until:
-            return ErasedOld(total, more=True)
-        organizations, keys = _columns(failed, 2)
-        values = {"days": days, "limit": BATCH, "failed_organizations": organizations, "failed_orders": keys}
-        with database.transaction() as transaction:
-            found = transaction.execute(_FIND_OLD, values).fetchall()
-        erased, broken = _erase_batch(database, found, days)
-        total += erased
-        failed += broken
-        if not (erased or broken) or len(found) < BATCH:
-            break
+    for since, before in _spans(database, days) if days else ():
+        while True:
+            if until is not None and monotonic() >= until:
+                return ErasedOld(total, more=True)
+            organizations, keys = _columns(failed, 2)
+            values = {"days": days, "since": since, "before": before, "limit": BATCH}
+            values |= {"failed_organizations": organizations, "failed_orders": keys}
+            with database.transaction() as transaction:
+                found = transaction.execute(_FIND_OLD, values).fetchall()
+            erased, broken = _erase_batch(database, found, days)
+            total += erased
+            failed += broken
+            if not (erased or broken) or len(found) < BATCH:
+                break
     return ErasedOld(total)
+
+
+def _spans(database: Database, days: int) -> tuple[tuple[str, str], ...]:
+    """Two spans of creation times that together are all: from a moment drawn at random on, and before it."""
+    with database.transaction() as transaction:
+        (middle,) = transaction.execute(_MIDDLE, {"days": days}).fetchone() or ("-infinity",)
+    return ((middle, "infinity"), ("-infinity", middle))
 
 
 def _erase_batch(database: Database, orders: list[tuple[str, int]], days: int) -> tuple[int, list[tuple[str, int]]]:
@@ -240,6 +252,14 @@ WHERE o.erased_at IS NULL AND {_CREATED} < now() - make_interval(days => %(days)
 
 _FAILED = "SELECT * FROM unnest(%(failed_organizations)s::text[], %(failed_orders)s::bigint[])"
 
-_FIND_OLD = f"{_OLD} AND (o.organization_id, o.order_id) NOT IN ({_FAILED}) ORDER BY {_CREATED} LIMIT %(limit)s"
+_FIND_OLD = f"""{_OLD} AND {_CREATED} >= %(since)s AND {_CREATED} < %(before)s
+  AND (o.organization_id, o.order_id) NOT IN ({_FAILED}) ORDER BY {_CREATED} LIMIT %(limit)s
+"""
+
+_MIDDLE = f"""
+SELECT COALESCE(oldest + random() * (now() - make_interval(days => %(days)s) - oldest), '-infinity')::text
+FROM (SELECT min({_CREATED}) AS oldest FROM backmarket.orders o
+    WHERE o.erased_at IS NULL AND {_CREATED} > '-infinity') AS o
+"""
 
 _STILL_OLD = f"{_OLD} AND o.organization_id = ANY(%(organizations)s) AND o.order_id = ANY(%(orders)s)"

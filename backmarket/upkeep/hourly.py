@@ -69,9 +69,9 @@ def run(database: Database, settings: Settings, *, seconds: float | None = None)
         },
     )
     until = None if seconds is None else monotonic() + seconds
-    erased = erasure.erase_old(database, settings.personal_data_days, seconds=seconds)
     settled = writes.drop_settled(database, settings.writes_retention_days, seconds=_left(until))
     ended = bulk_jobs.drop_ended(database, settings.bulk_retention_days, seconds=_left(until))
+    erased = erasure.erase_old(database, settings.personal_data_days, seconds=_left(until))
     sku_quota.drop_free(database)
     return Upkeep(
         retained.made,

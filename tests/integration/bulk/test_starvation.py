@@ -76,3 +76,34 @@ def test_reports_that_cannot_be_written_starve_no_others(
         age(shop, MOMENTS, NEXT)
         run_slice(shop.services, org)
         assert max(tries.values()) <= 2
+
+
+@pytest.mark.parametrize("operation", ["tasks.get", "listings.detail"])
+def test_parts_whose_outcome_cannot_be_read_starve_no_others(
+    shop: Shop, org: str, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their tasks are polled, or their listings read back as their answers were lost."""
+    skus = [row["sku"] for row in shop.sandbox.truth(org, "listings")]
+    lost = operation == "listings.detail"
+    if lost:
+        shop.sandbox.add_fault("close", operation="listings.bulk", applied=True)
+    for sku in skus:
+        submit(shop, org, [{"sku": sku, "quantity": 5}])
+    while shop.one("SELECT count(*) FROM backmarket.bulk_parts WHERE state = 'pending'"):
+        age(shop, MOMENTS, NEXT)
+        run_slice(shop.services, org)
+    parts = shop.execute("SELECT job_id, task_id FROM backmarket.bulk_parts ORDER BY job_id")
+    assert len(parts) == len(skus)
+    paths = [
+        f"/ws/listings/detail?sku={sku}" if lost else f"/ws/tasks/{task}"
+        for sku, (_, task) in zip(skus, parts, strict=True)
+    ]
+    for path in paths[:FAILING]:
+        shop.sandbox.add_fault("status", path=path)
+    jobs = [job for job, _ in parts]
+    tries = "SELECT max(tries) FROM backmarket.bulk_parts WHERE job_id = ANY(%s)"
+    open_ones = "SELECT count(*) FROM backmarket.bulk_jobs WHERE id = ANY(%s) AND ended_at IS NULL"
+    while shop.one(open_ones, jobs[FAILING:]):
+        age(shop, MOMENTS, NEXT)
+        run_slice(shop.services, org)
+        assert shop.one(tries, jobs[:FAILING]) <= 2

@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from backmarket.messages import Nudge
+from backmarket.services.admission import AdmissionControl
 from backmarket.settings import Settings
 from backmarket.sync import leases
 from tests.support.sandboxes import fresh_sandbox
@@ -112,6 +113,17 @@ def test_who_found_no_room_has_the_place_that_becomes_free_at_once(shop: Shop, s
         (message,) = client.lrange("orders", 0, -1)
     assert f'"{LARGE}"' in b64decode(json.loads(message)["body"]).decode()
     assert shop.run_slice(LARGE, ask=False).requests > 0
+
+
+def test_each_that_waits_is_called_once_in_the_order_of_its_waiting() -> None:
+    admission, waiting, called = AdmissionControl(1), [Nudge("orders", f"shop-{number}") for number in range(5)], []
+    for _ in waiting:
+        assert admission.enter(OTHER)
+        for nudge in waiting:
+            if nudge not in called:
+                assert not admission.enter(nudge)
+        called.append(admission.leave())
+    assert called == waiting
 
 
 def test_who_has_been_synced_elsewhere_meanwhile_is_not_called(shop: Shop) -> None:

@@ -18,8 +18,9 @@ import pytest
 
 from backmarket.bucket import deletion_queue, objects
 from backmarket.bucket.keys import invoice_key, label_key, labels_prefix
+from backmarket.bucket.retention import drop_old
 from backmarket.connections import Account
-from backmarket.errors import NotDeleted
+from backmarket.errors import BucketUnavailable, NotDeleted
 from backmarket.organizations import lifecycle
 from backmarket.services import Services
 from backmarket.settings import Settings
@@ -27,6 +28,7 @@ from backmarket.upkeep import bucket_deletions, bucket_reconcile, bucket_sweep, 
 from backmarket.upkeep.bucket_deletions import Deleted
 from backmarket.upkeep.bucket_reconcile import ManyGarbage
 from backmarket.upkeep.bucket_sweep import Swept
+from backmarket.writes import retention
 from tests.support.waiting import wait_until
 
 PDF = b"%PDF-1.7 a label"
@@ -573,3 +575,38 @@ class TestObjectsThatCannotBeDeleted:
         assert bucket_sweep.sweep(house.services, accept_garbage=True) == Swept(objects=6)
         assert house.keys() == set(self.KEYS[:6])
         assert max(tries.values()) == 2
+
+    def test_prefixes_that_cannot_be_listed_hold_up_no_other(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        failing, good = ([labels_prefix(f"{kind}-{number}") for number in range(6)] for kind in ("failing", "good"))
+        tries, listed = Counter[str](), house.services.bucket.list
+
+        def away(prefix: str, **options: Any) -> Any:
+            tries[prefix] += 1
+            if prefix in failing:
+                raise BucketUnavailable("It is away.")
+            return listed(prefix, **options)
+
+        monkeypatch.setattr(house.services.bucket, "list", away)
+        with house.services.database.transaction() as transaction:
+            deletion_queue.request(transaction, [*failing, *good])
+        house.quiet()
+        while set(house.open_deletions()) & set(good):
+            house.execute("UPDATE backmarket.bucket_deletions SET due_at = due_at - interval '5 s'")
+            bucket_deletions.work_off(house.services)
+            assert max(tries.values()) <= 2
+
+
+def test_rows_that_are_locked_hold_up_no_retention(house: House) -> None:
+    house.connect("shop")
+    house.execute(
+        "INSERT INTO backmarket.api_writes (organization_id, kind, object_id, lane, request, locale, environment,"
+        " region, state, settled_at) SELECT 'shop', 'update_order', n::text, 'order/' || n, '{}', 'fr-fr',"
+        " 'production', 'EU', 'refused', now() - make_interval(days => 300 - n) FROM generate_series(1, 12) n"
+    )
+    database = house.services.database
+    with database.transaction() as transaction:
+        transaction.execute("SELECT FROM backmarket.api_writes WHERE object_id::int <= 6 FOR UPDATE")
+        assert drop_old(database, retention._DROP, 90, batch=4).rows == 6
+    assert drop_old(database, retention._DROP, 90, batch=4).rows == 6

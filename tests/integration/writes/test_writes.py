@@ -486,22 +486,6 @@ class TestRefusals:
             handle.wait(0)
         assert scene.run_slice(later=True).succeeded == 1
 
-    @pytest.mark.parametrize("kind", ["waf_html", "waf_json"])
-    def test_writes_that_fail_for_ever_starve_no_others(self, scene: Scene, kind: str) -> None:
-        scene.shop.restart(rate_window=0.2, write_window=2)
-        keys = [scene.order(1, index=index)["order_id"] for index in range(8)]
-        failing, good = ([scene.bm.update_order(ORG, key, 2) for key in some] for some in (keys[:4], keys[4:]))
-        for key in keys[:4]:
-            scene.fault(kind, "orders.update", path=f"/ws/orders/{key}")
-        for _ in range(6):
-            scene.run_slice()
-            if all(scene.write(each).state is WriteState.SUCCEEDED for each in good):
-                break
-            scene.let_time_pass()
-        assert {scene.write(each).state for each in good} == {WriteState.SUCCEEDED}
-        assert {scene.write(each).state for each in failing} == {WriteState.PENDING}
-        assert max(scene.write(each).tries for each in failing) <= 2
-
     def test_a_key_that_is_refused_waits_for_a_new_one(self, scene: Scene) -> None:
         handle = accept(scene)
         scene.sandbox.patch_seller(scene.seller, token="another")

@@ -25,6 +25,17 @@ DAMAGES = {
     "removed and older": "UPDATE {table} SET removed_at = now(), content = content - 1, {old} WHERE {key} = ANY(%s)",
     "unknown to the API": "UPDATE {table} SET {key} = {other} WHERE {key} = ANY(%s)",
 }
+LINE_DAMAGES = {
+    "older": "UPDATE {lines} SET date_creation = date_creation - interval '10 years', price = price - 1 {of}",
+    "newer": "UPDATE {lines} SET date_creation = date_creation + interval '10 years', quantity = quantity + 1 {of}",
+    "in another state": "UPDATE {lines} SET state = COALESCE(state, 0) + 1 {of}",
+    "emptied": "UPDATE {lines} SET raw = '{{}}', state = NULL, price = NULL, listing = NULL {of}",
+    "missing": "DELETE FROM {lines} {of}",
+    "removed": "UPDATE {lines} SET removed_at = now() {of}",
+    "of another order": "UPDATE {lines} SET order_id = order_id + 1 {of}",
+    "unknown to the API": "UPDATE {lines} SET orderline_id = orderline_id + 900000000 {of}",
+}
+"""Lines are written in the transaction of their order, which a fault thus leaves damaged, too."""
 
 
 def stored(shop: Shop, table: str, key: str) -> dict[str, Any]:
@@ -43,6 +54,13 @@ def differing(found: dict[str, Any], truth: dict[str, Any]) -> dict[str, Any]:
         for key, row in truth.items()
         if found.get(key) != row
     } | dict.fromkeys(found.keys() - truth.keys(), "is there")
+
+
+def damage_lines(shop: Shop, orders: list[int]) -> None:
+    """Damage the lines of an order in each way; its hash is that of another version, too."""
+    for order, damage in zip(orders, LINE_DAMAGES.values(), strict=False):
+        shop.execute("UPDATE backmarket.orders SET content = content + 3 WHERE order_id = %s", order)
+        shop.execute(damage.format(lines="backmarket.orderlines", of="WHERE order_id = %s"), order)
 
 
 @pytest.mark.parametrize("name", ["orders", "listings", "deliveries", "returns"])
@@ -71,9 +89,6 @@ def test_one_full_walk_heals_every_row_that_is_damaged(shop: Shop, name: str) ->
     ids = [one for (one,) in shop.execute(f"SELECT {key} FROM backmarket.{name} WHERE removed_at IS NULL ORDER BY 1")]
     for damage in DAMAGES.values():
         mine, ids = ids[:EACH], ids[EACH:]
-        if name == "orders" and damage != DAMAGES["removed"]:  # with their lines, as these are written with their order
-            shop.execute("DELETE FROM backmarket.orderlines WHERE order_id = ANY(%s)", mine)
-            shop.execute("UPDATE backmarket.orders SET content = content + 3 WHERE order_id = ANY(%s)", mine)
         shop.execute(
             damage.format(
                 table=f"backmarket.{name}", key=key, other=other, old=", ".join(changed["-"] + states),
@@ -81,8 +96,11 @@ def test_one_full_walk_heals_every_row_that_is_damaged(shop: Shop, name: str) ->
             ),
             mine,
         )  # fmt: skip
-    damaged = differing(stored(shop, name, key), truth[name, key])
-    assert len(damaged) == len(DAMAGES) * EACH
+    assert len(differing(stored(shop, name, key), truth[name, key])) == len(DAMAGES) * EACH
+    if name == "orders":
+        damage_lines(shop, ids)
+        lines = "orderlines", "orderline_id"
+        assert len(differing(stored(shop, *lines), truth[lines])) >= len(LINE_DAMAGES)
     assert shop.sync(ORG, name, full=True).end == "done"
     for each, rows in truth.items():
         assert differing(stored(shop, *each), rows) == {}

@@ -8,6 +8,7 @@ from typing import Any
 import hypothesis
 from hypothesis import HealthCheck, Phase
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+from redis import Redis
 
 from backmarket.organizations.probes import probe_due
 from tests.support.sellers import Shop, let_time_pass
@@ -44,6 +45,14 @@ def answer_with(shop: Shop, faults: dict[str, dict[str, Any]]) -> None:
     for operation, fault in faults.items():
         if fault is not RIGHT:
             shop.sandbox.add_fault(operation=operation, **fault)
+
+
+def unblock(shop: Shop) -> None:
+    """Let the block of a 429 be over."""
+    with Redis.from_url(shop.settings.need("redis_url")) as redis:
+        blocks = list(redis.scan_iter("backmarket:limiter:{all}:blocked:*"))
+        if blocks:
+            redis.delete(*blocks)
 
 
 def age(shop: Shop, moments: dict[str, str], due: str) -> float:

@@ -173,3 +173,13 @@ def test_the_changelog_keeps_its_form() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+ - (unreleased|\d{4}-\d\d-\d\d)", releases[0])
     assert all(re.fullmatch(r"\d+\.\d+\.\d+ - \d{4}-\d\d-\d\d", release) for release in releases[1:])
     assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_every_test_that_the_page_of_states_names_is_there() -> None:
+    missing, file = list[str](), ""
+    for path, name in re.findall(r"`([\w/]+\.py)?::(\w+)`", (CHECKOUT / "docs" / "states.md").read_text()):
+        file = path or file
+        if not re.search(rf"def {name}\(", (CHECKOUT / "tests" / file).read_text()):
+            missing.append(f"{file}::{name}")
+    assert file
+    assert missing == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from backmarket.errors import RateLimited
 from backmarket.status import get_all_sync_status, get_sync_status
@@ -14,7 +13,7 @@ from backmarket.sync.engine import SliceResult, run_slice
 from backmarket.sync.handle import SyncHandle
 from backmarket.sync.requests import request_sync
 from tests.support.sellers import Shop
-from tests.support.state_machines import age
+from tests.support.state_machines import age, unblock
 
 ORG, SAME_KEY = "auth0|1", "auth0|2"
 
@@ -25,14 +24,6 @@ ANSWERS: dict[str, dict[str, Any]] = {
 }
 MOMENTS = {"sync_state": "next_due_at lease_until sync_due_at full_walk_due_at"}
 NEXT = "SELECT min(next_due_at) FROM backmarket.sync_state WHERE organization_id = 'auth0|1' AND resource = 'orders'"
-
-
-def unblock(shop: Shop) -> None:
-    """Let the block of a 429 be over."""
-    with Redis.from_url(shop.settings.need("redis_url")) as redis:
-        blocks = list(redis.scan_iter("backmarket:limiter:{all}:blocked:*"))
-        if blocks:
-            redis.delete(*blocks)
 
 
 def later(shop: Shop, organization: str = ORG, resource: str = "orders") -> SliceResult:

@@ -20,7 +20,8 @@ RUN scripts/uv tools/bin pip install --quiet --require-hashes --requirement pypr
 COPY backmarket backmarket
 COPY tasks tasks
 COPY workers workers
-COPY schema.sql README.md LICENSE CHANGELOG.md ./
+COPY docs docs
+COPY schema.sql .env.example README.md LICENSE CHANGELOG.md ./
 RUN scripts/uv tools/bin pip install --quiet --no-deps . && \
     scripts/uv tools/bin pip check --quiet && \
     python3 -m compileall -q /opt/backmarket/lib

@@ -13,7 +13,6 @@ from itertools import islice
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit, urlunsplit
 
-import structlog
 import urllib3
 from minio import Minio
 from minio.credentials.credentials import Credentials
@@ -26,6 +25,7 @@ from backmarket.bucket.errors import BucketGone, StrangeAnswer, error_for, refus
 from backmarket.bucket.keys import LABELS
 from backmarket.bucket.objects import NEVER_OLD, SHA256, Content, StoredObject, described, etag_of
 from backmarket.errors import InvalidArgument, NotDeleted, SettingsError
+from backmarket.observability.logs import Logger
 from backmarket.settings import Settings, origin_of
 
 PAGE = 1000
@@ -70,7 +70,7 @@ _DATE_ROUNDING = timedelta(seconds=1)
 
 _MADE_MEANWHILE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists", "OperationAborted"}
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class Bucket:

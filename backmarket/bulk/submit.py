@@ -12,8 +12,6 @@ from tempfile import TemporaryFile
 from typing import Any, BinaryIO, cast
 from unicodedata import category
 
-import structlog
-
 from backmarket import audit, connections
 from backmarket.bucket.keys import bulk_key
 from backmarket.bulk import jobs, queries, reports, rows
@@ -25,6 +23,7 @@ from backmarket.bulk.options import Options, from_message, with_name
 from backmarket.bulk.skipped_lines import LeftOut
 from backmarket.client.endpoints import check_locale
 from backmarket.errors import BackMarketError, InvalidArgument, UsageError
+from backmarket.observability.logs import Logger
 from backmarket.services import Services
 
 UPLOADS = "uploads/"
@@ -33,7 +32,7 @@ UPLOADS = "uploads/"
 MAX_OBJECT_KEY_BYTES = 1024
 """Maximum length of a key in bytes, by S3's rule."""
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class PreparedFile:

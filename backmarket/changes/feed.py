@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-import structlog
 from psycopg.rows import class_row
 
 from backmarket.database import Database, Transaction
 from backmarket.errors import InvalidArgument, UsageError
+from backmarket.observability.logs import Logger
 from backmarket.queries.pagination import check_limit
 from backmarket.resources import check_resource
 
@@ -32,7 +32,7 @@ MAX_PAGE_SIZE = 10_000
 """Maximum number of events in one call."""
 
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class ChangesMissed(UsageError):

@@ -7,17 +7,16 @@ from contextlib import closing
 from threading import Event
 from time import monotonic
 
-import structlog
-
 from backmarket.changes.feed import CHANNEL, NOW, Change, ChangeFilter, Changes, get_changes, read
 from backmarket.database import Database, Listener
 from backmarket.errors import DatabaseUnavailable, InvalidArgument
 from backmarket.limits import backoff
+from backmarket.observability.logs import Logger
 
 MAX_RECONNECT_PAUSE_SECONDS = 5.0
 """Maximum pause between two tries to reach PostgreSQL again."""
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 def watch(

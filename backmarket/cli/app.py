@@ -13,10 +13,11 @@ from typer.main import get_group
 
 from backmarket.cli.failures import INTERRUPTED, check_arguments, fail
 from backmarket.cli.output import say
+from backmarket.documents import document
 from backmarket.errors import BackMarketError
 
-_EPILOG = """\b
-Settings come from the environment (BACKMARKET_DATABASE_URL, ...): see .env.example.
+_EPILOG = f"""\b
+Settings come from the environment (BACKMARKET_DATABASE_URL, ...): see {document(".env.example")}.
 
 \b
 Exit codes:

@@ -8,7 +8,6 @@ from http import HTTPStatus
 from time import monotonic
 from urllib.parse import urlsplit
 
-import structlog
 from anyio import CapacityLimiter
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -29,6 +28,7 @@ from backmarket.console.request_context import action, page
 from backmarket.console.sse import EventStream
 from backmarket.errors import BackMarketError
 from backmarket.facade import BackMarket
+from backmarket.observability.logs import Logger
 from backmarket.settings import Settings
 
 LOOPBACK = ["127.0.0.1", "localhost", "[::1]"]
@@ -38,7 +38,7 @@ CHECK_SECONDS = 30.0
 """Seconds after which the session of an open page is read again; it follows changes until then."""
 _OF_ONE = "/o/{organization}"
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 def create_app(bm: BackMarket, settings: Settings) -> Starlette:

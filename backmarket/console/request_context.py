@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
@@ -23,11 +22,12 @@ from backmarket.console.forms import MAX_FORM_BYTES, read_form
 from backmarket.console.rendering import Pages
 from backmarket.errors import BackMarketError
 from backmarket.facade import BackMarket
+from backmarket.observability.logs import Logger
 
 MAX_SAID_CHARS = 600
 """Maximum length of a message for the next page, in characters: it travels in a cookie."""
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 View = Callable[["RequestContext"], Response]
 

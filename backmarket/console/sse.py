@@ -8,11 +8,10 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from threading import Event, Thread
 
-import structlog
-
 from backmarket.console.access.users import Person
 from backmarket.errors import BackMarketError
 from backmarket.facade import BackMarket
+from backmarket.observability.logs import Logger
 
 READERS = 200
 """Maximum number of pages that follow at once."""
@@ -27,7 +26,7 @@ PAUSE_SECONDS = 1.0
 AGAIN_SECONDS = 5.0
 """Seconds until following the feed is retried after an error."""
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class EventStream:

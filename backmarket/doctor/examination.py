@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 
 from backmarket.doctor import seller, servers, storage, variables, work
 from backmarket.doctor.finding import Finding, fault, skipped
+from backmarket.documents import document
 from backmarket.errors import SettingsError
 from backmarket.services import Services
 from backmarket.settings import load_settings
@@ -25,7 +26,11 @@ def examine(organization_id: str | None = None) -> Iterator[Finding]:
     try:
         settings = load_settings()
     except SettingsError as error:
-        yield fault("settings", error.message, "Correct these variables; .env.example shows each with a safe value.")
+        yield fault(
+            "settings",
+            error.message,
+            f"Correct these variables; {document('.env.example')} shows each with a safe value.",
+        )
         return
     yield from variables.look(settings)
     services = Services(settings, patience=DATABASE_TIMEOUT_SECONDS)

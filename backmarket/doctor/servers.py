@@ -9,6 +9,7 @@ from typing import Any
 
 from backmarket.database import Transaction, schema
 from backmarket.doctor.finding import Finding, fault, ok, skipped, warning
+from backmarket.documents import document
 from backmarket.errors import BackMarketError, SchemaDiffers, SchemaMissing, SettingsError
 from backmarket.messages import redis_urls
 from backmarket.services import Services
@@ -85,13 +86,15 @@ def _schema(services: Services) -> Finding:
     try:
         schema.check(services.database)
     except SettingsError as error:
-        return fault("schema", error.message, 'See docs/operations.md, "PostgreSQL".')
+        return fault("schema", error.message, f'See {document("docs/operations.md")}, "PostgreSQL".')
     except SchemaMissing as error:
         return fault("schema", error.message, "Run `backmarket db init`.")
     except SchemaDiffers as error:
         newer = "newer version" in error.message
         advice = (
-            "Install the newer version here, too." if newer else "Run `backmarket db migrate`; see docs/operations.md."
+            "Install the newer version here, too."
+            if newer
+            else f"Run `backmarket db migrate`; see {document('docs/operations.md')}."
         )
         return fault("schema", error.message, advice)
     return ok("schema", "The tables are those of this version.")
@@ -149,7 +152,7 @@ def broker(services: Services) -> Iterator[Finding]:
 
 def _advice(error: BackMarketError, name: str) -> str:
     if "no permissions" in error.message:
-        return f"Give the user in {name} the commands, keys and channels that docs/operations.md lists."
+        return f"Give the user in {name} the commands, keys and channels that {document('docs/operations.md')} lists."
     if any(word in error.message for word in _REFUSES):
         return "Redis answers and refuses to write. Make room on its disk or in its memory, or restore its replicas."
     return f"Is Redis running, and do host, port and password in {name} fit?"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from backmarket.connections import unreadable_keys
 from backmarket.doctor.finding import Finding, fault, ok, skipped, warning
+from backmarket.documents import document
 from backmarket.errors import BackMarketError
 from backmarket.services import Services
 from backmarket.status.broker import Broker
@@ -92,11 +93,11 @@ def _waiting(found: list[DeploymentMetric]) -> Iterator[Finding]:
         ),
         (
             total("writes_undecided"), "undecided writes", "writes wait for a person to look.",
-            "`backmarket writes list ORG --state unknown`; see docs/operations.md.",
+            f"`backmarket writes list ORG --state unknown`; see {document('docs/operations.md')}.",
         ),
         (
             total("bulk_parts_undecided"), "undecided bulk parts", "parts of bulk jobs wait for a person to look.",
-            "`backmarket bulk list ORG`; see docs/operations.md.",
+            f"`backmarket bulk list ORG`; see {document('docs/operations.md')}.",
         ),
         (
             total("upkeep_overdue_seconds") // UPKEEP_OVERDUE, "upkeep", "times two hours the upkeep has been due.",

@@ -6,15 +6,13 @@ from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-import structlog
-
 from backmarket.bucket.keys import label_key
 from backmarket.client import Credentials, Origins
 from backmarket.client.origins import own_place, place_of
 from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS
 from backmarket.errors import BackMarketError, Crashed, NetworkError, RequestDelivery
 from backmarket.limits import Limiter, Slot, wait_for_slot
-from backmarket.observability.logs import error_location
+from backmarket.observability.logs import Logger, error_location
 
 if TYPE_CHECKING:
     from backmarket.bucket.client import Bucket
@@ -26,7 +24,7 @@ IN_MEMORY = 1024 * 1024
 PDF = "application/pdf"
 """Content type of every stored label, whatever its host sent: its first bytes were checked."""
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

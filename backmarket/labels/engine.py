@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 
-import structlog
-
 from backmarket import work
 from backmarket.bucket.keys import LABELS
 from backmarket.client import Origins
@@ -30,6 +28,7 @@ from backmarket.labels.retry_policy import PauseAll, retry_decision
 from backmarket.labels.rows import due, mend, next_due, write_down
 from backmarket.limits import Slot
 from backmarket.messages import Nudge
+from backmarket.observability.logs import Logger
 from backmarket.services import Services
 from backmarket.work import WorkLease
 from backmarket.work.slice import LeaseHolder, Ready, RequestWindow, SliceEnd, take_lease
@@ -43,7 +42,7 @@ BATCH_LABELS = 16
 BATCH_SECONDS = 0.5
 """Seconds that a fetched label waits for others to be written with it."""
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

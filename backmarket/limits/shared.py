@@ -9,7 +9,6 @@ from importlib.resources import files
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-import structlog
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -21,6 +20,7 @@ from backmarket.limits.batching import Batcher
 from backmarket.limits.limiter import RESERVATION_GRACE, Grant, Limiter, LimiterState, Slot
 from backmarket.messages import redis_urls
 from backmarket.observability import telemetry
+from backmarket.observability.logs import Logger
 
 if TYPE_CHECKING:
     from backmarket.settings import Settings
@@ -35,7 +35,7 @@ MICRO, MILLI = 1_000_000, 1_000
 
 _Script = Callable[[list[str], list[str | int]], list[int]]
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class SharedLimiter(Limiter):

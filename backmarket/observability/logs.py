@@ -9,10 +9,13 @@ import logging
 import re
 import sys
 import traceback
-from typing import Any, Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
-import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
 from backmarket.observability.redaction import redact
 
@@ -52,12 +55,45 @@ class LogSettings(Protocol):
         """Such as `INFO`."""
 
 
+class Logger:
+    """A logger of structlog, made at its first line: structlog loads rich, which an application that logs nothing
+    does without.
+
+    Args:
+        name: of the module that logs.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @cached_property
+    def _logger(self) -> Any:
+        import structlog
+
+        return structlog.get_logger(self._name)
+
+    def __getattr__(self, level: str) -> Any:
+        """Such as `info`."""
+        return getattr(self._logger, level)
+
+
+@contextmanager
+def bound(**fields: object) -> Iterator[None]:
+    """Add fields to each line that this thread logs within the block."""
+    from structlog.contextvars import bound_contextvars
+
+    with bound_contextvars(**fields):
+        yield
+
+
 def configure(settings: LogSettings) -> None:
     """Route structlog and the standard library's logging to standard error, in one form.
 
     Args:
         settings: `log_format` (`auto`: JSON unless standard error is a terminal) and `log_level`.
     """
+    import structlog
+
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
     # `repr` of each text: a line break or an escape sequence in an organization id stays a text
     in_words = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), repr_native_str=True)

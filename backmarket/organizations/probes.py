@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from time import monotonic
 
-import structlog
-
 from backmarket import connections
 from backmarket.connections.health import REFUSED_PAUSE_SECONDS, SAME_ACCOUNT, SPREAD
 from backmarket.errors import BackMarketError, LimiterUnavailable, RateLimited, Unauthorized
+from backmarket.observability.logs import Logger, bound
 from backmarket.organizations.check import check_connection
 from backmarket.services import Services
 
@@ -19,7 +18,7 @@ delays none, so that all accounts are soon back after an outage that refused the
 MAX_SLOT_SECONDS = 2.0
 """Seconds that a probe waits for the rate limit."""
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 def probe_due(services: Services, *, seconds: float) -> int:
@@ -62,7 +61,7 @@ def _probe(services: Services, organization_id: str, generation: int, confirmed:
         error: BackMarketError | None = check_connection(services, organization_id, timeout=MAX_SLOT_SECONDS).error
     except BackMarketError as caught:  # disabled or changed meanwhile, or this worker cannot decrypt the key
         error = caught
-    with structlog.contextvars.bound_contextvars(organization=organization_id):
+    with bound(organization=organization_id):
         log.info("probe.done", code=error.code if error else None, confirmed=confirmed)
     if error is None or isinstance(error, Unauthorized):
         return  # the check has noted it

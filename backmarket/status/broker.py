@@ -14,6 +14,7 @@ from kombu import Connection
 from kombu.exceptions import KombuError
 from redis.exceptions import NoPermissionError
 
+from backmarket.documents import document
 from backmarket.errors import BrokerUnavailable
 from backmarket.messages import redis_urls
 from backmarket.producer import TRANSPORT_OPTIONS, check_broker, queue_lengths, reason
@@ -28,7 +29,7 @@ _NO_BROKER = {
     ),
     "sentinel": (
         "This is a Sentinel, which carries no messages.",
-        "Name the address of a Redis, or one that follows the primary (docs/operations.md).",
+        f"Name the address of a Redis, or one that follows the primary ({document('docs/operations.md')}).",
     ),
 }
 """The modes of a Redis that can be neither broker nor limiter."""

@@ -15,8 +15,6 @@ from functools import partial
 from time import monotonic, sleep
 from typing import Literal
 
-import structlog
-
 from backmarket import connections
 from backmarket.client import Credentials
 from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS
@@ -31,7 +29,7 @@ from backmarket.errors import (
 )
 from backmarket.messages import Nudge
 from backmarket.observability import telemetry
-from backmarket.observability.logs import error_location
+from backmarket.observability.logs import Logger, bound, error_location
 from backmarket.resources import RESOURCES, Resource
 from backmarket.services import Services
 from backmarket.services.admission import RETRY_WHEN_FULL_SECONDS
@@ -53,7 +51,7 @@ YIELD_SECONDS = 2.0
 PREFETCH_WINDOWS = 2
 """Windows of pages requested ahead of what is stored; a killed worker's successor requests them again."""
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 SliceEnd = Literal["nothing_to_do", "done", "handed_on", "failed", "lease_lost"]
 
@@ -92,7 +90,7 @@ def run_slice(services: Services, organization_id: str, resource_name: str) -> S
         credentials = lease.encrypted.decrypt(services.key_cipher, services.settings)
         walk = lease.walk or new_walk(services.database, resource, lease, overlap=services.settings.watermark_overlap)
         run = walk.started_at.isoformat()
-        with structlog.contextvars.bound_contextvars(run=run):
+        with bound(run=run):
             return replace(_Sync(services, resource, lease, walk, credentials).run(), run=run)
     except SettingsError as error:  # this worker cannot decrypt the key: another may
         return SliceResult(_give_up(services, lease, error))

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from time import sleep
 from typing import Any
 
-import structlog
-
 from backmarket.errors import (
     BackMarketError,
     BrokenAnswer,
@@ -19,6 +17,7 @@ from backmarket.errors import (
     RequestRefused,
     ServerError,
 )
+from backmarket.observability.logs import Logger
 from backmarket.resources import Resource
 from backmarket.sync.page_fetcher import Fetcher
 from backmarket.sync.refusals import MAX_FAILED_SLICES, lasting
@@ -28,7 +27,7 @@ MAX_UNANSWERED_ROWS = 10
 """Rows of one slice whose requests may fail; they stay as they are until the next full walk. With more, the API fails
 and not a row, so the run does."""
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class MissingRows:

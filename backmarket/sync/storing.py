@@ -12,12 +12,11 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-import structlog
-
 from backmarket import connections
 from backmarket.database import Transaction
 from backmarket.errors import BackMarketError, IncompleteWalk, NotAvailable, Unauthorized
 from backmarket.observability import telemetry
+from backmarket.observability.logs import Logger
 from backmarket.resources import Page, Resource, Row
 from backmarket.services import Services
 from backmarket.sync import checkpoints, leases, removed_rows, seen_ids
@@ -31,7 +30,7 @@ from backmarket.sync.upsert import Compared, compare, write
 CHECKPOINT_SECONDS = 5.0
 """Seconds between the checkpoints of a walk that finds nothing to write."""
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class Storing:

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
-import structlog
-
 from backmarket.database import Database
 from backmarket.errors import BucketUnavailable, SettingsError
 from backmarket.limits import backoff
+from backmarket.observability.logs import Logger
 from backmarket.upkeep import bucket_reconcile
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ KEYS = 1000
 
 KEPT = "The S3 server did not delete the object: an object lock, or what the keys may do, may hold it."
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,17 +14,16 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
 
-import structlog
-
 from backmarket import work
 from backmarket.database import Database
 from backmarket.errors import BackMarketError, NotDeleted
+from backmarket.observability.logs import Logger
 
 if TYPE_CHECKING:
     from backmarket.bucket.client import Bucket
     from backmarket.bucket.objects import StoredObject
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 PAGE = 1000
 """Objects, or rows, per page."""

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
-import structlog
-
 from backmarket.bucket.keys import PREFIXES
 from backmarket.database import Database
 from backmarket.errors import BackMarketError, BucketUnavailable, SettingsError
 from backmarket.limits import backoff
+from backmarket.observability.logs import Logger
 from backmarket.upkeep.bucket_reconcile import Found, ManyGarbage, Position, reconcile_page
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ YOUNG_SECONDS = 3600
 CLAIM_SECONDS = 120
 """Seconds after which another worker may take over a claim that was not renewed; a page takes less than a second."""
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

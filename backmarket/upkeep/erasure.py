@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from time import monotonic
 from typing import Any
 
-import structlog
 from psycopg import sql
 
 from backmarket import audit
@@ -22,7 +21,7 @@ from backmarket.bucket.keys import label_key
 from backmarket.connections import get
 from backmarket.database import Database, Transaction
 from backmarket.errors import DatabaseUnavailable, UsageError
-from backmarket.observability.logs import error_location
+from backmarket.observability.logs import Logger, error_location
 from backmarket.resources import ORDERLINES, ORDERS, Lines, Resource, blank_object
 from backmarket.sync.erased_rows import SHIPMENTS
 from backmarket.writes import retention
@@ -31,7 +30,7 @@ BATCH = 500
 """Orders erased in one transaction, while the syncs of their organizations wait."""
 
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class OrderNotStored(UsageError):

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import structlog
-
 from backmarket.database import Database
 from backmarket.errors import DatabaseUnavailable
+from backmarket.observability.logs import Logger
 
 MOMENTS = {"changes": "recorded_at", "sync_runs": "finished_at", "audit": "recorded_at"}
 """The partitioned tables, and the column that tells the age of a row."""
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("wheel")
     build = (sys.executable, "-m", "build", "--no-isolation", "--outdir", directory / "dist", CHECKOUT)
     subprocess.run(build, check=True, stdout=subprocess.DEVNULL)  # an sdist, and the wheel from it
+    subprocess.run((sys.executable, "-m", "twine", "check", "--strict", *(directory / "dist").iterdir()), check=True)
     venv.create(directory / "env")
     python = directory / "env" / "bin" / "python"
     (ours,) = (CHECKOUT / ".venv" / "lib").glob("python*/site-packages")
@@ -82,6 +84,21 @@ def test_flower_and_the_metrics_answer(shop: Shop, command: Path, host: Path) ->
         start(ending, host, given, command, "flower", f"--port={flower_port}")
         wait_until(lambda: answers(port), "the exporter answers")
         wait_until(lambda: answers(flower_port, "/healthcheck"), "Flower answers")
+
+
+def test_no_link_of_its_description_needs_a_checkout(command: Path) -> None:
+    show = "import importlib.metadata; print(importlib.metadata.metadata('backmarket').get_payload())"
+    python = command.with_name("python")
+    described = subprocess.run([python, "-c", show], check=True, capture_output=True, text=True).stdout
+    assert "docs/operations.md" in described
+    assert re.findall(r"\]\((?!https?:)[^)]*\)", described) == []
+
+
+def test_doctor_names_documents_that_are_there(command: Path, host: Path) -> None:
+    given = environment(Settings()) | {"BACKMARKET_DATABASE_POOL_SIZE": "many"}
+    found = subprocess.run([command, "doctor"], cwd=host, env=given, capture_output=True, text=True, check=False)
+    (example,) = re.findall(r"(/\S+/\.env\.example)", found.stdout)
+    assert "BACKMARKET_DATABASE_URL" in Path(example).read_text()
 
 
 def test_the_demo_runs(command: Path, host: Path) -> None:

@@ -1,5 +1,6 @@
 """The house: what is packaged, locked, listed and named."""
 
+import ast
 import importlib.metadata
 import os
 import re
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
@@ -32,7 +34,7 @@ def tracked() -> list[PurePosixPath]:
     return [PurePosixPath(name) for name in names.split("\0") if name and (CHECKOUT / name).is_file()]
 
 
-def test_the_wheel_holds_backmarket_and_the_schema_only(tmp_path: Path) -> None:
+def test_the_wheel_holds_backmarket_with_its_schema_and_documents_only(tmp_path: Path) -> None:
     build = [
         sys.executable,
         "-m",
@@ -49,8 +51,34 @@ def test_the_wheel_holds_backmarket_and_the_schema_only(tmp_path: Path) -> None:
     info = f"backmarket-{PYPROJECT['project']['version']}.dist-info"
     assert {name.parts[0] for name in names} == {"backmarket", info}
     assert PurePosixPath("backmarket/schema.sql") in names
+    assert {PurePosixPath("backmarket/_documents") / name for name in pointed_to()} <= names
     packaged = {name for name in tracked() if name.parts[0] == "backmarket"}
     assert packaged <= names
+
+
+def pointed_to() -> set[str]:
+    """The documents that errors and `doctor` name."""
+    sources = (CHECKOUT / "backmarket").rglob("*.py")
+    return {name for path in sources for name in re.findall(r"""document\(["']([^"']+)["']\)""", path.read_text())}
+
+
+def test_no_message_names_a_document_that_an_installed_package_has_elsewhere() -> None:
+    named = re.compile(r"""(?<!`)\b(docs/[\w./-]+\.md|\.env\.example)\b""")
+    bare = [
+        f"{path.relative_to(CHECKOUT)}: {text}"
+        for path in (CHECKOUT / "backmarket").rglob("*.py")
+        for text in texts(ast.parse(path.read_text()))
+        if not named.fullmatch(text) and named.search(text)
+    ]
+    assert bare == []
+
+
+def texts(tree: ast.Module) -> Iterator[str]:
+    """The texts of a module that are no docstrings."""
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
 
 
 def wanted(environment: dict[str, str]) -> set[str]:

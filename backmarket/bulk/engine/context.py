@@ -6,20 +6,19 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TypeVar
 
-import structlog
-
 from backmarket import connections, work
 from backmarket.bulk import rows
 from backmarket.bulk.engine.requests import ApiRequests
 from backmarket.database import Transaction
 from backmarket.errors import LeaseLost
+from backmarket.observability.logs import Logger
 from backmarket.services import Services
 from backmarket.work import WorkLease
 from backmarket.work.slice import LeaseHolder
 
 T = TypeVar("T")
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class SliceContext(LeaseHolder):

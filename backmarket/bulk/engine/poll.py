@@ -10,8 +10,6 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-import structlog
-
 from backmarket.bucket.keys import bulk_key
 from backmarket.bulk import rows, transitions
 from backmarket.bulk.api_tasks import ActionStatus
@@ -33,6 +31,7 @@ from backmarket.errors import (
     UnknownOutcome,
 )
 from backmarket.limits.backoff import growing
+from backmarket.observability.logs import Logger
 from backmarket.observability.redaction import redact
 from backmarket.settings import Settings
 from backmarket.work.backoff import FIREWALL_SECONDS, MAX_LOOKS
@@ -52,7 +51,7 @@ GROWTH = 1.5
 MAX_STORED_RESPONSE_BYTES = 1_000_000
 """Maximum stored size of Back Market's report about a part, in bytes."""
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,6 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-import structlog
-
 from backmarket.bulk import rows, transitions
 from backmarket.bulk.csv_file import comparison
 from backmarket.bulk.csv_file.parts import DELIMITER, ENCODING, QUOTECHAR, part_rows
@@ -44,13 +42,14 @@ from backmarket.errors import (
 from backmarket.limits import Slot, sku_quota
 from backmarket.limits.backoff import doubled, growing
 from backmarket.limits.sku_quota import Reserved
+from backmarket.observability.logs import Logger
 from backmarket.work.backoff import FIREWALL_SECONDS, MAX_TRIES
 from backmarket.work.contested import may_be_stale
 from backmarket.work.send_deadline import SEND_WITHIN, Stopwatch, late, send_deadline
 
 MAX_TASK_ID_CHARS = 64
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

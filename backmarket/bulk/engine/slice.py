@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-import structlog
-
 from backmarket.bulk import completion, reports
 from backmarket.bulk.engine import poll, send, verify
 from backmarket.bulk.engine.context import SliceContext
@@ -25,7 +23,7 @@ from backmarket.errors import (
     SettingsError,
     UsageError,
 )
-from backmarket.observability.logs import error_location
+from backmarket.observability.logs import Logger, error_location
 from backmarket.services import Services
 from backmarket.work.slice import take_lease
 
@@ -35,7 +33,7 @@ GAVE_UP = 60.0
 REPORTED_A_SECOND = 2000
 """Minimum number of report lines written in a second; sets how long to extend the lease."""
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 SliceEnd = Literal["nothing_to_do", "done", "failed", "lease_lost"]
 

@@ -12,8 +12,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
-import structlog
-
 from backmarket.bulk import rows, transitions
 from backmarket.bulk.api_tasks import ActionStatus
 from backmarket.bulk.csv_file import comparison
@@ -36,6 +34,7 @@ from backmarket.errors import (
     UnknownOutcome,
 )
 from backmarket.limits.backoff import growing
+from backmarket.observability.logs import Logger
 from backmarket.work.backoff import MAX_LOOKS
 from backmarket.work.contested import set_since
 
@@ -53,7 +52,7 @@ PAGE_TRIES = 3
 
 SILENT = "Back Market did not apply the line, and gave no reason."
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class _Look(NamedTuple):

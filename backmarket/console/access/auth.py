@@ -7,7 +7,6 @@ import hmac
 import secrets
 from functools import cache
 
-import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
@@ -22,6 +21,7 @@ from backmarket.console.access.users import Person, Role, User, users_of
 from backmarket.database.console_sessions import Lifetime, NewSession
 from backmarket.errors import BackMarketError, SettingsError
 from backmarket.facade import BackMarket
+from backmarket.observability.logs import Logger
 from backmarket.settings import Settings
 
 EVENTS = "/events"
@@ -32,7 +32,7 @@ TRIES_OF_AN_ADDRESS = 10
 TRIES_OF_A_NAME = 30
 """Logins allowed in ten minutes without a success. A name's limit is wide: strangers must not lock out its owner."""
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class Auth:

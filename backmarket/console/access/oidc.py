@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-import structlog
 from authlib.deprecate import AuthlibDeprecationWarning
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +16,7 @@ from starlette.responses import Response
 from backmarket.console import paths
 from backmarket.console.access.users import Person, Role
 from backmarket.errors import SettingsError
+from backmarket.observability.logs import Logger
 from backmarket.settings import ENV_PREFIX, Settings
 
 warnings.filterwarnings("ignore", "The httpx module is deprecated", AuthlibDeprecationWarning)  # we have no other one
@@ -30,7 +30,7 @@ TIMEOUT_SECONDS = 10.0
 """Seconds for one request to the provider."""
 _NEEDED = ("console_oidc_client_id", "console_oidc_client_secret", "console_url")
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class LoginRefused(Exception):

@@ -13,13 +13,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import structlog
-
 from backmarket.client import Answer, Credentials, check
 from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS, with_slot
 from backmarket.errors import BackMarketError, BrokenAnswer, Crashed, RateLimited
 from backmarket.limits import Limiter, Slot, wait_for_slot
-from backmarket.observability.logs import error_location
+from backmarket.observability.logs import Logger, error_location
 from backmarket.resources import Row, parse_object
 from backmarket.work.send_deadline import SEND_WITHIN, Stopwatch, late
 from backmarket.writes.models import Write
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     from backmarket.client.transport import Transport
 
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

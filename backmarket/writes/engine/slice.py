@@ -11,13 +11,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 
-import structlog
-
 from backmarket import work
 from backmarket.database import Database, Transaction
 from backmarket.errors import BackMarketError, DatabaseUnavailable, LeaseLost, SettingsError
 from backmarket.messages import Nudge
-from backmarket.observability.logs import error_location
+from backmarket.observability.logs import Logger, error_location
 from backmarket.services import Services
 from backmarket.work import WorkLease
 from backmarket.work.contested import set_since
@@ -38,7 +36,7 @@ READ_AHEAD_WRITES = 64
 CRASH_SECONDS = 60.0
 """Seconds that an organization's writes pause after an internal error; writes in flight are read back."""
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ DECLARE
 BEGIN
     IF to_regclass('backmarket.schema_version') IS NOT NULL THEN
         SELECT max(version) INTO found FROM backmarket.schema_version;
-        IF found <> 5 THEN
-            RAISE EXCEPTION 'The database has schema version %, and this file makes version 5: run `backmarket db migrate`.',
+        IF found <> 6 THEN
+            RAISE EXCEPTION 'The database has schema version %, and this file makes version 6: run `backmarket db migrate`.',
                 found;
         END IF;
     END IF;
@@ -658,6 +658,17 @@ CREATE INDEX IF NOT EXISTS api_writes_settled ON backmarket.api_writes (settled_
 COMMENT ON TABLE backmarket.api_writes IS 'Every change requested at Back Market, and its outcome';
 
 ------------------------------------------------------------------------------
+-- The limiter of requests counts in Redis; this tells a Redis that is new from one that was emptied
+------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS backmarket.first_request (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    began_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE backmarket.first_request IS
+    'One row, written before the first request of all: from then on a Redis without a count has lost it';
+
+------------------------------------------------------------------------------
 -- The quota of SKU lines: at most 2,000 an hour for each account, single updates and bulk files together
 ------------------------------------------------------------------------------
 
@@ -1111,7 +1122,7 @@ BEGIN
         ('backmarket_worker', 'USAGE', 'SCHEMA backmarket'),
         ('backmarket_worker', 'SELECT', 'backmarket.schema_version'),
         ('backmarket_worker', 'SELECT, UPDATE', 'backmarket.locks, backmarket.schedule'),
-        ('backmarket_worker', 'SELECT, INSERT', 'backmarket.audit'),
+        ('backmarket_worker', 'SELECT, INSERT', 'backmarket.audit, backmarket.first_request'),
         ('backmarket_worker', 'SELECT, INSERT, UPDATE',
             'backmarket.sync_state, backmarket.walk_seen, backmarket.work, backmarket.bulk_parts,'
             ' backmarket.bucket_sweep, backmarket.upkeep'),
@@ -1130,7 +1141,8 @@ BEGIN
         ('backmarket_console', 'SELECT',
             'backmarket.schema_version, backmarket.schedule, backmarket.feed_marks, backmarket.sku_quota'),
         ('backmarket_console', 'SELECT, UPDATE', 'backmarket.locks'),
-        ('backmarket_console', 'SELECT, INSERT', 'backmarket.audit, backmarket.bucket_deletions'),
+        ('backmarket_console', 'SELECT, INSERT',
+            'backmarket.audit, backmarket.bucket_deletions, backmarket.first_request'),
         ('backmarket_console', 'SELECT, DELETE',
             'backmarket.walks, backmarket.sync_runs, backmarket.listings, backmarket.deliveries, backmarket.returns'),
         ('backmarket_console', 'SELECT, UPDATE, DELETE', 'backmarket.labels'),
@@ -1212,4 +1224,4 @@ BEGIN
 END
 $$;
 
-INSERT INTO backmarket.schema_version (version) VALUES (5) ON CONFLICT DO NOTHING;
+INSERT INTO backmarket.schema_version (version) VALUES (6) ON CONFLICT DO NOTHING;

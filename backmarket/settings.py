@@ -333,6 +333,11 @@ class Settings(BaseSettings):
         return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
     @property
+    def has_bucket(self) -> bool:
+        """Whether there is an S3 server: without one, labels are not fetched, and files and invoices are refused."""
+        return bool(self.s3_endpoint_url)
+
+    @property
     def broker(self) -> str:
         """The broker's URL: `BROKER_URL`, or `REDIS_URL` where that is not set."""
         url = self.need("broker_url" if self.broker_url else "redis_url")
@@ -346,7 +351,7 @@ class Settings(BaseSettings):
 _WHY = {
     "database_url": "the PostgreSQL database that holds everything, such as postgresql://user@host/backmarket",
     "redis_url": "the Redis or Valkey that carries messages and rate limits, such as redis://host:6379/0",
-    "s3_endpoint_url": "the S3 server that holds the labels, such as https://minio.example:9000",
+    "s3_endpoint_url": "the S3 server for labels, invoices and bulk files, such as https://minio.example:9000",
     "s3_access_key": "the name of the key for the S3 server",
     "s3_secret_key": "the secret of the key for the S3 server",
     "user_agent": "the API refuses callers without one; it looks like BM-Company-Integration;you@company.example",

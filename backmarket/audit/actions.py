@@ -12,6 +12,7 @@ ACTIONS: Mapping[str, str] = {
     "connection.enable": "its requests were resumed",
     "connection.remove": "it was removed with its rows",
     "keys.rotate": "stored API keys were encrypted again; one line for up to 500 keys",
+    "limiter.skip_recovery": "requests were sent at once after Redis lost its count of them",
     "schedule.change": "the schedule of a resource changed",
     "sync.accept_missing": "very many missing rows were accepted as missing",
     "order.accept": "order lines were accepted",

@@ -11,6 +11,7 @@ from backmarket.database import Transaction, schema
 from backmarket.doctor.finding import Finding, fault, ok, skipped, warning
 from backmarket.documents import document
 from backmarket.errors import BackMarketError, SchemaDiffers, SchemaMissing, SettingsError
+from backmarket.limits.first_request import requests_began
 from backmarket.messages import redis_urls
 from backmarket.services import Services
 from backmarket.status.broker import Broker, wrong_mode
@@ -225,10 +226,11 @@ def limiter(services: Services) -> Iterator[Finding]:
     except BackMarketError as error:
         yield fault("limiter", error.message, f"Nothing is sent without it. {_advice(error, 'BACKMARKET_REDIS_URL')}")
         return
-    if state.blocked_by == "emptied":
+    if state.blocked_by == "emptied" and _has_sent(services):
         yield warning(
             "limiter",
-            f"Redis is new, or was emptied: nothing is sent for {state.blocked_for:.0f} s more.",
+            "Redis has lost its count of requests: it is another one, was emptied or restarted. Nothing is sent for"
+            f" {state.blocked_for:.0f} s more.",
             "Wait. If it happens again, something restarts or empties Redis: check its memory and its persistence.",
         )
     elif state.blocked_by == "egress":
@@ -243,6 +245,14 @@ def limiter(services: Services) -> Iterator[Finding]:
     if settings.broker_url:
         yield from _memory("limiter", info)
     yield from _clock("limiter clock", info.get("server_time_usec", time.time() * 1e6) / 1e6, "Redis")
+
+
+def _has_sent(services: Services) -> bool:
+    """Whether requests were sent before; a Redis without a count is new otherwise."""
+    try:
+        return requests_began(services.database)
+    except BackMarketError:
+        return True
 
 
 def _limiter_info(url: str) -> Mapping[str, Any]:

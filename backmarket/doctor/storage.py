@@ -10,15 +10,21 @@ from io import BytesIO
 
 from backmarket.bucket.client import Bucket
 from backmarket.doctor.finding import Finding, fault, ok, skipped, warning
+from backmarket.doctor.variables import OF_BUCKET
 from backmarket.errors import BackMarketError, BucketUnavailable
 from backmarket.services import Services
-
-_NEEDED = ("s3_endpoint_url", "s3_access_key", "s3_secret_key")
 
 
 def bucket(services: Services) -> Iterator[Finding]:
     """The S3 server and its bucket."""
-    if not all(getattr(services.settings, name) for name in _NEEDED):
+    given = [bool(getattr(services.settings, name)) for name in OF_BUCKET]
+    if not any(given):
+        yield ok(
+            "bucket",
+            "There is no S3 server, which is optional: labels wait, and bulk files and invoices are refused.",
+        )
+        return
+    if not all(given):
         yield skipped("bucket", "The settings BACKMARKET_S3_* are not complete.")
         return
     try:

@@ -9,7 +9,9 @@ from backmarket.doctor.finding import Finding, fault, ok, warning
 from backmarket.errors import SettingsError
 from backmarket.settings import Settings
 
-NEEDED = ("database_url", "redis_url", "limiter_key", "user_agent", "s3_endpoint_url", "s3_access_key", "s3_secret_key")
+NEEDED = ("database_url", "redis_url", "limiter_key", "user_agent")
+OF_BUCKET = ("s3_endpoint_url", "s3_access_key", "s3_secret_key")
+"""All or none: an S3 server is optional."""
 
 MIN_LIMITER_KEY_CHARS = 16
 
@@ -19,7 +21,7 @@ _EXAMPLE = "contact@company.example"
 def look(settings: Settings) -> Iterator[Finding]:
     """Findings from the settings alone."""
     faults = 0
-    for name in NEEDED:
+    for name in (*NEEDED, *(OF_BUCKET if any(getattr(settings, name) for name in OF_BUCKET) else ())):
         try:
             settings.need(name)
         except SettingsError as error:

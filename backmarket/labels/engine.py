@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from time import monotonic
 
 from backmarket import work
@@ -42,6 +42,9 @@ BATCH_LABELS = 16
 BATCH_SECONDS = 0.5
 """Seconds that a fetched label waits for others to be written with it."""
 
+WITHOUT_BUCKET_SECONDS = 3600.0
+"""Seconds until an organization's labels are looked at again where there is no S3 server."""
+
 log = Logger(__name__)
 
 
@@ -71,6 +74,9 @@ def run_slice(services: Services, organization_id: str) -> SliceResult:
     lease = take_lease(services, organization_id, "labels")
     if lease is None:
         return SliceResult("nothing_to_do")
+    if not services.settings.has_bucket:
+        _say_that_labels_wait()
+        return _pause_all(services, lease, WITHOUT_BUCKET_SECONDS)
     try:
         uploader = _uploader(services, lease)
         if not _bucket_is_there(services):
@@ -85,6 +91,12 @@ def run_slice(services: Services, organization_id: str) -> SliceResult:
     except LeaseLost as error:
         log.info("labels.lease_lost", lease=lease.number, why=error.code)
         return SliceResult("lease_lost")
+
+
+@cache
+def _say_that_labels_wait() -> None:
+    """Once in a process."""
+    log.info("labels.no_bucket", advice="Labels wait until BACKMARKET_S3_ENDPOINT_URL is set.")
 
 
 def _uploader(services: Services, lease: WorkLease) -> LabelUploader:

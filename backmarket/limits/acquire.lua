@@ -1,7 +1,8 @@
 -- Grants as many of the wanted slots as fit, and returns when a retry for the others makes sense.
 --
 -- Keys (all on one hash tag, so that a cluster keeps them on one node):
---   KEYS[1] backmarket:limiter:{all}:sentinel                  hash: `since` (us), `run` (server's run_id); never expires
+--   KEYS[1] backmarket:limiter:{all}:sentinel                  hash: `since` (us), `run` (server's run_id), `by` (token
+--                                                              of the call that wrote it); never expires
 --   KEYS[2] backmarket:limiter:{all}:blocked:<account>         exists while a 429 blocks the account
 --   KEYS[3] backmarket:limiter:{all}:egress-blocked:<egress>   exists while 429s block the address
 --   KEYS[4] backmarket:limiter:{all}:slots:<account>           sorted set: slot -> us at which it comes free
@@ -18,7 +19,7 @@
 --   ARGV[6..8] limits of KEYS[4..6]; 0: that window does not apply
 --   ARGV[9] the urgent waiter's token; empty: not urgent
 --   ARGV[10] how long a reservation outlives the time at which its waiter should retry
--- Returns {slots granted, us until one more may come free, 1 if blocked else 0}.
+-- Returns {slots granted, us until one more may come free, 0: not blocked, 1: by a 429, 2: by a lost memory}.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -32,14 +33,13 @@ local function recovering_for()
   local since = tonumber(sentinel[1] or nil)
   if not since or sentinel[2] ~= run or since > now then
     since = now
-    redis.call('HSET', KEYS[1], 'since', string.format('%.0f', since), 'run', run)
+    redis.call('HSET', KEYS[1], 'since', string.format('%.0f', since), 'run', run, 'by', token)
   end
   return since + recovery - now
 end
 
 local function blocked_for()
-  local millis = math.max(redis.call('PTTL', KEYS[2]), redis.call('PTTL', KEYS[3]))
-  return math.max(recovering_for(), millis * 1000)
+  return math.max(redis.call('PTTL', KEYS[2]), redis.call('PTTL', KEYS[3])) * 1000
 end
 
 local function drop_free(key)
@@ -104,9 +104,9 @@ for i = 4, 6 do
   if limit > 0 then quotas[#quotas + 1] = {slots = KEYS[i], urgent = KEYS[i + 3], limit = limit} end
 end
 
-local fits, wait, blocked = want, 0, blocked_for()
-if blocked > 0 then
-  fits, wait = 0, blocked
+local fits, wait, recovering, blocked = want, 0, recovering_for(), blocked_for()
+if recovering > 0 or blocked > 0 then
+  fits, wait = 0, math.max(recovering, blocked)
 else
   for _, quota in ipairs(quotas) do
     fits = math.min(fits, math.max(quota.limit - drop_free(quota.slots) - reserved(quota), 0))
@@ -119,4 +119,4 @@ end
 if urgent ~= '' then
   for _, quota in ipairs(quotas) do reserve(quota, want - fits, wait) end
 end
-return {fits, wait, blocked > 0 and 1 or 0}
+return {fits, wait, recovering > 0 and 2 or blocked > 0 and 1 or 0}

@@ -46,11 +46,13 @@ class Grant:
         slots: the granted slots, as many as were wanted or fewer.
         wait: seconds until at least one more slot may come free; 0.0 if all wanted were granted.
         blocked: the reason is a 429 or an emptied Redis, not the ordinary window.
+        recovering: the reason is an emptied Redis.
     """
 
     slots: tuple[Slot, ...]
     wait: float
     blocked: bool
+    recovering: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class Limiter(Protocol):
         ...
 
     def skip_recovery(self) -> None:
-        """Skip the pause after Redis is new or was emptied: the caller knows that nothing was sent lately.
+        """Skip the pause after Redis lost its count: the caller knows that nothing was sent lately.
 
         Raises:
             LimiterUnavailable: if the limiter cannot be reached.
@@ -176,8 +178,19 @@ def wait_for_slot(
             return grant.slots[0]
         pause = max(grant.wait, MIN_PAUSE_SECONDS)
         if time.monotonic() + pause > until:
-            raise RateLimited("The account has used up its requests for now. Retry later.", retry_after=grant.wait)
+            raise RateLimited(_why_not(grant), retry_after=grant.wait)
         sleep(pause)
+
+
+def _why_not(grant: Grant) -> str:
+    if grant.recovering:
+        return (
+            "Redis has lost its count of requests: it is another one, was emptied or restarted. Nothing is sent for"
+            f" {grant.wait:.0f} s more, so that the limit holds. Retry then."
+        )
+    if grant.blocked:
+        return f"Back Market answered 429, so nothing is sent for {grant.wait:.0f} s. Retry then."
+    return "The account has used up its requests for now. Retry later."
 
 
 def account_name(api_key: str, limiter_key: str) -> str:

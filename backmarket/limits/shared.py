@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError
 from redis.retry import Retry
 
-from backmarket.errors import LimiterUnavailable, SettingsError
+from backmarket.errors import DatabaseUnavailable, LimiterUnavailable, SettingsError
 from backmarket.limits.batching import Batcher
 from backmarket.limits.limiter import RESERVATION_GRACE, Grant, Limiter, LimiterState, Slot
 from backmarket.messages import redis_urls
@@ -32,6 +32,8 @@ CONNECT_TIMEOUT = 2.0
 ANSWER_TIMEOUT = 5.0
 """Seconds to wait for an answer of Redis."""
 MICRO, MILLI = 1_000_000, 1_000
+_RECOVERING = 2
+"""What `acquire.lua` returns when Redis has lost its count."""
 
 _Script = Callable[[list[str], list[str | int]], list[int]]
 
@@ -51,7 +53,8 @@ class SharedLimiter(Limiter):
     - each caller sends at once and ends each request within `deadline` of `acquire`;
     - requests reach the server within `transit` of `acquire`, or are answered before the pause after a data
       loss ends. This matters only when Redis was emptied, restarted or failed over: then nothing is
-      granted for `transit + window`, since the requests in flight are not known;
+      granted for `transit + window`, since the requests in flight are not known. Before the first request of all
+      (`begin` knows) none is in flight, and a Redis without a sentinel grants at once;
     - Redis evicts nothing (`maxmemory-policy noeviction`), and its clock is not set forward.
       A clock set back delays slots by as much.
 
@@ -71,6 +74,8 @@ class SharedLimiter(Limiter):
         egress_limit: requests from that address in any window; 0: no such limit.
         transit: maximum seconds from `acquire` to a request's arrival at the server; in practice, the time to
             open a connection.
+        begin: called before the first slot of this process is handed out; returns whether no process was ever
+            given one, so that a Redis without a sentinel is new, not emptied. None: it is not known.
 
     Raises:
         SettingsError: if `redis_url` is not such a URL.
@@ -87,11 +92,13 @@ class SharedLimiter(Limiter):
         egress_id: str = "default",
         egress_limit: int = 0,
         transit: float = 5.0,
+        begin: Callable[[], bool] | None = None,
     ) -> None:
         self._redis = _connect(redis_url)
         self._limit, self._sensitive_limit, self._egress_limit = limit, sensitive_limit, egress_limit
         self._egress_id = egress_id
         self._window, self._hold, self._recovery = window, deadline + window, transit + window
+        self._begin = begin
         self._acquire = self._script("acquire")
         self._complete = self._script("complete")
         self._settling = Batcher(self._settle_all)
@@ -104,16 +111,38 @@ class SharedLimiter(Limiter):
         if want < 1:
             raise ValueError("want must be at least 1")
         token = secrets.token_hex(8)
+        grant = self._ask(token, account, want, sensitive=sensitive, urgent=urgent)
+        if self._begin_requests() and grant.recovering:
+            self._skip(only_if_by=token)
+            grant = self._ask(secrets.token_hex(8), account, want, sensitive=sensitive, urgent=urgent)
+        if len(grant.slots) < want:
+            telemetry.emit("limiter_denied", by="block" if grant.blocked else "window")
+        return grant
+
+    def _ask(self, token: str, account: str, want: int, *, sensitive: bool, urgent: str | None) -> Grant:
         limits = (self._limit, self._sensitive_limit if sensitive else 0, self._egress_limit)
         times = (_us(self._window), _us(self._hold), _us(self._recovery))
         keys = [*self._six_keys(account), *self._urgent_keys(account)]
         waiting: tuple[str, int] = (urgent or "", _us(RESERVATION_GRACE))
         with _or_unavailable():
             granted, wait, blocked = self._acquire(keys, [token, want, *times, *limits, *waiting])
-        if granted < want:
-            telemetry.emit("limiter_denied", by="block" if blocked else "window")
         slots = tuple(Slot(account, f"{token}:{i}", sensitive) for i in range(1, granted + 1))
-        return Grant(slots, wait / MICRO, bool(blocked))
+        return Grant(slots, wait / MICRO, blocked=blocked > 0, recovering=blocked == _RECOVERING)
+
+    def _begin_requests(self) -> bool:
+        """Before the first slot of this process is handed out: whether no process was ever given one.
+
+        Raises:
+            LimiterUnavailable: if PostgreSQL can't say.
+        """
+        if self._begin is None:
+            return False
+        try:
+            first = self._begin()
+        except DatabaseUnavailable as error:
+            raise LimiterUnavailable(f"Whether requests were sent before is not known: {error.message}") from error
+        self._begin = None
+        return first
 
     def complete(self, slots: Sequence[Slot]) -> None:
         """The answers arrived; see `Limiter.complete`. Threads that complete at the same time share one call."""
@@ -161,9 +190,13 @@ class SharedLimiter(Limiter):
         )
 
     def skip_recovery(self) -> None:
-        """Skip the pause after a new or emptied Redis; see `Limiter.skip_recovery`."""
+        """Skip the pause after Redis lost its count; see `Limiter.skip_recovery`."""
+        self._begin_requests()
+        self._skip(only_if_by="")
+
+    def _skip(self, *, only_if_by: str) -> None:
         with _or_unavailable():
-            self._skip_recovery([_key("sentinel")], [])
+            self._skip_recovery([_key("sentinel")], [only_if_by])
 
     def close(self) -> None:
         """Close its connections; the next use opens them again."""
@@ -189,8 +222,12 @@ class SharedLimiter(Limiter):
         return [_key(kind, self._egress_id) for kind in kinds]
 
 
-def shared_limiter(settings: Settings) -> SharedLimiter:
+def shared_limiter(settings: Settings, begin: Callable[[], bool] | None = None) -> SharedLimiter:
     """Create the limiter that the settings describe.
+
+    Args:
+        settings: its Redis and its limits.
+        begin: see `SharedLimiter`.
 
     Raises:
         SettingsError: if `REDIS_URL` is missing or is not a URL of Redis.
@@ -204,6 +241,7 @@ def shared_limiter(settings: Settings) -> SharedLimiter:
         egress_id=settings.egress_id,
         egress_limit=settings.egress_rate_limit,
         transit=settings.connect_timeout,
+        begin=begin,
     )
 
 

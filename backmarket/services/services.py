@@ -68,9 +68,10 @@ class Services:
     @locked_cached_property
     def limiter(self) -> Limiter:
         """The limiter that all processes share."""
+        from backmarket.limits.first_request import begin_requests
         from backmarket.limits.shared import shared_limiter
 
-        return shared_limiter(self.settings)
+        return shared_limiter(self.settings, lambda: begin_requests(self.database))
 
     @locked_cached_property
     def transport(self) -> Transport:

@@ -67,11 +67,15 @@ class _Deletion:
 
 
 def work_off(services: Services, *, seconds: float | None = None) -> Deleted:
-    """Work off due deletions, a page at a time; safe to run twice at once, and to kill. Failed ones are retried later.
+    """Work off due deletions, a page at a time; safe to run twice at once, and to kill.
+
+    Failed ones are retried later. Without an S3 server all wait.
 
     Args:
         seconds: after which no new page begins; None: no limit.
     """
+    if not services.settings.has_bucket:
+        return Deleted()
     until = None if seconds is None else monotonic() + seconds
     objects = 0
     while claimed := _claim(services.database):

@@ -89,7 +89,7 @@ def sweep_if_due(services: Services, *, seconds: float) -> Swept | None:
     Returns:
         None if no sweep was due, or it was put off, or there is no bucket.
     """
-    if not services.settings.s3_endpoint_url:
+    if not services.settings.has_bucket:
         return None
     with services.database.transaction() as transaction:
         if transaction.execute(_CLAIM, (CLAIM_SECONDS,)).fetchone() is None:

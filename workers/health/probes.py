@@ -75,7 +75,7 @@ def of_worker(services: Services) -> Probes:
     found: dict[str, Probe] = {"broker": Broker(settings.broker).ping, "database": _database(services)}
     if settings.broker_url:
         found["limiter"] = lambda: services.limiter.peek("")
-    if settings.s3_endpoint_url:
+    if settings.has_bucket:
         found["bucket"] = lambda: services.bucket.exists()  # noqa: PLW0108 - opened by the first question
     return Probes(found)
 

@@ -125,6 +125,7 @@ ACTS: dict[str, tuple[Do, str, str]] = {
     ),
     "sweep_bucket": (lambda s: s.bm.sweep_bucket(), "bucket.sweep", "asked"),
     "end_console_sessions": (lambda s: s.bm.end_console_sessions("anna"), "console.end_sessions", "done"),
+    "skip_recovery": (lambda s: s.bm.skip_recovery(), "limiter.skip_recovery", "done"),
     "upkeep": (lambda s: s.bm.upkeep(), "upkeep.run", "asked"),
     "remove_connection": (
         lambda s: s.bm.upsert_connection("old", "key") and s.bm.remove_connection("old"), "connection.remove", "done"

@@ -322,6 +322,35 @@ def test_a_worker_with_a_login_of_its_own_is_well(patient: Patient) -> None:
     assert (code, [each for each in items if each["verdict"] == "fault"]) == (0, [])
 
 
+def test_without_an_s3_server_it_is_well_and_says_what_is_off(patient: Patient) -> None:
+    for name in ("S3_ENDPOINT_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY"):
+        patient.set(name, "")
+    code, items = patient.examine()
+    (bucket,) = [each for each in items if each["check"] == "bucket"]
+    assert (code, bucket["verdict"]) == (0, "ok")
+    assert "labels wait" in bucket["found"]
+    assert {each["verdict"] for each in items if each["check"] == "settings"} == {"ok"}
+
+
+def test_half_of_the_settings_of_s3_are_a_fault(patient: Patient) -> None:
+    patient.set("S3_ENDPOINT_URL", "")
+    code, items = patient.examine()
+    assert code == 1
+    assert ["BACKMARKET_S3_ENDPOINT_URL" in each["found"] for each in items if each["verdict"] == "fault"] == [True]
+
+
+def test_a_redis_that_is_new_is_no_warning_before_the_first_request(patient: Patient) -> None:
+    began = "INSERT INTO backmarket.first_request DEFAULT VALUES ON CONFLICT DO NOTHING"
+    verdicts = {}
+    for statement in ("DELETE FROM backmarket.first_request", began):
+        patient.sql(statement, began)
+        with redis.Redis.from_url(patient.variables["BACKMARKET_REDIS_URL"]) as client:
+            client.delete("backmarket:limiter:{all}:sentinel")
+        _, items = patient.examine()
+        verdicts[statement] = [each["verdict"] for each in items if each["check"] == "limiter"]
+    assert [*verdicts.values()] == [["ok"], ["warning"]]
+
+
 def test_for_people_each_advice_stands_below_its_fault(patient: Patient) -> None:
     patient.set("BROKER_URL", "redis://127.0.0.1:1/0")
     result = CliRunner().invoke(app, ["doctor"], env=patient.variables)
@@ -354,7 +383,7 @@ def test_without_any_setting_it_says_what_to_set() -> None:
     assert result.exit_code == 1
     missing = {each["found"].split()[0] for each in items if each["verdict"] == "fault"}
     assert missing >= {"BACKMARKET_DATABASE_URL", "BACKMARKET_REDIS_URL", "BACKMARKET_SECRET_KEYS"}
-    assert {each["check"] for each in items if each["verdict"] == "skipped"} >= {"database", "broker", "bucket"}
+    assert {each["check"] for each in items if each["verdict"] == "skipped"} >= {"database", "broker"}
 
 
 @pytest.mark.parametrize(

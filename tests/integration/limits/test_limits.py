@@ -30,10 +30,12 @@ from redis import Redis
 from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
-from backmarket.errors import LimiterUnavailable, SettingsError
+from backmarket import BackMarket
+from backmarket.errors import DatabaseUnavailable, LimiterUnavailable, RateLimited, SettingsError
 from backmarket.limits import Grant, Limiter, LocalLimiter, Slot, local, shared, wait_for_slot
 from backmarket.limits.limiter import RESERVATION_GRACE
 from backmarket.limits.shared import SharedLimiter
+from backmarket.services import Services
 from backmarket.settings import Settings
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
@@ -224,6 +226,7 @@ def shared_on(
     egress_id: str | None = None,
     egress_limit: int = 0,
     transit: float = 0.2,
+    begin: Callable[[], bool] | None = None,
 ) -> SharedLimiter:
     """A limiter with small figures, on an address of its own unless one is named."""
     return SharedLimiter(
@@ -235,6 +238,7 @@ def shared_on(
         egress_id=egress_id or uuid4().hex,
         egress_limit=egress_limit,
         transit=transit,
+        begin=begin,
     )
 
 
@@ -557,7 +561,7 @@ def test_a_new_redis_grants_nothing_until_a_window_has_passed(own_valkey: OwnVal
     began = time.monotonic()
     state, grant = limiter.peek(account), limiter.acquire(account)
     assert (state.blocked_by, state.blocked_for) == ("emptied", 0.5)
-    assert (grant.slots, grant.wait, grant.blocked) == ((), 0.5, True)
+    assert (grant.slots, grant.wait, grant.blocked, grant.recovering) == ((), 0.5, True, True)
     until_true(lambda: limiter.acquire(account).slots)
     assert time.monotonic() - began >= 0.5
     assert own_valkey.redis.ttl(f"{PREFIX}sentinel") == -1
@@ -569,6 +573,81 @@ def test_the_caller_may_know_that_nothing_was_sent(own_valkey: OwnValkey, accoun
     limiter.skip_recovery()
     assert limiter.acquire(account).slots
     assert limiter.peek(account).blocked_by is None
+
+
+def test_before_the_first_request_of_all_a_redis_without_a_count_is_new(own_valkey: OwnValkey, account: str) -> None:
+    first, asked = shared_on(own_valkey.url, window=LONG, begin=lambda: True), shared_on(own_valkey.url, window=LONG)
+    assert first.acquire(account, 2).slots
+    assert len(asked.acquire(account, 50).slots) == 1, "its slots count for the others"
+    own_valkey.redis.flushall()
+    grant = first.acquire(account)
+    assert (grant.slots, grant.recovering) == ((), True), "it has sent requests, and Redis has forgotten them"
+
+
+def lose_memory(valkey: OwnValkey) -> bool:
+    valkey.redis.flushall()
+    return True
+
+
+def restart(valkey: OwnValkey) -> bool:
+    return valkey.redis.hset(f"{PREFIX}sentinel", "run", "another") == 0
+
+
+def lose_memory_while_another_begins(valkey: OwnValkey) -> bool:
+    return lose_memory(valkey) and shared_on(valkey.url, window=LONG).acquire("another").recovering
+
+
+@pytest.mark.parametrize("meanwhile", [lose_memory, restart, lose_memory_while_another_begins])
+def test_the_first_process_ends_no_pause_of_a_redis_that_lost_its_count_meanwhile(
+    own_valkey: OwnValkey, account: str, meanwhile: Callable[[OwnValkey], bool]
+) -> None:
+    limiter = shared_on(own_valkey.url, window=LONG, begin=lambda: meanwhile(own_valkey))
+    assert limiter.acquire(account).recovering
+    assert limiter.acquire(account).recovering
+
+
+def test_the_first_process_ends_no_pause_that_another_began(own_valkey: OwnValkey, account: str) -> None:
+    assert shared_on(own_valkey.url, window=LONG).acquire(account).recovering
+    assert shared_on(own_valkey.url, window=LONG, begin=lambda: True).acquire(account).recovering
+
+
+def test_nothing_is_granted_while_it_is_not_known_whether_it_is_the_first(own_valkey: OwnValkey, account: str) -> None:
+    def begin() -> bool:
+        raise DatabaseUnavailable("PostgreSQL is unreachable.")
+
+    limiter = shared_on(own_valkey.url, begin=begin)
+    for _ in range(2):
+        with pytest.raises(LimiterUnavailable, match="PostgreSQL is unreachable"):
+            limiter.acquire(account)
+
+
+def test_who_waits_is_told_that_redis_lost_its_count(own_valkey: OwnValkey, account: str) -> None:
+    with pytest.raises(RateLimited, match=r"emptied or restarted\. Nothing is sent for 60 s more"):
+        wait_for_slot(shared_on(own_valkey.url, window=LONG), account, timeout=0.0)
+
+
+def test_the_database_tells_a_new_redis_from_an_emptied_one(
+    own_valkey: OwnValkey, account: str, settings: Settings
+) -> None:
+    services = Services(settings.model_copy(update={"redis_url": SecretStr(own_valkey.url)}))
+    try:
+        assert services.limiter.acquire(account).slots
+        own_valkey.redis.flushall()
+        services.limiter.close()
+        assert Services(services.settings).limiter.acquire(account).recovering
+    finally:
+        services.close()
+
+
+def test_who_skips_the_pause_has_begun_too(own_valkey: OwnValkey, account: str, settings: Settings) -> None:
+    settings = settings.model_copy(update={"redis_url": SecretStr(own_valkey.url)})
+    with BackMarket(settings) as bm:
+        bm.skip_recovery()
+        (entry,) = bm.audit()
+    assert entry.action == "limiter.skip_recovery"
+    own_valkey.redis.flushall()
+    with BackMarket(settings) as bm:
+        assert bm._services.limiter.acquire(account).recovering
 
 
 def test_an_answer_counts_although_redis_forgot_its_request(own_valkey: OwnValkey, account: str) -> None:

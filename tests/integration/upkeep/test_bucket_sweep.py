@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from backmarket.bucket import deletion_queue, objects
 from backmarket.bucket.keys import invoice_key, label_key, labels_prefix
@@ -355,6 +356,17 @@ class TestSweep:
         without = Services(house.services.settings.model_copy(update={"s3_endpoint_url": None}))
         assert bucket_sweep.sweep_if_due(without, seconds=1) is None
         assert house.execute("SELECT * FROM backmarket.bucket_sweep") == []
+        without.close()
+
+    def test_without_a_bucket_deletions_wait_in_silence(self, house: House) -> None:
+        house.connect("shop")
+        house.keep("shop", 1)
+        lifecycle.remove(house.services.database, "shop")
+        without = Services(house.services.settings.model_copy(update={"s3_endpoint_url": None}))
+        with capture_logs() as logs:
+            assert bucket_deletions.work_off(without) == Deleted()
+        assert logs == []
+        assert house.execute("SELECT DISTINCT tries FROM backmarket.bucket_deletions") == [(0,)]
         without.close()
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from backmarket.changes import Change, Changes, ChangesMissed
     from backmarket.client.api import BackMarketClient, create_backmarket_client
     from backmarket.client.arguments import Attachment
+    from backmarket.client.endpoints import Environment, Region
     from backmarket.errors import BackMarketError
     from backmarket.facade import BackMarket
     from backmarket.labels.queries import Label, LabelState
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from backmarket.queries.orders import Order, OrderLine, OrderLineState, OrderState
     from backmarket.queries.pagination import Page
     from backmarket.queries.shipments import Delivery, Return, StoredLabel
+    from backmarket.resources import ResourceName
     from backmarket.status.lag_history import LagSample
     from backmarket.status.overview import Overview
     from backmarket.status.throttled import Throttled
@@ -48,6 +50,7 @@ _LAZY_EXPORTS = {
     "Changes": "changes",
     "ChangesMissed": "changes.feed",
     "Delivery": "queries.shipments",
+    "Environment": "client.endpoints",
     "FileCheck": "bulk.file_check",
     "Grade": "queries.listings",
     "Label": "labels.queries",
@@ -62,7 +65,9 @@ _LAZY_EXPORTS = {
     "Page": "queries.pagination",
     "Producer": "producer",
     "PublicationState": "queries.listings",
+    "Region": "client.endpoints",
     "ReportLine": "bulk.reports",
+    "ResourceName": "resources",
     "Return": "queries.shipments",
     "ScheduleEntry": "sync.schedule",
     "StoredLabel": "queries.shipments",
@@ -87,6 +92,7 @@ __all__ = [
     "Changes",
     "ChangesMissed",
     "Delivery",
+    "Environment",
     "FileCheck",
     "Grade",
     "Label",
@@ -101,7 +107,9 @@ __all__ = [
     "Page",
     "Producer",
     "PublicationState",
+    "Region",
     "ReportLine",
+    "ResourceName",
     "Return",
     "ScheduleEntry",
     "StoredLabel",

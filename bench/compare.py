@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from time import sleep
 from typing import Any
 
-from backmarket.resources import RESOURCES
+from backmarket.resources import RESOURCES, ResourceName
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.sandbox.server import SandboxServer
 from backmarket.sandbox.world.fault_rules import FaultKind
@@ -75,7 +75,7 @@ class Scenario:
 
     name: str
     title: str
-    resource: str
+    resource: ResourceName
     rows: int
     organizations: int = 1
     limit: int = NO_LIMIT

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from backmarket.resources import ResourceName
 from backmarket.settings import ENV_PREFIX
 from backmarket.standalone.fleet import Fleet
 from backmarket.standalone.programs import CHECKOUT
@@ -80,7 +81,7 @@ class Job:
         warm: something else is loaded first; see `WARMING`.
     """
 
-    resource: str
+    resource: ResourceName
     tokens: Mapping[str, str] = field(repr=False)
     limit: int
     fresh: bool

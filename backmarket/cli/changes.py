@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -16,6 +16,7 @@ from backmarket.cli.session import opened
 if TYPE_CHECKING:
     from backmarket.changes import Change
     from backmarket.facade import BackMarket
+    from backmarket.resources import ResourceName
 
 
 def register(app: typer.Typer) -> None:
@@ -55,7 +56,7 @@ def changes(
 def _print_page(
     bm: BackMarket, after: str | None, organization: str | None, resource: str | None, limit: int, *, as_json: bool
 ) -> None:
-    page = bm.changes(after, organization_id=organization, resource=resource, limit=limit)
+    page = bm.changes(after, organization_id=organization, resource=cast("ResourceName | None", resource), limit=limit)
     if as_json:
         items = [as_document(change) for change in page]
         print_json({"items": items, "next_cursor": page.next_cursor, "more": page.more})
@@ -74,7 +75,7 @@ def _print_page(
 def _follow(bm: BackMarket, after: str, organization: str | None, resource: str | None, *, as_json: bool) -> None:
     cursor = after
     try:
-        for change in bm.watch(after, organization_id=organization, resource=resource):
+        for change in bm.watch(after, organization_id=organization, resource=cast("ResourceName | None", resource)):
             say(_document(change) if as_json else _line(change))
             cursor = change.cursor
     except KeyboardInterrupt:

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -18,6 +18,7 @@ from backmarket.cli.session import opened
 from backmarket.cli.status import print_status
 
 if TYPE_CHECKING:
+    from backmarket.client.endpoints import Environment, Region
     from backmarket.connections import Connection
     from backmarket.facade import BackMarket
     from backmarket.organizations.check import ConnectionCheck
@@ -70,8 +71,8 @@ def add(
         connection = bm.upsert_connection(
             organization,
             api_key,
-            environment=environment,
-            region=region,
+            environment=cast("Environment", environment),
+            region=cast("Region", region),
             locale=locale,
             base_url=base_url,
             discard_rows=discard_rows,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -18,6 +18,7 @@ from backmarket.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from backmarket.labels.queries import Label
+    from backmarket.resources import ResourceName
     from backmarket.upkeep.bucket_sweep import Swept
 
 app = typer.Typer(no_args_is_help=True, help="Shipping labels in the bucket.")
@@ -56,7 +57,9 @@ def show_all(
 ) -> None:
     """List labels: whether each is in the bucket, or why not."""
     with opened() as bm:
-        page = bm.get_labels(organization, resource=resource, state=state, limit=limit, cursor=cursor)
+        page = bm.get_labels(
+            organization, resource=cast("ResourceName | None", resource), state=state, limit=limit, cursor=cursor
+        )
         LABELS.print_page(bm, organization, page, as_json=as_json)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -14,6 +14,7 @@ from backmarket.cli.times import seconds
 from backmarket.observability.durations import exactly
 
 if TYPE_CHECKING:
+    from backmarket.resources import ResourceName
     from backmarket.sync.schedule import ScheduleEntry
 
 app = typer.Typer(no_args_is_help=True, help="Whether and how often each resource is synced.")
@@ -65,7 +66,7 @@ def change(
     """Change the schedule of one resource; it takes effect at once, without a restart."""
     with opened() as bm:
         entry = bm.update_schedule(
-            resource,
+            cast("ResourceName", resource),
             organization_id=organization,
             enabled=enabled,
             interval=interval,

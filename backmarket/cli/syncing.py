@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias, cast
 
 import typer
 
@@ -17,6 +17,7 @@ from backmarket.cli.session import opened
 from backmarket.errors import BackMarketError, NotAvailable, WaitTimeout
 
 if TYPE_CHECKING:
+    from backmarket.resources import ResourceName
     from backmarket.sync.handle import SyncHandle, SyncOutcome
 
 SyncEnd: TypeAlias = "SyncOutcome | BackMarketError"
@@ -51,7 +52,9 @@ def sync(
     A worker runs it, whatever the schedule; the request is kept until then.
     """
     with opened() as bm:
-        names = [resource] if resource is not None else list(bm.get_connection_status(organization).resources)
+        names = cast(
+            "list[ResourceName]", [resource] if resource else [*bm.get_connection_status(organization).resources]
+        )
         handles = [
             bm.sync(organization, name, full=full, download_labels=labels, accept_missing=accept_missing)
             for name in names

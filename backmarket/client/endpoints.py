@@ -5,6 +5,8 @@ Source: the `servers` and the `Locale` schema of the published OpenAPI document,
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from backmarket.errors import InvalidArgument
 from backmarket.settings import Settings, origin_of
 
@@ -16,6 +18,10 @@ HOSTS = {
     ("NA", "sandbox"): "https://preprod.backmarket.com",
     ("AP", "sandbox"): "https://preprod.backmarket.co.jp",
 }
+
+Environment = Literal["production", "sandbox"]
+Region = Literal["EU", "NA", "AP"]
+ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)
 
 LOCALES = {
     "EU": (

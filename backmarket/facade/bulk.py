@@ -15,6 +15,7 @@ from backmarket.bulk.handle import BulkHandle, BulkSyncOutcome
 from backmarket.bulk.options import Options
 from backmarket.bulk.rows import Job, JobState, Part, PartState
 from backmarket.bulk.submit import PreparedFile
+from backmarket.client.endpoints import Environment
 from backmarket.errors import BulkJobNotFound
 from backmarket.facade.part import FacadePart
 from backmarket.facade.syncs import Syncs
@@ -35,7 +36,7 @@ class FileOptions(TypedDict, total=False):
     skip_unchanged: bool
     max_age: timedelta | None
     idempotency_key: str | None
-    environment: str | None
+    environment: Environment | None
     file_name: str | None
 
 

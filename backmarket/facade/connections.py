@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypedDict, Unpack
 
 from backmarket import connections, status
+from backmarket.client.endpoints import Environment, Region
 from backmarket.connections import Account, Connection
 from backmarket.facade.part import FacadePart
 from backmarket.organizations import check, lifecycle
@@ -15,8 +16,8 @@ from backmarket.status import ConnectionStatus, overview
 class ConnectionChanges(TypedDict, total=False):
     """The settings of a connection that may be changed, besides its key; see `upsert_connection`."""
 
-    environment: str
-    region: str
+    environment: Environment
+    region: Region
     locale: str | None
     base_url: str | None
 
@@ -29,8 +30,8 @@ class Connections(FacadePart):
         organization_id: str,
         api_key: str,
         *,
-        environment: str = "production",
-        region: str = "EU",
+        environment: Environment = "production",
+        region: Region = "EU",
         locale: str | None = None,
         base_url: str | None = None,
         discard_rows: bool = False,

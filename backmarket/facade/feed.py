@@ -10,6 +10,7 @@ from backmarket import (
 )
 from backmarket.changes import NOW, Change, ChangeFilter, Changes
 from backmarket.facade.part import FacadePart
+from backmarket.resources import ResourceName
 
 
 class Feed(FacadePart):
@@ -20,7 +21,7 @@ class Feed(FacadePart):
         after: str | None = None,
         *,
         organization_id: str | None = None,
-        resource: str | None = None,
+        resource: ResourceName | None = None,
         limit: int = 1000,
     ) -> Changes:
         """What was created, updated and removed, oldest first; each event is returned once, none is skipped.
@@ -40,7 +41,7 @@ class Feed(FacadePart):
         return changes.get_changes(self._services.database, after, where, limit=limit)
 
     def get_history(
-        self, organization_id: str, resource: str, external_id: int | str, *, limit: int = 100
+        self, organization_id: str, resource: ResourceName, external_id: int | str, *, limit: int = 100
     ) -> list[Change]:
         """The events of one row that are still in the feed, the newest first.
 
@@ -63,7 +64,7 @@ class Feed(FacadePart):
         after: str | None = NOW,
         *,
         organization_id: str | None = None,
-        resource: str | None = None,
+        resource: ResourceName | None = None,
         timeout: float | None = None,
         poll: float = 5.0,
         stop: Event | None = None,

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from backmarket.bulk import api_tasks
 from backmarket.bulk.api_tasks import TaskStatus
+from backmarket.client.endpoints import Environment
 from backmarket.facade.part import FacadePart
 from backmarket.queries.listings import Listing
 from backmarket.queries.orders import Order
@@ -19,7 +20,7 @@ class Fetches(FacadePart):
     """The methods of `BackMarket` that fetch single objects."""
 
     def fetch_order(
-        self, organization_id: str, order_id: int, *, environment: str | None = None, locale: str | None = None
+        self, organization_id: str, order_id: int, *, environment: Environment | None = None, locale: str | None = None
     ) -> Order:
         """Fetch one order from the API now, store it with its lines, and return it as stored.
 
@@ -45,7 +46,7 @@ class Fetches(FacadePart):
         organization_id: str,
         listing_id: UUID | str | int,
         *,
-        environment: str | None = None,
+        environment: Environment | None = None,
         locale: str | None = None,
     ) -> Listing:
         """Fetch one listing now, by its UUID or its older integer id, and store it; see `fetch_order`."""
@@ -57,7 +58,7 @@ class Fetches(FacadePart):
         shipment_id: int,
         *,
         download_labels: bool = True,
-        environment: str | None = None,
+        environment: Environment | None = None,
         locale: str | None = None,
     ) -> Delivery:
         """Fetch one delivery from the API now, and store it; see `fetch_order`.
@@ -76,7 +77,7 @@ class Fetches(FacadePart):
         shipment_id: int,
         *,
         download_labels: bool = True,
-        environment: str | None = None,
+        environment: Environment | None = None,
         locale: str | None = None,
     ) -> Return:
         """Fetch one return from the API now, and store it; see `fetch_delivery`."""
@@ -84,7 +85,7 @@ class Fetches(FacadePart):
         return fetch_one.fetch_return(self._services, scope, shipment_id, _labels(download_labels))
 
     def get_task_status(
-        self, organization_id: str, task_id: int, *, environment: str | None = None, locale: str | None = None
+        self, organization_id: str, task_id: int, *, environment: Environment | None = None, locale: str | None = None
     ) -> TaskStatus:
         """Fetch the status of a bulk task; see `fetch_order` for the errors."""
         return api_tasks.get_task_status(self._services, FetchScope(organization_id, environment, locale), task_id)

@@ -9,6 +9,7 @@ from backmarket.facade.part import FacadePart
 from backmarket.labels import queries, requests
 from backmarket.labels.queries import Label, LabelState
 from backmarket.queries.pagination import Page
+from backmarket.resources import ResourceName
 
 if TYPE_CHECKING:
     from backmarket.upkeep.bucket_sweep import Swept
@@ -21,7 +22,7 @@ class Labels(FacadePart):
         self,
         organization_id: str,
         *,
-        resource: str | None = None,
+        resource: ResourceName | None = None,
         state: LabelState | str | None = None,
         limit: int = 50,
         cursor: str | None = None,
@@ -41,7 +42,7 @@ class Labels(FacadePart):
             self._services.database, organization_id, resource=resource, state=state, limit=limit, cursor=cursor
         )
 
-    def get_label(self, organization_id: str, resource: str, shipment_id: int) -> Label | None:
+    def get_label(self, organization_id: str, resource: ResourceName, shipment_id: int) -> Label | None:
         """The label of one delivery or return; None: unknown.
 
         Args:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backmarket import status
+from backmarket.client.endpoints import Environment
 from backmarket.facade.part import FacadePart
 from backmarket.messages import Nudge
+from backmarket.resources import ResourceName
 from backmarket.status import SyncStatus, lag_history, overview, throttled
 from backmarket.status.lag_history import LagSample
 from backmarket.status.overview import Overview
@@ -19,11 +21,15 @@ from backmarket.sync.schedule import ScheduleEntry
 class Syncs(FacadePart):
     """The methods of `BackMarket` for syncs."""
 
-    def sync_orders(self, organization_id: str, *, full: bool = False, environment: str | None = None) -> SyncHandle:
+    def sync_orders(
+        self, organization_id: str, *, full: bool = False, environment: Environment | None = None
+    ) -> SyncHandle:
         """Sync the orders now, whatever the schedule says; see `sync`."""
         return self.sync(organization_id, "orders", full=full, environment=environment)
 
-    def sync_listings(self, organization_id: str, *, full: bool = False, environment: str | None = None) -> SyncHandle:
+    def sync_listings(
+        self, organization_id: str, *, full: bool = False, environment: Environment | None = None
+    ) -> SyncHandle:
         """Sync the listings now, whatever the schedule says; see `sync`.
 
         It takes no locale: the table has the prices of one market, the connection's. `fetch_listing` returns those of
@@ -37,7 +43,7 @@ class Syncs(FacadePart):
         *,
         full: bool = False,
         download_labels: bool = True,
-        environment: str | None = None,
+        environment: Environment | None = None,
     ) -> SyncHandle:
         """Sync the deliveries now, whatever the schedule says; see `sync`."""
         return self.sync(
@@ -50,7 +56,7 @@ class Syncs(FacadePart):
         *,
         full: bool = False,
         download_labels: bool = True,
-        environment: str | None = None,
+        environment: Environment | None = None,
     ) -> SyncHandle:
         """Sync the returns now, whatever the schedule says; see `sync`."""
         return self.sync(
@@ -60,12 +66,12 @@ class Syncs(FacadePart):
     def sync(
         self,
         organization_id: str,
-        resource: str,
+        resource: ResourceName,
         *,
         full: bool = False,
         download_labels: bool = True,
         accept_missing: bool = False,
-        environment: str | None = None,
+        environment: Environment | None = None,
     ) -> SyncHandle:
         """Sync one resource now, whatever the schedule says.
 
@@ -137,7 +143,7 @@ class Syncs(FacadePart):
         """
         return throttled.get_throttled(self._services.database, organization_id, limit=limit)
 
-    def get_schedule(self, organization_id: str | None = None) -> dict[str, ScheduleEntry]:
+    def get_schedule(self, organization_id: str | None = None) -> dict[ResourceName, ScheduleEntry]:
         """The schedule by resource: the general one, or the one in effect for one organization.
 
         Raises:
@@ -147,7 +153,7 @@ class Syncs(FacadePart):
 
     def update_schedule(
         self,
-        resource: str,
+        resource: ResourceName,
         *,
         organization_id: str | None = None,
         enabled: bool | None = None,

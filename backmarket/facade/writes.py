@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, TypedDict, Unpack
 from uuid import UUID
 
+from backmarket.client.endpoints import Environment
 from backmarket.client.types.values import PublishValue
 from backmarket.facade.part import FacadePart
 from backmarket.queries.orders import OrderLineState
@@ -88,7 +89,7 @@ class Writes(FacadePart):
         serial_number: str | None = None,
         unchecked_imei: bool = False,
         idempotency_key: str | None = None,
-        environment: str | None = None,
+        environment: Environment | None = None,
         locale: str | None = None,
     ) -> WriteHandle:
         """Move lines of an order to another state. The stored order and its lines follow the API's answer.
@@ -137,7 +138,7 @@ class Writes(FacadePart):
         serial_number: str | None = None,
         unchecked_imei: bool = False,
         idempotency_key: str | None = None,
-        environment: str | None = None,
+        environment: Environment | None = None,
         locale: str | None = None,
     ) -> WriteHandle:
         """Register the identifiers of a sold device. Once registered, they can never be corrected.
@@ -163,7 +164,7 @@ class Writes(FacadePart):
         *,
         sku: str | None = None,
         idempotency_key: str | None = None,
-        environment: str | None = None,
+        environment: Environment | None = None,
         locale: str | None = None,
         **changes: Unpack[ListingChanges],
     ) -> WriteHandle:
@@ -193,7 +194,7 @@ class Writes(FacadePart):
         url: str | None = None,
         filename: str | None = None,
         idempotency_key: str | None = None,
-        environment: str | None = None,
+        environment: Environment | None = None,
         locale: str | None = None,
     ) -> WriteHandle:
         """Give an order an invoice, from exactly one of `content`, `file`, `object_key` and `url`.

@@ -4,6 +4,8 @@ A resource is a declaration (`orders.py`, `listings.py`, `shipments.py`); `colum
 converts values to them; `parsing.py` turns an answer's bytes into rows.
 """
 
+from typing import Literal, cast, get_args
+
 from backmarket.errors import InvalidArgument
 from backmarket.resources.columns import Column, Kind
 from backmarket.resources.listings import LISTINGS
@@ -17,14 +19,20 @@ RESOURCES = {resource.name: resource for resource in (ORDERS, LISTINGS, DELIVERI
 """The resources by name, as in `sync_state.resource`."""
 
 
-def check_resource(name: str) -> None:
-    """Check that there is a resource.
+ResourceName = Literal["orders", "listings", "deliveries", "returns"]
+"""The names of `RESOURCES`."""
+RESOURCE_NAMES: tuple[ResourceName, ...] = get_args(ResourceName)
+
+
+def check_resource(name: str) -> ResourceName:
+    """The name itself, if there is such a resource.
 
     Raises:
         InvalidArgument: if there is no such resource.
     """
     if name not in RESOURCES:
         raise InvalidArgument(f"There is no resource {name!r}. Choose one of {', '.join(RESOURCES)}.")
+    return cast(ResourceName, name)
 
 
 __all__ = [
@@ -33,6 +41,7 @@ __all__ = [
     "ORDERLINES",
     "ORDERS",
     "RESOURCES",
+    "RESOURCE_NAMES",
     "RETURNS",
     "Column",
     "Kind",
@@ -40,6 +49,7 @@ __all__ = [
     "Lookback",
     "Page",
     "Resource",
+    "ResourceName",
     "Row",
     "blank",
     "blank_object",

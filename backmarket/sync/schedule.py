@@ -14,7 +14,7 @@ from backmarket import audit
 from backmarket.connections import get
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
-from backmarket.resources import RESOURCES, check_resource
+from backmarket.resources import RESOURCES, ResourceName, check_resource
 
 MIN_INTERVAL_SECONDS, MAX_INTERVAL_SECONDS = 1.0, 366 * 86400.0
 """Minimum and maximum interval of the schedule, in seconds."""
@@ -33,7 +33,7 @@ class ScheduleEntry:
         own: names of the values that the organization has set; the others are the defaults.
     """
 
-    resource: str
+    resource: ResourceName
     enabled: bool
     interval: float
     full_interval: float | None
@@ -41,7 +41,7 @@ class ScheduleEntry:
     own: tuple[str, ...]
 
 
-def get_schedule(database: Database, organization_id: str | None = None) -> dict[str, ScheduleEntry]:
+def get_schedule(database: Database, organization_id: str | None = None) -> dict[ResourceName, ScheduleEntry]:
     """The schedule by resource: the effective one of an organization, or the defaults.
 
     Args:

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from backmarket import BackMarket
 from backmarket.console.access import passwords
-from backmarket.resources import RESOURCES
+from backmarket.resources import RESOURCE_NAMES
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
 from backmarket.standalone.embedded import Stack
@@ -59,7 +59,7 @@ class Place:
         """A seller that is connected and synced by the workers."""
         self.add(organization, **spec)
         self.bm.upsert_connection(organization, f"token-of-{organization}", base_url=self.sandbox.url)
-        for handle in [self.bm.sync(organization, each, full=True) for each in RESOURCES]:
+        for handle in [self.bm.sync(organization, each, full=True) for each in RESOURCE_NAMES]:
             handle.wait(PATIENCE_SECONDS)
 
     def add(self, organization: str, **spec: Any) -> None:

@@ -18,6 +18,7 @@ from backmarket.console.choices import RETURN_REASONS, VERBS, choices_of
 from backmarket.console.request_context import RequestContext, status_of
 from backmarket.errors import BackMarketError, InvalidArgument
 from backmarket.queries.orders import OrderLine, OrderLineState, OrderState
+from backmarket.resources import ResourceName
 from backmarket.writes.models import Write
 
 ROWS = 50
@@ -253,8 +254,8 @@ def _parcels(context: RequestContext, number: int) -> list[dict[str, Any]]:
     organization_id = context.organization_id
     deliveries = context.bm.get_deliveries_by_order_id(organization_id, number, limit=LINES)
     returns = context.bm.get_returns_by_order_id(organization_id, number, limit=LINES)
-    found = [("deliveries", each, each.label_url) for each in deliveries]
-    found += [("returns", each, each.label) for each in returns]  # type: ignore[misc]
+    found: list[tuple[ResourceName, Any, str | None]] = [("deliveries", each, each.label_url) for each in deliveries]
+    found += [("returns", each, each.label) for each in returns]
     return [
         {
             "resource": resource,

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from backmarket.client.endpoints import LOCALES
+from backmarket.client.endpoints import LOCALES, Environment, Region
 from backmarket.console import paths
 from backmarket.console.rendering import count
 from backmarket.console.request_context import RequestContext, status_of
 from backmarket.console.sparkline import HOURS
 from backmarket.errors import BackMarketError, ConnectionNotFound, InvalidArgument
-from backmarket.resources import RESOURCES
+from backmarket.resources import RESOURCE_NAMES, RESOURCES, ResourceName
 
 ENVIRONMENTS = ("production", "sandbox")
 GOING = frozenset({"never", "ok", "incomplete", "running", "failing"})
@@ -60,7 +60,8 @@ def sync(context: RequestContext) -> Response:
     wanted = context.given("resource")
     full = context.given("full") is not None
     handles = [
-        context.bm.sync(context.organization_id, each, full=full) for each in ([wanted] if wanted else RESOURCES)
+        context.bm.sync(context.organization_id, each, full=full)
+        for each in ([cast(ResourceName, wanted)] if wanted else RESOURCE_NAMES)
     ]
     late = "" if all(each.nudged for each in handles) else " The broker is unreachable. Workers begin once it is back."
     if context.is_partial:
@@ -111,8 +112,8 @@ def rotate(context: RequestContext) -> Response:
         context.bm.upsert_connection(
             stored.organization_id,
             _key(context),
-            environment=stored.environment,
-            region=stored.region,
+            environment=cast(Environment, stored.environment),
+            region=cast(Region, stored.region),
             locale=stored.locale,
             base_url=stored.base_url,
         )
@@ -127,8 +128,8 @@ def change(context: RequestContext) -> Response:
     def lead() -> str:
         context.bm.update_connection(
             context.organization_id,
-            environment=context.given("environment") or "",
-            region=context.given("region") or "",
+            environment=cast(Environment, context.given("environment") or ""),
+            region=cast(Region, context.given("region") or ""),
             locale=context.given("locale"),
             base_url=context.given("base_url"),
             discard_rows=context.given("discard_rows") is not None,
@@ -142,7 +143,7 @@ def schedule(context: RequestContext) -> Response:
     """Set how often a resource is synced."""
 
     def set_rhythm() -> str:
-        resource = context.given("resource") or ""
+        resource = cast(ResourceName, context.given("resource") or "")
         if context.given("inherit") is not None:
             context.bm.update_schedule(resource, organization_id=context.organization_id, inherit=True)
             return f"The schedule of {resource} is the general schedule again."
@@ -187,8 +188,8 @@ def connect(context: RequestContext) -> Response:
         context.bm.upsert_connection(
             organization,
             _key(context),
-            environment=context.given("environment") or "",
-            region=context.given("region") or "",
+            environment=cast(Environment, context.given("environment") or ""),
+            region=cast(Region, context.given("region") or ""),
             locale=context.given("locale"),
             base_url=context.given("base_url"),
         )

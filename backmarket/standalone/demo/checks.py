@@ -13,7 +13,7 @@ from backmarket.database import Database
 from backmarket.errors import BackMarketError, BulkFileRefused
 from backmarket.facade import BackMarket
 from backmarket.queries.pagination import Page
-from backmarket.resources import RESOURCES
+from backmarket.resources import RESOURCE_NAMES
 from backmarket.resources.signed_links import unsigned
 from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.sandbox.control.client import SandboxControl
@@ -195,7 +195,7 @@ def dead_token_is_told(shops: Shops) -> None:
     connection = shops.market.get_connection_status(DEAD).connection
     _expect(f"{DEAD} is refused", connection.refused_at is not None, True)
     _expect(f"error of {DEAD}", connection.last_error_code, "unauthorized")
-    _expect(f"{DEAD} asked too often", shops.sandbox.stats().sellers[DEAD].requests > len(RESOURCES) + 1, False)
+    _expect(f"{DEAD} asked too often", shops.sandbox.stats().sellers[DEAD].requests > len(RESOURCE_NAMES) + 1, False)
     _expect(f"rows of {DEAD}", [len(copy(shops.market, DEAD)) for copy in COPIES.values()], [0] * len(COPIES))
 
 
@@ -205,7 +205,9 @@ def quiet_sync(shops: Shops) -> None:
     shops.sandbox.remove_faults()
     shops.sandbox.reset()
     before = _written(shops)
-    asked = [(name, resource) for name in ALIVE for resource in RESOURCES if name != SHIPS_ALONE or resource in FOR_ALL]
+    asked = [
+        (name, resource) for name in ALIVE for resource in RESOURCE_NAMES if name != SHIPS_ALONE or resource in FOR_ALL
+    ]
     for handle in [shops.market.sync(name, resource) for name, resource in asked]:
         handle.wait(WAIT)
     stats = shops.sandbox.stats()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from backmarket.errors import ConnectionNotFound
 from backmarket.facade import BackMarket
-from backmarket.resources import RESOURCES
+from backmarket.resources import RESOURCE_NAMES
 from backmarket.sandbox.__main__ import sample_token
 from backmarket.standalone.embedded.ports import LOOPBACK
 from backmarket.standalone.up.child import Child
@@ -37,7 +37,7 @@ def connect(market: BackMarket, sandbox: Sandbox) -> None:
     """Connect the sellers and request full syncs: a new sandbox does not remember the changes of the last one."""
     for name, token in SELLERS.items():
         market.upsert_connection(name, token, base_url=sandbox.url)
-        for resource in RESOURCES:
+        for resource in RESOURCE_NAMES:
             market.sync(name, resource, full=True)
 
 

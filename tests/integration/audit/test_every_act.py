@@ -180,7 +180,7 @@ def test_what_is_no_act_is_not_entered(scene: Scene, do: Do) -> None:
 
 REFUSED: dict[str, tuple[Do, str, str]] = {
     "no such connection": (lambda s: s.bm.remove_connection("none"), "connection.remove", "connection_not_found"),
-    "no such market": (lambda s: s.bm.update_connection(ORG, region="XX"), "connection.change", "invalid_argument"),
+    "no such market": (lambda s: s.bm.update_connection(ORG, region="XX"), "connection.change", "invalid_argument"),  # type: ignore[arg-type]
     "an id that none can have": (lambda s: s.bm.upsert_connection("\0" * 300, "k"), "connection.change", "invalid_"),
     "a refund of what is not stored": (lambda s: s.bm.update_order(ORG, 10**9, 6), "order.refund", "not_stored"),
     "no state at all": (lambda s: s.bm.update_order(ORG, s.order(1), 77), "order.change", "invalid_"),

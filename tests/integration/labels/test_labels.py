@@ -32,6 +32,7 @@ from backmarket.labels.engine import SliceResult, run_slice
 from backmarket.labels.queries import Label
 from backmarket.labels.requests import queue_all
 from backmarket.organizations import lifecycle
+from backmarket.resources import check_resource
 from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
@@ -497,8 +498,9 @@ class TestReading:
     def test_a_link_gives_the_label_to_anybody(self, shop: Shop, bm: BackMarket) -> None:
         known = sell(shop)
         one_slice(shop)
-        for resource, link in (("deliveries", bm.get_label_url), ("returns", bm.get_return_label_url)):
-            key = bm.get_labels(ORG, resource=resource).items[0].shipment_id
+        links = {"deliveries": bm.get_label_url, "returns": bm.get_return_label_url}
+        for resource, link in links.items():
+            key = bm.get_labels(ORG, resource=check_resource(resource)).items[0].shipment_id
             with urllib.request.urlopen(link(ORG, key, expires=60)) as answer:
                 assert answer.read() == label_pdf(key, 2000)
                 assert answer.headers["Content-Type"] == "application/pdf"

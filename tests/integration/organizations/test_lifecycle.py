@@ -206,7 +206,7 @@ def test_no_text_shows_a_secret(settings: Settings, bm: BackMarket, services: Se
         lambda: bm.sync_orders("shop"),
         lambda: bm.upsert_connection("shop", KEY, base_url="https://elsewhere.example"),
         lambda: bm.upsert_connection("shop", KEY, locale="xx-xx"),
-        lambda: bm.upsert_connection("shop", KEY, region="MOON"),
+        lambda: bm.upsert_connection("shop", KEY, region="MOON"),  # type: ignore[arg-type]
         lambda: bm.upsert_connection("a\nb", KEY),
         lambda: KeyCipher(("not a fernet key " + KEY,)),
     ):
@@ -279,7 +279,8 @@ class TestWhereATokenGoes:
     def test_the_host_follows_region_and_environment(
         self, bm: BackMarket, services: Services, region: str, environment: str
     ) -> None:
-        bm.upsert_connection("shop", KEY, region=region.lower(), environment=environment.upper())
+        named: Any = {"region": region.lower(), "environment": environment.upper()}
+        bm.upsert_connection("shop", KEY, **named)
         found, _ = connections.credentials(services.database, services.key_cipher, services.settings, "shop")
         assert found.base_url == HOSTS[region, environment]
         assert found.locale == LOCALES[region][0]

@@ -235,7 +235,7 @@ class TestHistory:
         assert [each.fields for each in bm.get_history(ORG, "orders", 1, limit=1)] == [["state"]]
         assert bm.get_history("other", "orders", 1) == []
         with pytest.raises(InvalidArgument, match="no resource"):
-            bm.get_history(ORG, "labels", 1)
+            bm.get_history(ORG, "labels", 1)  # type: ignore[arg-type]
         with pytest.raises(InvalidArgument, match="limit"):
             bm.get_history(ORG, "orders", 1, limit=0)
 

@@ -264,7 +264,7 @@ class TestFailures:
     def test_there_is_no_other_resource(self, bm: BackMarket, org: str) -> None:
         bm.upsert_connection(org, KEY)
         with pytest.raises(InvalidArgument, match=r"no resource 'oders'\. Choose one of orders"):
-            bm.sync(org, "oders")
+            bm.sync(org, "oders")  # type: ignore[arg-type]
 
 
 class TestTimeouts:

@@ -5,7 +5,7 @@ Each act is recorded in the transaction of the change; a refused one in a transa
 
 from backmarket.audit.actions import ACTIONS
 from backmarket.audit.actor import Actor, ProvedBy, acting, current_actor, named_by_application, this_user
-from backmarket.audit.record import Act, Outcome, attempt, record
+from backmarket.audit.record import Act, Outcome, attempt, record, record_all
 
 __all__ = [
     "ACTIONS",
@@ -18,5 +18,6 @@ __all__ = [
     "current_actor",
     "named_by_application",
     "record",
+    "record_all",
     "this_user",
 ]

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
 
 import typer
 
@@ -83,6 +83,45 @@ def add(
     else:
         note(f"Connected {_where(connection)}. Its sync is due now.")
     _conclude(context, checked, quiet=as_json)
+
+
+@app.command(
+    "import",
+    epilog=examples(
+        "connections import sellers.csv --dry-run",
+        "connections import sellers.csv --check",
+        "gpg -d sellers.csv.gpg | backmarket connections import -",
+    ),
+)
+def import_file(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="CSV file that only you can read, or - for standard input.")
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and check all, and connect nothing.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Connect only keys that the API accepts.")] = False,
+    base_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Origin from BACKMARKET_ALLOWED_BASE_URLS, in place of Back Market's."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Connect many organizations; a second run goes on after the first one.
+
+    The first line names the columns: organization, key, environment, region, locale. The last three may be missing:
+    production, EU, the region's first locale. Refused rows are listed by their lines; with any, the exit code is 1.
+    """
+    source: Path | BinaryIO = sys.stdin.buffer if str(file) == "-" else file
+    with opened() as bm:
+        report = bm.import_connections(source, dry_run=dry_run, check=check, base_url=base_url)
+    if as_json:
+        print_json(as_document(report) | {"refused": [as_document(each) for each in report.refused]})
+    elif report.refused:
+        print_table(("LINE", "REFUSED BECAUSE"), [(each.row, each.reason) for each in report.refused])
+    if not as_json:
+        done = "would be connected" if dry_run else "connected, their syncs are due now"
+        note(f"{report.connected} {done}; {report.unchanged} were before; {len(report.refused)} refused.")
+    if report.refused:
+        raise typer.Exit(1)
 
 
 @app.command("list")

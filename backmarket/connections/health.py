@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from backmarket.database import Transaction
 from backmarket.errors import BackMarketError
 
@@ -94,6 +96,11 @@ def lock(transaction: Transaction, organization_id: str) -> None:
     )
 
 
+def lock_new(transaction: Transaction, organization_ids: Sequence[str]) -> None:
+    """Lock out other changes of connections that are about to be added, in the order of the locks' rows."""
+    transaction.execute(_LOCK_NEW, ([*organization_ids],))
+
+
 def reset_backoff(transaction: Transaction, organization_id: str) -> None:
     """Clear the failures of all syncs, and make them due at once, orders first."""
     transaction.execute(
@@ -104,6 +111,13 @@ def reset_backoff(transaction: Transaction, organization_id: str) -> None:
         (organization_id,),
     )
 
+
+_LOCK_NEW = """
+SELECT backmarket.take_lock('connections', name) FROM (
+    SELECT DISTINCT ON (slot) name, slot
+    FROM (SELECT name, hashtextextended(name, 0) & 255 AS slot FROM unnest(%s::text[]) AS name) AS named ORDER BY slot
+) AS wanted
+"""
 
 _REFUSE = f"""
 WITH same AS MATERIALIZED ({SAME_ACCOUNT}), before AS (

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TypedDict, Unpack
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, TypedDict, Unpack
 
 from backmarket import connections, status
 from backmarket.client.endpoints import Environment, Region
 from backmarket.connections import Account, Connection
 from backmarket.facade.part import FacadePart
-from backmarket.organizations import check, lifecycle
+from backmarket.organizations import check, import_file, lifecycle
 from backmarket.organizations.check import ConnectionCheck
+from backmarket.organizations.import_file import ImportReport
 from backmarket.status import ConnectionStatus, overview
 
 
@@ -59,6 +62,37 @@ class Connections(FacadePart):
                 account,
                 discard_rows=discard_rows,
             )
+
+    def import_connections(
+        self,
+        file: Path | BinaryIO,
+        *,
+        dry_run: bool = False,
+        check: bool = False,
+        base_url: str | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> ImportReport:
+        """Connect many organizations from a CSV file; their syncs are due at once.
+
+        The first line names the columns: organization, key, environment, region, locale, of which the last three may be
+        missing. An organization that is connected just so is left alone, so a second run goes on after the first one;
+        one that is connected otherwise is refused, and so is a row that `upsert_connection` would refuse.
+
+        Args:
+            file: a path that only its owner may read, or a file that is open for reading bytes, as UTF-8.
+            dry_run: read and check everything, and connect nothing.
+            check: ask the API with each key, within the rate limits, and connect only those that it accepts. After 20
+                refused keys no more are checked.
+            base_url: of every row, as `upsert_connection` has it.
+            progress: called after each batch with the number of rows so far.
+
+        Raises:
+            InvalidArgument: if the file cannot be read, others can read it, or it has other columns.
+            LimiterUnavailable: if keys are to be checked and Redis is unreachable; the batches before are connected.
+        """
+        return import_file.import_connections(
+            self._services, file, dry_run=dry_run, check=check, base_url=base_url, progress=progress
+        )
 
     def update_connection(
         self, organization_id: str, *, discard_rows: bool = False, **changes: Unpack[ConnectionChanges]

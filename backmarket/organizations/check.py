@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from backmarket import audit, connections
-from backmarket.client import check
+from backmarket.client import Credentials, check
 from backmarket.client.rate_limited import send
 from backmarket.errors import BackMarketError, Unauthorized
 from backmarket.limits import wait_for_slot
@@ -37,7 +37,7 @@ def check_connection(services: Services, organization_id: str, *, timeout: float
     A key that the API accepts again is used again; one that it refuses pauses, see `mark_unauthorized`.
 
     Args:
-        timeout: seconds to wait for the rate limit; with a Redis that is new or was emptied, 15 s pass.
+        timeout: seconds to wait for the rate limit; with a Redis that was emptied, 15 s pass.
 
     Raises:
         ConnectionNotFound, ConnectionDisabled, ApiKeyMissing: if there is nothing to check.
@@ -48,11 +48,7 @@ def check_connection(services: Services, organization_id: str, *, timeout: float
     )
     began = monotonic()
     try:
-        slot = wait_for_slot(services.limiter, credentials.account, timeout=timeout)
-        answer = send(
-            services.transport, services.limiter, credentials, slot, ORDERS.path, [("page", "1"), ("page-size", "1")]
-        )
-        page = parse_page(ORDERS, check(answer).body)
+        orders = count_orders(services, credentials, timeout=timeout)
     except BackMarketError as error:
         if isinstance(error, Unauthorized):
             with database.transaction() as transaction:
@@ -62,7 +58,23 @@ def check_connection(services: Services, organization_id: str, *, timeout: float
     with database.transaction() as transaction:
         connections.mark_authorized(transaction, organization_id, generation)
         audit.record(transaction, _act(organization_id))
-    return ConnectionCheck(ok=True, orders=page.count, seconds=monotonic() - began, error=None)
+    return ConnectionCheck(ok=True, orders=orders, seconds=monotonic() - began, error=None)
+
+
+def count_orders(services: Services, credentials: Credentials, *, timeout: float = 20.0) -> int | None:
+    """Number of orders as the API counts them, by one request for a page; None: it does not say.
+
+    Args:
+        credentials: to send.
+        timeout: seconds to wait for the rate limit.
+
+    Raises:
+        BackMarketError: if the API does not accept the key, or could not be asked.
+    """
+    slot = wait_for_slot(services.limiter, credentials.account, timeout=timeout)
+    pages = [("page", "1"), ("page-size", "1")]
+    answer = send(services.transport, services.limiter, credentials, slot, ORDERS.path, pages)
+    return parse_page(ORDERS, check(answer).body).count
 
 
 def _act(organization_id: str) -> audit.Act:

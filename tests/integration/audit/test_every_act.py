@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -92,6 +93,9 @@ class Scene:
 Do = Callable[[Scene], Any]
 ACTS: dict[str, tuple[Do, str, str]] = {
     "upsert_connection": (lambda s: s.bm.upsert_connection("new", "key"), "connection.add", "done"),
+    "import_connections": (
+        lambda s: s.bm.import_connections(io.BytesIO(b"organization,key\nmany,key\n")), "connection.add", "done"
+    ),
     "update_connection": (lambda s: s.bm.update_connection(ORG, locale="es-es"), "connection.change", "done"),
     "check_connection": (lambda s: s.bm.check_connection(ORG), "connection.check", "done"),
     "disable_connection": (lambda s: s.bm.disable_connection(ORG), "connection.disable", "done"),

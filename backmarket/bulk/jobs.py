@@ -279,7 +279,9 @@ def _repeated(transaction: Transaction, submission: Submission) -> int:
 def _job(transaction: Transaction, organization_id: str, job_id: int) -> Job:
     job = rows.select_job(transaction, organization_id, job_id)
     if job is None:
-        raise BulkJobNotFound(f"This organization has no bulk job {job_id}. See `backmarket bulk list`.")
+        raise BulkJobNotFound(
+            f"This organization has no bulk job {job_id}. See the list (`get_bulk_jobs`, `backmarket bulk list`)."
+        )
     return job
 
 
@@ -287,7 +289,9 @@ def _undecided(settings: Settings, transaction: Transaction, organization_id: st
     _job(transaction, organization_id, job_id)
     part = rows.select_part(transaction, organization_id, job_id, number)
     if part is None:
-        raise BulkJobNotFound(f"Bulk job {job_id} has no part {number}. See `backmarket bulk show`.")
+        raise BulkJobNotFound(
+            f"Bulk job {job_id} has no part {number}. See the job (`get_bulk_job`, `backmarket bulk show`)."
+        )
     if not is_decidable(settings, part):
         deadline = send_deadline(settings.request_longest)
         waits = part.state in {PartState.SUBMITTING, PartState.UNKNOWN}

@@ -104,7 +104,7 @@ def check_comparable(transaction: Transaction, organization_id: str, *, locale: 
     if transaction.execute(_WALKED, (organization_id,)).fetchone() is None:
         raise InvalidArgument(
             "Unchanged lines cannot be skipped, as the listings of this organization were never synced to the end:"
-            " sync them first (`backmarket sync --resource listings --wait`)."
+            " sync them first (`sync_listings`, `backmarket sync --resource listings --wait`)."
         )
 
 

@@ -127,7 +127,8 @@ def url(services: Services, organization_id: str, job_id: int, *, expires: int =
     job = jobs.get(services.database, organization_id, job_id)
     if job.ended_at is None:
         raise InvalidArgument(
-            f"Bulk job {job_id} has not ended, so its report is not ready. See `bulk report` for what is known."
+            f"Bulk job {job_id} has not ended, so its report is not ready. See what is known (`get_bulk_handle`,"
+            " `backmarket bulk report`)."
         )
     if job.reported_at is None:
         write(services, job)

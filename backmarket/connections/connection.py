@@ -16,7 +16,9 @@ from backmarket.errors import (
     EnvironmentMismatch,
 )
 
-KEY_CLEARED = "The key of this connection was cleared: connect it again with a key (`connections add`)."
+KEY_CLEARED = (
+    "The key of this connection was cleared: connect it again with a key (`upsert_connection`, `connections add`)."
+)
 
 SELECT = """
 SELECT organization_id, generation, enabled, api_key IS NOT NULL AS has_api_key, environment, region, locale, base_url,
@@ -118,11 +120,12 @@ def check_usable(connection: Connection, environment: str | None = None, *, even
     if not connection.has_api_key:
         raise ApiKeyMissing(KEY_CLEARED)
     if not connection.enabled:
-        raise ConnectionDisabled("This connection is disabled. Enable it with `connections enable`.")
+        raise ConnectionDisabled("This connection is disabled. Enable it (`enable_connection`, `connections enable`).")
     if connection.unauthorized_at is not None and not even_if_refused:
         raise ConnectionUnauthorized(
             f"Back Market refused the key of this connection at {connection.unauthorized_at:%Y-%m-%d %H:%M} UTC:"
-            " connect it with a new key (`connections add`), or `connections enable` it if the key is valid again."
+            " connect it with a new key (`upsert_connection`, `connections add`), or enable it if the key is valid"
+            " again (`enable_connection`, `connections enable`)."
             f" {_next_probe(connection)}"
         )
     if environment is not None and environment != connection.environment:
@@ -163,4 +166,6 @@ def select(transaction: Transaction, organization_id: str) -> Connection:
 
 def not_found() -> ConnectionNotFound:
     """The error for an organization that is not connected."""
-    return ConnectionNotFound("No connection has this organization id. Connect it first (`connections add`).")
+    return ConnectionNotFound(
+        "No connection has this organization id. Connect it first (`upsert_connection`, `connections add`)."
+    )

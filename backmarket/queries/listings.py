@@ -99,8 +99,8 @@ def listing_key(listing_id: UUID | str | int) -> UUID | int:
         return UUID(listing_id)
     except ValueError:
         raise InvalidArgument(
-            "A listing's id is a UUID, or the older integer id; to find one by its SKU, use get_listing_by_sku"
-            " (`listings show ORG --sku SKU`)."
+            "A listing's id is a UUID, or the older integer id; one is found by its SKU, too"
+            " (`get_listing_by_sku`, `backmarket listings show`)."
         ) from None
 
 

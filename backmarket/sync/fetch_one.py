@@ -120,7 +120,7 @@ def _explained(error: TerminalError, resource: Resource, key: object) -> Termina
     """The same error, with advice added."""
     what_to_do = {
         Unauthorized: "The key is tried once more in half a minute. If that is refused, too, connect this organization"
-        " with a new key (`connections add`).",
+        " with a new key (`upsert_connection`, `connections add`).",
         NotAvailable: f"Ask Back Market to open {resource.name} to this account;"
         " deliveries and returns need a BackShip subscription.",
         NotFound: f"Is {key} an id of {resource.name} of this very account? What is stored stays as it is; a sync finds"

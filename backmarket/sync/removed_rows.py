@@ -151,6 +151,7 @@ _LISTED, _MARKED, _SEEN = 1, 2, 3
 def _alarm_text(resource: Resource, missing: int, stored: int) -> str:
     return (
         f"{missing} of {stored} stored {resource.name} were not listed at once: none was marked as gone."
-        " Check the account at Back Market; the next full walk looks again. If they are gone, say so:"
-        f" `backmarket sync ORG --resource {resource.name} --accept-missing` asks for each of them by its id."
+        " Check the account at Back Market; the next full walk looks again. If they are gone, say so (`sync` with"
+        f" `accept_missing`, `backmarket sync ORG --resource {resource.name} --accept-missing`): each of them is asked"
+        " for by its id."
     )

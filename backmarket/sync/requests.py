@@ -95,7 +95,9 @@ def request_sync(
                 audit.record(transaction, _accepted(organization_id, resource), audit.Outcome.ASKED)
         if row is not None:
             return SyncRequest(*row)
-    raise InvalidArgument(f"{resource} is not synced for this organization. Connect it again (`connections add`).")
+    raise InvalidArgument(
+        f"{resource} is not synced for this organization. Connect it again (`upsert_connection`, `connections add`)."
+    )
 
 
 def _accepted(organization_id: str, resource: str) -> audit.Act:

@@ -112,7 +112,10 @@ def update_schedule(
             audit.record(transaction, act)
     entries = get_schedule(database, organization_id)
     if resource not in entries:
-        raise InvalidArgument(f"{resource} is not synced for this organization. Connect it again (`connections add`).")
+        raise InvalidArgument(
+            f"{resource} is not synced for this organization. Connect it again (`upsert_connection`,"
+            " `connections add`)."
+        )
     return entries[resource]
 
 
@@ -128,7 +131,9 @@ def _check(resource: str, organization_id: str | None, values: dict[str, Any], *
     if values["download_labels"] is not None and not RESOURCES[resource].label:
         raise InvalidArgument(f"{resource} have no labels. Choose deliveries or returns.")
     if organization_id is None and (inherit or values["download_labels"] is not None):
-        raise InvalidArgument("download_labels and inherit are about one organization: name it (`--organization`).")
+        raise InvalidArgument(
+            "download_labels and inherit are about one organization: name it (`organization_id`, `--organization`)."
+        )
 
 
 def _meant(entry: ScheduleEntry) -> ScheduleEntry:

@@ -137,7 +137,8 @@ def _held_back_by(before: Write) -> str:
     if before.undecided:
         return (
             f"The write waits for write {before.id} of the same object, whose outcome is unknown:"
-            f" {before.error} Settle it with `backmarket writes retry` or `backmarket writes settle`."
+            f" {before.error} Settle it (`settle_write`, `backmarket writes settle`) or send it again"
+            " (`retry_write`, `backmarket writes retry`)."
         )
     return f"The write waits for write {before.id} of the same object, which was submitted before it."
 

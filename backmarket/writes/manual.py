@@ -54,7 +54,9 @@ def _decidable(transaction: Transaction, organization_id: str, write_id: int, st
     work.make_due(transaction, organization_id, "writes")
     write = rows.select(transaction, organization_id, write_id)
     if write is None:
-        raise WriteNotFound(f"This organization has no write {write_id}. See `backmarket writes list`.")
+        raise WriteNotFound(
+            f"This organization has no write {write_id}. See the list (`get_writes`, `backmarket writes list`)."
+        )
     if write.state not in states or (write.open and not rows.may_decide(transaction, write)):
         at = f", and you may decide after {write.settle_at:%Y-%m-%d %H:%M:%S %Z}" if write.settle_at else ""
         goes_on = f"it continues by itself{at}" if write.open else "it has ended"

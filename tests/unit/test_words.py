@@ -174,3 +174,26 @@ def test_a_docstring_says_when_each_error_is_raised() -> None:
         for entry in raised(path)
         if not re.match(r" +[\w.,\s]+: (if|see|as for)\b", entry)
     ] == []
+
+
+IN_COMMANDS = (
+    "backmarket/cli/",
+    "backmarket/doctor/",
+    "backmarket/standalone/",
+    "backmarket/console/",
+    "backmarket/database/",
+)
+"""Rooms whose texts are for people at a terminal, or on a page; and the keys and tables, which a command makes."""
+
+
+def test_a_text_that_names_a_command_names_the_method_before_it() -> None:
+    groups = "connections|writes|bulk|orders|listings|sync|labels|schedule"
+    command = re.compile(rf"(?<!, )`(?:backmarket )?(?:{groups}) [^`]+`")
+    wrong = [
+        f"{path.relative_to(CHECKOUT)}: {node.value}"
+        for path in sorted((CHECKOUT / "backmarket").rglob("*.py"))
+        if not str(path.relative_to(CHECKOUT)).startswith(IN_COMMANDS)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and command.search(node.value)
+    ]
+    assert wrong == []

@@ -147,8 +147,9 @@ def _hangs(context: SliceContext, part: Part) -> bool:
 
 def _gave_up(why: str) -> Transition:
     """A task that is not polled any more: a person finds out its outcome."""
-    todo = "Ask Back Market's support for its outcome, look at the listings, then settle it with"
-    return Transition(state=PartState.UNKNOWN, error=UnknownOutcome(f"{why} {todo} `backmarket bulk settle`."))
+    todo = "Ask Back Market's support for its outcome, look at the listings, then settle it"
+    how = "(`settle_bulk_part`, `backmarket bulk settle`)."
+    return Transition(state=PartState.UNKNOWN, error=UnknownOutcome(f"{why} {todo} {how}"))
 
 
 def _over(context: SliceContext, part: Part, said: Said, body: bytes) -> None:

@@ -26,7 +26,7 @@ _UNDECIDABLE = "The listing is not as the line says, and its previous values are
 _UNSEEN = "The listing shows nothing that the line sets. Look at it in Back Market's back office."
 _NOT_APPLIED = "Back Market did not apply the line, for an unknown reason."
 _UNREADABLE = "The listing could not be read back. Compare it with the file."
-PERSON = "Look at its listings at Back Market, then settle it with `backmarket bulk settle`."
+PERSON = "Look at its listings at Back Market, then settle it (`settle_bulk_part`, `backmarket bulk settle`)."
 
 
 class Verdict(StrEnum):

@@ -194,11 +194,12 @@ def _unknown(text: str, error: BackMarketError | None) -> UnknownOutcome:
 _GONE = "its object no longer exists."
 
 _DECIDE = (
-    "Look at Back Market's back office. Record what you saw with `backmarket writes settle`, or send the write again"
-    " with `backmarket writes retry`."
+    "Look at Back Market's back office. Record what you saw (`settle_write`, `backmarket writes settle`), or send the"
+    " write again (`retry_write`, `backmarket writes retry`)."
 )
 
 _INVOICE = (
     "The invoice may have been uploaded, and cannot be read back. Look at the order in Back Market's back office, and"
-    " record what you saw with `backmarket writes settle`. `backmarket writes retry` may upload the invoice twice."
+    " record what you saw (`settle_write`, `backmarket writes settle`). Sending it again (`retry_write`,"
+    " `backmarket writes retry`) may upload the invoice twice."
 )

@@ -38,8 +38,8 @@ def check_order_stored(transaction: Transaction, organization_id: str, order_id:
     ).fetchone()
     if found is None:
         raise NotStoredYet(
-            f"No order {order_id} is stored, so the change cannot be checked: fetch it (`backmarket orders fetch`) or"
-            " sync the orders, then retry."
+            f"No order {order_id} is stored, so the change cannot be checked: fetch it (`fetch_order`,"
+            " `backmarket orders fetch`) or sync the orders, then retry."
         )
 
 
@@ -63,8 +63,8 @@ def line_of(transaction: Transaction, organization_id: str, orderline_id: int) -
     found = _select_lines(transaction, organization_id, "orderline_id = %s", orderline_id, "state")
     if not found:
         raise NotStoredYet(
-            f"No order line {orderline_id} is stored, so the change cannot be checked: fetch its order (`backmarket"
-            " orders fetch`) or sync the orders, then retry."
+            f"No order line {orderline_id} is stored, so the change cannot be checked: fetch its order (`fetch_order`,"
+            " `backmarket orders fetch`) or sync the orders, then retry."
         )
     return found[0]
 
@@ -102,8 +102,8 @@ def listing_id_of(
     ).fetchone()
     if row is None:
         raise NotStoredYet(
-            "No such listing is stored, so the change cannot be checked: fetch it (`backmarket listings fetch`) or sync"
-            " the listings, then retry."
+            "No such listing is stored, so the change cannot be checked: fetch it (`fetch_listing`,"
+            " `backmarket listings fetch`) or sync the listings, then retry."
         )
     found: UUID = row[0]
     return found

@@ -184,16 +184,16 @@ class TestRefusals:
         let_time_pass(shop, 31)
         with shop.services.database.transaction() as transaction:
             connections.mark_unauthorized(transaction, ORG, generation, Unauthorized("refused"))
-        refused(ConnectionUnauthorized, r"connect it with a new key \(`connections add`\), or `connections enable`", bm)
+        refused(ConnectionUnauthorized, r"connect it with a new key \(`upsert_connection`, `connections add`\), or", bm)
         bm.reconnect(ORG)
         bm.disconnect(ORG)
-        refused(ConnectionDisabled, "Enable it with `connections enable`", bm)
+        refused(ConnectionDisabled, r"Enable it \(`enable_connection`, `connections enable`\)", bm)
         bm.disconnect(ORG, clear_api_key=True)
-        refused(ApiKeyMissing, r"connect it again with a key \(`connections add`\)", bm)
+        refused(ApiKeyMissing, r"connect it again with a key \(`upsert_connection`, `connections add`\)", bm)
         with pytest.raises(ApiKeyMissing, match="connect it again with a key"):
             bm.reconnect(ORG)
         bm.remove_connection(ORG)
-        refused(ConnectionNotFound, r"Connect it first \(`connections add`\)", bm)
+        refused(ConnectionNotFound, r"Connect it first \(`upsert_connection`, `connections add`\)", bm)
         assert shop.sandbox.stats().requests == before
 
     def test_another_environment_than_the_connection_s(self, bm: BackMarket) -> None:
@@ -215,7 +215,7 @@ class TestAnswers:
 
     def test_401_marks_the_connection_and_says_what_to_do(self, shop: Shop, bm: BackMarket) -> None:
         shop.sandbox.add_fault("unauthorized", operation="orders.get")
-        with pytest.raises(Unauthorized, match=r"once more.*new key \(`connections add`\)") as caught:
+        with pytest.raises(Unauthorized, match=r"once more.*new key .*`connections add`") as caught:
             bm.fetch_order(ORG, 1)
         assert caught.value.status == 401
         connection = bm.get_connection_status(ORG).connection

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from backmarket.cli.exporting import add_export
 from backmarket.cli.parameters import (
     AsJson,
     CreatedAfter,
@@ -68,6 +69,14 @@ def show_all(
             cursor=cursor,
         )
         DELIVERIES.print_page(bm, organization, page, as_json=as_json)
+
+
+add_export(
+    app,
+    "deliveries",
+    "backmarket.queries.shipments:Delivery",
+    lambda bm, org: bm.iter_deliveries(org),
+)
 
 
 @app.command(epilog=examples("deliveries show shop-1 3000007"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from backmarket.cli.exporting import add_export
 from backmarket.cli.output import Word, as_document, note, print_json, say
 from backmarket.cli.parameters import AsJson, Cursor, Limit, Organization, ShipmentId, examples
 from backmarket.cli.rows import Rows
@@ -61,6 +62,9 @@ def show_all(
             organization, resource=cast("ResourceName | None", resource), state=state, limit=limit, cursor=cursor
         )
         LABELS.print_page(bm, organization, page, as_json=as_json)
+
+
+add_export(app, "labels", "backmarket.labels.queries:Label", lambda bm, org: bm.iter_labels(org))
 
 
 @app.command(epilog=examples("labels url shop-1 3000007", "labels url shop-1 3000007 --return --expires 7d"))

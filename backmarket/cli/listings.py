@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from backmarket.cli.exporting import add_export
 from backmarket.cli.parameters import (
     AsJson,
     Cursor,
@@ -69,6 +70,9 @@ def show_all(
             cursor=cursor,
         )
         LISTINGS.print_page(bm, organization, page, as_json=as_json)
+
+
+add_export(app, "listings", "backmarket.queries.listings:Listing", lambda bm, org: bm.iter_listings(org))
 
 
 @app.command(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backmarket.cli.exporting import add_export
 from backmarket.cli.parameters import (
     AsJson,
     Cursor,
@@ -58,6 +59,9 @@ def show_all(
     with opened() as bm:
         page = bm.get_orderlines(organization, order_id=order, state=number, sku=sku, limit=limit, cursor=cursor)
         ORDERLINES.print_page(bm, organization, page, as_json=as_json)
+
+
+add_export(app, "orderlines", "backmarket.queries.orders:OrderLine", lambda bm, org: bm.iter_orderlines(org))
 
 
 @app.command(epilog=examples("orderlines show shop-1 2000007"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backmarket.cli.exporting import add_export
 from backmarket.cli.failures import NotStored
 from backmarket.cli.orderlines import ORDERLINES
 from backmarket.cli.output import as_document, print_json, say
@@ -88,6 +89,9 @@ def show_all(
             cursor=cursor,
         )
         ORDERS.print_page(bm, organization, page, as_json=as_json)
+
+
+add_export(app, "orders", "backmarket.queries.orders:Order", lambda bm, org: bm.iter_orders(org))
 
 
 @app.command(epilog=examples("orders show shop-1 1000005", "orders show shop-1 1000005 --personal --json"))

@@ -89,7 +89,7 @@ def cell(value: object) -> str:
         case IntEnum():
             return value.name.lower()
         case dict() | list():
-            return printable(json.dumps(value, ensure_ascii=False, default=_plain))
+            return printable(json.dumps(value, ensure_ascii=False, default=plain))
         case _:
             return printable(str(value))
 
@@ -138,7 +138,7 @@ def print_facts(facts: Mapping[str, object]) -> None:
 
 def print_json(document: object) -> None:
     """One JSON document, in ASCII, so that it is the same in any encoding."""
-    say(json.dumps(document, indent=2, default=_plain))
+    say(json.dumps(document, indent=2, default=plain))
 
 
 _EXPIRY = "_expires_at"
@@ -158,7 +158,12 @@ def as_document(row: Any, *, personal: bool = False) -> dict[str, Any]:
     return {name: as_document(value) if is_dataclass(value) else value for name, value in shown.items()}
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """A value as JSON has it.
+
+    Raises:
+        TypeError: if JSON has no form of it.
+    """
     match value:
         case datetime():
             return value.astimezone(UTC).isoformat()

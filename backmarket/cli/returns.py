@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backmarket.cli.exporting import add_export
 from backmarket.cli.parameters import (
     AsJson,
     CreatedAfter,
@@ -69,6 +70,9 @@ def show_all(
             cursor=cursor,
         )
         RETURNS.print_page(bm, organization, page, as_json=as_json)
+
+
+add_export(app, "returns", "backmarket.queries.shipments:Return", lambda bm, org: bm.iter_returns(org))
 
 
 @app.command(epilog=examples("returns show shop-1 3000007"))

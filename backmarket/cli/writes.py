@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from backmarket.cli.exporting import add_export
 from backmarket.cli.output import Word, say
 from backmarket.cli.parameters import AsJson, Cursor, Limit, Organization, examples
 from backmarket.cli.rows import Rows
@@ -80,6 +81,9 @@ def show_all(
             cursor=cursor,
         )
         WRITES.print_page(bm, organization, page, as_json=as_json)
+
+
+add_export(app, "writes", "backmarket.writes.models:Write", lambda bm, org: bm.iter_writes(org))
 
 
 @app.command(epilog=examples("writes show shop-1 42", "writes show shop-1 42 --personal --json"))

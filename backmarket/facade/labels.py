@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from backmarket.facade.part import FacadePart
 from backmarket.labels import queries, requests
 from backmarket.labels.queries import Label, LabelState
-from backmarket.queries.pagination import Page
+from backmarket.queries.pagination import Page, every
 from backmarket.resources import ResourceName
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class Labels(FacadePart):
         return queries.get_labels(
             self._services.database, organization_id, resource=resource, state=state, limit=limit, cursor=cursor
         )
+
+    iter_labels = every(get_labels)
 
     def get_label(self, organization_id: str, resource: ResourceName, shipment_id: int) -> Label | None:
         """The label of one delivery or return; None: unknown.

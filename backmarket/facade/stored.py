@@ -9,7 +9,7 @@ from backmarket.facade.part import FacadePart
 from backmarket.queries import listings
 from backmarket.queries.listings import STORED_LISTINGS, Listing, ListingFilter
 from backmarket.queries.orders import STORED_ORDERLINES, STORED_ORDERS, Order, OrderFilter, OrderLine, OrderLineFilter
-from backmarket.queries.pagination import Page
+from backmarket.queries.pagination import Page, every
 from backmarket.queries.shipments import (
     STORED_DELIVERIES,
     STORED_RETURNS,
@@ -45,6 +45,8 @@ class StoredRows(FacadePart):
         where = OrderFilter(state, country_code, created_after, created_before, modified_after, sku, tracking_number)
         return STORED_ORDERS.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
 
+    iter_orders = every(get_orders)
+
     def get_order_by_id(self, organization_id: str, order_id: int) -> Order | None:
         """One stored order; None: it is not stored."""
         return STORED_ORDERS.get(self._services.database, organization_id, order_id)
@@ -66,6 +68,8 @@ class StoredRows(FacadePart):
         """
         where = OrderLineFilter(order_id, state, sku)
         return STORED_ORDERLINES.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
+
+    iter_orderlines = every(get_orderlines)
 
     def get_orderlines_by_listing(
         self, organization_id: str, sku: str, *, limit: int = 50, cursor: str | None = None
@@ -101,6 +105,8 @@ class StoredRows(FacadePart):
         """
         where = ListingFilter(publication_state, min_quantity, max_quantity, search)
         return STORED_LISTINGS.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
+
+    iter_listings = every(get_listings)
 
     def get_listing_by_id(self, organization_id: str, listing_id: UUID | str | int) -> Listing | None:
         """One stored listing, by its UUID or its older integer id; None: it is not stored.
@@ -138,6 +144,8 @@ class StoredRows(FacadePart):
         where = DeliveryFilter(order_id, hub_scanned, created_after, created_before)
         return STORED_DELIVERIES.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
 
+    iter_deliveries = every(get_deliveries)
+
     def get_delivery_by_id(self, organization_id: str, shipment_id: int) -> Delivery | None:
         """One stored delivery; None: it is not stored."""
         return STORED_DELIVERIES.get(self._services.database, organization_id, shipment_id)
@@ -167,6 +175,8 @@ class StoredRows(FacadePart):
         """
         where = ReturnFilter(order_id, orderline_id, hub_scanned, created_after, created_before)
         return STORED_RETURNS.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
+
+    iter_returns = every(get_returns)
 
     def get_return_by_id(self, organization_id: str, shipment_id: int) -> Return | None:
         """One stored return; None: it is not stored."""

@@ -9,7 +9,7 @@ from backmarket import audit
 from backmarket.audit import queries
 from backmarket.audit.queries import AuditEntry, AuditFilter
 from backmarket.facade.part import FacadePart
-from backmarket.queries.pagination import Page
+from backmarket.queries.pagination import Page, every
 
 
 class Trail(FacadePart):
@@ -58,3 +58,5 @@ class Trail(FacadePart):
         """
         where = AuditFilter(organization_id, actor, what, since, until)
         return queries.page(self._services.database, where, limit=limit, cursor=cursor)
+
+    iter_audit = every(audit)

@@ -12,7 +12,7 @@ from backmarket.client.endpoints import Environment
 from backmarket.client.types.values import PublishValue
 from backmarket.facade.part import FacadePart
 from backmarket.queries.orders import OrderLineState
-from backmarket.queries.pagination import Page
+from backmarket.queries.pagination import Page, every
 from backmarket.writes import invoices, manual, rows, submit
 from backmarket.writes.audited import order_action
 from backmarket.writes.handle import WriteHandle
@@ -252,6 +252,8 @@ class Writes(FacadePart):
         lanes = None if order_id is None else (order_lane(order_id), invoice_lane(order_id))
         where = WriteFilter.of(state, kind, object_id, lanes)
         return rows.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
+
+    iter_writes = every(get_writes)
 
     def get_write(self, organization_id: str, write_id: int) -> Write | None:
         """One write; None: it does not exist, or its retention is over."""

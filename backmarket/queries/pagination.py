@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, Generic, Literal, TypeVar
+from functools import wraps
+from typing import Any, Generic, Literal, ParamSpec, TypeVar
 from uuid import UUID
 
 from psycopg.rows import class_row
@@ -21,6 +22,7 @@ from backmarket.database import Database, Transaction
 from backmarket.errors import InvalidArgument
 
 T = TypeVar("T")
+Asked = ParamSpec("Asked")
 Key = int | UUID
 Position = str | int | UUID | datetime
 
@@ -168,6 +170,30 @@ class Stored(Generic[T]):
     def _position(self, row: T) -> tuple[datetime | str, Key]:
         at = getattr(row, "date_creation", None) if self.order == "newest" else None
         return at or NO_DATE, getattr(row, self.key)
+
+
+def every(get: Callable[Asked, Page[T]]) -> Callable[Asked, Iterator[T]]:
+    """The method that yields all rows of a list, in place of a page of it, with the same arguments.
+
+    One page at a time is in memory: `limit` is its size (default: 1000), `cursor` where the first one begins. Rows that
+    are created or changed meanwhile may be left out or not.
+
+    Args:
+        get: returns a page.
+    """
+
+    @wraps(get)
+    def iterate(*arguments: Asked.args, **asked: Asked.kwargs) -> Iterator[T]:
+        asked.setdefault("limit", MAX_PAGE_SIZE)
+        while True:
+            page = get(*arguments, **asked)
+            yield from page
+            if page.next_cursor is None:
+                return
+            asked["cursor"] = page.next_cursor
+
+    iterate.__doc__ = f"All rows of `{get.__name__}`, one page at a time in memory; its arguments, see there."
+    return iterate
 
 
 def created(table: str) -> str:

@@ -33,6 +33,8 @@ CHANGES_NOTHING = {
     "get_orders", "get_overview", "get_return_by_id", "get_return_label_url", "get_returns", "get_returns_by_order_id",
     "get_returns_by_orderline_id", "get_schedule", "get_status", "get_task_status", "get_throttled", "get_write",
     "get_writes", "watch", "get_console_sessions",
+    "iter_audit", "iter_deliveries", "iter_labels", "iter_listings", "iter_orderlines", "iter_orders", "iter_returns",
+    "iter_writes",
     # they check a file; `PreparedFile.submit` is the act
     "check_listings_file", "prepare_listings_file",
 }  # fmt: skip

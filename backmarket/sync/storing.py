@@ -138,9 +138,7 @@ class Storing:
             leases.hold(transaction, self.lease)
             found = self._missing(transaction, besides)
             if not found.keys:
-                self._finish(
-                    transaction, found, unread=len(besides) + seen_ids.left(transaction, self.lease, self._walk)
-                )
+                self._finish(transaction, found, unanswered=len(besides))
             return found
 
     def settle_missing(self, key: Any, row: Row | None) -> None:
@@ -272,8 +270,9 @@ class Storing:
             order=self.lease.number,
         )
 
-    def _finish(self, transaction: Transaction, found: Missing, *, unread: int = 0) -> None:
+    def _finish(self, transaction: Transaction, found: Missing, *, unanswered: int = 0) -> None:
         self._count_requests()
+        left = seen_ids.left(transaction, self.lease, self._walk) if self._walk.saves else 0
         run = checkpoints.close(transaction, self.lease, self._walk, self._progress, found.alarm)
         if found.alarm is not None:
             log.error("sync.many_missing", error=found.alarm.message)
@@ -286,7 +285,7 @@ class Storing:
             incremental=bool(self._resource.since),
             overlap=self._settings.watermark_overlap,
             quiet=run.quiet,
-            missing=found.count or unread,
+            missing=found.count or left + unanswered,
             rejected=run.rejected,
         )
         if self._resource.label and self.lease.labels:

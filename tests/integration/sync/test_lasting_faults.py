@@ -76,7 +76,7 @@ class TestSilence:
         shop.restart(request_deadline=0.5, task_budget_seconds=0.1)
         shop.sell(ORG, orders=120)
         fault = shop.sandbox.add_fault("timeout", operation="orders.list", page=page)
-        ends = []
+        ends: list[str] = []
         while ends[-1:] != ["failed"]:
             ends.append(shop.run_slice(ORG).end)
             assert len(ends) < 7
@@ -88,12 +88,33 @@ class TestSilence:
         assert failing(shop) == []
         shop.assert_equals_truth(ORG)
 
+    def lose(self, shop: Shop, count: int) -> None:
+        """Let stored orders vanish, whose ids are never answered."""
+        listed = "SELECT order_id FROM backmarket.orders WHERE state NOT IN (0, 8) ORDER BY order_id LIMIT %s"
+        for (order,) in shop.execute(listed, count):
+            shop.sandbox.change(ORG, remove=1, ids=[order])
+            shop.sandbox.add_fault("timeout", path=f"/ws/orders/{order}")
+
+    def test_missing_rows_that_are_never_answered_are_counted_also_if_another_slice_ends_the_walk(
+        self, shop: Shop
+    ) -> None:
+        shop.restart(request_deadline=0.5, lease_seconds=0.6, task_budget_seconds=0.3)
+        shop.sell(ORG, orders=200)
+        shop.sync(ORG)
+        self.lose(shop, 2)
+        ends = [shop.run_slice(ORG, full=True).end]
+        while state(shop, "full_requested"):
+            shop.make_due(ORG)
+            ends.append(shop.run_slice(ORG, ask=False).end)
+            assert ends[-1] in {"done", "handed_on"}
+            assert len(ends) < 30
+        assert unread(shop) == 2
+
     def test_a_missing_row_that_is_never_answered_is_left_before_the_lease_runs_out(self, shop: Shop) -> None:
         shop.restart(request_deadline=5.0, lease_seconds=8.0)
         shop.sell(ORG, orders=200)
         shop.sync(ORG)
-        gone = shop.sandbox.change(ORG, remove=1).removed[0]
-        shop.sandbox.add_fault("timeout", path=f"/ws/orders/{gone}")
+        self.lose(shop, 1)
         requests(shop)
         assert shop.sync(ORG, full=True).end == "done"
         assert requests(shop) == 4 + 1, "the pages, and the row once"

@@ -20,6 +20,7 @@ from chaos import evidence
 from chaos.grounds import Grounds
 from chaos.rounds import Result, play
 from chaos.schedule import KINDS, plan
+from chaos.sellers import Sellers
 
 CHECKOUT = Path(__file__).parents[1]
 DIRECTORY = CHECKOUT / ".tmp" / "chaos"
@@ -67,7 +68,7 @@ def rounds(seeds: Sequence[int], directory: Path, *, limit: float, off: str = ""
             while left:
                 result = play(grounds, plan(left.pop(0), kinds), limit=limit)
                 if result.wrong:
-                    evidence.keep(grounds, directory.with_name(f"red-{result.seed}"))
+                    evidence.keep(grounds, Sellers.of(result.seed), directory.with_name(f"red-{result.seed}"))
                 yield result
                 if result.wrong:
                     break

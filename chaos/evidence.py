@@ -10,13 +10,15 @@ from time import sleep
 
 from backmarket.resources import RESOURCES
 from chaos.grounds import WORKERS, Grounds
+from chaos.sellers import Sellers
 
 
-def keep(grounds: Grounds, directory: Path) -> None:
+def keep(grounds: Grounds, sellers: Sellers, directory: Path) -> None:
     """Copy the logs, with what each thread of the workers does now, and the rows of whatever has not come to its end.
 
     Args:
         grounds: of the red round.
+        sellers: of the red round.
         directory: where to; made again.
     """
     for pool in WORKERS:
@@ -29,7 +31,7 @@ def keep(grounds: Grounds, directory: Path) -> None:
         lines = [json.dumps(row, default=str) for (row,) in rows]
         (directory / f"{name}.jsonl").write_text("\n".join(lines))
     for name in RESOURCES:
-        truth = {seller: grounds.sandbox.truth(seller, name) for seller in grounds.names()}
+        truth = {seller: grounds.sandbox.truth(seller, name) for seller in sellers.names}
         (directory / f"truth-{name}.json").write_text(json.dumps(truth))
     lines = [json.dumps(_fields(entry)) for entry in grounds.sandbox.requests()]
     (directory / "requests.jsonl").write_text("\n".join(lines))

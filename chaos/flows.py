@@ -21,8 +21,9 @@ from chaos.sellers import BULK, COUNT, LIED_TO, WRITES, Sellers
 ORDERS, LISTINGS, PRICES = 3, 2, 2
 """Of each seller with writes: how many are changed, and how often each price."""
 
-JOBS, LINES = 2, 40
-"""Of each seller with bulk files: files, and lines of each."""
+JOBS, LINES = 2, 28
+"""Of each seller with bulk files: files, and lines of each: a whole part, and one that is short enough to be read back
+line by line."""
 
 Ask = Callable[[BackMarket], object]
 
@@ -74,10 +75,7 @@ class Flows:
             self._wish_files(name)
         for name in self.sellers.group(range(BULK.start, WRITES.stop)):
             for resource in ("orders", "listings"):
-                request_sync(self.market._services.database, name, resource)
-                result = run_slice(self.market._services, name, resource)
-                if result.end != "done":
-                    raise RuntimeError(f"{resource} of {name} could not be synced: {result.end}")
+                sync_at_once(self.market, name, resource)
         self.wishes.asks.sort(key=lambda ask: ask[0])
 
     def begin(self) -> None:
@@ -213,6 +211,18 @@ class Flows:
                 getattr(market, method)(name, object_id, **arguments, idempotency_key=f"{key}/{number}")
 
         self._wish(ask)
+
+
+def sync_at_once(market: BackMarket, name: str, resource: str) -> None:
+    """Sync a resource of an organization in this process, where nothing is broken yet.
+
+    Raises:
+        RuntimeError: if that did not succeed.
+    """
+    request_sync(market._services.database, name, resource)
+    result = run_slice(market._services, name, resource)
+    if result.end != "done":
+        raise RuntimeError(f"{resource} of {name} could not be synced: {result.end}")
 
 
 def _file(name: str, text: str, key: str) -> Ask:

@@ -45,6 +45,8 @@ WORKERS: Final = (
 )
 INSIDE: Final = Path(__file__).parent / "inside"
 LABEL_BYTES: Final = 2000
+PART_LINES: Final = 20
+"""Of a part of a bulk file."""
 
 QUICK: Final[dict[str, Any]] = {
     "database_pool_size": 6,
@@ -60,7 +62,7 @@ QUICK: Final[dict[str, Any]] = {
     "label_window": 6,
     "label_max_bytes": 100_000,
     "write_window": 4,
-    "bulk_part_lines": 20,
+    "bulk_part_lines": PART_LINES,
     "bulk_settle_after": 1.0,
     "bulk_unexplained_after": 2.0,
     "bulk_poll_initial_seconds": 0.3,
@@ -125,19 +127,20 @@ class Grounds:
         """Faults that not every machine can do."""
         return {"disk_full": self.disk is not None, "clock_jump": self.clock.works}
 
-    def ask(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+    def ask(self, statement: str, *values: Any, **named: Any) -> list[tuple[Any, ...]]:
         """Run a statement as PostgreSQL's own administrator; its rows, if it gives any.
+
+        Args:
+            statement: SQL.
+            values: of its parameters, in their order.
+            named: of its parameters, by name; either these or the former.
 
         Raises:
             psycopg.Error: PostgreSQL is away, or refuses it.
         """
         with psycopg.connect(self._admin(DATABASE), autocommit=True, connect_timeout=3) as connection:
-            cursor = connection.execute(statement.encode(), values or None)
+            cursor = connection.execute(statement.encode(), named or values or None)
             return cursor.fetchall() if cursor.description else []
-
-    def names(self) -> list[str]:
-        """The organizations that are connected."""
-        return [name for (name,) in self.ask("SELECT organization_id FROM backmarket.connections ORDER BY 1")]
 
     def redis(self) -> redis.Redis:
         """A connection to Valkey; the caller closes it."""

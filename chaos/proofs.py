@@ -16,7 +16,7 @@ from typing import Any
 from chaos.__main__ import DIRECTORY, apart, end_orderly
 from chaos.grounds import Grounds
 from chaos.rounds import play
-from chaos.schedule import Plan, Strike, plan
+from chaos.schedule import Lasting, Plan, Strike, plan
 
 ROUNDS = 6
 """Until a safeguard that is off must have been noticed."""
@@ -34,6 +34,7 @@ class Proof:
         settings: of the product, where that is how it is switched off.
         assumptions: of the API.
         api_faults: the sandbox's rules.
+        lasting: the fault that never heals.
     """
 
     name: str
@@ -43,13 +44,17 @@ class Proof:
     settings: dict[str, Any] = field(default_factory=dict)
     assumptions: dict[str, str] = field(default_factory=dict)
     api_faults: tuple[dict[str, Any], ...] = ()
+    lasting: Lasting | None = None
 
+
+_IDLE = (("second_beat", "nothing", 3.0),)
+"""Strikes of a proof that needs none."""
 
 PROOFS = (
     Proof("the lease check", (("freeze_worker", "sync", 4.0),), ("without a lease",), off="lease"),
     Proof(
         "the watermark's overlap",
-        (("second_beat", "nothing", 3.0),),
+        _IDLE,
         ("rows differ",),
         settings={"watermark_overlap": 0.0},
         assumptions={"date_filter": "exclusive", "date_header": "missing"},
@@ -58,6 +63,21 @@ PROOFS = (
     Proof("the limiter's sentinel", (("empty_redis", "request", 0.0),), ("above the limit",), off="sentinel"),
     Proof("the state `submitting`", (("kill_worker", "bulk lease", 0.5),), ("sent twice",), off="submitting"),
     Proof("events and rows in one transaction", (("kill_worker", "sync", 0.5),), ("without the event",), off="outbox"),
+    Proof("the pauses of what fails", _IDLE, ("met the lasting fault",), off="pauses", lasting=Lasting("label", "500")),
+    Proof(
+        "the turn of syncs before a full walk that fails",
+        _IDLE,
+        ("syncs behind",),
+        off="turn",
+        lasting=Lasting("page", "500"),
+    ),
+    Proof(
+        "the end of a walk with rows that cannot be read",
+        _IDLE,
+        ("unfinished walks",),
+        off="unread",
+        lasting=Lasting("missing order", "500"),
+    ),
 )
 
 
@@ -97,6 +117,7 @@ def _plan(proof: Proof, seed: int) -> Plan:
         usual,
         strikes=tuple(strikes),
         api_faults=proof.api_faults,
+        lasting=proof.lasting,
         task_fault=None,
         assumptions=usual.assumptions | proof.assumptions,
     )

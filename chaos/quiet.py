@@ -8,7 +8,8 @@ from time import monotonic, sleep
 
 from backmarket.errors import DatabaseUnavailable
 from chaos.flows import Flows
-from chaos.grounds import Grounds
+from chaos.grounds import QUICK, Grounds
+from chaos.lasting import Broken
 from chaos.sellers import LIED_TO
 from chaos.strikes import Strikes
 
@@ -32,13 +33,14 @@ class NotQuiet(Exception):
     """Something is still going on; the text says what."""
 
 
-def wait_until_quiet(grounds: Grounds, flows: Flows, strikes: Strikes, timeout: float) -> Deeds:
-    """Wait until everything has come to its end since now.
+def wait_until_quiet(grounds: Grounds, flows: Flows, strikes: Strikes, lasting: Broken, timeout: float) -> Deeds:
+    """Wait until everything has come to its end since now, but for what is broken for ever: that must be named.
 
     Args:
         grounds: whole again, but for what goes on.
         flows: nothing changes any more; the application may ask for something still.
         strikes: whose last fault may go on.
+        lasting: what is broken for ever.
         timeout: seconds.
 
     Raises:
@@ -49,14 +51,16 @@ def wait_until_quiet(grounds: Grounds, flows: Flows, strikes: Strikes, timeout: 
     grounds.ask(_IN_FULL, list(flows.sellers.group(LIED_TO)))
     deeds = Deeds([], [], {})
     began = monotonic()
-    values = (since, strikes.plan.task_fault == "task_hangs")
+    values = lasting.exempt() | {"since": since, "overlap": QUICK["watermark_overlap"]}
     while True:
         strikes.tend()
         with suppress(DatabaseUnavailable):  # a pooled connection of before PostgreSQL was restarted; next time
             _act(grounds, deeds)
-        grounds.ask(_DUE_ONCE_MORE, since)
-        open_ones = {"faults": len(strikes.going_on), "asks": flows.asking, **dict(grounds.ask(_LEFT, *values))}
+        grounds.ask(_DUE_ONCE_MORE, **values)
+        open_ones = {"faults": len(strikes.going_on), "asks": flows.asking, **dict(grounds.ask(_LEFT, **values))}
         left = {name: number for name, number in open_ones.items() if number}
+        if not left and not lasting.named():
+            left = {"lasting faults without a name": 1}
         took = monotonic() - began
         deeds.waited_for |= dict.fromkeys(left, round(took, 1))
         if not left:
@@ -83,21 +87,28 @@ UPDATE backmarket.connections SET refused_at = refused_at - interval '30 s', nex
 WHERE refused_at IS NOT NULL AND unauthorized_at IS NULL AND next_probe_at > now() AND probed_at IS NULL
 """
 
+# What is broken for ever need not come to an end: see `Broken.exempt`.
 _LATELY = """
 WITH lately AS (
-    SELECT organization_id, GREATEST(%s, (
+    SELECT organization_id, GREATEST(%(since)s, (
         SELECT max(settled_at) FROM backmarket.api_writes w WHERE w.organization_id = c.organization_id
     ), (
         SELECT max(ended_at) FROM backmarket.bulk_parts p WHERE p.organization_id = c.organization_id
-    )) AS at FROM backmarket.connections c
+    )) AS at FROM backmarket.connections c WHERE organization_id <> ALL(%(broken)s)
+), behind AS (
+    SELECT organization_id, resource FROM backmarket.sync_state s JOIN lately l USING (organization_id)
+    WHERE CASE WHEN organization_id = ANY(%(walks)s) AND resource = 'orders'
+        THEN (watermark + make_interval(secs => %(overlap)s) > l.at) IS NOT TRUE
+        ELSE (last_started_at > l.at) IS NOT TRUE END
 )
 """
 
 # Nothing falls due by itself any more: each sync does once that has not begun since its organization last changed.
 _DUE_ONCE_MORE = f"""
 {_LATELY}
-UPDATE backmarket.sync_state s SET next_due_at = now(), sync_due_at = now() FROM lately l
-WHERE l.organization_id = s.organization_id AND last_started_at <= l.at AND lease_owner IS NULL AND failures = 0
+UPDATE backmarket.sync_state s SET next_due_at = now(), sync_due_at = now() FROM behind b
+WHERE b.organization_id = s.organization_id AND b.resource = s.resource AND last_started_at IS NOT NULL
+  AND lease_owner IS NULL AND (failures = 0 OR b.organization_id = ANY(%(walks)s))
   AND next_due_at > now() + interval '1 s'
 """
 
@@ -108,26 +119,36 @@ UPDATE backmarket.sync_state SET requested = requested + 1, full_requested = tru
     full_interval_seconds = NULL, next_due_at = now(), sync_due_at = now() WHERE organization_id = ANY(%s)
 """
 
-# A task that hangs for ever is asked about for ever, and its part stays `submitted`: that is its end here.
 _LEFT = f"""
-{_LATELY}, hanging AS (
-    SELECT organization_id, job_id, number FROM backmarket.bulk_parts
-    WHERE %s AND state = 'submitted' AND task_status = 2 AND submitted_at < now() - interval '4 s'
+{_LATELY}, unread AS (
+    SELECT p.organization_id, p.job_id, p.number FROM backmarket.bulk_parts p
+    JOIN backmarket.bulk_jobs j ON j.organization_id = p.organization_id AND j.id = p.job_id
+    WHERE EXISTS (SELECT FROM unnest(p.line_numbers) AS line
+        WHERE p.organization_id || '/' || j.idempotency_key || '/' || line = ANY(%(lines)s))
+), whole AS (
+    SELECT organization_id FROM lately
 )
-SELECT 'syncs behind', count(*) FROM backmarket.sync_state s JOIN lately l USING (organization_id)
-WHERE last_started_at IS NULL OR last_started_at <= l.at OR last_success_at <= last_started_at OR failures > 0
-   OR served < requested
+SELECT 'syncs behind', count(*) FROM backmarket.sync_state s JOIN whole USING (organization_id)
+    LEFT JOIN behind b USING (organization_id, resource)
+WHERE b.resource IS NOT NULL OR organization_id <> ALL(%(walks)s) AND (
+    last_success_at <= last_started_at OR failures > 0 OR served < requested)
 UNION ALL SELECT 'refused keys', count(*) FROM backmarket.connections WHERE refused_at IS NOT NULL
-UNION ALL SELECT 'unfinished walks', count(*) FROM backmarket.walks
-UNION ALL SELECT 'leases of syncs', count(*) FROM backmarket.sync_state WHERE lease_owner IS NOT NULL
-UNION ALL SELECT 'leases of work', count(*) FROM backmarket.work WHERE lease_owner IS NOT NULL
-UNION ALL SELECT 'due work', count(*) FROM backmarket.work w
-    WHERE due_at < 'infinity' AND NOT (kind = 'bulk' AND organization_id IN (SELECT organization_id FROM hanging))
-UNION ALL SELECT 'labels wanted', count(*) FROM backmarket.labels WHERE state <> 'stored'
-UNION ALL SELECT 'open writes', count(*) FROM backmarket.api_writes
-    WHERE state IN ('pending', 'sending') OR (state = 'unknown' AND due_at < 'infinity')
-UNION ALL SELECT 'open parts', count(*) FROM backmarket.bulk_parts p
+UNION ALL SELECT 'unfinished walks', count(*) FROM backmarket.walks JOIN whole USING (organization_id)
+    WHERE organization_id <> ALL(%(walks)s)
+UNION ALL SELECT 'leases of syncs', count(*) FROM backmarket.sync_state JOIN whole USING (organization_id)
+    WHERE lease_owner IS NOT NULL AND organization_id <> ALL(%(walks)s)
+UNION ALL SELECT 'leases of work', count(*) FROM backmarket.work JOIN whole USING (organization_id)
+    WHERE lease_owner IS NOT NULL AND organization_id || '/' || kind <> ALL(%(works)s)
+UNION ALL SELECT 'due work', count(*) FROM backmarket.work w JOIN whole USING (organization_id)
+    WHERE due_at < 'infinity' AND organization_id || '/' || kind <> ALL(%(works)s)
+UNION ALL SELECT 'labels wanted', count(*) FROM backmarket.labels JOIN whole USING (organization_id)
+    WHERE state <> 'stored' AND organization_id || '/' || resource || '/' || shipment_id <> ALL(%(labels)s)
+UNION ALL SELECT 'open writes', count(*) FROM backmarket.api_writes JOIN whole USING (organization_id)
+    WHERE (state IN ('pending', 'sending') OR (state = 'unknown' AND due_at < 'infinity'))
+      AND organization_id || '/' || lane <> ALL(%(lanes)s)
+UNION ALL SELECT 'open parts', count(*) FROM backmarket.bulk_parts p JOIN whole USING (organization_id)
     WHERE due_at < 'infinity' AND state IN ('pending', 'submitting', 'submitted', 'unknown')
-      AND (organization_id, job_id, number) NOT IN (SELECT * FROM hanging)
-UNION ALL SELECT 'reports to be written', count(*) FROM backmarket.bulk_jobs WHERE report_due_at IS NOT NULL
+      AND (organization_id, job_id, number) NOT IN (SELECT * FROM unread)
+UNION ALL SELECT 'reports to be written', count(*) FROM backmarket.bulk_jobs JOIN whole USING (organization_id)
+    WHERE report_due_at IS NOT NULL
 """

@@ -15,7 +15,7 @@ from typing import Any
 
 from chaos.__main__ import CHECKOUT, DIRECTORY, read
 from chaos.plots import bars, histogram
-from chaos.schedule import KINDS
+from chaos.schedule import ANSWERS, KINDS, THINGS
 from chaos.strikes import HARMLESS
 
 DOCUMENT = CHECKOUT / "docs" / "reliability.md"
@@ -41,6 +41,8 @@ COUNTED = {
     "takeovers": "leases taken over",
     "asked again": "times the application had to ask again",
     "messages repeated": "messages delivered twice",
+    "lasting fault met": "requests that met a lasting fault while all else became quiet",
+    "lasting fault allowed": "of them allowed",
 }
 """Figures of a round, and what they are called."""
 
@@ -72,6 +74,7 @@ def figures(rounds: Sequence[Line]) -> str:
         table(("fault", "times", "struck something", "leases", "parts", "writes", "open requests"), by_kind(rounds)),
         "![How long a round took](reliability/seconds.svg)\n",
         table(("in all rounds", "number", "a round (median)"), counted(rounds)),
+        table(("broken for ever, in rounds", *ANSWERS), by_answer(rounds)),
         "![Faults of the API](reliability/api.svg)\n",
     ]
     return "\n".join(parts)
@@ -126,6 +129,12 @@ def by_kind(rounds: Sequence[Line]) -> list[tuple[str, ...]]:
             *(str(sum(strike[name] for strike in telling)) for name in ("submitting", "sending", "requests")),
         ))  # fmt: skip
     return rows
+
+
+def by_answer(rounds: Sequence[Line]) -> list[tuple[str, ...]]:
+    """What was broken for ever, and the rounds by what it was answered with."""
+    met = Counter((line["lasting"]["thing"], line["lasting"]["answer"]) for line in rounds if line["lasting"])
+    return [(thing, *(str(met[thing, answer]) for answer in ANSWERS)) for thing in THINGS]
 
 
 def counted(rounds: Sequence[Line]) -> list[tuple[str, str, str]]:

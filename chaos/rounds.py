@@ -14,9 +14,10 @@ from backmarket.standalone.fleet import FleetError
 from chaos.faults.processes import SECOND_BEAT
 from chaos.flows import Flows
 from chaos.grounds import ROLE, Grounds
+from chaos.lasting import Broken, broken
 from chaos.messages import Wire
 from chaos.quiet import Deeds, NotQuiet, wait_until_quiet
-from chaos.schedule import OUTAGE, Plan
+from chaos.schedule import OUTAGE, Lasting, Plan
 from chaos.sellers import BULK, FULL_WALKS_EVERY, LIED_TO, SYNCS_EVERY, Sellers
 from chaos.strikes import Strikes
 from chaos.verdict import Round, verdict
@@ -31,6 +32,7 @@ class Result:
         wrong: what the verdict found; empty: green.
         seconds: that it took: preparing, striking, becoming quiet.
         strikes: the faults as they took place.
+        lasting: what was broken for ever, and how it was answered; None: nothing.
         figures: counted meanwhile.
     """
 
@@ -38,6 +40,7 @@ class Result:
     wrong: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     strikes: list[dict[str, Any]] = field(default_factory=list)
+    lasting: Lasting | None = None
     figures: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -73,10 +76,10 @@ def play(grounds: Grounds, plan: Plan, *, limit: float) -> Result:
         plan: of the round.
         limit: seconds that it may take in all.
     """
-    result, watch, logs = Result(plan.seed), Stopwatch(), Logs(grounds.directory)
+    result, watch, logs = Result(plan.seed, lasting=plan.lasting), Stopwatch(), Logs(grounds.directory)
     sellers = Sellers.of(plan.seed)
     flows = Flows(grounds.sandbox, grounds.market, sellers, plan.seed)
-    _prepare(grounds, sellers, flows, plan)
+    lasting = _prepare(grounds, sellers, flows, plan)
     watch.lap("preparing")
     began, deeds = monotonic(), Deeds([], [], {})
     with Wire(grounds.settings.need("redis_url")) as wire:
@@ -86,14 +89,17 @@ def play(grounds: Grounds, plan: Plan, *, limit: float) -> Result:
         strikes.run(began)
         flows.end()
     api_faults = _api_faults(grounds)
-    heal(grounds, strikes.going_on)
+    heal(grounds, strikes.going_on, lasting.rules)
+    lasting.outlast()
     watch.lap("striking")
     try:
-        deeds = wait_until_quiet(grounds, flows, strikes, max(1.0, limit - sum(watch.phases.values())))
+        deeds = wait_until_quiet(grounds, flows, strikes, lasting, max(1.0, limit - sum(watch.phases.values())))
     except NotQuiet as error:
         result.wrong.append(f"not quiet within {limit:g} s: {error}")
     watch.lap("becoming quiet")
-    round_ = Round(grounds, sellers, flows, strikes.struck, began, plan.task_fault is not None, deeds, logs.since())
+    cost = lasting.cost()
+    task_fault = plan.task_fault is not None
+    round_ = Round(grounds, sellers, flows, strikes.struck, began, task_fault, lasting, cost, deeds, logs.since())
     result.wrong += verdict(round_)
     result.seconds = watch.phases
     result.strikes = [one.as_dict() for one in strikes.struck]
@@ -101,14 +107,17 @@ def play(grounds: Grounds, plan: Plan, *, limit: float) -> Result:
     return result
 
 
-def heal(grounds: Grounds, going_on: Collection[str] = ()) -> None:
+def heal(grounds: Grounds, going_on: Collection[str] = (), lasting: Collection[int] = ()) -> None:
     """Make everything whole, whatever a fault has left.
 
     Args:
         grounds: of the round.
         going_on: kinds of faults that are not over.
+        lasting: numbers of the API's faults that never are.
     """
-    grounds.sandbox.remove_faults()
+    for fault in grounds.sandbox.stats().faults:
+        if fault.number not in lasting:
+            grounds.sandbox.remove_faults(fault.number)
     grounds.make_room()
     servers = [grounds.stack.postgres, grounds.stack.valkey, *(() if OUTAGE in going_on else (grounds.stack.s3,))]
     for server in servers:
@@ -147,7 +156,7 @@ class Logs:
         return found
 
 
-def _prepare(grounds: Grounds, sellers: Sellers, flows: Flows, plan: Plan) -> None:
+def _prepare(grounds: Grounds, sellers: Sellers, flows: Flows, plan: Plan) -> Broken:
     grounds.empty()
     grounds.sandbox.settings(assumptions=plan.assumptions)
     grounds.ask("UPDATE backmarket.schedule SET enabled = false, interval_seconds = %s", SYNCS_EVERY)
@@ -158,6 +167,8 @@ def _prepare(grounds: Grounds, sellers: Sellers, flows: Flows, plan: Plan) -> No
         list(sellers.group(LIED_TO)),
     )
     flows.prepare()
+    lasting = broken(plan.lasting, grounds, flows)
+    lasting.begin()
     if plan.task_fault:
         grounds.sandbox.add_fault(
             plan.task_fault, operation="listings.bulk", seller=sellers.names[BULK.stop - 1], count=1
@@ -166,6 +177,7 @@ def _prepare(grounds: Grounds, sellers: Sellers, flows: Flows, plan: Plan) -> No
         _rule(grounds, sellers, dict(rule))
     grounds.sandbox.add_fault("slow", operation="listings.bulk", seconds=0.3)
     grounds.ask("UPDATE backmarket.schedule SET enabled = true")
+    return lasting
 
 
 def _rule(grounds: Grounds, sellers: Sellers, rule: dict[str, Any]) -> None:
@@ -198,6 +210,8 @@ def _figures(round_: Round, api_faults: dict[str, int], wire: Wire) -> dict[str,
         "asked again": round_.flows.repeated,
         "reconnected": len(round_.deeds.reconnected),
         "messages repeated": wire.repeated,
+        "lasting fault met": round_.cost[0],
+        "lasting fault allowed": round_.cost[1],
         "api faults": api_faults,
         "waited for": round_.deeds.waited_for,
     }

@@ -117,6 +117,28 @@ _OF_A_WRITE: Final[tuple[dict[str, Any], ...]] = (
 
 _OF_A_TASK: Final[tuple[FaultKind, ...]] = ("task_fails", "task_hangs", "task_odd")
 
+THINGS: Final = ("listing", "line", "label", "order", "missing order", "page", "organization", "account")
+"""What may be broken for ever; see `chaos.lasting`."""
+
+ANSWERS: Final[dict[str, dict[str, Any]]] = {
+    "500": {"kind": "status", "status": 500},
+    "403 HTML": {"kind": "waf_html"},
+    "403 JSON": {"kind": "forbidden"},
+    "404": {"kind": "early_404"},
+    "408": {"kind": "status", "status": 408},
+    "409": {"kind": "status", "status": 409},
+    "429 with requestId": {"kind": "status", "status": 429},
+    "429 without requestId": {"kind": "sku_quota"},
+    "garbage": {"kind": "garbage"},
+    "reset": {"kind": "reset"},
+    "silence": {"kind": "timeout", "seconds": 4.0},
+}
+"""What it is answered with. Their number and that of the things have no common divisor, so that seeds in a row go
+through all pairs."""
+
+HEALED_IN_FULL: Final = 4
+"""In every so manieth round nothing is broken for ever."""
+
 
 @dataclass(frozen=True, slots=True)
 class Strike:
@@ -138,6 +160,19 @@ class Strike:
 
 
 @dataclass(frozen=True, slots=True)
+class Lasting:
+    """A fault that never heals.
+
+    Attributes:
+        thing: of `THINGS`: what is broken.
+        answer: of `ANSWERS`: what its requests are answered with.
+    """
+
+    thing: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A round.
 
@@ -145,6 +180,7 @@ class Plan:
         seed: what all of it follows from.
         strikes: in their order.
         api_faults: the sandbox's rules from the beginning; `group` says whose requests suffer.
+        lasting: the fault that never heals.
         task_fault: the outcome of one bulk task.
         assumptions: which answers of the unproven ones the API gives.
         duplicates: every message is delivered twice.
@@ -153,6 +189,7 @@ class Plan:
     seed: int
     strikes: tuple[Strike, ...]
     api_faults: tuple[dict[str, Any], ...]
+    lasting: Lasting | None
     task_fault: FaultKind | None
     assumptions: dict[str, str]
     duplicates: bool
@@ -180,6 +217,7 @@ def plan(seed: int, kinds: Sequence[str] = tuple(KINDS)) -> Plan:
         seed=seed,
         strikes=tuple(sorted(strikes, key=lambda strike: strike.at)),
         api_faults=tuple(_api_faults(dice)),
+        lasting=_lasting(seed),
         task_fault=dice.choice((None, None, *_OF_A_TASK)),
         assumptions={
             "date_filter": dice.choice(("inclusive", "exclusive")),
@@ -190,6 +228,13 @@ def plan(seed: int, kinds: Sequence[str] = tuple(KINDS)) -> Plan:
         },
         duplicates=dice.random() < 0.5,
     )
+
+
+def _lasting(seed: int) -> Lasting | None:
+    if seed % HEALED_IN_FULL == 0:
+        return None
+    number = seed - seed // HEALED_IN_FULL
+    return Lasting(THINGS[number % len(THINGS)], list(ANSWERS)[number % len(ANSWERS)])
 
 
 def _strike(kind: str, at: float, dice: Random) -> Strike:

@@ -17,6 +17,9 @@ LIED_TO = range(8)
 BULK = range(8, 11)
 WRITES = range(11, 14)
 LARGE: Final = 14
+PAGED: Final = 15
+"""One whose orders fill three pages, and that walks in full every few seconds as well."""
+
 FULL_WALKS_EVERY: Final = 4.0
 SYNCS_EVERY: Final = 6.0
 
@@ -53,5 +56,5 @@ def spec(number: int, dice: Random) -> Mapping[str, Any]:
     """What an account has."""
     if number == LARGE:
         return {"orders": 400, "listings": 120, "deliveries": 50, "returns": 10}
-    orders = dice.choice((20, 40, 60))
+    orders = 120 if number == PAGED else dice.choice((20, 40, 60))
     return {"orders": orders, "listings": 85 if number in BULK else 20, "deliveries": dice.randint(2, 6), "returns": 2}

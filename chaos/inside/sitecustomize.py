@@ -16,9 +16,7 @@ from typing import Any
 
 from backmarket import messages
 from backmarket.services import circuit_breaker
-
-MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.2, 1.5
-"""Seconds that what failed waits, whatever the product's own pauses are."""
+from chaos.pauses import MAX_SECONDS, short
 
 messages.NUDGE_SECONDS = 6
 circuit_breaker.INITIAL_PAUSE_SECONDS, circuit_breaker.MAX_PAUSE_SECONDS = 0.5, 1.5
@@ -27,21 +25,27 @@ from backmarket.limits import backoff, shared  # noqa: E402
 
 
 def _short(pause: Callable[..., float | None]) -> Callable[..., Any]:
-    """The same pauses, a thirtieth as long, within the bounds."""
+    """The same pauses, made short."""
 
     def shorter(*args: Any, **kwargs: Any) -> float | None:
         seconds = pause(*args, **kwargs)
-        return seconds and min(max(seconds / 30, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS)
+        return seconds and short(seconds)
 
     return shorter
 
 
-backoff.growing = _short(backoff.growing)  # before it is imported by name
+def no_pause(*_: Any, **__: Any) -> float:
+    """What failed is retried at once."""
+    return 0.0
+
+
+OFF_NAME = os.environ.get("CHAOS_OFF", "")
+backoff.growing = no_pause if OFF_NAME == "pauses" else _short(backoff.growing)  # before it is imported by name
 
 from backmarket.work import backoff as pauses_of_rows  # noqa: E402
 from backmarket.writes.engine import retry_policy as writes_policy  # noqa: E402
 
-pauses_of_rows.DAY_SECONDS = MAX_PAUSE_SECONDS
+pauses_of_rows.DAY_SECONDS = MAX_SECONDS
 writes_policy.pause_all_after = _short(writes_policy.pause_all_after)
 
 from backmarket import work  # noqa: E402
@@ -51,7 +55,7 @@ from backmarket.bulk.engine import requests, verify  # noqa: E402
 from backmarket.bulk.engine import slice as bulk_slice  # noqa: E402
 from backmarket.database import connection as database  # noqa: E402
 from backmarket.labels import engine as labels_engine  # noqa: E402
-from backmarket.sync import checkpoints, leases, storing, upsert  # noqa: E402
+from backmarket.sync import checkpoints, leases, missing_rows, storing, upsert  # noqa: E402
 from backmarket.work import queue  # noqa: E402
 
 labels_engine._pause_after = _short(labels_engine._pause_after)
@@ -145,10 +149,29 @@ _EVENT = (
     b"INSERT INTO backmarket.changes (organization_id, resource, external_id, kind, fields) VALUES (%s, %s, %s, %s, %s)"
 )
 
+
+def no_turn() -> None:
+    """A full walk that is unfinished goes before the syncs that are due."""
+    turn = "CASE WHEN s.sync_due_at <= now() THEN 'incremental' ELSE 'full' END"
+    assert turn in leases.PROBE
+    leases.PROBE = leases.PROBE.replace(turn, "'full'")
+
+
+def no_unread_rows() -> None:
+    """A missing row that cannot be read fails the walk."""
+
+    def fail(_: Any, key: Any, error: Exception) -> None:
+        raise error
+
+    missing_rows.MissingRows._leave = fail
+
+
 OFF: dict[str, Callable[[], None]] = {
     "lease": no_lease_check,
     "sentinel": no_sentinel,
     "submitting": no_submitting,
     "outbox": no_outbox,
+    "turn": no_turn,
+    "unread": no_unread_rows,
 }
-OFF.get(os.environ.get("CHAOS_OFF", ""), partial(int))()
+OFF.get(OFF_NAME, partial(int))()

@@ -13,10 +13,12 @@ import pytest
 from backmarket.sandbox import Fault, World
 from backmarket.sandbox.world.fault_rules import FaultKind
 from chaos.faults import FAULTS
+from chaos.lasting import BROKEN
 from chaos.messages import _pushed, an_hour_late, jumbled
+from chaos.pauses import most_tries, short
 from chaos.plots import bars, histogram
 from chaos.report import figures, plots
-from chaos.schedule import KINDS, OF_S3, OUTAGE, SECONDS, STRIKE_ON, STRIKES, plan
+from chaos.schedule import ANSWERS, KINDS, OF_S3, OUTAGE, SECONDS, STRIKE_ON, STRIKES, THINGS, plan
 from chaos.strikes import Held, Struck
 
 SEEDS = range(200)
@@ -61,6 +63,22 @@ def test_every_kind_of_fault_of_the_api_is_used_and_known_to_the_sandbox() -> No
         world.faults.add(Fault(**rule))
     too_long = {"sku_quota"}  # it holds the account's lines for longer than a round
     assert {rule["kind"] for rule in rules} | tasks == set(FaultKind.__args__) - too_long  # type: ignore[attr-defined]
+
+
+def test_three_rounds_in_four_break_one_thing_for_ever_and_go_through_all_pairs() -> None:
+    found = [plan(seed).lasting for seed in SEEDS]
+    pairs = {(each.thing, each.answer) for each in found if each}
+    assert pairs == {(thing, answer) for thing in THINGS for answer in ANSWERS}
+    assert found.count(None) == len(SEEDS) // 4
+    assert BROKEN.keys() == set(THINGS)
+    for rule in ANSWERS.values():
+        Fault(**rule)
+
+
+def test_pauses_are_short_and_bound_what_a_lasting_fault_costs() -> None:
+    assert [short(seconds) for seconds in (0.0, 15.0, 60.0, 3600.0)] == [0.2, 0.5, 2.0, 4.0]
+    assert [most_tries(seconds, 15.0) for seconds in (0.0, 0.3, 0.4, 1.2, 10.0)] == [1, 2, 3, 4, 7]
+    assert most_tries(10.0, 2.0) > most_tries(10.0, 30.0)
 
 
 SENT = {
@@ -123,6 +141,7 @@ def line(seed: int, **parts: Any) -> dict[str, Any]:
     known: dict[str, Any] = {
         "seed": seed, "wrong": [], "took": 20.0 + seed, "counts": True, "figures": counted,
         "strikes": [Struck("kill_worker", "sync", 1.0, leases=["orders"]).as_dict()],
+        "lasting": {"thing": "label", "answer": "500"} if seed > 1 else None,
     }  # fmt: skip
     counted["api faults"] = {"close": 3}  # type: ignore[assignment]
     return known | parts
@@ -134,6 +153,8 @@ def test_the_report_says_what_was_red() -> None:
     assert "| red (seeds 2) | 1 |" in text
     assert "| over within 30 s | 2 |" in text
     assert "| kill worker | 3 | 3 | 3 |" in text
+    assert "| label | 2 | 0 |" in text
+    assert "| account | 0 | 0 |" in text
 
 
 def test_plots_are_drawn_to_scale() -> None:

@@ -49,7 +49,7 @@ def test_each_chapter_has_its_rows_or_says_why_nothing_applies() -> None:
     chapters = re.findall(r"(?m)^## V(\d+) ", PAGE)
     assert chapters == [str(number) for number in range(1, 18)]
     assert {row[0].split(".")[0] for row in ROWS} == {f"V{number}" for number in range(1, 17)}
-    assert "There is none." in PAGE.partition("## V17")[2].partition("\n## ")[0]
+    assert "Not used." in PAGE.partition("## V17")[2].partition("\n## ")[0]
 
 
 def test_what_is_met_names_a_test_and_what_is_not_says_why() -> None:

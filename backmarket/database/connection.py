@@ -257,7 +257,7 @@ def _check_role(transaction: Transaction) -> bool:
     if not row[0]:
         raise SettingsError(
             "The role of BACKMARKET_DATABASE_URL sees no rows of backmarket's tables: connect as their owner, or let an"
-            f' administrator run GRANT backmarket_worker TO "{row[1]}" (see docs/deployment.md), and the owner'
+            f' administrator run GRANT backmarket_worker TO "{row[1]}", and the owner'
             " `backmarket db migrate`."
         )
     return True
@@ -336,7 +336,7 @@ def _translate_errors() -> Iterator[None]:
     except pg.InsufficientPrivilege as error:  # its text names a table, a schema or a function; it quotes no value
         raise SettingsError(
             f"The login of BACKMARKET_DATABASE_URL lacks a right ({error.diag.message_primary}): grant it its process's"
-            " role, and run `backmarket db migrate` as the owner of the tables; docs/deployment.md has the roles."
+            " role, and run `backmarket db migrate` as the owner of the tables."
         ) from None
     except psycopg.Error as error:
         raise DatabaseError(f"PostgreSQL refused a statement: {_describe(error)}") from None

@@ -1,11 +1,12 @@
-"""A private authority, and a certificate of it for a server on this machine."""
+"""A private authority, and the certificates that it signs, as strict clients want them (Python's from 3.13 on)."""
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
-from collections.abc import Iterable
+import ssl
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-_DAY = datetime.timedelta(days=1)
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -30,36 +31,82 @@ class Certificates:
     certificate: Path
     key: Path
 
+    def serving(self) -> ssl.SSLContext:
+        """What a server answers with."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, self.key)
+        return context
 
-def make_certificates(directory: Path, names: Iterable[str] = ()) -> Certificates:
-    """An authority that nobody knows, and a certificate of it for 127.0.0.1, `localhost` and further names.
+
+class Authority:
+    """Signs certificates; no client knows it.
 
     Args:
-        directory: where the files go.
-        names: such as `*.s3.test`.
+        directory: of its files.
+        name: of its own, and of its file.
     """
-    issuer_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    issuer, server = _name("an authority of the tests"), _name("a server of the tests")
-    alternatives = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    named = [x509.DNSName(name) for name in ("localhost", *names)]
-    authority = _builder(issuer, issuer, issuer_key.public_key()).add_extension(
-        x509.BasicConstraints(ca=True, path_length=None), critical=True
-    )
-    certificate = _builder(server, issuer, server_key.public_key()).add_extension(
-        x509.SubjectAlternativeName([*alternatives, *named]), critical=False
-    )
-    made = Certificates(directory / "authority.pem", directory / "certificate.pem", directory / "key.pem")
-    made.authority.write_bytes(authority.sign(issuer_key, hashes.SHA256()).public_bytes(Encoding.PEM))
-    made.certificate.write_bytes(certificate.sign(issuer_key, hashes.SHA256()).public_bytes(Encoding.PEM))
-    made.key.touch(mode=0o600)
-    made.key.write_bytes(server_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return made
+
+    def __init__(self, directory: Path, name: str = "authority") -> None:
+        self._directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _name(name)
+        self.file = directory / f"{name}.pem"
+        """Its certificate."""
+        signs = dict.fromkeys(_USES, False) | {"key_cert_sign": True}
+        signed = (
+            self._builder(self._name, self._key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(x509.KeyUsage(**signs), critical=True)
+        )
+        self._write(signed, self.file)
+
+    def sign(self, *names: str) -> Certificates:
+        """Make a server's certificate.
+
+        Args:
+            names: host names and IP addresses; the first one names the files.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        made = self._directory / f"{names[0]}.crt"
+        alternatives = x509.SubjectAlternativeName([_alternative(name) for name in names])
+        self._write(self._builder(_name(names[0]), key).add_extension(alternatives, critical=False), made)
+        file = made.with_suffix(".key")
+        file.touch(mode=0o600)
+        file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return Certificates(self.file, made, file)
+
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        now = datetime.now(UTC)
+        return (
+            x509.CertificateBuilder(
+                self._name, subject, key.public_key(), x509.random_serial_number(), now - _DAY, now + _DAY
+            )
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+        )
+
+    def _write(self, builder: x509.CertificateBuilder, file: Path) -> None:
+        file.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
+
+
+_USES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    with suppress(ValueError):
+        return x509.IPAddress(ip_address(name))
+    return x509.DNSName(name)
 
 
 def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
-
-
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    return x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number(), now - _DAY, now + _DAY)

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import socket
-import ssl
 import traceback
 import tracemalloc
 import urllib.error
@@ -42,7 +41,7 @@ from backmarket.errors import (
 from backmarket.services import Services
 from backmarket.settings import Settings
 from tests.conftest import Bucket as Given
-from tests.support.certificates import make_certificates
+from tests.support.certificates import Authority
 from tests.support.gate import QuietServer
 from tests.support.names import resolve_here
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
@@ -518,10 +517,8 @@ class TestFailures:
     ) -> None:
         far = Far()
         far.scheme = "https"
-        made = make_certificates(tmp_path)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(made.certificate, made.key)
-        far.server.socket = context.wrap_socket(far.server.socket, server_side=True)
+        made = Authority(tmp_path).sign("127.0.0.1", "localhost")
+        far.server.socket = made.serving().wrap_socket(far.server.socket, server_side=True)
         with serving(far) as bucket:
             with pytest.raises(BucketRefused, match="SSL_CERT_FILE"):
                 put(bucket, "labels/a")

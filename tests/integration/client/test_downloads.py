@@ -8,7 +8,6 @@ import traceback
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
@@ -17,10 +16,6 @@ from time import monotonic
 from typing import BinaryIO, TypeVar, cast
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from backmarket.client import Credentials, Origins, pinned_dns
 from backmarket.client.downloads import Downloaded, Downloads
@@ -40,6 +35,7 @@ from backmarket.errors import (
     TooLarge,
     Unauthorized,
 )
+from tests.support.certificates import Authority
 from tests.support.waiting import PATIENCE_SECONDS
 
 AGENT = "BM-Test-Files;dev@test.example"
@@ -424,58 +420,19 @@ def test_a_connection_that_may_be_private_serves_no_other(site: Site) -> None:
     assert len(site.cdn.heads) == 1
 
 
-class Authority:
-    """Signs certificates for names."""
-
-    def __init__(self, room: Path) -> None:
-        self._room = room
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._certificate = self._sign("Authority", self._key, x509.BasicConstraints(ca=True, path_length=None))
-
-    def trust(self) -> ssl.SSLContext:
-        pem = self._certificate.public_bytes(serialization.Encoding.PEM).decode()
-        return ssl.create_default_context(cadata=pem)
-
-    def serving(self, name: str) -> ssl.SSLContext:
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(name, key, x509.SubjectAlternativeName([x509.DNSName(name)]))
-        file = self._room / f"{name}.pem"
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        file.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file)
-        return context
-
-    def _sign(self, name: str, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType) -> x509.Certificate:
-        subject, issuer = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each)]) for each in (name, "Authority"))
-        now = datetime.now(UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(issuer)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(hours=1))
-            .add_extension(extension, critical=name == "Authority")
-            .sign(self._key, hashes.SHA256())
-        )
-
-
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
 def test_tls_is_verified_against_the_name(site: Site, serve: Serve, authority: Authority) -> None:
-    secure = serve(tls=authority.serving("cdn.example"))
+    secure = serve(tls=authority.sign("cdn.example").serving())
     secure.says["/a.pdf"] = answer()
     good, bad = (f"https://{name}.example:{secure.port}" for name in ("cdn", "other"))
     site.book.names["other.example"] = ["127.0.0.1"]
     site.allowed = site.private = {good, bad}
-    site.near = Downloads(user_agent=AGENT, resolver=site.book.resolve, tls=authority.trust())
+    trusting = ssl.create_default_context(cafile=str(authority.file))
+    site.near = Downloads(user_agent=AGENT, resolver=site.book.resolve, tls=trusting)
     assert site.fetch(f"{good}/a.pdf").origin == good
     # a connection to the same address is open and idle now, and must not serve the other name
     error = site.failure(NetworkError, f"{bad}/a.pdf")
@@ -486,7 +443,7 @@ def test_tls_is_verified_against_the_name(site: Site, serve: Serve, authority: A
 
 
 def test_an_authority_that_is_not_known_is_not_trusted(site: Site, serve: Serve, authority: Authority) -> None:
-    secure = serve(tls=authority.serving("api.example"))
+    secure = serve(tls=authority.sign("api.example").serving())
     secure.says["/a.pdf"] = answer()
     site.api_url = f"https://api.example:{secure.port}"
     site.credentials = Credentials(site.api_url, KEY, "account", "fr-fr")

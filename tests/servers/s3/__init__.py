@@ -12,7 +12,7 @@ from tests.servers.s3 import seaweedfs, versitygw
 from tests.servers.s3.place import DOMAIN, Place, named_by
 from tests.servers.s3.restricted import deployed, is_minio
 from tests.servers.table import Row
-from tests.support.certificates import Certificates, make_certificates
+from tests.support.certificates import Authority, Certificates
 
 PATHS = "tests/servers/s3/test_paths.py"
 CLIENT = "tests/integration/bucket/test_client.py"
@@ -46,7 +46,7 @@ def _of(
     name: str, version: Callable[[], str], running: Callable[[Certificates | None], AbstractContextManager[Place]]
 ) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="backmarket-tls.") as directory:
-        certificates = make_certificates(Path(directory), (DOMAIN, f"*.{DOMAIN}"))
+        certificates = Authority(Path(directory)).sign("127.0.0.1", "localhost", DOMAIN, f"*.{DOMAIN}")
         try:
             with running(None) as place:
                 yield from _all(name, version(), place)

@@ -64,6 +64,15 @@ class BoundedProtocol(H11Protocol):
         elif self._is_answering:
             self._deadline += len(data) / MIN_BODY_BYTES_A_SECOND
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; while an earlier part of it is being answered, end the connection without a word."""
+        if self._is_answering:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            self.transport.abort()
+        else:
+            super().send_400_response(msg)
+
     def on_response_complete(self) -> None:
         """Expect the next request, or the end of the connection."""
         is_unread = self.conn.their_state is h11.SEND_BODY

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from backmarket.sandbox.server import run
+from backmarket.sandbox.times import parse_time
 from backmarket.sandbox.world.world import World
 
 
@@ -19,10 +20,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="everything invented follows from it")
     parser.add_argument("--sellers", type=int, default=3, help="accounts, named seller-1, seller-2, ...")
     parser.add_argument("--orders", type=int, default=300, help="orders of each")
+    parser.add_argument("--start", type=parse_time, help="end of the invented times (RFC 3339); by default, now")
     parser.add_argument("--tokens-file", type=Path, help="write the accounts' tokens here, readable by you alone")
     parser.add_argument("--child", action="store_true", help="stop when standard input ends")
     options = parser.parse_args(arguments)
-    world = World(options.seed)
+    world = World(options.seed, options.start)
     tokens = {f"seller-{n}": sample_token(options.seed, n) for n in range(1, options.sellers + 1)}
     for name, token in tokens.items():
         world.add_seller(name, token, orders=options.orders)

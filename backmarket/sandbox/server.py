@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final
 
@@ -92,12 +93,15 @@ class SandboxServer:
     Args:
         sellers: accounts to open at once.
         seed: everything invented follows from it.
+        start: end of the half year in which invented times lie; None: the present.
         settings: fields of `Settings`, such as `latency=0.15`.
     """
 
-    def __init__(self, sellers: Iterable[SellerSpec] = (), *, seed: int = 0, **settings: Any) -> None:
+    def __init__(
+        self, sellers: Iterable[SellerSpec] = (), *, seed: int = 0, start: datetime | None = None, **settings: Any
+    ) -> None:
         self._sellers = tuple(sellers)
-        self._seed = seed
+        self._options = ["--seed", str(seed)] + (["--start", start.isoformat()] if start else [])
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._control: SandboxControl | None = None
@@ -122,16 +126,7 @@ class SandboxServer:
         return self._process.pid
 
     def __enter__(self) -> SandboxServer:
-        command = [
-            sys.executable,
-            "-m",
-            "backmarket.sandbox",
-            "--sellers",
-            "0",
-            "--seed",
-            str(self._seed),
-            "--child",
-        ]
+        command = [sys.executable, "-m", "backmarket.sandbox", "--sellers", "0", "--child", *self._options]
         # Its own session: Ctrl-C is for the parent, whose exit, however it comes, closes the child's input.
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True

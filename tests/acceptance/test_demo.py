@@ -82,7 +82,7 @@ def test_the_whole_job_is_right(demo: Demo) -> None:
     said = demo.said()
     assert said.count("✓") == 14
     assert "each once" in said
-    assert re.search(r"paris-refurb +1,200 +2,\d+ +400 +120 +\d\d +", said)
+    assert re.search(r"paris-refurb +1,200 +2,\d+ +400 +80 +\d\d +", said)
     refused = r"closed-shop +0 +0 +0 +0 +\d +\d +- +(failing|unauthorized)"  # the API's faults strike it, too
     assert re.search(refused, said)
     demo.assert_nothing_is_left()

@@ -26,6 +26,12 @@ ORDER_STATES: Final = frozenset({0, 10, 1, 3, 8, 9})
 """The schema `OrderState`."""
 
 _LISTED_SHARES: Final = ((0.82, 9), (0.91, 3), (0.97, 1), (1.0, 10))
+"""Cumulated shares of the states that the list shows, from the last stage to the first."""
+
+_CLOSED_STATES: Final = frozenset({8, 9})
+_OPEN_TIME: Final = timedelta(days=3)
+"""Age below which invented orders are open. An order is due two days after its creation, so some are late."""
+
 _SHIPPERS: Final = ("Colissimo", "Chronopost", "DHL Express", "UPS", "Deutsche Post", "GLS", None)
 _PAYMENTS: Final = ("CARD", "CARD", "PAYPAL", "APPLE_PAY", "KLARNA", None)
 _LINE_STATES: Final[dict[int, tuple[int, ...]]] = {
@@ -85,8 +91,7 @@ class OrderFactory:
 
     def listed_state(self) -> int:
         """A random state that the list shows, mostly processed."""
-        chance = self._rng.random()
-        return next(state for share, state in _LISTED_SHARES if chance < share)
+        return _listed_state(self._rng.random())
 
     def order(self, order_id: int, created: datetime, modified: datetime, state: int) -> OrderRow:
         """A new order.
@@ -207,31 +212,33 @@ class OrderStock(Stock[OrderRow]):
     def fill(self, listed: int, hidden: int, earliest: datetime, latest: datetime) -> None:
         """Invent a history: ids rise with creation, and every change is before `latest`.
 
+        Closed orders were created at any time. Open ones are of the last days, at even distances, the accepted first
+        and the unpaid last: whatever the seed, 20 orders have one that is late, one that is due, and one of today.
+
         Args:
             listed: number of orders that the list shows.
             hidden: number of additional orders, half in state 0, half in state 8.
             earliest: lower limit of creation times, in UTC.
             latest: upper limit of all times, in UTC.
         """
+        states = [_listed_state((number + 0.5) / listed) for number in range(listed)]
+        states += [(0, 8)[number % 2] for number in range(hidden)]
+        closed = [state for state in states if state in _CLOSED_STATES]
+        opened = [state for state in states if state not in _CLOSED_STATES]
         span = (latest - earliest).total_seconds()
-        states = [None] * listed + [(0, 8)[number % 2] for number in range(hidden)]
-        self.rng.shuffle(states)
-        moments = sorted(self.rng.random() * span for _ in states)
-        self._put(
-            [
-                self._past_order(earliest + timedelta(seconds=moment), latest, state)
-                for moment, state in zip(moments, states, strict=True)
-            ]
-        )
+        open_span = min(span, _OPEN_TIME.total_seconds())
+        ages = [self.rng.random() * span for _ in closed]
+        ages += [open_span * (1 - (number + self.rng.random()) / len(opened)) for number in range(len(opened))]
+        oldest_first = sorted(zip(ages, closed + opened, strict=True), reverse=True)
+        self._put([self._past_order(latest - timedelta(seconds=age), latest, state) for age, state in oldest_first])
 
-    def _past_order(self, created: datetime, latest: datetime, state: int | None) -> OrderRow:
+    def _past_order(self, created: datetime, latest: datetime, state: int) -> OrderRow:
         most = min((latest - created).total_seconds(), 20 * 86400.0)
         modified = created + timedelta(seconds=most * self.rng.random() ** 2)
         return self._invent(created, modified, state)
 
-    def _invent(self, created: datetime, modified: datetime, state: int | None) -> OrderRow:
-        drawn = self._factory.listed_state() if state is None else state
-        return self._factory.order(self._order_ids(), created, modified, drawn)
+    def _invent(self, created: datetime, modified: datetime, state: int) -> OrderRow:
+        return self._factory.order(self._order_ids(), created, modified, state)
 
     def _put(self, rows: Iterable[OrderRow]) -> None:
         rows = list(rows)
@@ -250,7 +257,7 @@ class OrderStock(Stock[OrderRow]):
         """A new order, created now or, at the oldest end, before all others; modified now in either case."""
         shown = self.shown()
         created = shown[0].created - timedelta(minutes=1) if where == "oldest" and shown else now
-        row = self._invent(created, now, None)
+        row = self._invent(created, now, self._factory.listed_state())
         self._put([row])
         return row
 
@@ -275,6 +282,10 @@ class OrderStock(Stock[OrderRow]):
     def hide(self, row: OrderRow, now: datetime, *, silent: bool) -> None:
         """Let the payment fail: state 8, which the list omits."""
         self.edit(row, now, unpaid, silent=silent)
+
+
+def _listed_state(share: float) -> int:
+    return next(state for limit, state in _LISTED_SHARES if share < limit)
 
 
 def _by_creation(row: OrderRow) -> tuple[datetime, int]:

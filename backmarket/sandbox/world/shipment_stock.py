@@ -25,6 +25,9 @@ _CARRIERS: Final = ((11, "Chronopost"), (12, "Colissimo"), (13, "UPS"), (14, "DH
 _STAGES: Final = (0, 1, 2, 3, 4, 4, 4, 4, 4, 4)
 """Created, labelled, scanned, picked up, arrived; invented shipments are drawn by these shares."""
 
+_STAGE_TIME: Final = timedelta(hours=6)
+"""Time between two stages of an invented shipment."""
+
 
 class ShipmentRow(NamedTuple):
     """One delivery or return: the values that its list filters and sorts by, and its JSON."""
@@ -67,7 +70,7 @@ class ShipmentStock(Stock[ShipmentRow]):
             order = accepted[int(self.rng.random() * len(accepted))]
             stage = _STAGES[int(self.rng.random() * len(_STAGES))]
             created = order.created + (latest - order.created) * self.rng.random() * 0.5
-            self._put(self._invent(order, created, stage))
+            self._put(self._invent(order, created, min(stage, (latest - created) // _STAGE_TIME)))
 
     def shown(self) -> list[ShipmentRow]:
         """All shipments, oldest first."""
@@ -138,10 +141,9 @@ class ShipmentStock(Stock[ShipmentRow]):
             "dateDelivery": None,
         }
         body |= self._kind_fields(order)
-        moments = [created + timedelta(hours=6 * reached) for reached in range(stage + 1)]
         for reached in range(1, stage + 1):
-            self._reach(body, reached, moments[reached])
-        return self._row(body, created, moments[3] if stage >= 3 else None, stage)
+            self._reach(body, reached, created + _STAGE_TIME * reached)
+        return self._row(body, created, created + _STAGE_TIME * 3 if stage >= 3 else None, stage)
 
     def _kind_fields(self, order: OrderRow) -> Body:
         if self.name == "returns":

@@ -15,9 +15,6 @@ from backmarket.sandbox.world.seeded_random import seeded_random
 from backmarket.sandbox.world.sellers import Numbering, Seller, SellerSpec
 from backmarket.sandbox.world.traffic import Traffic
 
-START: Final = datetime(2026, 1, 1, tzinfo=UTC)
-"""Upper limit of invented times, so that a seed gives the same world on any day."""
-
 _SPREAD: Final = timedelta(days=180)
 
 
@@ -29,8 +26,9 @@ class World:
     """A stateful stand-in for the Back Market API's data.
 
     Args:
-        seed: determines all invented data, together with the sellers' names.
-        start: end of the half year in which invented times lie.
+        seed: determines all invented data, together with the sellers' names, but for the date: a world of the same
+            seed that starts a day later is the same with all times a day later.
+        start: end of the half year in which invented times lie; None: the present.
         settings: the initial settings.
         clock: returns the present, in UTC; it dates changes from outside.
     """
@@ -38,12 +36,12 @@ class World:
     def __init__(
         self,
         seed: int = 0,
-        start: datetime = START,
+        start: datetime | None = None,
         *,
         settings: Settings | None = None,
         clock: Callable[[], datetime] = _utc_now,
     ) -> None:
-        self.start = start
+        self._given_start = start
         self.now = clock
         self.start_over(seed, settings=settings)
 
@@ -55,6 +53,8 @@ class World:
             settings: the new settings; None: the defaults.
         """
         self.seed = seed
+        self.start = self._given_start or self.now().replace(microsecond=0)
+        """End of the invented times; whole seconds, as some notations of times have no more."""
         self.settings = settings or Settings()
         self.sellers: dict[str, Seller] = {}
         self._numbering = Numbering(seed)

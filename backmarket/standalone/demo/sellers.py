@@ -16,7 +16,7 @@ SHIPS_ALONE: Final = "madrid-tablets"
 
 SELLERS: Final = tuple(
     SellerSpec(
-        name=name, token=secrets.token_urlsafe(24), orders=orders, listings=listings, deliveries=90, returns=30,
+        name=name, token=secrets.token_urlsafe(24), orders=orders, listings=listings, deliveries=60, returns=20,
         backship=name != SHIPS_ALONE, market=market,
     )
     for name, orders, listings, market in (

@@ -21,6 +21,7 @@ import httpx
 import pytest
 
 from backmarket.sandbox import SandboxControl, SandboxServer, SellerSpec
+from tests.support.sandboxes import START
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 HEADERS = {"authorization": "Basic token", "user-agent": "BM-Test-Integration;test@example.com"}
@@ -163,7 +164,7 @@ def test_two_sandboxes_do_not_meet() -> None:
 
 def test_it_starts_over_as_a_new_process_would() -> None:
     spec = SellerSpec(name="s", token="token", orders=120)
-    with SandboxServer([spec]) as used, SandboxServer() as new:
+    with SandboxServer([spec], start=START) as used, SandboxServer() as new:
         control = used.control
         first = control.truth("s")
         control.settings(limit=7, latency=0.01, assumptions={"list_order": "creation_asc"})

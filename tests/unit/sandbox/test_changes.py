@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -15,7 +16,7 @@ HEADERS = {"authorization": "Basic token", "user-agent": "BM-Test-Unit;test@exam
 
 @pytest.fixture
 def world() -> World:
-    world = World(2)
+    world = World(2, datetime(2026, 1, 1, tzinfo=UTC))
     world.add_seller("s", "token", orders=60, hidden=2, listings=12, deliveries=9, returns=4)
     return world
 

@@ -9,19 +9,23 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 
 from backmarket.sandbox import Assumptions, Settings, World
 from backmarket.sandbox.times import parse_time, write_time
 
+TIME = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+(?:Z|\+\d\d:\d\d)?|\b\d{4}-\d\d-\d\d\b)")
 RESOURCES = ("orders", "listings", "deliveries", "returns")
 
 
-def told(seed: int, *, orders: int = 200) -> dict[str, bytes]:
-    world = World(seed)
+MARCH = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def told(seed: int, *, orders: int = 200, now: datetime = MARCH) -> dict[str, bytes]:
+    world = World(seed, clock=lambda: now)
     world.add_seller("one", "1", orders=orders, hidden=4)
     world.add_seller("two", "2", orders=orders)
-    now = datetime(2026, 2, 1, tzinfo=UTC)
     return {
         f"{name} {kind}": b"\n".join(seller.truth(kind, now))
         for name, seller in world.sellers.items()
@@ -32,6 +36,37 @@ def told(seed: int, *, orders: int = 200) -> dict[str, bytes]:
 def test_the_same_seed_gives_the_same_world() -> None:
     assert told(5) == told(5)
     assert all(told(5)[kind] != other for kind, other in told(6).items())
+
+
+def test_a_world_that_starts_later_has_later_times_and_is_the_same_otherwise() -> None:
+    later = timedelta(days=100, hours=5, minutes=7, seconds=3)
+    earlier, shifted = told(5), told(5, now=MARCH + later + timedelta(microseconds=987654))
+    for name, rows in earlier.items():
+        one, other = TIME.split(rows.decode()), TIME.split(shifted[name].decode())
+        assert one[::2] == other[::2]
+        times = [pair for pair in zip(one[1::2], other[1::2], strict=True) if len(pair[0]) > len("2026-03-01")]
+        assert {datetime.fromisoformat(b) - datetime.fromisoformat(a) for a, b in times} <= {later}
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("orders", [20, 300])
+def test_there_are_orders_of_today_some_due_and_some_late(seed: int, orders: int) -> None:
+    world = World(seed)
+    seller = world.add_seller("s", "t", orders=orders)
+    rows = seller.orders.shown()
+    assert timedelta(0) <= datetime.now(UTC) - world.start < timedelta(minutes=10)
+    assert rows[-1].created > world.start - timedelta(days=1)
+    due = [parse_time(date, naive_zone=UTC) for row in rows if (date := row.decoded().get("expected_dispatch_date"))]
+    assert min(due) < world.start < max(due)
+    assert world.start - min(due) < timedelta(days=1)
+
+
+def test_no_stage_of_a_shipment_is_ahead() -> None:
+    seller = World(3, MARCH).add_seller("s", "t", orders=100, deliveries=200, returns=200)
+    for kind in ("deliveries", "returns"):
+        bodies = [msgspec.json.decode(row) for row in seller.truth(kind, MARCH)]
+        dates = [body[name] for body in bodies for name in ("dateCreation", "datePickup", "dateDelivery") if body[name]]
+        assert max(parse_time(date, naive_zone=UTC) for date in dates) <= MARCH
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +133,7 @@ def test_each_notation_can_be_read_back(style: Any) -> None:
 def test_times_without_an_offset_may_be_local_ones() -> None:
     told = []
     for answer in ("utc", "local"):
-        world = World(settings=Settings(assumptions=Assumptions(naive_times=answer)))
+        world = World(start=MARCH, settings=Settings(assumptions=Assumptions(naive_times=answer)))
         world.add_seller("s", "t", orders=100)
         told.append([row.decoded()["date_creation"] for row in world.sellers["s"].orders.rows])
     later = {

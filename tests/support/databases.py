@@ -20,6 +20,7 @@ from backmarket.database.schema import apply_schema
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.postgres import ROLE as SUPERUSER
+from backmarket.testing import databases
 from tests.support.waiting import wait_until
 
 OWNER = "ordinary"
@@ -153,14 +154,9 @@ def new_database(stack: Stack, name: str, *, template: str = "template1") -> Ite
     Yields:
         Its URL for OWNER.
     """
-    url = stack.addresses.database_url
-    with psycopg.connect(url, autocommit=True) as connection:
-        create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}")
-        connection.execute(create.format(*map(sql.Identifier, (name, template, OWNER))))
-    yield as_owner(urlsplit(url)._replace(path=f"/{name}").geturl())
-    revive_postgres(stack)
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with databases.new_database(stack.addresses.database_url, name, template=template, owner=OWNER) as url:
+        yield as_owner(url)
+        revive_postgres(stack)
 
 
 def own_redis(stack: Stack) -> str:

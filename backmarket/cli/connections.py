@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from backmarket.connections import Connection
     from backmarket.facade import BackMarket
     from backmarket.organizations.check import ConnectionCheck
+    from backmarket.organizations.import_file import ImportReport
 
 app = typer.Typer(no_args_is_help=True, help="Connected seller accounts.")
 
@@ -114,13 +116,53 @@ def import_file(
     with opened() as bm:
         report = bm.import_connections(source, dry_run=dry_run, check=check, base_url=base_url)
     if as_json:
-        print_json(as_document(report) | {"refused": [as_document(each) for each in report.refused]})
+        print_json(_import_document(report))
     elif report.refused:
         print_table(("LINE", "REFUSED BECAUSE"), [(each.row, each.reason) for each in report.refused])
     if not as_json:
         done = "would be connected" if dry_run else "connected, their syncs are due now"
         note(f"{report.connected} {done}; {report.unchanged} were before; {len(report.refused)} refused.")
     if report.refused:
+        raise typer.Exit(1)
+
+
+@app.command(
+    "import-convex",
+    epilog=examples("connections import-convex snapshot.zip --dry-run", "connections import-convex snapshot.zip"),
+)
+def import_convex(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="ZIP file of `npx convex export`; only you can read it.")
+    ],
+    region: Annotated[str, typer.Option(metavar="REGION", help="Region of all accounts: EU, NA or AP.")] = "EU",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read the connections, and do nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take over what the Convex component has stored, and say what of it is stored here.
+
+    Run it again until nothing waits and nothing is missing; until then the exit code is 1.
+    """
+    with opened() as bm:
+        report = bm.import_convex(file, region=cast("Region", region.upper()), dry_run=dry_run)
+    connections = report.connections
+    if as_json:
+        resources = {name: as_document(each) for name, each in report.resources.items()}
+        counts = {"invoices": report.invoices, "labels": report.labels, "complete": report.complete}
+        print_json({"connections": _import_document(connections), "resources": resources, **counts})
+    else:
+        if connections.refused:
+            print_table(("LINE", "REFUSED BECAUSE"), [(each.row, each.reason) for each in connections.refused])
+        done = "would be connected" if dry_run else "connected"
+        note(
+            f"{connections.connected} {done}; {connections.unchanged} were before; {len(connections.refused)} refused."
+        )
+        if not dry_run:
+            print_table(
+                ("RESOURCE", "EXPORTED", "STORED", "GONE", "WAITING", "MISSING"),
+                [(name, *astuple(each)) for name, each in report.resources.items()],
+            )
+            note(f"Taken over: {report.invoices} times of invoices, {report.labels} labels.")
+    if connections.refused or not (dry_run or report.complete):
         raise typer.Exit(1)
 
 
@@ -218,6 +260,10 @@ def _all(bm: BackMarket) -> Iterator[Connection]:
     while found := bm.get_connections(after=after):
         yield from found
         after = found[-1].organization_id
+
+
+def _import_document(report: ImportReport) -> dict[str, Any]:
+    return as_document(report) | {"refused": [as_document(each) for each in report.refused]}
 
 
 def _document(connection: Connection) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from backmarket import connections, status
 from backmarket.client.endpoints import Environment, Region
 from backmarket.connections import Account, Connection
 from backmarket.facade.part import FacadePart
-from backmarket.organizations import check, import_file, lifecycle
+from backmarket.organizations import check, convex_import, import_file, lifecycle
 from backmarket.organizations.check import ConnectionCheck
+from backmarket.organizations.convex_import import ConvexReport
 from backmarket.organizations.import_file import ImportReport
 from backmarket.status import ConnectionStatus, overview
 
@@ -93,6 +94,23 @@ class Connections(FacadePart):
         return import_file.import_connections(
             self._services, file, dry_run=dry_run, check=check, base_url=base_url, progress=progress
         )
+
+    def import_convex(self, file: Path, *, region: Region = "EU", dry_run: bool = False) -> ConvexReport:
+        """Take over an export of the Convex component, and compare its rows with those that are stored.
+
+        Connects the organizations, which are then synced, and takes over which syncs run. Call it again once the first
+        syncs have ended, until the report is complete: it asks Back Market for rows that are not stored, by their ids,
+        and takes over when invoices were uploaded, and the files of labels that are not in the bucket yet.
+
+        Args:
+            file: the ZIP file of `npx convex export --include-file-storage`, which only its owner may read.
+            region: of all accounts; the component knows the European hosts alone.
+            dry_run: read and check the connections, and do nothing.
+
+        Raises:
+            InvalidArgument: if the file cannot be read, others can read it, or it is not such an export.
+        """
+        return convex_import.import_convex(self._services, file, region=region, dry_run=dry_run)
 
     def update_connection(
         self, organization_id: str, *, discard_rows: bool = False, **changes: Unpack[ConnectionChanges]

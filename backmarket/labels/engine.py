@@ -23,7 +23,7 @@ from backmarket.errors import (
     RateLimited,
     SettingsError,
 )
-from backmarket.labels.download import DownloadResult, LabelUploader, Wanted
+from backmarket.labels.download import AtHand, DownloadResult, LabelUploader, Wanted
 from backmarket.labels.retry_policy import PauseAll, retry_decision
 from backmarket.labels.rows import due, mend, next_due, write_down
 from backmarket.limits import Slot
@@ -65,8 +65,11 @@ class SliceResult:
     pause: float = 0.0
 
 
-def run_slice(services: Services, organization_id: str) -> SliceResult:
+def run_slice(services: Services, organization_id: str, at_hand: AtHand | None = None) -> SliceResult:
     """Fetch the due labels of one organization, as far as one slice goes.
+
+    Args:
+        at_hand: returns the PDF of a label that need not be fetched; None: none is there.
 
     Raises:
         DatabaseUnavailable: if PostgreSQL is unreachable; the lease runs out, and another slice begins.
@@ -78,7 +81,7 @@ def run_slice(services: Services, organization_id: str) -> SliceResult:
         _say_that_labels_wait()
         return _pause_all(services, lease, WITHOUT_BUCKET_SECONDS)
     try:
-        uploader = _uploader(services, lease)
+        uploader = _uploader(services, lease, at_hand)
         if not _bucket_is_there(services):
             return _pause_all(services, lease, services.bucket_breaker.wait())
     except (SettingsError, BucketUnavailable) as error:
@@ -99,7 +102,7 @@ def _say_that_labels_wait() -> None:
     log.info("labels.no_bucket", advice="Labels wait until BACKMARKET_S3_ENDPOINT_URL is set.")
 
 
-def _uploader(services: Services, lease: WorkLease) -> LabelUploader:
+def _uploader(services: Services, lease: WorkLease, at_hand: AtHand | None) -> LabelUploader:
     """The uploader for the labels of the organization."""
     settings = services.settings
     credentials = lease.encrypted.decrypt(services.key_cipher, settings)
@@ -111,6 +114,7 @@ def _uploader(services: Services, lease: WorkLease) -> LabelUploader:
         services.limiter,
         Origins.of_labels(settings),
         settings.label_max_bytes,
+        at_hand,
     )
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from backmarket import audit
 from backmarket.client import DEFAULT_LOCALES, LOCALES, Credentials, host_for
@@ -73,7 +73,9 @@ class ImportReport:
 
 
 @dataclass(slots=True)
-class _Row:
+class AccountRow:
+    """A row that names an account; `error`: why it is not connected."""
+
     number: int
     account: Account
     error: BackMarketError | None = None
@@ -89,24 +91,36 @@ def import_connections(
     progress: Callable[[int], object] | None = None,
 ) -> ImportReport:
     """Connect the organizations of a file; see `BackMarket.import_connections`."""
-    report, refused_keys = ImportReport(), 0
     with _text_of(file) as text:
         rows = _read(services, text, base_url)
-        while batch := list(islice(rows, BATCH_ROWS)):
-            fresh = _not_connected(services, batch, report)
-            if check:
-                refused_keys = _check_keys(services, fresh, refused_keys)
-            if not dry_run:
-                _store(services, batch, fresh)
-            report.rows += len(batch)
-            report.connected += sum(row.error is None for row in fresh)
-            report.refused += [RefusedRow(row.number, row.error.code, row.error.message) for row in batch if row.error]
-            if progress:
-                progress(report.rows)
+        return connect_rows(services, rows, dry_run=dry_run, check=check, progress=progress)
+
+
+def connect_rows(
+    services: Services,
+    rows: Iterator[AccountRow],
+    *,
+    dry_run: bool,
+    check: bool = False,
+    progress: Callable[[int], object] | None = None,
+) -> ImportReport:
+    """Connect the organizations of rows, in batches; the arguments are those of `BackMarket.import_connections`."""
+    report, refused_keys = ImportReport(), 0
+    while batch := list(islice(rows, BATCH_ROWS)):
+        fresh = _not_connected(services, batch, report)
+        if check:
+            refused_keys = _check_keys(services, fresh, refused_keys)
+        if not dry_run:
+            _store(services, batch, fresh)
+        report.rows += len(batch)
+        report.connected += sum(row.error is None for row in fresh)
+        report.refused += [RefusedRow(row.number, row.error.code, row.error.message) for row in batch if row.error]
+        if progress:
+            progress(report.rows)
     return report
 
 
-def _not_connected(services: Services, batch: Sequence[_Row], report: ImportReport) -> list[_Row]:
+def _not_connected(services: Services, batch: Sequence[AccountRow], report: ImportReport) -> list[AccountRow]:
     """Of the valid rows those whose organization is not connected; one that is connected otherwise is refused."""
     valid = [row for row in batch if row.error is None]
     with services.database.transaction() as transaction:
@@ -120,7 +134,7 @@ def _not_connected(services: Services, batch: Sequence[_Row], report: ImportRepo
     return [row for row in valid if row.account.organization_id not in stored]
 
 
-def _store(services: Services, batch: Sequence[_Row], fresh: Sequence[_Row]) -> None:
+def _store(services: Services, batch: Sequence[AccountRow], fresh: Sequence[AccountRow]) -> None:
     """Connect the fresh rows without an error, and record them and what was refused."""
     accounts = [row.account for row in fresh if row.error is None]
     with services.database.transaction() as transaction:
@@ -132,11 +146,11 @@ def _store(services: Services, batch: Sequence[_Row], fresh: Sequence[_Row]) -> 
         audit.record_all(transaction, refused)
 
 
-def _act(row: _Row) -> audit.Act:
+def _act(row: AccountRow) -> audit.Act:
     return audit.Act("connection.add", details={"row": row.number})
 
 
-def _check_keys(services: Services, rows: Sequence[_Row], refused: int) -> int:
+def _check_keys(services: Services, rows: Sequence[AccountRow], refused: int) -> int:
     """Ask the API with each key; returns the number of keys that it has refused in this import."""
     with ThreadPoolExecutor(CHECK_THREADS) as threads:
         for at in range(0, len(rows), CHECK_THREADS):
@@ -164,6 +178,20 @@ def _refusal(services: Services, account: Account) -> BackMarketError | None:
     return None
 
 
+def check_private(opened: IO[bytes]) -> None:
+    """Check that a file with keys is its owner's alone.
+
+    Raises:
+        InvalidArgument: if other users of this machine can read it.
+    """
+    mode = os.fstat(opened.fileno()).st_mode
+    if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise InvalidArgument(
+            f"Other users can read this file (mode {stat.S_IMODE(mode):04o}), and it holds keys. Run"
+            " `chmod 600` on it first, or hand the rows on without a file."
+        )
+
+
 @contextmanager
 def _text_of(file: Path | BinaryIO) -> Iterator[io.TextIOBase]:
     """The file as text.
@@ -180,18 +208,13 @@ def _text_of(file: Path | BinaryIO) -> Iterator[io.TextIOBase]:
         return
     try:
         with file.open("rb") as opened:
-            mode = os.fstat(opened.fileno()).st_mode
-            if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise InvalidArgument(
-                    f"Other users can read this file (mode {stat.S_IMODE(mode):04o}), and it holds keys. Run"
-                    " `chmod 600` on it first, or hand the rows on without a file."
-                )
+            check_private(opened)
             yield io.TextIOWrapper(opened, encoding="utf-8-sig", newline="")
     except OSError as error:
         raise InvalidArgument(f"The file cannot be read: {error.strerror}.") from None
 
 
-def _read(services: Services, text: io.TextIOBase, base_url: str | None) -> Iterator[_Row]:
+def _read(services: Services, text: io.TextIOBase, base_url: str | None) -> Iterator[AccountRow]:
     """The rows of the file, each checked.
 
     Raises:
@@ -204,7 +227,7 @@ def _read(services: Services, text: io.TextIOBase, base_url: str | None) -> Iter
         raise InvalidArgument(f"The file is not a CSV file that can be read: {reason}.") from None
 
 
-def _checked(services: Services, text: io.TextIOBase, base_url: str | None) -> Iterator[_Row]:
+def _checked(services: Services, text: io.TextIOBase, base_url: str | None) -> Iterator[AccountRow]:
     header = text.readline()
     delimiter = ";" if ";" in header else ","
     names = [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]
@@ -218,8 +241,12 @@ def _checked(services: Services, text: io.TextIOBase, base_url: str | None) -> I
     for cells in lines:
         if any(cell.strip() for cell in cells):
             given = {name: cell.strip() for name, cell in zip(names, cells, strict=False)}
-            row = _Row(number, _account(given, base_url))
-            row.error = _fault(services, row.account, seen, too_many=len(cells) > len(names))
+            row = AccountRow(number, _account(given, base_url))
+            row.error = (
+                InvalidArgument("The row has more cells than the header.")
+                if len(cells) > len(names)
+                else fault_of(services, row.account, seen)
+            )
             seen.add(row.account.organization_id)
             yield row
         number = lines.line_num + 2
@@ -237,10 +264,12 @@ def _account(given: dict[str, str], base_url: str | None) -> Account:
     )
 
 
-def _fault(services: Services, account: Account, seen: set[str], *, too_many: bool) -> BackMarketError | None:
-    """Why a row cannot be connected; None: it can."""
-    if too_many:
-        return InvalidArgument("The row has more cells than the header.")
+def fault_of(services: Services, account: Account, seen: set[str]) -> BackMarketError | None:
+    """Why an account cannot be connected; None: it can.
+
+    Args:
+        seen: the organizations of the rows above.
+    """
     if account.region not in LOCALES:
         return InvalidArgument(f"There is no such region; the regions are {', '.join(LOCALES)}.")
     if account.environment not in ENVIRONMENTS:

@@ -6,6 +6,8 @@ import inspect
 import io
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from backmarket.sandbox.api.label_files import label_pdf
 from backmarket.standalone.embedded import Stack
 from tests.support.bulk_files import as_csv
 from tests.support.console import console_settings, opened_shop
+from tests.support.convex_exports import write_export
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop
 
@@ -84,6 +87,11 @@ class Scene:
         self.shop.execute("UPDATE backmarket.labels SET state = 'unavailable', object_key = NULL")
         return int(self.shop.one("SELECT min(shipment_id) FROM backmarket.labels WHERE resource = %s", resource))
 
+    def import_convex(self) -> None:
+        with NamedTemporaryFile(suffix=".zip") as file:
+            connection = {"organizationId": "there", "apiKey": "key", "enabled": True}
+            self.bm.import_convex(write_export(Path(file.name), {"connections": [connection]}))
+
     def enters(self, do: Callable[[Scene], object]) -> list[AuditEntry]:
         """What a call enters into the trail, the oldest first."""
         self.shop.execute("DELETE FROM backmarket.audit")
@@ -98,6 +106,7 @@ ACTS: dict[str, tuple[Do, str, str]] = {
     "import_connections": (
         lambda s: s.bm.import_connections(io.BytesIO(b"organization,key\nmany,key\n")), "connection.add", "done"
     ),
+    "import_convex": (lambda s: s.import_convex(), "connection.add", "done"),
     "update_connection": (lambda s: s.bm.update_connection(ORG, locale="es-es"), "connection.change", "done"),
     "check_connection": (lambda s: s.bm.check_connection(ORG), "connection.check", "done"),
     "disable_connection": (lambda s: s.bm.disable_connection(ORG), "connection.disable", "done"),

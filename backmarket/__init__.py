@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from backmarket.client.endpoints import Environment, Region
     from backmarket.errors import BackMarketError
     from backmarket.facade import BackMarket
+    from backmarket.facade.asynchronous import AsyncBackMarket
     from backmarket.labels.queries import Label, LabelState
     from backmarket.producer import Producer
     from backmarket.queries.listings import Grade, Listing, PublicationState
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 _LAZY_EXPORTS = {
     "ActionStatus": "bulk.api_tasks",
+    "AsyncBackMarket": "facade.asynchronous",
     "Attachment": "client.arguments",
     "BackMarket": "facade",
     "BackMarketClient": "client.api",
@@ -82,6 +84,7 @@ _LAZY_EXPORTS = {
 
 __all__ = [
     "ActionStatus",
+    "AsyncBackMarket",
     "Attachment",
     "BackMarket",
     "BackMarketClient",

@@ -12,7 +12,7 @@ from backmarket.bulk.rows import Job, JobState, Part
 from backmarket.errors import error_for
 from backmarket.services import Services
 from backmarket.sync.handle import SyncOutcome
-from backmarket.work.wait import wait_for
+from backmarket.work.wait import Poll, poll, wait_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,15 @@ class BulkHandle:
             WaitTimeout: if it has not ended in time; it continues. The text says what it waits for.
             BackMarketError: if no line was done; see `done`.
         """
+        return wait_for(self.poll(timeout, poll_interval=poll_interval))
+
+    def poll(self, timeout: float = 60.0, *, poll_interval: float | None = None) -> Poll[Job]:
+        """`wait` read by read, for an event loop: yields the seconds to pause, and returns the outcome."""
 
         def why_not() -> str:
             return f"Bulk job {self.id} has not ended within {timeout:g} s; workers continue it. {self.waits_for()}"
 
-        return wait_for(self.done, timeout, why_not, max_pause=1.0, poll_interval=poll_interval)
+        return poll(self.done, timeout, why_not, max_pause=1.0, poll_interval=poll_interval)
 
     def report(self) -> Iterator[ReportLine]:
         """The outcome of each line of the file, as known now, in the file's order.

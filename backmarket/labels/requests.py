@@ -17,7 +17,7 @@ from backmarket.errors import BrokenAnswer, ObjectNotFound
 from backmarket.labels.queries import Label, LabelState, need_label, need_stored
 from backmarket.messages import Nudge
 from backmarket.services import Services
-from backmarket.work.wait import wait_for
+from backmarket.work.wait import poll, wait_for
 
 
 def queue_all(database: Database, organization_id: str) -> int:
@@ -111,7 +111,7 @@ def _fetched(services: Services, label: Label, until: float, timeout: float) -> 
         need_stored(found)
         return found
 
-    return wait_for(tried, until - monotonic(), lambda: _why_not(now(), timeout))
+    return wait_for(poll(tried, until - monotonic(), lambda: _why_not(now(), timeout)))
 
 
 def _why_not(label: Label, timeout: float) -> str:

@@ -11,7 +11,7 @@ from backmarket.database import Database
 from backmarket.errors import ConnectionNotFound, error_for
 from backmarket.status import SyncStatus, get_sync_status
 from backmarket.sync.requests import SyncRequest
-from backmarket.work.wait import wait_for
+from backmarket.work.wait import Poll, poll, wait_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,11 @@ class SyncHandle:
             WaitTimeout: if it has not ended yet; the workers continue it.
             BackMarketError: if it failed; see `done`.
         """
-        return wait_for(self.done, timeout, lambda: _why_not_done(self.status(), self._begun(), timeout))
+        return wait_for(self.poll(timeout))
+
+    def poll(self, timeout: float = 60.0) -> Poll[SyncOutcome]:
+        """`wait` read by read, for an event loop: yields the seconds to pause, and returns the outcome."""
+        return poll(self.done, timeout, lambda: _why_not_done(self.status(), self._begun(), timeout))
 
 
 def _why_not_done(status: SyncStatus, begun: bool, timeout: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from backmarket.connections import check_usable, get
 from backmarket.database import Database
 from backmarket.errors import UnknownOutcome, UsageError, WriteNotFound, WriteRefused
-from backmarket.work.wait import wait_for
+from backmarket.work.wait import Poll, poll, wait_for
 from backmarket.writes import rows
 from backmarket.writes.models import ConfirmedBy, Write, WriteState
 
@@ -78,7 +78,11 @@ class WriteHandle:
             WaitTimeout: if it has not ended in time; it continues. The text says what it waits for.
             WriteRefused, UnknownOutcome, ConnectionNotFound, WriteNotFound: see `done`.
         """
-        return wait_for(
+        return wait_for(self.poll(timeout))
+
+    def poll(self, timeout: float = 60.0) -> Poll[WriteOutcome]:
+        """`wait` read by read, for an event loop: yields the seconds to pause, and returns the outcome."""
+        return poll(
             self.done, timeout, lambda: f"{_why_not_done(self._database, self.write())} (Waited {timeout:g} s.)"
         )
 

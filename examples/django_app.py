@@ -1,7 +1,9 @@
-"""A Django project in one file: a seller's orders by `BackMarket`, and figures by SQL of your own.
+"""A Django project: a seller's orders by `BackMarket`, figures by Django's models, and a signal for each change.
 
+    python examples/django_app.py migrate
     python examples/django_app.py 8000
     gunicorn --chdir examples --preload django_app:application
+    python examples/django_app.py follow_backmarket
 
 Takes the `BACKMARKET_*` settings from the environment, and `SHOP_DATABASE_URL`: the same database, with a login of the
 application's own that is a member of `backmarket_reader` (GRANT backmarket_reader TO shop).
@@ -11,23 +13,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from socketserver import ForkingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIServer, make_server
 
 from django.apps import AppConfig, apps
 from django.conf import settings
+from django.core.management import execute_from_command_line
 from django.core.wsgi import get_wsgi_application
-from django.db import connection, transaction
+from django.db.models import Count, Sum
+from django.dispatch import receiver
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 from psycopg.conninfo import conninfo_to_dict
 
-from backmarket import BackMarket, BackMarketError
+from backmarket import BackMarket, BackMarketError, Change
+from backmarket.contrib.django.organization import organization
+from backmarket.contrib.django.signals import changed
 from backmarket.errors import ConnectionNotFound
 
 
@@ -52,14 +56,6 @@ def backmarket() -> BackMarket:
     return sellers.backmarket
 
 
-@contextmanager
-def one_organization(organization_id: str) -> Iterator[Any]:
-    """A cursor that sees the rows of one organization, until the end of the transaction."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('backmarket.organization_id', %s, true)", [organization_id])
-        yield cursor
-
-
 @require_GET
 def orders(request: HttpRequest, organization_id: str) -> JsonResponse:
     """A page of orders, newest first."""
@@ -70,11 +66,17 @@ def orders(request: HttpRequest, organization_id: str) -> JsonResponse:
 
 @require_GET
 def turnover(request: HttpRequest, organization_id: str) -> JsonResponse:
-    """What `BackMarket` has no function for: SQL of your own, without a WHERE that could be forgotten."""
-    with one_organization(organization_id) as cursor:
-        cursor.execute("SELECT currency, count(*), sum(price) FROM backmarket.orders GROUP BY currency")
-        rows = cursor.fetchall()
-    return JsonResponse({currency: {"orders": count, "sum": total} for currency, count, total in rows})
+    """What `BackMarket` has no function for: a query of your own, without a filter that could be forgotten."""
+    with organization(organization_id):
+        orders = apps.get_model("backmarket", "Order").objects.values("currency")
+        rows = list(orders.annotate(orders=Count("pk"), sum=Sum("price")))
+    return JsonResponse({row.pop("currency"): row for row in rows})
+
+
+@receiver(changed)
+def tell(change: Change, **_: Any) -> None:
+    """What `follow_backmarket` sends; reads and writes here are in the transaction that stores the feed's cursor."""
+    print(change.organization_id, change.resource, change.external_id, change.kind, flush=True)
 
 
 @csrf_exempt  # an API of servers; behind a form of yours, leave the protection on
@@ -106,7 +108,7 @@ def database() -> dict[str, Any]:
 settings.configure(
     ALLOWED_HOSTS=["127.0.0.1", "localhost"],
     DATABASES={"default": database()},
-    INSTALLED_APPS=[f"{__name__}.Sellers"],
+    INSTALLED_APPS=["backmarket.contrib.django", f"{__name__}.Sellers"],
     ROOT_URLCONF=__name__,
     SECRET_KEY=os.environ.get("SHOP_SECRET_KEY", "of this example alone"),
 )
@@ -118,5 +120,8 @@ class ForkingServer(ForkingMixIn, WSGIServer):
 
 
 if __name__ == "__main__":
+    if not sys.argv[1].isdigit():
+        execute_from_command_line(sys.argv)
+        sys.exit()
     with make_server("127.0.0.1", int(sys.argv[1]), application, ForkingServer) as server:
         server.serve_forever()

@@ -74,6 +74,8 @@ def town(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) ->
         try:
             with psycopg.connect(as_superuser(url), autocommit=True) as connection:
                 connection.execute(f"CREATE ROLE {LOGIN} LOGIN; GRANT backmarket_reader TO {LOGIN}".encode())
+                # for Django's own tables
+                connection.execute(f"GRANT CREATE, USAGE ON SCHEMA public TO {LOGIN}".encode())
             with Fleet(environment(shop.settings), directory=logs, workers=pools) as fleet:
                 fleet.wait_ready()
                 yield Town(shop, environment(shop.settings) | given(url, redis_url))
@@ -292,6 +294,31 @@ def test_django_serves_in_forked_children_and_by_sql_of_its_own(town: Town) -> N
         wait_until(lambda: town.orders("django") > before, "the worker did what was asked for")
         missing = client.post("/sellers/nobody/sync")
         assert (missing.status_code, missing.json()["code"]) == (404, "connection_not_found")
+
+
+@pytest.mark.slow
+def test_django_gets_a_signal_for_each_change_also_of_those_while_it_was_away(town: Town) -> None:
+    town.shop.sell("signals", orders=20)
+    town.quiet("signals")
+
+    def manage(*arguments: str) -> list[str]:
+        with running(town, "django_app.py", *arguments) as process:
+            said, _ = process.communicate(timeout=PATIENCE_SECONDS)
+            assert process.returncode == 0, said
+        return [line for line in said.splitlines() if line.startswith("signals ")]
+
+    manage("migrate")
+    assert manage("follow_backmarket", "--once") == []
+    (changed,) = town.shop.sandbox.change("signals", modify=1).modified
+    town.shop.run_slice("signals")
+    assert manage("follow_backmarket", "--once") == [f"signals orders {changed} updated"]
+    assert manage("follow_backmarket", "--once") == []
+    with running(town, "django_app.py", "follow_backmarket") as follower:
+        assert follower.stdout
+        lines = iter(follower.stdout.readline, "")
+        town.shop.sandbox.change("signals", modify=1)
+        town.shop.run_slice("signals")
+        assert any(re.match(r"signals orders \d+ updated", line) for line in lines)
 
 
 def test_another_celery_application_asks_by_name(town: Town) -> None:

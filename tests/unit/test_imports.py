@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("upkeep", "organizations"),
     ("facade", "doctor"),
     ("", "cli", "console"),
-    ("standalone",),
+    ("standalone", "contrib"),
     ("testing",),
 )
 """The rooms of `backmarket` from the lowest floor up: a room imports itself and rooms of floors below its own.
@@ -50,6 +50,7 @@ LONGER_FILES = {
 ROOMS = {
     "celery": ("backmarket.producer", "tasks", "workers"),
     "kombu": ("backmarket.producer", "backmarket.status.broker", "tasks", "workers"),
+    "django": ("backmarket.contrib.django",),
     "flower": ("workers",),
     "tornado": ("workers",),
     "httpx": ("backmarket.client", "backmarket.sandbox"),

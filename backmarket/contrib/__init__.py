@@ -1,0 +1,1 @@
+"""What fits `backmarket` into other frameworks; each part needs its framework, and is imported by name."""

@@ -26,11 +26,23 @@ def _sender(origin: object) -> Actor:
     return Actor(None, ProvedBy.BROKER, origin if isinstance(origin, str) else None)
 
 
+class SliceFailed(Exception):
+    """Ends a task whose slice failed, so that Flower shows a failure and why; the row and the log say so already.
+
+    Its only argument is that text: Celery pickles exceptions, and logs an error about those that it cannot restore.
+    """
+
+    def __repr__(self) -> str:
+        """As Flower shows it."""
+        return str(self)
+
+
 class BackMarketTask(Task):  # type: ignore[misc]
     """The base of all tasks: acknowledged late, safe to run twice, silent about values.
 
     The row that it worked on says what is due next, so no error is retried here. Our own errors leave the task
     unchanged, since their text is safe to show; of any other error only the class leaves it, and the log has its place.
+    What a task returns is told in the events that Flower reads, and stored nowhere: how its slice ended, or the error.
     """
 
     abstract = True
@@ -38,7 +50,7 @@ class BackMarketTask(Task):  # type: ignore[misc]
     reject_on_worker_lost = True
     ignore_result = True
     max_retries = 0
-    throws = (BackMarketError,)
+    throws = (BackMarketError, SliceFailed)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task with its name and id bound to every log line."""
@@ -49,13 +61,23 @@ class BackMarketTask(Task):  # type: ignore[misc]
         ):
             try:
                 arguments.check(self.run, args, kwargs)
-                return self.run(*args, **kwargs)
+                result = self.run(*args, **kwargs)
             except BackMarketError as error:
                 log.error("task.failed", code=error.code, error=error.message)
                 raise
             except Exception as error:  # noqa: BLE001 - its text may quote a customer's data; only its place is logged
                 log.error("task.crashed", **error_location(error))
                 raise Crashed.of(error) from None
+        if isinstance(result, BackMarketError):
+            raise SliceFailed(f"{result.code}: {result.message}")
+        return result
+
+
+class TickTask(BackMarketTask):
+    """A task that beat ticks: it sends no events, so that the tasks that Flower remembers are work."""
+
+    abstract = True
+    send_events = False
 
 
 class OnlyMessageTask(BackMarketTask):

@@ -9,12 +9,12 @@ from celery import shared_task
 
 from backmarket import messages, services
 from backmarket.upkeep import bucket_deletions, bucket_sweep
-from tasks.base import BackMarketTask
+from tasks.base import TickTask
 
 log = structlog.get_logger(__name__)
 
 
-@shared_task(name=messages.SWEEP_BUCKET, base=BackMarketTask)
+@shared_task(name=messages.SWEEP_BUCKET, base=TickTask)
 def sweep_bucket() -> None:
     """Delete the objects that are due, and sweep the bucket if the sweep is due."""
     current = services.current()

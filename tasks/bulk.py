@@ -10,6 +10,7 @@ from celery import shared_task
 from backmarket import messages, services
 from backmarket.bulk import jobs, submit
 from backmarket.bulk.engine.slice import run_slice
+from backmarket.errors import BackMarketError
 from backmarket.observability import telemetry
 from tasks.base import BackMarketTask, OnlyMessageTask
 
@@ -17,12 +18,15 @@ log = structlog.get_logger(__name__)
 
 
 @shared_task(name=messages.RUN_BULK, base=BackMarketTask)
-def run_bulk(organization_id: str, nudge: bool = False) -> None:
+def run_bulk(organization_id: str, nudge: bool = False) -> str | BackMarketError:
     """Work on the bulk jobs of one organization that are due, as far as one slice goes.
 
     Args:
         organization_id: the organization whose jobs are worked on.
         nudge: work only on what is due; without it, on parts that wait for a retry, too.
+
+    Returns:
+        How the slice ended; or why it failed.
     """
     with structlog.contextvars.bound_contextvars(organization=organization_id):
         current = services.current()
@@ -31,6 +35,7 @@ def run_bulk(organization_id: str, nudge: bool = False) -> None:
         result = run_slice(current, organization_id)
         telemetry.emit("slice", work="bulk", end=result.end)
         log.info("bulk.slice", end=result.end, requests=result.requests)
+        return result.error or result.end
 
 
 @shared_task(name=messages.SUBMIT_BULK, base=OnlyMessageTask)

@@ -9,12 +9,12 @@ from backmarket import messages, services, work
 from backmarket.messages import QUEUE_FULL, REQUESTS_FULL, Nudge
 from backmarket.services import Services
 from backmarket.sync.requests import claim_due
-from tasks.base import BackMarketTask
+from tasks.base import TickTask
 
 log = structlog.get_logger(__name__)
 
 
-@shared_task(name=messages.DISPATCH, base=BackMarketTask)
+@shared_task(name=messages.DISPATCH, base=TickTask)
 def dispatch() -> None:
     """Nudge the syncs that are due, of every resource, and the other work.
 

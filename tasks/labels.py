@@ -6,6 +6,7 @@ import structlog
 from celery import shared_task
 
 from backmarket import messages, services
+from backmarket.errors import BackMarketError
 from backmarket.labels.engine import run_slice
 from backmarket.labels.requests import queue_all
 from backmarket.observability import telemetry
@@ -15,12 +16,15 @@ log = structlog.get_logger(__name__)
 
 
 @shared_task(name=messages.FETCH_LABELS, base=BackMarketTask)
-def fetch_labels(organization_id: str, nudge: bool = False) -> None:
+def fetch_labels(organization_id: str, nudge: bool = False) -> str | BackMarketError:
     """Fetch the labels of one organization that are due, as far as one slice goes.
 
     Args:
         organization_id: the organization whose labels are fetched.
         nudge: fetch only labels that are due; without it, labels that wait for a retry or were given up, too.
+
+    Returns:
+        How the slice ended; or why it failed.
     """
     with structlog.contextvars.bound_contextvars(organization=organization_id):
         current = services.current()
@@ -29,3 +33,4 @@ def fetch_labels(organization_id: str, nudge: bool = False) -> None:
         result = run_slice(current, organization_id)
         telemetry.emit("slice", work="labels", end=result.end)
         log.info("labels.slice", end=result.end, stored=result.stored, failed=result.failed)
+        return result.error or result.end

@@ -7,12 +7,12 @@ from celery import shared_task
 
 from backmarket import messages, services
 from backmarket.organizations.probes import probe_due
-from tasks.base import BackMarketTask
+from tasks.base import TickTask
 
 log = structlog.get_logger(__name__)
 
 
-@shared_task(name=messages.PROBE_KEYS, base=BackMarketTask)
+@shared_task(name=messages.PROBE_KEYS, base=TickTask)
 def probe_keys() -> None:
     """Probe the refused keys that are due."""
     current = services.current()

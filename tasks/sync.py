@@ -6,7 +6,7 @@ import structlog
 from celery import shared_task
 
 from backmarket import messages, services
-from backmarket.errors import UsageError
+from backmarket.errors import BackMarketError, UsageError
 from backmarket.observability import telemetry
 from backmarket.sync.engine import run_slice
 from backmarket.sync.requests import request_sync
@@ -16,35 +16,38 @@ log = structlog.get_logger(__name__)
 
 
 @shared_task(name=messages.SYNC_ORDERS, base=BackMarketTask)
-def sync_orders(organization_id: str, nudge: bool = False) -> None:
+def sync_orders(organization_id: str, nudge: bool = False) -> str | BackMarketError:
     """Sync the orders of one organization, as far as one slice goes.
 
     Args:
         organization_id: the organization to sync.
         nudge: sync only if the row is due; without it, a sync is requested first.
+
+    Returns:
+        How the slice ended; or why it failed.
     """
-    _sync(organization_id, "orders", nudge)
+    return _sync(organization_id, "orders", nudge)
 
 
 @shared_task(name=messages.SYNC_LISTINGS, base=BackMarketTask)
-def sync_listings(organization_id: str, nudge: bool = False) -> None:
+def sync_listings(organization_id: str, nudge: bool = False) -> str | BackMarketError:
     """Sync the listings of one organization; see `sync_orders`."""
-    _sync(organization_id, "listings", nudge)
+    return _sync(organization_id, "listings", nudge)
 
 
 @shared_task(name=messages.SYNC_DELIVERIES, base=BackMarketTask)
-def sync_deliveries(organization_id: str, nudge: bool = False) -> None:
+def sync_deliveries(organization_id: str, nudge: bool = False) -> str | BackMarketError:
     """Sync the deliveries of one organization; see `sync_orders`."""
-    _sync(organization_id, "deliveries", nudge)
+    return _sync(organization_id, "deliveries", nudge)
 
 
 @shared_task(name=messages.SYNC_RETURNS, base=BackMarketTask)
-def sync_returns(organization_id: str, nudge: bool = False) -> None:
+def sync_returns(organization_id: str, nudge: bool = False) -> str | BackMarketError:
     """Sync the returns of one organization; see `sync_orders`."""
-    _sync(organization_id, "returns", nudge)
+    return _sync(organization_id, "returns", nudge)
 
 
-def _sync(organization_id: str, resource: str, nudge: bool) -> None:
+def _sync(organization_id: str, resource: str, nudge: bool) -> str | BackMarketError:
     with structlog.contextvars.bound_contextvars(organization=organization_id, resource=resource):
         current = services.current()
         if not nudge:
@@ -52,7 +55,8 @@ def _sync(organization_id: str, resource: str, nudge: bool) -> None:
                 request_sync(current.database, organization_id, resource)
             except UsageError as error:
                 log.warning("sync.request_refused", code=error.code, error=error.message)
-                return
+                return error
         result = run_slice(current, organization_id, resource)
         telemetry.emit("slice", work=resource, end=result.end)
         log.info("sync.slice", run=result.run, end=result.end, requests=result.requests)
+        return result.error or result.end

@@ -9,7 +9,7 @@ from celery import shared_task
 
 from backmarket import changes, messages, services
 from backmarket.upkeep import hourly as upkeeping
-from tasks.base import BackMarketTask
+from tasks.base import TickTask
 
 SECONDS = 2.0
 """Budget of one upkeep, in seconds: the dispatcher waits behind it. The next tick continues."""
@@ -17,13 +17,13 @@ SECONDS = 2.0
 log = structlog.get_logger(__name__)
 
 
-@shared_task(name=messages.ANNOUNCE_CHANGES, base=BackMarketTask)
+@shared_task(name=messages.ANNOUNCE_CHANGES, base=TickTask)
 def announce_changes() -> None:
     """Notify listeners of the change feed if there are new events."""
     changes.announce(services.current().database)
 
 
-@shared_task(name=messages.UPKEEP, base=BackMarketTask)
+@shared_task(name=messages.UPKEEP, base=TickTask)
 def upkeep() -> None:
     """Do the upkeep if it is due."""
     current = services.current()

@@ -6,6 +6,7 @@ import structlog
 from celery import shared_task
 
 from backmarket import messages, services
+from backmarket.errors import BackMarketError
 from backmarket.observability import telemetry
 from backmarket.writes.engine.slice import run_slice, send_now
 from tasks.base import BackMarketTask
@@ -14,12 +15,15 @@ log = structlog.get_logger(__name__)
 
 
 @shared_task(name=messages.SEND_WRITES, base=BackMarketTask)
-def send_writes(organization_id: str, nudge: bool = False) -> None:
+def send_writes(organization_id: str, nudge: bool = False) -> str | BackMarketError:
     """Send the writes of one organization that are due, as far as one slice goes.
 
     Args:
         organization_id: the organization whose writes are sent.
         nudge: send only writes that are due; without it, writes that wait for a retry, too.
+
+    Returns:
+        How the slice ended; or why it failed.
     """
     with structlog.contextvars.bound_contextvars(organization=organization_id):
         current = services.current()
@@ -35,3 +39,4 @@ def send_writes(organization_id: str, nudge: bool = False) -> None:
             unknown=result.unknown,
             requests=result.requests,
         )
+        return result.error or result.end

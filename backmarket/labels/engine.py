@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from time import monotonic
 
@@ -20,6 +20,7 @@ from backmarket.errors import (
     BucketRefused,
     BucketUnavailable,
     LeaseLost,
+    LimiterUnavailable,
     RateLimited,
     SettingsError,
 )
@@ -57,12 +58,14 @@ class SliceResult:
         stored: labels put into the bucket.
         failed: labels that could not be fetched.
         pause: seconds until the next slice, if it was handed on.
+        error: why all labels of the organization pause, if they do.
     """
 
     end: SliceEnd
     stored: int = 0
     failed: int = 0
     pause: float = 0.0
+    error: BackMarketError | None = field(default=None, compare=False)
 
 
 def run_slice(services: Services, organization_id: str, at_hand: AtHand | None = None) -> SliceResult:
@@ -88,7 +91,7 @@ def run_slice(services: Services, organization_id: str, at_hand: AtHand | None =
         pause = _pause_after(services, error)
         if services.bucket_breaker.should_log():
             log.error("labels.paused", code=error.code, error=error.message, seconds=round(pause))
-        return _pause_all(services, lease, pause)
+        return _pause_all(services, lease, pause, error)
     try:
         return _Labels(services, lease, uploader).run()
     except LeaseLost as error:
@@ -135,13 +138,13 @@ def _bucket_is_there(services: Services) -> bool:
     return True
 
 
-def _pause_all(services: Services, lease: WorkLease, pause: float) -> SliceResult:
+def _pause_all(services: Services, lease: WorkLease, pause: float, error: BackMarketError | None = None) -> SliceResult:
     """Nothing can be fetched now: end the slice, and retry later."""
     try:
         _finish(services, lease, (), pause)
     except LeaseLost:
         return SliceResult("lease_lost")
-    return SliceResult("handed_on", pause=pause)
+    return SliceResult("handed_on", pause=pause, error=error)
 
 
 def _pause_after(services: Services, error: BackMarketError) -> float:
@@ -195,6 +198,7 @@ class _Labels(LeaseHolder):
         self.unsent: list[Slot] = []
         self.stored = 0
         self.failed = 0
+        self.error: BackMarketError | None = None
 
     def run(self) -> SliceResult:
         """The whole slice.
@@ -225,7 +229,8 @@ class _Labels(LeaseHolder):
             pause = 0.0
         if pause == 0.0 and rest is None:
             self.services.producer.nudge([Nudge("labels", self.organization_id)])
-        return SliceResult("done" if pause is None else "handed_on", self.stored, self.failed, pause or 0.0)
+        end: SliceEnd = "done" if pause is None else "handed_on"
+        return SliceResult(end, self.stored, self.failed, pause or 0.0, self.error)
 
     def _work(self) -> float | None:
         """Fetch until nothing is left (None), or the slice must end (returns the pause before the next one)."""
@@ -288,6 +293,8 @@ class _Labels(LeaseHolder):
         """Pause all labels of the organization; requests in flight are still collected."""
         if self.window.pause_all is None:
             log.warning("labels.paused", code=error.code, error=error.message, cf_ray=error.cf_ray)
+        if not isinstance(error, LimiterUnavailable):  # handed on, as a sync is
+            self.error = error
         self.window.pause_all_for(_pause_after(self.services, error))
 
     def _write(self) -> None:

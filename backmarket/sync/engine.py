@@ -64,11 +64,13 @@ class SliceResult:
         end: how it ended.
         requests: number sent to the API.
         run: identifies the run in the log, as in `sync_runs.started_at`; None: no run.
+        error: why it failed, if it did.
     """
 
     end: SliceEnd
     requests: int = 0
     run: str | None = field(default=None, compare=False)
+    error: BackMarketError | None = field(default=None, compare=False)
 
 
 def run_slice(services: Services, organization_id: str, resource_name: str) -> SliceResult:
@@ -93,13 +95,13 @@ def run_slice(services: Services, organization_id: str, resource_name: str) -> S
         with bound(run=run):
             return replace(_Sync(services, resource, lease, walk, credentials).run(), run=run)
     except SettingsError as error:  # this worker cannot decrypt the key: another may
-        return SliceResult(_give_up(services, lease, error))
+        return _give_up(services, lease, error)
     except (LeaseLost, UsageError) as error:  # taken over; disabled, removed or unauthorized since
         log.info("sync.lease_lost", lease=lease.number, why=error.code)
         return SliceResult("lease_lost")
 
 
-def _give_up(services: Services, lease: Lease, error: BackMarketError) -> SliceEnd:
+def _give_up(services: Services, lease: Lease, error: BackMarketError) -> SliceResult:
     """End a slice that failed for a reason other than the API."""
     log.error("sync.gave_up", code=error.code, error=error.message)
     try:
@@ -107,8 +109,8 @@ def _give_up(services: Services, lease: Lease, error: BackMarketError) -> SliceE
             leases.fail(transaction, lease, error, pause=backoff.of_sync(error, lease.failures))
             connections.mark_error(transaction, lease.organization_id, error)
     except LeaseLost:  # the connection was changed meanwhile: another slice reports its state
-        return "lease_lost"
-    return "failed"
+        return SliceResult("lease_lost")
+    return SliceResult("failed", error=error)
 
 
 class _Sync:
@@ -119,6 +121,7 @@ class _Sync:
         self.settings = services.settings
         self.resource = resource
         self.walk = walk
+        self.error: BackMarketError | None = None
         self.probed_at = monotonic()
         self.until = self.probed_at + self.settings.task_budget_seconds
         self.fetcher = Fetcher(
@@ -148,9 +151,9 @@ class _Sync:
             end = self._fail(error)
         except Exception as error:  # noqa: BLE001 - the row says so and backs off, or it would come back for ever
             log.error("sync.crashed", **error_location(error))
-            crashed = Crashed.of(error)
-            end = _give_up(self.services, self.lease, crashed)
-        return SliceResult(end, self.fetcher.requests)
+            gave_up = _give_up(self.services, self.lease, Crashed.of(error))
+            return replace(gave_up, requests=self.fetcher.requests)
+        return SliceResult(end, self.fetcher.requests, error=self.error)
 
     def _slice(self) -> SliceEnd:
         """A sync whose first page is the only one is short, and is always admitted. A long sync needs a place among
@@ -307,6 +310,7 @@ class _Sync:
         )
         lease = self.lease
         self.storing.fail(error, pause=backoff.of_sync(error, lease.failures, failing_for=lease.failing_for))
+        self.error = error
         return "failed"
 
     def _drain(self) -> None:

@@ -29,6 +29,8 @@ SETTINGS = (
     *("broker_transport_options", "broker_connection_timeout", "task_default_queue", "task_routes", "timezone"),
 )
 
+OPTIONS = ("acks_late", "reject_on_worker_lost", "ignore_result", "send_events")
+
 PROGRAM = "import json; from tests.unit.test_messages import facts; print(json.dumps(facts()))"
 
 
@@ -47,7 +49,7 @@ def facts() -> dict[str, Any]:
             name: {
                 "strange": strange(task),
                 "queue": app.amqp.router.route({}, name)["queue"].name,
-                **{option: getattr(task, option) for option in ("acks_late", "reject_on_worker_lost", "ignore_result")},
+                **{option: getattr(task, option) for option in OPTIONS},
             }
             for name, task in tasks.items()
         },
@@ -189,6 +191,11 @@ def test_json_only_no_results_and_no_queue_by_a_misspelling(worker: dict[str, An
     assert (settings["accept_content"], settings["task_serializer"]) == (["json"], "json")
     assert (settings["result_backend"], settings["task_ignore_result"]) == (None, True)
     assert settings["task_create_missing_queues"] is False
+
+
+def test_flower_hears_of_work_and_not_of_ticks(worker: dict[str, Any]) -> None:
+    ticks = {entry["task"] for entry in worker["beat"].values()}
+    assert {name for name, task in worker["tasks"].items() if not task["send_events"]} == ticks
 
 
 def test_late_one_by_one_and_without_events(worker: dict[str, Any]) -> None:

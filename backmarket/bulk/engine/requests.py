@@ -57,6 +57,8 @@ class ApiRequests:
     """Seconds that the slice must not send requests; None: it may send."""
     refused: Unauthorized | None = None
     """The error, once the API refused the key."""
+    stopped_by: Unauthorized | FirewallBlocked | None = None
+    """The error, once the API refused the key, or the firewall more than one request."""
     _credentials: dict[str | None, Credentials] = field(default_factory=dict)
 
     def credentials(self, locale: str | None = None) -> Credentials:
@@ -115,6 +117,8 @@ class ApiRequests:
 
     def apply_backpressure(self, answer: Answer | BackMarketError) -> None:
         """Pause the slice after a 429, a refused key or a firewall block, whichever part it struck."""
+        if isinstance(answer, (Unauthorized, FirewallBlocked)):
+            self.stopped_by = answer
         if isinstance(answer, Unauthorized):
             self.refused = answer
         elif isinstance(answer, RateLimited):

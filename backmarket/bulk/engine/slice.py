@@ -6,7 +6,7 @@ slice, and every transaction that writes a result checks the lease.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -45,10 +45,12 @@ class SliceResult:
     Attributes:
         end: how it ended.
         requests: number of requests sent to the API.
+        error: why it failed, or why all bulk jobs of the organization pause.
     """
 
     end: SliceEnd
     requests: int = 0
+    error: BackMarketError | None = field(default=None, compare=False)
 
 
 def run_slice(services: Services, organization_id: str) -> SliceResult:
@@ -66,18 +68,20 @@ def run_slice(services: Services, organization_id: str) -> SliceResult:
     context = SliceContext(services, lease)
     try:
         _work(context)
-        return SliceResult("done", context.api.requests)
+        return SliceResult("done", context.api.requests, context.api.stopped_by)
     except DatabaseUnavailable:
         raise
     except LeaseLost as error:
         log.info("bulk.lease_lost", lease=lease.number, why=error.code)
         return SliceResult("lease_lost", context.api.requests)
     except (SettingsError, UsageError) as error:  # another worker may have the key, or the bucket
+        failure: BackMarketError = error
         log.error("bulk.gave_up", code=error.code, error=error.message)
     except Exception as error:  # noqa: BLE001 - the work is due later, or workers would retry it for ever
+        failure = Crashed.of(error)
         log.error("bulk.crashed", **error_location(error))
     context.end(GAVE_UP)
-    return SliceResult("failed", context.api.requests)
+    return SliceResult("failed", context.api.requests, failure)
 
 
 def _work(context: SliceContext) -> None:

@@ -7,13 +7,20 @@ row after the request's deadline asks the API whether the write happened.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
 
 from backmarket import work
 from backmarket.database import Database, Transaction
-from backmarket.errors import BackMarketError, DatabaseUnavailable, LeaseLost, SettingsError
+from backmarket.errors import (
+    BackMarketError,
+    Crashed,
+    DatabaseUnavailable,
+    LeaseLost,
+    LimiterUnavailable,
+    SettingsError,
+)
 from backmarket.messages import Nudge
 from backmarket.observability.logs import Logger, error_location
 from backmarket.services import Services
@@ -49,6 +56,7 @@ class SliceResult:
         refused: number of writes that ended without an effect.
         unknown: number of writes that may have happened; a worker reads them back, or a person decides.
         requests: number of requests sent to the API, without the reads that follow a write at once.
+        error: why all writes of the organization pause, if they do.
     """
 
     end: SliceEnd
@@ -56,6 +64,7 @@ class SliceResult:
     refused: int = 0
     unknown: int = 0
     requests: int = 0
+    error: BackMarketError | None = field(default=None, compare=False)
 
 
 def run_slice(services: Services, organization_id: str) -> SliceResult:
@@ -73,7 +82,7 @@ def run_slice(services: Services, organization_id: str) -> SliceResult:
         return _Writes(services, lease, sender).run()
     except SettingsError as error:  # this worker cannot decrypt the key; another may
         log.error("writes.paused", code=error.code, error=error.message)
-        return _give_up(services, lease, pause_all_after(error))
+        return _give_up(services, lease, pause_all_after(error), error)
     except LeaseLost as error:
         log.info("writes.lease_lost", lease=lease.number, why=error.code)
         return SliceResult("lease_lost")
@@ -81,7 +90,7 @@ def run_slice(services: Services, organization_id: str) -> SliceResult:
         raise
     except Exception as error:  # noqa: BLE001 - the row says when the next worker looks
         log.error("writes.crashed", **error_location(error))
-        return _give_up(services, lease, CRASH_SECONDS)
+        return _give_up(services, lease, CRASH_SECONDS, Crashed.of(error))
 
 
 def send_now(database: Database, organization_id: str) -> None:
@@ -91,13 +100,13 @@ def send_now(database: Database, organization_id: str) -> None:
         rows.ask_now(transaction, organization_id)
 
 
-def _give_up(services: Services, lease: WorkLease, pause: float | None) -> SliceResult:
+def _give_up(services: Services, lease: WorkLease, pause: float | None, error: BackMarketError) -> SliceResult:
     try:
         with services.database.transaction() as transaction:
             _finish(transaction, lease, pause)
     except LeaseLost:
         return SliceResult("lease_lost")
-    return SliceResult("handed_on")
+    return SliceResult("handed_on", error=error)
 
 
 def _finish(transaction: Transaction, lease: WorkLease, pause: float | None) -> None:
@@ -130,6 +139,7 @@ class _Writes(LeaseHolder):
         """Lanes with a write in the queue or in flight."""
         self.counts = dict.fromkeys(WriteState, 0)
         self.requests = 0
+        self.error: BackMarketError | None = None
 
     def run(self) -> SliceResult:
         """Run the whole slice.
@@ -151,6 +161,7 @@ class _Writes(LeaseHolder):
             counts[WriteState.REFUSED],
             counts[WriteState.UNKNOWN],
             self.requests,
+            self.error,
         )
 
     def _work(self) -> float | None:
@@ -286,6 +297,8 @@ class _Writes(LeaseHolder):
         if rest is not None:
             log.warning("writes.paused", code=error.code, error=error.message, seconds=round(rest))
             self.window.pause_all_for(rest)
+            if not isinstance(error, LimiterUnavailable):  # handed on, as a sync is
+                self.error = error
 
     def _drain(self) -> None:
         """Wait for the requests in flight: only this worker receives their answers."""

@@ -194,11 +194,16 @@ def test_a_file_that_the_api_refuses_is_not_sent_further(shop: Shop, org: str) -
     assert all(each.message for each in lines_of(shop, org, job_id).values())
 
 
+STOPPED_BY = {"waf_html": "firewall_blocked", "unauthorized": "unauthorized"}
+"""Faults that pause all bulk jobs of the organization, and the code of the slice's error."""
+
+
 @pytest.mark.parametrize("kind", ["waf_html", "early_404", "unauthorized"])
 def test_what_certainly_did_not_arrive_is_sent_again(shop: Shop, org: str, kind: Any) -> None:
     shop.sandbox.add_fault(kind, operation="listings.bulk", count=1)
     job_id = submit(shop, org, raised(shop, org, 10))
-    one_slice(shop, org)
+    stopped_by = one_slice(shop, org).error
+    assert (stopped_by and stopped_by.code) == STOPPED_BY.get(kind)
     (part,) = parts_of(shop, org, job_id)
     assert (part.state, part.tries) == (PartState.PENDING, 1)
     assert job_of(shop, org, job_id).error is not None

@@ -331,7 +331,8 @@ class TestRefusals:
     def test_a_refused_key_is_not_asked_again_until_it_changes(self, shop: Shop) -> None:
         shop.sell(ORG, orders=60)
         shop.sandbox.patch_seller(ORG, revoked=True)
-        assert shop.run_slice(ORG).end == "failed"
+        ended = shop.run_slice(ORG)
+        assert (ended.end, ended.error and ended.error.code) == ("failed", "unauthorized")
         connection = connections.get(shop.services.database, ORG)
         assert (connection.health, connection.last_error_code) == ("failing", "unauthorized")
         assert connection.last_error_request_id
@@ -454,7 +455,8 @@ class TestShorterLists:
         requests(shop)
         allowed = shop.settings.allowed_base_urls
         shop.restart(allowed_base_urls=())
-        assert shop.run_slice(ORG).end == "failed"
+        ended = shop.run_slice(ORG)
+        assert (ended.end, ended.error and ended.error.code) == ("failed", "settings")
         assert requests(shop) == 0
         assert "ALLOWED_BASE_URLS" in state(shop, "error")
         shop.restart(allowed_base_urls=allowed)

@@ -478,7 +478,8 @@ class TestRefusals:
     def test_the_firewall_lets_all_writes_rest(self, scene: Scene) -> None:
         scene.fault("waf_html", "orders.update", count=1)
         handle = accept(scene)
-        assert scene.run_slice().end == "handed_on"
+        ended = scene.run_slice()
+        assert (ended.end, ended.error and ended.error.code) == ("handed_on", "firewall_blocked")
         write = scene.write(handle)
         assert (write.state, write.error_code, write.sent) == (WriteState.PENDING, "firewall_blocked", 0)
         assert scene.shop.one("SELECT due_at > now() + interval '10 s' FROM backmarket.work WHERE kind = 'writes'")
@@ -489,7 +490,9 @@ class TestRefusals:
     def test_a_key_that_is_refused_waits_for_a_new_one(self, scene: Scene) -> None:
         handle = accept(scene)
         scene.sandbox.patch_seller(scene.seller, token="another")
-        scene.run_slice()
+        refused = scene.run_slice().error
+        assert refused is not None
+        assert refused.code == "unauthorized"
         assert scene.run_slice(later=True).end == "nothing_to_do"
         let_time_pass(scene.shop, 31)
         assert probe_due(scene.shop.services, seconds=5) == 1
@@ -529,7 +532,8 @@ class TestRefusals:
     def test_without_the_limiter_nothing_is_sent(self, scene: Scene) -> None:
         handle = accept(scene)
         scene.shop.restart(redis_url="redis://127.0.0.1:1/0")
-        assert scene.run_slice().end == "handed_on"
+        ended = scene.run_slice()
+        assert (ended.end, ended.error) == ("handed_on", None)
         assert (scene.write(handle).state, scene.asked("orders.update")) == (WriteState.PENDING, 0)
 
     def test_what_was_held_up_before_its_first_byte_is_not_sent(

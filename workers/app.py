@@ -19,7 +19,7 @@ os.environ.setdefault("FLOWER_CONF", str(Path(__file__).with_name("flowerconfig.
 
 app = Celery(
     "backmarket",
-    events="workers.celery_overrides.events:SingleTryEvents",
+    events="workers.celery_overrides.events:ThreadSafeEvents",
     include=[
         "tasks.bucket",
         "tasks.bulk",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import http.client
 import json
 import os
 import signal
@@ -15,14 +13,12 @@ from typing import Any
 
 import psutil
 import pytest
-import redis
 
 from backmarket.errors import UsageError
 from backmarket.messages import Nudge
 from backmarket.settings import Settings
 from backmarket.standalone import programs
 from backmarket.standalone.embedded import Stack
-from backmarket.standalone.embedded.ports import free_ports
 from backmarket.standalone.fleet import Fleet, FleetError
 from backmarket.standalone.pools import Pool
 from backmarket.standalone.programs import CHECKOUT
@@ -218,139 +214,3 @@ class TestDeath:
         monkeypatch.setattr(programs, "CHECKOUT", tmp_path)
         with pytest.raises(UsageError, match="are missing"):
             Fleet({}, directory=tmp_path)
-
-
-def saw_a_task(shop: Shop, port: int, path: str) -> bool:
-    """Whether Flower knows of a sync; one that ran before it listened is none that it saw."""
-    shop.services.producer.nudge([Nudge("orders", ORG)])
-    return "sync_orders" in ask(port, path, "someone:secret")[1]
-
-
-class TestFlower:
-    @pytest.mark.slow
-    def test_it_asks_for_a_password_and_shows_readable_tasks(self, shop: Shop, tmp_path: Path) -> None:
-        (port,) = free_ports(1)
-        settings = environment(shop.settings) | {"FLOWER_BASIC_AUTH": "someone:secret"}
-        with Fleet(settings, directory=tmp_path, flower_port=port) as fleet:
-            fleet.wait_ready()
-            assert {ask(port, path)[0] for path in ("/", "/tasks", "/api/tasks", "/api/workers")} == {401}
-            assert ask(port, "/api/tasks", "someone:wrong")[0] == 401
-            shop.sell(ORG, orders=60)
-            wait_until(lambda: synced(shop), "synced")
-            wait_until(lambda: saw_a_task(shop, port, "/api/tasks"), "it saw the task")
-            tasks = json.loads(ask(port, "/api/tasks", "someone:secret")[1]).values()
-            shown = {task["args"] for task in tasks if task["name"] == "backmarket.sync_orders"}
-            assert shown == {f"('{ORG}',)"}
-            assert all(address.ip == "127.0.0.1" for address in listening(fleet.pids["flower"]))
-
-    @pytest.mark.slow
-    def test_workers_tell_of_their_tasks_only_as_long_as_it_runs(self, shop: Shop, tmp_path: Path) -> None:
-        (port,) = free_ports(1)
-        shop.every(1)
-        shop.sell(ORG, orders=60)
-        settings = environment(shop.settings) | {"FLOWER_BASIC_AUTH": "someone:secret"}
-        with (
-            Fleet(settings, directory=tmp_path, flower_port=port) as fleet,
-            redis.Redis.from_url(settings["BACKMARKET_REDIS_URL"]) as client,
-            client.pubsub(ignore_subscribe_messages=True) as heard,
-        ):
-            fleet.wait_ready()
-            heard.psubscribe("*celeryev*")
-            wait_until(lambda: b"/task." in next_message(heard), "a task is told of")
-            fleet.kill("flower", signal.SIGTERM)
-            assert fleet.wait_exit("flower", PATIENCE_SECONDS) == 0
-            wait_until(lambda: syncs_in_silence(shop, heard), "a whole sync of which nothing was told")
-
-    @pytest.mark.slow
-    def test_it_ends_when_it_is_told_to_though_the_broker_went_first(
-        self, shop: Shop, stack: Stack, tmp_path: Path
-    ) -> None:
-        (port,) = free_ports(1)
-        settings = environment(shop.settings) | {"FLOWER_BASIC_AUTH": "someone:secret"}
-        with Fleet(settings, directory=tmp_path, workers=(), beat=False, flower_port=port) as fleet:
-            fleet.wait_ready()
-            stack.valkey.kill()
-            try:
-                fleet.kill("flower", signal.SIGTERM)
-                assert fleet.wait_exit("flower", PATIENCE_SECONDS) == 0
-            finally:
-                stack.valkey.start()
-
-    @pytest.mark.slow
-    def test_behind_a_prefix_what_it_saw_survives_a_restart(self, shop: Shop, tmp_path: Path) -> None:
-        (port,) = free_ports(1)
-        settings = environment(shop.settings) | {
-            "FLOWER_BASIC_AUTH": "someone:secret",
-            "FLOWER_DB": str(tmp_path / "seen"),
-            "FLOWER_URL_PREFIX": "flower",
-        }
-        with Fleet(settings, directory=tmp_path, workers=(SYNC,), beat=False, flower_port=port) as fleet:
-            fleet.wait_ready()
-            told = "/flower/api/tasks"
-            wait_until(lambda: saw_a_task(shop, port, told), "it saw the task")
-            assert "flower_events_total{" in ask(port, "/flower/metrics")[1]
-            fleet.kill("flower", signal.SIGTERM)
-            assert fleet.wait_exit("flower", PATIENCE_SECONDS) == 0
-            fleet.kill("sync")
-            fleet.restart("flower")
-            fleet.wait_ready()
-            assert "sync_orders" in ask(port, told, "someone:secret")[1]
-            assert ask(port, told)[0] == 401
-
-    @pytest.mark.slow
-    def test_with_a_login_by_oauth_an_empty_password_opens_nothing(self, shop: Shop, tmp_path: Path) -> None:
-        (port,) = free_ports(1)
-        settings = environment(shop.settings) | {
-            "FLOWER_BASIC_AUTH": "",
-            "FLOWER_AUTH": r".*@shop\.example",
-            "FLOWER_AUTH_PROVIDER": "flower.views.auth.GithubLoginHandler",
-            **{f"FLOWER_OAUTH2_{name}": "x" for name in ("KEY", "SECRET", "REDIRECT_URI")},
-        }
-        with Fleet(settings, directory=tmp_path, workers=(), beat=False, flower_port=port) as fleet:
-            fleet.wait_ready()
-            assert {ask(port, "/tasks", login)[0] for login in ("", ":", "someone:")} == {302}
-
-    @pytest.mark.slow
-    @pytest.mark.parametrize("empty", [{}, {"FLOWER_BASIC_AUTH": "", "FLOWER_AUTH": ""}])
-    def test_without_a_password_it_does_not_start(self, shop: Shop, tmp_path: Path, empty: dict[str, str]) -> None:
-        (port,) = free_ports(1)
-        nothing = environment(shop.settings) | empty
-        with (
-            Fleet(nothing, directory=tmp_path, workers=(), beat=False, flower_port=port) as fleet,
-            pytest.raises(FleetError, match="Set FLOWER_BASIC_AUTH"),
-        ):
-            fleet.wait_ready()
-
-
-def ask(port: int, path: str, login: str = "") -> tuple[int, str]:
-    """Status and body of an answer of Flower's."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
-    headers = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}
-    try:
-        connection.request("GET", path, headers=headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-    finally:
-        connection.close()
-
-
-def syncs_in_silence(shop: Shop, heard: Any) -> bool:
-    """Let two syncs pass; whether no task was told of meanwhile."""
-    list(iter(lambda: next_message(heard), b""))
-    runs = shop.one("SELECT runs FROM backmarket.sync_state")
-    wait_until(lambda: shop.one("SELECT runs FROM backmarket.sync_state") > runs + 1, "two more syncs")
-    return not [told for told in iter(lambda: next_message(heard), b"") if b"/task." in told]
-
-
-def next_message(heard: Any) -> bytes:
-    """The channel of an event, such as `/0.celeryev/task.multi`; empty: none within a tenth of a second."""
-    message = heard.get_message(timeout=0.1)
-    return bytes(message["channel"]) if message else b""
-
-
-def listening(pid: int) -> list[Any]:
-    return [
-        connection.laddr
-        for connection in psutil.Process(pid).net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    ]

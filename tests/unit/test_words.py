@@ -28,7 +28,7 @@ REPLACED: Mapping[str, str] = {
     r"Heart|HEART|health\.heart|loop_silence_seconds": "Heartbeat.age, heartbeat_age_seconds",
     r"reception": "message filter",
     r"RefusingConsumer|BeatingConsumer": "RejectingConsumer, HeartbeatConsumer",
-    r"QuickDispatcher|QuickEvents": "SingleTryEventDispatcher, SingleTryEvents",
+    r"QuickDispatcher|QuickEvents": "ThreadSafeEventDispatcher, ThreadSafeEvents",
     r"up[./](kept|surroundings|words)": "state_file, environment, banner",
     r"[Ww]ards?|_?last_words|obituary": "Supervised, exit_report",
     r"let_go": "stop_requested",

@@ -55,7 +55,25 @@ class HeartbeatConsumer(Consumer):  # type: ignore[misc]
         super().on_connection_error_after_connected(exc)
 
 
-class RejectingConsumer(HeartbeatConsumer):
+class FlushingConsumer(HeartbeatConsumer):
+    """Sends every event of a task that a thread of the pool reports, the last ones too.
+
+    Celery lets the loop flush them in a way that is safe for its own thread alone, and not after the loop has ended: a
+    task that ran when its worker was told to end stayed STARTED in Flower for ever.
+    """
+
+    def on_send_event_buffered(self) -> None:
+        """Let the loop flush; called by any thread."""
+        with self.hub._ready_lock:
+            self.hub._ready.add(self._flush_events)
+
+    def shutdown(self) -> None:
+        """The pool has ended."""
+        self._flush_events()
+        super().shutdown()
+
+
+class RejectingConsumer(FlushingConsumer):
     """The workers' consumer: it runs only our tasks, and logs one line for each message that it refuses.
 
     A queue is open to everyone who reaches the broker. Celery ends the worker over most messages that are not as it

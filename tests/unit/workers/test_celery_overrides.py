@@ -19,6 +19,7 @@ from celery.events.dispatcher import EventDispatcher
 from celery.worker import control
 from celery.worker.consumer import Consumer
 from kombu import Connection
+from kombu.asynchronous import Hub
 from kombu.message import Message
 from kombu.pidbox import Mailbox, Node
 from kombu.transport import TRANSPORT_ALIASES, redis
@@ -34,6 +35,7 @@ CHECKOUT = Path(__file__).parents[3]
 
 OVERRIDES: dict[type, type] = {
     consumer.HeartbeatConsumer: Consumer,
+    consumer.FlushingConsumer: Consumer,
     consumer.RejectingConsumer: Consumer,
     pool.WakingPool: TaskPool,
     transport.QoS: redis.QoS,
@@ -41,8 +43,8 @@ OVERRIDES: dict[type, type] = {
     transport.Transport: redis.Transport,
     scheduler.MemoryScheduler: Scheduler,
     scheduler.SteadyEntry: ScheduleEntry,
-    events.SingleTryEventDispatcher: EventDispatcher,
-    events.SingleTryEvents: Events,
+    events.ThreadSafeEventDispatcher: EventDispatcher,
+    events.ThreadSafeEvents: Events,
     our_control.StrictNode: Node,
     producer._OurCelery: Celery,
 }
@@ -58,6 +60,7 @@ OWN = {
     "_told",
     "_server_clock",
     "_server_time",
+    "_buffering",
 }
 """Names of ours in these classes."""
 
@@ -103,6 +106,12 @@ USED: list[tuple[Any, str]] = [
     (ScheduleEntry, "default_now"),
     (Events, "dispatcher_cls"),
     (EventDispatcher, "send"),
+    (EventDispatcher, "flush"),
+    (EventDispatcher, "extend_buffer"),
+    (EventDispatcher, "_publish"),
+    (Consumer, "on_send_event_buffered"),
+    (Consumer, "_flush_events"),
+    (Consumer, "shutdown"),
     (Celery, "connection_for_write"),
     (Celery, "thread_oid"),
     (AMQP, "as_task_v2"),
@@ -140,6 +149,10 @@ def test_what_we_use_has_the_form_that_we_use() -> None:
     assert "_delivered" in inspect.getsource(redis.QoS.__mro__[1])
     assert "self.f = " in inspect.getsource(ApplyResult)
     assert {"redis", "rediss"} <= set(TRANSPORT_ALIASES)
+    assert {"_ready", "_ready_lock"} <= vars(Hub()).keys()
+    assert {"_group_buffer", "_outbound_buffer", "buffer_limit", "mutex"} <= set(
+        re.findall(r"self\.(\w+) = ", inspect.getsource(EventDispatcher.__init__))
+    )
     assert "CELERY_BROKER_URL" in inspect.getsource(Settings)
 
 

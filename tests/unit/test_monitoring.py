@@ -60,6 +60,36 @@ def test_every_metric_of_ours_is_seen_on_the_dashboard_or_by_an_alert() -> None:
     assert {name for name in families if name not in asked} == set()
 
 
+def test_every_metrics_help_stands_alone() -> None:
+    helps = {family.name: family.documentation for family in told().collect()}
+    assert all(helps.values())
+    assert {name for name, text in helps.items() if re.search(r"(?i)\b(these|them|their|they|of it)\b", text)} == set()
+    assert len(set(helps.values())) == len(helps)
+
+
+def test_prometheus_finds_every_replica_of_every_process_of_the_compose_file() -> None:
+    services = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())["services"]
+    jobs = {
+        job["job_name"]: job["dns_sd_configs"]
+        for job in yaml.safe_load((MONITORING / "prometheus.yml").read_text())["scrape_configs"]
+    }
+    processes = {name for name in services if name.startswith("worker-")} | {"beat"}
+    found = {job: set(each["names"]) for job, (each,) in jobs.items()}
+    assert found == {"backmarket": {"metrics"}, "backmarket-processes": processes}
+    port = int(services["metrics"]["environment"]["BACKMARKET_HEALTH_PORT"])
+    assert {(each["type"], each["port"]) for (each,) in jobs.values()} == {("A", port)}
+    assert all("monitoring" in services[name]["networks"] for names in found.values() for name in names)
+
+
+def test_a_profile_of_the_compose_file_brings_prometheus_with_these_files() -> None:
+    service = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())["services"]["prometheus"]
+    assert service["profiles"] == ["monitoring"]
+    assert service["image"].startswith("${PROMETHEUS_IMAGE:-")
+    assert service["networks"] == ["monitoring"]
+    mounted = dict(volume.split(":")[:2] for volume in service["volumes"] if volume.startswith("./"))
+    assert mounted == {f"./monitoring/{name}": f"/etc/prometheus/{name}" for name in ("prometheus.yml", "alerts.yml")}
+
+
 def test_every_alert_has_a_test_and_a_place_in_the_runbook() -> None:
     tested = (MONITORING / "alerts_test.yml").read_text()
     headings = re.findall(r"(?m)^#+ (.*)$", (CHECKOUT / "docs" / "operations.md").read_text())

@@ -30,11 +30,11 @@ class ProcessMetrics:
 
         self._tasks = Counter(name("tasks"), "Tasks that ended", ["task", "outcome"], registry=registry)
         self._task_seconds = Histogram(
-            name("task_seconds"), "How long tasks took", ["task"], buckets=_TASK_BUCKETS, registry=registry
+            name("task_seconds"), "Seconds that tasks took", ["task"], buckets=_TASK_BUCKETS, registry=registry
         )
         self._slices = Counter(
             name("slices"),
-            "Slices of syncs, labels, writes and bulk jobs, by their end",
+            "Slices of syncs, labels, writes and bulk jobs, by how each ended",
             ["work", "end"],
             registry=registry,
         )
@@ -45,34 +45,42 @@ class ProcessMetrics:
             registry=registry,
         )
         self._request_seconds = Histogram(
-            name("api_request_seconds"), "How long the API took", buckets=_REQUEST_BUCKETS, registry=registry
+            name("api_request_seconds"),
+            "Seconds that requests to the API took",
+            buckets=_REQUEST_BUCKETS,
+            registry=registry,
         )
         self._downloads = Counter(name("downloads"), "Labels and invoices fetched", ["outcome"], registry=registry)
         self._waits = Histogram(
             name("limiter_wait_seconds"),
-            "How long requests waited for a slot",
+            "Seconds that requests waited for a slot of the rate limiter",
             buckets=_WAIT_BUCKETS,
             registry=registry,
         )
         self._denied = Counter(
-            name("limiter_denied"), "Requests for slots that were not fully granted", ["by"], registry=registry
+            name("limiter_denied"),
+            "Requests for slots of the rate limiter that were not fully granted",
+            ["by"],
+            registry=registry,
         )
-        self._blocks = Counter(name("limiter_blocks"), "429s that blocked an account", registry=registry)
+        self._blocks = Counter(
+            name("limiter_blocks"), "Answers 429 of the API that blocked an account", registry=registry
+        )
         self._rows = Counter(
             name("rows"), "Rows stored, by resource and outcome", ["resource", "outcome"], registry=registry
         )
         self._store_seconds = Histogram(
-            name("store_seconds"), "How long storing a batch took", ["resource"], registry=registry
+            name("store_seconds"), "Seconds that storing a batch of rows took", ["resource"], registry=registry
         )
         self._running: dict[int, float] = {}
         self._lock = threading.Lock()
         running = Gauge(name("tasks_running"), "Tasks that run now", registry=registry)
         running.set_function(lambda: len(self._running))
-        oldest = Gauge(name("task_oldest_seconds"), "How long the oldest of them has been running", registry=registry)
-        oldest.set_function(self._oldest)
-        age = Gauge(
-            name("heartbeat_age_seconds"), "Seconds since the last heartbeat of the main loop", registry=registry
+        oldest = Gauge(
+            name("task_oldest_seconds"), "Seconds for which the oldest running task has run", registry=registry
         )
+        oldest.set_function(self._oldest)
+        age = Gauge(name("heartbeat_age_seconds"), "Seconds since the main loop's last heartbeat", registry=registry)
         age.set_function(lambda: HEARTBEAT.age)
 
     def on_start(self, span: Span) -> None:

@@ -194,6 +194,7 @@ class AsyncBackMarket:
 
     upsert_connection = _blocking(BackMarket.upsert_connection)
     import_connections = _blocking(BackMarket.import_connections)
+    import_convex = _blocking(BackMarket.import_convex)
     update_connection = _blocking(BackMarket.update_connection)
     get_connection_status = _blocking(BackMarket.get_connection_status)
     get_connection_statuses = _blocking(BackMarket.get_connection_statuses)

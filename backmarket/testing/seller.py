@@ -12,7 +12,7 @@ from backmarket.services import Services
 from backmarket.settings import Settings
 from backmarket.sync import engine as sync_engine
 from backmarket.sync.handle import SyncOutcome
-from backmarket.work.wait import wait_for
+from backmarket.work.wait import poll, wait_for
 from backmarket.writes.engine import slice as write_slice
 from backmarket.writes.handle import WriteHandle, WriteOutcome
 
@@ -52,7 +52,8 @@ class ConnectedSeller:
             sync_engine.run_slice(self._services, self.organization_id, resource)
             return handle.done()
 
-        return wait_for(slice_and_look, timeout, lambda: f"The sync of {resource} has not ended within {timeout:g} s.")
+        text = f"The sync of {resource} has not ended within {timeout:g} s."
+        return wait_for(poll(slice_and_look, timeout, lambda: text))
 
     def send(self, handle: WriteHandle, *, timeout: float = 60.0) -> WriteOutcome:
         """Send the queued writes now, in this thread, until one of them has ended.
@@ -71,7 +72,8 @@ class ConnectedSeller:
             write_slice.run_slice(self._services, self.organization_id)
             return handle.done()
 
-        return wait_for(send_and_look, timeout, lambda: f"Write {handle.id} has not ended within {timeout:g} s.")
+        text = f"Write {handle.id} has not ended within {timeout:g} s."
+        return wait_for(poll(send_and_look, timeout, lambda: text))
 
     def fetch_labels(self) -> int:
         """Fetch the labels that are due into the bucket now, in this thread, and return their number."""

@@ -33,7 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 The empty name is `backmarket/__init__.py`.
 """
 
-MOST_ENTRIES = 33
+MOST_ENTRIES = 34
 """In `backmarket/`: what a person takes in at a glance."""
 
 MAX_LINES = 350

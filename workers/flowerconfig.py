@@ -1,8 +1,8 @@
 """Flower's configuration. Flower executes this file and takes the names that it knows as options.
 
-Tasks carry organization ids and nothing else, but `/metrics` and `/healthcheck` need no password, so Flower
-listens on loopback by default. Flower's other `FLOWER_*` variables work as usual, such as `FLOWER_URL_PREFIX`;
-an empty one counts as not set. docs/operations.md shows a login by OAuth.
+Tasks carry organization ids and tell how they ended, nothing else, but `/metrics` and `/healthcheck` need no password,
+so Flower listens on loopback by default. Flower's other `FLOWER_*` variables work as usual, such as
+`FLOWER_URL_PREFIX`; an empty one counts as not set. docs/operations.md shows a login by OAuth.
 """
 
 from __future__ import annotations
@@ -47,4 +47,4 @@ state_save_interval = 30_000
 # the default of 100,000 needs too much memory
 max_tasks = 2000
 purge_offline_workers = 60
-tasks_columns = "name,args,state,received,runtime,worker"
+tasks_columns = "name,args,state,result,exception,received,runtime,worker"

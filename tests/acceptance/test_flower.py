@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import re
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -201,6 +202,8 @@ class TestTruth:
             shop.sell(ORG, orders=120, deliveries=3)
             wait_until(lambda: told(port) >= TOLD, "Flower tells what happened")
             seen = tasks(port).values()
+            shown = re.findall('data-column="(.*?)"', ask(port, "/tasks", LOGIN)[1])
+            assert {"state", "result", "exception"} <= set(shown), "its page tells it, too"
             wait_until(lambda: not any(shop.services.producer.lengths().values()), "no message comes again")
             assert fleet.stop() == []
             url = settings["BACKMARKET_REDIS_URL"]

@@ -100,7 +100,7 @@ def listing_key(listing_id: UUID | str | int) -> UUID | int:
     except ValueError:
         raise InvalidArgument(
             "A listing's id is a UUID, or the older integer id; one is found by its SKU, too"
-            " (`get_listing_by_sku`, `backmarket listings show`)."
+            " (`get_listing_by_sku`, `backmarket listings show ORG --sku SKU`)."
         ) from None
 
 

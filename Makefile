@@ -26,7 +26,7 @@ test: setup ## Run the tests that a change is trusted by (6 minutes on two cores
 
 test-all: setup ## Run all tests, also those that repeat, linger or play rounds, with coverage unless ARGS chooses some (25 minutes)
 	@mkdir -p .tmp
-	@PYTEST_DEBUG_TEMPROOT="$(CURDIR)/.tmp" exec $(if $(ARGS),$(BIN)/pytest,scripts/coverage --junit-xml=.tmp/all.xml) $(PARALLEL) $(ARGS)
+	@PYTEST_DEBUG_TEMPROOT="$(CURDIR)/.tmp" exec $(if $(ARGS),$(BIN)/pytest,scripts/coverage) $(PARALLEL) $(ARGS)
 
 test-monitoring: setup ## Try alerts and dashboard with a real Prometheus (needs Debian's package `prometheus`)
 	@exec $(BIN)/python -m pytest -p tests.conftest monitoring $(ARGS)

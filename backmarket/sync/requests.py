@@ -104,7 +104,8 @@ def _accepted(organization_id: str, resource: str) -> audit.Act:
     return audit.Act("sync.accept_missing", organization_id, "resource", resource)
 
 
-# In the order in which the rows came to be claimable: one whose slices all end without a word goes behind the others.
+# Rows whose slices all end without a word do not starve the others: they are left out while their nudge counts, and
+# meanwhile each tick claims CLAIM others. Another order than that of the index would read all that are due.
 _CLAIM = f"""
 WITH due AS (
     SELECT s.organization_id, s.resource
@@ -115,7 +116,7 @@ WITH due AS (
       AND (s.lease_until IS NULL OR s.lease_until < now())
       AND (NOT %(only_requested)s AND d.enabled AND s.enabled OR s.requested > s.served)
       AND {MAY_SEND}
-    ORDER BY GREATEST(s.next_due_at, s.nudged_until, s.lease_until) LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
+    ORDER BY s.next_due_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 ), claimed AS (
     UPDATE backmarket.sync_state AS s SET nudged_until = now() + make_interval(secs => %(seconds)s)
     FROM due WHERE s.organization_id = due.organization_id AND s.resource = due.resource

@@ -20,11 +20,11 @@ demo: setup ## Run the whole main job once against the sandbox, and say what hap
 up: setup ## Run the embedded stack with workers, beat, Flower and the console, until Ctrl-C
 	@exec $(BIN)/backmarket up $(ARGS)
 
-test: setup ## Run the tests that a change is trusted by (6 minutes on two cores)
+test: setup ## Run the tests that a change is trusted by (6 minutes on two quiet cores)
 	@mkdir -p .tmp
 	@TEST_QUICKLY=1 PYTEST_DEBUG_TEMPROOT="$(CURDIR)/.tmp" exec $(BIN)/pytest -m "not slow" $(PARALLEL) $(ARGS)
 
-test-all: setup ## Run all tests, also those that repeat, linger or play rounds, with coverage unless ARGS chooses some (25 minutes)
+test-all: setup ## Run all tests, also those that repeat, linger or play rounds, with coverage unless ARGS chooses some (half an hour)
 	@mkdir -p .tmp
 	@PYTEST_DEBUG_TEMPROOT="$(CURDIR)/.tmp" exec $(if $(ARGS),$(BIN)/pytest,scripts/coverage) $(PARALLEL) $(ARGS)
 

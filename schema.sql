@@ -50,11 +50,15 @@ SELECT kind, slot FROM unnest(ARRAY['connections', 'sku_quota', 'probes', 'parti
     generate_series(0, 255) AS slot
 ON CONFLICT DO NOTHING;
 
+-- The row of `locks` that a name has; several names may share one. Who takes many takes them in the order of their rows.
+CREATE OR REPLACE FUNCTION backmarket.lock_slot(name text) RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT (hashtextextended(name, 0) & 255)::integer $$;
+
 -- Holds a lock until the transaction ends. Waits for at most 10 s, then fails with SQLSTATE 55P03.
 CREATE OR REPLACE FUNCTION backmarket.take_lock(wanted text, name text DEFAULT '') RETURNS void
 LANGUAGE plpgsql SET lock_timeout = '10s' AS $$
 BEGIN
-    PERFORM FROM backmarket.locks WHERE kind = wanted AND slot = (hashtextextended(name, 0) & 255) FOR UPDATE;
+    PERFORM FROM backmarket.locks WHERE kind = wanted AND slot = backmarket.lock_slot(name) FOR UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'The row of the lock % is missing in backmarket.locks: run `backmarket db init`.', wanted;
     END IF;

@@ -115,7 +115,7 @@ def reset_backoff(transaction: Transaction, organization_id: str) -> None:
 _LOCK_NEW = """
 SELECT backmarket.take_lock('connections', name) FROM (
     SELECT DISTINCT ON (slot) name, slot
-    FROM (SELECT name, hashtextextended(name, 0) & 255 AS slot FROM unnest(%s::text[]) AS name) AS named ORDER BY slot
+    FROM (SELECT name, backmarket.lock_slot(name) AS slot FROM unnest(%s::text[]) AS name) AS named ORDER BY slot
 ) AS wanted
 """
 

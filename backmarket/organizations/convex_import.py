@@ -65,7 +65,7 @@ class Compared:
         stored: rows that are stored here.
         gone: rows that Back Market does not know any more, asked for by their ids.
         waiting: rows of organizations that are not connected, or whose first sync has not ended.
-        missing: the other rows; they could not be asked for now, or have no id.
+        missing: the other rows: Back Market did not answer for them, or they have no id.
     """
 
     exported: int = 0

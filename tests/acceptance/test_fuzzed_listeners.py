@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -27,6 +26,7 @@ from tests.support.bad_messages import broken, unfit
 from tests.support.console import OPERATOR
 from tests.support.databases import as_process
 from tests.support.exporter import answers
+from tests.support.processes import started
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment
 from tests.support.waiting import wait_until
@@ -56,6 +56,8 @@ HEADERS = (
     "Upgrade: websocket", "HX-Request: true", "Authorization: Basic bWU6YQ==", "X-Forwarded-For: ::1",
 )  # fmt: skip
 TYPES = ("Content-Type: application/x-www-form-urlencoded", "Content-Type: multipart/form-data; boundary=x")
+NORMAL = {"console": "/login", "flower": "/healthcheck"}
+"""What is answered with 200; elsewhere `/livez`."""
 EXPECTED = {501, 503, 505}
 """Statuses for a method that no path has, for what is not ready, and for another version of HTTP."""
 OF_FLOWER = {500}
@@ -86,19 +88,13 @@ def test_all_live_and_work_on(shop: Shop, tmp_path: Path) -> None:
         fleet.start_worker(("orders",), "sync", environment={"BACKMARKET_HEALTH_PORT": str(ports["sync"])})
         fleet.start_beat(environment={"BACKMARKET_HEALTH_PORT": str(ports["beat"])})
         fleet.wait_ready()
-        others = {
-            "console": start(ending, given | of_console, COMMAND, "console", "--port", str(ports["console"])),
-            "metrics": start(
-                ending,
-                given | {"BACKMARKET_HEALTH_PORT": str(ports["metrics"])},
-                sys.executable,
-                "-m",
-                "workers.metrics",
-            ),
-        }
-        normal = {"console": "/login", "flower": "/healthcheck"}
-        for name, port in ports.items():
-            wait_until(lambda port=port, name=name: answers(port, normal.get(name, "/livez")), f"{name} answers")  # type: ignore[misc]
+        console = (COMMAND, "console", "--port", str(ports["console"]))
+        exporter = (sys.executable, "-m", "workers.metrics")
+        others = [
+            started(ending, given | of_console, CHECKOUT, *console),
+            started(ending, given | {"BACKMARKET_HEALTH_PORT": str(ports["metrics"])}, CHECKOUT, *exporter),
+        ]
+        assert_all_answer(ports)
         before = fleet.pids
         until = monotonic() + SECONDS
         with ThreadPoolExecutor() as threads:
@@ -108,22 +104,18 @@ def test_all_live_and_work_on(shop: Shop, tmp_path: Path) -> None:
         for name, answered in found.items():
             statuses = answered.result()
             assert sum(statuses.values()) > 100, name
-            assert {status for status in statuses if status >= 500} <= EXPECTED | (
-                OF_FLOWER if name == "flower" else set()
-            ), (name, statuses)
-        assert (fleet.pids, [each.poll() for each in others.values()]) == (before, [None, None])
-        for name, port in ports.items():
-            wait_until(lambda port=port, name=name: answers(port, normal.get(name, "/livez")), f"{name} answers")  # type: ignore[misc]
+            expected = EXPECTED | (OF_FLOWER if name == "flower" else set())
+            assert {status for status in statuses if status >= 500} <= expected, (name, statuses)
+        assert (fleet.pids, [each.poll() for each in others]) == (before, [None, None])
+        assert_all_answer(ports)
         shop.sell(ORG, orders=60)
         wait_until(lambda: shop.one("SELECT last_success_at IS NOT NULL FROM backmarket.sync_state"), "it is synced")
         shop.assert_equals_truth(ORG)
 
 
-def start(ending: ExitStack, given: dict[str, str], *command: str) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(command, cwd=CHECKOUT, env=os.environ | given)
-    ending.callback(process.wait)
-    ending.callback(process.kill)
-    return process
+def assert_all_answer(ports: dict[str, int]) -> None:
+    for name, port in ports.items():
+        wait_until(partial(answers, port, NORMAL.get(name, "/livez")), f"{name} answers")
 
 
 def fuzz(name: str, port: int, until: float) -> Counter[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from backmarket.settings import Settings
 from backmarket.standalone.embedded.ports import free_ports
 from backmarket.standalone.programs import CHECKOUT
 from tests.support.exporter import answers
+from tests.support.processes import started
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, environment
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
@@ -66,8 +66,8 @@ def test_a_seller_is_synced_by_its_workers(shop: Shop, command: Path, host: Path
     shop.sell(ORG, orders=60)
     given = environment(shop.settings)
     with ExitStack() as ending:
-        worker = start(ending, host, given, command, "worker", "--pool", "all", "-c", "4")
-        beat = start(ending, host, given, command, "beat")
+        worker = started(ending, given, host, command, "worker", "--pool", "all", "-c", "4")
+        beat = started(ending, given, host, command, "beat")
         wait_until(lambda: shop.one("SELECT last_success_at IS NOT NULL FROM backmarket.sync_state"), "it is synced")
         assert (worker.poll(), beat.poll()) == (None, None)
         shop.assert_equals_truth(ORG)
@@ -80,8 +80,8 @@ def test_flower_and_the_metrics_answer(shop: Shop, command: Path, host: Path) ->
     port, flower_port = free_ports(2)
     given = environment(shop.settings) | {"BACKMARKET_HEALTH_PORT": str(port), "FLOWER_BASIC_AUTH": "me:secret-of-mine"}
     with ExitStack() as ending:
-        start(ending, host, given, command, "metrics")
-        start(ending, host, given, command, "flower", f"--port={flower_port}")
+        started(ending, given, host, command, "metrics")
+        started(ending, given, host, command, "flower", f"--port={flower_port}")
         wait_until(lambda: answers(port), "the exporter answers")
         wait_until(lambda: answers(flower_port, "/healthcheck"), "Flower answers")
 
@@ -104,11 +104,3 @@ def test_doctor_names_documents_that_are_there(command: Path, host: Path) -> Non
 def test_the_demo_runs(command: Path, host: Path) -> None:
     shown = subprocess.run([command, "demo"], cwd=host, capture_output=True, text=True, check=False)
     assert shown.returncode == 0, shown.stdout + shown.stderr
-
-
-def start(ending: ExitStack, host: Path, given: dict[str, str], *arguments: str | Path) -> subprocess.Popen[bytes]:
-    """Start a process in the host's directory; it never outlives the test."""
-    process = subprocess.Popen(arguments, cwd=host, env=os.environ | given)
-    ending.callback(process.wait)
-    ending.callback(process.kill)
-    return process

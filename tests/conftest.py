@@ -35,6 +35,7 @@ from tests.support.databases import (
     own_redis,
     revive_postgres,
 )
+from tests.support.logs import logging_restored
 from tests.support.recycled import DatabaseRecycler
 from tests.support.settings import fresh_settings
 from tests.support.strict_s3 import StrictS3
@@ -79,6 +80,12 @@ def _no_settings_from_outside() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(ENV_PREFIX)]:
             patch.delenv(name)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _logging_restored() -> Iterator[None]:
+    with logging_restored():
         yield
 
 

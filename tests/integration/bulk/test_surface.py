@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import logging
 import os
 import pty
 import resource
@@ -21,7 +20,6 @@ from typing import Any
 
 import httpx
 import pytest
-import structlog
 from typer.testing import CliRunner, Result
 
 from backmarket import BackMarket
@@ -414,14 +412,9 @@ def command(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
     """The command, with the environment of this test; its exit code is looked at, too."""
     for name, value in environment(shop.settings).items():
         monkeypatch.setenv(name, value)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
 
     def run_it(exit_code: int, *arguments: str, **options: Any) -> Result:
         result = CliRunner().invoke(app, ["bulk", *arguments], **options)
-        root.handlers[:] = handlers  # the command configures the logs of its process, which here is that of all tests
-        root.setLevel(level)
-        structlog.reset_defaults()
         assert result.exit_code == exit_code, result.output
         return result
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import pty
 import re
@@ -22,7 +21,6 @@ from time import monotonic
 from typing import Any
 
 import pytest
-import structlog
 from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
@@ -76,8 +74,7 @@ def cli(settings: Settings, sandbox: SandboxControl, monkeypatch: pytest.MonkeyP
     shop = Shop(settings.model_copy(update={"rate_limit": 100_000}), sandbox)
     for name in (*settings.model_fields_set, "rate_limit", "allowed_base_urls"):
         monkeypatch.setenv(f"{ENV_PREFIX}{name.upper()}", as_text(getattr(shop.settings, name)))
-    with logging_restored():
-        yield Cli(shop)
+    yield Cli(shop)
     shop.services.close()
 
 
@@ -100,18 +97,6 @@ def as_text(value: Any) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     return ",".join(map(as_text, value)) if isinstance(value, tuple) else str(value)
-
-
-@contextmanager
-def logging_restored() -> Iterator[None]:
-    """The command configures the logs of its process, which here is that of all tests."""
-    root, pool = logging.getLogger(), logging.getLogger("psycopg.pool")
-    handlers, levels = root.handlers[:], (root.level, pool.level)
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    pool.setLevel(levels[1])
-    structlog.reset_defaults()
 
 
 def sell(cli: Cli, name: str, organization: str, **spec: Any) -> str:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from backmarket.cli.app import app
 from backmarket.resources import RESOURCES
 from backmarket.settings import ENV_PREFIX, Settings
-from tests.integration.cli.test_commands import as_text, logging_restored
+from tests.integration.cli.test_commands import as_text
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop
 
@@ -65,7 +65,7 @@ def usual(argument: Any) -> str:
 
 @pytest.fixture
 def shop(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Shop]:
-    with fresh_sandbox(limit=100_000) as sandbox, logging_restored():
+    with fresh_sandbox(limit=100_000) as sandbox:
         settings = settings.model_copy(update={"rate_limit": 100_000})
         shop = Shop(settings, sandbox.control, tuple(RESOURCES))
         for name in (*settings.model_fields_set, "rate_limit", "allowed_base_urls"):

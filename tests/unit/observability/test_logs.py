@@ -54,17 +54,10 @@ def json_lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
 
 def configured(form: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     stderr = io.StringIO()
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    quiet = {name: logging.getLogger(name).level for name in ("celery.app.trace", "httpx")}
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", stderr)
         logs.configure(Settings(log_format=form))
         yield lambda: stderr.getvalue().splitlines()
-    root.handlers[:], root.level = handlers, level
-    for name, before in quiet.items():
-        logging.getLogger(name).setLevel(before)
-    structlog.reset_defaults()
 
 
 def ours() -> structlog.stdlib.BoundLogger:

@@ -1,0 +1,126 @@
+"""A hook of MkDocs: the pages that are made from the code, and links that lead out of docs/.
+
+The pages of the reference come from docstrings, the command line's help, schema.sql and the metrics, so they cannot
+differ from them. On the site a link to a file of the checkout, such as `../schema.sql`, becomes the file's name; in a
+checkout it leads there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import typer
+from prometheus_client import CollectorRegistry
+from typer.cli import get_docs_for_click
+
+from backmarket.cli.app import app
+from backmarket.status.deployment_metrics import METRICS
+from workers.metrics.process import ProcessMetrics
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
+
+CHECKOUT = Path(__file__).parents[1]
+_LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
+_TABLE = re.compile(r"^CREATE TABLE IF NOT EXISTS backmarket\.(\w+) .*?^\)[^;]*;$", re.DOTALL | re.MULTILINE)
+_COMMENT = re.compile(r"^COMMENT ON TABLE backmarket\.(\w+) IS\s+'((?:[^']|'')*)';$", re.MULTILINE)
+
+
+def on_files(files: Files, *, config: MkDocsConfig) -> Files:
+    """Add the pages that are made from the code."""
+    from mkdocs.structure.files import File
+
+    for name, text in pages():
+        files.append(File.generated(config, name, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn a link to a file of the checkout into the file's name."""
+    source = PurePosixPath(page.file.src_uri)
+    return _LINK.sub(lambda link: _on_site(link, source, files), markdown)
+
+
+def pages() -> Iterator[tuple[str, str]]:
+    """The name and the Markdown of each page that is made from the code."""
+    for name, title, objects in _DOCSTRINGS:
+        yield f"reference/{name}.md", "\n\n".join([f"# {title}", *(f"::: backmarket.{each}" for each in objects)])
+    yield "reference/cli.md", _command_line()
+    yield "reference/tables.md", _tables((CHECKOUT / "schema.sql").read_text())
+    yield "reference/metrics.md", _metrics()
+    yield "changelog.md", (CHECKOUT / "CHANGELOG.md").read_text()
+
+
+_DOCSTRINGS = (
+    (
+        "python",
+        "Python",
+        (
+            "facade.BackMarket",
+            "facade.asynchronous.AsyncBackMarket",
+            "producer.Producer",
+            "sync.handle.SyncHandle",
+            "sync.handle.SyncOutcome",
+            "writes.handle.WriteHandle",
+            "writes.handle.WriteOutcome",
+            "bulk.handle.BulkHandle",
+            "queries.pagination.Page",
+            "queries.orders",
+            "queries.listings",
+            "queries.shipments",
+            "changes.feed",
+        ),
+    ),
+    ("client", "Typed client", ("client.api.create_backmarket_client", "client.api.BackMarketClient")),
+    ("errors", "Errors", ("errors",)),
+    ("settings", "Settings", ("settings.Settings",)),
+    ("messages", "Messages", ("messages",)),
+)
+
+
+def _command_line() -> str:
+    command = typer.main.get_command(app)
+    return get_docs_for_click(obj=command, ctx=typer.Context(command), name="backmarket", title="Command line")
+
+
+def _tables(schema: str) -> str:
+    comments = {name: text.replace("''", "'") for name, text in _COMMENT.findall(schema)}
+    parts = ["# Tables", "All of them are in the schema `backmarket`. `schema.sql` creates them."]
+    for table in _TABLE.finditer(schema):
+        parts += [f"## {table[1]}", f"{comments[table[1]]}.", f"```sql\n{table[0]}\n```"]
+    return "\n\n".join(parts)
+
+
+def _metrics() -> str:
+    registry = CollectorRegistry()
+    ProcessMetrics(registry)
+    own = [f"| `{each.name}` | {each.type} | {each.documentation} |" for each in registry.collect()]
+    whole = [f"| `backmarket_{name}` | {text} |" for name, text in METRICS.items()]
+    return "\n".join(
+        [
+            *("# Metrics", "## Of each process", "Prometheus appends `_total` to the name of a counter.", ""),
+            *("| name | kind | meaning |", "| --- | --- | --- |", *own),
+            *("## Of the deployment", "From `backmarket metrics`; all of them are gauges.", ""),
+            *("| name | meaning |", "| --- | --- |", *whole),
+        ]
+    )
+
+
+def _on_site(link: re.Match[str], source: PurePosixPath, files: Files) -> str:
+    target = link["target"]
+    if "://" in target or target.startswith("mailto:"):
+        return link[0]
+    path = (CHECKOUT / "docs" / source.parent / target).resolve()
+    inside = path.is_relative_to(CHECKOUT / "docs")
+    if inside or not path.is_relative_to(CHECKOUT) or source.parts[0] == "reference":
+        return link[0]
+    if not path.exists():
+        raise FileNotFoundError(f"{source} links to {target}, which is not there")
+    text = link["text"].strip("`")
+    name = path.relative_to(CHECKOUT).as_posix()
+    return f"`{name}`" if text in {name, path.name, target} else f"{link['text']} (`{name}`)"

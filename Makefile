@@ -1,6 +1,6 @@
 # `make` lists what can be done. Everything happens in this checkout; the caches of pip, uv and test-servers are the only places outside it.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-all test-browser test-compose test-monitoring test-servers bench chaos chaos-proofs check lint docs lock sbom contract-facts clean setup
+.PHONY: help demo up test test-all test-browser test-compose test-monitoring test-servers bench chaos chaos-proofs check lint docs diagrams lock sbom contract-facts clean setup
 
 BIN := .venv/bin
 # four at a time, as they wait half of the time, each with servers of its own; neighbours stay together until one has nothing left to do
@@ -64,7 +64,10 @@ lint: setup ## Mend and format what the linters can
 	@$(BIN)/ruff format
 
 docs: setup ## Build the documentation as a site into dist/docs; a warning or a dead link is an error
-	@NO_MKDOCS_2_WARNING=1 exec $(BIN)/mkdocs build --quiet $(ARGS)
+	@NO_MKDOCS_2_WARNING=1 exec $(BIN)/mkdocs build $(ARGS)
+
+diagrams: ## Draw docs/diagrams again, from the .dot files beside them (needs Debian's package `graphviz`)
+	@for drawing in docs/diagrams/*.dot; do dot -Tsvg "$$drawing" -o "$${drawing%.dot}.svg" || exit; done
 
 lock: setup ## Write requirements.lock again (ARGS=--upgrade takes newer versions)
 	@UV_FIND_LINKS= scripts/uv $(BIN) pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \

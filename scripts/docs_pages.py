@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from prometheus_client import CollectorRegistry
@@ -31,12 +31,20 @@ _TABLE = re.compile(r"^CREATE TABLE IF NOT EXISTS backmarket\.(\w+) .*?^\)[^;]*;
 _COMMENT = re.compile(r"^COMMENT ON TABLE backmarket\.(\w+) IS\s+'((?:[^']|'')*)';$", re.MULTILINE)
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add each decision to the navigation."""
+    decisions = sorted(path.name for path in (CHECKOUT / "docs" / "decisions").glob("0*.md"))
+    _entry(config.nav or [], "Decisions").extend(f"decisions/{name}" for name in decisions)
+    return config
+
+
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Add the pages that are made from the code."""
     from mkdocs.structure.files import File
 
     for name, text in pages():
         files.append(File.generated(config, name, content=text))
+    files.append(File.generated(config, "llms.txt", content=_for_machines(config, files)))
     return files
 
 
@@ -48,18 +56,22 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
 def pages() -> Iterator[tuple[str, str]]:
     """The name and the Markdown of each page that is made from the code."""
-    for name, title, objects in _DOCSTRINGS:
-        yield f"reference/{name}.md", "\n\n".join([f"# {title}", *(f"::: backmarket.{each}" for each in objects)])
+    for name, title, first, objects in _DOCSTRINGS:
+        yield (
+            f"reference/{name}.md",
+            "\n\n".join([f"# {title}", first, *(f"::: backmarket.{each}" for each in objects)]),
+        )
     yield "reference/cli.md", _command_line()
     yield "reference/tables.md", _tables((CHECKOUT / "schema.sql").read_text())
     yield "reference/metrics.md", _metrics()
-    yield "changelog.md", (CHECKOUT / "CHANGELOG.md").read_text()
+    yield "changelog.md", (CHECKOUT / "CHANGELOG.md").read_text().replace("](docs/", "](")
 
 
 _DOCSTRINGS = (
     (
         "python",
         "Python",
+        "What `from backmarket import ...` offers; [for applications](../applications.md) is the guide.",
         (
             "facade.BackMarket",
             "facade.asynchronous.AsyncBackMarket",
@@ -76,11 +88,51 @@ _DOCSTRINGS = (
             "changes.feed",
         ),
     ),
-    ("client", "Typed client", ("client.api.create_backmarket_client", "client.api.BackMarketClient")),
-    ("errors", "Errors", ("errors",)),
-    ("settings", "Settings", ("settings.Settings",)),
-    ("messages", "Messages", ("messages",)),
+    (
+        "client",
+        "Typed client",
+        "Every operation of the API, without PostgreSQL, Redis or workers.",
+        ("client.api.create_backmarket_client", "client.api.BackMarketClient"),
+    ),
+    (
+        "errors",
+        "Errors",
+        "Each has a stable `code`, and a text that never quotes a key or a customer's data.",
+        ("errors",),
+    ),
+    (
+        "settings",
+        "Settings",
+        "Each is an environment variable: `BACKMARKET_` and its name in capitals, such as `BACKMARKET_DATABASE_URL`. "
+        "`.env.example` has them all, with safe values.",
+        ("settings.Settings",),
+    ),
+    (
+        "messages",
+        "Messages",
+        "[Messages by name](../applications.md#messages-by-name) says how to send them.",
+        ("messages",),
+    ),
 )
+
+
+def _entry(nav: list[Any], title: str) -> list[Any]:
+    """The list below a title of the navigation, wherever it stands."""
+    for entry in nav:
+        for name, below in entry.items() if isinstance(entry, dict) else ():
+            found = below if name == title else _entry(below, title) if isinstance(below, list) else None
+            if found:
+                return found
+    return []
+
+
+def _for_machines(config: MkDocsConfig, files: Files) -> str:
+    """The index that language models read (llmstxt.org): every page, by its title."""
+    lines = [f"# {config.site_name}", "", f"> {config.site_description}", "", "## Pages", ""]
+    for file in sorted(files.documentation_pages(), key=lambda file: file.src_uri):
+        title = next(line for line in file.content_string.splitlines() if line.startswith("# ")).lstrip("# ")
+        lines.append(f"- [{title}]({file.dest_uri})")
+    return "\n".join([*lines, ""])
 
 
 def _command_line() -> str:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 CHECKOUT = Path(__file__).parents[1]
 _LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
+_KEPT_LINES = re.compile(r"^\x08\n((?:.+\n)+)", re.MULTILINE)
+"""Click's mark, and the paragraph whose lines it keeps apart."""
 _TABLE = re.compile(r"^CREATE TABLE IF NOT EXISTS backmarket\.(\w+) .*?^\)[^;]*;$", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"^COMMENT ON TABLE backmarket\.(\w+) IS\s+'((?:[^']|'')*)';$", re.MULTILINE)
 
@@ -137,7 +139,8 @@ def _for_machines(config: MkDocsConfig, files: Files) -> str:
 
 def _command_line() -> str:
     command = typer.main.get_command(app)
-    return get_docs_for_click(obj=command, ctx=typer.Context(command), name="backmarket", title="Command line")
+    text = get_docs_for_click(obj=command, ctx=typer.Context(command), name="backmarket", title="Command line")
+    return _KEPT_LINES.sub(r"```text\n\1```\n", text)
 
 
 def _tables(schema: str) -> str:

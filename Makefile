@@ -1,6 +1,6 @@
 # `make` lists what can be done. Everything happens in this checkout; the caches of pip, uv and test-servers are the only places outside it.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-all test-browser test-compose test-monitoring test-servers bench chaos chaos-proofs check lint docs diagrams lock sbom contract-facts clean setup
+.PHONY: help demo up test test-all test-browser test-compose test-monitoring test-servers bench chaos chaos-proofs check lint docs diagrams lock release sbom contract-facts clean setup
 
 BIN := .venv/bin
 # four at a time, as they wait half of the time, each with servers of its own; neighbours stay together until one has nothing left to do
@@ -56,7 +56,7 @@ check: setup ## Run the linters, changing nothing
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/python scripts/licences >/dev/null
-	@for script in scripts/setup scripts/uv scripts/sbom scripts/coverage scripts/chromium deploy/alive deploy/secrets deploy/postgres/backmarket.sh deploy/redis/start; do sh -n $$script || exit; done
+	@for script in scripts/setup scripts/uv scripts/sbom scripts/coverage scripts/chromium scripts/release deploy/alive deploy/secrets deploy/postgres/backmarket.sh deploy/redis/start; do sh -n $$script || exit; done
 	@bash -n .ci/run && bash -n scripts/engine
 
 lint: setup ## Mend and format what the linters can
@@ -72,6 +72,9 @@ diagrams: ## Draw docs/diagrams again, from the .dot files beside them (needs De
 lock: setup ## Write requirements.lock again (ARGS=--upgrade takes newer versions)
 	@UV_FIND_LINKS= scripts/uv $(BIN) pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
 	  --custom-compile-command "make lock" --output-file requirements.lock $(ARGS) pyproject.toml
+
+release: setup ## Build and try a release in dist/; publishes nothing, and says what is left to do (a quarter of an hour)
+	@scripts/release
 
 sbom: setup ## Write dist/sbom.json: the packages of a deployment (CycloneDX), as requirements.lock pins them
 	@scripts/sbom

@@ -21,6 +21,7 @@ from backmarket.client.deadline import Clock, Resolver, resolve, timed_pool
 from backmarket.client.origins import Origins, Place, own_place
 from backmarket.client.pdf import PdfWriter, known_type, too_large
 from backmarket.client.pinned_dns import AddressRefused, Names, Pinned
+from backmarket.client.tls import tls_context
 from backmarket.errors import (
     BackMarketError,
     BrokenAnswer,
@@ -86,7 +87,7 @@ class Downloads:
         self._deadline = deadline
         self._timeouts = {"connect": connect_timeout, "pool": connect_timeout}
         self._names = Names(resolver)
-        self._tls = tls or ssl.create_default_context()
+        self._tls = tls or tls_context()
         self._lock = Lock()
         self._idle: list[_Line] = []
 

@@ -19,6 +19,7 @@ import httpx
 from backmarket.client.answers import Answer
 from backmarket.client.credentials import Credentials
 from backmarket.client.deadline import Clock, TimedBackend, resolve, timed_pool
+from backmarket.client.tls import tls_context
 from backmarket.errors import BrokenAnswer, NetworkError, RequestDelivery
 from backmarket.observability import telemetry
 
@@ -46,7 +47,7 @@ class Transport:
         self._deadline = deadline
         read = deadline / 3
         self._timeouts = {"connect": connect_timeout, "read": read, "write": read, "pool": connect_timeout}
-        self._tls = ssl.create_default_context()
+        self._tls = tls_context()
         self._threads = threading.local()
         self._lines: list[_Line] = []
         self._lock = threading.Lock()

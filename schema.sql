@@ -11,8 +11,8 @@ DECLARE
 BEGIN
     IF to_regclass('backmarket.schema_version') IS NOT NULL THEN
         SELECT max(version) INTO found FROM backmarket.schema_version;
-        IF found <> 6 THEN
-            RAISE EXCEPTION 'The database has schema version %, and this file makes version 6: run `backmarket db migrate`.',
+        IF found <> 7 THEN
+            RAISE EXCEPTION 'The database has schema version %, and this file makes version 7: run `backmarket db migrate`.',
                 found;
         END IF;
     END IF;
@@ -880,9 +880,13 @@ CREATE TABLE IF NOT EXISTS backmarket.changes (
     resource text NOT NULL,
     external_id text NOT NULL,
     kind text NOT NULL CHECK (kind IN ('created', 'updated', 'removed')),
-    -- the API's names of the fields that differ; never their values
+    -- the API's names of the fields that differ
     fields text[] NOT NULL DEFAULT '{}',
     recorded_at timestamptz NOT NULL DEFAULT now(),
+    -- found by the organization's first walk of this resource
+    initial boolean NOT NULL DEFAULT false,
+    -- of an updated row: [old, new] of each field that differs and is a short, not personal column; null: none is told
+    field_values jsonb,
     -- the order in which the feed is read
     PRIMARY KEY (transaction_id, id, recorded_at)
 ) PARTITION BY RANGE (recorded_at);
@@ -900,6 +904,128 @@ CREATE TABLE IF NOT EXISTS backmarket.feed_marks (
     id bigint NOT NULL
 );
 COMMENT ON TABLE backmarket.feed_marks IS 'Positions in the change feed';
+
+------------------------------------------------------------------------------
+-- Calls for events: who is called, up to where, and what has to be sent again (docs/decisions/0020)
+------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS backmarket.event_endpoints (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind text NOT NULL CHECK (kind IN (
+        'webhook',          -- an URL that is called
+        'task'              -- the host's Celery task, which a setting of the workers names; at most one row
+    )),
+    -- events of this organization; null: of all
+    organization_id text REFERENCES backmarket.connections ON DELETE CASCADE,
+    -- of a webhook
+    url text CHECK (length(url) <= 2000),
+    description text NOT NULL DEFAULT '' CHECK (length(description) <= 200),
+    -- encrypted as the API keys; the previous secret signs, too, until its time is over
+    secret bytea,
+    previous_secret bytea,
+    previous_until timestamptz,
+    -- which events; null: all
+    resources text[],
+    kinds text[],
+    -- updated events that changed one of these fields
+    fields text[],
+    -- also those of an organization's first walk
+    initial boolean NOT NULL DEFAULT false,
+    state text NOT NULL DEFAULT 'enabled' CHECK (state IN (
+        'enabled',
+        'disabled'          -- nothing is sent: `disabled_reason` says why
+    )),
+    disabled_reason text CHECK (disabled_reason IN (
+        'person',           -- a person or an application disabled it
+        'failing',          -- nothing succeeded for the days after which an event is given up
+        'gone'              -- it answered 410
+    )),
+    -- events up to here were sent, or are in `event_retries`; and the server and timeline where that was so
+    transaction_id xid8 NOT NULL,
+    change_id bigint NOT NULL,
+    history text NOT NULL,
+    -- there may be events for it up to here
+    news_transaction_id xid8 NOT NULL DEFAULT '0',
+    news_id bigint NOT NULL DEFAULT 0,
+    -- it has read all that the router has seen: no event for it lies between its position and the router's
+    idle boolean NOT NULL DEFAULT false,
+    -- when a worker should look; infinity: there is nothing to do
+    due_at timestamptz NOT NULL DEFAULT now(),
+    -- the lease: only the holder of the newest number may write, whatever its clock says
+    lease_number bigint NOT NULL DEFAULT 0,
+    lease_owner text,
+    lease_until timestamptz,
+    -- failed attempts in a row, since when, and the last error; it says nothing of what the receiver answered
+    failures integer NOT NULL DEFAULT 0,
+    failing_since timestamptz,
+    error_code text,
+    error text,
+    last_success_at timestamptz,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CHECK ((url IS NULL) = (kind = 'task')),
+    CHECK ((disabled_reason IS NULL) = (state = 'enabled'))
+) WITH (fillfactor = 50);
+CREATE UNIQUE INDEX IF NOT EXISTS event_endpoints_task ON backmarket.event_endpoints (kind) WHERE kind = 'task';
+CREATE INDEX IF NOT EXISTS event_endpoints_organization ON backmarket.event_endpoints (organization_id);
+CREATE INDEX IF NOT EXISTS event_endpoints_due ON backmarket.event_endpoints (due_at) WHERE state = 'enabled';
+COMMENT ON TABLE backmarket.event_endpoints IS 'Who is called at events: webhooks and the host''s Celery task, each with its position in the feed';
+
+CREATE TABLE IF NOT EXISTS backmarket.event_router (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    transaction_id xid8 NOT NULL DEFAULT '0',
+    id bigint NOT NULL DEFAULT 0,
+    -- the server and timeline of that position
+    history text NOT NULL DEFAULT ''
+);
+COMMENT ON TABLE backmarket.event_router IS 'One row: up to where in the feed endpoints were made due';
+INSERT INTO backmarket.event_router DEFAULT VALUES ON CONFLICT DO NOTHING;
+
+CREATE TABLE IF NOT EXISTS backmarket.event_retries (
+    endpoint_id bigint NOT NULL REFERENCES backmarket.event_endpoints ON DELETE CASCADE,
+    -- the event's position; of what was missed: where the endpoint goes on
+    transaction_id xid8 NOT NULL,
+    change_id bigint NOT NULL,
+    reason text NOT NULL CHECK (reason IN (
+        'failed',           -- sent before, without success
+        'asked',            -- a person wants it again
+        'missed'            -- no event: it says that events after the cursor `missed_after` cannot be sent
+    )),
+    missed_after text,
+    -- the server and timeline of the position: on another, it may be another event's
+    history text NOT NULL,
+    organization_id text,
+    due_at timestamptz NOT NULL DEFAULT now(),
+    tries integer NOT NULL DEFAULT 0,
+    -- tries end some days later
+    since timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (endpoint_id, transaction_id, change_id),
+    CHECK ((missed_after IS NULL) = (reason <> 'missed'))
+);
+CREATE INDEX IF NOT EXISTS event_retries_due ON backmarket.event_retries (endpoint_id, due_at);
+CREATE INDEX IF NOT EXISTS event_retries_organization ON backmarket.event_retries (organization_id);
+COMMENT ON TABLE backmarket.event_retries IS 'Events that an endpoint gets again, and what it missed';
+
+CREATE TABLE IF NOT EXISTS backmarket.event_attempts (
+    endpoint_id bigint NOT NULL,
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    -- the event's position in the feed
+    transaction_id xid8 NOT NULL,
+    change_id bigint NOT NULL,
+    -- number of this attempt, from 1
+    attempt integer NOT NULL,
+    outcome text NOT NULL CHECK (outcome IN (
+        'delivered',
+        'failed',           -- it is tried again
+        'given_up'          -- the last attempt failed, too
+    )),
+    -- that the receiver answered; null: it did not
+    status integer,
+    error_code text,
+    milliseconds integer NOT NULL,
+    attempted_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (endpoint_id, id, attempted_at)
+) PARTITION BY RANGE (attempted_at);
+COMMENT ON TABLE backmarket.event_attempts IS 'The log of webhooks: each attempt to deliver an event; ids and outcomes only';
 
 CREATE TABLE IF NOT EXISTS backmarket.clocks (
     process text PRIMARY KEY,
@@ -997,7 +1123,8 @@ DECLARE
     new text;
 BEGIN
     PERFORM FROM backmarket.locks WHERE kind = 'partitions' AND slot = 0 FOR UPDATE;
-    FOR parent, moment IN VALUES ('sync_runs', 'finished_at'), ('changes', 'recorded_at'), ('audit', 'recorded_at')
+    FOR parent, moment IN VALUES ('sync_runs', 'finished_at'), ('changes', 'recorded_at'), ('audit', 'recorded_at'),
+        ('event_attempts', 'attempted_at')
     LOOP
         IF to_regclass(format('backmarket.%I', parent || '_default')) IS NULL THEN
             EXECUTE format('CREATE TABLE backmarket.%1$I PARTITION OF backmarket.%2$I DEFAULT',
@@ -1037,7 +1164,7 @@ SET lock_timeout = '1s' SET timezone = 'UTC' AS $$
 DECLARE
     ends timestamptz;
 BEGIN
-    IF parent NOT IN ('sync_runs', 'changes', 'audit') OR days < 1 OR parent = 'audit' AND days < 30 THEN
+    IF parent NOT IN ('sync_runs', 'changes', 'audit', 'event_attempts') OR days < 1 OR parent = 'audit' AND days < 30 THEN
         RAISE EXCEPTION 'Rows of % that are % days old are not dropped.', parent, days
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
@@ -1130,12 +1257,14 @@ BEGIN
         ('backmarket_worker', 'SELECT, INSERT, UPDATE',
             'backmarket.sync_state, backmarket.walk_seen, backmarket.work, backmarket.bulk_parts,'
             ' backmarket.bucket_sweep, backmarket.upkeep'),
-        ('backmarket_worker', 'SELECT, INSERT, DELETE', 'backmarket.sync_runs, backmarket.changes'),
+        ('backmarket_worker', 'SELECT, INSERT, DELETE',
+            'backmarket.sync_runs, backmarket.changes, backmarket.event_attempts'),
+        ('backmarket_worker', 'SELECT, UPDATE', 'backmarket.event_router'),
         ('backmarket_worker', 'SELECT, INSERT, UPDATE, DELETE',
             'backmarket.connections, backmarket.walks, backmarket.orders, backmarket.orderlines, backmarket.listings,'
             ' backmarket.deliveries, backmarket.returns, backmarket.labels, backmarket.api_writes,'
             ' backmarket.bulk_jobs, backmarket.sku_quota, backmarket.bucket_deletions, backmarket.feed_marks,'
-            ' backmarket.clocks'),
+            ' backmarket.clocks, backmarket.event_endpoints, backmarket.event_retries'),
         ('backmarket_worker', 'SELECT (expires_at), DELETE', 'backmarket.console_sessions'),    -- old ones are dropped
         ('backmarket_worker', 'USAGE', 'SEQUENCE backmarket.bulk_jobs_id_seq'),
         ('backmarket_worker', 'EXECUTE',
@@ -1157,6 +1286,14 @@ BEGIN
             'backmarket.connections, backmarket.orders, backmarket.orderlines, backmarket.api_writes,'
             ' backmarket.bulk_jobs, backmarket.console_sessions'),
         ('backmarket_console', 'USAGE', 'SEQUENCE backmarket.bulk_jobs_id_seq'),
+        ('backmarket_console', 'SELECT (id, kind, organization_id, url, description, resources, kinds, fields,'
+            ' initial, state, disabled_reason, transaction_id, change_id, history, news_transaction_id, news_id, idle,'
+            ' due_at, lease_number, failures, failing_since, error_code, error, last_success_at, created_at),'
+            ' UPDATE (state, disabled_reason, transaction_id, change_id, history, idle, due_at, lease_number,'
+            ' lease_owner, lease_until, failures, failing_since, error_code, error)', 'backmarket.event_endpoints'),
+        ('backmarket_console', 'SELECT, INSERT, UPDATE', 'backmarket.event_retries'),
+        ('backmarket_console', 'SELECT', 'backmarket.event_attempts'),
+        ('backmarket_console', 'SELECT, UPDATE', 'backmarket.event_router'),
         -- the exporter of the metrics: the columns that it counts, none with a key or personal data
         ('backmarket_metrics', 'USAGE', 'SCHEMA backmarket'),
         ('backmarket_metrics', 'SELECT',
@@ -1170,7 +1307,9 @@ BEGIN
         ('backmarket_metrics', 'SELECT (state, created_at, due_at)', 'backmarket.api_writes'),
         ('backmarket_metrics', 'SELECT (state, created_at, ended_at)', 'backmarket.bulk_jobs'),
         ('backmarket_metrics', 'SELECT (state, due_at, lines)', 'backmarket.bulk_parts'),
-        ('backmarket_metrics', 'SELECT (id)', 'backmarket.bucket_deletions')
+        ('backmarket_metrics', 'SELECT (id)', 'backmarket.bucket_deletions'),
+        ('backmarket_metrics', 'SELECT (kind, state, due_at, failing_since, lease_until)', 'backmarket.event_endpoints'),
+        ('backmarket_metrics', 'SELECT (reason)', 'backmarket.event_retries')
     LOOP
         IF to_regrole(process) IS NOT NULL THEN
             EXECUTE format('GRANT %s ON %s TO %I', rights, objects, process);
@@ -1228,4 +1367,4 @@ BEGIN
 END
 $$;
 
-INSERT INTO backmarket.schema_version (version) VALUES (6) ON CONFLICT DO NOTHING;
+INSERT INTO backmarket.schema_version (version) VALUES (7) ON CONFLICT DO NOTHING;

@@ -951,6 +951,8 @@ CREATE TABLE IF NOT EXISTS backmarket.event_endpoints (
     idle boolean NOT NULL DEFAULT false,
     -- when a worker should look; infinity: there is nothing to do
     due_at timestamptz NOT NULL DEFAULT now(),
+    -- after a failure: nothing is sent before this time
+    paused_until timestamptz NOT NULL DEFAULT '-infinity',
     -- the lease: only the holder of the newest number may write, whatever its clock says
     lease_number bigint NOT NULL DEFAULT 0,
     lease_owner text,
@@ -1288,9 +1290,10 @@ BEGIN
         ('backmarket_console', 'USAGE', 'SEQUENCE backmarket.bulk_jobs_id_seq'),
         ('backmarket_console', 'SELECT (id, kind, organization_id, url, description, resources, kinds, fields,'
             ' initial, state, disabled_reason, transaction_id, change_id, history, news_transaction_id, news_id, idle,'
-            ' due_at, lease_number, failures, failing_since, error_code, error, last_success_at, created_at),'
-            ' UPDATE (state, disabled_reason, transaction_id, change_id, history, idle, due_at, lease_number,'
-            ' lease_owner, lease_until, failures, failing_since, error_code, error)', 'backmarket.event_endpoints'),
+            ' due_at, paused_until, lease_number, failures, failing_since, error_code, error, last_success_at,'
+            ' created_at),'
+            ' UPDATE (state, disabled_reason, transaction_id, change_id, history, idle, due_at, paused_until,'
+            ' lease_number, lease_owner, lease_until, failures, failing_since, error_code, error)', 'backmarket.event_endpoints'),
         ('backmarket_console', 'SELECT, INSERT, UPDATE', 'backmarket.event_retries'),
         ('backmarket_console', 'SELECT', 'backmarket.event_attempts'),
         ('backmarket_console', 'SELECT, UPDATE', 'backmarket.event_router'),

@@ -46,6 +46,7 @@ BackMarketError
     ├── ConnectionDisabled
     ├── ApiKeyMissing
     ├── ConnectionUnauthorized
+    ├── EndpointNotFound        no endpoint for events has this id
     ├── EnvironmentMismatch
     ├── IdempotencyConflict     this idempotency key belongs to another write
     ├── InvalidArgument
@@ -430,6 +431,12 @@ class ConnectionUnauthorized(UsageError):
     """The API refused the connection's key, and it has not changed since."""
 
     code = "connection_unauthorized"
+
+
+class EndpointNotFound(UsageError):
+    """No endpoint for events has this id."""
+
+    code = "endpoint_not_found"
 
 
 class EnvironmentMismatch(UsageError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -163,32 +163,47 @@ class Producer:
             self._celery.close()
             del self.__dict__["_celery"]
 
+    def send_events(self, task: str, queue: str, events: Sequence[Mapping[str, Any]], *, full: int) -> None:
+        """Send a host application's task a message for each event: all of them, or none.
+
+        Args:
+            task: its name.
+            queue: its queue.
+            events: the only argument of each message, in this order.
+            full: messages in the queue from which none is sent.
+
+        Raises:
+            BrokerUnavailable: if the broker cannot be used, or the queue is full. If the connection was cut, the
+                messages may have been sent.
+        """
+        try:
+            with self._celery.producer_pool.acquire(block=True, timeout=10) as producer:
+                texts = [self._message(producer.channel, task, (event,), {}, queue) for event in events]
+                producer.connection.ensure(producer, _push, **RETRY)(producer, queue, texts, full)
+        except OperationalError as error:
+            raise BrokerUnavailable(f"The broker cannot be used: {reason(error)}") from None
+
     def _push(self, producer: Any, batch: Sequence[Nudge]) -> None:
-        """Put messages into their queues in one transaction of Redis; kombu would take a round trip for each."""
+        """Put nudges into their queues in one transaction of Redis; kombu would take a round trip for each."""
         channel = producer.channel
         messages = defaultdict(list)
         for nudge in batch:
-            queue = QUEUES[NUDGED_TASKS[nudge.name]]
-            messages[channel._q_for_pri(queue, 0)].append(self._message(channel, nudge, queue))
+            task = NUDGED_TASKS[nudge.name]
+            text = self._message(channel, task, (nudge.organization_id,), {"nudge": True}, QUEUES[task])
+            messages[channel._q_for_pri(QUEUES[task], 0)].append(text)
         with channel.conn_or_acquire() as redis, redis.pipeline() as pipeline:
             for key, texts in messages.items():
                 pipeline.lpush(key, *texts)
             pipeline.execute()
 
-    def _message(self, channel: Any, nudge: Nudge, queue: str) -> str:
+    def _message(self, channel: Any, task: str, args: tuple[Any, ...], kwargs: dict[str, Any], queue: str) -> str:
         """The text that Celery's `send_task` would put into the queue, made of the same parts."""
-        task = self._celery.amqp.as_task_v2(
-            uuid(),
-            NUDGED_TASKS[nudge.name],
-            (nudge.organization_id,),
-            {"nudge": True},
-            reply_to=self._celery.thread_oid,
-        )
-        content_type, encoding, body = serialization.dumps(task.body, "json")
-        properties = task.properties | {"delivery_mode": PERSISTENT}
-        message = channel.prepare_message(body, None, content_type, encoding, task.headers, properties)
-        channel._inplace_augment_message(message, "", queue)
-        return str(dumps(message))
+        message = self._celery.amqp.as_task_v2(uuid(), task, args, kwargs, reply_to=self._celery.thread_oid)
+        content_type, encoding, body = serialization.dumps(message.body, "json")
+        properties = message.properties | {"delivery_mode": PERSISTENT}
+        prepared = channel.prepare_message(body, None, content_type, encoding, message.headers, properties)
+        channel._inplace_augment_message(prepared, "", queue)
+        return str(dumps(prepared))
 
     @cached_property
     def _celery(self) -> Celery:
@@ -196,6 +211,16 @@ class Producer:
         app.conf.update(celery_settings(self._broker_url))
         app.our_broker_url = self._broker_url
         return app
+
+
+def _push(producer: Any, queue: str, texts: Sequence[str], full: int) -> None:
+    """Put messages into a queue in one command, unless it is full."""
+    channel = producer.channel
+    key = channel._q_for_pri(queue, 0)
+    with channel.conn_or_acquire() as redis:
+        if redis.llen(key) >= full:
+            raise BrokerUnavailable(f"{full} messages wait in the queue: does a worker take them?")
+        redis.lpush(key, *texts)
 
 
 def _lengths(producer: Any) -> dict[str, int]:

@@ -37,7 +37,11 @@ MAX_INTEGER = 2**31 - 1
 MAX_SECONDS = 31_622_400.0
 """Maximum of a time setting, a year: dates can be calculated with it."""
 
-_REDIS = {"redis_url": redis_urls.LIMITER_SCHEMES, "broker_url": redis_urls.BROKER_SCHEMES}
+_REDIS = {
+    "redis_url": redis_urls.LIMITER_SCHEMES,
+    "broker_url": redis_urls.BROKER_SCHEMES,
+    "event_broker_url": redis_urls.BROKER_SCHEMES,
+}
 
 RENAMED = {
     "bulk_poll_first": "bulk_poll_initial_seconds",
@@ -154,6 +158,23 @@ class Settings(BaseSettings):
     order_update_sends_id: bool = True
     """Whether an order update contains `id` beside `order_id`."""
 
+    event_task: Annotated[str, Field(max_length=200)] = ""
+    """Name of the host application's Celery task that gets each event; empty: none."""
+    event_queue: Annotated[str, Field(min_length=1, max_length=200)] = "celery"
+    """Name of the queue of that task."""
+    event_broker_url: SecretStr | None = None
+    """Redis or Valkey of that queue, if not the workers' own broker."""
+    event_private_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins of webhooks that may have an address that is not public, and http."""
+    event_deadline: Annotated[float, Field(gt=0, le=600)] = 15.0
+    """Maximum seconds for a call of a webhook."""
+    event_threads: Annotated[int, Field(ge=1, le=1000)] = 128
+    """Number of threads that call webhooks in one worker process."""
+    event_give_up_days: Annotated[float, Field(gt=0, le=365)] = 3.0
+    """Days after which an event that fails is given up, and an endpoint without any success is disabled."""
+    event_attempts_retention_days: Annotated[int, Field(ge=0, le=36500)] = 30
+    """Days that the log of webhooks is kept. 0: for ever."""
+
     changes_retention_days: Annotated[int, Field(ge=0, le=36500)] = 30
     """Days that events of the change feed are kept. 0: for ever."""
     runs_retention_days: Annotated[int, Field(ge=0, le=36500)] = 90
@@ -232,6 +253,7 @@ class Settings(BaseSettings):
         "allowed_base_urls",
         "label_origins",
         "invoice_origins",
+        "event_private_origins",
         "console_users",
         "console_proxy_addresses",
         "console_oidc_operator_groups",
@@ -242,7 +264,7 @@ class Settings(BaseSettings):
     def _split_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("allowed_base_urls", "label_origins", "invoice_origins")
+    @field_validator("allowed_base_urls", "label_origins", "invoice_origins", "event_private_origins")
     @classmethod
     def _origins_only(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(origin_of(url) for url in value)
@@ -289,7 +311,7 @@ class Settings(BaseSettings):
     def _empty_is_none(cls, value: object) -> object:
         return 0 if value == "" else value
 
-    @field_validator("redis_url", "broker_url")
+    @field_validator("redis_url", "broker_url", "event_broker_url")
     @classmethod
     def _redis_only(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value:
@@ -346,6 +368,11 @@ class Settings(BaseSettings):
                 f"Set {ENV_PREFIX}BROKER_URL: where REDIS_URL is unix://path, it is redis+socket://path."
             )
         return url
+
+    @property
+    def event_broker(self) -> str:
+        """The URL of the broker of the host application's task."""
+        return self.event_broker_url.get_secret_value() if self.event_broker_url else self.broker
 
 
 _WHY = {

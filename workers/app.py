@@ -24,6 +24,7 @@ app = Celery(
         "tasks.bucket",
         "tasks.bulk",
         "tasks.dispatch",
+        "tasks.events",
         "tasks.labels",
         "tasks.probes",
         "tasks.sync",

@@ -18,10 +18,14 @@ SWEEP_TICK = 5.0
 PROBE_TICK = 5.0
 """Seconds between two checks for refused keys to probe."""
 
+EVENT_TICK = 1.0
+"""Seconds between two looks for events to be delivered: the longest wait of a new event."""
+
 TIMETABLE: dict[str, dict[str, Any]] = {
     "dispatch": {"task": messages.DISPATCH, "schedule": TICK},
     "announce changes": {"task": messages.ANNOUNCE_CHANGES, "schedule": TICK},
     "sweep bucket": {"task": messages.SWEEP_BUCKET, "schedule": SWEEP_TICK},
     "probe keys": {"task": messages.PROBE_KEYS, "schedule": PROBE_TICK},
+    "deliver events": {"task": messages.DELIVER_EVENTS, "schedule": EVENT_TICK},
     "upkeep": {"task": messages.UPKEEP, "schedule": UPKEEP_TICK},
 }

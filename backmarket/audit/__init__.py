@@ -4,7 +4,7 @@ Each act is recorded in the transaction of the change; a refused one in a transa
 """
 
 from backmarket.audit.actions import ACTIONS
-from backmarket.audit.actor import Actor, ProvedBy, acting, current_actor, named_by_application, this_user
+from backmarket.audit.actor import Actor, ProvedBy, acting, current_actor, named_by_application, this_process, this_user
 from backmarket.audit.record import Act, Outcome, attempt, record, record_all
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "named_by_application",
     "record",
     "record_all",
+    "this_process",
     "this_user",
 ]

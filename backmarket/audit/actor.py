@@ -56,7 +56,12 @@ _actor: ContextVar[Actor | None] = ContextVar("backmarket_actor", default=None)
 
 def current_actor() -> Actor:
     """Who acts now; without `acting`, the application that runs this process, unnamed."""
-    return _actor.get() or Actor(None, ProvedBy.APPLICATION, _host())
+    return _actor.get() or this_process()
+
+
+def this_process() -> Actor:
+    """The application that runs this process, unnamed; also of a worker that acts by itself, not for the sender of a message."""
+    return Actor(None, ProvedBy.APPLICATION, _host())
 
 
 @contextmanager

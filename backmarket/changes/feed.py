@@ -50,8 +50,10 @@ class Change:
         resource: such as `orders`.
         external_id: the row's id at Back Market, as a text.
         kind: what happened.
-        fields: the API's names of the fields that differ, of an updated row; never their values.
+        fields: the API's names of the fields that differ, of an updated row.
         recorded_at: when the transaction that did it began.
+        initial: the organization's first walk of this resource found it.
+        values: old and new value of each of `fields` that is a short column and not personal; None: none is told.
     """
 
     cursor: str
@@ -61,6 +63,25 @@ class Change:
     kind: Literal["created", "updated", "removed"]
     fields: list[str]
     recorded_at: datetime
+    initial: bool = False
+    values: dict[str, list[Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Where the feed can be read now; a position is a transaction and a number.
+
+    Attributes:
+        horizon: the oldest running transaction: nothing below it will appear any more.
+        end: the last event below it.
+        dropped: up to here, events may have been dropped.
+        history: the server and its timeline.
+    """
+
+    horizon: tuple[int, int]
+    end: tuple[int, int]
+    dropped: tuple[int, int]
+    history: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,23 +192,22 @@ def announce(database: Database) -> bool:
 
 def read(transaction: Transaction, after: str | None, where: ChangeFilter, limit: int) -> Changes:
     """See `get_changes`. The first statement keeps partitions from being dropped until the transaction ends."""
-    begin, history = ((0, 0), "") if after in {None, NOW} else _decode(after)
-    *positions, present = transaction.execute(_POSITIONS).fetchone() or ()
-    horizon, end, dropped = (tuple(map(int, position.split(":"))) for position in positions)
-    if history and history != present:
+    begin, history = ((0, 0), "") if after in {None, NOW} else decode_cursor(after)
+    bounds = read_bounds(transaction)
+    if history and history != bounds.history:
         raise ChangesMissed(
             "This cursor is from before a failover or a restore, or of another server, and events may have been lost."
             ' Read the tables again, and continue with after="now" (`--after now`).'
         )
-    if begin[0] > horizon[0]:
+    if begin[0] > bounds.horizon[0]:
         raise InvalidArgument(
             "This cursor is of another database, or younger than the backup that this one was restored from."
             ' Read the tables again, and continue with after="now" (`--after now`).'
         )
-    end = max(begin, end, dropped)
+    end = max(begin, bounds.end, bounds.dropped)
     if after == NOW:
-        return Changes([], _encode(end, present), more=False)
-    if after is not None and begin < dropped:
+        return Changes([], encode_cursor(end, bounds.history), more=False)
+    if after is not None and begin < bounds.dropped:
         raise ChangesMissed(
             "Events after this cursor were dropped, as they were older than BACKMARKET_CHANGES_RETENTION_DAYS or of the"
             " server that this database was restored from."
@@ -207,15 +227,27 @@ def read(transaction: Transaction, after: str | None, where: ChangeFilter, limit
             },
         ).fetchall()
     more = len(items) == limit
-    return Changes(items, items[-1].cursor if more else _encode(end, present), more)
+    return Changes(items, items[-1].cursor if more else encode_cursor(end, bounds.history), more)
 
 
-def _encode(position: tuple[int, ...], history: str) -> str:
+def read_bounds(transaction: Transaction) -> Bounds:
+    """Where the feed can be read; keeps partitions from being dropped until the transaction ends."""
+    *positions, history = transaction.execute(_POSITIONS).fetchone() or ()
+    horizon, end, dropped = (tuple(map(int, position.split(":"))) for position in positions)
+    return Bounds((horizon[0], horizon[1]), (end[0], end[1]), (dropped[0], dropped[1]), history)
+
+
+def encode_cursor(position: tuple[int, int], history: str) -> str:
+    """The cursor of a position."""
     return ":".join([*map(str, position), history])
 
 
-def _decode(cursor: Any) -> tuple[tuple[int, int], str]:
-    """The position, and the server and timeline; empty in cursors of versions before 0.1.0."""
+def decode_cursor(cursor: Any) -> tuple[tuple[int, int], str]:
+    """The position, and the server and timeline; that is empty in cursors of versions before 0.1.0.
+
+    Raises:
+        InvalidArgument: if it is not a cursor.
+    """
     form = r"([0-9]{1,19}):([0-9]{1,19})(?::([0-9]{1,20}-[0-9]{1,10}))?"
     found = re.fullmatch(form, cursor, re.ASCII) if isinstance(cursor, str) else None
     position = (int(found[1]), int(found[2])) if found else (-1, -1)
@@ -241,7 +273,8 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text || ':0',
 
 _EVENTS = """
 SELECT c.transaction_id || ':' || c.id || ':' || (SELECT backmarket.server_history()) AS cursor,
-    c.organization_id, c.resource, c.external_id, c.kind, c.fields, c.recorded_at
+    c.organization_id, c.resource, c.external_id, c.kind, c.fields, c.recorded_at, c.initial,
+    c.field_values AS values
 FROM backmarket.changes c
 """
 

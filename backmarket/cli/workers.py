@@ -21,6 +21,7 @@ class PoolName(StrEnum):
     BULK = "bulk"
     LABELS = "labels"
     WRITES = "writes"
+    EVENTS = "events"
     DISPATCH = "dispatch"
     ALL = "all"
 

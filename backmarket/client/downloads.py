@@ -10,18 +10,17 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import BinaryIO
 
 import httpcore
 
 from backmarket.client.answers import Answer, check
 from backmarket.client.credentials import Credentials
-from backmarket.client.deadline import Clock, Resolver, resolve, timed_pool
+from backmarket.client.deadline import Resolver, resolve
 from backmarket.client.origins import Origins, Place, own_place
 from backmarket.client.pdf import PdfWriter, known_type, too_large
-from backmarket.client.pinned_dns import AddressRefused, Names, Pinned
-from backmarket.client.tls import tls_context
+from backmarket.client.pinned_dns import AddressRefused
+from backmarket.client.pinned_pools import Line, Lines
 from backmarket.errors import (
     BackMarketError,
     BrokenAnswer,
@@ -86,10 +85,7 @@ class Downloads:
         self._user_agent = user_agent.encode()
         self._deadline = deadline
         self._timeouts = {"connect": connect_timeout, "pool": connect_timeout}
-        self._names = Names(resolver)
-        self._tls = tls or tls_context()
-        self._lock = Lock()
-        self._idle: list[_Line] = []
+        self._lines = Lines(resolver, tls)
 
     def fetch(
         self,
@@ -124,7 +120,7 @@ class Downloads:
             BackMarketError: if the connection's own origin answered with an error status; see `check`.
         """
         trip = _Trip(origins, credentials, before)
-        with telemetry.span("download"), self._line() as line:
+        with telemetry.span("download"), self._lines.lend() as line:
             line.clock.start(self._deadline if deadline is None else deadline)
             place = trip.begin(url)
             for _ in range(REDIRECTS + 1):
@@ -140,30 +136,10 @@ class Downloads:
 
     def close(self) -> None:
         """Close idle connections; those in use are closed when they are returned."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for line in idle:
-            line.close()
+        self._lines.close()
 
     @contextmanager
-    def _line(self) -> Iterator[_Line]:
-        """The line used last, as its connections are the likeliest to be still open; else a new one."""
-        with self._lock:
-            home = self._idle
-            line = home.pop() if home else None
-        line = line or _Line(self._names, self._tls)
-        try:
-            yield line
-        finally:
-            with self._lock:
-                kept = home is self._idle
-                if kept:
-                    home.append(line)
-            if not kept:
-                line.close()
-
-    @contextmanager
-    def _ask(self, line: _Line, place: Place, trip: _Trip) -> Iterator[httpcore.Response]:
+    def _ask(self, line: Line, place: Place, trip: _Trip) -> Iterator[httpcore.Response]:
         headers = [
             (b"Host", place.authority.encode()),
             (b"Accept", b"application/pdf, */*;q=0.5"),
@@ -177,20 +153,6 @@ class Downloads:
         pool = line.private if place.origin in trip.origins.private else line.public
         with pool.stream("GET", url, headers=headers, extensions={"timeout": self._timeouts}) as response:
             yield response
-
-
-class _Line:
-    """Connections for one fetch at a time. Those to addresses that may be private are never used for others."""
-
-    def __init__(self, names: Names, tls: ssl.SSLContext) -> None:
-        self.clock = Clock()
-        self.public, self.private = (
-            timed_pool(tls, Pinned(names, self.clock, public=public)) for public in (True, False)
-        )
-
-    def close(self) -> None:
-        self.public.close()
-        self.private.close()
 
 
 @dataclass

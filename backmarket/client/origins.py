@@ -89,7 +89,7 @@ class Origins:
     @classmethod
     def _named(cls, kind: str, setting: str, allowed: tuple[str, ...], settings: Settings) -> Origins:
         places = [place_of(each) for each in allowed]
-        literal = {place.origin for place in places if _is_literal(place.host)}
+        literal = {place.origin for place in places if is_literal(place.host)}
         trusted = {place_of(each).origin for each in settings.allowed_base_urls}
         return cls(
             kind, f"{ENV_PREFIX}{setting}", frozenset(each.origin for each in places), frozenset(literal | trusted)
@@ -199,7 +199,8 @@ def _host(netloc: str, host: str) -> str:
     return host
 
 
-def _is_literal(host: str) -> bool:
+def is_literal(host: str) -> bool:
+    """Whether a host is written as an IP address."""
     try:
         ip_address(host)
     except ValueError:

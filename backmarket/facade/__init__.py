@@ -13,6 +13,7 @@ from backmarket.database.schema import apply_schema
 from backmarket.facade.bulk import Bulk
 from backmarket.facade.connections import Connections
 from backmarket.facade.console_sessions import ConsoleSessions
+from backmarket.facade.events import Events
 from backmarket.facade.feed import Feed
 from backmarket.facade.fetches import Fetches
 from backmarket.facade.labels import Labels
@@ -26,7 +27,18 @@ from backmarket.settings import Settings, load_settings
 
 
 class BackMarket(
-    Connections, Syncs, StoredRows, Labels, Writes, Bulk, Fetches, Feed, ConsoleSessions, Housekeeping, Trail
+    Connections,
+    Syncs,
+    StoredRows,
+    Labels,
+    Writes,
+    Bulk,
+    Fetches,
+    Feed,
+    Events,
+    ConsoleSessions,
+    Housekeeping,
+    Trail,
 ):
     """Back Market seller accounts, from the settings in the environment.
 

@@ -282,6 +282,18 @@ class AsyncBackMarket:
     get_history = _blocking(BackMarket.get_history)
     changes_cursor = _blocking(BackMarket.changes_cursor)
 
+    create_webhook = _blocking(BackMarket.create_webhook)
+    get_event_endpoints = _blocking(BackMarket.get_event_endpoints)
+    get_event_endpoint = _blocking(BackMarket.get_event_endpoint)
+    update_event_endpoint = _blocking(BackMarket.update_event_endpoint)
+    rotate_webhook_secret = _blocking(BackMarket.rotate_webhook_secret)
+    disable_event_endpoint = _blocking(BackMarket.disable_event_endpoint)
+    enable_event_endpoint = _blocking(BackMarket.enable_event_endpoint)
+    delete_event_endpoint = _blocking(BackMarket.delete_event_endpoint)
+    redeliver_events = _blocking(BackMarket.redeliver_events)
+    get_event_attempts = _blocking(BackMarket.get_event_attempts)
+    iter_event_attempts = _rows(BackMarket.iter_event_attempts)
+
     get_console_sessions = _blocking(BackMarket.get_console_sessions)
     end_console_sessions = _blocking(BackMarket.end_console_sessions)
     start_console_session = _blocking(BackMarket.start_console_session)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TypedDict, Unpack
 
-from backmarket import connections, status
+from backmarket import connections, events, status
 from backmarket.client.endpoints import Environment, Region
 from backmarket.connections import Account, Connection
 from backmarket.facade.part import FacadePart
@@ -215,6 +215,7 @@ class Connections(FacadePart):
             return lifecycle.remove(self._services.database, organization_id)
 
     def rotate_keys(self) -> int:
-        """Encrypt all stored API keys with the first of `SECRET_KEYS`; returns their number."""
+        """Encrypt all stored API keys and secrets of webhooks with the first of `SECRET_KEYS`; returns their number."""
         with self._attempt("keys.rotate"):
-            return connections.rotate_keys(self._services.database, self._services.key_cipher)
+            keys = connections.rotate_keys(self._services.database, self._services.key_cipher)
+            return keys + events.rotate_secrets(self._services.database, self._services.key_cipher)

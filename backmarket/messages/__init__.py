@@ -62,6 +62,9 @@ SWEEP_BUCKET = "backmarket.sweep_bucket"
 PROBE_KEYS = "backmarket.probe_keys"
 """`probe_keys()`: ask the API whether it accepts the refused keys again whose probes are due."""
 
+DELIVER_EVENTS = "backmarket.deliver_events"
+"""`deliver_events()`: call the endpoints that events are due for."""
+
 QUEUES = {
     DISPATCH: "dispatch",
     ANNOUNCE_CHANGES: "dispatch",
@@ -69,6 +72,7 @@ QUEUES = {
     SUBMIT_BULK: "bulk",
     SWEEP_BUCKET: "labels",
     PROBE_KEYS: "writes",
+    DELIVER_EVENTS: "events",
     **{task: name for name, task in NUDGED_TASKS.items()},
 }
 """The queue of each task. A worker pool names the queues that it takes."""

@@ -216,11 +216,13 @@ def remove(database: Database, organization_id: str) -> int:
     with database.transaction() as transaction:
         lock(transaction, organization_id)
         select(transaction, organization_id)
-        # its leases go with it, so no walk can write after this
+        transaction.execute(_DELETE_ATTEMPTS, (organization_id,))
+        # its leases go with it, so no walk can write after this; and its endpoints
         transaction.execute("DELETE FROM backmarket.connections WHERE organization_id = %s", (organization_id,))
         removed = _discard(transaction, organization_id)
         transaction.execute("DELETE FROM backmarket.sync_runs WHERE organization_id = %s", (organization_id,))
         transaction.execute("DELETE FROM backmarket.changes WHERE organization_id = %s", (organization_id,))
+        transaction.execute("DELETE FROM backmarket.event_retries WHERE organization_id = %s", (organization_id,))
         transaction.execute("DELETE FROM backmarket.api_writes WHERE organization_id = %s", (organization_id,))
         if transaction.execute(_DELETE_BULK, (organization_id,)).rowcount:
             deletion_queue.request(transaction, (bulk_prefix(organization_id),))
@@ -281,6 +283,11 @@ def _begin_again(transaction: Transaction, organization_id: str) -> None:
     work.void(transaction, organization_id)
     reset_backoff(transaction, organization_id)
 
+
+_DELETE_ATTEMPTS = """
+DELETE FROM backmarket.event_attempts
+WHERE endpoint_id IN (SELECT id FROM backmarket.event_endpoints WHERE organization_id = %s)
+"""
 
 _DELETE_BULK = "DELETE FROM backmarket.bulk_jobs WHERE organization_id = %s"
 

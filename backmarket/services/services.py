@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from backmarket.bucket.client import Bucket
     from backmarket.client.downloads import Downloads
     from backmarket.client.transport import Transport
+    from backmarket.client.webhooks import Webhooks
     from backmarket.producer import Producer
 
 T = TypeVar("T")
@@ -96,6 +97,29 @@ class Services:
         )
 
     @locked_cached_property
+    def webhooks(self) -> Webhooks:
+        """Calls webhooks."""
+        from backmarket.client.webhooks import Webhooks
+
+        return Webhooks(
+            private_origins=self.settings.event_private_origins,
+            connect_timeout=self.settings.connect_timeout,
+            deadline=self.settings.event_deadline,
+        )
+
+    @locked_cached_property
+    def event_threads(self) -> RequestThreads:
+        """Threads that call webhooks, shared by all slices of this process."""
+        return RequestThreads(self.settings.event_threads)
+
+    @locked_cached_property
+    def event_producer(self) -> Producer:
+        """Sends messages to the host application's task."""
+        from backmarket.producer import Producer
+
+        return Producer(self.settings.event_broker)
+
+    @locked_cached_property
     def bucket(self) -> Bucket:
         """The bucket for labels and files."""
         from backmarket.bucket.client import Bucket
@@ -144,7 +168,10 @@ class Services:
         self._begin()
 
 
-_CLOSED = ("request_threads", "transport", "downloads", "bucket", "producer", "limiter", "database")
+_CLOSED = (
+    *("request_threads", "event_threads", "transport", "downloads", "webhooks", "bucket", "producer", "event_producer"),
+    *("limiter", "database"),
+)
 """Services with connections or threads, in the order in which they are closed."""
 
 _all: WeakSet[Services] = WeakSet()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backmarket.messages import DISPATCH, QUEUES, SYNC_TASKS, WORK_TASKS
+from backmarket.messages import DELIVER_EVENTS, DISPATCH, QUEUES, SYNC_TASKS, WORK_TASKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ SYNC = tuple(QUEUES[task] for task in SYNC_TASKS.values())
 FLEET = (
     Pool("dispatch", (QUEUES[DISPATCH],), 1),
     Pool("sync", SYNC),
-    Pool("work", tuple(sorted(QUEUES[task] for task in WORK_TASKS.values()))),
+    Pool("work", tuple(sorted(QUEUES[task] for task in (*WORK_TASKS.values(), DELIVER_EVENTS)))),
 )
 """The workers of one machine: dispatching never waits behind a sync."""
 
@@ -36,6 +36,7 @@ DEPLOYMENT = (
     Pool("bulk", (QUEUES[WORK_TASKS["bulk"]],), 4),
     Pool("labels", (QUEUES[WORK_TASKS["labels"]],), 8),
     Pool("writes", (QUEUES[WORK_TASKS["writes"]],), 8),
+    Pool("events", (QUEUES[DELIVER_EVENTS],), 2),
     Pool("dispatch", (QUEUES[DISPATCH],), 2),
 )
 """The workers of a deployment: any of them can be scaled, stopped or lost alone."""

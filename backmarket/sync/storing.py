@@ -243,7 +243,14 @@ class Storing:
     def _write(self, transaction: Transaction, compared: Compared) -> None:
         name = self._resource.name
         with telemetry.span("store", resource=name, rows=len(compared.differing)):
-            written = write(transaction, self._resource, self.lease.organization_id, compared, labels=self._labels)
+            written = write(
+                transaction,
+                self._resource,
+                self.lease.organization_id,
+                compared,
+                labels=self._labels,
+                initial=not self.lease.worked,
+            )
         for outcome in ("created", "updated", "rejected"):
             telemetry.emit("rows", resource=name, outcome=outcome, count=getattr(written, outcome))
         self._progress.written += written

@@ -108,6 +108,7 @@ def write(
     compared: Compared,
     *,
     labels: InitialLabelState = "wanted",
+    initial: bool = False,
 ) -> UpsertCounts:
     """Write the rows that differ. One that PostgreSQL cannot store is rejected; the others are stored.
 
@@ -117,10 +118,11 @@ def write(
         transaction: the rows and their events commit with it.
         compared: in the same transaction.
         labels: initial state of the shipping labels that they name.
+        initial: their events are of the organization's first walk of this resource.
     """
     written = UpsertCounts(unchanged=compared.unchanged)
     if compared.differing:
-        batch = _Batch(transaction, resource, organization_id, compared.known, labels)
+        batch = _Batch(transaction, resource, organization_id, compared.known, labels, initial)
         rows, erased = keep_erased(transaction, resource, organization_id, compared.differing, compared.erased)
         written += _write_fitting(batch, rows)
         mark_erased(transaction, resource, organization_id, erased)
@@ -136,6 +138,7 @@ class _Batch:
     organization_id: str
     known: Container[Any]
     labels: InitialLabelState
+    initial: bool
 
 
 def _write_fitting(batch: _Batch, rows: list[Row]) -> UpsertCounts:
@@ -158,9 +161,8 @@ def _write(batch: _Batch, rows: list[Row]) -> UpsertCounts:
     if resource.lines is not None:
         _copy(transaction, resource.lines, resource.key, _line_rows(rows))
     known = [row.key for row in rows if row.key in batch.known]
-    created, updated = transaction.execute(
-        statements_of(resource).write, {"organization": organization_id, "resource": resource.name, "known": known}
-    ).fetchone() or (0, 0)
+    values = {"organization": organization_id, "resource": resource.name, "known": known, "initial": batch.initial}
+    created, updated = transaction.execute(statements_of(resource).write, values).fetchone() or (0, 0)
     if resource.lines is not None:
         _write_lines(transaction, resource, organization_id, known)
     if resource.label:

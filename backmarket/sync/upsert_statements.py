@@ -13,6 +13,9 @@ from backmarket.resources import Column, Lines, Resource
 CONTENT = Column("content", "bigint")
 """The hash of a row's content."""
 
+MAX_VALUES_CHARS = 400
+"""Maximum length of the old and the new value of a field that an event tells, together, as JSON."""
+
 
 @dataclass(frozen=True)
 class Statements:
@@ -65,6 +68,8 @@ def statements_of(resource: Resource) -> Statements:
         if resource.label
         else sql.SQL("NULL"),
         "modified": sql.Identifier(resource.modified) if resource.modified else sql.SQL("NULL::timestamptz"),
+        "told": sql.Literal(told_fields(resource)),
+        "max_chars": sql.Literal(MAX_VALUES_CHARS),
     }
     lines = resource.lines
     inner: dict[str, sql.Composable] = {}
@@ -82,6 +87,13 @@ def statements_of(resource: Resource) -> Statements:
         write=sql.SQL(_WRITE).format(**parts).as_bytes(),
         write_lines=sql.SQL(_WRITE_LINES if lines else "").format(**inner).as_bytes(),
         remove_lines=sql.SQL(_REMOVE_LINES if lines else "").format(**inner).as_bytes(),
+    )
+
+
+def told_fields(table: Lines) -> list[str]:
+    """The API's names of the fields whose values events tell: columns that are neither personal nor objects."""
+    return sorted(
+        column.source for column in table.columns if column.name not in table.personal and column.kind != "jsonb"
     )
 
 
@@ -141,16 +153,19 @@ WITH before AS MATERIALIZED (
     WHERE ({stored}, o.removed_at) IS DISTINCT FROM ({coming}, NULL)
     RETURNING o.{key}
 ), events AS (
-    INSERT INTO backmarket.changes (organization_id, resource, external_id, kind, fields)
+    INSERT INTO backmarket.changes (organization_id, resource, external_id, kind, fields, initial, field_values)
     SELECT %(organization)s, %(resource)s, w.{key}::text,
         CASE WHEN b.{key} IS NULL OR b.removed_at IS NOT NULL THEN 'created' ELSE 'updated' END,
-        CASE WHEN b.{key} IS NULL OR b.removed_at IS NOT NULL THEN '{{}}' ELSE ARRAY(
-            SELECT name FROM jsonb_object_keys(b.raw || i.raw) AS name
-            WHERE b.raw->name IS DISTINCT FROM i.raw->name
-              AND backmarket.without_signatures((b.raw->name)::text)
-                IS DISTINCT FROM backmarket.without_signatures((i.raw->name)::text) ORDER BY name
-        ) END
-    FROM written w JOIN {incoming} i USING ({key}) LEFT JOIN before b USING ({key})
+        d.fields, %(initial)s, d.field_values
+    FROM written w JOIN {incoming} i USING ({key}) LEFT JOIN before b USING ({key}) CROSS JOIN LATERAL (
+        SELECT COALESCE(array_agg(name ORDER BY name), '{{}}') AS fields,
+            jsonb_object_agg(name, jsonb_build_array(b.raw->name, i.raw->name)) FILTER (
+                WHERE name = ANY({told}) AND length(concat(b.raw->name, i.raw->name)) <= {max_chars}) AS field_values
+        FROM jsonb_object_keys(CASE WHEN b.removed_at IS NULL THEN b.raw || i.raw END) AS name
+        WHERE b.raw->name IS DISTINCT FROM i.raw->name
+          AND backmarket.without_signatures((b.raw->name)::text)
+            IS DISTINCT FROM backmarket.without_signatures((i.raw->name)::text)
+    ) d
     WHERE b.{key} IS NULL OR b.removed_at IS NOT NULL OR b.content IS DISTINCT FROM i.content
     RETURNING kind
 )

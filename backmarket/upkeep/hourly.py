@@ -66,6 +66,7 @@ def run(database: Database, settings: Settings, *, seconds: float | None = None)
             "changes": settings.changes_retention_days,
             "sync_runs": settings.runs_retention_days,
             "audit": settings.audit_retention_days,
+            "event_attempts": settings.event_attempts_retention_days,
         },
     )
     until = None if seconds is None else monotonic() + seconds

@@ -12,7 +12,12 @@ from backmarket.database import Database
 from backmarket.errors import DatabaseUnavailable
 from backmarket.observability.logs import Logger
 
-MOMENTS = {"changes": "recorded_at", "sync_runs": "finished_at", "audit": "recorded_at", "event_attempts": "attempted_at"}
+MOMENTS = {
+    "changes": "recorded_at",
+    "sync_runs": "finished_at",
+    "audit": "recorded_at",
+    "event_attempts": "attempted_at",
+}
 """The partitioned tables, and the column that tells the age of a row."""
 
 log = Logger(__name__)

@@ -25,7 +25,7 @@ from tests.compose.project import PATIENCE_SECONDS, Project, fresh_checkout, pro
 from tests.compose.report import STAND_IN, Report
 
 PARTS = {"breaking": breaking.tell, "scaling": scaling.tell, "flower": flower.tell}
-WORKERS = ("worker-sync", "worker-bulk", "worker-labels", "worker-writes", "worker-dispatch")
+WORKERS = ("worker-sync", "worker-bulk", "worker-labels", "worker-writes", "worker-events", "worker-dispatch")
 REACHED = {
     "beat": ["redis"],
     "metrics": ["redis", "postgres"],

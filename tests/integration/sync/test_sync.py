@@ -37,6 +37,21 @@ def state(shop: Shop, column: str, organization: str = ORG) -> Any:
     return shop.one(f"SELECT {column} FROM backmarket.sync_state WHERE organization_id = %s", organization)
 
 
+def test_events_of_the_first_walk_are_initial_and_no_later_ones(shop: Shop) -> None:
+    shop.sell(ORG, orders=120)
+    shop.sync(ORG)
+    initial = "SELECT kind, initial, count(*) FROM backmarket.changes GROUP BY 1, 2 ORDER BY 1, 2"
+    assert shop.execute(initial) == [("created", True, 120)]
+    shop.sandbox.change(ORG, modify=2, add=3)
+    shop.sync(ORG)
+    shop.execute("UPDATE backmarket.sync_state SET watermark = NULL, full_requested = true")  # as a new key does
+    shop.sandbox.change(ORG, modify=1)
+    shop.sync(ORG)
+    found = shop.execute(initial)
+    assert found[:2] == [("created", False, 3), ("created", True, 120)]
+    assert [(kind, first) for kind, first, _ in found[2:]] == [("updated", False)]
+
+
 class TestCost:
     def test_the_pages_of_a_short_walk_are_stored_together_the_first_one_with_them(self, shop: Shop) -> None:
         shop.sell(ORG, orders=300)

@@ -180,6 +180,17 @@ class TestEvents:
         stored.store(order(1), order(2, state=3, tracking_number="secret", new_field={"deep": 1}))
         assert stored.news() == [("2", "updated", ["new_field", "state", "tracking_number"])]
 
+    def test_values_are_told_of_short_columns_that_are_not_personal(self, stored: Stored) -> None:
+        stored.store(order(1, price="10.00", delivery_note="ring", shipping_address={"city": "Paris"}, new_field=1))
+        changed = {"state": 3, "price": None, "delivery_note": "knock", "shipping_address": None, "new_field": 2}
+        stored.store(order(1, **changed, shipper="DHL", tracking_number="1Z", payment_method="x" * 500))
+        told = stored.execute("SELECT kind, field_values FROM backmarket.changes ORDER BY id")
+        assert told == [
+            ("created", None),
+            ("updated", {"state": [1, 3], "price": ["10.00", None], "shipper": [None, "DHL"]}),
+        ]
+        assert "payment_method" in stored.news()[1][2]
+
     def test_a_field_that_is_gone_is_named(self, stored: Stored) -> None:
         stored.store(order(1, extra="x"))
         stored.news()

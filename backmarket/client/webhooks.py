@@ -1,0 +1,167 @@
+"""Send webhooks: one POST to a checked address, within a deadline; redirects are not followed (docs/decisions/0020).
+
+Like downloads, it connects to exactly the address that was checked, and uses no cookie, proxy or `.netrc`.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import monotonic
+
+import httpcore
+
+from backmarket.client.deadline import Resolver, resolve
+from backmarket.client.origins import Place, is_literal, is_public, place_of
+from backmarket.client.pinned_dns import AddressRefused
+from backmarket.client.pinned_pools import Line, Lines
+from backmarket.errors import OriginRefused
+from backmarket.observability import telemetry
+from backmarket.settings import ENV_PREFIX
+
+MAX_ANSWER_BYTES = 65536
+"""Maximum bytes read of an answer, so that its connection can be used again; they are discarded."""
+
+MAX_RETRY_AFTER_SECONDS = 3600.0
+"""Maximum pause, in seconds, that a receiver may ask for."""
+
+_LOST = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError)
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookAnswer:
+    """The outcome of one call.
+
+    Attributes:
+        status: of HTTP; None: there was no answer.
+        error_code: why it failed; None: it succeeded.
+        error: the same for people; nothing of what the receiver sent.
+        seconds: that it took.
+        retry_after: seconds that the receiver asked for.
+    """
+
+    status: int | None
+    error_code: str | None = None
+    error: str | None = None
+    seconds: float = 0.0
+    retry_after: float | None = None
+
+
+class Webhooks:
+    """Sends webhooks; one for each process, safe to share between threads. Does not retry.
+
+    Args:
+        private_origins: origins that may have an address that is not public, and http.
+        connect_timeout: seconds to open a connection.
+        deadline: maximum seconds for a call.
+        resolver: finds the addresses of a name.
+        tls: verifies the hosts; None: by the system's authorities.
+    """
+
+    def __init__(
+        self,
+        *,
+        private_origins: tuple[str, ...] = (),
+        connect_timeout: float = 5.0,
+        deadline: float = 15.0,
+        resolver: Resolver = resolve,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._private = frozenset(private_origins)
+        self._deadline = deadline
+        self._timeouts = {"connect": connect_timeout, "pool": connect_timeout}
+        self._lines = Lines(resolver, tls)
+
+    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> WebhookAnswer:
+        """Call a receiver; no error of the network or of the receiver is raised."""
+        began = monotonic()
+        with telemetry.span("webhook") as span, self._lines.lend() as line:
+            status, code, text, after = self._post(line, url, headers, body)
+            span.attributes["outcome"] = code or "delivered"
+        return WebhookAnswer(status, code, text, monotonic() - began, after)
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._lines.close()
+
+    def _post(
+        self, line: Line, url: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int | None, str | None, str | None, float | None]:
+        try:
+            place = webhook_place(url, self._private)
+        except OriginRefused as error:
+            return None, error.code, error.message, None
+        line.clock.start(self._deadline)
+        try:
+            status, after = self._ask(line, place, headers, body)
+        except AddressRefused:
+            return None, OriginRefused.code, _not_public(place), None
+        except _LOST as error:
+            return None, "network", f"No answer: {_reason(error)}.", None
+        if 200 <= status < 300:
+            return status, None, None, None
+        return status, "refused", f"The receiver answered {status}.", after
+
+    def _ask(self, line: Line, place: Place, headers: Mapping[str, str], body: bytes) -> tuple[int, float | None]:
+        sent = [
+            (b"Host", place.authority.encode()),
+            (b"Content-Type", b"application/json"),
+            (b"Content-Length", str(len(body)).encode()),
+            (b"User-Agent", b"backmarket-webhooks"),
+            *((name.encode(), value.encode()) for name, value in headers.items()),
+        ]
+        url = httpcore.URL(
+            scheme=place.scheme.encode(), host=place.host.encode(), port=place.port, target=place.target.encode()
+        )
+        pool = line.private if place.origin in self._private else line.public
+        extensions = {"timeout": self._timeouts}
+        with pool.stream("POST", url, headers=sent, content=body, extensions=extensions) as answer:
+            received = 0
+            for piece in answer.iter_stream():
+                received += len(piece)
+                if received > MAX_ANSWER_BYTES:
+                    break
+            return answer.status, _retry_after(answer)
+
+
+def webhook_place(url: str, private_origins: frozenset[str]) -> Place:
+    """Parse the URL of a webhook, if it may be called; the addresses of its name are checked at each connection.
+
+    Raises:
+        OriginRefused: if it may not; the text says what would be allowed.
+    """
+    try:
+        place = place_of(url)
+    except ValueError as error:
+        raise OriginRefused(f"The webhook's URL cannot be used: {error}.") from None
+    if place.origin in private_origins:
+        return place
+    if place.scheme != "https":
+        raise OriginRefused(
+            f"The webhook's URL must begin with https://, unless {ENV_PREFIX}EVENT_PRIVATE_ORIGINS lists its origin."
+        )
+    if is_literal(place.host) and not is_public(place.host):
+        raise OriginRefused(_not_public(place))
+    return place
+
+
+def _not_public(place: Place) -> str:
+    return (
+        f"The webhook is at {place.origin}, whose address is not a public one: if that is meant, add that origin to"
+        f" {ENV_PREFIX}EVENT_PRIVATE_ORIGINS."
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error.__context__, ssl.SSLCertVerificationError):
+        return "its certificate is not valid for it"
+    return type(error).__name__
+
+
+def _retry_after(answer: httpcore.Response) -> float | None:
+    """The seconds of `Retry-After`, if the receiver is busy and says so; a date is ignored."""
+    if answer.status not in {429, 503}:
+        return None
+    value = next((value for name, value in answer.headers if name.lower() == b"retry-after"), b"")
+    return min(float(value), MAX_RETRY_AFTER_SECONDS) if value.isdigit() else None

@@ -1294,8 +1294,8 @@ BEGIN
             ' created_at),'
             ' UPDATE (state, disabled_reason, transaction_id, change_id, history, idle, due_at, paused_until,'
             ' lease_number, lease_owner, lease_until, failures, failing_since, error_code, error)', 'backmarket.event_endpoints'),
-        ('backmarket_console', 'SELECT, INSERT, UPDATE', 'backmarket.event_retries'),
-        ('backmarket_console', 'SELECT', 'backmarket.event_attempts'),
+        ('backmarket_console', 'SELECT, INSERT, UPDATE, DELETE', 'backmarket.event_retries'),
+        ('backmarket_console', 'SELECT, DELETE', 'backmarket.event_attempts'),
         ('backmarket_console', 'SELECT, UPDATE', 'backmarket.event_router'),
         -- the exporter of the metrics: the columns that it counts, none with a key or personal data
         ('backmarket_metrics', 'USAGE', 'SCHEMA backmarket'),
@@ -1311,7 +1311,8 @@ BEGIN
         ('backmarket_metrics', 'SELECT (state, created_at, ended_at)', 'backmarket.bulk_jobs'),
         ('backmarket_metrics', 'SELECT (state, due_at, lines)', 'backmarket.bulk_parts'),
         ('backmarket_metrics', 'SELECT (id)', 'backmarket.bucket_deletions'),
-        ('backmarket_metrics', 'SELECT (kind, state, due_at, failing_since, lease_until)', 'backmarket.event_endpoints'),
+        ('backmarket_metrics', 'SELECT (state, disabled_reason, due_at, failing_since, lease_until)',
+            'backmarket.event_endpoints'),
         ('backmarket_metrics', 'SELECT (reason)', 'backmarket.event_retries')
     LOOP
         IF to_regrole(process) IS NOT NULL THEN

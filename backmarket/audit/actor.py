@@ -60,7 +60,7 @@ def current_actor() -> Actor:
 
 
 def this_process() -> Actor:
-    """The application that runs this process, unnamed; also of a worker that acts by itself, not for the sender of a message."""
+    """The application that runs this process, unnamed; a worker that acts by itself is one."""
     return Actor(None, ProvedBy.APPLICATION, _host())
 
 

@@ -56,6 +56,7 @@ _MODULES = {
     "labels": "labels",
     "writes": "writes",
     "changes": "changes",
+    "events": "events",
     "keys": "keys",
     "audit": "audit",
 }

@@ -42,7 +42,7 @@ def changes(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow new events until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what was created, updated and removed, oldest first: ids and names of fields, no values.
+    """Show what was created, updated and removed, oldest first; with --json, also values that are not personal.
 
     With --follow and --json, each line is one JSON document.
     """

@@ -21,10 +21,10 @@ def generate() -> None:
 
 @app.command()
 def rotate() -> None:
-    """Encrypt every stored API key with the first of BACKMARKET_SECRET_KEYS.
+    """Encrypt every stored API key and secret of a webhook with the first of BACKMARKET_SECRET_KEYS.
 
     First put the new key before the old one in every process. After the rotation, remove the old key.
     """
     with opened() as bm:
         done = bm.rotate_keys()
-    note(f"API keys encrypted with the first of BACKMARKET_SECRET_KEYS: {done}.")
+    note(f"API keys and secrets encrypted with the first of BACKMARKET_SECRET_KEYS: {done}.")

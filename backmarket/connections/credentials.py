@@ -106,15 +106,7 @@ def unreadable_keys(database: Database, cipher: KeyCipher) -> tuple[int, int]:
     """Number of stored keys that none of `SECRET_KEYS` decrypts, and of all stored keys."""
     with database.transaction() as transaction:
         rows = transaction.execute("SELECT api_key FROM backmarket.connections WHERE api_key IS NOT NULL").fetchall()
-    return sum(not _readable(cipher, bytes(stored)) for (stored,) in rows), len(rows)
-
-
-def _readable(cipher: KeyCipher, stored: bytes) -> bool:
-    try:
-        cipher.decrypt(stored)
-    except SettingsError:
-        return False
-    return True
+    return sum(not cipher.can_decrypt(bytes(stored)) for (stored,) in rows), len(rows)
 
 
 def _record_rotation(transaction: Transaction, keys: int, last: str, lost: list[str]) -> None:

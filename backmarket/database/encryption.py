@@ -70,6 +70,14 @@ class KeyCipher:
                 "None of BACKMARKET_SECRET_KEYS decrypts a stored API key: add the key that encrypted it."
             ) from None
 
+    def can_decrypt(self, stored: bytes) -> bool:
+        """Whether one of `SECRET_KEYS` encrypted it."""
+        try:
+            self.decrypt(stored)
+        except SettingsError:
+            return False
+        return True
+
     def rotate(self, stored: bytes) -> bytes:
         """The same key, encrypted with the first of `SECRET_KEYS`.
 

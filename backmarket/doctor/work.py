@@ -8,6 +8,7 @@ from backmarket.connections import unreadable_keys
 from backmarket.doctor.finding import Finding, fault, ok, skipped, warning
 from backmarket.documents import document
 from backmarket.errors import BackMarketError
+from backmarket.events import unreadable_secrets
 from backmarket.services import Services
 from backmarket.status.broker import Broker
 from backmarket.status.deployment_metrics import DeploymentMetric, measure
@@ -27,6 +28,7 @@ def look(services: Services) -> Iterator[Finding]:
         return
     try:
         lost, total = unreadable_keys(services.database, services.key_cipher)
+        lost_secrets = unreadable_secrets(services.database, services.key_cipher)
         asked = Broker(services.settings.broker)
         found = measure(services.database, asked)
         asked.close()
@@ -34,6 +36,8 @@ def look(services: Services) -> Iterator[Finding]:
         yield skipped("work", error.message)
         return
     yield _keys(lost, total)
+    if lost_secrets:
+        yield _secrets(lost_secrets)
     yield from _clocks(found)
     if any(each.name == "sync_organizations" for each in found):
         yield _taken_up(found)
@@ -47,6 +51,14 @@ def _keys(lost: int, total: int) -> Finding:
         "stored keys",
         f"None of BACKMARKET_SECRET_KEYS reads {lost} of {total} stored API keys.",
         "Add the key that encrypted them behind the first one, in every process; look in older settings for it.",
+    )
+
+
+def _secrets(lost: int) -> Finding:
+    return fault(
+        "stored secrets",
+        f"None of BACKMARKET_SECRET_KEYS reads the secrets of {lost} webhooks: nothing is sent to them.",
+        "Add the key that encrypted them behind the first one, or make new ones: `backmarket events rotate-secret`.",
     )
 
 
@@ -98,6 +110,18 @@ def _waiting(found: list[DeploymentMetric]) -> Iterator[Finding]:
         (
             total("bulk_parts_undecided"), "undecided bulk parts", "parts of bulk jobs wait for a person to look.",
             f"`backmarket bulk list ORG`; see {document('docs/operations.md')}.",
+        ),
+        (
+            total("event_endpoints", state="disabled"), "endpoints", "endpoints for events were disabled: they failed.",
+            f"`backmarket events list` says why, `events enable` goes on; see {document('docs/events.md')}.",
+        ),
+        (
+            total("event_endpoints", state="failing"), "endpoints", "endpoints for events fail, and are retried.",
+            "`backmarket events list` says why.",
+        ),
+        (
+            total("events_overdue_seconds") // OVERDUE, "events", "minutes events have been due.",
+            "Is beat running, and a worker with the queue `events`?",
         ),
         (
             total("upkeep_overdue_seconds") // UPKEEP_OVERDUE, "upkeep", "times two hours the upkeep has been due.",

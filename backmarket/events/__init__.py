@@ -12,7 +12,7 @@ from backmarket.events.endpoints import (
     update,
 )
 from backmarket.events.models import Attempt, Endpoint, EventFilter, NewWebhook
-from backmarket.events.secrets import rotate_secrets
+from backmarket.events.secrets import rotate_secrets, unreadable_secrets
 
 __all__ = [
     "Attempt",
@@ -29,5 +29,6 @@ __all__ = [
     "redeliver",
     "rotate_secret",
     "rotate_secrets",
+    "unreadable_secrets",
     "update",
 ]

@@ -48,6 +48,14 @@ def rotate_secrets(database: Database, cipher: KeyCipher) -> int:
     return done
 
 
+def unreadable_secrets(database: Database, cipher: KeyCipher) -> int:
+    """Number of webhooks whose secret none of `SECRET_KEYS` decrypts."""
+    with database.transaction() as transaction:
+        rows = transaction.execute(_ALL).fetchall()
+    return sum(not cipher.can_decrypt(bytes(stored)) for (stored,) in rows)
+
+
+_ALL = "SELECT secret FROM backmarket.event_endpoints WHERE secret IS NOT NULL"
 _IDS = "SELECT id FROM backmarket.event_endpoints WHERE secret IS NOT NULL ORDER BY id"
 _STORED = "SELECT secret, previous_secret FROM backmarket.event_endpoints WHERE id = %s FOR UPDATE"
 _STORE = "UPDATE backmarket.event_endpoints SET secret = %s, previous_secret = %s WHERE id = %s"

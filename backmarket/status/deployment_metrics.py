@@ -35,6 +35,9 @@ METRICS = {
     "writes_oldest_seconds": "Seconds since the oldest write that has not ended was submitted",
     "writes_undecided": "Writes that a person has to settle",
     "bucket_deletions": "Objects and prefixes to delete from the bucket",
+    "event_endpoints": "Endpoints for events, by state (disabled: after failures; off: by a person)",
+    "event_retries": "Events that wait to be sent again",
+    "events_overdue_seconds": "Seconds for which the endpoint that is due longest has not been claimed",
     "upkeep_overdue_seconds": "Seconds for which the hourly upkeep has been due",
     "database_bytes": "Size of the database",
     "clock_ahead_seconds": "Seconds by which the clock of a worker's host is ahead of PostgreSQL's",
@@ -132,6 +135,11 @@ WITH sync AS MATERIALIZED (
     SELECT COALESCE(sum(lines) FILTER (WHERE state = 'pending'), 0) AS waiting,
         count(*) FILTER (WHERE state = 'unknown' AND due_at = 'infinity') AS undecided
     FROM backmarket.bulk_parts WHERE state IN ('pending', 'submitting', 'submitted', 'unknown')
+), endpoints AS MATERIALIZED (
+    SELECT CASE WHEN disabled_reason = 'person' THEN 'off' WHEN state = 'disabled' THEN 'disabled'
+        WHEN failing_since IS NOT NULL THEN 'failing' ELSE 'ok' END AS state,
+        CASE WHEN state = 'enabled' AND due_at <= now() AND (lease_until > now()) IS NOT TRUE THEN due_at END AS due_at
+    FROM backmarket.event_endpoints
 ), writes AS MATERIALIZED (
     SELECT state, created_at, due_at FROM backmarket.api_writes WHERE state IN ('pending', 'sending', 'unknown')
 )
@@ -167,6 +175,12 @@ SELECT name, labels, value::float8 FROM (
     UNION ALL SELECT 'writes_undecided', '{}'::jsonb,
         count(*) FILTER (WHERE state = 'unknown' AND due_at = 'infinity') FROM writes
     UNION ALL SELECT 'bucket_deletions', '{}'::jsonb, count(*) FROM backmarket.bucket_deletions
+    UNION ALL SELECT 'event_endpoints', jsonb_build_object('state', s.state), count(e.state)
+        FROM unnest(ARRAY['ok', 'failing', 'disabled', 'off']) AS s (state) LEFT JOIN endpoints e USING (state)
+        GROUP BY s.state
+    UNION ALL SELECT 'event_retries', '{}'::jsonb, count(*) FROM backmarket.event_retries
+    UNION ALL SELECT 'events_overdue_seconds', '{}'::jsonb,
+        COALESCE(extract(epoch FROM now() - min(due_at)), 0) FROM endpoints
     UNION ALL SELECT 'upkeep_overdue_seconds', '{}'::jsonb,
         greatest(0, COALESCE(extract(epoch FROM now() - (SELECT due_at FROM backmarket.upkeep)), 0))
     UNION ALL SELECT 'clock_ahead_seconds', jsonb_build_object('process', process), ahead_seconds FROM backmarket.clocks

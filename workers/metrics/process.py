@@ -51,6 +51,15 @@ class ProcessMetrics:
             registry=registry,
         )
         self._downloads = Counter(name("downloads"), "Labels and invoices fetched", ["outcome"], registry=registry)
+        self._webhooks = Counter(
+            name("webhooks"),
+            "Calls of webhooks, by outcome: delivered, or the code of the error",
+            ["outcome"],
+            registry=registry,
+        )
+        self._webhook_seconds = Histogram(
+            name("webhook_seconds"), "Seconds that calls of webhooks took", buckets=_REQUEST_BUCKETS, registry=registry
+        )
         self._waits = Histogram(
             name("limiter_wait_seconds"),
             "Seconds that requests waited for a slot of the rate limiter",
@@ -104,6 +113,9 @@ class ProcessMetrics:
                 self._request_seconds.observe(span.seconds)
             case "download":
                 self._downloads.labels(span.error or "done").inc()
+            case "webhook":
+                self._webhooks.labels(str(span.attributes.get("outcome", span.error))).inc()
+                self._webhook_seconds.observe(span.seconds)
             case "store":
                 self._store_seconds.labels(str(span.attributes["resource"])).observe(span.seconds)
 

@@ -36,7 +36,8 @@ CHANGES_NOTHING = {
     "get_orders", "get_overview", "get_return_by_id", "get_return_label_url", "get_returns", "get_returns_by_order_id",
     "get_returns_by_orderline_id", "get_schedule", "get_status", "get_task_status", "get_throttled", "get_write",
     "get_writes", "watch", "get_console_sessions",
-    "iter_audit", "iter_deliveries", "iter_labels", "iter_listings", "iter_orderlines", "iter_orders", "iter_returns",
+    "get_event_attempts", "get_event_endpoint", "get_event_endpoints",
+    "iter_audit", "iter_deliveries", "iter_event_attempts", "iter_labels", "iter_listings", "iter_orderlines", "iter_orders", "iter_returns",
     "iter_writes",
     # they check a file; `PreparedFile.submit` is the act
     "check_listings_file", "prepare_listings_file",
@@ -81,6 +82,10 @@ class Scene:
         number = self.bm.create_or_update_listings(ORG, self.file()).id
         self.shop.execute("UPDATE backmarket.bulk_parts SET state = 'unknown', due_at = 'infinity'")
         return number
+
+    def endpoint(self) -> int:
+        """A webhook."""
+        return self.bm.create_webhook("https://shop.example/hook").endpoint.id
 
     def given_up(self, resource: str = "deliveries") -> int:
         """A label that workers gave up."""
@@ -139,6 +144,13 @@ ACTS: dict[str, tuple[Do, str, str]] = {
         lambda s: s.bm.download_return_label(ORG, s.given_up("returns"), timeout=0.01), "label.fetch", "asked"
     ),
     "sweep_bucket": (lambda s: s.bm.sweep_bucket(), "bucket.sweep", "asked"),
+    "create_webhook": (lambda s: s.endpoint(), "event.create", "done"),
+    "update_event_endpoint": (lambda s: s.bm.update_event_endpoint(s.endpoint(), initial=True), "event.change", "done"),
+    "rotate_webhook_secret": (lambda s: s.bm.rotate_webhook_secret(s.endpoint()), "event.rotate_secret", "done"),
+    "disable_event_endpoint": (lambda s: s.bm.disable_event_endpoint(s.endpoint()), "event.disable", "done"),
+    "enable_event_endpoint": (lambda s: s.bm.enable_event_endpoint(s.endpoint()), "event.enable", "done"),
+    "delete_event_endpoint": (lambda s: s.bm.delete_event_endpoint(s.endpoint()), "event.delete", "done"),
+    "redeliver_events": (lambda s: s.bm.redeliver_events(s.endpoint(), after="0:0"), "event.redeliver", "done"),
     "end_console_sessions": (lambda s: s.bm.end_console_sessions("anna"), "console.end_sessions", "done"),
     "skip_recovery": (lambda s: s.bm.skip_recovery(), "limiter.skip_recovery", "done"),
     "upkeep": (lambda s: s.bm.upkeep(), "upkeep.run", "asked"),

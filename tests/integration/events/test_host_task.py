@@ -30,7 +30,7 @@ def queue(redis_url: str) -> Iterator[redis.Redis]:
 def messages(queue: redis.Redis) -> list[tuple[str, dict[str, Any]]]:
     """Task and argument of each message that waits, the oldest first."""
     found = []
-    for text in reversed(queue.lrange("shop", 0, -1)):  # type: ignore[arg-type, union-attr]
+    for text in reversed(queue.lrange("shop", 0, -1)):
         message = json.loads(text)
         (arguments, _, _) = json.loads(b64decode(message["body"]))
         found.append((message["headers"]["task"], arguments[0]))

@@ -6,7 +6,8 @@
     python examples/django_app.py follow_backmarket
 
 Takes the `BACKMARKET_*` settings from the environment, and `SHOP_DATABASE_URL`: the same database, with a login of the
-application's own that is a member of `backmarket_reader` (GRANT backmarket_reader TO shop).
+application's own that is a member of `backmarket_reader` (GRANT backmarket_reader TO shop). For the webhook also
+`SHOP_WEBHOOK_SECRET`, which `backmarket events add` prints.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from django.core.management import execute_from_command_line
 from django.core.wsgi import get_wsgi_application
 from django.db.models import Count, Sum
 from django.dispatch import receiver
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 from psycopg.conninfo import conninfo_to_dict
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from backmarket import BackMarket, BackMarketError, Change
 from backmarket.contrib.django.organization import organization
@@ -79,6 +81,21 @@ def tell(change: Change, **_: Any) -> None:
     print(change.organization_id, change.resource, change.external_id, change.kind, flush=True)
 
 
+@csrf_exempt  # a signature is what proves the sender
+@require_POST
+def hook(request: HttpRequest) -> HttpResponse:
+    """What `backmarket events add https://.../hooks/backmarket` has called at each event.
+
+    A call may come again, after newer ones: keep its id where your work is, in one transaction.
+    """
+    try:
+        event = Webhook(os.environ["SHOP_WEBHOOK_SECRET"]).verify(request.body, dict(request.headers))["data"]
+    except WebhookVerificationError:
+        return HttpResponse(status=401)
+    print("called", event["id"], event["organization_id"], event["resource"], event["external_id"], event["kind"])
+    return HttpResponse(status=204)
+
+
 @csrf_exempt  # an API of servers; behind a form of yours, leave the protection on
 @require_POST
 def sync(request: HttpRequest, organization_id: str) -> JsonResponse:
@@ -95,6 +112,7 @@ urlpatterns = [
     path("sellers/<str:organization_id>/orders", orders),
     path("sellers/<str:organization_id>/turnover", turnover),
     path("sellers/<str:organization_id>/sync", sync),
+    path("hooks/backmarket", hook),
 ]
 
 

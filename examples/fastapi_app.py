@@ -2,13 +2,15 @@
 
     uvicorn --app-dir examples fastapi_app:app
 
-Takes the `BACKMARKET_*` settings from the environment. `AsyncBackMarket` runs its calls in threads of its own, so that
-the event loop goes on. Put your own authorization before the routes: an organization is your customer.
+Takes the `BACKMARKET_*` settings from the environment, and for the webhook `SHOP_WEBHOOK_SECRET`, which `backmarket events
+add` prints. `AsyncBackMarket` runs its calls in threads of its own, so that the event loop goes on. Put your own
+authorization before the routes: an organization is your customer.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from asyncio import Semaphore
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -16,9 +18,10 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Header, Request
+from fastapi import Depends, FastAPI, Header, HTTPException, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse, StreamingResponse
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from backmarket import AsyncBackMarket, BackMarketError, Change, Changes
 from backmarket.errors import ConnectionNotFound, UsageError
@@ -78,6 +81,19 @@ async def sync(organization_id: str, bm: BM) -> Any:
     """Ask for a sync and return: a worker does it. `/changes` tells what it finds, `/sellers/...` when it is done."""
     handle = await bm.sync_orders(organization_id)
     return {"request": handle.blocking.number, "nudged": handle.blocking.nudged}
+
+
+@app.post("/hooks/backmarket", status_code=HTTPStatus.NO_CONTENT)
+async def hook(request: Request) -> None:
+    """What `backmarket events add https://.../hooks/backmarket` has called at each event.
+
+    A call may come again, after newer ones: keep its id where your work is, in one transaction.
+    """
+    try:
+        event = Webhook(os.environ["SHOP_WEBHOOK_SECRET"]).verify(await request.body(), dict(request.headers))["data"]
+    except WebhookVerificationError:
+        raise HTTPException(HTTPStatus.UNAUTHORIZED) from None
+    print("called", event["id"], event["organization_id"], event["resource"], event["external_id"], event["kind"])
 
 
 @app.get("/sellers/{organization_id}/changes")

@@ -22,7 +22,7 @@ from backmarket.console.access.auth import EVENTS, Auth
 from backmarket.console.access.cookies import Cookies, signing_key
 from backmarket.console.access.oidc import CALLBACK
 from backmarket.console.headers import SafeHeaders
-from backmarket.console.pages import audit, bulk, listings, login, orders, organizations, overview, writes
+from backmarket.console.pages import audit, bulk, endpoints, listings, login, orders, organizations, overview, writes
 from backmarket.console.rendering import Pages
 from backmarket.console.request_context import action, page
 from backmarket.console.sse import EventStream
@@ -125,6 +125,9 @@ def _routes(settings: Settings) -> list[BaseRoute]:
     return [
         Route("/", page(overview.show)),
         Route("/audit", page(audit.show)),
+        Route(endpoints.HERE, page(endpoints.show_all)),
+        Route(f"{endpoints.HERE}/{{endpoint}}", page(endpoints.show)),
+        Route(f"{endpoints.HERE}/{{endpoint}}", action(endpoints.do), methods=["POST"]),
         Route("/connect", page(organizations.new)),
         Route("/connect", action(organizations.connect), methods=["POST"]),
         *of_one,

@@ -163,7 +163,7 @@ def status_of(error: BackMarketError) -> HTTPStatus:
     """The HTTP status for an error."""
     if isinstance(error, errors.ConnectionNotFound | errors.BulkJobNotFound | errors.WriteNotFound):
         return HTTPStatus.NOT_FOUND
-    if isinstance(error, errors.LabelNotFound | errors.NotStoredYet):
+    if isinstance(error, errors.LabelNotFound | errors.NotStoredYet | errors.EndpointNotFound):
         return HTTPStatus.NOT_FOUND
     if isinstance(error, errors.SettingsError | errors.SchemaMissing):
         return HTTPStatus.INTERNAL_SERVER_ERROR

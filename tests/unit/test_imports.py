@@ -55,7 +55,7 @@ ROOMS = {
     "tornado": ("workers",),
     "httpx": ("backmarket.client", "backmarket.sandbox"),
     "httpcore": ("backmarket.client.downloads", "backmarket.client.webhooks", "backmarket.client.deadline"),
-    "standardwebhooks": ("backmarket.events.delivery",),
+    "standardwebhooks": ("backmarket.events.delivery", "backmarket.standalone.demo"),
     "psycopg": ("backmarket.database.connection", "backmarket.standalone.embedded", "backmarket.testing.databases"),
     "psycopg.rows": ("backmarket",),
     "psycopg.sql": ("backmarket",),

@@ -15,6 +15,7 @@ from backmarket.services import Services
 from backmarket.settings import ENV_PREFIX
 from backmarket.standalone.demo import checks
 from backmarket.standalone.demo.checks import DemoFailed, Shops
+from backmarket.standalone.demo.hook import Hook
 from backmarket.standalone.demo.screen import Screen
 from backmarket.standalone.demo.sellers import ALIVE, DEAD, FAULTS, SELLERS, SHIPS_ALONE
 from backmarket.standalone.embedded import Stack
@@ -83,6 +84,7 @@ class _Demo:
         with screen.step("PostgreSQL, Valkey and an S3 server run"):
             stack = self.ending.enter_context(Stack())
             self.processes = servers_of(stack)
+        self.hook = self.ending.enter_context(Hook())
         with screen.step(f"A sandbox stands for Back Market: {len(SELLERS)} sellers, slow, 2% of its answers faulty"):
             sandbox = self._sandbox()
         with screen.step(f"The tables are made, the sellers connected, {DEAD} among them, whose token was revoked"):
@@ -91,6 +93,7 @@ class _Demo:
             self._start_workers(stack, sandbox)
         with screen.step("Every seller was found due and synced", spinner=False):
             self._wait_for_the_first_syncs(shops)
+        self.hook.register(shops.market)
         table = checks.first_syncs(shops)
         for sentence, check in (
             (
@@ -106,6 +109,7 @@ class _Demo:
             ("Synced again: one request each, and nothing was written", checks.quiet_sync),
             ("5 orders changed: exactly those 5 arrived, with 5 events", checks.five_changes),
             ("3 listings were taken away: those 3 are marked as gone", checks.three_listings_gone),
+            ("A webhook was called for each of these changes, signed, once and in their order", self._webhook_called),
             (
                 f"A file with a bad line is refused, and the line named; corrected, its {checks.BULK_LINES} lines are"
                 " done, each once",
@@ -135,6 +139,7 @@ class _Demo:
             f"{ENV_PREFIX}LIMITER_KEY": secrets.token_hex(24),
             f"{ENV_PREFIX}USER_AGENT": "BM-Example-Demo;contact@company.example",
             f"{ENV_PREFIX}ALLOWED_BASE_URLS": sandbox.url,
+            f"{ENV_PREFIX}EVENT_PRIVATE_ORIGINS": self.hook.origin,
             f"{ENV_PREFIX}BULK_POLL_INITIAL_SECONDS": "0.5",  # the sandbox needs a second for a file
         }
         settings = settings_of(self.environment)
@@ -168,6 +173,9 @@ class _Demo:
                 show(shops.stored())
                 time.sleep(0.1)
             show(shops.stored())
+
+    def _webhook_called(self, shops: Shops) -> None:
+        self.hook.check(shops.market)
 
     def _look(self, seconds: float = 0.0) -> None:
         until = time.monotonic() + seconds

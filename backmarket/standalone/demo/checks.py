@@ -143,8 +143,8 @@ def no_backship(shops: Shops) -> None:
     """A resource that an account may not use does not harm its other resources."""
     found = shops.market.get_connection_status(SHIPS_ALONE)
     states = {resource: status.state for resource, status in found.resources.items()}
-    _expect(f"health of {SHIPS_ALONE}", found.connection.health, "ok")
-    _expect(
+    expect(f"health of {SHIPS_ALONE}", found.connection.health, "ok")
+    expect(
         f"state of {SHIPS_ALONE}",
         states,
         {"deliveries": "not_available", "listings": "ok", "orders": "ok", "returns": "not_available"},
@@ -171,7 +171,7 @@ def labels_stored(shops: Shops, names: Iterable[str] = ALIVE) -> None:
             file = BytesIO()
             ask = shops.market.download_label if resource == "deliveries" else shops.market.download_return_label
             ask(name, key, to=file)
-            _expect(f"label {key} of {name}", sha256(file.getvalue()).hexdigest(), digest)
+            expect(f"label {key} of {name}", sha256(file.getvalue()).hexdigest(), digest)
 
 
 def _labels(shops: Shops, name: str) -> dict[tuple[str, int], str]:
@@ -193,10 +193,10 @@ def _stored_labels(shops: Shops, name: str) -> dict[tuple[str, int], str]:
 def dead_token_is_told(shops: Shops) -> None:
     """No more than one request for each resource and a probe, and a reason on the connection."""
     connection = shops.market.get_connection_status(DEAD).connection
-    _expect(f"{DEAD} is refused", connection.refused_at is not None, True)
-    _expect(f"error of {DEAD}", connection.last_error_code, "unauthorized")
-    _expect(f"{DEAD} asked too often", shops.sandbox.stats().sellers[DEAD].requests > len(RESOURCE_NAMES) + 1, False)
-    _expect(f"rows of {DEAD}", [len(copy(shops.market, DEAD)) for copy in COPIES.values()], [0] * len(COPIES))
+    expect(f"{DEAD} is refused", connection.refused_at is not None, True)
+    expect(f"error of {DEAD}", connection.last_error_code, "unauthorized")
+    expect(f"{DEAD} asked too often", shops.sandbox.stats().sellers[DEAD].requests > len(RESOURCE_NAMES) + 1, False)
+    expect(f"rows of {DEAD}", [len(copy(shops.market, DEAD)) for copy in COPIES.values()], [0] * len(COPIES))
 
 
 def quiet_sync(shops: Shops) -> None:
@@ -214,8 +214,8 @@ def quiet_sync(shops: Shops) -> None:
     for seller in SELLERS:
         if seller.name != DEAD:
             expected = -(-seller.listings // 50) + (1 if seller.name == SHIPS_ALONE else 3)
-            _expect(f"requests of {seller.name}", stats.sellers[seller.name].requests, expected)
-    _expect("rows and events", _written(shops), before)
+            expect(f"requests of {seller.name}", stats.sellers[seller.name].requests, expected)
+    expect("rows and events", _written(shops), before)
 
 
 def five_changes(shops: Shops) -> None:
@@ -225,10 +225,10 @@ def five_changes(shops: Shops) -> None:
     ((last,),) = shops.rows("SELECT max(id) FROM backmarket.changes")
     changed = sorted(str(key) for key in shops.sandbox.change(name, modify=5).modified)
     outcome = shops.market.sync_orders(name).wait(WAIT)
-    _expect("orders written", (outcome.rows_created, outcome.rows_updated), (0, 5))
-    _expect(f"requests of {name}", shops.sandbox.stats().sellers[name].requests, 1)
+    expect("orders written", (outcome.rows_created, outcome.rows_updated), (0, 5))
+    expect(f"requests of {name}", shops.sandbox.stats().sellers[name].requests, 1)
     events = shops.rows(f"SELECT external_id, kind FROM backmarket.changes WHERE id > {last} ORDER BY 1")
-    _expect("events", events, [(key, "updated") for key in changed])
+    expect("events", events, [(key, "updated") for key in changed])
     equal_to_the_truth(shops)
 
 
@@ -237,9 +237,9 @@ def three_listings_gone(shops: Shops) -> None:
     name = ALIVE[0]
     gone = sorted(map(str, shops.sandbox.change(name, resource="listings", remove=3).removed))
     outcome = shops.market.sync_listings(name).wait(WAIT)
-    _expect("listings removed", outcome.rows_removed, 3)
+    expect("listings removed", outcome.rows_removed, 3)
     events = shops.rows("SELECT external_id FROM backmarket.changes WHERE kind = 'removed' ORDER BY 1")
-    _expect("events", [key for (key,) in events], gone)
+    expect("events", [key for (key,) in events], gone)
     equal_to_the_truth(shops)
 
 
@@ -251,19 +251,19 @@ def bulk_files(shops: Shops) -> None:
     try:
         shops.market.create_or_update_listings(name, "\n".join([*lines[:7], "NEW-1;a few", *lines[7:]]))
     except BulkFileRefused as refused:
-        _expect("faults", [(fault.line, fault.column) for fault in refused.faults], [(8, "quantity")])
+        expect("faults", [(fault.line, fault.column) for fault in refused.faults], [(8, "quantity")])
     else:
         raise DemoFailed("A file with a bad line was not refused.")
     outcome = shops.market.create_or_update_listings_and_sync(name, "\n".join(lines), max_wait=WAIT)
-    _expect("state of the job", (outcome.job.state, outcome.job.lines_done), ("done", BULK_LINES))
-    _expect("lines sent", shops.sandbox.stats().sellers[name].sku_lines, BULK_LINES)
-    _expect("bulk jobs", len(shops.market.get_bulk_jobs(name)), 1)
+    expect("state of the job", (outcome.job.state, outcome.job.lines_done), ("done", BULK_LINES))
+    expect("lines sent", shops.sandbox.stats().sellers[name].sku_lines, BULK_LINES)
+    expect("bulk jobs", len(shops.market.get_bulk_jobs(name)), 1)
     equal_to_the_truth(shops)
 
 
 def limit_kept(shops: Shops) -> None:
     """The rate limit was kept: the sandbox counts the requests of every window."""
-    _expect("requests above the limit", shops.sandbox.stats().violations, 0)
+    expect("requests above the limit", shops.sandbox.stats().violations, 0)
 
 
 def _all(pages: Callable[[str | None], Page[T]]) -> list[T]:
@@ -329,6 +329,11 @@ def _same(what: str, stored: dict[Any, Any], truth: dict[Any, Any]) -> None:
         raise DemoFailed(f"The {what} differ: {missing} missing, {surplus} too many, {differing} not the same.")
 
 
-def _expect(what: str, found: T, expected: T) -> None:
+def expect(what: str, found: T, expected: T) -> None:
+    """Compare.
+
+    Raises:
+        DemoFailed: if they differ.
+    """
     if found != expected:
         raise DemoFailed(f"Wrong {what}: {found}, and not {expected}.")

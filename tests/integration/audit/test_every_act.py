@@ -37,7 +37,8 @@ CHANGES_NOTHING = {
     "get_returns_by_orderline_id", "get_schedule", "get_status", "get_task_status", "get_throttled", "get_write",
     "get_writes", "watch", "get_console_sessions",
     "get_event_attempts", "get_event_endpoint", "get_event_endpoints",
-    "iter_audit", "iter_deliveries", "iter_event_attempts", "iter_labels", "iter_listings", "iter_orderlines", "iter_orders", "iter_returns",
+    "iter_audit", "iter_deliveries", "iter_event_attempts",
+    "iter_labels", "iter_listings", "iter_orderlines", "iter_orders", "iter_returns",
     "iter_writes",
     # they check a file; `PreparedFile.submit` is the act
     "check_listings_file", "prepare_listings_file",

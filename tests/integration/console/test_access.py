@@ -27,7 +27,7 @@ ORG = "shop-1"
 OPEN = {"/login", "/logout", "/health"}
 PLACES = {
     "organization": ORG, "order": "1", "line": "1", "resource": "deliveries", "shipment": "1", "job": "1", "part": "1",
-    "write": "1", "listing": "1",
+    "write": "1", "listing": "1", "endpoint": "1",
 }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from backmarket.standalone.embedded import Stack, home, postgres_user
 from backmarket.standalone.fleet import Fleet
 from backmarket.standalone.pools import Pool
 from chaos import clocks
+from chaos.host import QUEUE, TASK, Host
 
 ROLE: Final = "chaos_workers"
 DATABASE: Final = "chaos"
@@ -62,6 +63,7 @@ QUICK: Final[dict[str, Any]] = {
     "label_window": 6,
     "label_max_bytes": 100_000,
     "write_window": 4,
+    "event_deadline": 1.5,
     "bulk_part_lines": PART_LINES,
     "bulk_settle_after": 1.0,
     "bulk_unexplained_after": 2.0,
@@ -99,6 +101,8 @@ class Grounds:
             self.disk = opened.enter_context(_small_disk())
             self.stack = opened.enter_context(Stack())
             opened.enter_context(_released(self))
+            broker = opened.enter_context(Stack(services=("valkey",)))
+            self.host = opened.enter_context(Host(broker.addresses.redis_url))
             self.sandbox_server = opened.enter_context(
                 SandboxServer(limit=LIMIT, window=WINDOW, block=WINDOW, latency=0.03, jitter=0.06, task_delay=0.3)
             )
@@ -169,7 +173,8 @@ class Grounds:
             "SELECT format('%I.%I', table_schema, table_name) FROM information_schema.columns"
             " WHERE column_name = 'organization_id' AND table_schema IN ('backmarket', 'chaos')"
         )
-        names = ", ".join([*(table for (table,) in tables), "backmarket.sku_quota", "backmarket.bucket_deletions"])
+        others = ("sku_quota", "bucket_deletions", "event_attempts")
+        names = ", ".join([*(table for (table,) in tables), *(f"backmarket.{table}" for table in others)])
         self.ask("UPDATE backmarket.connections SET enabled = false")
         while True:  # slices that were going on end now, as no worker may write any more
             try:
@@ -198,6 +203,10 @@ class Grounds:
                 "limiter_key": secrets.token_hex(16),
                 "user_agent": "BM-Chaos-Rounds;dev@test.example",
                 "allowed_base_urls": (self.sandbox_server.url,),
+                "event_task": TASK,
+                "event_queue": QUEUE,
+                "event_broker_url": self.host.redis_url,
+                "event_private_origins": (self.host.origin,),
                 "log_format": "json",
                 **QUICK,
                 **self._own,

@@ -149,6 +149,10 @@ UNION ALL SELECT 'open writes', count(*) FROM backmarket.api_writes JOIN whole U
 UNION ALL SELECT 'open parts', count(*) FROM backmarket.bulk_parts p JOIN whole USING (organization_id)
     WHERE due_at < 'infinity' AND state IN ('pending', 'submitting', 'submitted', 'unknown')
       AND (organization_id, job_id, number) NOT IN (SELECT * FROM unread)
+UNION ALL SELECT 'events to be sent', count(*) FROM backmarket.event_endpoints WHERE due_at < 'infinity' OR NOT idle
+UNION ALL SELECT 'events that no endpoint was made due for', count(*)
+    FROM backmarket.changes c, backmarket.event_router r
+    WHERE (c.transaction_id, c.id) > (r.transaction_id, r.id)
 UNION ALL SELECT 'reports to be written', count(*) FROM backmarket.bulk_jobs JOIN whole USING (organization_id)
     WHERE report_due_at IS NOT NULL
 """

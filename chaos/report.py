@@ -41,6 +41,9 @@ COUNTED = {
     "takeovers": "leases taken over",
     "asked again": "times the application had to ask again",
     "messages repeated": "messages delivered twice",
+    "events called": "events that the host's webhook was called for",
+    "calls again": "calls of it beyond one for each event",
+    "events sent as messages": "events that the host's Celery task got",
     "lasting fault met": "requests that met a lasting fault while all else became quiet",
     "lasting fault allowed": "of them allowed",
 }

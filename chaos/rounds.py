@@ -167,6 +167,7 @@ def _prepare(grounds: Grounds, sellers: Sellers, flows: Flows, plan: Plan) -> Br
         list(sellers.group(LIED_TO)),
     )
     flows.prepare()
+    grounds.host.begin(grounds.market)
     lasting = broken(plan.lasting, grounds, flows)
     lasting.begin()
     if plan.task_fault:
@@ -210,6 +211,9 @@ def _figures(round_: Round, api_faults: dict[str, int], wire: Wire) -> dict[str,
         "asked again": round_.flows.repeated,
         "reconnected": len(round_.deeds.reconnected),
         "messages repeated": wire.repeated,
+        "events called": len(round_.grounds.host.got["webhook"]),
+        "calls again": round_.grounds.host.calls - len(round_.grounds.host.got["webhook"]),
+        "events sent as messages": len(round_.grounds.host.got["task"]),
         "lasting fault met": round_.cost[0],
         "lasting fault allowed": round_.cost[1],
         "api faults": api_faults,

@@ -70,8 +70,8 @@ class Round:
 def verdict(round_: Round) -> list[str]:
     """Everything that is wrong; empty: the round is green."""
     checks = (
-        rows_differ, lines_differ, events_missing, trespasses, writes_wrong, files_wrong, labels_wrong, labels_fetched,
-        limits_exceeded, too_costly, left_behind, crashes,
+        rows_differ, lines_differ, events_missing, events_untold, trespasses, writes_wrong, files_wrong, labels_wrong,
+        labels_fetched, limits_exceeded, too_costly, left_behind, crashes,
     )  # fmt: skip
     return [f"{check.__name__.replace('_', ' ')}: {fault}" for check in checks for fault in check(round_)]
 
@@ -132,6 +132,24 @@ def events_missing(round_: Round) -> Iterator[str]:
         " HAVING count(*) FILTER (WHERE kind = 'created') > 1 + count(*) FILTER (WHERE kind = 'removed')"
     )
     yield from _told("rows created twice", {row for (row,) in twice})
+
+
+def events_untold(round_: Round) -> Iterator[str]:
+    """The host's webhook and its task got each event of the feed, none else, and first in the order of the feed."""
+    host, feed = round_.grounds.host, list[str]()
+    page = round_.grounds.market.changes(host.begin_after, limit=10_000)
+    while True:
+        feed += [change.cursor for change in page]
+        if not page.more:
+            break
+        page = round_.grounds.market.changes(page.next_cursor, limit=10_000)
+    place = {cursor: number for number, cursor in enumerate(feed)}
+    for by, got in host.got.items():
+        yield from _told(f"events without a call of the {by}", place.keys() - set(got))
+        places = [place[cursor] for cursor in got if cursor in place]
+        if places != sorted(places):
+            yield f"the {by} first got events out of their order"
+    yield from _told("events that are not in the feed", set(host.got["webhook"]) - place.keys())
 
 
 def trespasses(round_: Round) -> Iterator[str]:

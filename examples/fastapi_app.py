@@ -2,8 +2,8 @@
 
     uvicorn --app-dir examples fastapi_app:app
 
-Takes the `BACKMARKET_*` settings from the environment, and for the webhook `SHOP_WEBHOOK_SECRET`, which `backmarket events
-add` prints. `AsyncBackMarket` runs its calls in threads of its own, so that the event loop goes on. Put your own
+Takes the `BACKMARKET_*` settings from the environment, and for the webhook `SHOP_WEBHOOK_SECRET`, which `backmarket
+events add` prints. `AsyncBackMarket` runs its calls in threads of its own, so that the event loop goes on. Put your own
 authorization before the routes: an organization is your customer.
 """
 

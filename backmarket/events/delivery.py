@@ -20,6 +20,12 @@ from backmarket.services import Services
 BATCH_SECONDS = 2.0
 """Seconds after which a batch sends no further event; the next batch continues."""
 
+FAILURES_IN_A_ROW = 2
+"""Failed attempts in a row that end a batch."""
+
+GONE = 410
+"""The status by which a receiver says that it wants no more events."""
+
 QUEUE_FULL = 10_000
 """Messages in the queue of the host's task from which none is sent (10 MB): no worker takes them fast enough."""
 
@@ -38,16 +44,30 @@ class Sent:
 
 @dataclass(slots=True)
 class BatchResult:
-    """What became of a batch.
+    """The outcome of a batch.
 
     Attributes:
-        sent: in this order; those behind a failure were not sent.
-        failure: the failure that ended it.
+        sent: in this order; those behind the last one were not sent.
+        failure: of the last attempt; None: it succeeded, or nothing was attempted.
+        failures: failed attempts in a row, with those before this batch.
     """
 
     batch: Batch
     sent: list[Sent] = field(default_factory=list)
     failure: WebhookAnswer | None = None
+    failures: int = 0
+
+    def note(self, answer: WebhookAnswer) -> None:
+        """Note the outcome of an attempt."""
+        failed = answer.error_code is not None
+        self.failure = answer if failed else None
+        self.failures = self.failures + 1 if failed else 0
+
+    @property
+    def failed(self) -> int:
+        """Number of failed attempts."""
+        failed = sum(each.answer.error_code is not None for each in self.sent)
+        return failed or int(self.failure is not None)
 
     @property
     def succeeded(self) -> bool:
@@ -69,29 +89,33 @@ class BatchResult:
 
 
 def deliver(services: Services, batch: Batch) -> BatchResult:
-    """Deliver a batch, as far as time and the first failure let it; raises nothing."""
-    result = BatchResult(batch)
+    """Deliver a batch, as far as time and failures let it; raises nothing."""
+    result = BatchResult(batch, failures=batch.endpoint.failures)
     send = _send_webhooks if batch.endpoint.kind == "webhook" else _send_messages
     try:
         send(services, batch, result)
     except BackMarketError as error:
-        result.failure = WebhookAnswer(None, error.code, error.message)
+        result.note(WebhookAnswer(None, error.code, error.message))
     except Exception as error:  # noqa: BLE001 - the slice runs in another thread; the endpoint pauses, and says so
         log.error("events.crashed", endpoint=batch.endpoint.id, **error_location(error))
-        result.failure = WebhookAnswer(None, Crashed.code, Crashed.of(error).message)
+        result.note(WebhookAnswer(None, Crashed.code, Crashed.of(error).message))
     return result
 
 
 def _send_webhooks(services: Services, batch: Batch, result: BatchResult) -> None:
+    """Send events one after the other. A single failure among successes delays no other event."""
     sign = _signer(services, batch.endpoint)
     until = monotonic() + BATCH_SECONDS
     for each in batch.deliveries:
         if monotonic() > until or services.stopping.is_set():
             return
-        answer = DROPPED if each.event is None else _call(services, batch.endpoint, each.event, sign)
+        if each.event is None:
+            result.sent.append(Sent(each, DROPPED))
+            continue
+        answer = _call(services, batch.endpoint, each.event, sign)
         result.sent.append(Sent(each, answer))
-        if answer.error_code is not None and answer is not DROPPED:
-            result.failure = answer
+        result.note(answer)
+        if result.failures >= FAILURES_IN_A_ROW or answer.retry_after is not None or answer.status == GONE:
             return
 
 
@@ -126,4 +150,5 @@ def _send_messages(services: Services, batch: Batch, result: BatchResult) -> Non
     settings = services.settings
     if events:
         services.event_producer.send_events(settings.event_task, settings.event_queue, events, full=QUEUE_FULL)
+        result.note(WebhookAnswer(None))
     result.sent = [Sent(each, WebhookAnswer(None) if each.event else DROPPED) for each in batch.deliveries]

@@ -141,4 +141,4 @@ class _Slice:
             log.error("events.endpoint_disabled", endpoint=endpoint_id)
         self._result.disabled += len(disabled)
         self._result.delivered += sum(sent.answer.error_code is None for each in collected for sent in each.sent)
-        self._result.failed += sum(each.failure is not None for each in collected)
+        self._result.failed += sum(each.failed for each in collected)

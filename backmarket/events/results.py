@@ -7,14 +7,11 @@ from typing import Any
 
 from backmarket import audit
 from backmarket.database import Database, Transaction
-from backmarket.events.delivery import DROPPED, BatchResult, Sent
+from backmarket.events.delivery import DROPPED, GONE, BatchResult, Sent
 from backmarket.limits.backoff import growing
 
 INITIAL_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 5.0, 3600.0
 """Seconds of the first and of the longest pause: of an endpoint after a failure, of an event until it is retried."""
-
-GONE = 410
-"""The status by which a receiver says that it wants no more events."""
 
 DAY_SECONDS = 86400.0
 
@@ -96,16 +93,16 @@ def _retry(result: BatchResult, sent: Sent) -> tuple[Any, ...]:
 
 def _endpoint(result: BatchResult) -> tuple[Any, ...]:
     endpoint, failure = result.batch.endpoint, result.failure
-    failures, pause = 0, 0.0
+    pause = 0.0
     if failure is not None:
-        failures = 1 + (0 if result.succeeded else endpoint.failures)
-        pause = max(growing(failures - 1, INITIAL_PAUSE_SECONDS, MAX_PAUSE_SECONDS), failure.retry_after or 0.0)
+        pause = growing(result.failures - 1, INITIAL_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
+        pause = max(pause, failure.retry_after or 0.0)
     return (
         endpoint.id,
         *_text(result.position),
         result.batch.history,
         result.batch.more or not result.whole,
-        failures,
+        result.failures,
         result.succeeded,
         pause,
         failure.error_code if failure else None,
@@ -177,14 +174,14 @@ WITH finished AS (
         failures = f.failures,
         failing_since = CASE WHEN f.failures = 0 THEN NULL WHEN f.succeeded THEN now()
             ELSE COALESCE(e.failing_since, now()) END,
-        error_code = CASE WHEN f.failures > 0 THEN f.error_code END,
-        error = CASE WHEN f.failures > 0 THEN f.error END,
+        error_code = CASE WHEN f.failures > 0 THEN COALESCE(f.error_code, e.error_code) END,
+        error = CASE WHEN f.failures > 0 THEN COALESCE(f.error, e.error) END,
         last_success_at = CASE WHEN f.succeeded THEN now() ELSE e.last_success_at END,
         state = CASE WHEN d.reason IS NULL THEN e.state ELSE 'disabled' END,
         disabled_reason = CASE WHEN d.reason IS NULL THEN e.disabled_reason ELSE d.reason END
     FROM finished f JOIN backmarket.event_endpoints o USING (id) CROSS JOIN LATERAL (
         SELECT CASE WHEN f.gone THEN 'gone'
-            WHEN o.kind = 'webhook' AND f.failures > 0 AND NOT f.succeeded
+            WHEN o.kind = 'webhook' AND f.error_code IS NOT NULL AND NOT f.succeeded
                 AND o.failing_since < now() - make_interval(secs => %(give_up)s) THEN 'failing' END AS reason
     ) AS d
     WHERE e.id = f.id AND e.state = 'enabled'

@@ -63,7 +63,7 @@ class Host:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def begin(self, market: BackMarket) -> None:
-        """Have a webhook and the task get each event from now on, those of first walks, too.
+        """Have a webhook and the task get each event from now on; the task those of first walks, too.
 
         Raises:
             RuntimeError: no worker has made the task's endpoint.
@@ -74,7 +74,7 @@ class Host:
                 raise RuntimeError("no worker has made the endpoint of the host's task")
             sleep(0.1)
         market.update_event_endpoint(found[0].id, initial=True)
-        self._secret = market.create_webhook(f"{self.origin}/hook", initial=True).secret
+        self._secret = market.create_webhook(f"{self.origin}/hook").secret
         self.begin_after = market.changes_cursor()
         self.got = {"webhook": [], "task": []}
         self.calls = 0

@@ -121,11 +121,11 @@ class _Slice:
         self._finished.put(deliver(self._services, batch))
 
     def _collect(self) -> list[BatchResult]:
-        """Results, after a short wait for the first and some more."""
+        """Results, after a short wait for those that are about to come."""
         collected: list[BatchResult] = []
         until = monotonic() + COLLECT_SECONDS
         try:
-            while (left := until - monotonic()) > 0:
+            while len(collected) < self._in_flight and (left := until - monotonic()) > 0:
                 collected.append(self._finished.get(timeout=left))
         except Empty:
             pass

@@ -11,7 +11,7 @@ from typing import Any
 
 from standardwebhooks import Webhook
 
-from tests.support.gate import QuietServer
+from tests.support.gate import QuietServer, Reply
 from tests.support.waiting import PATIENCE_SECONDS
 
 
@@ -34,8 +34,9 @@ class Receiver:
     """Answers calls while its `with` block lasts.
 
     Attributes:
-        secrets: of each path; a call whose signature fits none of them is answered 401, and not remembered.
+        secrets: of each path; a call whose signature fits none of them is not remembered, and answered `unsigned`.
         answer: the status for an event, and headers; by default 204.
+        refused: calls that did not verify.
         open: calls are answered once it is set.
         calls: verified calls, in the order of their arrival.
     """
@@ -45,6 +46,9 @@ class Receiver:
     open: Event = field(default_factory=Event)
     calls: list[Call] = field(default_factory=list)
     refused: int = 0
+    connections: int = 0
+    unsigned: Reply = field(default_factory=lambda: Reply(401))
+    """To what does not verify."""
 
     def __post_init__(self) -> None:
         self.open.set()
@@ -80,7 +84,7 @@ class Receiver:
         except Exception:  # noqa: BLE001 - whatever does not verify is refused
             with self._lock:
                 self.refused += 1
-            return 401, {}
+            return self.unsigned.status, dict(self.unsigned.headers)
         with self._lock:
             self.calls.append(Call(path, headers, content))
         return self.answer(content["data"])
@@ -90,6 +94,10 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                receiver.connections += 1
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))

@@ -22,7 +22,19 @@ from backmarket.console.access.auth import EVENTS, Auth
 from backmarket.console.access.cookies import Cookies, signing_key
 from backmarket.console.access.oidc import CALLBACK
 from backmarket.console.headers import SafeHeaders
-from backmarket.console.pages import audit, bulk, listings, login, orders, organizations, overview, writes
+from backmarket.console.pages import (
+    audit,
+    bulk,
+    listings,
+    login,
+    orders,
+    organizations,
+    overview,
+    printing,
+    shipping,
+    views,
+    writes,
+)
 from backmarket.console.rendering import Pages
 from backmarket.console.request_context import action, page
 from backmarket.console.sse import EventStream
@@ -108,6 +120,8 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         "/enable": action(organizations.enable),
         "/disable": action(organizations.disable),
         "/remove": action(organizations.remove),
+        "/ship/{order}": action(shipping.ship),
+        "/ship/{order}/lines/{line}": action(shipping.identify),
         "/orders/{order}/state": action(orders.move),
         "/orders/{order}/refresh": action(orders.refresh),
         "/orders/{order}/lines/{line}": action(orders.register),
@@ -120,6 +134,15 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         "/bulk/{job}/parts/{part}": action(bulk.settle),
         "/writes/{write}": action(writes.settle),
     }
+    of_chosen = {
+        "accept": shipping.accept,
+        "labels": printing.labels,
+        "labels/fetch": printing.fetch,
+        "pick": printing.pick_list,
+        "slips": printing.packing_slips,
+    }
+    for_many = {name: action(view, max_fields=shipping.MAX_FIELDS) for name, view in of_chosen.items()}
+    for_many |= {"views": action(views.save), "views/remove": action(views.remove)}
     of_one = [Route(f"{_OF_ONE}{path}", page(view)) for path, view in shown.items()]
     of_one += [Route(f"{_OF_ONE}{path}", endpoint, methods=["POST"]) for path, endpoint in done.items()]
     return [
@@ -127,6 +150,9 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         Route("/audit", page(audit.show)),
         Route("/connect", page(organizations.new)),
         Route("/connect", action(organizations.connect), methods=["POST"]),
+        Route("/ship", page(shipping.show)),
+        Route("/ship/outcomes", page(shipping.outcomes)),
+        *(Route(f"/ship/{name}", endpoint, methods=["POST"]) for name, endpoint in for_many.items()),
         *of_one,
         Route(EVENTS, _events),
         Route("/login", login.show),

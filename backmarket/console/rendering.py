@@ -70,6 +70,7 @@ class Pages:
             words=words,
             part=paths.segment,
             address=address,
+            parcel_address=parcel_address,
         )
         self._environment.globals.update(
             asset=_asset,
@@ -157,6 +158,11 @@ def address(found: Mapping[str, Any]) -> list[str]:
     """The lines of an address as on a parcel (schema `Address`), without empty ones."""
     lines = [" ".join(str(found[name]) for name in names if found.get(name)) for names in _ADDRESS]
     return [line for line in lines if line]
+
+
+def parcel_address(found: Mapping[str, Any]) -> list[str]:
+    """The same for the outside of a parcel: without phone number and e-mail address."""
+    return address({name: value for name, value in found.items() if name not in {"phoneNumber", "email"}})
 
 
 def _in_words(samples: Sequence[LagSample], lag: float | None) -> str:

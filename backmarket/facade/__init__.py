@@ -16,6 +16,7 @@ from backmarket.facade.console_sessions import ConsoleSessions
 from backmarket.facade.feed import Feed
 from backmarket.facade.fetches import Fetches
 from backmarket.facade.labels import Labels
+from backmarket.facade.shipping import Shipping
 from backmarket.facade.stored import StoredRows
 from backmarket.facade.syncs import Syncs
 from backmarket.facade.trail import Trail
@@ -26,7 +27,18 @@ from backmarket.settings import Settings, load_settings
 
 
 class BackMarket(
-    Connections, Syncs, StoredRows, Labels, Writes, Bulk, Fetches, Feed, ConsoleSessions, Housekeeping, Trail
+    Connections,
+    Syncs,
+    StoredRows,
+    Shipping,
+    Labels,
+    Writes,
+    Bulk,
+    Fetches,
+    Feed,
+    ConsoleSessions,
+    Housekeeping,
+    Trail,
 ):
     """Back Market seller accounts, from the settings in the environment.
 

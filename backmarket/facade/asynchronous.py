@@ -241,6 +241,13 @@ class AsyncBackMarket:
     get_returns_by_order_id = _blocking(BackMarket.get_returns_by_order_id)
     get_returns_by_orderline_id = _blocking(BackMarket.get_returns_by_orderline_id)
 
+    get_orders_to_ship = _blocking(BackMarket.get_orders_to_ship)
+    iter_orders_to_ship = _rows(BackMarket.iter_orders_to_ship)
+    get_orders_by_keys = _blocking(BackMarket.get_orders_by_keys)
+    count_orders_to_ship = _blocking(BackMarket.count_orders_to_ship)
+    get_newest_writes = _blocking(BackMarket.get_newest_writes)
+    print_labels = _blocking(BackMarket.print_labels)
+
     get_labels = _blocking(BackMarket.get_labels)
     iter_labels = _rows(BackMarket.iter_labels)
     get_label = _blocking(BackMarket.get_label)
@@ -282,6 +289,9 @@ class AsyncBackMarket:
     get_history = _blocking(BackMarket.get_history)
     changes_cursor = _blocking(BackMarket.changes_cursor)
 
+    get_console_views = _blocking(BackMarket.get_console_views)
+    save_console_view = _blocking(BackMarket.save_console_view)
+    remove_console_view = _blocking(BackMarket.remove_console_view)
     get_console_sessions = _blocking(BackMarket.get_console_sessions)
     end_console_sessions = _blocking(BackMarket.end_console_sessions)
     start_console_session = _blocking(BackMarket.start_console_session)

@@ -46,6 +46,10 @@
     addEventListener("pageshow", (event) => event.persisted && open());
   }
 
+  document.addEventListener("click", (event) => {
+    if (event.target.matches("[data-print]")) print();
+  });
+
   document.addEventListener("DOMContentLoaded", () => {
     localTimes(document);
     follow();

@@ -1,0 +1,5 @@
+-- What the console's pages "To ship" and "Inbox" read. `schema.sql` makes the table of saved filters.
+CREATE INDEX orders_to_ship ON backmarket.orders (
+    (CASE WHEN expected_dispatch_date IS NULL THEN 'infinity' ELSE expected_dispatch_date END), organization_id, order_id)
+INCLUDE (state, expected_dispatch_date) WHERE state IN (1, 3) AND removed_at IS NULL;
+CREATE INDEX labels_unavailable ON backmarket.labels (organization_id) WHERE state = 'unavailable';

@@ -97,7 +97,14 @@ class Pages:
         """
         said = request.session.pop("said", None) if "hx-request" not in request.headers else None
         text = self._environment.get_template(template).render(
-            {"person": person, "token": self._auth.token(request), "said": said, "logs_in": self._auth.has_login}
+            {
+                "person": person,
+                "token": self._auth.token(request),
+                "said": said,
+                "logs_in": self._auth.has_login,
+                "inbox": 0,
+                "waits_here": 0,
+            }
             | values
         )
         return HTMLResponse(text, status)

@@ -93,7 +93,11 @@ class RequestContext:
         return value if isinstance(value, UploadFile) and value.filename else None
 
     def render(self, template: str, *, status: int = HTTPStatus.OK, **values: Any) -> Response:
-        """A page, or a part of one."""
+        """A page, or a part of one. A page shows how much waits for a person, of all and of its organization."""
+        if not self.is_partial:
+            values["inbox"] = self.bm.count_inbox()
+            if connection := values.get("connection"):
+                values["waits_here"] = self.bm.count_inbox(connection.organization_id)
         return self.pages.render(self.request, template, status=status, person=self.person, **values)
 
     def say(self, text: str, *, bad: bool = False) -> None:

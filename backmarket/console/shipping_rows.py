@@ -56,6 +56,11 @@ class ShippingRow:
         return any(write.open and not write.undecided for write in self.writes)
 
     @property
+    def progress(self) -> str:
+        """The states of its open writes as one word, by which a page knows whether they have changed."""
+        return "-".join(write.state.value for write in self.writes if write.open) or "none"
+
+    @property
     def is_shipped(self) -> bool:
         """Whether the row shows an order that was shipped from it."""
         newest = next(iter(self.moves), None)

@@ -216,6 +216,9 @@ class AsyncBackMarket:
     get_overview = _blocking(BackMarket.get_overview)
     get_lag_history = _blocking(BackMarket.get_lag_history)
     get_throttled = _blocking(BackMarket.get_throttled)
+    get_inbox = _blocking(BackMarket.get_inbox)
+    count_inbox = _blocking(BackMarket.count_inbox)
+    get_inbox_counts = _blocking(BackMarket.get_inbox_counts)
     get_schedule = _blocking(BackMarket.get_schedule)
     update_schedule = _blocking(BackMarket.update_schedule)
 

@@ -254,7 +254,7 @@ def test_who_looks_only_sees_all_and_can_do_nothing(visit: Visit, seller: str) -
     otto.log_in("otto")
     page = otto.page
     expect(page.get_by_text("viewer")).to_be_visible()
-    for path in ("", "/orders", "/listings", "/bulk", "/writes"):
+    for path in ("", "/orders", "/listings", "/bulk", "/writes", "/deliveries", "/returns", "/labels"):
         otto.open(f"/o/{seller}{path}")
         expect(page.get_by_role("heading", level=1)).to_contain_text(seller)
         assert page.locator("main form[method=post], main [hx-post], main input:enabled[form]").count() == 0
@@ -262,18 +262,19 @@ def test_who_looks_only_sees_all_and_can_do_nothing(visit: Visit, seller: str) -
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("width", [1366, 390])
 def test_every_page_is_readable_and_fits(visit: Visit, place: Place, seller: str, scheme: str, width: int) -> None:
     person = visit(color_scheme=scheme, viewport={"width": width, "height": 800})
     person.log_in()
     number = order_in(place, seller, 2, index=2)
     home = f"/o/{seller}"
     for path in ("/", "/connect", home, f"{home}/orders", f"{home}/orders/{number}", f"{home}/listings", f"{home}/bulk",
-                 f"{home}/writes", "/o/nobody"):  # fmt: skip
+                 f"{home}/writes", f"{home}/deliveries", f"{home}/returns", f"{home}/labels", "/ship",
+                 f"/ship?seller={seller}", "/inbox", "/audit", "/o/nobody"):  # fmt: skip
         person.open(path)
         person.page.get_by_role("heading", level=1).wait_for()
         person.assert_fits()
-        if (width == 1280) == (scheme == "light"):
+        if (width == 1366) == (scheme == "light"):
             person.assert_accessible()
 
 

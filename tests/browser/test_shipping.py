@@ -6,36 +6,38 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from itertools import count
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 from pypdf import PdfReader
 
+from backmarket.sandbox.api.label_files import label_pdf
 from tests.browser.conftest import TIMEOUT_MILLISECONDS, Person, Place
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 expect.set_options(timeout=TIMEOUT_MILLISECONDS)
 
 PARCELS = 40
-SELLER = "ships"
+_NUMBERS = count(1)
 
 
-def open_orders(place: Place, seller: str, count: int, *, state: int = 1, backship: bool = True) -> list[int]:
+def open_orders(place: Place, seller: str, number: int, *, state: int = 1, backship: bool = True) -> list[int]:
     """Orders of one line that wait for the seller, the first one late, in the order of their deadlines."""
     known = [row for row in place.sandbox.truth(seller) if row["state"] != 8]
-    rows, others = known[:count], known[count:]
-    assert len(rows) == count
+    rows, others = known[:number], known[number:]
+    assert len(rows) == number
     place.sandbox.change(seller, modify=len(others), ids=[row["order_id"] for row in others], fields={"state": 9})
     now = datetime.now(UTC)
-    for number, row in enumerate(rows):
+    for place_in_line, row in enumerate(rows):
         only = row["orderlines"][0] | {"quantity": 1, "imei": None, "serial_number": "", "state": state}
         fields = {
             "state": 1 if state == 1 else 3,
             "is_backship": backship,
             "tracking_number": None,
             "orderlines": [only],
-            "expected_dispatch_date": (now + timedelta(hours=number - 0.5)).isoformat(),
+            "expected_dispatch_date": (now + timedelta(hours=place_in_line - 0.5)).isoformat(),
         }
         place.sandbox.change(seller, modify=1, ids=[row["order_id"]], fields=fields)
     place.bm.sync_orders(seller).wait(PATIENCE_SECONDS)
@@ -62,9 +64,10 @@ class Hands:
 @pytest.fixture
 def ships(place: Place) -> Iterator[str]:
     """A seller of its own."""
-    place.sell(SELLER, orders=PARCELS + 12, listings=5, deliveries=0, returns=0)
-    yield SELLER
-    place.bm.remove_connection(SELLER)
+    seller = f"ships-{next(_NUMBERS)}"
+    place.sell(seller, orders=PARCELS + 12, listings=5, deliveries=0, returns=0)
+    yield seller
+    place.bm.remove_connection(seller)
 
 
 def row_of(page: Page, order: int) -> Any:
@@ -104,6 +107,77 @@ def test_forty_parcels_are_accepted_labelled_and_shipped_with_at_most_three_stro
     assert hands.count == 3 + 1 + 2 * PARCELS, "2.1 a parcel"
     page.reload()
     expect(page.get_by_text("No order waits to be accepted or shipped.")).to_be_visible()
+
+
+def test_a_lost_answer_and_a_refusal_are_told_in_their_rows(anna: Person, place: Place, ships: str) -> None:
+    lost, refused = open_orders(place, ships, 2, state=2, backship=False)
+    page = anna.open(f"/ship?seller={ships}")
+    page.get_by_label("Carrier").fill("DHL")
+    place.sandbox.add_fault("close", operation="orders.update", seller=ships, count=1, applied=True)
+    page.get_by_label(f"Tracking number of order {lost}").fill("LOST-1")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label(f"Tracking number of order {refused}")).to_be_focused()
+    expect(row_of(page, lost)).to_contain_text("unknown")
+    page.evaluate("document.activeElement.removeAttribute('maxlength')")
+    page.get_by_label(f"Tracking number of order {refused}").fill("x" * 201)
+    page.keyboard.press("Enter")
+    expect(row_of(page, refused).get_by_role("alert")).to_contain_text("tracking_number")
+    field = page.get_by_label(re.compile(f"IMEI .* in order {refused}"))
+    field.fill(imei(1)[:-1] + ("0" if imei(1)[-1] != "0" else "1"))
+    field.press("Enter")
+    expect(row_of(page, refused).get_by_role("alert").filter(has_text="last digit")).to_be_visible()
+    anna.assert_accessible()
+    expect(row_of(page, lost)).to_contain_text("confirmed by reading it back; the answer was lost")
+    stored = place.bm.get_order_by_id(ships, lost)
+    assert stored
+    assert (stored.tracking_number, stored.shipper_display) == ("LOST-1", "DHL")
+
+
+def test_a_view_is_saved_and_lists_are_printed(anna: Person, place: Place, ships: str) -> None:
+    first, second = open_orders(place, ships, 2, state=2, backship=False)
+    page = anna.open(f"/ship?seller={ships}")
+    page.get_by_text("Filters", exact=True).click()
+    page.get_by_label("Deadline").select_option("late")
+    page.get_by_role("button", name="Show").click()
+    expect(page).to_have_url(re.compile("due=late"))
+    expect(row_of(page, first)).to_contain_text("late")
+    expect(row_of(page, second)).to_have_count(0)
+    page.get_by_label("Save these filters as").fill("Late here")
+    page.get_by_role("button", name="Save the view").click()
+    anna.open("/ship")
+    page.get_by_role("link", name="Late here").click()
+    expect(page).to_have_url(re.compile(f"seller={ships}.*due=late"))
+    page.get_by_role("button", name="Remove the saved view Late here").click()
+    expect(page.get_by_role("link", name="Late here")).to_have_count(0)
+
+    anna.open(f"/ship?seller={ships}")
+    page.get_by_role("checkbox", name=f"Choose order {second}").check()
+    expect(page.get_by_text("1 chosen")).to_be_visible()
+    for button, heading in (
+        ("Pick list", "Pick list"),
+        ("Packing slips", f"Order {second}"),
+        ("Print labels", "Labels"),
+    ):
+        with page.expect_popup() as popup:
+            page.get_by_role("button", name=button).click()
+        expect(popup.value.get_by_role("heading", name=heading, exact=True)).to_be_visible()
+        popup.value.close()
+
+
+def test_what_waits_is_counted_on_every_page_and_decided_in_the_inbox(anna: Person, place: Place, ships: str) -> None:
+    (order,) = open_orders(place, ships, 1, state=2, backship=False)
+    place.sandbox.add_fault("close", operation="orders.invoice", seller=ships, count=1, applied=True)
+    place.bm.upload_order_invoice(ships, order, content=label_pdf(1, 900), filename="invoice.pdf")
+    wait_until(lambda: place.bm.count_inbox(ships) == 1, "the lost answer waits for a person")
+    page = anna.open(f"/o/{ships}/listings")
+    expect(page.get_by_role("link", name="1 waits for you")).to_be_visible()
+    page.get_by_role("navigation", name="Console").get_by_role("link", name=re.compile("Inbox 1")).click()
+    expect(page.get_by_role("heading", name="Did this change arrive?")).to_be_visible()
+    anna.assert_accessible()
+    page.get_by_role("button", name="It arrived").click()
+    expect(page.get_by_text("Nothing waits for you.")).to_be_visible()
+    anna.open(f"/o/{ships}")
+    expect(page.get_by_role("link", name="1 waits for you")).to_have_count(0)
 
 
 def imei(number: int) -> str:

@@ -204,7 +204,8 @@ def fetch_label(context: RequestContext) -> Response:
         context.say(f"The label of {shipment} is stored.")
     except BackMarketError as error:
         context.say(f"The label of {shipment}: {error}", bad=True)
-    return context.go(paths.organization(context.organization_id, "orders", int(order) if order.isdigit() else ""))
+    here = paths.organization(context.organization_id, "orders", int(order) if order.isdigit() else "")
+    return context.go(paths.local(context.given("back") or here))
 
 
 def once(context: RequestContext) -> str | None:

@@ -37,6 +37,7 @@ def _found(context: RequestContext) -> dict[str, Any]:
         "shipping": context.bm.count_orders_to_ship(),
         "statuses": statuses,
         "lags": context.bm.get_lag_history([each.connection.organization_id for each in statuses], hours=HOURS),
+        "waits_of": context.bm.get_inbox_counts([each.connection.organization_id for each in statuses]),
         "failing": failing[:SHOWN],
         "more_failing": len(failing) > SHOWN,
         "throttled": throttled[:SHOWN],

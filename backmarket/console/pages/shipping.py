@@ -58,11 +58,12 @@ def show(context: RequestContext) -> Response:
 
 
 def outcomes(context: RequestContext) -> Response:
-    """Of the rows that a page waits for: those whose changes have ended, or whose labels have changed."""
+    """Of the rows that a page waits for: those whose changes have gone on, or whose labels have changed."""
     query = context.request.query_params
-    watched = dict(each.rpartition("*")[::2] for each in query.getlist("watches")[:ROWS])
-    waiting = query.getlist("waits")[:ROWS]
-    rows = [row for row in rows_of_keys(context.bm, waiting) if not row.waits]
+    waits, watched = (
+        dict(each.rpartition("*")[::2] for each in query.getlist(name)[:ROWS]) for name in ("waits", "watches")
+    )
+    rows = [row for row in rows_of_keys(context.bm, [*waits]) if row.progress != waits[row.key]]
     rows += [row for row in rows_of_keys(context.bm, [*watched]) if row.labels != watched[row.key]]
     counts = context.bm.count_orders_to_ship(context.asked("seller")) if rows else None
     return context.render("_ship_rows.html", rows=rows, counts=counts, news=None, bad=False)

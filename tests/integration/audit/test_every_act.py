@@ -36,6 +36,10 @@ CHANGES_NOTHING = {
     "get_orders", "get_overview", "get_return_by_id", "get_return_label_url", "get_returns", "get_returns_by_order_id",
     "get_returns_by_orderline_id", "get_schedule", "get_status", "get_task_status", "get_throttled", "get_write",
     "get_writes", "watch", "get_console_sessions",
+    "get_orders_to_ship", "iter_orders_to_ship", "get_orders_by_keys", "count_orders_to_ship", "get_newest_writes",
+    "print_labels", "get_inbox", "count_inbox", "get_inbox_counts",
+    # what a person has saved for themselves
+    "get_console_views", "save_console_view", "remove_console_view",
     "iter_audit", "iter_deliveries", "iter_labels", "iter_listings", "iter_orderlines", "iter_orders", "iter_returns",
     "iter_writes",
     # they check a file; `PreparedFile.submit` is the act

@@ -160,7 +160,7 @@ class TestAccepting:
         answer = anna.send("/ship/accept", partial=True, order=[key(each) for each in (both, one, accepted)], once="t")
         assert "Queued: accept 2 of 3 chosen orders. 1 has nothing to accept." in words(answer.text)
         assert answer.text.count('name="waits"') == 2
-        waits = f"/ship/outcomes?waits={key(both)}&waits={key(one)}"
+        waits = f"/ship/outcomes?waits={key(both)}*pending-pending&waits={key(one)}*pending"
         assert "<tr" not in anna.get(waits).text, "their outcomes have not come"
         run_write_slice(shop.services, ORG)
         after = anna.get(waits).text
@@ -200,7 +200,7 @@ class TestShipping:
         assert "ship, parcel P-1: pending in progress" in words(row.text)
         assert 'name="tracking_number"' not in row.text
         run_write_slice(shop.services, ORG)
-        after = anna.get(f"/ship/outcomes?waits={key(order)}").text
+        after = anna.get(f"/ship/outcomes?waits={key(order)}*pending").text
         assert 'class=" shipped"' in after
         assert "ship, parcel P-1: succeeded" in words(after)
         found = bm.get_order_by_id(ORG, order)
@@ -225,7 +225,7 @@ class TestShipping:
             "UPDATE backmarket.api_writes SET state = 'unknown', due_at = 'infinity', error = 'The answer was lost.'"
             " WHERE organization_id = %s AND lane = %s", ORG, f"order/{order}"
         )  # fmt: skip
-        row = words(anna.get(f"/ship/outcomes?waits={key(order)}").text)
+        row = words(anna.get(f"/ship/outcomes?waits={key(order)}*pending").text)
         assert "unknown The answer was lost. A person has to settle it." in row
         assert "Send it again It arrived It never arrived" in row
         (write,) = bm.get_writes(ORG, order_id=order).items
@@ -241,7 +241,7 @@ class TestShipping:
         queued = anna.send(at, partial=True, imei=IMEI)
         assert f"IMEI {IMEI} pending" in words(queued.text)
         run_write_slice(shop.services, ORG)
-        row = anna.get(f"/ship/outcomes?waits={key(order)}").text
+        row = anna.get(f"/ship/outcomes?waits={key(order)}*pending").text
         assert f"IMEI {IMEI}" in words(row)
         assert 'name="imei"' not in row
         assert 'name="tracking_number"' in row

@@ -190,6 +190,9 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_state (
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE backmarket.sync_state IS 'One row for each organization and resource: when it is due, its lease, its watermark, its last error';
 CREATE INDEX IF NOT EXISTS sync_state_due ON backmarket.sync_state (resource, next_due_at);
+-- what waits for a person; every page of the console counts it
+CREATE INDEX IF NOT EXISTS sync_state_incomplete ON backmarket.sync_state (organization_id)
+WHERE rows_missing > 0 OR rows_rejected > 0;
 -- existing connections get the states of new resources, too
 DO $$
 BEGIN
@@ -576,6 +579,7 @@ CREATE TABLE IF NOT EXISTS backmarket.labels (
 );
 CREATE INDEX IF NOT EXISTS labels_skipped ON backmarket.labels (organization_id, resource) WHERE state = 'skipped';
 CREATE INDEX IF NOT EXISTS labels_wanted ON backmarket.labels (organization_id, due_at) WHERE state = 'wanted';
+-- given up: the console counts them
 CREATE INDEX IF NOT EXISTS labels_unavailable ON backmarket.labels (organization_id) WHERE state = 'unavailable';
 CREATE INDEX IF NOT EXISTS labels_oldest ON backmarket.labels (noted_at) WHERE state = 'wanted';
 CREATE INDEX IF NOT EXISTS labels_objects ON backmarket.labels (object_key) WHERE object_key IS NOT NULL;

@@ -21,7 +21,7 @@ from starlette.responses import HTMLResponse, Response
 from backmarket.console import paths
 from backmarket.console.access.auth import Auth
 from backmarket.console.access.users import Person
-from backmarket.console.choices import VERBS
+from backmarket.console.choices import FIELD_NAMES, VERBS
 from backmarket.console.sparkline import in_words, sparkline, worst
 from backmarket.observability.durations import duration
 from backmarket.status.lag_history import LagSample
@@ -71,6 +71,7 @@ class Pages:
             part=paths.segment,
             address=address,
             parcel_address=parcel_address,
+            field_words=field_words,
         )
         self._environment.globals.update(
             asset=_asset,
@@ -170,6 +171,11 @@ def address(found: Mapping[str, Any]) -> list[str]:
 def parcel_address(found: Mapping[str, Any]) -> list[str]:
     """The same for the outside of a parcel: without phone number and e-mail address."""
     return address({name: value for name, value in found.items() if name not in {"phoneNumber", "email"}})
+
+
+def field_words(fields: Sequence[str]) -> str:
+    """The fields of a change by the names that people know; the time of the change itself is left out."""
+    return ", ".join(FIELD_NAMES.get(each, each.replace("_", " ")) for each in fields if each != "date_modification")
 
 
 def _in_words(samples: Sequence[LagSample], lag: float | None) -> str:

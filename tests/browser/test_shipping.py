@@ -122,7 +122,7 @@ def test_a_lost_answer_and_a_refusal_are_told_in_their_rows(anna: Person, place:
     page.get_by_label(f"Tracking number of order {refused}").fill("x" * 201)
     page.keyboard.press("Enter")
     expect(row_of(page, refused).get_by_role("alert")).to_contain_text("tracking_number")
-    field = page.get_by_label(re.compile(f"IMEI .* in order {refused}"))
+    field = page.get_by_role("textbox", name=re.compile(f"IMEI .* in order {refused}"))
     field.fill(imei(1)[:-1] + ("0" if imei(1)[-1] != "0" else "1"))
     field.press("Enter")
     expect(row_of(page, refused).get_by_role("alert").filter(has_text="last digit")).to_be_visible()

@@ -129,7 +129,7 @@ def _labels(services: Services, keys: Sequence[LabelKey]) -> dict[LabelKey, Labe
 def _contents(
     services: Services, keys: Sequence[LabelKey], labels: dict[LabelKey, Label]
 ) -> Iterator[tuple[LabelKey, BytesIO | str]]:
-    """The file of each label, or why there is none, in the order of the keys."""
+    """The file of each label, or why it is missing, in the order of the keys."""
 
     def read(key: LabelKey) -> BytesIO | str:
         label = labels.get(key)

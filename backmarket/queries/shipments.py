@@ -172,7 +172,7 @@ def stage_of(stage: ShipmentStage | str | None) -> ShipmentStage | None:
     """A caller's stage.
 
     Raises:
-        InvalidArgument: if there is none like that.
+        InvalidArgument: if it is not a stage.
     """
     try:
         return None if stage is None else ShipmentStage(stage)

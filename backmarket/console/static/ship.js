@@ -89,7 +89,7 @@
       }
     });
     body.addEventListener("htmx:oobBeforeSwap", (event) => {
-      // never a row in which somebody types
+      // never a row in which the person types
       const row = event.detail.target;
       const typed = [...row.querySelectorAll("form.scan input:not([type=hidden])")];
       if (typed.some((field) => field === document.activeElement || field.value !== field.defaultValue)) event.detail.shouldSwap = false;

@@ -190,6 +190,9 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_state (
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE backmarket.sync_state IS 'One row for each organization and resource: when it is due, its lease, its watermark, its last error';
 CREATE INDEX IF NOT EXISTS sync_state_due ON backmarket.sync_state (resource, next_due_at);
+-- what waits for a person; every page of the console counts it
+CREATE INDEX IF NOT EXISTS sync_state_incomplete ON backmarket.sync_state (organization_id)
+WHERE rows_missing > 0 OR rows_rejected > 0;
 -- existing connections get the states of new resources, too
 DO $$
 BEGIN
@@ -365,6 +368,10 @@ CREATE INDEX IF NOT EXISTS orders_country ON backmarket.orders (
     organization_id, country_code, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC,
     order_id DESC);
 CREATE INDEX IF NOT EXISTS orders_tracking ON backmarket.orders (organization_id, tracking_number);
+-- orders to be accepted (1) or shipped (3), of all organizations, by their deadline
+CREATE INDEX IF NOT EXISTS orders_to_ship ON backmarket.orders (
+    (CASE WHEN expected_dispatch_date IS NULL THEN 'infinity' ELSE expected_dispatch_date END), organization_id, order_id)
+INCLUDE (state, expected_dispatch_date) WHERE state IN (1, 3) AND removed_at IS NULL;
 -- orders whose personal data may be old enough to be erased
 CREATE INDEX IF NOT EXISTS orders_erasable ON backmarket.orders (
     (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END))
@@ -572,6 +579,8 @@ CREATE TABLE IF NOT EXISTS backmarket.labels (
 );
 CREATE INDEX IF NOT EXISTS labels_skipped ON backmarket.labels (organization_id, resource) WHERE state = 'skipped';
 CREATE INDEX IF NOT EXISTS labels_wanted ON backmarket.labels (organization_id, due_at) WHERE state = 'wanted';
+-- given up: the console counts them
+CREATE INDEX IF NOT EXISTS labels_unavailable ON backmarket.labels (organization_id) WHERE state = 'unavailable';
 CREATE INDEX IF NOT EXISTS labels_oldest ON backmarket.labels (noted_at) WHERE state = 'wanted';
 CREATE INDEX IF NOT EXISTS labels_objects ON backmarket.labels (object_key) WHERE object_key IS NOT NULL;
 COMMENT ON TABLE backmarket.labels IS 'The shipping label of each delivery and return, by the URL that the API last gave, and where it is kept';
@@ -1061,6 +1070,16 @@ CREATE TABLE IF NOT EXISTS backmarket.console_sessions (
 );
 COMMENT ON TABLE backmarket.console_sessions IS 'Who is logged in to the console; a session has ended when its row is gone';
 
+CREATE TABLE IF NOT EXISTS backmarket.console_views (
+    person text NOT NULL CHECK (length(person) BETWEEN 1 AND 200),
+    name text NOT NULL CHECK (length(name) BETWEEN 1 AND 60),
+    -- the filters, as in the address of the page
+    query text NOT NULL CHECK (length(query) <= 1000),
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (person, name)
+);
+COMMENT ON TABLE backmarket.console_views IS 'Filters of the page "To ship" that a person has saved under a name';
+
 ------------------------------------------------------------------------------
 -- The audit trail: every act of a person or an application that changes something, in the transaction of the change.
 -- The roles of the processes insert and read; `drop_partition` below is the one way to remove rows. With one login for
@@ -1286,7 +1305,7 @@ BEGIN
         ('backmarket_console', 'SELECT, INSERT, DELETE', 'backmarket.changes'),
         ('backmarket_console', 'SELECT, INSERT, UPDATE, DELETE',
             'backmarket.connections, backmarket.orders, backmarket.orderlines, backmarket.api_writes,'
-            ' backmarket.bulk_jobs, backmarket.console_sessions'),
+            ' backmarket.bulk_jobs, backmarket.console_sessions, backmarket.console_views'),
         ('backmarket_console', 'USAGE', 'SEQUENCE backmarket.bulk_jobs_id_seq'),
         ('backmarket_console', 'SELECT (id, kind, organization_id, url, description, resources, kinds, fields,'
             ' initial, state, disabled_reason, transaction_id, change_id, history, news_transaction_id, news_id, idle,'

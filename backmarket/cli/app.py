@@ -46,6 +46,7 @@ _MODULES = {
     "connections": "connections",
     "sync": "syncing",
     "status": "status",
+    "inbox": "inbox",
     "schedule": "schedule",
     "orders": "orders",
     "orderlines": "orderlines",

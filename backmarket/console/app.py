@@ -22,7 +22,22 @@ from backmarket.console.access.auth import EVENTS, Auth
 from backmarket.console.access.cookies import Cookies, signing_key
 from backmarket.console.access.oidc import CALLBACK
 from backmarket.console.headers import SafeHeaders
-from backmarket.console.pages import audit, bulk, endpoints, listings, login, orders, organizations, overview, writes
+from backmarket.console.pages import (
+    audit,
+    bulk,
+    endpoints,
+    inbox,
+    listings,
+    login,
+    orders,
+    organizations,
+    overview,
+    printing,
+    shipments,
+    shipping,
+    views,
+    writes,
+)
 from backmarket.console.rendering import Pages
 from backmarket.console.request_context import action, page
 from backmarket.console.sse import EventStream
@@ -91,6 +106,9 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         "/orders": orders.show_all,
         "/orders/{order}": orders.show,
         "/orders/{order}/history": orders.history,
+        "/deliveries": shipments.deliveries,
+        "/returns": shipments.returns,
+        "/labels": shipments.labels,
         "/labels/{resource}/{shipment}": orders.open_label,
         "/listings": listings.show_all,
         "/listings/{listing}": listings.row,
@@ -100,6 +118,7 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         "/writes": writes.show_all,
     }
     done = {
+        "/inbox": action(inbox.act),
         "/sync": action(organizations.sync),
         "/check": action(organizations.check),
         "/key": action(organizations.rotate),
@@ -108,10 +127,13 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         "/enable": action(organizations.enable),
         "/disable": action(organizations.disable),
         "/remove": action(organizations.remove),
+        "/ship/{order}": action(shipping.ship),
+        "/ship/{order}/lines/{line}": action(shipping.identify),
         "/orders/{order}/state": action(orders.move),
         "/orders/{order}/refresh": action(orders.refresh),
         "/orders/{order}/lines/{line}": action(orders.register),
         "/orders/{order}/invoice": action(orders.invoice, max_bytes=max_invoice_form_bytes),
+        "/labels/fetch": action(shipments.fetch_labels),
         "/labels/{resource}/{shipment}": action(orders.fetch_label),
         "/listings/{listing}": action(listings.update),
         "/bulk": action(bulk.submit, max_bytes=bulk.MAX_FILE_BYTES),
@@ -120,6 +142,15 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         "/bulk/{job}/parts/{part}": action(bulk.settle),
         "/writes/{write}": action(writes.settle),
     }
+    of_chosen = {
+        "accept": shipping.accept,
+        "labels": printing.labels,
+        "labels/fetch": printing.fetch,
+        "pick": printing.pick_list,
+        "slips": printing.packing_slips,
+    }
+    for_many = {name: action(view, max_fields=shipping.MAX_FIELDS) for name, view in of_chosen.items()}
+    for_many |= {"views": action(views.save), "views/remove": action(views.remove)}
     of_one = [Route(f"{_OF_ONE}{path}", page(view)) for path, view in shown.items()]
     of_one += [Route(f"{_OF_ONE}{path}", endpoint, methods=["POST"]) for path, endpoint in done.items()]
     return [
@@ -130,6 +161,11 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         Route(f"{endpoints.HERE}/{{endpoint}}", action(endpoints.do), methods=["POST"]),
         Route("/connect", page(organizations.new)),
         Route("/connect", action(organizations.connect), methods=["POST"]),
+        Route("/inbox", page(inbox.show)),
+        Route("/inbox/count", page(inbox.count)),
+        Route("/ship", page(shipping.show)),
+        Route("/ship/outcomes", page(shipping.outcomes)),
+        *(Route(f"/ship/{name}", endpoint, methods=["POST"]) for name, endpoint in for_many.items()),
         *of_one,
         Route(EVENTS, _events),
         Route("/login", login.show),

@@ -30,6 +30,18 @@ RETURN_REASONS = {
 """Reasons of a cancellation or a refund (schema `ReturnReason`)."""
 
 
+FIELD_NAMES = {
+    "country_code": "country",
+    "date_payment": "time of payment",
+    "date_shipping": "time of shipping",
+    "delivery_note": "delivery note",
+    "expected_dispatch_date": "deadline to dispatch",
+    "orderlines": "lines",
+    "shipper_display": "carrier",
+}
+"""Names of an order's fields that people know, where they are not the API's with spaces."""
+
+
 def choices_of(literal: Any) -> tuple[str, ...]:
     """The values of a `Literal`."""
     return get_args(literal)

@@ -12,12 +12,13 @@ from starlette.requests import ClientDisconnect, Request
 
 MAX_FORM_BYTES = 256 * 1024
 """Maximum size of a form without a file, in bytes."""
-_MAX_FIELDS = 100
+MAX_FIELDS = 100
+"""Maximum number of a form's fields."""
 
 
 @asynccontextmanager
 async def read_form(
-    request: Request, *, max_bytes: int = MAX_FORM_BYTES, max_files: int = 0
+    request: Request, *, max_bytes: int = MAX_FORM_BYTES, max_files: int = 0, max_fields: int = MAX_FIELDS
 ) -> AsyncIterator[FormData]:
     """The form of a request; its temporary files are deleted at the end.
 
@@ -25,6 +26,7 @@ async def read_form(
         request: a POST.
         max_bytes: maximum size of the body. A body without a declared length is refused; uvicorn enforces the length.
         max_files: maximum number of files.
+        max_fields: maximum number of fields.
 
     Raises:
         HTTPException: if the form is too large, has no length, is malformed or does not arrive.
@@ -33,7 +35,7 @@ async def read_form(
     if not (length.isascii() and length.isdigit() and len(length) < 16 and int(length) <= max_bytes):
         raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request is too large.")
     try:
-        form = await request.form(max_files=max_files, max_fields=_MAX_FIELDS)
+        form = await request.form(max_files=max_files, max_fields=max_fields)
     except ClientDisconnect:
         raise HTTPException(HTTPStatus.BAD_REQUEST, "The form did not arrive.") from None
     try:

@@ -21,6 +21,10 @@ CONTENT_SECURITY_POLICY = "; ".join(
 """Content policy: nothing from other hosts and no inline scripts, so that a script in a SKU stays text."""
 
 
+PDF_POLICY = "default-src 'none'; style-src 'unsafe-inline'; object-src 'self'; frame-ancestors 'none'"
+"""Content policy of a PDF, which the browser shows by a page of its own; no script of ours runs in it."""
+
+
 class SafeHeaders:
     """Adds the security headers to every answer.
 
@@ -53,7 +57,7 @@ class SafeHeaders:
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(self._headers)
+                headers.update({name: value for name, value in self._headers.items() if name not in headers})
                 # a page may hold a customer's address; static files have their version in their name
                 headers["Cache-Control"] = "public, max-age=31536000, immutable" if is_ours else "no-store"
             await send(message)

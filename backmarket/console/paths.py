@@ -41,10 +41,29 @@ def organization(organization_id: str, *parts: object) -> str:
     return "/".join(["/o", segment(organization_id), *map(str, parts)])
 
 
+def order_key(organization_id: str, order_id: int) -> str:
+    """How a form names an order: the organization's part of a path, and the order's number."""
+    return f"{segment(organization_id)}/{order_id}"
+
+
+def order_of_key(key: str) -> tuple[str, int] | None:
+    """The organization and the order that a form names; None: the name is invalid."""
+    part, _, number = key.partition("/")
+    found = organization_of(part)
+    if found is None or not (number.isascii() and number.isdigit() and len(number) < 19):
+        return None
+    return found, int(number)
+
+
 def with_query(path: str, values: Mapping[str, object]) -> str:
     """A path with a query; None and empty values are left out."""
-    given = {name: str(value) for name, value in values.items() if value not in {None, ""}}
-    return f"{path}?{urlencode(given)}" if given else path
+    asked = query(values)
+    return f"{path}?{asked}" if asked else path
+
+
+def query(values: Mapping[str, object]) -> str:
+    """A query; None and empty values are left out."""
+    return urlencode({name: str(value) for name, value in values.items() if value not in {None, ""}})
 
 
 def local(path: str | None) -> str:

@@ -21,7 +21,7 @@ from starlette.responses import HTMLResponse, Response
 from backmarket.console import paths
 from backmarket.console.access.auth import Auth
 from backmarket.console.access.users import Person
-from backmarket.console.choices import VERBS
+from backmarket.console.choices import FIELD_NAMES, VERBS
 from backmarket.console.sparkline import in_words, sparkline, worst
 from backmarket.observability.durations import duration
 from backmarket.status.lag_history import LagSample
@@ -70,6 +70,8 @@ class Pages:
             words=words,
             part=paths.segment,
             address=address,
+            parcel_address=parcel_address,
+            field_words=field_words,
         )
         self._environment.globals.update(
             asset=_asset,
@@ -96,7 +98,14 @@ class Pages:
         """
         said = request.session.pop("said", None) if "hx-request" not in request.headers else None
         text = self._environment.get_template(template).render(
-            {"person": person, "token": self._auth.token(request), "said": said, "logs_in": self._auth.has_login}
+            {
+                "person": person,
+                "token": self._auth.token(request),
+                "said": said,
+                "logs_in": self._auth.has_login,
+                "inbox": 0,
+                "waits_here": 0,
+            }
             | values
         )
         return HTMLResponse(text, status)
@@ -157,6 +166,16 @@ def address(found: Mapping[str, Any]) -> list[str]:
     """The lines of an address as on a parcel (schema `Address`), without empty ones."""
     lines = [" ".join(str(found[name]) for name in names if found.get(name)) for names in _ADDRESS]
     return [line for line in lines if line]
+
+
+def parcel_address(found: Mapping[str, Any]) -> list[str]:
+    """The same for the outside of a parcel: without phone number and e-mail address."""
+    return address({name: value for name, value in found.items() if name not in {"phoneNumber", "email"}})
+
+
+def field_words(fields: Sequence[str]) -> str:
+    """The fields of a change by the names that people know; the time of the change itself is left out."""
+    return ", ".join(FIELD_NAMES.get(each, each.replace("_", " ")) for each in fields if each != "date_modification")
 
 
 def _in_words(samples: Sequence[LagSample], lag: float | None) -> str:

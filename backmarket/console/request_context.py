@@ -18,7 +18,7 @@ from backmarket.audit import Act, acting
 from backmarket.console import paths
 from backmarket.console.access.auth import CSRF_FIELD, CSRF_HEADER, Auth
 from backmarket.console.access.users import Person
-from backmarket.console.forms import MAX_FORM_BYTES, read_form
+from backmarket.console.forms import MAX_FIELDS, MAX_FORM_BYTES, read_form
 from backmarket.console.rendering import Pages
 from backmarket.errors import BackMarketError
 from backmarket.facade import BackMarket
@@ -83,13 +83,21 @@ class RequestContext:
         value = self.form.get(name)
         return (value.strip() or None) if isinstance(value, str) else None
 
+    def given_all(self, name: str) -> list[str]:
+        """All values of the form under this name, in their order."""
+        return [value for value in self.form.getlist(name) if isinstance(value, str)]
+
     def file(self, name: str) -> UploadFile | None:
         """A file of the form; None: no file was chosen."""
         value = self.form.get(name)
         return value if isinstance(value, UploadFile) and value.filename else None
 
     def render(self, template: str, *, status: int = HTTPStatus.OK, **values: Any) -> Response:
-        """A page, or a part of one."""
+        """A page, or a part of one. A page shows how much waits for a person, of all and of its organization."""
+        if not self.is_partial:
+            values["inbox"] = self.bm.count_inbox()
+            if connection := values.get("connection"):
+                values["waits_here"] = self.bm.count_inbox(connection.organization_id)
         return self.pages.render(self.request, template, status=status, person=self.person, **values)
 
     def say(self, text: str, *, bad: bool = False) -> None:
@@ -112,13 +120,14 @@ def page(view: View) -> Callable[[Request], Awaitable[Response]]:
 
 
 def action(
-    view: View, *, max_bytes: Callable[[Request], int] | int = MAX_FORM_BYTES
+    view: View, *, max_bytes: Callable[[Request], int] | int = MAX_FORM_BYTES, max_fields: int = MAX_FIELDS
 ) -> Callable[[Request], Awaitable[Response]]:
     """A submitted form: it has our CSRF token, comes from an operator, and is not too large.
 
     Args:
         view: the function that handles it.
         max_bytes: maximum size of the form.
+        max_fields: maximum number of its fields.
     """
 
     async def endpoint(request: Request) -> Response:
@@ -132,7 +141,10 @@ def action(
             why = "Your role is viewer. This needs the role operator."
             return pages.refuse(request, person, HTTPStatus.FORBIDDEN, why)
         async with read_form(
-            request, max_bytes=max_bytes(request) if callable(max_bytes) else max_bytes, max_files=2
+            request,
+            max_bytes=max_bytes(request) if callable(max_bytes) else max_bytes,
+            max_files=2,
+            max_fields=max_fields,
         ) as form:
             token = request.headers.get(CSRF_HEADER) or form.get(CSRF_FIELD)
             if not (isinstance(token, str) and auth.is_ours(request, token)):

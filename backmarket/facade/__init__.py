@@ -17,6 +17,7 @@ from backmarket.facade.events import Events
 from backmarket.facade.feed import Feed
 from backmarket.facade.fetches import Fetches
 from backmarket.facade.labels import Labels
+from backmarket.facade.shipping import Shipping
 from backmarket.facade.stored import StoredRows
 from backmarket.facade.syncs import Syncs
 from backmarket.facade.trail import Trail
@@ -30,6 +31,7 @@ class BackMarket(
     Connections,
     Syncs,
     StoredRows,
+    Shipping,
     Labels,
     Writes,
     Bulk,

@@ -216,6 +216,9 @@ class AsyncBackMarket:
     get_overview = _blocking(BackMarket.get_overview)
     get_lag_history = _blocking(BackMarket.get_lag_history)
     get_throttled = _blocking(BackMarket.get_throttled)
+    get_inbox = _blocking(BackMarket.get_inbox)
+    count_inbox = _blocking(BackMarket.count_inbox)
+    get_inbox_counts = _blocking(BackMarket.get_inbox_counts)
     get_schedule = _blocking(BackMarket.get_schedule)
     update_schedule = _blocking(BackMarket.update_schedule)
 
@@ -240,6 +243,13 @@ class AsyncBackMarket:
     get_return_by_id = _blocking(BackMarket.get_return_by_id)
     get_returns_by_order_id = _blocking(BackMarket.get_returns_by_order_id)
     get_returns_by_orderline_id = _blocking(BackMarket.get_returns_by_orderline_id)
+
+    get_orders_to_ship = _blocking(BackMarket.get_orders_to_ship)
+    iter_orders_to_ship = _rows(BackMarket.iter_orders_to_ship)
+    get_orders_by_keys = _blocking(BackMarket.get_orders_by_keys)
+    count_orders_to_ship = _blocking(BackMarket.count_orders_to_ship)
+    get_newest_writes = _blocking(BackMarket.get_newest_writes)
+    print_labels = _blocking(BackMarket.print_labels)
 
     get_labels = _blocking(BackMarket.get_labels)
     iter_labels = _rows(BackMarket.iter_labels)
@@ -294,6 +304,9 @@ class AsyncBackMarket:
     get_event_attempts = _blocking(BackMarket.get_event_attempts)
     iter_event_attempts = _rows(BackMarket.iter_event_attempts)
 
+    get_console_views = _blocking(BackMarket.get_console_views)
+    save_console_view = _blocking(BackMarket.save_console_view)
+    remove_console_view = _blocking(BackMarket.remove_console_view)
     get_console_sessions = _blocking(BackMarket.get_console_sessions)
     end_console_sessions = _blocking(BackMarket.end_console_sessions)
     start_console_session = _blocking(BackMarket.start_console_session)

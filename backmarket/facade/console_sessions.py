@@ -1,12 +1,13 @@
-"""Sessions of the console."""
+"""Sessions of the console, and what its users save there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from backmarket.audit import Act, Outcome, record
-from backmarket.database import console_sessions
+from backmarket.database import console_sessions, console_views
 from backmarket.database.console_sessions import ConsoleSession, Lifetime, NewSession
+from backmarket.database.console_views import ConsoleView
 from backmarket.facade.part import FacadePart
 
 
@@ -68,6 +69,27 @@ class ConsoleSessions(FacadePart):
         with self._services.database.transaction() as transaction:
             if console_sessions.end(transaction, token):
                 record(transaction, Act("console.logout", kind="person", object_id=person))
+
+    def get_console_views(self, person: str) -> list[ConsoleView]:
+        """The filters that a person has saved, by name."""
+        return console_views.of_person(self._services.database, person)
+
+    def save_console_view(self, person: str, name: str, query: str) -> None:
+        """Save filters under a name, which replaces the ones before.
+
+        Args:
+            person: the person who saves them.
+            name: 1 to 60 printable characters.
+            query: the filters, as in the address of the page.
+
+        Raises:
+            InvalidArgument: if the name or the query is invalid, or the person has saved too many.
+        """
+        console_views.save(self._services.database, person, name, query)
+
+    def remove_console_view(self, person: str, name: str) -> None:
+        """Remove saved filters; none under that name: nothing happens."""
+        console_views.remove(self._services.database, person, name)
 
     def record_console_refusal(self, act: Act, code: str) -> None:
         """Record that the console refused a login or an act; for the console, which bounds their number.

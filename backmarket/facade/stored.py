@@ -17,6 +17,8 @@ from backmarket.queries.shipments import (
     DeliveryFilter,
     Return,
     ReturnFilter,
+    ShipmentStage,
+    stage_of,
 )
 
 
@@ -133,15 +135,17 @@ class StoredRows(FacadePart):
         hub_scanned: bool | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        tracking_number: str | None = None,
+        stage: ShipmentStage | str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Delivery]:
         """Stored deliveries, newest first; see `DeliveryFilter`.
 
         Raises:
-            InvalidArgument: if the limit or the cursor is invalid.
+            InvalidArgument: if the limit, the cursor or the stage is invalid.
         """
-        where = DeliveryFilter(order_id, hub_scanned, created_after, created_before)
+        where = DeliveryFilter(order_id, hub_scanned, created_after, created_before, tracking_number, stage_of(stage))
         return STORED_DELIVERIES.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
 
     iter_deliveries = every(get_deliveries)
@@ -165,15 +169,19 @@ class StoredRows(FacadePart):
         hub_scanned: bool | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        tracking_number: str | None = None,
+        stage: ShipmentStage | str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Return]:
         """Stored returns, newest first; see `ReturnFilter`.
 
         Raises:
-            InvalidArgument: if the limit or the cursor is invalid.
+            InvalidArgument: if the limit, the cursor or the stage is invalid.
         """
-        where = ReturnFilter(order_id, orderline_id, hub_scanned, created_after, created_before)
+        where = ReturnFilter(
+            order_id, orderline_id, hub_scanned, created_after, created_before, tracking_number, stage_of(stage)
+        )
         return STORED_RETURNS.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
 
     iter_returns = every(get_returns)

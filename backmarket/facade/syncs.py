@@ -9,7 +9,8 @@ from backmarket.client.endpoints import Environment
 from backmarket.facade.part import FacadePart
 from backmarket.messages import Nudge
 from backmarket.resources import ResourceName
-from backmarket.status import SyncStatus, lag_history, overview, throttled
+from backmarket.status import SyncStatus, inbox, lag_history, overview, throttled
+from backmarket.status.inbox import InboxItem
 from backmarket.status.lag_history import LagSample
 from backmarket.status.overview import Overview
 from backmarket.status.throttled import Throttled
@@ -142,6 +143,26 @@ class Syncs(FacadePart):
             InvalidArgument: if the limit is invalid.
         """
         return throttled.get_throttled(self._services.database, organization_id, limit=limit)
+
+    def get_inbox(self, organization_id: str | None = None, *, limit: int = 100) -> list[InboxItem]:
+        """What goes on only once a person has decided or done something: refused keys, then the longest waiting.
+
+        Args:
+            organization_id: only of this organization; None: of all.
+            limit: 1 to 1000.
+
+        Raises:
+            InvalidArgument: if the limit is invalid.
+        """
+        return inbox.get_inbox(self._services.database, organization_id, limit=limit)
+
+    def count_inbox(self, organization_id: str | None = None) -> int:
+        """How many entries the inbox has."""
+        return inbox.count_inbox(self._services.database, organization_id)
+
+    def get_inbox_counts(self, organization_ids: Sequence[str]) -> dict[str, int]:
+        """How many entries the inbox has of each of these organizations; those without any are left out."""
+        return inbox.count_by_organization(self._services.database, organization_ids)
 
     def get_schedule(self, organization_id: str | None = None) -> dict[ResourceName, ScheduleEntry]:
         """The schedule by resource: the general one, or the one in effect for one organization.

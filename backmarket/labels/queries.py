@@ -75,13 +75,17 @@ class Label:
         object.__setattr__(self, "state", LabelState(self.state))
 
 
+COLUMNS = ", ".join(each.name for each in fields(Label))
+"""The SQL column list of a label."""
+
+
 def get_label(database: Database, organization_id: str, resource: str, shipment_id: int) -> Label | None:
     """One label; None: it is not known.
 
     Raises:
         InvalidArgument: if there is no such resource.
     """
-    _check(resource)
+    check_resource(resource)
     found = _select(
         database,
         "resource = %(resource)s AND shipment_id = %(shipment)s",
@@ -114,13 +118,13 @@ def get_labels(
     conditions, values = ["true"], {"organization": organization_id, "limit": limit + 1}
     if resource is not None:
         conditions.append("resource = %(resource)s")
-        values["resource"] = _check(resource)
+        values["resource"] = check_resource(resource)
     if state is not None:
         conditions.append("state = %(state)s")
         values["state"] = _state(state).value
     if cursor is not None:
         conditions.append("(resource, shipment_id) > (%(after)s, %(after_id)s)")
-        values["after"], values["after_id"] = decode_cursor(cursor, _check, whole)
+        values["after"], values["after_id"] = decode_cursor(cursor, check_resource, whole)
     rows = _select(database, f"{' AND '.join(conditions)} ORDER BY resource, shipment_id LIMIT %(limit)s", values)
     return Page.of(rows, limit, lambda label: [label.resource, label.shipment_id])
 
@@ -165,13 +169,17 @@ def need_stored(label: Label) -> str:
 
 
 def _select(database: Database, condition: str, values: dict[str, Any]) -> list[Label]:
-    columns = ", ".join(each.name for each in fields(Label))
-    statement = f"SELECT {columns} FROM backmarket.labels WHERE organization_id = %(organization)s AND {condition}"
+    statement = f"SELECT {COLUMNS} FROM backmarket.labels WHERE organization_id = %(organization)s AND {condition}"
     with database.transaction() as transaction, transaction.cursor(row_factory=class_row(Label)) as cursor:
         return cursor.execute(statement.encode(), values).fetchall()
 
 
-def _check(resource: str) -> str:
+def check_resource(resource: str) -> str:
+    """A resource that has labels.
+
+    Raises:
+        InvalidArgument: if it has none.
+    """
     if resource not in SHIPMENTS:
         raise InvalidArgument(f"{resource!r} have no labels. Choose {' or '.join(SHIPMENTS)}.")
     return resource

@@ -131,13 +131,20 @@ def _read(services: Services, label: Label, to: Path | BinaryIO) -> None:
         BrokenAnswer: if it is another file.
     """
     if not isinstance(to, Path):
-        _copy(services, label, to)
+        copy_stored(services, label, to)
         return
     with _replaced(to) as file:
-        _copy(services, label, file)
+        copy_stored(services, label, file)
 
 
-def _copy(services: Services, label: Label, file: BinaryIO) -> None:
+def copy_stored(services: Services, label: Label, file: BinaryIO) -> None:
+    """Write a stored label to an open file, once its bytes are verified.
+
+    Raises:
+        LabelNotStored, LabelUnavailable: if it is not stored.
+        ObjectNotFound: if it is not in the bucket any more.
+        BrokenAnswer: if it is another file.
+    """
     digest = hashlib.sha256(usedforsecurity=False)
     with tempfile.SpooledTemporaryFile(1024 * 1024) as whole:
         with services.bucket.get(need_stored(label)) as content:

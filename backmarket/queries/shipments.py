@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any, cast
 
+from backmarket.errors import InvalidArgument
 from backmarket.queries.pagination import Stored, created_within
 from backmarket.resources.signed_links import expires_at
 
@@ -110,6 +112,18 @@ class Return:
         return expires_at(self.label)
 
 
+class ShipmentStage(StrEnum):
+    """How far a parcel is."""
+
+    WAITING = "waiting"
+    """It was not picked up yet."""
+    UNDER_WAY = "under_way"
+    """It was picked up, and is not delivered."""
+    DELIVERED = "delivered"
+    LATE = "late"
+    """It is not delivered a week after its creation."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryFilter:
     """Which deliveries; None does not restrict. Times without an offset count as UTC.
@@ -119,12 +133,16 @@ class DeliveryFilter:
         hub_scanned: whether the parcel's label was scanned.
         created_after: created then or later.
         created_before: created earlier.
+        tracking_number: of the parcel, in exact spelling.
+        stage: how far it is.
     """
 
     order_id: int | None = None
     hub_scanned: bool | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    tracking_number: str | None = None
+    stage: ShipmentStage | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +155,8 @@ class ReturnFilter:
         hub_scanned: whether the parcel's label was scanned.
         created_after: created then or later.
         created_before: created earlier.
+        tracking_number: of the parcel, in exact spelling.
+        stage: how far it is.
     """
 
     order_id: int | None = None
@@ -144,6 +164,20 @@ class ReturnFilter:
     hub_scanned: bool | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    tracking_number: str | None = None
+    stage: ShipmentStage | str | None = None
+
+
+def stage_of(stage: ShipmentStage | str | None) -> ShipmentStage | None:
+    """A caller's stage.
+
+    Raises:
+        InvalidArgument: if it is not a stage.
+    """
+    try:
+        return None if stage is None else ShipmentStage(stage)
+    except ValueError:
+        raise InvalidArgument(f"There is no stage {str(stage)!r}. Choose one of {', '.join(ShipmentStage)}.") from None
 
 
 def _filters(table: str) -> dict[str, str]:
@@ -151,6 +185,11 @@ def _filters(table: str) -> dict[str, str]:
         "order_id": f"{table}.order_id = %(order_id)s",
         "hub_scanned": f"{table}.hub_scanned = %(hub_scanned)s",
         **created_within(table),
+        "tracking_number": f"{table}.tracking_number = %(tracking_number)s",
+        "stage": f"""CASE %(stage)s WHEN 'delivered' THEN {table}.date_delivery IS NOT NULL
+            WHEN 'waiting' THEN {table}.date_delivery IS NULL AND {table}.date_pickup IS NULL
+            WHEN 'under_way' THEN {table}.date_delivery IS NULL AND {table}.date_pickup IS NOT NULL
+            ELSE {table}.date_delivery IS NULL AND {table}.date_creation < now() - interval '7 days' END""",
     }
 
 

@@ -7,7 +7,7 @@ and for a person's decision about a row that no worker looks at.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -73,6 +73,18 @@ def page(
     with database.transaction() as transaction, transaction.cursor(row_factory=class_row(Write)) as found:
         rows = found.execute(f"{statement} ORDER BY id DESC LIMIT %(limit)s".encode(), values).fetchall()
     return Page.of(rows, limit, lambda write: [write.id])
+
+
+def newest_of_lanes(database: Database, lanes: Sequence[tuple[str, str]], *, each: int = 5) -> list[Write]:
+    """The newest writes of some lanes, the newest first.
+
+    Args:
+        lanes: pairs of an organization and one of its lanes.
+        each: maximum number of writes of one lane.
+    """
+    values = {"organizations": [one for one, _ in lanes], "lanes": [lane for _, lane in lanes], "each": each}
+    with database.transaction() as transaction, transaction.cursor(row_factory=class_row(Write)) as cursor:
+        return cursor.execute(_NEWEST, values).fetchall()
 
 
 def due(transaction: Transaction, organization_id: str, *, besides: Iterable[str], limit: int) -> list[Write]:
@@ -257,6 +269,15 @@ _MADE = {
 """Columns that are read by an expression instead of by their name."""
 
 _COLUMNS = ", ".join(_MADE.get(each.name, each.name) for each in fields(Write))
+
+_NEWEST = f"""
+SELECT newest.* FROM unnest(%(organizations)s::text[], %(lanes)s::text[]) AS wanted (organization, lane)
+CROSS JOIN LATERAL (
+    SELECT {_COLUMNS} FROM backmarket.api_writes
+    WHERE api_writes.organization_id = wanted.organization AND api_writes.lane = wanted.lane
+    ORDER BY id DESC LIMIT %(each)s
+) AS newest ORDER BY newest.id DESC
+"""
 
 _INSERT = f"""
 INSERT INTO backmarket.api_writes ({", ".join(each.name for each in fields(NewWrite))})

@@ -107,9 +107,13 @@ class Person:
         assert serious == [], f"{self.page.url}: {serious}"
 
     def assert_fits(self) -> None:
-        """Nothing of the page is beyond its right edge."""
+        """Nothing of the page is beyond its right edge; on a phone nothing within it scrolls sideways, but the tabs."""
         wide = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{self.page.url} is {wide} px too wide"
+        parts = (
+            "[...document.querySelectorAll('.scroll')].filter(each => each.scrollWidth > each.clientWidth + 1).length"
+        )
+        assert not self.page.evaluate(f"innerWidth < 600 && {parts}"), f"{self.page.url} has a part that scrolls"
 
 
 @pytest.fixture(scope="session")

@@ -46,11 +46,11 @@ def console_settings(stack: Stack, database_url: str, s3_url: str, **changes: An
 
 
 @contextmanager
-def opened_shop(settings: Settings, sandbox: SandboxControl, organization: str) -> Iterator[Shop]:
+def opened_shop(settings: Settings, sandbox: SandboxControl, organization: str, *, orders: int = 30) -> Iterator[Shop]:
     """A seller whose rows are stored, and a bucket."""
     shop = Shop(settings, sandbox, ALL)
     shop.services.bucket.ensure()
-    shop.sell(organization, orders=30, listings=12, deliveries=6, returns=4)
+    shop.sell(organization, orders=orders, listings=12, deliveries=6, returns=4)
     for resource in ALL:
         shop.sync(organization, resource)
     yield shop
@@ -106,7 +106,7 @@ class Visitor:
         page: str = "/",
         files: Mapping[str, Any] | None = None,
         partial: bool = False,
-        **fields: str,
+        **fields: Any,
     ) -> Any:
         """Send a form, with the token of a page."""
         headers = {"HX-Request": "true"} if partial else {}

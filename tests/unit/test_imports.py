@@ -78,6 +78,7 @@ ROOMS = {
     "authlib": ("backmarket.console.access.oidc",),
     "zxcvbn": ("backmarket.console",),
     "python_calamine": ("backmarket.bulk.csv_file.workbook",),
+    "pypdf": ("backmarket.labels.printing",),
     "playwright": (),
     "structlog": ("backmarket.observability.logs", "tasks", "workers"),
     "typer": ("backmarket.cli",),

@@ -103,7 +103,7 @@ def settle(context: RequestContext) -> Response:
         context.say("The lines of the part count as done." if arrived else "A worker sends the part again.")
     except BackMarketError as error:
         context.say(str(error), bad=True)
-    return context.go(paths.organization(context.organization_id, "bulk", job))
+    return context.go(paths.local(context.given("back") or paths.organization(context.organization_id, "bulk", job)))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -15,9 +15,10 @@ from backmarket.changes import Change
 from backmarket.client.types.values import CountryCode
 from backmarket.console import paths
 from backmarket.console.choices import RETURN_REASONS, VERBS, choices_of
+from backmarket.console.order_moves import IRREVERSIBLE, Move, chosen_move, moves_of
 from backmarket.console.request_context import RequestContext, status_of
 from backmarket.errors import BackMarketError, InvalidArgument
-from backmarket.queries.orders import OrderLine, OrderLineState, OrderState
+from backmarket.queries.orders import OrderLineState, OrderState
 from backmarket.resources import ResourceName
 from backmarket.writes.models import Write
 
@@ -112,14 +113,20 @@ def history(context: RequestContext) -> Response:
 def move(context: RequestContext) -> Response:
     """Move lines of an order to another state."""
     number, state = context.number("order"), context.given("state") or ""
+    shown = context.given_all("line")
+    moves = moves_of(context.bm.get_orderlines(context.organization_id, order_id=number, limit=LINES))
     try:
         if state not in {str(each.value) for each in OrderLineState}:
             raise InvalidArgument("Choose an action.")
+        new_state, sku = OrderLineState(int(state)), context.given("sku")
+        chosen_move(moves, new_state, shown, sku)
+        if new_state in IRREVERSIBLE and context.given("return_reason") is None:
+            raise InvalidArgument("Choose a reason. This cannot be undone.")
         handle = context.bm.update_order(
             context.organization_id,
             number,
-            int(state),
-            sku=context.given("sku"),
+            new_state,
+            sku=sku,
             tracking_number=context.given("tracking_number"),
             tracking_url=context.given("tracking_url"),
             shipper=context.given("shipper"),
@@ -129,8 +136,8 @@ def move(context: RequestContext) -> Response:
             idempotency_key=once(context),
         )
     except BackMarketError as error:
-        return show(context, str(error), f"move-{state}", status_of(error))
-    context.say(f"Queued: {VERBS[OrderLineState(int(state))].lower()}. {_sent(handle.nudged)}")
+        return show(context, str(error), _card(moves, state, shown), status_of(error))
+    context.say(f"Queued: {VERBS[new_state].lower()}. {_sent(handle.nudged)}")
     return context.go(f"{paths.organization(context.organization_id, 'orders', number)}#history")
 
 
@@ -197,7 +204,8 @@ def fetch_label(context: RequestContext) -> Response:
         context.say(f"The label of {shipment} is stored.")
     except BackMarketError as error:
         context.say(f"The label of {shipment}: {error}", bad=True)
-    return context.go(paths.organization(context.organization_id, "orders", int(order) if order.isdigit() else ""))
+    here = paths.organization(context.organization_id, "orders", int(order) if order.isdigit() else "")
+    return context.go(paths.local(context.given("back") or here))
 
 
 def once(context: RequestContext) -> str | None:
@@ -206,15 +214,10 @@ def once(context: RequestContext) -> str | None:
     return f"console/{token[:100]}" if token else None
 
 
-def moves_of(lines: Iterable[OrderLine]) -> dict[OrderLineState, list[str]]:
-    """The moves that the document's rules allow, each with the SKUs of the lines that allow it."""
-    found: dict[OrderLineState, list[str]] = {}
-    for line in lines:
-        for state in line.next_states if line.removed_at is None else ():
-            skus = found.setdefault(state, [])
-            if line.listing and line.listing not in skus:
-                skus.append(line.listing)
-    return dict(sorted(found.items()))
+def _card(moves: Sequence[Move], state: str, shown: Sequence[str]) -> str:
+    """Name of the card whose form was sent; one that is no longer there has another name than all others."""
+    same = (move.name for move in moves if str(move.state.value) == state)
+    return next((name for name in same if not shown or name.rpartition("-")[2] in shown), "move-gone")
 
 
 def _is_of_delivery(context: RequestContext) -> bool:

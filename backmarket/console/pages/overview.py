@@ -34,8 +34,10 @@ def _found(context: RequestContext) -> dict[str, Any]:
     last = statuses[-1].connection.organization_id if len(found) > ROWS else None
     return {
         "overview": context.bm.get_overview(),
+        "shipping": context.bm.count_orders_to_ship(),
         "statuses": statuses,
         "lags": context.bm.get_lag_history([each.connection.organization_id for each in statuses], hours=HOURS),
+        "waits_of": context.bm.get_inbox_counts([each.connection.organization_id for each in statuses]),
         "failing": failing[:SHOWN],
         "more_failing": len(failing) > SHOWN,
         "throttled": throttled[:SHOWN],

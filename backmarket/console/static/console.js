@@ -15,6 +15,19 @@
     }
   }
 
+  function columnNames(root) {
+    // on a narrow screen a row becomes a card, whose cells say what they are
+    for (const table of root.querySelectorAll("table.cards-narrow")) {
+      const names = [...table.querySelectorAll("thead th")].map((each) => each.textContent.trim());
+      for (const row of table.tBodies[0]?.rows || []) {
+        if (row.matches(".under")) continue;
+        [...row.cells].forEach((cell, place) => {
+          if (!cell.dataset.label && names[place]) cell.dataset.label = names[place];
+        });
+      }
+    }
+  }
+
   function trouble(text) {
     const place = document.getElementById("trouble");
     if (place) {
@@ -46,11 +59,19 @@
     addEventListener("pageshow", (event) => event.persisted && open());
   }
 
+  document.addEventListener("click", (event) => {
+    if (event.target.matches("[data-print]")) print();
+  });
+
   document.addEventListener("DOMContentLoaded", () => {
     localTimes(document);
+    columnNames(document);
     follow();
     const body = document.body;
-    body.addEventListener("htmx:load", (event) => localTimes(event.detail.elt.parentElement || document));
+    body.addEventListener("htmx:load", (event) => {
+      localTimes(event.detail.elt.parentElement || document);
+      columnNames(document);
+    });
     body.addEventListener("htmx:beforeRequest", (event) => {
       // a hidden page does not refresh, nor a part that the user is typing in
       const config = event.detail.requestConfig;

@@ -8,17 +8,30 @@ from typing import Final
 _PIECE: Final = 1024 * 1024
 _BEGIN: Final = b"%PDF-1.4\n%"
 _END: Final = b"\n%%EOF\n"
-_PDF: Final = (
-    b"%%PDF-1.4\n%% label of shipment %d\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n"
-    b"2 0 obj<</Type/Pages/Kids[]/Count 0>>endobj\n%b\ntrailer<</Root 1 0 R>>\n%%%%EOF\n"
+_OBJECTS: Final = (
+    b"<</Type/Catalog/Pages 2 0 R>>",
+    b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+    b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 288 432]/Resources<</Font<</F 4 0 R>>>>/Contents 5 0 R>>",
+    b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
 )
+"""A document of one page, without what the page says."""
 
 
 def label_pdf(shipment_id: int, least_bytes: int) -> bytes:
-    """The label of a shipment: a small PDF, padded with comments."""
-    plain = _PDF % (shipment_id, b"")
-    filling = b"%" + b"x" * max(0, least_bytes - len(plain) - 1)
-    return _PDF % (shipment_id, filling)
+    """The label of a shipment: a small PDF of one page, padded with a comment."""
+    plain = _document(shipment_id, b"")
+    return _document(shipment_id, b"%" + b"x" * max(0, least_bytes - len(plain) - 2) + b"\n")
+
+
+def _document(shipment_id: int, padding: bytes) -> bytes:
+    text = b"BT /F 24 Tf 30 380 Td (Shipment %d) Tj ET" % shipment_id
+    content = b"<</Length %d>>stream\n%b\nendstream" % (len(text), text)
+    written, places = b"%PDF-1.4\n" + padding, []
+    for number, body in enumerate((*_OBJECTS, content), start=1):
+        places.append(b"%010d 00000 n \n" % len(written))
+        written += b"%d 0 obj%b\nendobj\n" % (number, body)
+    table = b"xref\n0 6\n0000000000 65535 f \n" + b"".join(places)
+    return b"%b%btrailer<</Size 6/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % (written, table, len(written))
 
 
 def large_pdf(size: int) -> Iterator[bytes]:

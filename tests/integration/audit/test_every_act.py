@@ -39,6 +39,10 @@ CHANGES_NOTHING = {
     "get_event_attempts", "get_event_endpoint", "get_event_endpoints",
     "iter_audit", "iter_deliveries", "iter_event_attempts",
     "iter_labels", "iter_listings", "iter_orderlines", "iter_orders", "iter_returns",
+    "get_orders_to_ship", "iter_orders_to_ship", "get_orders_by_keys", "count_orders_to_ship", "get_newest_writes",
+    "print_labels", "get_inbox", "count_inbox", "get_inbox_counts",
+    # what a person has saved for themselves
+    "get_console_views", "save_console_view", "remove_console_view",
     "iter_writes",
     # they check a file; `PreparedFile.submit` is the act
     "check_listings_file", "prepare_listings_file",

@@ -96,7 +96,9 @@ class TestConsole:
         shop.execute("DELETE FROM backmarket.audit")
         number, _ = shipped(shop, bm)
         page = f"{at(ORG)}/orders/{number}"
-        anna.do(f"{page}/state", page=page, state="6", sku="SKU-0", return_reason="0", return_message=CUSTOMER_WORDS)
+        line = str(bm.get_orderlines(ORG, order_id=number).items[0].orderline_id)
+        refund = {"state": "6", "sku": "SKU-0", "line": line, "return_reason": "0", "return_message": CUSTOMER_WORDS}
+        anna.do(f"{page}/state", page=page, **refund)
         listing = bm.get_listings(ORG).items[0]
         shown: dict[str, Any] = {"price_shown": str(listing.price), "quantity_shown": str(listing.quantity)}
         path = f"{at(ORG)}/listings/{listing.listing_id}"

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from backmarket.console import paths
 from backmarket.console.access.addresses import is_within, networks
 from backmarket.console.access.throttle import REMEMBERED, WINDOW, Throttle
-from backmarket.console.pages.orders import moves_of
+from backmarket.console.order_moves import CHANGED, Move, chosen_move, moves_of
 from backmarket.console.rendering import count, money, says, span
 from backmarket.console.sparkline import SLOTS, slots_of, sparkline
+from backmarket.errors import InvalidArgument
 from backmarket.queries.orders import OrderLineState
 from backmarket.status.lag_history import LagSample
 
@@ -121,13 +122,36 @@ def test_figures_are_read_easily() -> None:
     assert money(None, "EUR") == "\u2013"
 
 
-def test_what_can_be_done_with_an_order_is_what_its_lines_allow() -> None:
-    class Line:
-        removed_at = None
+class Line:
+    removed_at = None
 
-        def __init__(self, sku: str, *states: int) -> None:
-            self.listing = sku
-            self.next_states = tuple(OrderLineState(each) for each in states)
+    def __init__(self, number: int, sku: str, *states: int) -> None:
+        self.orderline_id = number
+        self.listing = sku
+        self.next_states = tuple(OrderLineState(each) for each in states)
 
-    found = moves_of([Line("a", 2, 4), Line("b", 2, 4), Line("a", 2, 4), Line("c", 3, 5), Line("d")])  # type: ignore[list-item]
-    assert {state.value: skus for state, skus in found.items()} == {2: ["a", "b"], 3: ["c"], 4: ["a", "b"], 5: ["c"]}
+
+def moves(*lines: Line) -> list[Move]:
+    return moves_of(lines)  # type: ignore[arg-type]
+
+
+def test_a_move_names_the_lines_that_it_takes() -> None:
+    found = moves(Line(4, "c", 3, 5), Line(1, "a", 2, 4), Line(2, "b", 2, 4), Line(3, "A", 2, 4), Line(5, "d", 3, 5))
+    assert [(each.state.value, each.sku, [line.orderline_id for line in each.lines]) for each in found] == [
+        (2, "a", [1, 3]), (2, "b", [2]), (3, None, [4, 5]), (4, "a", [1, 3]), (4, "b", [2]), (5, "c", [4]),
+        (5, "d", [5]),
+    ]  # fmt: skip
+    assert len({each.name for each in found}) == len(found)
+    assert {each.state.value for each in found if each.is_irreversible} == {4, 5}
+
+
+def test_a_move_takes_what_was_shown_or_nothing() -> None:
+    refund = OrderLineState.REFUNDED_AFTER_SHIPPING
+    shown = moves(Line(1, "a", 6), Line(2, "b", 6))
+    assert chosen_move(shown, refund, ["1"], "a") is shown[0]
+    for lines, sku in [(["2"], "a"), (["1"], "b"), (["1", "2"], "a"), ([], "a"), (["1"], None), (["x"], "a")]:
+        with pytest.raises(InvalidArgument, match=CHANGED[:40]):
+            chosen_move(shown, refund, lines, sku)
+    with pytest.raises(InvalidArgument):
+        chosen_move(moves(Line(1, "a", 6), Line(2, "A", 6)), refund, ["1"], "a")
+    assert chosen_move(shown, OrderLineState.ACCEPTED, [], None) is None

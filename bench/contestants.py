@@ -244,7 +244,12 @@ def with_password(url: str) -> str:
 
 def peak(pid: int) -> int:
     """The most memory that a process has had, in bytes."""
-    (line,) = (each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each.startswith("VmHWM"))
+    return peak_of(Path(f"/proc/{pid}/status").read_text())
+
+
+def peak_of(status: str) -> int:
+    """The same, from the text of `/proc/PID/status`."""
+    (line,) = (each for each in status.splitlines() if each.startswith("VmHWM"))
     return 1024 * int(line.split()[1])
 
 

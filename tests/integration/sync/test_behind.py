@@ -9,8 +9,8 @@ import pytest
 
 from backmarket.database import DatabaseError
 from backmarket.sync import leases
-from backmarket.sync import storing as module
 from backmarket.sync.storing import Storing
+from backmarket.sync.upsert import write
 from tests.support.sellers import Shop
 
 ORG, PAGES = "auth0|1", 60
@@ -63,7 +63,7 @@ def test_a_batch_that_cannot_be_written_fails_the_slice_and_comes_again(
     def refuse() -> None:
         raise DatabaseError("PostgreSQL refused a statement: InternalError XX000")
 
-    monkeypatch.setattr(module, "write", on_call(2, module.write, refuse))
+    monkeypatch.setattr("backmarket.sync.storing.write", on_call(2, write, refuse))
     assert large.run_slice(ORG).end == "failed"
     stored = large.one("SELECT count(*) FROM backmarket.orders")
     assert stored <= 50 * large.one("SELECT next_page - 1 FROM backmarket.walks"), "no checkpoint is beyond the rows"

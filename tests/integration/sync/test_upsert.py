@@ -159,7 +159,9 @@ class TestFates:
         assert stored.lines() == {11: (1, "10.00", False)}
         assert stored.news() == [("1", "created", [])]
 
-    def test_rows_that_were_sent_before_another_transaction_stored_them_are_compared_again(self, stored: Stored) -> None:
+    def test_rows_that_were_sent_before_another_transaction_stored_them_are_compared_again(
+        self, stored: Stored
+    ) -> None:
         sent = rows(order(1, state=1), order(2, state=1))
         with stored.database.transaction() as late:
             staged = stage(late, ORDERS, compare(late, ORDERS, ORG, sent))

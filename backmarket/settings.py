@@ -54,6 +54,7 @@ RENAMED = {
 """Settings that have another name now: the old name is refused, in the environment and as a keyword."""
 
 REMOVED = {
+    "fetch_window": "the long syncs of a process share its BACKMARKET_FETCH_THREADS evenly",
     "console_session_key": "the console keeps its sessions in PostgreSQL, where they outlive its process",
 }
 """Settings that are gone, and why: they are refused, too."""
@@ -142,12 +143,10 @@ class Settings(BaseSettings):
     """Maximum seconds of one slice of a sync; the next slice continues."""
     task_budget_pages: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 200
     """Maximum number of pages in one slice of a sync; the next slice continues."""
-    fetch_window: Annotated[int, Field(ge=1, le=32)] = 16
-    """Maximum number of pages of one sync in flight at once."""
     fetch_threads: Annotated[int, Field(ge=1, le=256)] = 32
-    """Number of threads that fetch pages in one worker process, for all of its syncs together."""
+    """Maximum number of pages in flight at once in one worker process; its long syncs share them evenly."""
     max_long_syncs: Annotated[int, Field(ge=1, le=256)] = 6
-    """Maximum number of long syncs (more than one page) at once in a worker process; other threads serve short ones."""
+    """Maximum number of long syncs (more than 8 pages) at once in a worker process; other threads serve short ones."""
     label_window: Annotated[int, Field(ge=1, le=32)] = 8
     """Maximum number of labels of one organization in flight at once."""
     label_give_up_days: Annotated[int, Field(ge=1, le=36500)] = 14

@@ -3,7 +3,9 @@
 No retries, no limiter, no checkpoint, no lease: what is left is what the work itself costs. It prints one JSON line
 with its wall and CPU seconds, counted after its imports.
 
-    python bench/bare.py --database-url URL --base-url URL [--resource listings] ORGANIZATION=TOKEN ...
+    python bench/bare.py --database-url URL --base-url URL [--resource listings] [--upsert] ORGANIZATION=TOKEN ...
+
+With `--upsert` it could run twice: it COPYs into temporary tables, and INSERTs from there ON CONFLICT.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
@@ -63,6 +66,35 @@ local = threading.local()
 
 Page = tuple[str, Envelope]
 """An organization, and one of its pages."""
+KEYS = {"orders": "order_id", "orderlines": "orderline_id", "listings": "listing_id"}
+
+
+class Target:
+    """Where rows are written: the tables themselves, or temporary ones whose rows are then upserted."""
+
+    upsert = False
+
+
+@contextmanager
+def copy_into(cursor: psycopg.Cursor[Any], table: str, columns: str) -> Iterator[psycopg.Copy]:
+    """COPY rows into a table."""
+    into = f"backmarket.{table}"
+    if Target.upsert:
+        into = f"incoming_{table}"
+        cursor.execute(
+            f"CREATE TEMPORARY TABLE IF NOT EXISTS {into} ON COMMIT DELETE ROWS AS"
+            f" SELECT {columns} FROM backmarket.{table} LIMIT 0"
+        )
+    with cursor.copy(f"COPY {into} ({columns}) FROM STDIN") as copy:
+        yield copy
+    if Target.upsert:
+        key = KEYS[table]
+        kept = [name for name in columns.split(", ") if name not in {"organization_id", key}]
+        cursor.execute(
+            f"INSERT INTO backmarket.{table} ({columns}) SELECT {columns} FROM {into}"
+            f" ON CONFLICT (organization_id, {key}) DO UPDATE"
+            f" SET {', '.join(f'{name} = excluded.{name}' for name in kept)}"
+        )
 
 
 def fetch(base_url: str, path: str, token: str, page: int) -> Envelope:
@@ -80,15 +112,13 @@ def store_orders(connection: psycopg.Connection[Any], pages: list[Page]) -> None
     orders = [(organization, ORDERS.decode(raw), raw) for organization, page in pages for raw in page.results]
     with connection.transaction(), connection.cursor() as cursor:
         columns = ", ".join(ORDER)
-        with cursor.copy(
-            f"COPY backmarket.orders (organization_id, {columns}, shipping_address, billing_address, raw, content)"
-            " FROM STDIN"
-        ) as copy:
+        every = f"organization_id, {columns}, shipping_address, billing_address, raw, content"
+        with copy_into(cursor, "orders", every) as copy:
             for organization, order, raw in orders:
                 values = msgspec.structs.astuple(order)
                 addresses = (bytes(values[-3]).decode(), bytes(values[-2]).decode())
                 copy.write_row((organization, *values[:-3], *addresses, bytes(raw).decode(), 0))
-        with cursor.copy(f"COPY backmarket.orderlines (organization_id, {COLUMNS}, raw, order_id) FROM STDIN") as copy:
+        with copy_into(cursor, "orderlines", f"organization_id, {COLUMNS}, raw, order_id") as copy:
             for organization, order, _ in orders:
                 for raw in order.orderlines:
                     line = msgspec.structs.astuple(LINES.decode(raw))
@@ -100,9 +130,8 @@ def store_listings(connection: psycopg.Connection[Any], pages: list[Page]) -> No
     """Some pages into the two tables, in one transaction."""
     listings = [(organization, LISTINGS.decode(raw), raw) for organization, page in pages for raw in page.results]
     with connection.transaction(), connection.cursor() as cursor:
-        with cursor.copy(
-            f"COPY backmarket.listings (organization_id, {LISTING_COLUMNS}, shippings, raw, content) FROM STDIN"
-        ) as copy:
+        every = f"organization_id, {LISTING_COLUMNS}, shippings, raw, content"
+        with copy_into(cursor, "listings", every) as copy:
             for organization, listing, raw in listings:
                 *values, shippings = msgspec.structs.astuple(listing)
                 copy.write_row((organization, *values, bytes(shippings).decode(), bytes(raw).decode(), 0))
@@ -125,8 +154,10 @@ def main() -> None:
     parser.add_argument("--database-url", required=True)
     parser.add_argument("--base-url", required=True)
     parser.add_argument("--resource", choices=LISTS, default="orders")
+    parser.add_argument("--upsert", action="store_true", help="INSERT ... ON CONFLICT from temporary tables")
     parser.add_argument("owners", nargs="+", metavar="ORGANIZATION=TOKEN")
     arguments = parser.parse_args()
+    Target.upsert = arguments.upsert
     owners = dict(owner.split("=", 1) for owner in arguments.owners)
     path, store = LISTS[arguments.resource]
     wall, cpu = time.monotonic(), time.process_time()

@@ -31,7 +31,7 @@ DLT_STATE = CHECKOUT / ".tmp" / "dlt-state"
 DLT_LOCK = BENCH / "requirements-dlt.lock"
 THREADS = 64
 """Of our worker, that many organizations are loaded at once."""
-CHOSEN = {"MAX_LONG_SYNCS": 50, "FETCH_THREADS": 64, "FETCH_WINDOW": 32, "DATABASE_POOL_SIZE": 8}
+CHOSEN = {"MAX_LONG_SYNCS": 50, "FETCH_THREADS": 64, "DATABASE_POOL_SIZE": 8}
 """Settings of ours that are not the defaults, which leave threads to short syncs; there are none here."""
 TIMEOUT_SECONDS = 300.0
 """Seconds that one run may take."""
@@ -244,7 +244,12 @@ def with_password(url: str) -> str:
 
 def peak(pid: int) -> int:
     """The most memory that a process has had, in bytes."""
-    (line,) = (each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each.startswith("VmHWM"))
+    return peak_of(Path(f"/proc/{pid}/status").read_text())
+
+
+def peak_of(status: str) -> int:
+    """The same, from the text of `/proc/PID/status`."""
+    (line,) = (each for each in status.splitlines() if each.startswith("VmHWM"))
     return 1024 * int(line.split()[1])
 
 

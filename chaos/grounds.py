@@ -58,7 +58,6 @@ QUICK: Final[dict[str, Any]] = {
     "lease_seconds": LEASE,
     "watermark_overlap": 5.0,
     "task_budget_seconds": 3.0,
-    "fetch_window": 8,
     "fetch_threads": 16,
     "label_window": 6,
     "label_max_bytes": 100_000,

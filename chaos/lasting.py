@@ -8,9 +8,9 @@ from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from backmarket import Write
-from backmarket.status import SyncStatus
 from backmarket.status.broker import Broker
 from backmarket.status.deployment_metrics import measure
+from backmarket.status.sync_status import SyncStatus
 from backmarket.writes.targets import listing_lane, order_lane
 from chaos.flows import JOBS, LINES, Flows, sync_at_once
 from chaos.grounds import PART_LINES, Grounds

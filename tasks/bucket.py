@@ -8,7 +8,6 @@ import structlog
 from celery import shared_task
 
 from backmarket import messages, services
-from backmarket.upkeep import bucket_deletions, bucket_sweep
 from tasks.base import TickTask
 
 log = structlog.get_logger(__name__)
@@ -17,6 +16,8 @@ log = structlog.get_logger(__name__)
 @shared_task(name=messages.SWEEP_BUCKET, base=TickTask)
 def sweep_bucket() -> None:
     """Delete the objects that are due, and sweep the bucket if the sweep is due."""
+    from backmarket.upkeep import bucket_deletions, bucket_sweep
+
     current = services.current()
     seconds = current.settings.task_budget_seconds / 2
     deleted = bucket_deletions.work_off(current, seconds=seconds)

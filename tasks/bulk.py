@@ -8,8 +8,6 @@ import structlog
 from celery import shared_task
 
 from backmarket import messages, services
-from backmarket.bulk import jobs, submit
-from backmarket.bulk.engine.slice import run_slice
 from backmarket.errors import BackMarketError
 from backmarket.observability import telemetry
 from tasks.base import BackMarketTask, OnlyMessageTask
@@ -28,6 +26,9 @@ def run_bulk(organization_id: str, nudge: bool = False) -> str | BackMarketError
     Returns:
         How the slice ended; or why it failed.
     """
+    from backmarket.bulk import jobs
+    from backmarket.bulk.engine.slice import run_slice
+
     with structlog.contextvars.bound_contextvars(organization=organization_id):
         current = services.current()
         if not nudge:
@@ -49,5 +50,7 @@ def submit_bulk(organization_id: str, object_key: str, **options: Any) -> None:
         object_key: key of the file, under `uploads/`.
         **options: options of `submit.submit_object`.
     """
+    from backmarket.bulk import submit
+
     with structlog.contextvars.bound_contextvars(organization=organization_id):
         submit.submit_object(services.current(), organization_id, object_key, **options)

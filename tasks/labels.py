@@ -7,8 +7,6 @@ from celery import shared_task
 
 from backmarket import messages, services
 from backmarket.errors import BackMarketError
-from backmarket.labels.engine import run_slice
-from backmarket.labels.requests import queue_all
 from backmarket.observability import telemetry
 from tasks.base import BackMarketTask
 
@@ -26,6 +24,9 @@ def fetch_labels(organization_id: str, nudge: bool = False) -> str | BackMarketE
     Returns:
         How the slice ended; or why it failed.
     """
+    from backmarket.labels.engine import run_slice
+    from backmarket.labels.requests import queue_all
+
     with structlog.contextvars.bound_contextvars(organization=organization_id):
         current = services.current()
         if not nudge:

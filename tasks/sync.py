@@ -8,8 +8,6 @@ from celery import shared_task
 from backmarket import messages, services
 from backmarket.errors import BackMarketError, UsageError
 from backmarket.observability import telemetry
-from backmarket.sync.engine import run_slice
-from backmarket.sync.requests import request_sync
 from tasks.base import BackMarketTask
 
 log = structlog.get_logger(__name__)
@@ -48,6 +46,9 @@ def sync_returns(organization_id: str, nudge: bool = False) -> str | BackMarketE
 
 
 def _sync(organization_id: str, resource: str, nudge: bool) -> str | BackMarketError:
+    from backmarket.sync.engine import run_slice
+    from backmarket.sync.requests import request_sync
+
     with structlog.contextvars.bound_contextvars(organization=organization_id, resource=resource):
         current = services.current()
         if not nudge:

@@ -7,8 +7,7 @@ from dataclasses import asdict
 import structlog
 from celery import shared_task
 
-from backmarket import changes, messages, services
-from backmarket.upkeep import hourly as upkeeping
+from backmarket import messages, services
 from tasks.base import TickTask
 
 SECONDS = 2.0
@@ -20,12 +19,16 @@ log = structlog.get_logger(__name__)
 @shared_task(name=messages.ANNOUNCE_CHANGES, base=TickTask)
 def announce_changes() -> None:
     """Notify listeners of the change feed if there are new events."""
+    from backmarket import changes
+
     changes.announce(services.current().database)
 
 
 @shared_task(name=messages.UPKEEP, base=TickTask)
 def upkeep() -> None:
     """Do the upkeep if it is due."""
+    from backmarket.upkeep import hourly as upkeeping
+
     current = services.current()
     if upkeeping.claim(current.database):
         done = upkeeping.run(current.database, current.settings, seconds=SECONDS)

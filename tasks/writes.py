@@ -8,7 +8,6 @@ from celery import shared_task
 from backmarket import messages, services
 from backmarket.errors import BackMarketError
 from backmarket.observability import telemetry
-from backmarket.writes.engine.slice import run_slice, send_now
 from tasks.base import BackMarketTask
 
 log = structlog.get_logger(__name__)
@@ -25,6 +24,8 @@ def send_writes(organization_id: str, nudge: bool = False) -> str | BackMarketEr
     Returns:
         How the slice ended; or why it failed.
     """
+    from backmarket.writes.engine.slice import run_slice, send_now
+
     with structlog.contextvars.bound_contextvars(organization=organization_id):
         current = services.current()
         if not nudge:

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,13 @@ from typing import Any
 import structlog
 from celery import signals
 from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
-from prometheus_client import REGISTRY
 
 from backmarket import services
-from backmarket.database import clocks, schema
 from backmarket.errors import BackMarketError, SchemaDiffers, SchemaMissing, SettingsError
 from backmarket.messages import redis_urls
 from backmarket.observability import logs
 from backmarket.status.broker import Broker, wrong_mode
-from workers.health import probes
 from workers.health.heartbeat import HEARTBEAT
-from workers.health.server import serve
-from workers.metrics.process import count_from_now_on
 
 READY_FILE = "BACKMARKET_READY_FILE"
 """Variable that names a file, made once the process is ready; a worker removes it when it begins to stop."""
@@ -127,6 +121,8 @@ def _wait_for_schema(**_: Any) -> None:
 
 
 def _schema_fault() -> str:
+    from backmarket.database import schema
+
     try:
         schema.check(services.current().database)
     except SettingsError as error:
@@ -139,18 +135,25 @@ def _schema_fault() -> str:
 
 
 def _serve_health_of_worker(**_: Any) -> None:
-    _serve_health(probes.of_worker)
+    _serve_health(beat=False)
 
 
 def _serve_health_of_beat(**_: Any) -> None:
-    _serve_health(probes.of_beat)
+    _serve_health(beat=True)
 
 
-def _serve_health(probes_of: Callable[[services.Services], probes.Probes]) -> None:
+def _serve_health(*, beat: bool) -> None:
+    """Load metrics and their server only if the settings ask for them."""
     current = services.current()
     if current.settings.health_port:
+        from prometheus_client import REGISTRY
+
+        from workers.health import probes
+        from workers.health.server import serve
+        from workers.metrics.process import count_from_now_on
+
         count_from_now_on(REGISTRY)
-        serve(current.settings, probes_of(current))
+        serve(current.settings, (probes.of_beat if beat else probes.of_worker)(current))
 
 
 def _setup_logging(**_: Any) -> None:
@@ -173,6 +176,8 @@ def _report_clock(sender: Any, **_: Any) -> None:
 
 
 def _keep_reporting_clock(name: str) -> None:
+    from backmarket.database import clocks
+
     current, far = services.current(), False
     while True:
         with suppress(BackMarketError):  # PostgreSQL is unavailable: try later

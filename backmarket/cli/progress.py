@@ -12,7 +12,7 @@ from backmarket.errors import BackMarketError
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from backmarket.status import SyncStatus
+    from backmarket.status.sync_status import SyncStatus
     from backmarket.sync.handle import SyncHandle
 
 _PAUSE: Final = 0.5

@@ -17,7 +17,7 @@ from backmarket.observability.durations import duration
 
 if TYPE_CHECKING:
     from backmarket.facade import BackMarket
-    from backmarket.status import SyncStatus
+    from backmarket.status.sync_status import SyncStatus
 
 _WHY: Final = {
     "unauthorized": "the API refuses the key; `connections add` takes a new one, `connections enable` tries it at once",

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from base64 import urlsafe_b64decode
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
 from backmarket.errors import SettingsError
+
+if TYPE_CHECKING:  # 9 MB, for processes that encrypt or decrypt
+    from cryptography.fernet import MultiFernet
+
+KEY_BYTES = 32
+"""Bytes of a Fernet key."""
 
 
 class KeySettings(Protocol):
@@ -37,11 +44,20 @@ class KeyCipher:
         try:
             if any(len(key) != 44 for key in secret_keys):  # of two that are not parted, base64 reads the first
                 raise ValueError
-            self._fernet = MultiFernet([Fernet(key) for key in secret_keys])
+            if any(len(urlsafe_b64decode(key)) != KEY_BYTES for key in secret_keys):
+                raise ValueError
         except ValueError:
             raise SettingsError(
                 "BACKMARKET_SECRET_KEYS holds something that is not a key; `backmarket keys generate` makes one."
             ) from None
+
+        self._secret_keys = tuple(map(SecretStr, secret_keys))
+
+    @cached_property
+    def _fernet(self) -> MultiFernet:
+        from cryptography.fernet import Fernet, MultiFernet
+
+        return MultiFernet([Fernet(key.get_secret_value()) for key in self._secret_keys])
 
     @classmethod
     def from_settings(cls, settings: KeySettings) -> KeyCipher:
@@ -51,6 +67,8 @@ class KeyCipher:
     @staticmethod
     def generate() -> str:
         """A new key for `SECRET_KEYS`."""
+        from cryptography.fernet import Fernet
+
         return Fernet.generate_key().decode()
 
     def encrypt(self, api_key: str) -> bytes:
@@ -63,6 +81,8 @@ class KeyCipher:
         Raises:
             SettingsError: if none of `SECRET_KEYS` encrypted it.
         """
+        from cryptography.fernet import InvalidToken
+
         try:
             return self._fernet.decrypt(stored).decode()
         except InvalidToken:

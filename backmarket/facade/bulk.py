@@ -7,19 +7,21 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
-from typing import BinaryIO, TypedDict, Unpack
+from typing import TYPE_CHECKING, BinaryIO, TypedDict, Unpack
 
-from backmarket.bulk import jobs, queries, reports, submit
-from backmarket.bulk.file_check import FileCheck
+from backmarket.bulk import jobs, queries, reports
 from backmarket.bulk.handle import BulkHandle, BulkSyncOutcome
 from backmarket.bulk.options import Options
 from backmarket.bulk.rows import Job, JobState, Part, PartState
-from backmarket.bulk.submit import PreparedFile
 from backmarket.client.endpoints import Environment
 from backmarket.errors import BulkJobNotFound
 from backmarket.facade.part import FacadePart
 from backmarket.facade.syncs import Syncs
 from backmarket.queries.pagination import Page
+
+if TYPE_CHECKING:  # loaded with the first file
+    from backmarket.bulk.file_check import FileCheck
+    from backmarket.bulk.submit import PreparedFile
 
 
 class FileOptions(TypedDict, total=False):
@@ -141,6 +143,8 @@ class Bulk(FacadePart):
             file: see the class; it is read once.
             **options: see the class.
         """
+        from backmarket.bulk import submit
+
         return submit.prepared(self._services, organization_id, file, Options(**options))
 
     def get_bulk_job(self, organization_id: str, job_id: int) -> Job | None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, TypedDict, Unpack
+from typing import TYPE_CHECKING, BinaryIO, TypedDict, Unpack
 
-from backmarket import connections, events, status
+from backmarket import connections, events
 from backmarket.client.endpoints import Environment, Region
 from backmarket.connections import Account, Connection
 from backmarket.facade.part import FacadePart
-from backmarket.organizations import check, convex_import, import_file, lifecycle
-from backmarket.organizations.check import ConnectionCheck
-from backmarket.organizations.convex_import import ConvexReport
-from backmarket.organizations.import_file import ImportReport
-from backmarket.status import ConnectionStatus, overview
+from backmarket.organizations import lifecycle
+from backmarket.status import overview, sync_status
+from backmarket.status.sync_status import ConnectionStatus
+
+if TYPE_CHECKING:  # loaded when they are needed
+    from backmarket.organizations.check import ConnectionCheck
+    from backmarket.organizations.convex_import import ConvexReport
+    from backmarket.organizations.import_file import ImportReport
 
 
 class ConnectionChanges(TypedDict, total=False):
@@ -56,13 +59,15 @@ class Connections(FacadePart):
         """
         with self._attempt("connection.change", organization_id, "connection", organization_id):
             account = Account(organization_id, api_key, environment, region, locale, base_url)
-            return lifecycle.upsert(
+            connection = lifecycle.upsert(
                 self._services.database,
                 self._services.key_cipher,
                 self._services.settings,
                 account,
                 discard_rows=discard_rows,
             )
+        self._nudge(organization_id)
+        return connection
 
     def import_connections(
         self,
@@ -91,6 +96,8 @@ class Connections(FacadePart):
             InvalidArgument: if the file cannot be read, others can read it, or it has other columns.
             LimiterUnavailable: if keys are to be checked and Redis is unreachable; the batches before are connected.
         """
+        from backmarket.organizations import import_file
+
         return import_file.import_connections(
             self._services, file, dry_run=dry_run, check=check, base_url=base_url, progress=progress
         )
@@ -110,6 +117,8 @@ class Connections(FacadePart):
         Raises:
             InvalidArgument: if the file cannot be read, others can read it, or it is not such an export.
         """
+        from backmarket.organizations import convex_import
+
         return convex_import.import_convex(self._services, file, region=region, dry_run=dry_run)
 
     def update_connection(
@@ -127,7 +136,7 @@ class Connections(FacadePart):
             InvalidArgument: if a value is invalid, or the market changes while rows exist.
         """
         with self._attempt("connection.change", organization_id, "connection", organization_id):
-            return lifecycle.change(
+            connection = lifecycle.change(
                 self._services.database,
                 self._services.key_cipher,
                 self._services.settings,
@@ -135,6 +144,8 @@ class Connections(FacadePart):
                 dict[str, str | None](**changes),
                 discard_rows=discard_rows,
             )
+        self._nudge(organization_id)
+        return connection
 
     def get_connection_status(self, organization_id: str) -> ConnectionStatus:
         """A connection without its key, with the status of each resource.
@@ -142,7 +153,7 @@ class Connections(FacadePart):
         Raises:
             ConnectionNotFound: if there is no such connection.
         """
-        return status.get_connection_status(self._services.database, organization_id)
+        return sync_status.get_connection_status(self._services.database, organization_id)
 
     def get_connection_statuses(
         self, *, health: str | None = None, search: str | None = None, after: str = "", limit: int = 50
@@ -172,6 +183,8 @@ class Connections(FacadePart):
         Raises:
             ConnectionNotFound, ConnectionDisabled, ApiKeyMissing: if there is nothing to check.
         """
+        from backmarket.organizations import check
+
         with self._attempt("connection.check", organization_id, "connection", organization_id):
             return check.check_connection(self._services, organization_id)
 
@@ -195,7 +208,9 @@ class Connections(FacadePart):
             ApiKeyMissing: if its key was cleared.
         """
         with self._attempt("connection.enable", organization_id, "connection", organization_id):
-            return lifecycle.enable(self._services.database, organization_id)
+            connection = lifecycle.enable(self._services.database, organization_id)
+        self._nudge(organization_id)
+        return connection
 
     disconnect = disable_connection
     """Name of `disable_connection` in the component that this package replaces."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from backmarket.bulk import api_tasks
-from backmarket.bulk.api_tasks import TaskStatus
 from backmarket.client.endpoints import Environment
 from backmarket.facade.part import FacadePart
 from backmarket.queries.listings import Listing
 from backmarket.queries.orders import Order
 from backmarket.queries.shipments import Delivery, Return
-from backmarket.sync import fetch_one
-from backmarket.sync.fetch_one import FetchScope
-from backmarket.sync.label_register import InitialLabelState
+
+if TYPE_CHECKING:  # loaded by the first fetch: with the client, they are a third of this package
+    from backmarket.bulk.api_tasks import TaskStatus
+    from backmarket.sync.label_register import InitialLabelState
 
 
 class Fetches(FacadePart):
@@ -39,7 +39,10 @@ class Fetches(FacadePart):
             EnvironmentMismatch: if the connection has another environment.
             InvalidArgument: if the connection's region has no such locale.
         """
-        return fetch_one.fetch_order(self._services, FetchScope(organization_id, environment, locale), order_id)
+        from backmarket.sync import fetch_one
+
+        scope = fetch_one.FetchScope(organization_id, environment, locale)
+        return fetch_one.fetch_order(self._services, scope, order_id)
 
     def fetch_listing(
         self,
@@ -50,7 +53,10 @@ class Fetches(FacadePart):
         locale: str | None = None,
     ) -> Listing:
         """Fetch one listing now, by its UUID or its older integer id, and store it; see `fetch_order`."""
-        return fetch_one.fetch_listing(self._services, FetchScope(organization_id, environment, locale), listing_id)
+        from backmarket.sync import fetch_one
+
+        scope = fetch_one.FetchScope(organization_id, environment, locale)
+        return fetch_one.fetch_listing(self._services, scope, listing_id)
 
     def fetch_delivery(
         self,
@@ -68,7 +74,9 @@ class Fetches(FacadePart):
             environment: must be the connection's, if given.
             locale: another locale than the connection's; the answer is then not stored.
         """
-        scope = FetchScope(organization_id, environment, locale)
+        from backmarket.sync import fetch_one
+
+        scope = fetch_one.FetchScope(organization_id, environment, locale)
         return fetch_one.fetch_delivery(self._services, scope, shipment_id, _labels(download_labels))
 
     def fetch_return(
@@ -81,13 +89,18 @@ class Fetches(FacadePart):
         locale: str | None = None,
     ) -> Return:
         """Fetch one return from the API now, and store it; see `fetch_delivery`."""
-        scope = FetchScope(organization_id, environment, locale)
+        from backmarket.sync import fetch_one
+
+        scope = fetch_one.FetchScope(organization_id, environment, locale)
         return fetch_one.fetch_return(self._services, scope, shipment_id, _labels(download_labels))
 
     def get_task_status(
         self, organization_id: str, task_id: int, *, environment: Environment | None = None, locale: str | None = None
     ) -> TaskStatus:
         """Fetch the status of a bulk task; see `fetch_order` for the errors."""
+        from backmarket.bulk import api_tasks
+        from backmarket.sync.fetch_one import FetchScope
+
         return api_tasks.get_task_status(self._services, FetchScope(organization_id, environment, locale), task_id)
 
 

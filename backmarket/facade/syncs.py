@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backmarket import status
 from backmarket.client.endpoints import Environment
 from backmarket.facade.part import FacadePart
 from backmarket.messages import Nudge
 from backmarket.resources import ResourceName
-from backmarket.status import SyncStatus, inbox, lag_history, overview, throttled
+from backmarket.status import inbox, lag_history, overview, sync_status, throttled
 from backmarket.status.inbox import InboxItem
 from backmarket.status.lag_history import LagSample
 from backmarket.status.overview import Overview
+from backmarket.status.sync_status import SyncStatus
 from backmarket.status.throttled import Throttled
 from backmarket.sync import requests, schedule
 from backmarket.sync.handle import SyncHandle
@@ -110,7 +110,7 @@ class Syncs(FacadePart):
             limit: maximum number of rows, plus those that complete the last organization.
             failing: only resources that fail, or that are not synced because the API refused the key.
         """
-        return status.get_all_sync_status(self._services.database, after=after, limit=limit, failing=failing)
+        return sync_status.get_all_sync_status(self._services.database, after=after, limit=limit, failing=failing)
 
     def get_overview(self) -> Overview:
         """The number of organizations by health, and the status of their syncs by resource; two statements."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from backmarket import audit
 from backmarket.facade.part import FacadePart
-from backmarket.upkeep import erasure, hourly
-from backmarket.upkeep.erasure import Erased
-from backmarket.upkeep.hourly import Upkeep
+
+if TYPE_CHECKING:  # loaded when they are needed
+    from backmarket.upkeep.erasure import Erased
+    from backmarket.upkeep.hourly import Upkeep
 
 
 class Housekeeping(FacadePart):
@@ -14,6 +17,8 @@ class Housekeeping(FacadePart):
 
     def upkeep(self) -> Upkeep:
         """Run the hourly upkeep now: create partitions, drop rows past their retention, erase old personal data."""
+        from backmarket.upkeep import hourly
+
         with self._begun("upkeep.run"):
             return hourly.run(self._services.database, self._services.settings)
 
@@ -41,5 +46,7 @@ class Housekeeping(FacadePart):
             ConnectionNotFound: if there is no such organization.
             OrderNotStored: if nothing of this order is stored.
         """
+        from backmarket.upkeep import erasure
+
         with self._attempt("order.erase", organization_id, "order", order_id):
             return erasure.erase_order(self._services.database, organization_id, order_id)

@@ -23,7 +23,7 @@ class AdmissionControl:
 
     def __init__(self, limit: int) -> None:
         self._lock = threading.Lock()
-        self._free = limit
+        self._limit = self._free = limit
         self._waiting: dict[Nudge, float] = {}
         """Rejected syncs that have not retried, oldest first; and when each was last rejected."""
 
@@ -41,6 +41,16 @@ class AdmissionControl:
             self._waiting.pop(nudge, None)
             return True
 
+    def is_waiting(self, nudge: Nudge) -> bool:
+        """Whether a sync was rejected lately.
+
+        Args:
+            nudge: of the sync.
+        """
+        with self._lock:
+            self._forget()
+            return nudge in self._waiting
+
     def leave(self) -> Nudge | None:
         """Free a place.
 
@@ -54,6 +64,11 @@ class AdmissionControl:
             if nudge is not None:
                 del self._waiting[nudge]
             return nudge
+
+    @property
+    def running(self) -> int:
+        """Number of admitted slices."""
+        return self._limit - self._free
 
     @property
     def awaited(self) -> bool:

@@ -19,9 +19,14 @@ class RequestThreads:
     """
 
     def __init__(self, threads: int) -> None:
+        self._size = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
         self._free = threads
         self._changed = threading.Condition()
+
+    def share(self, users: int) -> int:
+        """Threads that each of so many users may have at a time, at least 1."""
+        return max(1, self._size // max(1, users))
 
     def reserve(self, want: int, *, patience: float) -> int:
         """Reserve up to `want` threads.

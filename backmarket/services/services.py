@@ -13,9 +13,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
 
-from backmarket.database import Database
-from backmarket.database.encryption import KeyCipher
-from backmarket.limits import Limiter
 from backmarket.services.admission import AdmissionControl
 from backmarket.services.circuit_breaker import CircuitBreaker
 from backmarket.services.request_threads import RequestThreads
@@ -26,6 +23,9 @@ if TYPE_CHECKING:
     from backmarket.client.downloads import Downloads
     from backmarket.client.transport import Transport
     from backmarket.client.webhooks import Webhooks
+    from backmarket.database import Database
+    from backmarket.database.encryption import KeyCipher
+    from backmarket.limits import Limiter
     from backmarket.producer import Producer
 
 T = TypeVar("T")
@@ -58,12 +58,16 @@ class Services:
     @locked_cached_property
     def database(self) -> Database:
         """PostgreSQL."""
+        from backmarket.database import Database
+
         url, size = self.settings.need("database_url"), self.settings.database_pool_size
         return Database(url, size=size, timeout=self._patience)
 
     @locked_cached_property
     def key_cipher(self) -> KeyCipher:
         """Decrypts API keys."""
+        from backmarket.database.encryption import KeyCipher
+
         return KeyCipher.from_settings(self.settings)
 
     @locked_cached_property

@@ -286,7 +286,7 @@ class Fleet:
             member.log_start = member.log.stat().st_size
             try:
                 member.process = subprocess.Popen(  # noqa: S603
-                    [sys.executable, "-m", "celery", "-A", "workers.app", "--quiet", *member.arguments],
+                    [sys.executable, "-m", "workers", *member.arguments],
                     cwd=self._programs,
                     env=member.environment,
                     stdin=subprocess.DEVNULL,

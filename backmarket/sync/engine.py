@@ -156,16 +156,23 @@ class _Sync:
         return SliceResult(end, self.fetcher.requests, error=self.error)
 
     def _slice(self) -> SliceEnd:
-        """A sync whose first page is the only one is short, and is always admitted. A long sync needs a place among
-        those of this process, or retries a little later. A full walk counts as long before any request.
+        """A sync of few pages is short, and is always admitted. A long sync needs a place among those of this process,
+        or retries a little later. A full walk counts as long before any request, unless it is the very first and there
+        is no place: then its first page tells, once.
         """
+        nudge = Nudge(self.resource.name, self.lease.organization_id)
         long = self.walk.kind == "full" or self.walk.began_at is not None
         first = None if long else self._probe_first_page()
         if self.storing.ended:
             return "done"
-        if first is not None and _is_short(first):
+        if first is not None and first.is_short:
             return self._with_lease(first)
-        if not self.services.admission.enter(Nudge(self.resource.name, self.lease.organization_id)):
+        rejected = self.services.admission.is_waiting(nudge)
+        if not self.services.admission.enter(nudge):
+            if self._is_new and not rejected:
+                first = self._fetch_first_page()
+                if first is not None and first.is_short:
+                    return self._with_lease(first)
             with self.services.database.transaction() as transaction:
                 leases.postpone(transaction, self.lease, pause=random.uniform(*RETRY_WHEN_FULL_SECONDS))  # noqa: S311
             return "handed_on"
@@ -193,15 +200,21 @@ class _Sync:
         """
         if self.walk.began_at is not None or self.lease.watermark is None:
             return None
+        first = self._fetch_first_page()
+        if first is not None and first.page is not None and first.is_only and not first.page.rejected:
+            self.storing.end_if_quiet(first.page, partial(self._receive, first))
+        return first
+
+    def _fetch_first_page(self) -> Fetched | None:
         try:
-            first = self.fetcher.first(1)
+            return self.fetcher.first(1)
         except LimiterUnavailable:
             return None  # handed on like any slice
-        page = first.page if first else None
-        if first is None or page is None or page.rejected or not _is_short(first):
-            return first
-        self.storing.end_if_quiet(page, partial(self._receive, first))
-        return first
+
+    @property
+    def _is_new(self) -> bool:
+        """Whether this is the very first slice of the very first walk."""
+        return self.walk.began_at is None and self.lease.watermark is None
 
     def _with_lease(self, first: Fetched | None) -> SliceEnd:
         """Claim the lease, and continue with the first page, if it was fetched."""
@@ -232,10 +245,18 @@ class _Sync:
             more = self.walk.page_size == 0 and not self.walk.rechecking
             for fetched in self._fetch():
                 self._accept(fetched)
-            enough = self.walk.ready >= BATCH_PAGES or (self.walk.ready and not self.fetcher.unfinished and not more)
-            if enough and self.storing.store():
+            full = self.walk.ready >= BATCH_PAGES
+            if full:
+                self._fill()  # while these pages are stored, the next ones are fetched
+            if full and self.walk.goes_on and self._has_room():
+                self.storing.store_behind()
+            elif (full or (self.walk.ready and not self.fetcher.unfinished and not more)) and self.storing.store():
                 return "done"
         return self._end()
+
+    def _has_room(self) -> bool:
+        """Whether this first walk may use two connections at once: no other long sync of the process needs one."""
+        return self.lease.watermark is None and self.services.admission.running == 1
 
     def _must_end(self) -> float | None:
         """Seconds until another slice continues, if this one must end; None: continue."""
@@ -258,13 +279,16 @@ class _Sync:
                     return [fetched]
                 self.walk.failed(number)
         else:
-            window = self.settings.fetch_window
-            ahead = PREFETCH_WINDOWS * window - self.walk.outstanding
-            self.fetcher.fill(lambda room: self.walk.next_pages(min(room, ahead)), window)
+            self._fill()
         pages = self.fetcher.collect(MAX_LIMITER_WAIT_SECONDS)
         if not pages and not self.fetcher.in_flight and (self.fetcher.unfinished or not self.walk.ready):
             sleep(min(max(self.fetcher.idle_for(), 0.01), MAX_LIMITER_WAIT_SECONDS))
         return pages
+
+    def _fill(self) -> None:
+        window = self.services.request_threads.share(self.services.admission.running)
+        ahead = PREFETCH_WINDOWS * window - self.walk.outstanding
+        self.fetcher.fill(lambda room: self.walk.next_pages(min(room, ahead)), window)
 
     def _accept(self, fetched: Fetched) -> None:
         if fetched.page is not None:
@@ -320,9 +344,3 @@ class _Sync:
             for fetched in self.fetcher.collect(MAX_LIMITER_WAIT_SECONDS):
                 if fetched.page is not None:
                     self._accept(fetched)
-
-
-def _is_short(first: Fetched) -> bool:
-    """Whether no page follows the first one; True as well where the first one was not fetched."""
-    page = first.page
-    return page is None or (page.count is not None and page.size >= page.count)

@@ -9,7 +9,7 @@ from psycopg.rows import dict_row
 from backmarket.connections import check_usable, get
 from backmarket.database import Database
 from backmarket.errors import ConnectionNotFound, error_for
-from backmarket.status import SyncStatus, get_sync_status
+from backmarket.status.sync_status import SyncStatus, get_sync_status
 from backmarket.sync.requests import SyncRequest
 from backmarket.work.wait import Poll, poll, wait_for
 

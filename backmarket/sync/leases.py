@@ -168,22 +168,32 @@ def postpone(transaction: Transaction, lease: Lease, *, pause: float) -> None:
 
 
 def recall(database: Database, nudge: Nudge, *, within: float) -> bool:
-    """Make a postponed sync due now.
+    """Claim the nudge of a sync that is due, or was postponed and is due now.
 
     Args:
         within: maximum seconds until it would be due.
 
     Returns:
-        Whether it was still postponed; the caller sends its nudge.
+        Whether it was claimed; the caller sends it.
     """
     with database.transaction() as transaction:
         cursor = transaction.execute(
-            "UPDATE backmarket.sync_state SET next_due_at = now(), nudged_until = now() + make_interval(secs => %s)"
+            "UPDATE backmarket.sync_state SET next_due_at = LEAST(next_due_at, now()),"
+            " nudged_until = now() + make_interval(secs => %s)"
             " WHERE organization_id = %s AND resource = %s AND next_due_at <= now() + make_interval(secs => %s)"
             " AND nudged_until IS NULL AND lease_until IS NULL",
             (NUDGE_SECONDS, nudge.organization_id, nudge.name, within),
         )
     return cursor.rowcount == 1
+
+
+def withdraw(database: Database, nudge: Nudge) -> None:
+    """Note that a nudge could not be sent: the dispatcher sends the next one."""
+    with database.transaction() as transaction:
+        transaction.execute(
+            "UPDATE backmarket.sync_state SET nudged_until = NULL WHERE organization_id = %s AND resource = %s",
+            (nudge.organization_id, nudge.name),
+        )
 
 
 def finish(

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 TRIES = 4
 """Maximum tries for one page in one slice; then the run fails and backs off."""
 
+MIN_DENIED_SECONDS = 0.05
+"""Minimum seconds until the limiter is asked again for slots that it did not grant: they come free one by one."""
+
+SHORT_PAGES = 8
+"""Maximum pages of a short list: one batch, which takes about a second."""
+
 TRIES_REFUSED = 2
 """Maximum tries for a page that the API answers with a 4xx such as 400 or 409."""
 
@@ -47,6 +53,20 @@ class Fetched:
     page: Page | None
     answer: Answer | None
     error: BackMarketError | None
+
+    @property
+    def is_only(self) -> bool:
+        """Whether this first page says that no other follows; True as well if it was not fetched."""
+        return self._counts(1)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether this first page says that its list is short; True as well if it was not fetched."""
+        return self._counts(SHORT_PAGES)
+
+    def _counts(self, pages: int) -> bool:
+        page = self.page
+        return page is None or (page.count is not None and page.count <= pages * page.size)
 
 
 @dataclass
@@ -233,7 +253,7 @@ class Fetcher:
             telemetry.emit("limiter_wait", seconds=monotonic() - self._denied_at if self._denied_at else 0.0)
             self._denied_at = 0.0
         if len(grant.slots) < want:
-            self.paused_until = monotonic() + grant.wait
+            self.paused_until = monotonic() + max(grant.wait, MIN_DENIED_SECONDS)
             self._denied_at = self._denied_at or monotonic()
         return list(grant.slots)
 

@@ -205,6 +205,11 @@ class Walk:
         return number - self.next_page
 
     @property
+    def goes_on(self) -> bool:
+        """Whether pages are requested and not answered: whatever is stored, this pass is not over."""
+        return bool(self._asked)
+
+    @property
     def rechecking(self) -> bool:
         """Whether this pass only checks, page by page, that no row was skipped."""
         return self.steady and self.pass_ > 1
@@ -213,6 +218,10 @@ class Walk:
     def outstanding(self) -> int:
         """Number of pages requested or answered, and not stored."""
         return len(self._asked) + len(self._waiting)
+
+    def ready_pages(self) -> list[Page]:
+        """The pages that `pop_ready` would return now; changes nothing."""
+        return [self._waiting[number] for number in range(self.next_page, self.next_page + self.ready)]
 
     def pop_ready(self) -> list[Page]:
         """The pages that can be stored now, in order; what they show counts as seen."""

@@ -6,14 +6,15 @@ Nothing here sends requests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from time import monotonic
 from typing import Any
 
 from backmarket import connections
-from backmarket.database import Transaction
+from backmarket.database import DatabaseError, Transaction
 from backmarket.errors import BackMarketError, IncompleteWalk, NotAvailable, Unauthorized
 from backmarket.observability import telemetry
 from backmarket.observability.logs import Logger
@@ -25,7 +26,7 @@ from backmarket.sync.label_register import InitialLabelState, requeue_skipped
 from backmarket.sync.leases import Lease
 from backmarket.sync.page_walk import Walk
 from backmarket.sync.removed_rows import Missing
-from backmarket.sync.upsert import Compared, compare, write
+from backmarket.sync.upsert import Compared, compare, stage, write
 
 CHECKPOINT_SECONDS = 5.0
 """Seconds between the checkpoints of a walk that finds nothing to write."""
@@ -49,6 +50,7 @@ class Storing:
         self.ended = False
         """The walk is over, and stored as such."""
         self._database = services.database
+        self._threads = services.request_threads
         self._settings = services.settings
         self._resource = resource
         self._walk = walk
@@ -62,6 +64,8 @@ class Storing:
         """A row that the walk did not show was stored."""
         self.left = False
         """A row that the walk did not show was left as it is, for good."""
+        self._behind: Future[None] | None = None
+        """A batch that is being written in a thread of its own."""
         self._undone = False
         """A transaction failed with pages that the walk had handed out: no checkpoint may be beyond them."""
 
@@ -98,6 +102,47 @@ class Storing:
             raise incomplete
         self._since = self._from = (self._walk.pass_, self._walk.next_page)
 
+    def store_behind(self) -> None:
+        """Write the pages that can be written in another thread. The walk must go on: see `Walk.goes_on`.
+
+        PostgreSQL takes in the rows of a batch, which needs no lease, while it still writes the batch before. Batches
+        are written one after the other: when the walk hands out the pages of one, the batch before is committed.
+
+        Raises:
+            BackMarketError: if the batch before could not be written.
+        """
+        with ExitStack() as undo:
+            transaction = undo.enter_context(self._transaction())
+            rows = [row for page in self._walk.ready_pages() for row in page.rows]
+            staged = stage(transaction, self._resource, self._compare_rows(transaction, rows))
+            self.join()
+            write = partial(self._write_batch, undo.pop_all(), transaction, self._walk.pop_ready(), staged)
+        if self._threads.reserve(1, patience=0.0):
+            self._behind = self._threads.submit(write)
+        else:
+            write()
+
+    def join(self) -> None:
+        """Wait until everything that was handed to `store_behind` is committed.
+
+        Raises:
+            BackMarketError: if it could not be written.
+        """
+        behind, self._behind = self._behind, None
+        if behind is not None:
+            behind.result()
+
+    def _write_batch(
+        self, end: AbstractContextManager[object], transaction: Transaction, pages: list[Page], staged: list[Row]
+    ) -> None:
+        with end:
+            leases.hold(transaction, self.lease)
+            compared = self._compare(transaction, pages)
+            self._write(transaction, compared, staged)
+            if compared.differing or not self._saved_lately():
+                leases.renew(transaction, self.lease, seconds=self._settings.lease_seconds)
+                self._checkpoint(transaction)
+
     def store(self) -> bool:
         """Write the pages that can be written; with the last ones, end the walk. Returns whether it ended.
 
@@ -106,6 +151,7 @@ class Storing:
         Raises:
             IncompleteWalk: if the list ended before the walk saw all of it; its rows are written.
         """
+        self.join()
         with self._transaction() as transaction:
             leases.hold(transaction, self.lease)
             compared = self._compare(transaction, self._walk.pop_ready())
@@ -185,6 +231,7 @@ class Storing:
             pause: seconds.
             failed: a request of this slice failed.
         """
+        self.join()
         progressed = self.progressed
         with self._database.transaction() as transaction:
             self._store_what_came(transaction)
@@ -196,6 +243,8 @@ class Storing:
         Args:
             pause: seconds until the retry.
         """
+        with suppress(DatabaseError):  # what was undone comes again
+            self.join()
         with self._database.transaction() as transaction:
             self._store_what_came(transaction)
             checkpoints.close(transaction, self.lease, self._walk, self._progress, error, failed=True)
@@ -240,17 +289,12 @@ class Storing:
     def _compare_rows(self, transaction: Transaction, rows: list[Row]) -> Compared:
         return compare(transaction, self._resource, self.lease.organization_id, rows, asked_at=self.lease.taken_at)
 
-    def _write(self, transaction: Transaction, compared: Compared) -> None:
+    def _write(self, transaction: Transaction, compared: Compared, staged: Sequence[Row] = ()) -> None:
         name = self._resource.name
         with telemetry.span("store", resource=name, rows=len(compared.differing)):
-            written = write(
-                transaction,
-                self._resource,
-                self.lease.organization_id,
-                compared,
-                labels=self._labels,
-                initial=not self.lease.worked,
-            )
+            where = (transaction, self._resource, self.lease.organization_id)
+            initial = not self.lease.worked
+            written = write(*where, compared, labels=self._labels, initial=initial, staged=staged)
         for outcome in ("created", "updated", "rejected"):
             telemetry.emit("rows", resource=name, outcome=outcome, count=getattr(written, outcome))
         self._progress.written += written

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import is_
 from typing import Any, NamedTuple
 
 from psycopg import sql
@@ -101,6 +102,20 @@ def store(
     return write(transaction, resource, organization_id, compared, labels=labels)
 
 
+def stage(transaction: Transaction, resource: Resource, compared: Compared) -> list[Row]:
+    """Send rows that differ to PostgreSQL, before `write` is called in the same transaction. Needs no lease.
+
+    Returns:
+        The rows that were sent; none, if PostgreSQL cannot store one of them.
+    """
+    try:
+        with savepoint(transaction):
+            _copy_rows(transaction, resource, compared.differing)
+    except InvalidArgument:
+        return []
+    return compared.differing
+
+
 def write(
     transaction: Transaction,
     resource: Resource,
@@ -109,6 +124,7 @@ def write(
     *,
     labels: InitialLabelState = "wanted",
     initial: bool = False,
+    staged: Sequence[Row] = (),
 ) -> UpsertCounts:
     """Write the rows that differ. One that PostgreSQL cannot store is rejected; the others are stored.
 
@@ -119,12 +135,13 @@ def write(
         compared: in the same transaction.
         labels: initial state of the shipping labels that they name.
         initial: their events are of the organization's first walk of this resource.
+        staged: what `stage` has sent; other rows than these are sent now.
     """
     written = UpsertCounts(unchanged=compared.unchanged)
     if compared.differing:
         batch = _Batch(transaction, resource, organization_id, compared.known, labels, initial)
         rows, erased = keep_erased(transaction, resource, organization_id, compared.differing, compared.erased)
-        written += _write_fitting(batch, rows)
+        written += _write_fitting(batch, rows, staged)
         mark_erased(transaction, resource, organization_id, erased)
     return written
 
@@ -141,11 +158,11 @@ class _Batch:
     initial: bool
 
 
-def _write_fitting(batch: _Batch, rows: list[Row]) -> UpsertCounts:
+def _write_fitting(batch: _Batch, rows: list[Row], staged: Sequence[Row] = ()) -> UpsertCounts:
     """Write what PostgreSQL can store; what it refuses is halved until each row that it cannot store stands alone."""
     try:
         with savepoint(batch.transaction):
-            return _write(batch, rows)
+            return _write(batch, rows, staged)
     except InvalidArgument:
         if len(rows) == 1:
             return UpsertCounts(rejected=1)
@@ -155,11 +172,10 @@ def _write_fitting(batch: _Batch, rows: list[Row]) -> UpsertCounts:
     return written
 
 
-def _write(batch: _Batch, rows: list[Row]) -> UpsertCounts:
+def _write(batch: _Batch, rows: list[Row], staged: Sequence[Row]) -> UpsertCounts:
     transaction, resource, organization_id = batch.transaction, batch.resource, batch.organization_id
-    _copy(transaction, resource, CONTENT, ((*row.values, row.raw, row.content) for row in rows))
-    if resource.lines is not None:
-        _copy(transaction, resource.lines, resource.key, _line_rows(rows))
+    if len(rows) != len(staged) or not all(map(is_, rows, staged)):
+        _copy_rows(transaction, resource, rows)
     known = [row.key for row in rows if row.key in batch.known]
     values = {"organization": organization_id, "resource": resource.name, "known": known, "initial": batch.initial}
     created, updated = transaction.execute(statements_of(resource).write, values).fetchone() or (0, 0)
@@ -236,6 +252,13 @@ def _write_lines(transaction: Transaction, resource: Resource, organization_id: 
     transaction.execute(statements.write_lines, {"organization": organization_id})
     if known:
         transaction.execute(statements.remove_lines, {"organization": organization_id, "keys": known})
+
+
+def _copy_rows(transaction: Transaction, resource: Resource, rows: Sequence[Row]) -> None:
+    """Fill the temporary tables with rows and their lines, and with nothing else."""
+    _copy(transaction, resource, CONTENT, ((*row.values, row.raw, row.content) for row in rows))
+    if resource.lines is not None:
+        _copy(transaction, resource.lines, resource.key, _line_rows(rows))
 
 
 def _copy(transaction: Transaction, table: Lines, extra: Column, rows: Iterable[tuple[Any, ...]]) -> None:

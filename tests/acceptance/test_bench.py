@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import drawing, growth, report
+from bench import drawing, growth, report, shipped
 from bench.compare import Result, Scenario, faulty, run
 
 ORDERS = 400
@@ -51,6 +51,14 @@ def test_what_an_organization_costs_hangs_on_no_other() -> None:
     few, many = growth.of_organizations([20, 60], rounds=1, syncs=60).values()
     for point in (few, many):
         assert (point.statements, point.requests, point.slices) == pytest.approx((2, 1, 1), abs=0.2)
+
+
+@pytest.mark.slow
+def test_what_is_shipped_and_the_bare_script_do_the_same_work() -> None:
+    found = shipped.loads(1, {"one": 120, "two": 60})
+    for figures in (*found["ours"], *found["bare"]):
+        assert figures["rows"] == 180
+    assert shipped.said({who: shipped.middle(runs) for who, runs in found.items()}).count("wall") == 3
 
 
 def test_the_report_is_well_formed() -> None:

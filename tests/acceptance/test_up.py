@@ -98,7 +98,7 @@ def test_what_dies_is_reported_and_started_again(start: Callable[..., Up]) -> No
     up.wait_for("Everything runs")
     wait_until(lambda: all_synced(up), "no lease is held that would have to run out")
     for words in (
-        "celery -A workers.app --quiet beat",
+        "-m workers beat",
         "-n sync@",
         "valkey-server",
         "sandbox --child",

@@ -25,7 +25,6 @@ REFUSED = [
     ("LEASE_SECONDS", "0"),
     ("TASK_BUDGET_SECONDS", "0"),
     ("TASK_BUDGET_PAGES", "0"),
-    ("FETCH_WINDOW", "33"),
     ("FETCH_THREADS", "257"),
     ("LOG_FORMAT", SECRET),
     ("LOG_LEVEL", "debug"),

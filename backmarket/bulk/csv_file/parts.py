@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
 from math import ceil
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from backmarket.bulk.csv_file.skus import sku_hash
-from backmarket.bulk.csv_file.validation import Check, Row
 from backmarket.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from backmarket.bulk.csv_file.validation import Check, Row
 
 FILE_LINES_LIMIT = 15_000
 """Lines that the API takes in a file; whether the header counts, it doesn't say, so it does."""

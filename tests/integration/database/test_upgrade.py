@@ -52,7 +52,7 @@ UNION ALL SELECT 'sync', resource FROM backmarket.sync_state WHERE requested > s
 
 @pytest.fixture
 def shop(settings: Settings, sandbox: SandboxControl) -> Iterator[Shop]:
-    changes = {"rate_limit": 100_000, "task_budget_pages": 10, "fetch_window": 4, "bulk_poll_initial_seconds": 0.01}
+    changes = {"rate_limit": 100_000, "task_budget_pages": 10, "fetch_threads": 4, "bulk_poll_initial_seconds": 0.01}
     shop = Shop(settings.model_copy(update=changes), sandbox, ("orders", "listings", "deliveries", "returns"))
     yield shop
     shop.services.close()

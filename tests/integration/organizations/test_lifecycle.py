@@ -545,7 +545,7 @@ class TestMarkets:
         assert query("SELECT count(*) FROM backmarket.orders") == [(1,)]
 
     def test_discarding_takes_unfinished_walks_along(self, shop: Shop, org: str, query: Query) -> None:
-        shop.restart(task_budget_pages=4, fetch_window=2)
+        shop.restart(task_budget_pages=4, fetch_threads=2)
         shop.sell(org, orders=600)
         assert shop.run_slice(org).end == "handed_on"
         assert {"walks", "walk_seen", "orders", "orderlines"} <= set(left_over(query, org))
@@ -596,7 +596,7 @@ class TestRemoval:
     def test_nothing_of_the_organization_stays_in_any_table(self, shop: Shop, org: str, query: Query) -> None:
         shop.sell(org, orders=120)
         assert shop.sync(org).end == "done"
-        shop.restart(task_budget_pages=1, fetch_window=1)
+        shop.restart(task_budget_pages=1, fetch_threads=1)
         shop.sandbox.change(org, modify=100)
         assert shop.run_slice(org, full=True).end == "handed_on"
         shop.sandbox.add_seller(f"{org}/2", f"token-of-{org}/2", orders=60)

@@ -27,11 +27,11 @@ OTHER = Nudge("orders", "another")
 def shop(settings: Settings) -> Iterator[Shop]:
     """One process in which one slice may walk at a time; the small seller is synced, the large one never was."""
     with fresh_sandbox() as sandbox:
-        narrow = {"max_long_syncs": 1, "task_budget_pages": 2, "fetch_window": 1}
+        narrow = {"max_long_syncs": 1, "task_budget_pages": 2, "fetch_threads": 1}
         shop = Shop(settings.model_copy(update=narrow), sandbox.control)
         shop.sell(SMALL, orders=10)
         shop.sync(SMALL)
-        shop.sell(LARGE, orders=400)
+        shop.sell(LARGE, orders=450)
         shop.sandbox.reset()
         yield shop
         shop.services.close()
@@ -43,17 +43,26 @@ def pause(shop: Shop) -> float:
     return float(shop.one(f"SELECT extract(epoch FROM next_due_at - now()) {row}", LARGE))
 
 
-def test_a_walk_without_room_asks_nothing_and_comes_again_and_a_short_sync_is_done(shop: Shop) -> None:
+def test_a_first_walk_without_room_asks_once_how_long_it_is_and_comes_again(shop: Shop) -> None:
     assert shop.services.admission.enter(OTHER)
-    began = Moment()
-    slice_ = shop.run_slice(LARGE)
-    assert (slice_.end, slice_.requests) == ("handed_on", 0)
-    assert shop.sandbox.stats().count("orders.list") == 0
+    for requests in (1, 0):
+        began = Moment()
+        slice_ = shop.run_slice(LARGE)
+        assert (slice_.end, slice_.requests) == ("handed_on", requests)
+    assert shop.sandbox.stats().count("orders.list") == 1
     assert began.waits(pause(shop), 0, 1.5)
     assert shop.run_slice(SMALL).end == "done"
     shop.services.admission.leave()
     assert shop.sync(LARGE).end == "done"
     shop.assert_equals_truth(LARGE)
+
+
+def test_a_first_walk_of_few_pages_needs_no_room(shop: Shop) -> None:
+    shop.sell("medium", orders=80)
+    assert shop.services.admission.enter(OTHER)
+    slice_ = shop.run_slice("medium")
+    assert (slice_.end, slice_.requests) == ("done", 2)
+    shop.assert_equals_truth("medium")
 
 
 def test_a_sync_with_news_on_one_page_needs_no_room(shop: Shop) -> None:
@@ -102,7 +111,7 @@ def test_who_found_no_room_has_the_place_that_becomes_free_at_once(shop: Shop, s
         held.execute("LOCK TABLE backmarket.orders IN SHARE ROW EXCLUSIVE MODE")  # no walk stores a page meanwhile
         walking.start()
         wait_until(lambda: shop.sandbox.stats().count("orders.list"), "the walk has begun")
-        assert (shop.run_slice(LARGE).end, shop.sandbox.stats().count("orders.list")) == ("handed_on", 1)
+        assert (shop.run_slice(LARGE).end, shop.sandbox.stats().count("orders.list")) == ("handed_on", 2)
         assert pause(shop) <= 1.5, "it comes again by itself, if the place is never given up"
     walking.join()
     assert shop.execute(

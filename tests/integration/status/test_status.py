@@ -133,7 +133,7 @@ class TestWaiting:
         assert first.done() == SyncOutcome(rows_created=120, requests=3), "still its own run"
 
     def test_the_numbers_of_several_slices_are_added_up(self, shop: Shop, bm: BackMarket, org: str) -> None:
-        shop.restart(task_budget_pages=4, fetch_window=2)
+        shop.restart(task_budget_pages=4, fetch_threads=2)
         shop.sell(org, orders=600)
         handle = bm.sync_orders(org)
         slices = 0
@@ -212,7 +212,7 @@ class TestFailures:
 
     def test_a_failure_counts_only_if_it_happens_after_the_request(self, shop: Shop, bm: BackMarket, org: str) -> None:
         shop.sell(org, orders=600)
-        shop.restart(fetch_window=2)
+        shop.restart(fetch_threads=2)
         shop.sandbox.add_fault("waf_html", seller=org, page=5)
         assert shop.run_slice(org).end == "failed"
         handle = bm.sync_orders(org)
@@ -284,7 +284,7 @@ class TestTimeouts:
     def test_it_is_running_and_has_come_so_far(
         self, shop: Shop, bm: BackMarket, org: str, shared_url: str, submit: Submit
     ) -> None:
-        shop.restart(task_budget_pages=4, fetch_window=2)
+        shop.restart(task_budget_pages=4, fetch_threads=2)
         shop.sell(org, orders=600)
         handle = bm.sync_orders(org)
         assert shop.run_slice(org, ask=False).end == "handed_on"

@@ -27,7 +27,7 @@ WINDOW = 2
 def shop(settings: Settings) -> Iterator[Shop]:
     with fresh_sandbox() as sandbox:
         shop = Shop(
-            settings.model_copy(update={"task_budget_pages": BUDGET_PAGES, "fetch_window": WINDOW}), sandbox.control
+            settings.model_copy(update={"task_budget_pages": BUDGET_PAGES, "fetch_threads": WINDOW}), sandbox.control
         )
         yield shop
         shop.services.close()
@@ -152,7 +152,7 @@ class TestModification:
         assert pages <= orders.requests <= pages * 1.02
 
     def test_an_order_that_leaves_meanwhile_costs_a_whole_pass_and_none_is_lost(self, shop: Shop) -> None:
-        orders = open_shop(shop, 2000, task_budget_pages=200, fetch_window=1)
+        orders = open_shop(shop, 2000, task_budget_pages=200, fetch_threads=1)
         orders.then[20] = lambda: orders.removed.add(1900)
         assert shop.sync(ORG).end == "done"
         assert shop.one("SELECT count(*) FROM backmarket.orders") == 2000

@@ -10,8 +10,8 @@ import pytest
 from backmarket import connections
 from backmarket.database import DatabaseError
 from backmarket.errors import BackMarketError
-from backmarket.status import get_all_sync_status, get_sync_status
 from backmarket.status.deployment_metrics import _of_database
+from backmarket.status.sync_status import get_all_sync_status, get_sync_status
 from backmarket.sync import removed_rows, schedule
 from backmarket.sync.storing import Storing
 from backmarket.upkeep import erasure
@@ -249,7 +249,7 @@ class TestMidWalk:
 
     def test_a_page_that_stays_refused_keeps_the_checkpoint_for_three_runs(self, shop: Shop) -> None:
         shop.sell(ORG, orders=1000)
-        shop.restart(fetch_window=2)
+        shop.restart(fetch_threads=2)
         fault = shop.sandbox.add_fault("status", status=400, operation="orders.list", page=18)
         asked = []
         for _ in range(3):
@@ -351,7 +351,7 @@ def test_a_failover_that_loses_a_batch_ends_the_slice_and_loses_no_row(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An asynchronous replica takes over without the first batch's commit, but with the claim of the lease."""
-    shop.restart(fetch_window=4)  # or a slow machine stores all pages at once
+    shop.restart(fetch_threads=4)  # or a slow machine stores all pages at once
     shop.sell(ORG, orders=1200)
     shop.sync(ORG)
     shop.sandbox.change(ORG, modify=1100)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from backmarket.errors import RateLimited
-from backmarket.status import get_all_sync_status, get_sync_status
 from backmarket.status.deployment_metrics import _of_database
+from backmarket.status.sync_status import get_all_sync_status, get_sync_status
 from backmarket.sync.engine import SliceResult, run_slice
 from backmarket.sync.handle import SyncHandle
 from backmarket.sync.requests import request_sync
@@ -61,7 +61,7 @@ def test_a_429_for_ever_fails_its_sync_alone(
     shop: Shop, answer: str, page: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.resources = ("orders", "listings")
-    shop.restart(fetch_window=4)
+    shop.restart(fetch_threads=4)
     shop.sell(ORG, orders=1000, listings=100)
     shop.connect(SAME_KEY, f"token-of-{ORG}")
     fault = shop.sandbox.add_fault(**ANSWERS[answer], operation="orders.list", page=page)
@@ -166,7 +166,7 @@ def test_rows_whose_ids_are_answered_429_for_ever_hold_up_neither_others_nor_the
 
 def test_a_full_walk_that_fails_lets_incremental_ones_go_on_and_stays_named(shop: Shop) -> None:
     shop.sell(ORG, orders=1000)
-    shop.restart(fetch_window=4)
+    shop.restart(fetch_threads=4)
     assert shop.sync(ORG).end == "done"
     fault = shop.sandbox.add_fault("status", status=500, operation="orders.list", page=12)
     assert shop.sync(ORG, full=True).end == "failed"

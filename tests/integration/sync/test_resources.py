@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backmarket.settings import Settings
-from backmarket.status import get_sync_status
+from backmarket.status.sync_status import get_sync_status
 from backmarket.sync import requests
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, counted_writes
@@ -110,7 +110,7 @@ class TestListings:
     @pytest.mark.parametrize("order", ["creation_desc", "creation_asc"])
     def test_no_listing_is_taken_for_gone_while_rows_shift_between_pages(self, shop: Shop, order: str) -> None:
         shop.sandbox.settings(assumptions={"list_order": order})
-        shop.restart(fetch_window=1)
+        shop.restart(fetch_threads=1)
         shop.sell(ORG, orders=0, listings=600)
         shop.sync(ORG, "listings")
         for after in (1, 3, 4, 7, 9):
@@ -125,7 +125,7 @@ class TestListings:
         shop.assert_rows_equal_truth(ORG, "listings")
 
     def test_a_walk_of_many_slices_notices_what_is_gone(self, shop: Shop) -> None:
-        shop.restart(task_budget_pages=5, fetch_window=2)
+        shop.restart(task_budget_pages=5, fetch_threads=2)
         shop.sell(ORG, orders=0, listings=1000)
         shop.sync(ORG, "listings")
         shop.sandbox.change(ORG, resource="listings", remove=15)
@@ -264,7 +264,7 @@ class TestShipments:
 
 class TestFullWalks:
     def test_a_sync_that_falls_due_goes_before_an_unfinished_full_walk(self, shop: Shop) -> None:
-        shop.restart(task_budget_pages=4, fetch_window=2)
+        shop.restart(task_budget_pages=4, fetch_threads=2)
         shop.sell(ORG, orders=1000)
         shop.sync(ORG)
         shop.execute("UPDATE backmarket.sync_state SET full_walk_due_at = now() WHERE resource = 'orders'")
@@ -287,7 +287,7 @@ class TestFullWalks:
         shop.assert_equals_truth(ORG)
 
     def test_a_full_walk_that_was_asked_for_is_not_answered_by_less(self, shop: Shop) -> None:
-        shop.restart(task_budget_pages=4, fetch_window=2)
+        shop.restart(task_budget_pages=4, fetch_threads=2)
         shop.sell(ORG, orders=1000)
         shop.sync(ORG)
         request = requests.request_sync(shop.services.database, ORG, "orders", full=True)

@@ -19,8 +19,7 @@ from backmarket.messages import NUDGE_SECONDS
 from backmarket.organizations import lifecycle
 from backmarket.organizations.check import check_connection
 from backmarket.sandbox.control.client import SandboxControl
-from backmarket.status import get_all_sync_status, get_sync_status
-from backmarket.status.sync_status import SyncStatus
+from backmarket.status.sync_status import SyncStatus, get_all_sync_status, get_sync_status
 from backmarket.sync import leases
 from backmarket.sync.engine import run_slice
 from backmarket.sync.page_fetcher import TRIES
@@ -88,7 +87,7 @@ def shop(
         rate_limit=100_000,
         rate_window=0.05,
         task_budget_pages=BUDGET,
-        fetch_window=WINDOW,
+        fetch_threads=WINDOW,
     )
     shop = Shop(settings, sandbox)
     shop.execute("UPDATE backmarket.schedule SET full_interval_seconds = %s", FULL_SECONDS)

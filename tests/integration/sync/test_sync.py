@@ -194,7 +194,7 @@ class TestTruth:
         shop.sell(ORG, orders=1000)
         for after in (2, 5, 9, 14, 18):
             shop.sandbox.change(ORG, after=after, hide=2, modify=5, add=3, where="anywhere")
-        shop.restart(fetch_window=2)
+        shop.restart(fetch_threads=2)
         assert shop.sync(ORG).end == "done"
         assert self.lost(shop) == set(), "the first walk alone lost none"
         assert shop.sync(ORG).end == "done"
@@ -376,7 +376,7 @@ class TestRefusals:
 
     def test_a_failing_organization_backs_off_and_goes_on_from_its_checkpoint(self, shop: Shop) -> None:
         shop.sell(ORG, orders=2000)
-        shop.restart(fetch_window=4)
+        shop.restart(fetch_threads=4)
         shop.sandbox.add_fault("status", page=25, status=502)
         assert shop.run_slice(ORG).end == "failed"
         assert state(shop, "error_code") == "server_error"
@@ -447,7 +447,7 @@ class TestShorterLists:
     def test_a_walk_whose_next_page_is_refused_begins_anew(self, shop: Shop) -> None:
         shop.sandbox.settings(assumptions={"past_the_end": "400"})
         shop.sell(ORG, orders=1000)
-        shop.restart(task_budget_pages=18, fetch_window=2)
+        shop.restart(task_budget_pages=18, fetch_threads=2)
         assert shop.run_slice(ORG).end == "handed_on"
         shop.sandbox.change(ORG, remove=300)
         shop.execute("UPDATE backmarket.sync_state SET next_due_at = now()")
@@ -594,7 +594,7 @@ class TestLeases:
         )
 
     def test_a_slice_hands_on_within_its_budget_and_the_next_one_goes_on(self, shop: Shop) -> None:
-        shop.restart(task_budget_pages=10, fetch_window=4)
+        shop.restart(task_budget_pages=10, fetch_threads=4)
         shop.sell(ORG, orders=2000)
         assert shop.run_slice(ORG).end == "handed_on"
         assert 10 <= requests(shop) <= 14

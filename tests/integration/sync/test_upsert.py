@@ -16,7 +16,7 @@ from psycopg import Rollback
 from backmarket.database import Database, Transaction, savepoint
 from backmarket.errors import BackMarketError, InvalidArgument
 from backmarket.resources import ORDERS, Row, parse_page
-from backmarket.sync.upsert import UpsertCounts, compare, store, write
+from backmarket.sync.upsert import UpsertCounts, compare, stage, store, write
 from tests.support.databases import open_connection
 
 ORG = "auth0|1"
@@ -158,6 +158,19 @@ class TestFates:
         assert stored.order(1, "removed_at") is None
         assert stored.lines() == {11: (1, "10.00", False)}
         assert stored.news() == [("1", "created", [])]
+
+    def test_rows_that_were_sent_before_another_transaction_stored_them_are_compared_again(
+        self, stored: Stored
+    ) -> None:
+        sent = rows(order(1, state=1), order(2, state=1))
+        with stored.database.transaction() as late:
+            staged = stage(late, ORDERS, compare(late, ORDERS, ORG, sent))
+            assert staged == sent
+            stored.store(order(1, state=1), order(2, state=0))
+            compared = compare(late, ORDERS, ORG, sent)
+            assert write(late, ORDERS, ORG, compared, staged=staged) == UpsertCounts(updated=1, unchanged=1)
+        assert [(key, kind) for key, kind, _ in stored.news()] == [("1", "created"), ("2", "created"), ("2", "updated")]
+        assert stored.order(2, "state") == 1
 
     def test_organizations_do_not_touch_each_other(self, stored: Stored) -> None:
         stored.store(order(1, state=1, orderlines=[line(11)]))
@@ -338,6 +351,14 @@ class TestPoison:
         assert stored.keys() == [1, 2, 3, 4, 5, 6, 7]
         assert set(stored.lines()) == {10, 20, 30, 40, 50, 60, 70}
         assert len(stored.news()) == 7
+
+    def test_rows_that_cannot_be_sent_ahead_are_sent_later(self, stored: Stored) -> None:
+        sent = [poisoned(NUMBER), *rows(order(2))]
+        with stored.database.transaction() as transaction:
+            compared = compare(transaction, ORDERS, ORG, sent)
+            staged = stage(transaction, ORDERS, compared)
+            assert staged == []
+            assert write(transaction, ORDERS, ORG, compared, staged=staged) == UpsertCounts(created=1, rejected=1)
 
     def test_every_row_of_a_batch_may_be_poisonous(self, stored: Stored) -> None:
         batch = [raw(f'{{"order_id": {key}, "new": 1e999999}}')[0] for key in range(1, 6)]

@@ -19,7 +19,7 @@ from backmarket.database import Database
 from backmarket.database.schema import apply_schema
 from backmarket.settings import ENV_PREFIX, Settings
 from backmarket.standalone.embedded import Stack
-from backmarket.status import get_all_sync_status
+from backmarket.status.sync_status import get_all_sync_status
 from backmarket.upkeep import hourly
 from backmarket.upkeep.partitions import Retained, retain
 from tests.support.databases import open_connection, without_autovacuum

@@ -28,7 +28,7 @@ from backmarket.cli.times import moment, relative, seconds
 from backmarket.errors import BackMarketError
 from backmarket.observability.durations import duration, exactly
 from backmarket.queries.orders import OrderState
-from backmarket.status import SyncStatus
+from backmarket.status.sync_status import SyncStatus
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 CHECKOUT = Path(__file__).parents[3]

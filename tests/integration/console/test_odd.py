@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import pytest
 from starlette.routing import Route
 
-from backmarket import console
+from backmarket import BackMarket, console
 from backmarket.console.app import _routes
 from backmarket.console.paths import segment
 from backmarket.sandbox.control.client import SandboxControl
@@ -46,6 +46,8 @@ EXPECTED = {200, 303, 307, 400, 403, 404, 405, 422, 502, 503}
 @pytest.fixture(scope="module")
 def shop(stack: Stack, s3_url: str, shared_url: str, sandbox: SandboxControl) -> Iterator[Shop]:
     with opened_shop(console_settings(stack, shared_url, s3_url), sandbox, ORG) as shop:
+        with BackMarket(shop.settings) as bm:
+            bm.create_webhook("https://shop.example/")
         yield shop
 
 
@@ -64,6 +66,7 @@ def filled(path: str, shop: Shop, dice: Random, odd: str | None) -> str:
         "organization": segment(ORG), "order": order["order_id"], "line": order["orderlines"][0]["id"],
         "listing": shop.sandbox.truth(ORG, "listings")[0]["id"], "resource": "deliveries",
         "shipment": shop.sandbox.truth(ORG, "deliveries")[0]["shipmentId"], "job": 1, "part": 1, "write": 1,
+        "endpoint": 1,
     }  # fmt: skip
     names = re.findall(r"{(\w+)}", path)
     if odd is not None and names:

@@ -69,7 +69,7 @@ def test_after_sigkill_another_worker_goes_on_from_the_checkpoint(shop: Shop, tm
     again = sum(times - 1 for times in pages.values())
     assert len(pages) == 400
     assert before < 400, "it was killed in the middle"
-    assert again <= 40, f"{again} pages were asked for again"
+    assert again <= 96, f"{again} pages were asked for again"  # two windows, and the batch that was being written
     shop.assert_equals_truth(ORG)
 
 

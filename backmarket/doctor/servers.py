@@ -127,6 +127,7 @@ SELECT current_user::text, pg_has_role(relowner, 'USAGE'),
     ARRAY(SELECT role FROM unnest(%s::text[]) AS role WHERE to_regrole(role) IS NULL),
     ARRAY(SELECT relname::text FROM pg_class
         WHERE relnamespace = 'backmarket'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+          AND relname NOT LIKE 'console!_%%' ESCAPE '!'
           AND pg_has_role(to_regrole('backmarket_worker'), 'USAGE') AND NOT has_any_column_privilege(oid, 'SELECT')
         ORDER BY relname)
 FROM pg_class WHERE oid = 'backmarket.connections'::regclass

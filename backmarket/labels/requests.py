@@ -93,11 +93,12 @@ def _fetched(services: Services, label: Label, until: float, timeout: float) -> 
     connections.check_usable(connections.get(database, organization_id))
     with database.transaction() as transaction:
         values = {"organization": organization_id, "resource": label.resource, "shipment": label.shipment_id}
-        transaction.execute(f"{_AGAIN} AND resource = %(resource)s AND shipment_id = %(shipment)s {_THEN}", values)
+        # of the row as it was changed: a worker may have tried since `label` was read
+        asked = f"{_AGAIN} AND resource = %(resource)s AND shipment_id = %(shipment)s {_THEN} RETURNING tries"
+        tries = (transaction.execute(asked, values).fetchone() or (0,))[0]
         work.make_due(transaction, organization_id, "labels")
         act = audit.Act("label.fetch", organization_id, label.resource, label.shipment_id)
         audit.record(transaction, act, audit.Outcome.ASKED)
-    tries = 0 if label.state in (LabelState.STORED, LabelState.UNAVAILABLE) else label.tries
     services.producer.nudge([Nudge("labels", organization_id)])
 
     def now() -> Label:

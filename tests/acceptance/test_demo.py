@@ -80,7 +80,7 @@ def test_the_whole_job_is_right(demo: Demo) -> None:
     demo.wait_for("Beat, a dispatcher, a sync worker and one for labels run")
     assert demo.process.wait(PATIENCE_SECONDS) == 0, demo.said()
     said = demo.said()
-    assert said.count("✓") == 14
+    assert said.count("✓") == 15
     assert "each once" in said
     assert re.search(r"paris-refurb +1,200 +2,\d+ +400 +80 +\d\d +", said)
     refused = r"closed-shop +0 +0 +0 +0 +\d +\d +- +(failing|unauthorized)"  # the API's faults strike it, too

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from backmarket import BackMarket, OrderLineState
 from backmarket.errors import ServerError, WaitTimeout, WriteRefused
+from backmarket.resources import RESOURCES
 from backmarket.settings import Settings
 from backmarket.testing import ConnectedSeller
 
@@ -29,7 +30,8 @@ def test_each_test_begins_with_nothing_but_the_seller(connected_seller: Connecte
     assert list(seller.bm.changes()) == []
     assert list(seller.bm.iter_orders(seller.organization_id)) == []
     with redis.Redis.from_url(seller.settings.need("redis_url")) as client:
-        assert client.dbsize() == 0
+        messages = {key.decode() for key in client.scan_iter() if not key.startswith(b"_kombu.")}
+    assert messages <= set(RESOURCES), "the first nudges of the seller"
     assert seller.sandbox.stats().requests == 0
     outcome = seller.sync("orders")
     assert (outcome.rows_created, outcome.rows_rejected) == (60, 0)

@@ -245,6 +245,7 @@ class _Sync:
             more = self.walk.page_size == 0 and not self.walk.rechecking
             for fetched in self._fetch():
                 self._accept(fetched)
+            self.storing.renew_if_old()
             full = self.walk.ready >= BATCH_PAGES
             if full:
                 self._fill()  # while these pages are stored, the next ones are fetched
@@ -344,3 +345,4 @@ class _Sync:
             for fetched in self.fetcher.collect(MAX_LIMITER_WAIT_SECONDS):
                 if fetched.page is not None:
                     self._accept(fetched)
+            self.storing.renew_if_old()

@@ -59,7 +59,7 @@ class Storing:
         self._progress = Progress()
         self._since = self._from = (walk.pass_, walk.next_page)
         self._labels: InitialLabelState = "wanted" if lease.labels else "skipped"
-        self._saved_at = monotonic()
+        self._saved_at = self._renewed_at = monotonic()
         self._settled = False
         """A row that the walk did not show was stored."""
         self.left = False
@@ -140,7 +140,7 @@ class Storing:
             compared = self._compare(transaction, pages)
             self._write(transaction, compared, staged)
             if compared.differing or not self._saved_lately():
-                leases.renew(transaction, self.lease, seconds=self._settings.lease_seconds)
+                self._renew(transaction)
                 self._checkpoint(transaction)
 
     def store(self) -> bool:
@@ -165,7 +165,7 @@ class Storing:
                 if not found.keys:
                     self._finish(transaction, found)
                     return True
-            leases.renew(transaction, self.lease, seconds=self._settings.lease_seconds)
+            self._renew(transaction)
             self._checkpoint(transaction)
         if incomplete is not None:
             raise incomplete
@@ -204,7 +204,7 @@ class Storing:
                 )
             self._walk.confirm(str(key))
             self._settled = True
-            leases.renew(transaction, self.lease, seconds=self._settings.lease_seconds)
+            self._renew(transaction)
             self._checkpoint(transaction)
 
     def leave(self, key: Any) -> None:
@@ -218,6 +218,16 @@ class Storing:
             self._checkpoint(transaction)
             seen_ids.leave(transaction, self.lease, self._walk, str(key))
         self.left = True
+
+    def renew_if_old(self) -> None:
+        """Renew the lease after a quarter of its time without a batch, which renews it, too: the API may not answer.
+
+        Raises:
+            LeaseLost: if another worker took over, or the connection was changed, disabled or removed.
+        """
+        if self._behind is None and monotonic() - self._renewed_at > self._settings.lease_seconds / 4:
+            with self._database.transaction() as transaction:
+                self._renew(transaction)
 
     @property
     def progressed(self) -> bool:
@@ -288,6 +298,10 @@ class Storing:
 
     def _compare_rows(self, transaction: Transaction, rows: list[Row]) -> Compared:
         return compare(transaction, self._resource, self.lease.organization_id, rows, asked_at=self.lease.taken_at)
+
+    def _renew(self, transaction: Transaction) -> None:
+        leases.renew(transaction, self.lease, seconds=self._settings.lease_seconds)
+        self._renewed_at = monotonic()
 
     def _write(self, transaction: Transaction, compared: Compared, staged: Sequence[Row] = ()) -> None:
         name = self._resource.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from backmarket.sync import removed_rows, schedule
 from backmarket.sync.storing import Storing
 from backmarket.upkeep import erasure
 from tests.support.sellers import Shop
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ORG = "auth0|1"
 
@@ -70,6 +72,21 @@ def test_a_blocked_account_ends_the_look_for_missing_rows_with_the_limiters_paus
 
 class TestSilence:
     """Requests that the API never answers, where one takes longer than a slice may."""
+
+    def test_a_slice_that_waits_keeps_its_lease(self, shop: Shop) -> None:
+        """Else another worker takes over each slice of a page that is never answered, and none counts a failure."""
+        shop.restart(lease_seconds=4.0, request_deadline=3.0)
+        shop.sell(ORG, orders=120)
+        fault = shop.sandbox.add_fault("timeout", operation="orders.list", page=2)
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(shop.run_slice, ORG)
+            wait_until(lambda: shop.sandbox.stats().faults[0].struck, "the page is not answered")
+            lease = state(shop, "lease_until")
+            wait_until(lambda: state(shop, "lease_until") != lease, "the lease is renewed, or the slice has ended")
+            assert state(shop, "lease_until")
+            assert not running.done()
+            shop.sandbox.remove_faults(fault)
+            assert running.result(PATIENCE_SECONDS).end != "lease_lost"
 
     @pytest.mark.parametrize("page", [None, 2], ids=["list", "page"])
     def test_a_list_that_is_never_answered_fails_its_sync(self, shop: Shop, page: int | None) -> None:

@@ -10,6 +10,7 @@ from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
+from redis import Redis
 
 from backmarket.database import Database
 from backmarket.database.encryption import KeyCipher
@@ -69,10 +70,13 @@ def backmarket_settings(
     """
     number, addresses = next(_numbers), backmarket_stack.addresses
     name = f"{_backmarket_template}_{number}"
+    redis_url = urlsplit(addresses.redis_url)._replace(path=f"/{number}").geturl()
+    with Redis.from_url(redis_url) as redis:
+        redis.flushdb()
     with new_database(addresses.database_url, name, template=_backmarket_template) as database_url:
         given = backmarket_stack.environment() | {
             f"{ENV_PREFIX}DATABASE_URL": database_url,
-            f"{ENV_PREFIX}REDIS_URL": urlsplit(addresses.redis_url)._replace(path=f"/{number}").geturl(),
+            f"{ENV_PREFIX}REDIS_URL": redis_url,
             f"{ENV_PREFIX}S3_BUCKET": name.replace("_", "-"),
             f"{ENV_PREFIX}SECRET_KEYS": KeyCipher.generate(),
             f"{ENV_PREFIX}LIMITER_KEY": secrets.token_hex(24),

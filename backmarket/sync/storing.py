@@ -7,7 +7,6 @@ Nothing here sends requests.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from time import monotonic
@@ -27,6 +26,7 @@ from backmarket.sync.leases import Lease
 from backmarket.sync.page_walk import Walk
 from backmarket.sync.removed_rows import Missing
 from backmarket.sync.upsert import Compared, compare, stage, write
+from backmarket.sync.write_behind import WriteBehind
 
 CHECKPOINT_SECONDS = 5.0
 """Seconds between the checkpoints of a walk that finds nothing to write."""
@@ -50,7 +50,6 @@ class Storing:
         self.ended = False
         """The walk is over, and stored as such."""
         self._database = services.database
-        self._threads = services.request_threads
         self._settings = services.settings
         self._resource = resource
         self._walk = walk
@@ -64,8 +63,7 @@ class Storing:
         """A row that the walk did not show was stored."""
         self.left = False
         """A row that the walk did not show was left as it is, for good."""
-        self._behind: Future[None] | None = None
-        """A batch that is being written in a thread of its own."""
+        self._behind = WriteBehind(services.request_threads)
         self._undone = False
         """A transaction failed with pages that the walk had handed out: no checkpoint may be beyond them."""
 
@@ -115,22 +113,9 @@ class Storing:
             transaction = undo.enter_context(self._transaction())
             rows = [row for page in self._walk.ready_pages() for row in page.rows]
             staged = stage(transaction, self._resource, self._compare_rows(transaction, rows))
-            self.join()
+            self._behind.join()
             write = partial(self._write_batch, undo.pop_all(), transaction, self._walk.pop_ready(), staged)
-        if self._threads.reserve(1, patience=0.0):
-            self._behind = self._threads.submit(write)
-        else:
-            write()
-
-    def join(self) -> None:
-        """Wait until everything that was handed to `store_behind` is committed.
-
-        Raises:
-            BackMarketError: if it could not be written.
-        """
-        behind, self._behind = self._behind, None
-        if behind is not None:
-            behind.result()
+        self._behind.start(write)
 
     def _write_batch(
         self, end: AbstractContextManager[object], transaction: Transaction, pages: list[Page], staged: list[Row]
@@ -151,7 +136,7 @@ class Storing:
         Raises:
             IncompleteWalk: if the list ended before the walk saw all of it; its rows are written.
         """
-        self.join()
+        self._behind.join()
         with self._transaction() as transaction:
             leases.hold(transaction, self.lease)
             compared = self._compare(transaction, self._walk.pop_ready())
@@ -225,7 +210,7 @@ class Storing:
         Raises:
             LeaseLost: if another worker took over, or the connection was changed, disabled or removed.
         """
-        if self._behind is None and monotonic() - self._renewed_at > self._settings.lease_seconds / 4:
+        if not self._behind.running and monotonic() - self._renewed_at > self._settings.lease_seconds / 4:
             with self._database.transaction() as transaction:
                 self._renew(transaction)
 
@@ -241,7 +226,7 @@ class Storing:
             pause: seconds.
             failed: a request of this slice failed.
         """
-        self.join()
+        self._behind.join()
         progressed = self.progressed
         with self._database.transaction() as transaction:
             self._store_what_came(transaction)
@@ -254,7 +239,7 @@ class Storing:
             pause: seconds until the retry.
         """
         with suppress(DatabaseError):  # what was undone comes again
-            self.join()
+            self._behind.join()
         with self._database.transaction() as transaction:
             self._store_what_came(transaction)
             checkpoints.close(transaction, self.lease, self._walk, self._progress, error, failed=True)

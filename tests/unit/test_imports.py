@@ -65,6 +65,7 @@ ROOMS = {
         "backmarket.limits",
         "backmarket.standalone.embedded",
         "backmarket.status.broker",
+        "backmarket.testing.fixtures",
         "workers.celery_overrides.transport",
     ),
     "minio": ("backmarket.bucket", "backmarket.standalone.embedded"),

@@ -23,6 +23,7 @@ _WHAT: Final[dict[str, Callable[[InboxItem], str]]] = {
     "labels": lambda item: f"{item.count} labels were given up: `labels fetch`",
     "rows_missing": lambda item: f"{item.count} {item.resource} are not listed any more: `sync --accept-missing`",
     "rows_rejected": lambda item: f"{item.count} {item.resource} could not be stored: `sync --full`",
+    "webhook": lambda item: f"webhook {item.endpoint_id} was disabled: `events enable`",
 }
 
 
@@ -43,12 +44,10 @@ def inbox(
     if as_json:
         print_json({"items": [as_document(each) for each in found], "next_cursor": None})
     elif found:
+        rows = [(each.organization_id or "all", each.kind, each.since, _WHAT[each.kind](each)) for each in found]
         print_table(
             ("ORGANIZATION", "KIND", "SINCE", "WHAT TO DO"),
-            [
-                (each.organization_id, Word(each.kind.value), relative(each.since, now), _WHAT[each.kind](each))
-                for each in found
-            ],
+            [(whose, Word(kind.value), relative(since, now), what) for whose, kind, since, what in rows],
         )
     else:
         note("Nothing waits for you.")

@@ -69,7 +69,7 @@ def do(context: RequestContext) -> Response:
             raise InvalidArgument("Choose what to do.")
     except BackMarketError as error:
         context.say(str(error), bad=True)
-    return context.go(f"{HERE}/{number}")
+    return context.go(paths.local(context.given("back") or f"{HERE}/{number}"))
 
 
 def _operators_only(context: RequestContext) -> None:

@@ -23,7 +23,9 @@ def show(context: RequestContext) -> Response:
     connection = context.bm.get_connection_status(seller).connection if seller else None
     items = context.bm.get_inbox(seller, limit=ROWS)
     writes = {
-        item.write_id: context.bm.get_write(item.organization_id, item.write_id) for item in items if item.write_id
+        item.write_id: context.bm.get_write(item.organization_id, item.write_id)
+        for item in items
+        if item.organization_id and item.write_id
     }
     here = paths.with_query(HERE, {"seller": seller})
     return context.render("inbox.html", connection=connection, items=items, writes=writes, here=here, tab="inbox")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr
 
+from backmarket.status.inbox import InboxKind
 from tests.integration.events.conftest import ORG, Office
 from tests.support.console import OPERATOR, VIEWER, Visitor
 from tests.support.databases import not_as_process
@@ -53,6 +54,26 @@ def test_an_operator_sees_endpoints_and_enables_disables_and_resends(office: Off
     assert office.stored(endpoint).state == "enabled"
     entries = office.bm.audit(what="event.disable").items
     assert [(entry.actor, entry.object_id) for entry in entries] == [("anna", str(endpoint.id))]
+
+
+@pytest.mark.parametrize("organization", [ORG, None], ids=["of one seller", "of all"])
+def test_one_that_was_switched_off_waits_in_the_inbox(office: Office, anna: Visitor, organization: str | None) -> None:
+    endpoint = office.webhook(organization_id=organization)
+    office.bm.disable_event_endpoint(endpoint.id)
+    assert "Nothing waits for you." in anna.text("/inbox"), "a person has done it"
+    office.bm.enable_event_endpoint(endpoint.id)
+    office.receiver.answer = lambda event: (410, {})
+    office.happen(1)
+    office.slice()
+    (item,) = office.bm.get_inbox()
+    assert (item.kind, item.organization_id, item.endpoint_id) == (InboxKind.WEBHOOK, organization, endpoint.id)
+    page = anna.text("/inbox")
+    assert "A webhook was switched off" in page
+    assert (organization or "All sellers") in page
+    assert "The receiver answered 410." in page
+    said = anna.do(f"/endpoints/{endpoint.id}", page="/inbox", what="enable", back="/inbox")
+    assert "Nothing waits for you." in said
+    assert office.stored(endpoint).state == "enabled"
 
 
 def test_pages_and_forms_are_for_operators_and_for_what_is_there(office: Office, anna: Visitor) -> None:

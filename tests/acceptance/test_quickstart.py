@@ -10,6 +10,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from backmarket.standalone.programs import CHECKOUT
 from tests.support.up import Up
 from tests.support.waiting import PATIENCE_SECONDS
@@ -19,6 +21,7 @@ _BLOCK = re.compile(r"^```(?P<language>sh|python)\n(?P<text>.*?)^```$", re.DOTAL
 _NAME = re.compile(r"`(\w+\.py)`")
 
 
+@pytest.mark.slow
 def test_a_stranger_gets_through(tmp_path: Path) -> None:
     with closing(Up(tmp_path / "stack")) as up:
         up.wait_for("Everything runs")

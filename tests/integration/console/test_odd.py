@@ -18,7 +18,7 @@ from backmarket.sandbox.control.client import SandboxControl
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from tests.support.console import Visitor, console_settings, opened_shop
-from tests.support.examples import some
+from tests.support.examples import examples, some
 from tests.support.sellers import Shop
 
 ORG = "auth0|odd"
@@ -38,7 +38,7 @@ ROUTES = [
 ]
 FETCHES = ("POST", "/o/{organization}/labels/{resource}/{shipment}")
 """Waits until a worker has fetched the label, if there is one."""
-ROUNDS = 12
+ROUNDS = examples(15)
 EXPECTED = {200, 303, 307, 400, 403, 404, 405, 422, 502, 503}
 """Never 500, which is a fault of ours; 502 and 503: the API refused, or has to be asked again."""
 

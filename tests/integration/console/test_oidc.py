@@ -17,6 +17,7 @@ from backmarket.console.app import COOKIE
 from backmarket.errors import SettingsError
 from tests.support.console import Open, Visitor, words
 from tests.support.databases import open_connection
+from tests.support.examples import some
 from tests.support.openid import Claims, Provider, encoded, opened_provider, signed
 from tests.support.settings import fresh_settings
 
@@ -201,20 +202,22 @@ def signature_of_another_token(claims: Claims, key: RSAKey) -> str:
 class TestAttacks:
     @pytest.mark.parametrize(
         "claims",
-        [
-            {"nonce": "another"},
-            {"nonce": None},
-            {"aud": "another-client"},
-            {"aud": ["another-client"]},
-            {"aud": None},
-            {"aud": ["backmarket", "another-client"], "azp": "another-client"},
-            {"aud": "another-client", "azp": "backmarket"},
-            {"iss": "https://evil.example"},
-            {"iss": None},
-            {"exp": 1_000_000_000},
-            {"exp": None},
-            {"sub": None},
-        ],
+        some(
+            [
+                {"nonce": "another"},
+                {"nonce": None},
+                {"aud": "another-client"},
+                {"aud": ["another-client"]},
+                {"aud": None},
+                {"aud": ["backmarket", "another-client"], "azp": "another-client"},
+                {"aud": "another-client", "azp": "backmarket"},
+                {"iss": "https://evil.example"},
+                {"iss": None},
+                {"exp": 1_000_000_000},
+                {"exp": None},
+                {"sub": None},
+            ]
+        ),
         ids=str,
     )
     def test_a_wrong_claim(self, console: Callable[..., Visitor], provider: Provider, claims: Claims) -> None:

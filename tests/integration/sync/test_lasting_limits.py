@@ -123,6 +123,7 @@ def test_stray_429s_fail_no_sync(shop: Shop, orders: int) -> None:
         assert shop.one("SELECT failures FROM backmarket.sync_state") == 0
 
 
+@pytest.mark.slow
 def test_a_slice_that_can_send_nothing_neither_counts_nor_forgets(shop: Shop) -> None:
     shop.sell(ORG, orders=10)
     shop.sandbox.add_fault("rate_limited", operation="orders.list")
@@ -164,6 +165,7 @@ def test_rows_whose_ids_are_answered_429_for_ever_hold_up_neither_others_nor_the
     assert (status.state, status.error_code, status.rows_missing) == ("incomplete", "rows_missing", 2)
 
 
+@pytest.mark.slow
 def test_a_full_walk_that_fails_lets_incremental_ones_go_on_and_stays_named(shop: Shop) -> None:
     shop.sell(ORG, orders=1000)
     shop.restart(fetch_threads=4)

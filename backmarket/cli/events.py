@@ -67,7 +67,7 @@ def _row(endpoint: Endpoint) -> tuple[object, ...]:
     )
 )
 def add(
-    url: str,
+    url: Annotated[str, typer.Argument(metavar="URL")],
     organization: OfOrganization = None,
     resource: Resources = None,
     kind: Kinds = None,

@@ -24,9 +24,11 @@ ALLOWED = frozenset(
         "stats",
         "disable_events",
         "enable_events",
+        "heartbeat",
     }
 )
-"""Commands that a worker obeys: those that `celery inspect` and Flower read with, and Flower's switch of events."""
+"""Commands that a worker obeys: those that `celery inspect` and Flower read with, Flower's switch of events, and the
+heartbeat that a listener for events asks all workers for when it begins."""
 
 log = structlog.get_logger(__name__)
 

@@ -279,7 +279,7 @@ def test_parts_are_found_by_their_state(bm: BackMarket) -> None:
 
 
 ASKED: dict[str, tuple[Any, str, int]] = {
-    "orders in a state": (lambda bm: bm.get_orders(LARGE, state=1), "orders_state", 60),
+    "orders in a state": (lambda bm: bm.get_orders(LARGE, state=1), "orders_", 60),  # where few wait, `orders_to_ship`
     "orders in no state that any has": (lambda bm: bm.get_orders(LARGE, state=3), "orders_state", 60),
     "orders of a country": (lambda bm: bm.get_orders(LARGE, country_code="sk-sk"), "orders_country", 60),
     "an order by its tracking number": (

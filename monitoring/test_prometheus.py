@@ -26,7 +26,7 @@ from tests.support.sellers import Shop, environment
 from tests.support.waiting import wait_until
 
 HERE = Path(__file__).parent
-NOTHING_TOLD = ("Failing organizations", "Denied slots", "Labels fetched")
+NOTHING_TOLD = ("Failing organizations", "Denied slots", "Labels fetched", "Webhooks")
 """Panels of what need not have happened."""
 
 

@@ -154,7 +154,9 @@ def schedule(context: RequestContext) -> Response:
             "enabled": context.given("enabled") is not None,
             "interval": _seconds(context, "minutes", 60),
             "full_interval": _seconds(context, "hours", 3600) if before.full_interval is not None else None,
-            "download_labels": context.given("download_labels") is not None if before.download_labels is not None else None,
+            "download_labels": context.given("download_labels") is not None
+            if before.download_labels is not None
+            else None,
         }
         changed = {name: value for name, value in wanted.items() if value not in {None, getattr(before, name)}}
         if not changed:

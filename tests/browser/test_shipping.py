@@ -109,6 +109,29 @@ def test_forty_parcels_are_accepted_labelled_and_shipped_with_at_most_three_stro
     expect(page.get_by_text("No order waits to be accepted or shipped.")).to_be_visible()
 
 
+SEND_AS_IT_COMES = """([row, imei]) => {
+    window.stayed = true;
+    new MutationObserver((_, observer) => {
+        observer.disconnect();
+        const field = document.getElementById(row).querySelector("input[name=imei]");
+        field.value = imei;
+        field.form.requestSubmit();
+    }).observe(document.querySelector("table tbody"), {childList: true});
+}"""
+
+
+def test_a_field_that_has_just_come_is_sent_in_its_row(anna: Person, place: Place, ships: str) -> None:
+    """A scanner is faster than the 20 ms for which htmx by default leaves a new row to the browser, which would
+    load the whole page.
+    """
+    (order,) = open_orders(place, ships, 1, state=2, backship=False)
+    page = anna.open(f"/ship?seller={ships}")
+    page.evaluate(SEND_AS_IT_COMES, [row_of(page, order).get_attribute("id"), "1"])
+    page.get_by_role("button", name=f"Ship order {order}").click()  # without a number: the row comes with the reason
+    expect(row_of(page, order).get_by_role("alert").filter(has_text="IMEI")).to_be_visible()
+    assert page.evaluate("window.stayed"), "the page is the same"
+
+
 def test_a_lost_answer_and_a_refusal_are_told_in_their_rows(anna: Person, place: Place, ships: str) -> None:
     lost, refused = open_orders(place, ships, 2, state=2, backship=False)
     page = anna.open(f"/ship?seller={ships}")

@@ -10,6 +10,8 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
+from backmarket.console.numbers import whole_number
+
 MAX_FORM_BYTES = 256 * 1024
 """Maximum size of a form without a file, in bytes."""
 MAX_FIELDS = 100
@@ -31,8 +33,8 @@ async def read_form(
     Raises:
         HTTPException: if the form is too large, has no length, is malformed or does not arrive.
     """
-    length = request.headers.get("content-length", "")
-    if not (length.isascii() and length.isdigit() and len(length) < 16 and int(length) <= max_bytes):
+    length = whole_number(request.headers.get("content-length"))
+    if length is None or length > max_bytes:
         raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request is too large.")
     try:
         form = await request.form(max_files=max_files, max_fields=max_fields)

@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
+from backmarket.console.numbers import whole_number
+
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 _MARK = "~"
 
@@ -49,10 +51,8 @@ def order_key(organization_id: str, order_id: int) -> str:
 def order_of_key(key: str) -> tuple[str, int] | None:
     """The organization and the order that a form names; None: the name is invalid."""
     part, _, number = key.partition("/")
-    found = organization_of(part)
-    if found is None or not (number.isascii() and number.isdigit() and len(number) < 19):
-        return None
-    return found, int(number)
+    organization_id, order_id = organization_of(part), whole_number(number)
+    return None if organization_id is None or order_id is None else (organization_id, order_id)
 
 
 def with_query(path: str, values: Mapping[str, object]) -> str:

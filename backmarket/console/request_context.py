@@ -19,6 +19,7 @@ from backmarket.console import paths
 from backmarket.console.access.auth import CSRF_FIELD, CSRF_HEADER, Auth
 from backmarket.console.access.users import Person
 from backmarket.console.forms import MAX_FIELDS, MAX_FORM_BYTES, read_form
+from backmarket.console.numbers import whole_number
 from backmarket.console.rendering import Pages
 from backmarket.errors import BackMarketError
 from backmarket.facade import BackMarket
@@ -69,10 +70,10 @@ class RequestContext:
 
     def number(self, name: str) -> int:
         """A number in the path."""
-        value = self.request.path_params[name]
-        if not (value.isascii() and value.isdigit() and len(value) < 19):
+        number = whole_number(self.request.path_params[name])
+        if number is None:
             raise HTTPException(HTTPStatus.NOT_FOUND)
-        return int(value)
+        return number
 
     def asked(self, name: str) -> str | None:
         """A value of the query, stripped; None: missing or empty."""

@@ -267,10 +267,17 @@ def whole(part: Any) -> int:
     return part
 
 
-def date(part: Any) -> datetime | str:
-    """A part of a position: a date with its offset, or `NO_DATE`."""
-    if part == NO_DATE:
-        return NO_DATE
+def text(part: Any) -> str:
+    """A part of a position: a text."""
+    if not isinstance(part, str):
+        raise TypeError
+    return part
+
+
+def date(part: Any, missing: str = NO_DATE) -> datetime | str:
+    """A part of a position: a date with its offset, or what stands for a missing one."""
+    if part == missing:
+        return missing
     at = datetime.fromisoformat(part)
     if at.tzinfo is None:
         raise ValueError

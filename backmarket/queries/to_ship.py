@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from typing import Any, cast
 
 from psycopg.rows import class_row
@@ -14,7 +15,7 @@ from psycopg.rows import class_row
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
 from backmarket.queries.orders import OrderLineState, OrderState
-from backmarket.queries.pagination import Page, check_limit, decode_cursor, whole, with_offset
+from backmarket.queries.pagination import Page, check_limit, date, decode_cursor, text, whole, with_offset
 
 NO_DEADLINE = "infinity"
 """In the position of an order without a deadline, which comes last."""
@@ -175,7 +176,8 @@ def page(database: Database, where: ShippingFilter, *, limit: int, cursor: str |
         conditions.append(f"o.state = {_STATE_OF_STEP[_step(where.step)]}")
     if cursor is not None:
         conditions.append(f"({_DEADLINE}, o.organization_id, o.order_id) > (%(at)s::timestamptz, %(of)s, %(after)s)")
-        values["at"], values["of"], values["after"] = decode_cursor(cursor, _deadline, _text, whole)
+        deadline = partial(date, missing=NO_DEADLINE)
+        values["at"], values["of"], values["after"] = decode_cursor(cursor, deadline, text, whole)
     statement = (
         f"{_SELECT} FROM backmarket.orders o {_JOINS} WHERE {' AND '.join(conditions)}"
         f" ORDER BY {_DEADLINE}, o.organization_id, o.order_id LIMIT %(limit)s"
@@ -227,21 +229,6 @@ def _step(step: ShippingStep | str) -> ShippingStep:
         return ShippingStep(step)
     except ValueError:
         raise InvalidArgument(f"There is no step {str(step)!r}. Choose one of {', '.join(ShippingStep)}.") from None
-
-
-def _deadline(part: Any) -> datetime | str:
-    if part == NO_DEADLINE:
-        return NO_DEADLINE
-    at = datetime.fromisoformat(part)
-    if at.tzinfo is None:
-        raise ValueError
-    return at
-
-
-def _text(part: Any) -> str:
-    if not isinstance(part, str):
-        raise TypeError
-    return part
 
 
 _DEADLINE = "CASE WHEN o.expected_dispatch_date IS NULL THEN 'infinity' ELSE o.expected_dispatch_date END"

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from backmarket.console import paths
+from backmarket.console.numbers import whole_number
 from backmarket.console.request_context import RequestContext
 from backmarket.errors import BackMarketError, InvalidArgument
 
@@ -22,16 +23,16 @@ HERE = "/endpoints"
 def show_all(context: RequestContext) -> Response:
     """The list, by number."""
     _operators_only(context)
-    after = context.asked("after") or "0"
-    if not (after.isascii() and after.isdigit() and len(after) < 19):
+    after = whole_number(context.asked("after") or "0")
+    if after is None:
         raise HTTPException(HTTPStatus.NOT_FOUND)
-    found = context.bm.get_event_endpoints(after=int(after), limit=ENDPOINTS)
+    found = context.bm.get_event_endpoints(after=after, limit=ENDPOINTS)
     more = len(found) == ENDPOINTS
     return context.render(
         "endpoints.html",
         endpoints=found,
         next_page=paths.with_query(HERE, {"after": found[-1].id}) if more else None,
-        first_page=HERE if after != "0" else None,
+        first_page=HERE if after else None,
     )
 
 

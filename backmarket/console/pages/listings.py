@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from backmarket.console import paths
+from backmarket.console.numbers import whole_number
 from backmarket.console.pages.orders import once
 from backmarket.console.request_context import RequestContext, status_of
 from backmarket.errors import BackMarketError, InvalidArgument
@@ -48,9 +49,9 @@ def show_all(context: RequestContext) -> Response:
 
 def row(context: RequestContext) -> Response:
     """One listing as a row of the list, with the outcome of its write."""
-    number = context.asked("write")
+    number = whole_number(context.asked("write"))
     listing = _listing(context)
-    write = context.bm.get_write(context.organization_id, int(number)) if number and number.isdigit() else None
+    write = context.bm.get_write(context.organization_id, number) if number is not None else None
     return _row(context, listing, write=write if write and write.object_id == str(listing.listing_id) else None)
 
 
@@ -111,9 +112,10 @@ def _changes(context: RequestContext) -> ListingChanges:
     if price is not None and _amount(price) != _amount(context.given("price_shown") or "0"):
         changes["price"] = _amount(price)
     if quantity is not None and quantity != context.given("quantity_shown"):
-        if not (quantity.isascii() and quantity.isdigit() and len(quantity) < 10):
+        number = whole_number(quantity, digits=9)
+        if number is None:
             raise InvalidArgument(f"A quantity is a whole number from 0, not {quantity[:40]!r}.")
-        changes["quantity"] = int(quantity)
+        changes["quantity"] = number
     return changes
 
 
@@ -128,12 +130,12 @@ def _amount(text: str) -> Decimal:
 
 
 def _filters(chosen: dict[str, str]) -> dict[str, Any]:
-    state = chosen["state"]
-    if state and not (state.isascii() and state.isdigit() and len(state) < 9):
-        raise InvalidArgument(f"There is no state {state[:40]!r}.")
+    state = whole_number(chosen["state"], digits=8)
+    if chosen["state"] and state is None:
+        raise InvalidArgument(f"There is no state {chosen['state'][:40]!r}.")
     stock: dict[str, dict[str, int]] = {"some": {"min_quantity": 1}, "none": {"max_quantity": 0}}
     return {
-        "publication_state": int(state) if state else None,
+        "publication_state": state,
         "search": chosen["search"] or None,
         **stock.get(chosen["stock"], {}),
     }

@@ -15,6 +15,7 @@ from backmarket.changes import Change
 from backmarket.client.types.values import CountryCode
 from backmarket.console import paths
 from backmarket.console.choices import RETURN_REASONS, VERBS, choices_of
+from backmarket.console.numbers import whole_number
 from backmarket.console.order_moves import IRREVERSIBLE, Move, chosen_move, moves_of
 from backmarket.console.request_context import RequestContext, status_of
 from backmarket.errors import BackMarketError, InvalidArgument
@@ -35,7 +36,7 @@ FETCH_SECONDS = 15.0
 def show_all(context: RequestContext) -> Response:
     """The list."""
     number = context.asked("order")
-    if number is not None and number.isascii() and number.isdigit() and len(number) < 19:
+    if whole_number(number) is not None:
         return context.go(paths.organization(context.organization_id, "orders", number))
     fault = f"An order's number has digits only, not {number[:40]!r}." if number else None
     found, values = None, dict.fromkeys(("state", "country", "from", "until", "sku", "tracking"), "")
@@ -197,14 +198,14 @@ def open_label(context: RequestContext) -> Response:
 
 def fetch_label(context: RequestContext) -> Response:
     """Have a worker fetch a label now."""
-    shipment, order = context.number("shipment"), context.given("order") or ""
+    shipment, order = context.number("shipment"), whole_number(context.given("order"))
     download = context.bm.download_label if _is_of_delivery(context) else context.bm.download_return_label
     try:
         download(context.organization_id, shipment, timeout=FETCH_SECONDS)
         context.say(f"The label of {shipment} is stored.")
     except BackMarketError as error:
         context.say(f"The label of {shipment}: {error}", bad=True)
-    here = paths.organization(context.organization_id, "orders", int(order) if order.isdigit() else "")
+    here = paths.organization(context.organization_id, "orders", order or "")
     return context.go(paths.local(context.given("back") or here))
 
 
@@ -229,12 +230,12 @@ def _is_of_delivery(context: RequestContext) -> bool:
 
 
 def _filters(chosen: dict[str, str]) -> dict[str, Any]:
-    state = chosen["state"]
-    if state and not (state.isascii() and state.isdigit() and len(state) < 9):
-        raise InvalidArgument(f"There is no state {state[:40]!r}.")
+    state = whole_number(chosen["state"], digits=8)
+    if chosen["state"] and state is None:
+        raise InvalidArgument(f"There is no state {chosen['state'][:40]!r}.")
     until = _day(chosen["until"])
     return {
-        "state": int(state) if state else None,
+        "state": state,
         "country_code": chosen["country"] or None,
         "created_after": _day(chosen["from"]),
         "created_before": until + timedelta(days=1) if until else None,
@@ -287,9 +288,10 @@ def _reason(context: RequestContext) -> int | None:
     text = context.given("return_reason")
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) < 9):
+    number = whole_number(text, digits=8)
+    if number is None:
         raise InvalidArgument("Choose a reason from the list.")
-    return int(text)
+    return number
 
 
 def _sent(nudged: bool) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from backmarket.console import paths
+from backmarket.console.numbers import whole_number
 from backmarket.console.request_context import RequestContext
 from backmarket.errors import BackMarketError, InvalidArgument
 from backmarket.labels.queries import SHIPMENTS, LabelState
@@ -93,11 +94,11 @@ def _pages(context: RequestContext, tab: str, chosen: dict[str, str], following:
 
 
 def _filters(chosen: dict[str, str]) -> dict[str, Any]:
-    order = chosen["order"]
-    if order and not (order.isascii() and order.isdigit() and len(order) < 19):
-        raise InvalidArgument(f"An order's number has digits only, not {order[:40]!r}.")
+    order = whole_number(chosen["order"])
+    if chosen["order"] and order is None:
+        raise InvalidArgument(f"An order's number has digits only, not {chosen['order'][:40]!r}.")
     return {
         "stage": chosen["stage"] or None,
         "tracking_number": chosen["tracking"] or None,
-        "order_id": int(order) if order else None,
+        "order_id": order,
     }

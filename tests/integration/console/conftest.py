@@ -8,9 +8,25 @@ from typing import Any
 
 import pytest
 
+from backmarket import BackMarket
 from backmarket.standalone.embedded import Stack
 from tests.support.console import Open, Visitor, console_settings
 from tests.support.databases import empty
+from tests.support.sellers import Shop
+
+
+@pytest.fixture
+def anna(shop: Shop) -> Iterator[Visitor]:
+    """An operator in the console of the module's shop."""
+    visitor = Visitor(shop.settings)
+    visitor.log_in()
+    yield visitor
+    visitor.close()
+
+
+@pytest.fixture
+def bm(anna: Visitor) -> BackMarket:
+    return anna.bm
 
 
 @pytest.fixture

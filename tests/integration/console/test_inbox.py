@@ -27,17 +27,9 @@ def shop(stack: Stack, s3_url: str, shared_url: str) -> Iterator[Shop]:
 
 
 @pytest.fixture
-def anna(shop: Shop) -> Iterator[Visitor]:
-    visitor = Visitor(shop.settings)
-    visitor.log_in()
-    assert "Nothing waits for you." in visitor.text("/inbox"), "each test leaves nothing behind"
-    yield visitor
-    visitor.close()
-
-
-@pytest.fixture
-def bm(anna: Visitor) -> BackMarket:
-    return anna.bm
+def anna(anna: Visitor) -> Visitor:
+    assert "Nothing waits for you." in anna.text("/inbox"), "each test leaves nothing behind"
+    return anna
 
 
 def count(anna: Visitor, path: str = "/") -> str:

@@ -58,19 +58,6 @@ def shop(stack: Stack, s3_url: str, shared_url: str) -> Iterator[Shop]:
         yield shop
 
 
-@pytest.fixture
-def anna(shop: Shop) -> Iterator[Visitor]:
-    visitor = Visitor(shop.settings)
-    visitor.log_in()
-    yield visitor
-    visitor.close()
-
-
-@pytest.fixture
-def bm(anna: Visitor) -> BackMarket:
-    return anna.bm
-
-
 def order_in(shop: Shop, bm: BackMarket, *states: int) -> int:
     """An order that no other test has, whose lines are in these states, stored."""
     taken = shop.__dict__.setdefault("taken", set())
@@ -472,6 +459,11 @@ class TestListings:
         assert (changed.price, changed.quantity) == (Decimal("222.50"), 7)
         assert anna.send(path, price="223.00", **shown).headers["location"] == f"{HOME}/listings"
         assert anna.get(f"{HOME}/listings/none").status_code == 404
+
+    def test_a_number_that_is_none_is_answered(self, anna: Visitor, bm: BackMarket) -> None:
+        listing, parcel = bm.get_listings(ORG, limit=1).items[0], bm.get_deliveries(ORG, limit=1).items[0]
+        assert anna.get(f"{HOME}/listings/{listing.listing_id}?write=²").status_code == 200
+        assert anna.send(f"{HOME}/labels/deliveries/{parcel.shipment_id}", order="²").status_code == 303
 
 
 class TestBulk:

@@ -25,19 +25,6 @@ def shop(stack: Stack, s3_url: str, shared_url: str) -> Iterator[Shop]:
         yield shop
 
 
-@pytest.fixture
-def anna(shop: Shop) -> Iterator[Visitor]:
-    visitor = Visitor(shop.settings)
-    visitor.log_in()
-    yield visitor
-    visitor.close()
-
-
-@pytest.fixture
-def bm(anna: Visitor) -> BackMarket:
-    return anna.bm
-
-
 def listed(page: str) -> set[int]:
     return {int(each) for each in re.findall(r'<th scope="row"[^>]*>(\d+)', page)}
 

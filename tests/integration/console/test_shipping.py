@@ -36,20 +36,12 @@ def shop(stack: Stack, s3_url: str, shared_url: str) -> Iterator[Shop]:
 
 
 @pytest.fixture
-def anna(shop: Shop) -> Iterator[Visitor]:
-    visitor = Visitor(shop.settings)
-    visitor.log_in()
-    yield visitor
+def anna(anna: Visitor, shop: Shop) -> Iterator[Visitor]:
+    yield anna
     for row in shop.sandbox.truth(ORG):  # the next test begins with none that is open
         if row["state"] != 9:
             shop.sandbox.change(ORG, modify=1, ids=[row["order_id"]], fields={"state": 9})
     shop.sync(ORG)
-    visitor.close()
-
-
-@pytest.fixture
-def bm(anna: Visitor) -> BackMarket:
-    return anna.bm
 
 
 def order_in(shop: Shop, bm: BackMarket, *states: int, hours: float = 24, **fields: Any) -> int:

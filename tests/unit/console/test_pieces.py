@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from backmarket.console import paths
 from backmarket.console.access.addresses import is_within, networks
 from backmarket.console.access.throttle import REMEMBERED, WINDOW, Throttle
+from backmarket.console.numbers import whole_number
 from backmarket.console.order_moves import CHANGED, Move, chosen_move, moves_of
 from backmarket.console.rendering import count, money, says, span
 from backmarket.console.sparkline import SLOTS, slots_of, sparkline
@@ -155,3 +156,11 @@ def test_a_move_takes_what_was_shown_or_nothing() -> None:
     with pytest.raises(InvalidArgument):
         chosen_move(moves(Line(1, "a", 6), Line(2, "A", 6)), refund, ["1"], "a")
     assert chosen_move(shown, OrderLineState.ACCEPTED, [], None) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0", 0), ("007", 7), ("9" * 18, 10**18 - 1)] + [(each, None) for each in ("9" * 19, "²", "٣", "-1", "1 ", "")],
+)
+def test_a_whole_number_is_of_ascii_digits(text: str, number: int | None) -> None:
+    assert whole_number(text) == number

@@ -3,7 +3,8 @@
     python -m bench.events [--endpoints 10000] [--dead 100] [--seconds 60]
 
 A real worker of the pool `events`, held to one core, and beat; the receiver is on the other. A dead endpoint takes a
-connection and never answers. The receiver is one process without TLS, which checks no signature.
+connection and never answers. The receiver is one process without TLS, which checks no signature. At last, what a first
+load of 20,000 orders costs with an endpoint and without.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import multiprocessing
 import socket
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +29,13 @@ import redis
 
 from backmarket.facade import BackMarket
 from backmarket.sandbox.server import SandboxServer
-from bench.setting import Setting, setting, wait_until, workers
+from backmarket.sandbox.world.sellers import SellerSpec
+from bench.setting import SYNC_QUEUES, Setting, cpu_seconds, setting, wait_until, workers
+
+TOKEN = "token-of-the-bench"
+ORDERS, LOADS = 20_000, 3
+ENDPOINTS = {"no endpoint": None, "a webhook": False, "a webhook with initial events": True}
+"""Of the first loads: whether there is a webhook, and whether it gets the events of first walks."""
 
 DEADLINE = 5
 """Seconds that a dead endpoint costs a thread."""
@@ -69,6 +77,8 @@ def main() -> None:
     with setting(SandboxServer([])) as here:
         here.environment |= {"BACKMARKET_EVENT_TASK": "shop.on_change", "BACKMARKET_EVENT_QUEUE": "shop"}
         messages(here, chosen.seconds)
+    with receiver() as at:
+        first_load(at)
 
 
 @contextmanager
@@ -117,6 +127,40 @@ def messages(here: Setting, seconds: int) -> None:
     cpu = after.user + after.system - before.user - before.system
     total = 1000 * seconds
     print(f"messages: {total} in {wall:.1f} s, CPU of the worker {cpu:.1f} s, {1000 * cpu / total:.2f} ms each")
+
+
+def first_load(at: Receiver) -> None:
+    """The CPU of all workers and the seconds of a first load; medians of some runs, which take turns."""
+    seller = SellerSpec(name="seller", token=TOKEN, orders=ORDERS)
+    origin = f"http://127.0.0.1:{at.port}"
+    figures = defaultdict(list)
+    with (
+        setting(
+            SandboxServer([seller], latency=0.005, limit=1_000_000),
+            rate_limit=1_000_000,
+            event_private_origins=origin,
+        ) as here,
+        workers(here.environment, "one", queues=(*SYNC_QUEUES, "events")) as fleet,
+    ):
+        here.only("orders")
+        here.sandbox.control.truth("seller")
+        for _ in range(LOADS):
+            for name, initial in ENDPOINTS.items():
+                here.empty()
+                here.execute("DELETE FROM backmarket.event_endpoints")
+                if initial is not None:
+                    here.market.create_webhook(origin, initial=initial)
+                before, began = cpu_seconds(fleet), time.monotonic()
+                here.market.upsert_connection("org", TOKEN, base_url=here.sandbox.url)
+                wall, calls = here.synced(1), 0
+                while initial and calls < ORDERS:
+                    calls += len(at.take())
+                    time.sleep(0.05)
+                figures[name].append((cpu_seconds(fleet) - before, wall, time.monotonic() - began))
+    for name, rows in figures.items():
+        cpu, wall, called = (median(column) for column in zip(*rows, strict=True))
+        told = f", all called after {called:.1f} s" if ENDPOINTS[name] else ""
+        print(f"{ORDERS} orders at first, {name}: CPU {cpu:.2f} s, stored after {wall:.1f} s{told}")
 
 
 @contextmanager

@@ -17,9 +17,37 @@ class QuietServer(ThreadingHTTPServer):
     """Says nothing of clients that hang up: ours end their connections with a reset (docs/decisions/0004)."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def handle_error(self, *_: Any) -> None:
         """Said by the client's side of the test, if it matters."""
+
+
+class Serving:
+    """A server in a thread of its own, on a free port.
+
+    Args:
+        handler: answers requests.
+    """
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        self._server = QuietServer(("127.0.0.1", 0), handler)
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+
+    @property
+    def origin(self) -> str:
+        """Its own."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def start(self) -> None:
+        """Answer from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close it, and wait for its thread."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
 
 
 @dataclass(frozen=True)
@@ -52,13 +80,8 @@ class Gate:
         self.paths: list[str] = []
         """What each asked for."""
         self._arrived = Condition()
-        self._server = QuietServer(("127.0.0.1", 0), self._handler())
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-
-    @property
-    def url(self) -> str:
-        """Its origin."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._serving = Serving(self._handler())
+        self.url = self._serving.origin
 
     def wait(self, requests: int = 1) -> None:
         """Return when so many requests have come, since the beginning."""
@@ -66,16 +89,14 @@ class Gate:
             assert self._arrived.wait_for(lambda: len(self.paths) >= requests, PATIENCE_SECONDS)
 
     def __enter__(self) -> Gate:
-        self._thread.start()
+        self._serving.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.open.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._serving.stop()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         gate = self

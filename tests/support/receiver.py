@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
-from threading import Event, Lock, Thread
+from threading import Event, Lock
 from types import TracebackType
 from typing import Any
 
 from standardwebhooks import Webhook
 
-from tests.support.gate import QuietServer, Reply
+from tests.support.gate import Reply, Serving
 from tests.support.waiting import PATIENCE_SECONDS
 
 
@@ -53,29 +53,22 @@ class Receiver:
     def __post_init__(self) -> None:
         self.open.set()
         self._lock = Lock()
-        self._server = QuietServer(("127.0.0.1", 0), self._handler())
-        self._server.request_queue_size = 128
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-
-    @property
-    def origin(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._serving = Serving(self._handler())
+        self.origin = self._serving.origin
 
     def ids(self) -> list[str]:
         """What the events were about, in the order of their arrival."""
         return [call.event["external_id"] for call in self.calls]
 
     def __enter__(self) -> Receiver:
-        self._thread.start()
+        self._serving.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.open.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._serving.stop()
 
     def _receive(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str]]:
         self.open.wait(PATIENCE_SECONDS)

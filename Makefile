@@ -20,7 +20,7 @@ demo: setup ## Run the whole main job once against the sandbox, and say what hap
 up: setup ## Run the embedded stack with workers, beat, Flower and the console, until Ctrl-C
 	@exec $(BIN)/backmarket up $(ARGS)
 
-test: setup ## Run the tests that a change is trusted by (6 minutes on two quiet cores)
+test: setup ## Run the tests that a change is trusted by (5 minutes on two quiet cores)
 	@mkdir -p .tmp
 	@TEST_QUICKLY=1 PYTEST_DEBUG_TEMPROOT="$(CURDIR)/.tmp" exec $(BIN)/pytest -m "not slow" $(PARALLEL) $(ARGS)
 

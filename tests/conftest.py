@@ -29,11 +29,11 @@ from tests.support.databases import (
     as_process,
     as_superuser,
     make_roles,
-    make_stack,
     new_database,
     open_connection,
     own_redis,
     revive_postgres,
+    running_stack,
 )
 from tests.support.logs import logging_restored
 from tests.support.recycled import DatabaseRecycler
@@ -98,7 +98,7 @@ def _no_sandbox_left() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """PostgreSQL, Valkey and S3, started when the first test asks; for tests that stop and kill them, too."""
-    with make_stack() as running:
+    with running_stack() as running:
         make_roles(running)
         yield running
 

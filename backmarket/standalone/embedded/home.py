@@ -139,7 +139,7 @@ def put_in_order(path: Path) -> None:
 
 def places() -> Iterator[Path]:
     """Candidate parents of temporary directories, the best first."""
-    for place in dict.fromkeys((Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"))):  # noqa: S108
+    for place in dict.fromkeys(map(Path, (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"))):  # noqa: S108
         if place.is_dir() and len(os.fsencode(place)) <= MAX_DIRECTORY_BYTES and postgres_user.can_pass(place):
             yield place
 

@@ -12,12 +12,12 @@ from typing import BinaryIO
 from backmarket.bulk import queries
 from backmarket.bulk.csv_file.parts import FILE_LINES_LIMIT, Parts, cut
 from backmarket.bulk.csv_file.reader import open_source
-from backmarket.bulk.csv_file.skus import sku_key
 from backmarket.bulk.csv_file.source import Source
 from backmarket.bulk.csv_file.unchanged import unchanged
 from backmarket.bulk.csv_file.validation import Check, Row
 from backmarket.bulk.options import Options
 from backmarket.bulk.skipped_lines import LeftOut
+from backmarket.client.skus import sku_key
 from backmarket.errors import BulkFileRefused, FileFault
 from backmarket.services import Services
 from backmarket.work.contested import may_be_stale

@@ -10,8 +10,8 @@ from psycopg.rows import class_row, dict_row
 
 from backmarket.bulk import rows
 from backmarket.bulk.csv_file.parts import expected_duration as duration_of
-from backmarket.bulk.csv_file.skus import sku_key
 from backmarket.bulk.rows import Job, JobState
+from backmarket.client.skus import sku_key
 from backmarket.connections import check_usable
 from backmarket.connections.connection import select
 from backmarket.database import Database, Transaction

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from backmarket.client.skus import sku_key
 from backmarket.errors import InvalidArgument
 from backmarket.queries.orders import OrderLine, OrderLineState
 
@@ -51,7 +52,7 @@ def moves_of(lines: Iterable[OrderLine]) -> list[Move]:
     for line in sorted(lines, key=lambda each: each.orderline_id):
         for state in line.next_states if line.removed_at is None else ():
             ships = state is OrderLineState.SHIPPED
-            key = "" if ships else (line.listing or "").lower()
+            key = "" if ships else sku_key(line.listing or "")
             found.setdefault((state, key), Move(state, None if ships else line.listing)).lines.append(line)
     return sorted(found.values(), key=lambda move: (move.state, move.lines[0].orderline_id))
 

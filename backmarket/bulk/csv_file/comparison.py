@@ -11,7 +11,7 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any
 
-from backmarket.bulk.csv_file.skus import sku_key
+from backmarket.client.skus import sku_key
 
 Members = dict[str, Any]
 """Members of a listing that can be compared, as values that JSON can hold."""

@@ -6,15 +6,9 @@ from array import array
 from hashlib import blake2b, sha256
 from struct import Struct
 
+from backmarket.client.skus import sku_key
+
 _HALVES = Struct("<QQ").unpack
-
-
-def sku_key(sku: str) -> str:
-    """The key by which SKUs are compared everywhere, `backmarket.sku_key` in SQL: without spaces around it, A-Z as a-z.
-
-    Other letters count as they are: what `lower()` makes of them in SQL depends on the database's collation.
-    """
-    return sku.strip(" ").encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
 
 
 def sku_hash(sku: str) -> int:

@@ -7,10 +7,10 @@ from collections.abc import Set
 from math import ceil
 from typing import Any, NamedTuple
 
-from backmarket.bulk.csv_file.skus import sku_key
 from backmarket.bulk.engine.context import SliceContext
 from backmarket.bulk.engine.requests import WINDOW, ApiRequest
 from backmarket.client import Answer
+from backmarket.client.skus import sku_key
 from backmarket.errors import BackMarketError
 
 PAGE_ROWS = 50

@@ -13,13 +13,13 @@ from urllib.parse import quote
 from backmarket.bucket.keys import bulk_key
 from backmarket.bulk import rows, transitions
 from backmarket.bulk.api_tasks import ActionStatus
-from backmarket.bulk.csv_file.skus import sku_key
 from backmarket.bulk.engine import task_report
 from backmarket.bulk.engine.context import SliceContext
 from backmarket.bulk.engine.part_files import part_lines
 from backmarket.bulk.engine.requests import WINDOW, ApiRequest
 from backmarket.bulk.models import OF_A_LINE, LineOutcome, Outcome, Part, PartState, Transition
 from backmarket.client import Answer
+from backmarket.client.skus import sku_key
 from backmarket.errors import (
     BackMarketError,
     BucketUnavailable,

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from backmarket.bulk.csv_file.skus import sku_key
+from backmarket.client.skus import sku_key
 
 NO_REASON = "Back Market gave no reason."
 

@@ -16,13 +16,13 @@ from backmarket.bulk import rows, transitions
 from backmarket.bulk.api_tasks import ActionStatus
 from backmarket.bulk.csv_file import comparison
 from backmarket.bulk.csv_file.comparison import Members, Reading
-from backmarket.bulk.csv_file.skus import sku_key
 from backmarket.bulk.engine import listing_pages, verdicts
 from backmarket.bulk.engine.context import SliceContext
 from backmarket.bulk.engine.part_files import Line, part_lines
 from backmarket.bulk.engine.requests import WINDOW, ApiRequest
 from backmarket.bulk.models import Part, PartState, Transition
 from backmarket.client import Answer
+from backmarket.client.skus import sku_key
 from backmarket.errors import (
     BackMarketError,
     BucketUnavailable,

@@ -10,6 +10,7 @@ from io import BytesIO
 
 from starlette.responses import Response
 
+from backmarket.client.skus import sku_key
 from backmarket.console.headers import PDF_POLICY
 from backmarket.console.pages.shipping import HERE
 from backmarket.console.paths import order_key, order_of_key
@@ -92,7 +93,7 @@ def pick_list(context: RequestContext) -> Response:
     for order in orders:
         for line in order.lines:
             if line.may_accept or line.may_ship:
-                pick = picks.setdefault((line.sku or "").lower(), Pick(line.sku or "", line.product or ""))
+                pick = picks.setdefault(sku_key(line.sku or ""), Pick(line.sku or "", line.product or ""))
                 pick.quantity += line.quantity or 1
                 pick.orders.append((order, line.quantity or 1))
     return context.render("pick_list.html", picks=[picks[sku] for sku in sorted(picks)], orders=orders)

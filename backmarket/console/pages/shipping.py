@@ -10,6 +10,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from backmarket.client.skus import sku_key
 from backmarket.client.types.values import CountryCode
 from backmarket.console import paths
 from backmarket.console.choices import choices_of
@@ -124,7 +125,7 @@ def identify(context: RequestContext) -> Response:
 
 def _accept(context: RequestContext, row: ShippingRow) -> None:
     """One write for each SKU with paid lines: Back Market moves all of them at once."""
-    skus = {(line.sku or "").lower(): line for line in row.order.lines if line.may_accept}
+    skus = {sku_key(line.sku or ""): line for line in row.order.lines if line.may_accept}
     token = once(context)
     for line in skus.values():
         context.bm.update_order(

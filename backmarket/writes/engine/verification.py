@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
+from backmarket.client.skus import sku_key
 from backmarket.queries.listings import PublicationState
 from backmarket.queries.orders import NEXT_STATES, OrderLineState
 from backmarket.writes.request.models import UpdateListing, UpdateOrder, UpdateOrderline, WriteRequest
@@ -135,7 +136,7 @@ def _lines(order: Shown) -> Iterator[Shown]:
 def _is_meant(request: UpdateOrder, line: Shown) -> bool:
     if request.sku is None or request.new_state == 3:
         return True
-    return str(line.get("listing") or "").lower() == request.sku.lower()
+    return sku_key(str(line.get("listing") or "")) == sku_key(request.sku)
 
 
 def _line_seen(line: Shown) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from backmarket.client import field_rules
 from backmarket.client.listing_rules import PLACES, UNDOCUMENTED, listing_rules
+from backmarket.client.skus import sku_key
 from backmarket.client.types import values
 from backmarket.queries.orders import NEXT_STATES, OrderLineState
 from backmarket.writes.request.faults import Checks
@@ -242,7 +243,7 @@ def _check_lines(lines: Sequence[KnownLine], state: int, sku: str | None, checks
     """Check that a line can move to the state; returns the SKU to send, spelled as in the order."""
     meant = lines
     if sku is not None:
-        meant = [line for line in lines if (line.listing or "").lower() == sku.lower()]
+        meant = [line for line in lines if sku_key(line.listing or "") == sku_key(sku)]
         if not meant:
             held = ", ".join(sorted({line.listing for line in lines if line.listing})) or "none"
             checks.note("sku", repr(sku[:40]), f"the SKU of a line of this order: {held}")
@@ -254,8 +255,8 @@ def _check_lines(lines: Sequence[KnownLine], state: int, sku: str | None, checks
     if state == 3:
         _check_parcel(lines, sku, checks)
         return None
-    skus = sorted({line.listing or "" for line in movable}, key=str.lower)
-    if len({each.lower() for each in skus}) > 1:
+    skus = sorted({line.listing or "" for line in movable}, key=sku_key)
+    if len({sku_key(each) for each in skus}) > 1:
         checks.note("sku", "nothing", f"the SKU of the line that is meant: {', '.join(filter(None, skus))}")
         return None
     return skus[0] or None
@@ -263,8 +264,8 @@ def _check_lines(lines: Sequence[KnownLine], state: int, sku: str | None, checks
 
 def _check_parcel(lines: Sequence[KnownLine], sku: str | None, checks: Checks) -> None:
     """State 3 ships all accepted lines, whatever SKU is named."""
-    taken = {(line.listing or "").lower() for line in lines if may_move(line.state, 3)}
-    if sku is not None and taken != {sku.lower()}:
+    taken = {sku_key(line.listing or "") for line in lines if may_move(line.state, 3)}
+    if sku is not None and taken != {sku_key(sku)}:
         checks.note("sku", repr(sku[:40]), "none, as state 3 ships all accepted lines of the order in one parcel")
 
 

@@ -11,9 +11,9 @@ from backmarket.bulk.csv_file.columns import columns_for
 from backmarket.bulk.csv_file.dialect import Dialect
 from backmarket.bulk.csv_file.parts import cut, part_rows
 from backmarket.bulk.csv_file.reader import CsvSource, open_source
-from backmarket.bulk.csv_file.skus import sku_key
 from backmarket.bulk.csv_file.validation import Check
 from backmarket.client.listing_rules import listing_rules
+from backmarket.client.skus import sku_key
 from backmarket.errors import BulkFileRefused
 from tests.support.examples import examples
 

@@ -103,17 +103,36 @@ class CountedOrders(LazyOrders):
         return answer
 
 
+class ListOfEach:
+    """Answers each organization's requests with its own list, in place of a `Transport`.
+
+    Args:
+        lists: of each organization; its name is its key.
+    """
+
+    def __init__(self, lists: dict[str, CountedOrders]) -> None:
+        self._lists = lists
+
+    def get(self, credentials: Any, path: str, parameters: Sequence[tuple[str, str]] = ()) -> Any:
+        """Answer a request."""
+        return self._lists[credentials.api_key].get(credentials, path, parameters)
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
 def work(walk: Walk, *, again: bool) -> None:
     """Sync organizations until nothing is asked for any more: the worker's process."""
-    with ThreadPoolExecutor(len(walk.organizations)) as pool:
-        list(pool.map(lambda place: sync(walk, place, again=again), range(len(walk.organizations))))
-
-
-def sync(walk: Walk, place: int, *, again: bool) -> None:
-    """Sync one organization, in the place of the tasks."""
-    organization = walk.organizations[place]
     services = Services(walk.settings)
-    answer_with(services, CountedOrders(walk, place))
+    lists = {name: CountedOrders(walk, place) for place, name in enumerate(walk.organizations)}
+    answer_with(services, ListOfEach(lists))
+    with ThreadPoolExecutor(len(walk.organizations)) as pool:
+        list(pool.map(lambda organization: sync(services, walk, organization, again=again), walk.organizations))
+    services.close()
+
+
+def sync(services: Services, walk: Walk, organization: str, *, again: bool) -> None:
+    """Sync one organization, in the place of the tasks."""
     if again:
         execute(services, organization, "UPDATE backmarket.sync_state SET lease_until = now() - interval '1 s'")
     else:
@@ -123,7 +142,6 @@ def sync(walk: Walk, place: int, *, again: bool) -> None:
             services, organization, "UPDATE backmarket.sync_state SET next_due_at = now(), sync_due_at = 'infinity'"
         )
         run_slice(services, organization, "orders")
-    services.close()
 
 
 def is_open(services: Services, organization: str) -> bool:

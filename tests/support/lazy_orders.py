@@ -112,8 +112,8 @@ class NoLimit:
         """Nothing is counted."""
 
 
-def answer_with(services: Services, orders: LazyOrders) -> None:
-    """Let a process's requests be answered by a list, without a limit."""
+def answer_with(services: Services, orders: Any) -> None:
+    """Let a list, or what chooses one, answer a process's requests, without a limit."""
     services.__dict__.update(transport=orders, limiter=NoLimit())
 
 

@@ -11,8 +11,8 @@ DECLARE
 BEGIN
     IF to_regclass('backmarket.schema_version') IS NOT NULL THEN
         SELECT max(version) INTO found FROM backmarket.schema_version;
-        IF found <> 7 THEN
-            RAISE EXCEPTION 'The database has schema version %, and this file makes version 7: run `backmarket db migrate`.',
+        IF found <> 8 THEN
+            RAISE EXCEPTION 'The database has schema version %, and this file makes version 8: run `backmarket db migrate`.',
                 found;
         END IF;
     END IF;
@@ -231,6 +231,20 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     ) END
 $$;
 
+-- A name as people search for it: without accents, case and punctuation; null: nothing is left of it.
+CREATE OR REPLACE FUNCTION backmarket.folded(text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT NULLIF(btrim(regexp_replace(
+        translate(replace(lower(regexp_replace(normalize($1, NFKD), '[\u0300-\u036f]', '', 'g')), 'ß', 'ss'),
+            'øłđ''’', 'old'), '[[:space:].,%_\\-]+', ' ', 'g')), '')
+$$;
+
+-- The name in an address (schema `Address`): the last name first, then the first name.
+CREATE OR REPLACE FUNCTION backmarket.name_key(jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT backmarket.folded(left(COALESCE($1 ->> 'lastName', '') || ' ' || COALESCE($1 ->> 'firstName', ''), 200))
+$$;
+
 CREATE TABLE IF NOT EXISTS backmarket.walks (
     organization_id text NOT NULL,
     resource text NOT NULL,
@@ -354,20 +368,28 @@ CREATE TABLE IF NOT EXISTS backmarket.orders (
     shipper text,                   -- the carrier, where shipper_display is how customers see it
     psp_reference text,             -- of the payment, by its provider
     paypal_reference text,
+    -- finds the customer by the beginning of the name; erased with the addresses
+    name_key text COLLATE "C" GENERATED ALWAYS AS (
+        COALESCE(backmarket.name_key(shipping_address), backmarket.name_key(billing_address))) STORED,
     PRIMARY KEY (organization_id, order_id)
 );
 COMMENT ON TABLE backmarket.orders IS 'Orders, as the API last showed them';
 -- CASE, as under a row policy no index serves a comparison with COALESCE
 CREATE INDEX IF NOT EXISTS orders_newest ON backmarket.orders (
     organization_id, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, order_id DESC);
--- the newest of one state (nearly all are 9, which the index of all serves), of one country; and by a tracking number
+-- the newest of one state (nearly all are 9, which the index of all serves), of one country
 CREATE INDEX IF NOT EXISTS orders_state ON backmarket.orders (
     organization_id, state, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, order_id DESC)
 WHERE state <> 9;
 CREATE INDEX IF NOT EXISTS orders_country ON backmarket.orders (
     organization_id, country_code, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC,
     order_id DESC);
-CREATE INDEX IF NOT EXISTS orders_tracking ON backmarket.orders (organization_id, tracking_number);
+-- what people search for in all organizations: see `backmarket/queries/find.py`. CASE, so that queries of one organization
+-- stay with the key
+CREATE INDEX IF NOT EXISTS orders_number ON backmarket.orders ((CASE WHEN order_id > 0 THEN order_id END));
+CREATE INDEX IF NOT EXISTS orders_tracking ON backmarket.orders (tracking_number);
+CREATE INDEX IF NOT EXISTS orders_name ON backmarket.orders (name_key, organization_id, order_id DESC)
+WHERE name_key IS NOT NULL;
 -- orders to be accepted (1) or shipped (3), of all organizations, by their deadline
 CREATE INDEX IF NOT EXISTS orders_to_ship ON backmarket.orders (
     (CASE WHEN expected_dispatch_date IS NULL THEN 'infinity' ELSE expected_dispatch_date END), organization_id, order_id)
@@ -415,7 +437,9 @@ CREATE TABLE IF NOT EXISTS backmarket.orderlines (
 );
 COMMENT ON TABLE backmarket.orderlines IS 'The lines of the orders; written with their order';
 CREATE INDEX IF NOT EXISTS orderlines_order ON backmarket.orderlines (organization_id, order_id);
-CREATE INDEX IF NOT EXISTS orderlines_sku ON backmarket.orderlines (organization_id, sku_key);
+CREATE INDEX IF NOT EXISTS orderlines_sku ON backmarket.orderlines (sku_key, organization_id);
+CREATE INDEX IF NOT EXISTS orderlines_imei ON backmarket.orderlines (imei) WHERE imei <> '';
+CREATE INDEX IF NOT EXISTS orderlines_serial_number ON backmarket.orderlines (serial_number) WHERE serial_number <> '';
 
 CREATE TABLE IF NOT EXISTS backmarket.listings (
     organization_id text NOT NULL,
@@ -447,7 +471,7 @@ CREATE TABLE IF NOT EXISTS backmarket.listings (
     PRIMARY KEY (organization_id, listing_id)
 );
 COMMENT ON TABLE backmarket.listings IS 'Offers in the seller''s catalogue, as the API last showed them';
-CREATE INDEX IF NOT EXISTS listings_sku ON backmarket.listings (organization_id, sku_key);
+CREATE INDEX IF NOT EXISTS listings_sku ON backmarket.listings (sku_key, organization_id);
 CREATE INDEX IF NOT EXISTS listings_legacy ON backmarket.listings (organization_id, legacy_listing_id);
 
 CREATE TABLE IF NOT EXISTS backmarket.deliveries (
@@ -481,6 +505,7 @@ COMMENT ON TABLE backmarket.deliveries IS 'BackShip parcels to customers, as the
 CREATE INDEX IF NOT EXISTS deliveries_newest ON backmarket.deliveries (
     organization_id, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, shipment_id DESC);
 CREATE INDEX IF NOT EXISTS deliveries_order ON backmarket.deliveries (organization_id, order_id);
+CREATE INDEX IF NOT EXISTS deliveries_tracking ON backmarket.deliveries (tracking_number);
 -- shipments that can still change: how far a sync must reach back
 CREATE INDEX IF NOT EXISTS deliveries_open ON backmarket.deliveries (organization_id, date_creation)
 WHERE date_delivery IS NULL AND removed_at IS NULL;
@@ -516,6 +541,7 @@ CREATE INDEX IF NOT EXISTS returns_newest ON backmarket.returns (
     organization_id, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, shipment_id DESC);
 CREATE INDEX IF NOT EXISTS returns_order ON backmarket.returns (organization_id, order_id);
 CREATE INDEX IF NOT EXISTS returns_orderline ON backmarket.returns (organization_id, orderline_id);
+CREATE INDEX IF NOT EXISTS returns_tracking ON backmarket.returns (tracking_number);
 CREATE INDEX IF NOT EXISTS returns_open ON backmarket.returns (organization_id, date_creation)
 WHERE date_delivery IS NULL AND removed_at IS NULL;
 
@@ -1390,4 +1416,4 @@ BEGIN
 END
 $$;
 
-INSERT INTO backmarket.schema_version (version) VALUES (7) ON CONFLICT DO NOTHING;
+INSERT INTO backmarket.schema_version (version) VALUES (8) ON CONFLICT DO NOTHING;

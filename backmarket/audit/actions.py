@@ -24,6 +24,7 @@ ACTIONS: Mapping[str, str] = {
     "order.erase": "an order's personal data was erased",
     "orderline.identify": "a device's identifiers were registered",
     "listing.change": "a listing's price, quantity or another field changed; `fields` names them",
+    "rows.find": "stored rows were searched; `details` counts what was found, and the text is not kept",
     "write.retry": "a write was queued again",
     "write.settle": "a person settled a write",
     "bulk.submit": "a file of listings was submitted",

@@ -17,6 +17,7 @@ from backmarket.connections.connection import select
 from backmarket.database import Database, Transaction
 from backmarket.errors import InvalidArgument, UsageError
 from backmarket.limits import sku_quota
+from backmarket.observability.numbers import counted
 from backmarket.queries.pagination import Page, check_limit, decode_cursor, whole
 from backmarket.services import Services
 
@@ -127,14 +128,16 @@ def _at_work(job: Job, found: Mapping[str, Any]) -> str:
     words = []
     if job.state is JobState.WAITING_FOR_QUOTA:
         until = f" until {_clock(job.waits_until)}" if job.waits_until else ""
-        words.append(f"It waits{until} for the quota of SKU lines; {job.lines_pending} lines are to be sent.")
+        left = counted(job.lines_pending, "line is", "lines are")
+        words.append(f"It waits{until} for the quota of SKU lines; {left} to be sent.")
     elif job.lines_pending and job.error:
         words.append(f"It cannot continue now: {job.error}")
     if found["submitted"]:
-        words.append(f"Back Market processes {found['submitted']} lines; the next poll is {_clock(found['asked_at'])}.")
+        lines = counted(found["submitted"], "line")
+        words.append(f"Back Market processes {lines}; the next poll is {_clock(found['asked_at'])}.")
     if found["lost"]:
         words.append(
-            f"{found['lost']} lines may or may not have arrived; their listings are read back"
+            f"{counted(found['lost'], 'line')} may or may not have arrived; the listings are read back"
             f" {_clock(found['read_at'])}."
         )
     return " ".join(words)

@@ -12,17 +12,21 @@ from backmarket.cli.output import Word, as_document, note, print_json, print_tab
 from backmarket.cli.parameters import AsJson, Limit, examples
 from backmarket.cli.session import opened
 from backmarket.cli.times import relative
+from backmarket.observability.numbers import counted
 
 if TYPE_CHECKING:
     from backmarket.status.inbox import InboxItem
+
 
 _WHAT: Final[dict[str, Callable[[InboxItem], str]]] = {
     "key_refused": lambda _: "a new key: `connections add`, or `connections enable` to try the same one",
     "write": lambda item: f"write {item.write_id}: `writes settle`",
     "bulk_part": lambda item: f"part {item.part} of job {item.job_id}: `bulk settle`",
-    "labels": lambda item: f"{item.count} labels were given up: `labels fetch`",
-    "rows_missing": lambda item: f"{item.count} {item.resource} are not listed any more: `sync --accept-missing`",
-    "rows_rejected": lambda item: f"{item.count} {item.resource} could not be stored: `sync --full`",
+    "labels": lambda item: f"{counted(item.count, 'label was', 'labels were')} given up: `labels fetch`",
+    "rows_missing": lambda item: (
+        f"{item.resource}: {counted(item.count, 'row is', 'rows are')} gone: `sync --accept-missing`"
+    ),
+    "rows_rejected": lambda item: f"{item.resource}: {counted(item.count, 'row')} could not be stored: `sync --full`",
     "webhook": lambda item: f"webhook {item.endpoint_id} was disabled: `events enable`",
 }
 

@@ -16,6 +16,7 @@ from backmarket.cli.rows import Rows
 from backmarket.cli.session import opened
 from backmarket.cli.times import seconds
 from backmarket.errors import InvalidArgument
+from backmarket.observability.numbers import counted
 
 if TYPE_CHECKING:
     from backmarket.labels.queries import Label
@@ -123,7 +124,7 @@ def fetch(organization: Organization, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"due": due})
     else:
-        say(f"{due} labels are due now. A worker fetches them." if due else "No label is missing.")
+        say(f"Workers fetch {counted(due, 'label')} now." if due else "No label is missing.")
 
 
 @app.command(epilog=examples("labels sweep"))

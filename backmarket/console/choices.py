@@ -30,14 +30,22 @@ RETURN_REASONS = {
 """Reasons of a cancellation or a refund (schema `ReturnReason`)."""
 
 
+ONE_OF = {"orders": "order", "listings": "listing", "deliveries": "delivery", "returns": "return"}
+"""The name of one row of each resource."""
+
 FIELD_NAMES = {
     "country_code": "country",
+    "date_creation": "time of creation",
     "date_payment": "time of payment",
     "date_shipping": "time of shipping",
-    "delivery_note": "delivery note",
     "expected_dispatch_date": "deadline to dispatch",
+    "is_backship": "BackShip",
     "orderlines": "lines",
-    "shipper_display": "carrier",
+    "paypal_reference": "PayPal reference",
+    "psp_reference": "payment reference",
+    "shipper_display": "carrier as customers see it",
+    "shipper": "carrier",
+    "tracking_url": "tracking link",
 }
 """Names of an order's fields that people know, where they are not the API's with spaces."""
 

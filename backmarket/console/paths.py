@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
+from starlette.requests import Request
+
 from backmarket.console.numbers import whole_number
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
@@ -64,6 +66,12 @@ def with_query(path: str, values: Mapping[str, object]) -> str:
 def query(values: Mapping[str, object]) -> str:
     """A query; None and empty values are left out."""
     return urlencode({name: str(value) for name, value in values.items() if value not in {None, ""}})
+
+
+def of_request(request: Request) -> str:
+    """The path and the query of a request, for a link or a form that comes back to its page."""
+    path: str = request.scope.get("raw_path", b"/").decode("latin-1")
+    return local(with_query(path, dict(request.query_params)))
 
 
 def local(path: str | None) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum, IntEnum
@@ -21,9 +22,10 @@ from starlette.responses import HTMLResponse, Response
 from backmarket.console import paths
 from backmarket.console.access.auth import Auth
 from backmarket.console.access.users import Person
-from backmarket.console.choices import FIELD_NAMES, VERBS
+from backmarket.console.choices import ONE_OF, VERBS
 from backmarket.console.sparkline import in_words, sparkline, worst
 from backmarket.observability.durations import duration
+from backmarket.observability.numbers import noun_of
 from backmarket.status.lag_history import LagSample
 
 _ADDRESS = (
@@ -43,6 +45,28 @@ _MOMENTS = re.compile(
     r"([12]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01]) (?:[01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?) UTC", re.ASCII
 )
 STATIC = resources.files("backmarket.console") / "static"
+
+
+@dataclass
+class Said:
+    """A message of the request before, which stands once in a page: beside its form, or at the top.
+
+    Attributes:
+        text: the message.
+        bad: it says why something was not done.
+        about: name of the form that it is about.
+        is_placed: it stands beside the form.
+    """
+
+    text: str
+    bad: bool
+    about: str | None = None
+    is_placed: bool = False
+
+    def place(self, name: str) -> bool:
+        """Whether the message is about this form."""
+        self.is_placed = self.is_placed or self.about == name
+        return self.about == name
 
 
 class Pages:
@@ -67,11 +91,12 @@ class Pages:
             money=money,
             says=says,
             count=count,
+            counted=counted,
             words=words,
             part=paths.segment,
             address=address,
             parcel_address=parcel_address,
-            field_words=field_words,
+            customer=customer,
         )
         self._environment.globals.update(
             asset=_asset,
@@ -79,6 +104,7 @@ class Pages:
             fresh=lambda: secrets.token_urlsafe(12),
             in_words=_in_words,
             now=_now,
+            one_of=ONE_OF,
             query=paths.with_query,
             sparkline=sparkline,
             verbs=VERBS,
@@ -97,11 +123,13 @@ class Pages:
             **values: values for the template.
         """
         said = request.session.pop("said", None) if "hx-request" not in request.headers else None
+        said = Said(**said) if said else None
         text = self._environment.get_template(template).render(
             {
                 "person": person,
                 "token": self._auth.token(request),
                 "said": said,
+                "this_page": paths.of_request(request),
                 "logs_in": self._auth.has_login,
                 "inbox": 0,
                 "waits_here": 0,
@@ -154,6 +182,11 @@ def count(number: int | None) -> str:
     return DASH if number is None else f"{number:,}".replace(",", "\u202f")
 
 
+def counted(number: int, noun: str, several: str | None = None) -> str:
+    """A number of things in readable form, such as `1 line`; see `observability.numbers`."""
+    return f"{count(number)} {noun_of(number, noun, several)}"
+
+
 def words(value: Any) -> str:
     """A state's name; an unknown state's number."""
     if value is None:
@@ -173,9 +206,9 @@ def parcel_address(found: Mapping[str, Any]) -> list[str]:
     return address({name: value for name, value in found.items() if name not in {"phoneNumber", "email"}})
 
 
-def field_words(fields: Sequence[str]) -> str:
-    """The fields of a change by the names that people know; the time of the change itself is left out."""
-    return ", ".join(FIELD_NAMES.get(each, each.replace("_", " ")) for each in fields if each != "date_modification")
+def customer(found: Mapping[str, Any]) -> str:
+    """The name in an address."""
+    return " ".join(str(found[name]) for name in ("firstName", "lastName") if found.get(name))
 
 
 def _in_words(samples: Sequence[LagSample], lag: float | None) -> str:

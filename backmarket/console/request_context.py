@@ -27,6 +27,8 @@ from backmarket.observability.logs import Logger
 
 MAX_SAID_CHARS = 600
 """Maximum length of a message for the next page, in characters: it travels in a cookie."""
+MAX_NAME_CHARS = 100
+"""Maximum length of a form's name, in characters."""
 
 log = Logger(__name__)
 
@@ -101,9 +103,28 @@ class RequestContext:
                 values["waits_here"] = self.bm.count_inbox(connection.organization_id)
         return self.pages.render(self.request, template, status=status, person=self.person, **values)
 
-    def say(self, text: str, *, bad: bool = False) -> None:
-        """Show a message on the next page."""
-        self.request.session["said"] = {"text": text[:MAX_SAID_CHARS], "bad": bad}
+    def say(self, text: str, *, bad: bool = False, about: str | None = None) -> None:
+        """Show a message on the next page.
+
+        Args:
+            text: the message.
+            bad: it says why something was not done.
+            about: name of the form beside whose button it stands; at the top, if the page has no such form.
+        """
+        self.request.session["said"] = {"text": text[:MAX_SAID_CHARS], "bad": bad, "about": about}
+
+    def go_back(self, otherwise: str, refused: BackMarketError | None = None) -> Response:
+        """Redirect to the page that sent the form.
+
+        Args:
+            otherwise: the page, if the form names none.
+            refused: why nothing was done, to be said beside the form's button (`sent_from` of the templates).
+        """
+        back = paths.local(self.given("back") or otherwise)
+        if refused is None:
+            return self.go(back)
+        self.say(str(refused), bad=True, about=(self.given("about") or "")[:MAX_NAME_CHARS])
+        return self.go(back)
 
     def go(self, path: str) -> Response:
         """Redirect to a page, so that a reload repeats nothing."""
@@ -121,7 +142,11 @@ def page(view: View) -> Callable[[Request], Awaitable[Response]]:
 
 
 def action(
-    view: View, *, max_bytes: Callable[[Request], int] | int = MAX_FORM_BYTES, max_fields: int = MAX_FIELDS
+    view: View,
+    *,
+    max_bytes: Callable[[Request], int] | int = MAX_FORM_BYTES,
+    max_fields: int = MAX_FIELDS,
+    for_viewers: bool = False,
 ) -> Callable[[Request], Awaitable[Response]]:
     """A submitted form: it has our CSRF token, comes from an operator, and is not too large.
 
@@ -129,6 +154,7 @@ def action(
         view: the function that handles it.
         max_bytes: maximum size of the form.
         max_fields: maximum number of its fields.
+        for_viewers: it changes nothing, so that every authenticated user may send it.
     """
 
     async def endpoint(request: Request) -> Response:
@@ -137,7 +163,7 @@ def action(
         if person is None:
             return _to_login(request)
         pages: Pages = request.app.state.pages
-        if not person.is_operator:
+        if not (person.is_operator or for_viewers):
             await run_in_threadpool(auth.refuse_act, request, person, _refused_act(request))
             why = "Your role is viewer. This needs the role operator."
             return pages.refuse(request, person, HTTPStatus.FORBIDDEN, why)
@@ -196,6 +222,5 @@ def _to_login(request: Request) -> Response:
         )
     if request.headers.get("hx-request") == "true":  # htmx then loads the whole page, which redirects to the login
         return Response(status_code=HTTPStatus.NO_CONTENT, headers={"HX-Refresh": "true"})
-    here: str = request.scope.get("raw_path", b"/").decode("latin-1")
-    wanted = paths.with_query(here, dict(request.query_params)) if request.method == "GET" else "/"
-    return RedirectResponse(paths.with_query("/login", {"next": paths.local(wanted)}), HTTPStatus.SEE_OTHER)
+    wanted = paths.of_request(request) if request.method == "GET" else "/"
+    return RedirectResponse(paths.with_query("/login", {"next": wanted}), HTTPStatus.SEE_OTHER)

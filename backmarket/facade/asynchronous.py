@@ -222,6 +222,7 @@ class AsyncBackMarket:
     get_schedule = _blocking(BackMarket.get_schedule)
     update_schedule = _blocking(BackMarket.update_schedule)
 
+    find = _blocking(BackMarket.find)
     get_orders = _blocking(BackMarket.get_orders)
     iter_orders = _rows(BackMarket.iter_orders)
     get_order_by_id = _blocking(BackMarket.get_order_by_id)

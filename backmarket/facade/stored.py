@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
+from backmarket import audit
 from backmarket.facade.part import FacadePart
-from backmarket.queries import listings
+from backmarket.queries import find, listings
+from backmarket.queries.find import Found
 from backmarket.queries.listings import STORED_LISTINGS, Listing, ListingFilter
 from backmarket.queries.orders import STORED_ORDERLINES, STORED_ORDERS, Order, OrderFilter, OrderLine, OrderLineFilter
 from backmarket.queries.pagination import Page, every
@@ -24,6 +26,28 @@ from backmarket.queries.shipments import (
 
 class StoredRows(FacadePart):
     """The methods of `BackMarket` that read the tables."""
+
+    def find(self, text: str, *, organization_id: str | None = None, limit: int = 20) -> Found:
+        """Find orders, listings, deliveries and returns by what people have at hand.
+
+        That is an order number, a SKU, an IMEI or serial number, a tracking number, each as a whole, or the beginning
+        of the customer's last name, in which `dup`, `dupont marie` and `marie dup` find Marie Dupont. Case is ignored,
+        and so are accents in names and spaces and dashes in numbers. An order whose personal data was erased is not
+        found by it. The audit trail records that a search was made and how many rows it found, not the text.
+
+        Args:
+            text: up to 200 characters.
+            organization_id: only of this organization; None: of all.
+            limit: of each kind, 1 to 100.
+
+        Raises:
+            InvalidArgument: if an argument is invalid.
+            DatabaseUnavailable: if the search takes longer than 5 s.
+        """
+        with self._attempt("rows.find", organization_id), self._services.database.transaction() as transaction:
+            found = find.find(transaction, text, organization_id, limit)
+            audit.record(transaction, audit.Act("rows.find", organization_id, details=found.counts))
+        return found
 
     def get_orders(
         self,

@@ -17,6 +17,7 @@ class SyncStatus:
     """Status of one resource of one organization.
 
     Attributes:
+        environment: the connection's, `production` or `sandbox`.
         state: `never` synced, `ok`, `incomplete` (with rows missing or rejected), `running`,
             `failing`, `not_available`, or, when it is not synced, the
             connection's `disabled`, `no_key` or `unauthorized`, or the schedule's `off`.
@@ -40,6 +41,7 @@ class SyncStatus:
     """
 
     organization_id: str
+    environment: str
     resource: str
     state: str
     last_success_at: datetime | None
@@ -129,7 +131,7 @@ def _select(database: Database, condition: str, values: dict[str, object]) -> li
 
 
 _STATUS = """
-SELECT s.organization_id, s.resource,
+SELECT s.organization_id, c.environment, s.resource,
     CASE WHEN c.api_key IS NULL THEN 'no_key' WHEN NOT c.enabled THEN 'disabled'
         WHEN c.unauthorized_at IS NOT NULL THEN 'unauthorized'
         WHEN s.lease_until > now() THEN 'running'
@@ -149,11 +151,13 @@ SELECT s.organization_id, s.resource,
     COALESCE(s.error_code, CASE WHEN c.refused_at IS NOT NULL THEN c.last_error_code
         WHEN s.rows_missing > 0 THEN 'rows_missing' WHEN s.rows_rejected > 0 THEN 'rows_rejected' END) AS error_code,
     COALESCE(s.error, CASE WHEN c.refused_at IS NOT NULL THEN c.last_error
-        WHEN s.rows_missing > 0 THEN format('%%s stored rows were not listed by the last full walk, and stay as they'
-            ' are: too many were missing at once, or their ids could not be read (the worker''s log names these). Check'
-            ' the account at Back Market, then sync with `--accept-missing` if they are gone.', s.rows_missing)
-        WHEN s.rows_rejected > 0 THEN format('%%s rows could not be stored: they have no usable id, or a value that'
-            ' this database can''t hold. `backmarket doctor` checks the database''s encoding.', s.rows_rejected)
+        WHEN s.rows_missing > 0 THEN format('%%s not listed by the last full walk, and nothing was changed: too many'
+            ' were missing at once, or their ids could not be read (the worker''s log names these). Check the account'
+            ' at Back Market, then sync with `--accept-missing` if they are gone.',
+            CASE s.rows_missing WHEN 1 THEN '1 stored row was' ELSE s.rows_missing || ' stored rows were' END)
+        WHEN s.rows_rejected > 0 THEN format('%%s could not be stored: no usable id, or a value that this database'
+            ' can''t hold. `backmarket doctor` checks the database''s encoding.',
+            CASE s.rows_rejected WHEN 1 THEN '1 row' ELSE s.rows_rejected || ' rows' END)
     END) AS error,
     COALESCE(s.error_request_id, CASE WHEN c.refused_at IS NOT NULL THEN c.last_error_request_id END)
         AS error_request_id,

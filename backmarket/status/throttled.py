@@ -17,6 +17,7 @@ class Throttled:
     """Work that waits for a limit.
 
     Attributes:
+        environment: the connection's, `production` or `sandbox`.
         what: a `sync` or the `writes`, which wait for requests, or a `bulk` job, which waits for SKU lines.
         resource: of a sync.
         job_id: of a bulk job.
@@ -25,6 +26,7 @@ class Throttled:
     """
 
     organization_id: str
+    environment: str
     what: Literal["sync", "writes", "bulk"]
     resource: str | None
     job_id: int | None
@@ -52,7 +54,8 @@ def get_throttled(database: Database, organization_id: str | None = None, *, lim
 # A sync that is overdue, or in the middle of a walk, without a failure, waits for the limiter; one that never began
 # is due in its slice.
 _THROTTLED = """
-SELECT * FROM (
+SELECT waiting.*, (SELECT c.environment FROM backmarket.connections c WHERE c.organization_id = waiting.organization_id)
+FROM (
     SELECT s.organization_id, 'sync' AS what, s.resource, NULL::bigint AS job_id, s.next_due_at AS until,
         (SELECT max(greatest(expected - (next_page - 1) * page_size, 0)) FROM backmarket.walks w
             WHERE w.organization_id = s.organization_id AND w.resource = s.resource) AS pending

@@ -1,4 +1,4 @@
-"""A write as an act of the audit trail: names of fields, never their values."""
+"""A write as an act of the audit trail: the SKU and the names of fields, never their values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def act_of(write: Write) -> Act:
         action, kind, more = order_action(state), "order", {"new_state": state}
     else:
         (action, kind), more = _OF_KIND[write.kind], {}
-    return Act(action, write.organization_id, kind, write.object_id, {"write": write.id, **more, **_fields(write)})
+    details = {"write": write.id, **more, **_sku(write), **_fields(write)}
+    return Act(action, write.organization_id, kind, write.object_id, details)
 
 
 def order_action(new_state: object) -> str:
@@ -37,7 +38,11 @@ def order_action(new_state: object) -> str:
 
 def decision_of(action: str, write: Write, **details: object) -> Act:
     """The act of a person's decision about a write."""
-    return Act(action, write.organization_id, "write", write.id, {"kind": write.kind, **details})
+    return Act(action, write.organization_id, "write", write.id, {"kind": write.kind, **_sku(write), **details})
+
+
+def _sku(write: Write) -> dict[str, str]:
+    return {} if write.sku is None else {"sku": write.sku}
 
 
 def _fields(write: Write) -> dict[str, list[str]]:

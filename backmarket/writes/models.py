@@ -62,6 +62,7 @@ class Write:
         decidable: whether a person could settle it when the row was read.
         asked_by: who asked for it and how that was proved, such as `anna (console login)`; None: before version 5 of
             the schema.
+        sku: of the listing or the line that it changes, or of the lines of the parcel; None: it is not stored.
     """
 
     organization_id: str
@@ -95,6 +96,7 @@ class Write:
     behind: int | None
     decidable: bool
     asked_by: str | None = None
+    sku: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", WriteState(self.state))

@@ -259,12 +259,28 @@ _DECIDABLE = "(state IN ('sending', 'unknown') AND (due_at = 'infinity' OR COALE
 
 _IS_OPEN = "state IN ('pending', 'sending', 'unknown')"
 
+_LISTING = (
+    "SELECT l.sku FROM backmarket.listings l WHERE l.organization_id = api_writes.organization_id"
+    " AND l.listing_id = api_writes.object_id::uuid"
+)
+_LINE = (
+    "SELECT l.listing FROM backmarket.orderlines l WHERE l.organization_id = api_writes.organization_id"
+    " AND l.orderline_id = api_writes.object_id::bigint"
+)
+_PARCEL = (
+    "SELECT string_agg(DISTINCT l.listing, ', ') FROM backmarket.orderlines l"
+    " WHERE l.organization_id = api_writes.organization_id AND l.order_id = api_writes.object_id::bigint"
+    " AND l.removed_at IS NULL AND l.state IN (2, 3)"
+)
+
 _MADE = {
     "due_at": "NULLIF(due_at, 'infinity') AS due_at",
     "behind": f"CASE WHEN {_IS_OPEN} THEN (SELECT min(e.id) FROM backmarket.api_writes e"
     " WHERE e.organization_id = api_writes.organization_id AND e.lane = api_writes.lane AND e.id < api_writes.id"
     " AND e.state IN ('pending', 'sending', 'unknown')) END AS behind",
     "decidable": f"{_DECIDABLE} AS decidable",
+    "sku": f"CASE kind WHEN 'update_listing' THEN ({_LISTING}) WHEN 'update_orderline' THEN ({_LINE})"
+    f" WHEN 'update_order' THEN COALESCE(request ->> 'sku', ({_PARCEL})) END AS sku",
 }
 """Columns that are read by an expression instead of by their name."""
 

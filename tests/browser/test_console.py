@@ -139,7 +139,7 @@ def test_an_order_is_found_accepted_shipped_and_given_an_invoice(
 
     page.get_by_role("button", name=re.compile("^Accept")).click()
     history = page.locator("#events")
-    expect(history).to_contain_text(re.compile(r"requested: accept \S+ succeeded"))
+    expect(history).to_contain_text(re.compile(r"requested by anna \(console login\): accept \S+ succeeded"))
     page.get_by_label("Tracking number").fill("PARCEL-1")
     page.get_by_label("Tracking URL").fill("https://user:pw@carrier.example/x y")
     page.get_by_role("button", name="Ship", exact=True).click()
@@ -169,7 +169,9 @@ def test_a_line_of_an_order_is_cancelled_once_a_person_is_sure(anna: Person, pla
     expect(page).to_have_url(re.compile(rf"/orders/{number}$"))  # the browser asks to be sure first
     cancel.get_by_label("I am sure").check()
     cancel.get_by_role("button", name="Cancel").click()
-    expect(page.locator("#events")).to_contain_text(re.compile(r"requested: cancel SKU-1-1 succeeded"))
+    expect(page.locator("#events")).to_contain_text(
+        re.compile(r"requested by anna \(console login\): cancel SKU-1-1 succeeded")
+    )
     states = {line.listing: int(line.state or 0) for line in place.bm.get_orderlines(seller, order_id=number)}
     assert states == {"SKU-1-0": 1, "SKU-1-1": 4}, "the other line stays"
 

@@ -48,16 +48,22 @@ SELECT s.organization_id, s.resource, 'incremental', CASE WHEN n %% 20 = 0 THEN 
 FROM backmarket.sync_state s CROSS JOIN generate_series(1, %(runs)s) n;
 
 INSERT INTO backmarket.orders (organization_id, order_id, state, country_code, date_creation, date_modification,
-    tracking_number, price, currency, raw, content)
+    tracking_number, price, currency, raw, content, shipping_address)
 SELECT CASE WHEN n %% 2 = 0 THEN %(large)s
         ELSE 'seller-' || lpad((1 + n / 2 %% (%(organizations)s - 1))::text, 6, '0') END, n,
     CASE WHEN n %% 5000 IN (0, 1) THEN 1 ELSE 9 END, CASE WHEN n %% 3000 IN (0, 1) THEN 'sk-sk' ELSE 'fr-fr' END,
     timestamptz '2024-01-01' + n * interval '1 min', now(), 'T-' || n, n %% 1000, 'EUR',
-    jsonb_build_object('order_id', n, 'filling', repeat('x', 300)), n
+    jsonb_build_object('order_id', n, 'filling', repeat('x', 300)), n,
+    jsonb_build_object('firstName', 'Name' || chr(97 + n / 676 %% 26),
+        'lastName', chr(65 + n %% 26) || 'amily' || chr(97 + n / 26 %% 26))
 FROM generate_series(1, %(orders)s) n;
 
-INSERT INTO backmarket.orderlines (organization_id, orderline_id, order_id, state, listing, quantity, raw)
-SELECT organization_id, order_id, order_id, state, 'SKU-' || order_id %% 20000, 1, '{}' FROM backmarket.orders;
+INSERT INTO backmarket.orderlines (organization_id, orderline_id, order_id, state, listing, quantity, raw, imei,
+    serial_number)
+SELECT organization_id, order_id, order_id, state, 'SKU-' || order_id %% 20000, 1, '{}',
+    CASE WHEN order_id %% 2 = 0 THEN (350000000000000 + order_id)::text ELSE '' END,
+    CASE WHEN order_id %% 2 = 1 THEN 'SN' || order_id ELSE '' END
+FROM backmarket.orders;
 
 INSERT INTO backmarket.listings (organization_id, listing_id, legacy_listing_id, sku, title, publication_state,
     quantity, price, currency, raw, content)
@@ -65,8 +71,13 @@ SELECT %(large)s, lpad(to_hex(n), 32, '0')::uuid, n, 'SKU-' || n, 'iPhone ' || n
     'EUR', jsonb_build_object('filling', repeat('x', 300)), n
 FROM generate_series(1, LEAST(20000, %(orders)s)) n;
 
-INSERT INTO backmarket.deliveries (organization_id, shipment_id, order_id, date_creation, raw, content)
-SELECT organization_id, order_id, order_id, date_creation, '{}', 1 FROM backmarket.orders WHERE order_id %% 4 = 0;
+INSERT INTO backmarket.deliveries (organization_id, shipment_id, order_id, date_creation, tracking_number, raw, content)
+SELECT organization_id, order_id, order_id, date_creation, 'D-' || order_id, '{}', 1
+FROM backmarket.orders WHERE order_id %% 4 = 0;
+
+INSERT INTO backmarket.returns (organization_id, shipment_id, order_id, date_creation, tracking_number, raw, content)
+SELECT organization_id, order_id, order_id, date_creation, 'R-' || order_id, '{}', 1
+FROM backmarket.orders WHERE order_id %% 20 = 0;
 
 INSERT INTO backmarket.changes (organization_id, resource, external_id, kind)
 SELECT organization_id, 'orders', order_id::text, 'created' FROM backmarket.orders;

@@ -14,6 +14,7 @@ from enum import StrEnum
 from backmarket.bulk.csv_file.comparison import Reading
 from backmarket.bulk.models import LineOutcome, Outcome, Part, PartState, Transition
 from backmarket.errors import BackMarketError, UnknownOutcome
+from backmarket.observability.numbers import counted
 
 SENDS = 2
 """Maximum number of times that a part is sent if its answers are lost."""
@@ -74,7 +75,8 @@ def unproven(part: Part, readings: Mapping[int, Reading], *, look_again: float) 
         case Verdict.NOT_ARRIVED if part.sent < SENDS:
             return None
         case Verdict.NOT_ARRIVED:
-            why = f"It was sent {part.sent} times without an answer, and its listings are as they were before."
+            times = counted(part.sent, "time")
+            why = f"It was sent {times} without an answer, and its listings are as they were before."
         case _:
             why = "It was sent without an answer, and its listings do not show whether it arrived."
     outcomes = {line: LineOutcome(line, Outcome.UNKNOWN, _WORDS.get(each, why)) for line, each in readings.items()}

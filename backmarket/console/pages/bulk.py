@@ -95,6 +95,7 @@ def report(context: RequestContext) -> Response:
 def settle(context: RequestContext) -> Response:
     """Settle a part whose outcome is unknown."""
     job, outcome = context.number("job"), context.given("outcome")
+    here = paths.organization(context.organization_id, "bulk", job)
     try:
         if outcome not in {"arrived", "not_arrived"}:
             raise InvalidArgument("Choose the outcome.")
@@ -102,8 +103,8 @@ def settle(context: RequestContext) -> Response:
         context.bm.settle_bulk_part(context.organization_id, job, context.number("part"), arrived=arrived)
         context.say("The lines of the part count as done." if arrived else "A worker sends the part again.")
     except BackMarketError as error:
-        context.say(str(error), bad=True)
-    return context.go(paths.local(context.given("back") or paths.organization(context.organization_id, "bulk", job)))
+        return context.go_back(here, error)
+    return context.go_back(here)
 
 
 @contextmanager

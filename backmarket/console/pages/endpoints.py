@@ -69,8 +69,8 @@ def do(context: RequestContext) -> Response:
         else:
             raise InvalidArgument("Choose what to do.")
     except BackMarketError as error:
-        context.say(str(error), bad=True)
-    return context.go(paths.local(context.given("back") or f"{HERE}/{number}"))
+        return context.go_back(f"{HERE}/{number}", error)
+    return context.go_back(f"{HERE}/{number}")
 
 
 def _operators_only(context: RequestContext) -> None:

@@ -8,6 +8,7 @@ from typing import cast
 from starlette.responses import Response
 
 from backmarket.console import paths
+from backmarket.console.rendering import counted
 from backmarket.console.request_context import RequestContext
 from backmarket.errors import BackMarketError, InvalidArgument
 from backmarket.resources import ResourceName
@@ -44,13 +45,13 @@ def act(context: RequestContext) -> Response:
             raise InvalidArgument("Choose one of the buttons.")
         context.say(does(context))
     except BackMarketError as error:
-        context.say(str(error), bad=True)
-    return context.go(paths.local(context.given("back") or HERE))
+        return context.go_back(HERE, error)
+    return context.go_back(HERE)
 
 
 def _fetch_labels(context: RequestContext) -> str:
     due = context.bm.fetch_labels(context.organization_id)
-    return f"Workers fetch {due} {'label' if due == 1 else 'labels'} of {context.organization_id} now."
+    return f"Workers fetch {counted(due, 'label')} of {context.organization_id} now."
 
 
 def _try_key(context: RequestContext) -> str:

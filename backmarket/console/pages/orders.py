@@ -11,17 +11,16 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from backmarket.changes import Change
 from backmarket.client.types.values import CountryCode
 from backmarket.console import paths
 from backmarket.console.choices import RETURN_REASONS, VERBS, choices_of
 from backmarket.console.numbers import whole_number
+from backmarket.console.order_history import history_of
 from backmarket.console.order_moves import IRREVERSIBLE, Move, chosen_move, moves_of
 from backmarket.console.request_context import RequestContext, status_of
 from backmarket.errors import BackMarketError, InvalidArgument
-from backmarket.queries.orders import OrderLineState, OrderState
+from backmarket.queries.orders import Order, OrderLineState, OrderState
 from backmarket.resources import ResourceName
-from backmarket.writes.models import Write
 
 ROWS = 50
 """Number of orders on a page."""
@@ -98,13 +97,14 @@ def show(
         about=about,
         sent=context.form if about else FormData(),
         tab="orders",
-        **_history(context, number),
+        **_history(context, number, order),
     )
 
 
 def history(context: RequestContext) -> Response:
     """The part of the page that shows the order's writes; when a write has ended, the whole page is reloaded."""
-    found = _history(context, context.number("order"))
+    number = context.number("order")
+    found = _history(context, number, context.bm.get_order_by_id(context.organization_id, number))
     answer = context.render("_history.html", organization_id=context.organization_id, **found)
     if context.asked("waits") and not found["under_way"]:
         answer.headers["HX-Refresh"] = "true"
@@ -200,13 +200,13 @@ def fetch_label(context: RequestContext) -> Response:
     """Have a worker fetch a label now."""
     shipment, order = context.number("shipment"), whole_number(context.given("order"))
     download = context.bm.download_label if _is_of_delivery(context) else context.bm.download_return_label
+    here = paths.organization(context.organization_id, "orders", order or "")
     try:
         download(context.organization_id, shipment, timeout=FETCH_SECONDS)
         context.say(f"The label of {shipment} is stored.")
     except BackMarketError as error:
-        context.say(f"The label of {shipment}: {error}", bad=True)
-    here = paths.organization(context.organization_id, "orders", order or "")
-    return context.go(paths.local(context.given("back") or here))
+        return context.go_back(here, error)
+    return context.go_back(here)
 
 
 def once(context: RequestContext) -> str | None:
@@ -271,15 +271,12 @@ def _parcels(context: RequestContext, number: int) -> list[dict[str, Any]]:
     ]
 
 
-def _history(context: RequestContext, number: int) -> dict[str, Any]:
+def _history(context: RequestContext, number: int, order: Order | None) -> dict[str, Any]:
     writes = context.bm.get_writes(context.organization_id, order_id=number, limit=LINES)
     changes = context.bm.get_history(context.organization_id, "orders", number, limit=LINES)
-    events: list[tuple[datetime, Write | Change]] = [(each.created_at, each) for each in writes]
-    events += [(each.recorded_at, each) for each in changes]
-    events.sort(key=lambda event: event[0], reverse=True)
     return {
         "order_id": number,
-        "events": events,
+        "events": history_of(order, writes, changes),
         "under_way": any(each.open and not each.undecided for each in writes),
     }
 

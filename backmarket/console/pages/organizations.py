@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from backmarket.client.endpoints import LOCALES, Environment, Region
 from backmarket.console import paths
-from backmarket.console.rendering import count
+from backmarket.console.rendering import counted
 from backmarket.console.request_context import RequestContext, status_of
 from backmarket.console.sparkline import HOURS
 from backmarket.errors import BackMarketError, ConnectionNotFound, InvalidArgument
@@ -77,7 +77,7 @@ def check(context: RequestContext) -> Response:
         found = context.bm.check_connection(context.organization_id)
         if found.error is not None:
             raise found.error
-        orders = f" It counts {count(found.orders)} orders." if found.orders is not None else ""
+        orders = f" It counts {counted(found.orders, 'order')}." if found.orders is not None else ""
         return f"Back Market accepts the key ({found.seconds:.1f} s).{orders}"
 
     return _done(context, "check", ask)
@@ -172,7 +172,7 @@ def remove(context: RequestContext) -> Response:
     if (context.given("confirm") or "") != context.organization_id.strip():
         return show(context, "Nothing was removed. Type the organization's id to confirm.", "remove", 422)
     rows = context.bm.remove_connection(context.organization_id)
-    context.say(f"Removed {context.organization_id}, with {count(rows)} rows.")
+    context.say(f"Removed {context.organization_id}, with {counted(rows, 'row')}.")
     return context.go("/")
 
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from backmarket.console import paths
 from backmarket.console.numbers import whole_number
+from backmarket.console.rendering import counted
 from backmarket.console.request_context import RequestContext
 from backmarket.errors import BackMarketError, InvalidArgument
 from backmarket.labels.queries import SHIPMENTS, LabelState
@@ -54,12 +55,12 @@ def labels(context: RequestContext) -> Response:
 
 def fetch_labels(context: RequestContext) -> Response:
     """Have workers fetch the labels again that were given up, or wait for a retry."""
+    here = paths.organization(context.organization_id, "labels")
     try:
-        due = context.bm.fetch_labels(context.organization_id)
-        context.say(f"Workers fetch {due} {'label' if due == 1 else 'labels'} now.")
+        context.say(f"Workers fetch {counted(context.bm.fetch_labels(context.organization_id), 'label')} now.")
     except BackMarketError as error:
-        context.say(str(error), bad=True)
-    return context.go(paths.organization(context.organization_id, "labels"))
+        return context.go_back(here, error)
+    return context.go_back(here)
 
 
 def _parcels(context: RequestContext, resource: str, get: Callable[..., Any]) -> Response:

@@ -15,6 +15,7 @@ from backmarket.client.types.values import CountryCode
 from backmarket.console import paths
 from backmarket.console.choices import choices_of
 from backmarket.console.pages.orders import once
+from backmarket.console.rendering import counted
 from backmarket.console.request_context import RequestContext
 from backmarket.console.shipping_rows import ShippingRow, rows_of, rows_of_keys
 from backmarket.errors import BackMarketError, InvalidArgument
@@ -140,7 +141,7 @@ def _accept(context: RequestContext, row: ShippingRow) -> None:
 def _accepted(chosen: int, orders: int, refused: int) -> str:
     if not chosen:
         return "Choose orders first."
-    said = [f"Queued: accept {orders} of {chosen} chosen {'order' if chosen == 1 else 'orders'}."]
+    said = [f"Queued: accept {orders} of {counted(chosen, 'chosen order')}."]
     if refused:
         said.append(f"{refused} could not be queued; the reason stands in the row.")
     if others := chosen - orders - refused:

@@ -20,12 +20,12 @@ def save(context: RequestContext) -> Response:
         context.bm.save_console_view(context.person.name, name, query)
         context.say(f"Saved as {name}.")
     except BackMarketError as error:
-        context.say(str(error), bad=True)
-    return context.go(paths.local(context.given("back") or HERE))
+        return context.go_back(HERE, error)
+    return context.go_back(HERE)
 
 
 def remove(context: RequestContext) -> Response:
     """Remove saved filters."""
     context.bm.remove_console_view(context.person.name, context.given("name") or "")
     context.say("The saved view is removed.")
-    return context.go(paths.local(context.given("back") or HERE))
+    return context.go_back(HERE)

@@ -50,5 +50,5 @@ def settle(context: RequestContext) -> Response:
         else:
             raise InvalidArgument("Choose the outcome.")
     except BackMarketError as error:
-        context.say(str(error), bad=True)
-    return context.go(paths.local(context.given("back")))
+        return context.go_back("/", error)
+    return context.go_back("/")

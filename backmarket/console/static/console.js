@@ -73,11 +73,11 @@
       columnNames(document);
     });
     body.addEventListener("htmx:beforeRequest", (event) => {
-      // a hidden page does not refresh, nor a part that the user is typing in
+      // a hidden page does not refresh, nor a part that the user is typing in, or that says why a form did nothing
       const config = event.detail.requestConfig;
       const target = event.detail.target;
       const busy = target && target.contains(document.activeElement) && /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName);
-      const open = target && target.querySelector("details[open]");
+      const open = target && target.querySelector('details[open], .fault[role="alert"]');
       const byItself = config.verb === "get" && !(config.triggeringEvent && config.triggeringEvent.type === "submit");
       const isRow = target && target.tagName === "TR";
       if (byItself && !isRow && (document.hidden || busy || open)) event.preventDefault();

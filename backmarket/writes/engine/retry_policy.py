@@ -20,6 +20,7 @@ from backmarket.errors import (
     error_for,
 )
 from backmarket.limits.backoff import MIN_PAUSE_SECONDS, growing
+from backmarket.observability.numbers import counted
 from backmarket.work.backoff import FIREWALL_SECONDS, MAX_LOOKS, MAX_TRIES
 from backmarket.writes.engine.verification import Verdict
 from backmarket.writes.models import Transition, Write, WriteState
@@ -116,7 +117,7 @@ def transition_after_reading(write: Write, found: Verdict) -> Transition:
         return Transition(
             WriteState.PENDING, 0.0, UnknownOutcome("The write had not arrived. A worker sends it again.")
         )
-    text = f"The write was sent {write.sent} times and never arrived. {_DECIDE}"
+    text = f"The write was sent {counted(write.sent, 'time')} and never arrived. {_DECIDE}"
     return Transition(WriteState.UNKNOWN, None, UnknownOutcome(text))
 
 

@@ -123,6 +123,7 @@ ACTS: dict[str, tuple[Do, str, str]] = {
     "disconnect": (lambda s: s.bm.disconnect(ORG), "connection.disable", "done"),
     "enable_connection": (lambda s: s.bm.enable_connection(ORG), "connection.enable", "done"),
     "reconnect": (lambda s: s.bm.reconnect(ORG), "connection.enable", "done"),
+    "find": (lambda s: s.bm.find("dupont"), "rows.find", "done"),
     "rotate_keys": (lambda s: s.bm.rotate_keys(), "keys.rotate", "done"),
     "update_schedule": (lambda s: s.bm.update_schedule("orders", interval=60), "schedule.change", "done"),
     "sync": (lambda s: s.bm.sync(ORG, "orders", accept_missing=True), "sync.accept_missing", "asked"),

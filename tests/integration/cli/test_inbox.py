@@ -31,7 +31,7 @@ def test_what_waits_is_listed_with_the_command_that_settles_it(shop: Shop) -> No
     shop.execute("UPDATE backmarket.sync_state SET rows_missing = 400")
     shown = CliRunner().invoke(app, ["inbox"]).stdout
     assert "rows_missing" in shown
-    assert "400 orders are not listed any more: `sync --accept-missing`" in shown
+    assert "orders: 400 rows are gone: `sync --accept-missing`" in shown
     shop.execute("UPDATE backmarket.connections SET unauthorized_at = now(), refused_at = now()")
     (item,) = json.loads(CliRunner().invoke(app, ["inbox", ORG, "--json"]).stdout)["items"]
     assert (item["kind"], item["organization_id"]) == ("key_refused", ORG)

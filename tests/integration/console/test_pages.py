@@ -321,10 +321,10 @@ class TestOrders:
         anna.do(f"{page}/state", page=page, state="3", tracking_number="PARCEL-1", shipper="DHL")
         run_write_slice(shop.services, ORG)
         text = anna.text(page)
-        assert "ship, parcel PARCEL-1 succeeded" in text
+        assert "ship SKU-0 , parcel PARCEL-1 succeeded" in text
         assert "Refund after shipping" in text
         assert {each.state for each in bm.get_orderlines(ORG, order_id=number)} == {OrderLineState.SHIPPED}
-        assert "updated at Back Market: " in text
+        assert "changed at Back Market: " in text
 
     def test_one_line_of_several_is_cancelled_with_a_reason(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
         number = order_in(shop, bm, 1, 1)

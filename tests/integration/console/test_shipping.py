@@ -157,7 +157,7 @@ class TestAccepting:
         run_write_slice(shop.services, ORG)
         after = anna.get(waits).text
         assert (after.count("<tr"), after.count('name="tracking_number"')) == (2, 2)
-        assert "accept SKU-0: succeeded confirmed by Back Market" in words(after)
+        assert "accept SKU-0 : succeeded confirmed by Back Market" in words(after)
         assert [line.state for line in bm.get_orderlines(ORG, order_id=both)] == [2, 2]
 
     def test_twice_with_the_same_form_queues_it_once(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
@@ -189,12 +189,12 @@ class TestShipping:
         order = order_in(shop, bm, 2)
         at = f"/o/{key(order).partition('/')[0]}/ship/{order}"
         row = anna.send(at, partial=True, tracking_number="P-1", shipper="DHL", once="a")
-        assert "ship, parcel P-1: pending in progress" in words(row.text)
+        assert "ship SKU-0 , parcel P-1: pending in progress" in words(row.text)
         assert 'name="tracking_number"' not in row.text
         run_write_slice(shop.services, ORG)
         after = anna.get(f"/ship/outcomes?waits={key(order)}*pending").text
         assert 'class=" shipped"' in after
-        assert "ship, parcel P-1: succeeded" in words(after)
+        assert "ship SKU-0 , parcel P-1: succeeded" in words(after)
         found = bm.get_order_by_id(ORG, order)
         assert found
         assert (found.tracking_number, found.shipper_display) == ("P-1", "DHL")

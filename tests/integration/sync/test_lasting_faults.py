@@ -242,7 +242,7 @@ class TestIncomplete:
             status = get_sync_status(shop.services.database, ORG)["orders"]
             assert (status.state, status.error_code, status.rows_rejected) == ("incomplete", "rows_rejected", 1)
             assert status.error is not None
-            assert status.error.startswith("1 rows could not be stored")
+            assert status.error.startswith("1 row could not be stored")
             assert shop.sync(ORG).end == "done"
         shop.sandbox.remove_faults(fault)
         assert shop.sync(ORG, full=True).end == "done"

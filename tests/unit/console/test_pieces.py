@@ -14,7 +14,7 @@ from backmarket.console.access.addresses import is_within, networks
 from backmarket.console.access.throttle import REMEMBERED, WINDOW, Throttle
 from backmarket.console.numbers import whole_number
 from backmarket.console.order_moves import CHANGED, Move, chosen_move, moves_of
-from backmarket.console.rendering import count, money, says, span
+from backmarket.console.rendering import Said, count, counted, money, says, span
 from backmarket.console.sparkline import SLOTS, slots_of, sparkline
 from backmarket.errors import InvalidArgument
 from backmarket.queries.orders import OrderLineState
@@ -164,3 +164,22 @@ def test_a_move_takes_what_was_shown_or_nothing() -> None:
 )
 def test_a_whole_number_is_of_ascii_digits(text: str, number: int | None) -> None:
     assert whole_number(text) == number
+
+
+def test_one_thing_is_one() -> None:
+    assert [counted(number, "line") for number in (0, 1, 2, 1200)] == [
+        "0 lines",
+        "1 line",
+        "2 lines",
+        "1\u202f200 lines",
+    ]
+    assert [counted(number, "match", "matches") for number in (1, 2)] == ["1 match", "2 matches"]
+
+
+def test_a_message_stands_beside_the_form_that_it_is_about_and_else_at_the_top() -> None:
+    said = Said("why", True, "write-7")
+    assert [said.place(name) for name in ("write-6", "write-7", "write-8")] == [False, True, False]
+    assert said.is_placed
+    other = Said("why", True)
+    assert not other.place("write-7")
+    assert not other.is_placed

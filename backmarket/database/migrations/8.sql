@@ -1,0 +1,24 @@
+-- Find: rows of all organizations by a number, a SKU, or the beginning of the customer's name. The column rewrites the table
+-- of orders, so indexes that change go before it.
+CREATE FUNCTION backmarket.folded(text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT NULLIF(btrim(regexp_replace(
+        translate(replace(lower(regexp_replace(normalize($1, NFKD), '[\u0300-\u036f]', '', 'g')), 'ß', 'ss'),
+            'øłđ''’', 'old'), '[[:space:].,%_\\-]+', ' ', 'g')), '')
+$$;
+CREATE FUNCTION backmarket.name_key(jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT backmarket.folded(left(COALESCE($1 ->> 'lastName', '') || ' ' || COALESCE($1 ->> 'firstName', ''), 200))
+$$;
+DROP INDEX backmarket.orders_tracking, backmarket.orderlines_sku, backmarket.listings_sku;
+ALTER TABLE backmarket.orders ADD name_key text COLLATE "C" GENERATED ALWAYS AS (
+    COALESCE(backmarket.name_key(shipping_address), backmarket.name_key(billing_address))) STORED;
+CREATE INDEX orders_number ON backmarket.orders ((CASE WHEN order_id > 0 THEN order_id END));
+CREATE INDEX orders_tracking ON backmarket.orders (tracking_number);
+CREATE INDEX orders_name ON backmarket.orders (name_key, organization_id, order_id DESC) WHERE name_key IS NOT NULL;
+CREATE INDEX orderlines_sku ON backmarket.orderlines (sku_key, organization_id);
+CREATE INDEX orderlines_imei ON backmarket.orderlines (imei) WHERE imei <> '';
+CREATE INDEX orderlines_serial_number ON backmarket.orderlines (serial_number) WHERE serial_number <> '';
+CREATE INDEX listings_sku ON backmarket.listings (sku_key, organization_id);
+CREATE INDEX deliveries_tracking ON backmarket.deliveries (tracking_number);
+CREATE INDEX returns_tracking ON backmarket.returns (tracking_number);

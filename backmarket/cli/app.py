@@ -47,6 +47,7 @@ _MODULES = {
     "sync": "syncing",
     "status": "status",
     "inbox": "inbox",
+    "figures": "figures",
     "schedule": "schedule",
     "orders": "orders",
     "orderlines": "orderlines",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from decimal import Decimal
 
 from backmarket.console.chart import Chart, Series
@@ -18,10 +17,11 @@ _NAMES = {
     Span.DAY: "%H:%M",
     Span.WEEK: "%a %-d %b",
     Span.MONTH: "%a %-d %b",
-    Span.QUARTER: "%-d %b %Y",
+    Span.QUARTER: "%-d %b",
     Span.YEAR: "%B %Y",
 }
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
 MONEY = ("revenue", "cancelled", "refunded")
 
 Value = Callable[[Counts], float | Decimal | None]
@@ -134,17 +134,12 @@ class FigureCharts:
         return [each.starts_at.strftime(_AXIS[self.figures.span]) for each in self.figures.periods]
 
     def _name(self, period: Period) -> str:
-        name = period.starts_at.strftime(_NAMES[self.figures.span])
+        """Its name; a date stays on one line."""
+        name = period.starts_at.strftime(_NAMES[self.figures.span]).replace(" ", NO_BREAK)
         if self.figures.span is Span.QUARTER:
-            name = f"{period.starts_at:%-d %b} {DASH} {period.last_day:%-d %b %Y}"
-        return (
-            f"{name} (so far)"
-            if timedelta(0) <= self.figures.counted_at - period.starts_at < self._length(period)
-            else name
-        )
-
-    def _length(self, period: Period) -> timedelta:
-        return period.ends_at - period.starts_at
+            name = f"{name} {DASH} {f'{period.last_day:%-d %b}'.replace(' ', NO_BREAK)}"
+        goes_on = period.starts_at <= self.figures.counted_at < period.ends_at
+        return f"{name} (so far)" if goes_on else name
 
     def _total(self, period: Period | None, market: str | None = None, currency: str = "") -> Counts:
         return self.figures.total(period, country_code=market or self.market, currency=currency)

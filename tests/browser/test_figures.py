@@ -19,12 +19,10 @@ def test_figures_are_read_as_pictures_as_tables_and_as_a_file(anna: Person, plac
     page.get_by_role("link", name="Year", exact=True).click()
     picture = page.get_by_role("img", name="Orders", exact=False).first
     expect(picture).to_be_visible()
-    orders = sum(1 for each in place.bm.iter_orders(seller) if each.state not in {0, 8, 10} and each.date_creation)
     figure = page.locator("figure#orders")
     expect(figure).to_contain_text(f"{place.bm.get_figures(seller, span='year').total().orders} orders")
-    figure.get_by_text("Table").click()
+    figure.locator("summary").click()
     expect(figure.get_by_role("row")).to_have_count(13)
-    assert orders
     anna.assert_accessible()
     sku = page.get_by_role("table").last.get_by_role("link").first
     name = sku.inner_text()

@@ -345,7 +345,7 @@ CREATE TABLE IF NOT EXISTS backmarket.orders (
     date_modification timestamptz,
     date_shipping timestamptz,
     date_payment timestamptz,
-    expected_dispatch_date timestamptz,
+    expected_dispatch_date timestamptz,                 -- the last one named; the API names none once it is shipped
     tracking_number text,
     tracking_url text,
     shipper_display text,
@@ -374,9 +374,10 @@ CREATE TABLE IF NOT EXISTS backmarket.orders (
     PRIMARY KEY (organization_id, order_id)
 );
 COMMENT ON TABLE backmarket.orders IS 'Orders, as the API last showed them';
--- CASE, as under a row policy no index serves a comparison with COALESCE
+-- CASE, as under a row policy no index serves a comparison with COALESCE. With what figures count: they read no row
 CREATE INDEX IF NOT EXISTS orders_newest ON backmarket.orders (
-    organization_id, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, order_id DESC);
+    organization_id, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, order_id DESC)
+INCLUDE (date_creation, state, country_code, currency, date_shipping, expected_dispatch_date, removed_at);
 -- the newest of one state (nearly all are 9, which the index of all serves), of one country
 CREATE INDEX IF NOT EXISTS orders_state ON backmarket.orders (
     organization_id, state, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, order_id DESC)
@@ -436,7 +437,9 @@ CREATE TABLE IF NOT EXISTS backmarket.orderlines (
     PRIMARY KEY (organization_id, orderline_id)
 );
 COMMENT ON TABLE backmarket.orderlines IS 'The lines of the orders; written with their order';
-CREATE INDEX IF NOT EXISTS orderlines_order ON backmarket.orderlines (organization_id, order_id);
+-- with what figures count
+CREATE INDEX IF NOT EXISTS orderlines_order ON backmarket.orderlines (organization_id, order_id)
+INCLUDE (state, price, currency, quantity, removed_at, sku_key);
 CREATE INDEX IF NOT EXISTS orderlines_sku ON backmarket.orderlines (sku_key, organization_id);
 CREATE INDEX IF NOT EXISTS orderlines_imei ON backmarket.orderlines (imei) WHERE imei <> '';
 CREATE INDEX IF NOT EXISTS orderlines_serial_number ON backmarket.orderlines (serial_number) WHERE serial_number <> '';
@@ -930,6 +933,15 @@ CREATE INDEX IF NOT EXISTS changes_organization ON backmarket.changes (organizat
 -- the history of one row
 CREATE INDEX IF NOT EXISTS changes_row ON backmarket.changes (organization_id, external_id);
 
+CREATE TABLE IF NOT EXISTS backmarket.inbox_recorded (
+    organization_id text NOT NULL REFERENCES backmarket.connections ON DELETE CASCADE,
+    -- kind and id of the entry, such as `write/7`
+    item text NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (organization_id, item)
+);
+COMMENT ON TABLE backmarket.inbox_recorded IS 'Entries of the inbox that an event told of: none is told twice while it waits';
+
 CREATE TABLE IF NOT EXISTS backmarket.feed_marks (
     mark text PRIMARY KEY CHECK (mark IN (
         'announced',        -- listeners were told up to here
@@ -1305,7 +1317,7 @@ BEGIN
             'backmarket.sync_state, backmarket.walk_seen, backmarket.work, backmarket.bulk_parts,'
             ' backmarket.bucket_sweep, backmarket.upkeep'),
         ('backmarket_worker', 'SELECT, INSERT, DELETE',
-            'backmarket.sync_runs, backmarket.changes, backmarket.event_attempts'),
+            'backmarket.inbox_recorded, backmarket.sync_runs, backmarket.changes, backmarket.event_attempts'),
         ('backmarket_worker', 'SELECT, UPDATE', 'backmarket.event_router'),
         ('backmarket_worker', 'SELECT, INSERT, UPDATE, DELETE',
             'backmarket.connections, backmarket.walks, backmarket.orders, backmarket.orderlines, backmarket.listings,'

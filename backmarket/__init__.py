@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from backmarket.facade.asynchronous import AsyncBackMarket
     from backmarket.labels.queries import Label, LabelState
     from backmarket.producer import Producer
+    from backmarket.queries.figures import FigureRow, Figures
     from backmarket.queries.listings import Grade, Listing, PublicationState
     from backmarket.queries.orders import Order, OrderLine, OrderLineState, OrderState
     from backmarket.queries.pagination import Page
@@ -53,6 +54,8 @@ _LAZY_EXPORTS = {
     "ChangesMissed": "changes.feed",
     "Delivery": "queries.shipments",
     "Environment": "client.endpoints",
+    "FigureRow": "queries.figures",
+    "Figures": "queries.figures",
     "FileCheck": "bulk.file_check",
     "Grade": "queries.listings",
     "Label": "labels.queries",
@@ -96,6 +99,8 @@ __all__ = [
     "ChangesMissed",
     "Delivery",
     "Environment",
+    "FigureRow",
+    "Figures",
     "FileCheck",
     "Grade",
     "Label",

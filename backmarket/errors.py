@@ -11,6 +11,7 @@ BackMarketError
 │   ├── BrokerUnavailable       the Redis that carries the messages is away
 │   ├── LimiterUnavailable      Redis is away; no request is sent
 │   ├── DatabaseUnavailable     PostgreSQL is away, full, or out of connections
+│   │   └── StatementTimedOut   a statement took longer than it may
 │   └── BucketUnavailable       the S3 server is away, or cannot take the work now
 │       └── NotDeleted          it kept some of the objects to delete; the others are deleted
 ├── RateLimited                 429: every worker that uses the account pauses
@@ -180,6 +181,10 @@ class DatabaseUnavailable(TransientError):
     """PostgreSQL is unreachable, or cannot take the work now."""
 
     code = "database_unavailable"
+
+
+class StatementTimedOut(DatabaseUnavailable):
+    """PostgreSQL gave a statement up that took longer than it may."""
 
 
 class BucketUnavailable(TransientError):

@@ -12,6 +12,7 @@ from functools import cached_property
 from ipaddress import IPv6Address, ip_network
 from typing import Annotated, Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -195,6 +196,8 @@ class Settings(BaseSettings):
     """Seconds without a heartbeat of the main loop before a process counts as hung."""
     traces_endpoint: str | None = None
     """URL that workers send traces to, by OTLP over HTTP; None: no traces."""
+    figures_time_zone: Annotated[str, Field(min_length=1, max_length=60)] = "UTC"
+    """Time zone whose days figures are counted by, such as `Europe/Paris`."""
     console_users: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Users of the console, each as `backmarket console password` prints it: name, role and password."""
     console_password: SecretStr | None = None
@@ -304,6 +307,14 @@ class Settings(BaseSettings):
         if 0 < value < MIN_AUDIT_DAYS:
             raise ValueError(f"must be 0 or at least {MIN_AUDIT_DAYS}")
         return value
+
+    @field_validator("figures_time_zone")
+    @classmethod
+    def _zones_only(cls, value: str) -> str:
+        try:
+            return ZoneInfo(value).key
+        except (LookupError, ValueError, OSError):
+            raise ValueError("must be a time zone, such as Europe/Paris or UTC") from None
 
     @field_validator("health_port", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""Tasks that beat ticks beside the dispatcher: notifying listeners of the change feed, and the upkeep."""
+"""Tasks that beat ticks beside the dispatcher: telling of changes and of the inbox, and the upkeep."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ def announce_changes() -> None:
     from backmarket import changes
 
     changes.announce(services.current().database)
+
+
+@shared_task(name=messages.RECORD_INBOX, base=TickTask)
+def record_inbox() -> None:
+    """Write an event for each entry of the inbox that has come or gone."""
+    from backmarket.status import inbox_events
+
+    if events := inbox_events.record_inbox(services.current().database):
+        log.info("inbox.recorded", events=events)
 
 
 @shared_task(name=messages.UPKEEP, base=TickTask)

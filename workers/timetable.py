@@ -21,9 +21,13 @@ PROBE_TICK = 5.0
 EVENT_TICK = 1.0
 """Seconds between two looks for events to be delivered: the longest wait of a new event."""
 
+INBOX_TICK = 10.0
+"""Seconds between two looks for what has begun to wait for a person."""
+
 TIMETABLE: dict[str, dict[str, Any]] = {
     "dispatch": {"task": messages.DISPATCH, "schedule": TICK},
     "announce changes": {"task": messages.ANNOUNCE_CHANGES, "schedule": TICK},
+    "record inbox": {"task": messages.RECORD_INBOX, "schedule": INBOX_TICK},
     "sweep bucket": {"task": messages.SWEEP_BUCKET, "schedule": SWEEP_TICK},
     "probe keys": {"task": messages.PROBE_KEYS, "schedule": PROBE_TICK},
     "deliver events": {"task": messages.DELIVER_EVENTS, "schedule": EVENT_TICK},

@@ -48,6 +48,7 @@ _MODULES = {
     "status": "status",
     "inbox": "inbox",
     "find": "find",
+    "figures": "figures",
     "schedule": "schedule",
     "orders": "orders",
     "orderlines": "orderlines",

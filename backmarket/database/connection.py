@@ -16,12 +16,18 @@ from typing import Any
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from backmarket.errors import BackMarketError, DatabaseUnavailable, InvalidArgument, SchemaMissing, SettingsError
-from backmarket.messages import urls
+from backmarket.database.conninfo import connection_text
+from backmarket.errors import (
+    BackMarketError,
+    DatabaseUnavailable,
+    InvalidArgument,
+    SchemaMissing,
+    SettingsError,
+    StatementTimedOut,
+)
 
 SCHEMA_VERSION = 8
 """The version that `schema.sql` writes into `schema_version`."""
@@ -39,40 +45,6 @@ What a server, a database or a role may set otherwise, and our statements and ps
 the machine's time zone, psycopg can't read a German date, and a lease is claimed with READ COMMITTED in mind. SET LOCAL
 holds behind a transaction pooler, too; `options` in the URL does not.
 """
-
-
-_NETWORK = {
-    "connect_timeout": 5,
-    # A host that vanishes says nothing. Unanswered data ends a connection after 20 s, and so do two probes without an
-    # answers on one that only waits: a pooled connection, a listener, a statement that runs.
-    "tcp_user_timeout": 20_000,
-    "keepalives": 1,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 2,
-}
-"""Seconds, but `tcp_user_timeout` in milliseconds. What the URL says goes before."""
-
-
-def connection_text(url: str, **wanted: str | int) -> str:
-    """The libpq options of each of our connections: the URL, and when to give up a host that vanished.
-
-    Args:
-        url: a libpq URL.
-        wanted: more parameters.
-
-    Raises:
-        SettingsError: if the URL is malformed.
-    """
-    if not urls.is_clear(url):
-        raise SettingsError(f"BACKMARKET_DATABASE_URL {urls.UNCLEAR}.")
-    try:
-        given = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        raise SettingsError(
-            "BACKMARKET_DATABASE_URL is not a URL of PostgreSQL such as postgresql://user:password@host:5432/name."
-        ) from None
-    return make_conninfo(url, **{name: value for name, value in {**_NETWORK, **wanted}.items() if name not in given})
 
 
 class DatabaseError(BackMarketError):
@@ -324,6 +296,8 @@ def _translate_errors() -> Iterator[None]:
         raise InvalidArgument("PostgreSQL can't hold a text with lone surrogates.") from None
     except _UNFIT as error:
         raise InvalidArgument(f"PostgreSQL can't hold this value: {_describe(error)}") from None
+    except pg.QueryCanceled as error:
+        raise StatementTimedOut(f"PostgreSQL cannot take the work now: {_describe(error)}") from None
     except _UNAVAILABLE as error:
         raise DatabaseUnavailable(f"PostgreSQL cannot take the work now: {_describe(error)}") from None
     except pg.RaiseException as error:  # of `schema.sql`, in our own words

@@ -13,7 +13,7 @@ from backmarket.resources import RESOURCE_NAMES
 EventKind = Literal["created", "updated", "removed"]
 EVENT_KINDS: tuple[EventKind, ...] = get_args(EventKind)
 
-EVENT_RESOURCES = (*RESOURCE_NAMES, "bulk_jobs")
+EVENT_RESOURCES = (*RESOURCE_NAMES, "bulk_jobs", "inbox")
 """What events are about."""
 
 EndpointState = Literal["enabled", "disabled"]

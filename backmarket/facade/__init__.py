@@ -16,6 +16,7 @@ from backmarket.facade.console_sessions import ConsoleSessions
 from backmarket.facade.events import Events
 from backmarket.facade.feed import Feed
 from backmarket.facade.fetches import Fetches
+from backmarket.facade.figures import FiguresOverTime
 from backmarket.facade.labels import Labels
 from backmarket.facade.shipping import Shipping
 from backmarket.facade.stored import StoredRows
@@ -32,6 +33,7 @@ class BackMarket(
     Syncs,
     StoredRows,
     Shipping,
+    FiguresOverTime,
     Labels,
     Writes,
     Bulk,

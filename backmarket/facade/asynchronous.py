@@ -251,6 +251,7 @@ class AsyncBackMarket:
     count_orders_to_ship = _blocking(BackMarket.count_orders_to_ship)
     get_newest_writes = _blocking(BackMarket.get_newest_writes)
     print_labels = _blocking(BackMarket.print_labels)
+    get_figures = _blocking(BackMarket.get_figures)
 
     get_labels = _blocking(BackMarket.get_labels)
     iter_labels = _rows(BackMarket.iter_labels)

@@ -53,6 +53,9 @@ NUDGED_TASKS = {**SYNC_TASKS, **WORK_TASKS}
 ANNOUNCE_CHANGES = "backmarket.announce_changes"
 """`announce_changes()`: notify listeners of the change feed if there are new events."""
 
+RECORD_INBOX = "backmarket.record_inbox"
+"""`record_inbox()`: write an event for each entry of the inbox that has come or gone."""
+
 UPKEEP = "backmarket.upkeep"
 """`upkeep()`: delete rows and partitions past their retention, if upkeep is due."""
 
@@ -68,6 +71,7 @@ DELIVER_EVENTS = "backmarket.deliver_events"
 QUEUES = {
     DISPATCH: "dispatch",
     ANNOUNCE_CHANGES: "dispatch",
+    RECORD_INBOX: "dispatch",
     UPKEEP: "dispatch",
     SUBMIT_BULK: "bulk",
     SWEEP_BUCKET: "labels",

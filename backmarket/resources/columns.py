@@ -48,11 +48,13 @@ class Column:
         name: in the table.
         kind: its PostgreSQL type.
         field: the API's name, if different.
+        kept: the API stops naming the value one day: the last one that it named stays.
     """
 
     name: str
     kind: Kind
     field: str = ""
+    kept: bool = False
 
     @property
     def source(self) -> str:

@@ -57,7 +57,7 @@ ORDERS = Resource(
         Column("date_modification", "timestamptz"),
         Column("date_shipping", "timestamptz"),
         Column("date_payment", "timestamptz"),
-        Column("expected_dispatch_date", "timestamptz"),
+        Column("expected_dispatch_date", "timestamptz", kept=True),  # named until the order is shipped
         Column("tracking_number", "text"),
         Column("tracking_url", "text"),
         Column("shipper_display", "text"),

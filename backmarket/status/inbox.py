@@ -68,7 +68,7 @@ class InboxItem:
 def get_inbox(database: Database, organization_id: str | None, *, limit: int) -> list[InboxItem]:
     """What waits, refused keys first, then the longest waiting first; see `BackMarket.get_inbox`."""
     check_limit(limit)
-    statement = f"{_ITEMS} SELECT * FROM items {_of(organization_id)} {_ORDER} LIMIT %(limit)s"
+    statement = f"{ITEMS} SELECT * FROM items {_of(organization_id)} {_ORDER} LIMIT %(limit)s"
     values = {"organization": organization_id, "limit": limit}
     with database.transaction() as transaction, transaction.cursor(row_factory=class_row(InboxItem)) as cursor:
         return cursor.execute(statement.encode(), values).fetchall()
@@ -76,7 +76,7 @@ def get_inbox(database: Database, organization_id: str | None, *, limit: int) ->
 
 def count_inbox(database: Database, organization_id: str | None) -> int:
     """Number of entries."""
-    statement = f"{_ITEMS} SELECT count(*) FROM items {_of(organization_id)}"
+    statement = f"{ITEMS} SELECT count(*) FROM items {_of(organization_id)}"
     with database.transaction() as transaction:
         row = transaction.execute(statement.encode(), {"organization": organization_id}).fetchone()
     return int(row[0]) if row else 0
@@ -84,7 +84,7 @@ def count_inbox(database: Database, organization_id: str | None) -> int:
 
 def count_by_organization(database: Database, organization_ids: Sequence[str]) -> dict[str, int]:
     """Number of entries of each organization that has any."""
-    statement = f"{_ITEMS} SELECT organization_id, count(*) FROM items WHERE organization_id = ANY(%(ids)s) GROUP BY 1"
+    statement = f"{ITEMS} SELECT organization_id, count(*) FROM items WHERE organization_id = ANY(%(ids)s) GROUP BY 1"
     with database.transaction() as transaction:
         return dict(transaction.execute(statement.encode(), {"ids": list(organization_ids)}).fetchall())
 
@@ -93,8 +93,11 @@ def _of(organization_id: str | None) -> str:
     return "" if organization_id is None else "WHERE organization_id = %(organization)s"
 
 
+ITEM = "concat_ws('/', kind, resource, write_id, job_id, part, endpoint_id)"
+"""SQL for the name of an entry within its organization, such as `write/7`."""
+
 # A label that was given up matters as long as its parcel is under way.
-_ITEMS = """
+ITEMS = """
 WITH items AS (
     SELECT 'key_refused' AS kind, c.organization_id, c.environment, c.unauthorized_at AS since, 1 AS count,
         NULL AS resource, NULL::bigint AS write_id, NULL::bigint AS job_id, NULL::integer AS part,

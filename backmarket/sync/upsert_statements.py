@@ -107,15 +107,20 @@ def _upsert_parts(table: Lines, extra: str) -> dict[str, sql.Composable]:
         else sql.Identifier("i", name)
         for name in names
     ]
-    settable = [sql.Identifier(name) for name in names if name != table.key.name]
-    compared = [name for name in names if name not in {table.key.name, "content"}]
+    kept = {column.name for column in table.columns if column.kept}
+    coming = {
+        name: sql.SQL("COALESCE(excluded.{0}, o.{0})" if name in kept else "excluded.{0}").format(sql.Identifier(name))
+        for name in names
+    }
+    settable = [name for name in names if name != table.key.name]
+    compared = [name for name in settable if name != "content"]
     comma = sql.SQL(", ")
     return {
         "columns": comma.join(map(sql.Identifier, names)),
         "sources": comma.join(sources),
-        "assignments": comma.join(sql.SQL("{0} = excluded.{0}").format(name) for name in settable),
+        "assignments": comma.join(sql.SQL("{} = {}").format(sql.Identifier(name), coming[name]) for name in settable),
         "stored": comma.join(sql.Identifier("o", name) for name in compared),
-        "coming": comma.join(sql.Identifier("excluded", name) for name in compared),
+        "coming": comma.join(coming[name] for name in compared),
     }
 
 

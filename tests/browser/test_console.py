@@ -271,8 +271,9 @@ def test_every_page_is_readable_and_fits(visit: Visit, place: Place, seller: str
     number = order_in(place, seller, 2, index=2)
     home = f"/o/{seller}"
     for path in ("/", "/connect", home, f"{home}/orders", f"{home}/orders/{number}", f"{home}/listings", f"{home}/bulk",
-                 f"{home}/writes", f"{home}/deliveries", f"{home}/returns", f"{home}/labels", "/ship",
-                 f"/ship?seller={seller}", "/inbox", "/audit", "/o/nobody"):  # fmt: skip
+                 f"{home}/writes", f"{home}/deliveries", f"{home}/returns", f"{home}/labels", "/ship", "/figures",
+                 f"/figures?seller={seller}&span=year", f"/ship?seller={seller}", "/inbox", "/audit",
+                 "/o/nobody"):  # fmt: skip
         person.open(path)
         person.page.get_by_role("heading", level=1).wait_for()
         person.assert_fits()

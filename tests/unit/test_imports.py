@@ -56,7 +56,12 @@ ROOMS = {
     "httpx": ("backmarket.client", "backmarket.sandbox"),
     "httpcore": ("backmarket.client.downloads", "backmarket.client.webhooks", "backmarket.client.deadline"),
     "standardwebhooks": ("backmarket.events.delivery", "backmarket.standalone.demo"),
-    "psycopg": ("backmarket.database.connection", "backmarket.standalone.embedded", "backmarket.testing.databases"),
+    "psycopg": (
+        "backmarket.database.connection",
+        "backmarket.database.conninfo",
+        "backmarket.standalone.embedded",
+        "backmarket.testing.databases",
+    ),
     "psycopg.rows": ("backmarket",),
     "psycopg.sql": ("backmarket",),
     "psycopg.types": ("backmarket",),

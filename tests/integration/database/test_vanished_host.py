@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from backmarket.database.connection import connection_text
+from backmarket.database.conninfo import connection_text
 
 CHECKOUT = Path(__file__).parents[3]
 

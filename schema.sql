@@ -105,6 +105,8 @@ CREATE TABLE IF NOT EXISTS backmarket.connections (
     next_probe_at timestamptz,
     -- when the refused key was last probed
     probed_at timestamptz,
+    -- further locales whose listings are copied into `listing_markets`, sorted; never `locale` itself
+    markets text[] NOT NULL DEFAULT '{}',
     CHECK ((api_key IS NULL) = (account IS NULL))
 );
 COMMENT ON TABLE backmarket.connections IS 'The seller account of each organization: key, region, environment, and why it is not asked';
@@ -186,9 +188,11 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_state (
     rows_rejected bigint NOT NULL DEFAULT 0,
     -- when the last finished walk began: what had ended before is in the stored rows
     last_walk_started_at timestamptz,
-    PRIMARY KEY (organization_id, resource)
+    -- of the listings: a further market of the connection; empty: the connection's locale, and all else
+    market text NOT NULL DEFAULT '',
+    PRIMARY KEY (organization_id, resource, market)
 ) WITH (fillfactor = 70);
-COMMENT ON TABLE backmarket.sync_state IS 'One row for each organization and resource: when it is due, its lease, its watermark, its last error';
+COMMENT ON TABLE backmarket.sync_state IS 'One row for each organization, resource and market: when it is due, its lease, its watermark, its last error';
 CREATE INDEX IF NOT EXISTS sync_state_due ON backmarket.sync_state (resource, next_due_at);
 -- what waits for a person; every page of the console counts it
 CREATE INDEX IF NOT EXISTS sync_state_incomplete ON backmarket.sync_state (organization_id)
@@ -279,8 +283,9 @@ CREATE TABLE IF NOT EXISTS backmarket.walks (
     -- the API's highest count in any pass; and whether no row is known to have left the list since the walk began
     counted bigint,
     steady boolean NOT NULL DEFAULT false,
-    PRIMARY KEY (organization_id, resource, kind),
-    FOREIGN KEY (organization_id, resource) REFERENCES backmarket.sync_state ON DELETE CASCADE
+    market text NOT NULL DEFAULT '',
+    PRIMARY KEY (organization_id, resource, market, kind),
+    FOREIGN KEY (organization_id, resource, market) REFERENCES backmarket.sync_state ON DELETE CASCADE
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE backmarket.walks IS 'The checkpoint of each walk that is not finished; a walk that fits into one slice never has a row here';
 
@@ -295,8 +300,9 @@ CREATE TABLE IF NOT EXISTS backmarket.walk_seen (
     newcomers text[] NOT NULL,
     -- rows created before it began and modified since: they may have been listed, or not
     modified text[] NOT NULL DEFAULT '{}',
-    PRIMARY KEY (organization_id, resource, kind, pass, first_page),
-    FOREIGN KEY (organization_id, resource, kind) REFERENCES backmarket.walks ON DELETE CASCADE
+    market text NOT NULL DEFAULT '',
+    PRIMARY KEY (organization_id, resource, market, kind, pass, first_page),
+    FOREIGN KEY (organization_id, resource, market, kind) REFERENCES backmarket.walks ON DELETE CASCADE
 );
 COMMENT ON TABLE backmarket.walk_seen IS 'The ids that an unfinished walk has seen, so that a walk handed on or killed still knows them';
 
@@ -326,7 +332,8 @@ CREATE TABLE IF NOT EXISTS backmarket.sync_runs (
     error_cf_ray text,
     -- seconds that the copies were behind when it ended, before it caught up; null: never synced before
     behind double precision,
-    -- finds the newest runs of one organization and resource
+    market text NOT NULL DEFAULT '',
+    -- finds the newest runs of one organization and resource, all of its markets among them
     PRIMARY KEY (organization_id, resource, id, finished_at)
 ) PARTITION BY RANGE (finished_at);
 COMMENT ON TABLE backmarket.sync_runs IS 'Each walk that changed something or failed; one that found nothing new only counts in sync_state';
@@ -452,7 +459,8 @@ CREATE TABLE IF NOT EXISTS backmarket.listings (
     product_id text,
     backmarket_id bigint,
     title text,
-    -- price, currency, minimum and maximum, comment and shippings are those of the connection's locale
+    -- price, currency, minimum and maximum, publication state, comment, warranty and shippings are those of the
+    -- connection's locale; those of its further markets are in `listing_markets`
     price numeric,
     currency text,
     min_price numeric,
@@ -476,6 +484,27 @@ CREATE TABLE IF NOT EXISTS backmarket.listings (
 COMMENT ON TABLE backmarket.listings IS 'Offers in the seller''s catalogue, as the API last showed them';
 CREATE INDEX IF NOT EXISTS listings_sku ON backmarket.listings (sku_key, organization_id);
 CREATE INDEX IF NOT EXISTS listings_legacy ON backmarket.listings (organization_id, legacy_listing_id);
+
+CREATE TABLE IF NOT EXISTS backmarket.listing_markets (
+    organization_id text NOT NULL,
+    market text NOT NULL,           -- one of `connections.markets`
+    listing_id uuid NOT NULL,
+    price numeric,
+    currency text,
+    min_price numeric,
+    max_price numeric,
+    publication_state integer,      -- as in `listings`
+    comment text,
+    warranty_delay integer,         -- months
+    shippings jsonb,
+    raw jsonb NOT NULL,             -- of the API's object, the members above
+    content bigint NOT NULL,
+    first_seen_at timestamptz NOT NULL DEFAULT now(),
+    last_synced_at timestamptz NOT NULL DEFAULT now(),
+    removed_at timestamptz,         -- since when the API no longer knows it in this market
+    PRIMARY KEY (organization_id, market, listing_id)
+);
+COMMENT ON TABLE backmarket.listing_markets IS 'What listings have in the further markets of a connection; the rest is in `listings`';
 
 CREATE TABLE IF NOT EXISTS backmarket.deliveries (
     organization_id text NOT NULL,
@@ -925,6 +954,8 @@ CREATE TABLE IF NOT EXISTS backmarket.changes (
     initial boolean NOT NULL DEFAULT false,
     -- of an updated row: [old, new] of each field that differs and is a short, not personal column; null: none is told
     field_values jsonb,
+    -- of a listing: the further market in which it changed; empty: the connection's locale, and all else
+    market text NOT NULL DEFAULT '',
     -- the order in which the feed is read
     PRIMARY KEY (transaction_id, id, recorded_at)
 ) PARTITION BY RANGE (recorded_at);
@@ -1273,15 +1304,16 @@ $$;
 GRANT USAGE ON SCHEMA backmarket TO backmarket_reader;
 -- on the partitioned table, not on its partitions: rows read through the table are guarded
 GRANT SELECT ON
-    backmarket.orders, backmarket.orderlines, backmarket.listings, backmarket.deliveries, backmarket.returns,
-    backmarket.labels, backmarket.api_writes, backmarket.bulk_jobs, backmarket.bulk_parts, backmarket.work,
+    backmarket.orders, backmarket.orderlines, backmarket.listings, backmarket.listing_markets, backmarket.deliveries,
+    backmarket.returns, backmarket.labels, backmarket.api_writes, backmarket.bulk_jobs, backmarket.bulk_parts,
+    backmarket.work,
     backmarket.sync_state, backmarket.sync_runs, backmarket.changes
 TO backmarket_reader;
 -- all columns but the key and the account's hash
 GRANT SELECT (
     organization_id, generation, enabled, environment, region, locale, base_url, unauthorized_at,
     last_error_at, last_error_code, last_error, last_error_request_id, last_error_cf_ray, created_at, updated_at,
-    refused_at, next_probe_at, probed_at
+    refused_at, next_probe_at, probed_at, markets
 ) ON backmarket.connections TO backmarket_reader;
 
 ------------------------------------------------------------------------------
@@ -1314,14 +1346,16 @@ BEGIN
         ('backmarket_worker', 'SELECT, UPDATE', 'backmarket.locks, backmarket.schedule'),
         ('backmarket_worker', 'SELECT, INSERT', 'backmarket.audit, backmarket.first_request'),
         ('backmarket_worker', 'SELECT, INSERT, UPDATE',
-            'backmarket.sync_state, backmarket.walk_seen, backmarket.work, backmarket.bulk_parts,'
-            ' backmarket.bucket_sweep, backmarket.upkeep'),
+            'backmarket.walk_seen, backmarket.work, backmarket.bulk_parts, backmarket.bucket_sweep,'
+            ' backmarket.upkeep'),
         ('backmarket_worker', 'SELECT, INSERT, DELETE',
             'backmarket.inbox_recorded, backmarket.sync_runs, backmarket.changes, backmarket.event_attempts'),
         ('backmarket_worker', 'SELECT, UPDATE', 'backmarket.event_router'),
         ('backmarket_worker', 'SELECT, INSERT, UPDATE, DELETE',
-            'backmarket.connections, backmarket.walks, backmarket.orders, backmarket.orderlines, backmarket.listings,'
-            ' backmarket.deliveries, backmarket.returns, backmarket.labels, backmarket.api_writes,'
+            'backmarket.connections, backmarket.sync_state, backmarket.walks, backmarket.orders,'
+            ' backmarket.orderlines, backmarket.listings,'
+            ' backmarket.listing_markets, backmarket.deliveries, backmarket.returns, backmarket.labels,'
+            ' backmarket.api_writes,'
             ' backmarket.bulk_jobs, backmarket.sku_quota, backmarket.bucket_deletions, backmarket.feed_marks,'
             ' backmarket.clocks, backmarket.event_endpoints, backmarket.event_retries'),
         ('backmarket_worker', 'SELECT (expires_at), DELETE', 'backmarket.console_sessions'),    -- old ones are dropped
@@ -1336,10 +1370,11 @@ BEGIN
         ('backmarket_console', 'SELECT, INSERT',
             'backmarket.audit, backmarket.bucket_deletions, backmarket.first_request'),
         ('backmarket_console', 'SELECT, DELETE',
-            'backmarket.walks, backmarket.sync_runs, backmarket.listings, backmarket.deliveries, backmarket.returns'),
-        ('backmarket_console', 'SELECT, UPDATE, DELETE', 'backmarket.labels'),
-        ('backmarket_console', 'SELECT, INSERT, UPDATE',
-            'backmarket.sync_state, backmarket.work, backmarket.bulk_parts'),
+            'backmarket.walks, backmarket.sync_runs, backmarket.listings, backmarket.listing_markets,'
+            ' backmarket.deliveries, backmarket.returns'),
+        ('backmarket_console', 'SELECT, UPDATE, DELETE', 'backmarket.labels, backmarket.sync_state'),
+        ('backmarket_console', 'INSERT', 'backmarket.sync_state'),
+        ('backmarket_console', 'SELECT, INSERT, UPDATE', 'backmarket.work, backmarket.bulk_parts'),
         ('backmarket_console', 'SELECT, INSERT, DELETE', 'backmarket.changes'),
         ('backmarket_console', 'SELECT, INSERT, UPDATE, DELETE',
             'backmarket.connections, backmarket.orders, backmarket.orderlines, backmarket.api_writes,'

@@ -189,7 +189,8 @@ class Producer:
         messages = defaultdict(list)
         for nudge in batch:
             task = NUDGED_TASKS[nudge.name]
-            text = self._message(channel, task, (nudge.organization_id,), {"nudge": True}, QUEUES[task])
+            named = {"nudge": True} | ({"market": nudge.market} if nudge.market else {})
+            text = self._message(channel, task, (nudge.organization_id,), named, QUEUES[task])
             messages[channel._q_for_pri(QUEUES[task], 0)].append(text)
         with channel.conn_or_acquire() as redis, redis.pipeline() as pipeline:
             for key, texts in messages.items():

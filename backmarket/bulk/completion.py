@@ -53,7 +53,8 @@ def end_jobs(database: Database, organization_id: str) -> int:
             return 0
         # all processes lock in this order: a sync's state comes first
         transaction.execute(
-            "SELECT FROM backmarket.sync_state WHERE organization_id = %s AND resource = 'listings' FOR UPDATE",
+            "SELECT FROM backmarket.sync_state WHERE organization_id = %s AND resource = 'listings'"
+            " ORDER BY market FOR UPDATE",
             (organization_id,),
         )
         return _end_jobs(transaction, organization_id)
@@ -61,12 +62,12 @@ def end_jobs(database: Database, organization_id: str) -> int:
 
 def _end_jobs(transaction: Transaction, organization_id: str) -> int:
     ended = transaction.execute(_END, {"organization": organization_id}).fetchall()
-    if any(sent for _, sent in ended):
-        transaction.execute(_SYNC_LISTINGS, (organization_id,))
+    if locales := [locale for _, sent, locale in ended if sent]:
+        transaction.execute(_SYNC_LISTINGS, (organization_id, ["", *locales]))  # the quantity is common to all markets
     transaction.execute(
         "INSERT INTO backmarket.changes (organization_id, resource, external_id, kind, fields)"
         " SELECT %s, 'bulk_jobs', unnest(%s::bigint[])::text, 'updated', ARRAY['state']",
-        (organization_id, [job_id for job_id, _ in ended]),
+        (organization_id, [job_id for job_id, _, _ in ended]),
     )
     return len(ended)
 
@@ -101,7 +102,7 @@ def report_failed(transaction: Transaction, job: Job, error: BackMarketError) ->
 _SYNC_LISTINGS = """
 UPDATE backmarket.sync_state SET requested = requested + 1, next_due_at = now(), sync_due_at = now(),
     nudged_until = NULL
-WHERE organization_id = %s AND resource = 'listings'
+WHERE organization_id = %s AND resource = 'listings' AND market = ANY(%s)
 """
 
 _ABANDON = f"""
@@ -141,5 +142,5 @@ UPDATE backmarket.bulk_jobs j SET ended_at = now(), waits_until = NULL, report_d
         WHEN failed > 0 AND done = 0 THEN 'failed'
         WHEN wrong + failed + unsent + j.bad_lines > 0 THEN 'done_with_errors' ELSE 'done' END
 FROM sums WHERE j.organization_id = %(organization)s AND j.id = sums.id
-RETURNING j.id, sums.sent > 0
+RETURNING j.id, sums.sent > 0, j.locale
 """

@@ -101,6 +101,7 @@ class FileChecking:
         text: the file itself, if the caller gave a text; None: it is in `original`.
         original: the file itself, in a temporary file.
         left_out: collects the lines that are in no part.
+        market: whose stored listings lines are compared with: a further one; empty: that of the connection's locale.
     """
 
     services: Services
@@ -110,6 +111,7 @@ class FileChecking:
     text: str | None
     original: BinaryIO
     left_out: LeftOut
+    market: str = ""
 
     def run(self, lines: BinaryIO, left_out: BinaryIO, *, fingerprint: str) -> CheckedFiles:
         """Check the file and cut it; write the parts and the left-out lines to these empty files."""
@@ -173,9 +175,10 @@ class FileChecking:
         while some := list(islice(waiting, COMPARED)):
             named = [(line, cells, dict(zip(header, cells, strict=True))) for line, cells in some]
             skus = [row["sku"] for _, _, row in named]
-            stored = queries.stored_listings(self.services.database, self.organization_id, skus)
+            stored = queries.stored_listings(self.services.database, self.organization_id, skus, self.market)
+            of, locale, market = self.organization_id, self.locale, self.market
             with self.services.database.transaction() as transaction:
-                stale = may_be_stale(transaction, self.organization_id, skus, unsent=True)
+                stale = may_be_stale(transaction, of, skus, unsent=True, locale=locale, market=market)
             for line, cells, row in named:
                 listing = stored.get(sku_key(row["sku"])) if row["sku"] not in stale else None
                 if listing is not None and unchanged(row, listing, locale=self.locale):

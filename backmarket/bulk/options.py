@@ -30,6 +30,7 @@ class Options:
         thousands: between the thousands of amounts: `.`, `,`, a space or `'`; None: nothing is.
         skus_as_they_are: send SKUs that look as if Excel had damaged them; without it, their lines are bad.
         locale: the market that prices and texts belong to; None: the connection's.
+        market: one of the connection's markets, in place of `locale`.
         skip_bad_lines: send the others; without it, one bad line refuses the file.
         skip_unchanged: leave out lines that change nothing by the latest sync of the listings.
         max_age: lines not sent within this time are dropped.
@@ -51,6 +52,7 @@ class Options:
     idempotency_key: str | None = None
     environment: str | None = None
     file_name: str | None = None
+    market: str | None = None
 
     def __post_init__(self) -> None:
         Notation(self.decimal, self.thousands)
@@ -75,6 +77,7 @@ class Options:
             self.skip_unchanged, self.max_age.total_seconds() if self.max_age else None,
         ]  # fmt: skip
         newer = {"decimal": self.decimal, "thousands": self.thousands, "skus_as_they_are": self.skus_as_they_are}
+        newer |= {"market": self.market} if self.market else {}
         if any(newer.values()):  # without them, the same as in the versions that did not have them
             told.append(newer)
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
@@ -117,6 +120,7 @@ _OF_A_MESSAGE: dict[str, Any] = {
     "thousands": str,
     "skus_as_they_are": bool,
     "locale": str,
+    "market": str,
     "skip_bad_lines": bool,
     "skip_unchanged": bool,
     "max_age": (int, float),

@@ -81,19 +81,30 @@ def expected_duration(services: Services, organization_id: str, lines: int) -> t
     return max(least, duration_of(total, limit=limit, window=window))
 
 
-def stored_listings(database: Database, organization_id: str, skus: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
-    """The columns of the stored listings with these SKUs, by `sku_key`; removed listings are left out."""
+def stored_listings(
+    database: Database, organization_id: str, skus: Sequence[str], market: str = ""
+) -> Mapping[str, Mapping[str, Any]]:
+    """The columns of the stored listings with these SKUs, by `sku_key`; removed listings are left out.
+
+    Args:
+        skus: the SKUs.
+        market: as this further market of the connection shows them; empty: as its locale does.
+    """
+    values = {"organization": organization_id, "skus": [*skus], "market": market}
     with database.transaction() as transaction, transaction.cursor(row_factory=dict_row) as cursor:
-        found = cursor.execute(_LISTINGS, (organization_id, [*skus])).fetchall()
+        found = cursor.execute(_LISTINGS_IN_MARKET if market else _LISTINGS, values).fetchall()
     return {sku_key(listing["sku"]): listing for listing in found}
 
 
-def check_comparable(transaction: Transaction, organization_id: str, *, locale: str, own: str) -> None:
+def check_comparable(
+    transaction: Transaction, organization_id: str, *, locale: str, own: str, market: str = ""
+) -> None:
     """Check that lines can be compared with the stored listings.
 
     Args:
         locale: the market of the lines.
-        own: the market of the stored listings: the connection's.
+        own: the market of the stored listings.
+        market: the same, as rows name it.
 
     Raises:
         InvalidArgument: if they cannot.
@@ -102,7 +113,7 @@ def check_comparable(transaction: Transaction, organization_id: str, *, locale: 
         raise InvalidArgument(
             f"Unchanged lines cannot be skipped for {locale}: the stored listings have the prices of {own}."
         )
-    if transaction.execute(_WALKED, (organization_id,)).fetchone() is None:
+    if transaction.execute(_WALKED, (organization_id, market)).fetchone() is None:
         raise InvalidArgument(
             "Unchanged lines cannot be skipped, as the listings of this organization were never synced to the end:"
             " sync them first (`sync_listings`, `backmarket sync --resource listings --wait`)."
@@ -171,13 +182,21 @@ _LISTINGS = """
 SELECT sku, product_id, backmarket_id, price, currency, min_price, quantity, state, grade, comment, warranty_delay,
     new_battery, shippings
 FROM backmarket.listings
-WHERE organization_id = %s AND sku_key IN (SELECT lower(left(wanted, 200)) FROM unnest(%s::text[]) AS wanted)
-  AND removed_at IS NULL
+WHERE organization_id = %(organization)s AND removed_at IS NULL
+  AND sku_key IN (SELECT lower(left(wanted, 200)) FROM unnest(%(skus)s::text[]) AS wanted)
+"""
+
+_LISTINGS_IN_MARKET = """
+SELECT l.sku, l.product_id, l.backmarket_id, m.price, m.currency, m.min_price, l.quantity, l.state, l.grade, m.comment,
+    m.warranty_delay, l.new_battery, m.shippings
+FROM backmarket.listings l JOIN backmarket.listing_markets m USING (organization_id, listing_id)
+WHERE l.organization_id = %(organization)s AND m.market = %(market)s AND m.removed_at IS NULL AND l.removed_at IS NULL
+  AND l.sku_key IN (SELECT lower(left(wanted, 200)) FROM unnest(%(skus)s::text[]) AS wanted)
 """
 
 _WALKED = """
 SELECT FROM backmarket.sync_state
-WHERE organization_id = %s AND resource = 'listings' AND last_full_walk_at IS NOT NULL
+WHERE organization_id = %s AND resource = 'listings' AND market = %s AND last_full_walk_at IS NOT NULL
 """
 
 _WAITS = """

@@ -115,22 +115,22 @@ def listing_ids(transaction: Transaction, organization_id: str, skus: Sequence[s
     return {name: sku for *names, sku in found for name in names if name}
 
 
-def stored_listings(transaction: Transaction, organization_id: str, skus: Sequence[str]) -> StoredListings | None:
-    """The stored listings of some SKUs; None: the listings were never fully synced."""
-    row = transaction.execute(
-        "SELECT c.locale FROM backmarket.connections c JOIN backmarket.sync_state s USING (organization_id)"
-        " WHERE organization_id = %s AND s.resource = 'listings' AND s.last_full_walk_at IS NOT NULL",
-        (organization_id,),
-    ).fetchone()
+def stored_listings(
+    transaction: Transaction, organization_id: str, skus: Sequence[str], locale: str
+) -> StoredListings | None:
+    """The stored listings of some SKUs; None: the listings were never fully synced.
+
+    Args:
+        skus: the SKUs.
+        locale: as this market shows them, if it is a market of the connection that was synced; else as its locale does.
+    """
+    row = transaction.execute(_STORED_MARKET, {"organization": organization_id, "locale": locale}).fetchone()
     if row is None:
         return None
-    found = transaction.execute(
-        "SELECT wanted.sku, l.raw FROM unnest(%s::text[]) AS wanted (sku) JOIN backmarket.listings l"
-        f" ON l.organization_id = %s AND {_SAME_SKU}"
-        " WHERE l.removed_at IS NULL",
-        ([*skus], organization_id),
-    ).fetchall()
-    return StoredListings(row[0], dict(found))
+    own, market = row
+    values = {"organization": organization_id, "skus": [*skus], "market": market}
+    found = transaction.execute(_STORED_IN_MARKET if market else _STORED, values).fetchall()
+    return StoredListings(market or own, dict(found))
 
 
 def locale_of(transaction: Transaction, part: Part) -> str | None:
@@ -175,6 +175,23 @@ def marks_of(error: BackMarketError | None) -> dict[str, Any]:
 
 
 _SAME_SKU = "l.sku_key = lower(left(wanted.sku, 200)) AND backmarket.sku_key(l.sku) = backmarket.sku_key(wanted.sku)"
+_STORED_MARKET = """
+SELECT c.locale, s.market FROM backmarket.connections c JOIN backmarket.sync_state s USING (organization_id)
+WHERE organization_id = %(organization)s AND s.resource = 'listings' AND s.market IN ('', %(locale)s)
+  AND s.last_full_walk_at IS NOT NULL
+ORDER BY s.market DESC LIMIT 1
+"""
+_STORED = f"""
+SELECT wanted.sku, l.raw FROM unnest(%(skus)s::text[]) AS wanted (sku) JOIN backmarket.listings l
+ON l.organization_id = %(organization)s AND {_SAME_SKU} WHERE l.removed_at IS NULL
+"""
+_STORED_IN_MARKET = f"""
+SELECT wanted.sku, l.raw || m.raw FROM unnest(%(skus)s::text[]) AS wanted (sku) JOIN backmarket.listings l
+ON l.organization_id = %(organization)s AND {_SAME_SKU}
+JOIN backmarket.listing_markets m
+    ON m.organization_id = l.organization_id AND m.market = %(market)s AND m.listing_id = l.listing_id
+WHERE l.removed_at IS NULL AND m.removed_at IS NULL
+"""
 ERROR = (
     "error_code = %(code)s, error = %(message)s, error_status = %(error_status)s,"
     " error_request_id = %(error_request_id)s, error_cf_ray = %(error_cf_ray)s"

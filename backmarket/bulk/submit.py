@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO, cast
 from unicodedata import category
@@ -161,14 +162,18 @@ def prepared(
     options = options or Options()
     connection = connections.get(services.database, organization_id)
     connections.check_usable(connection, options.environment)
+    if options.market:
+        options = replace(options, locale=connection.market_of(options.market) or connection.locale)
     locale = check_locale(connection.region, options.locale or connection.locale)
+    market = locale if locale in connection.markets else ""
     if options.skip_unchanged:
+        own = market or connection.locale
         with services.database.transaction() as transaction:
-            queries.check_comparable(transaction, organization_id, locale=locale, own=connection.locale)
+            queries.check_comparable(transaction, organization_id, locale=locale, own=own, market=market)
     with ExitStack() as stack:
         original, lines, texts, left_out = (cast(BinaryIO, stack.enter_context(TemporaryFile())) for _ in range(4))
         text = file if isinstance(file, str) else None
-        checking = FileChecking(services, organization_id, options, locale, text, original, LeftOut(texts))
+        checking = FileChecking(services, organization_id, options, locale, text, original, LeftOut(texts), market)
         with room():
             fingerprint = options.fingerprint(spool(pieces_of(file), original))
             files = checking.run(lines, left_out, fingerprint=fingerprint)

@@ -54,6 +54,7 @@ class Change:
         recorded_at: when the transaction that did it began.
         initial: the organization's first walk of this resource found it.
         values: old and new value of each of `fields` that is a short column and not personal; None: none is told.
+        market: of a listing: the further market of the connection in which it happened; empty: that of its locale.
     """
 
     cursor: str
@@ -65,6 +66,7 @@ class Change:
     recorded_at: datetime
     initial: bool = False
     values: dict[str, list[Any]] | None = None
+    market: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +276,7 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text || ':0',
 _EVENTS = """
 SELECT c.transaction_id || ':' || c.id || ':' || (SELECT backmarket.server_history()) AS cursor,
     c.organization_id, c.resource, c.external_id, c.kind, c.fields, c.recorded_at, c.initial,
-    c.field_values AS values
+    c.field_values AS values, c.market
 FROM backmarket.changes c
 """
 

@@ -57,6 +57,12 @@ def add(
         str | None,
         typer.Option(metavar="URL", help="Origin from BACKMARKET_ALLOWED_BASE_URLS, in place of Back Market's."),
     ] = None,
+    markets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--market", metavar="NAME", help="A further market whose listings are copied, such as de-de; repeatable."
+        ),
+    ] = None,
     discard_rows: Annotated[
         bool, typer.Option("--discard-rows", help="Remove the rows of the previous region or environment.")
     ] = False,
@@ -77,6 +83,7 @@ def add(
             region=cast("Region", region),
             locale=locale,
             base_url=base_url,
+            markets=markets or None,
             discard_rows=discard_rows,
         )
         checked = bm.check_connection(organization) if check else None
@@ -194,6 +201,36 @@ def show(organization: Organization, as_json: AsJson = False) -> None:
     print_facts(_document(found.connection))
     say()
     print_status(found.resources.values())
+
+
+@app.command(
+    epilog=examples(
+        "connections markets shop-1", "connections markets shop-1 de-de es-es", "connections markets shop-1 --none"
+    )
+)
+def markets(
+    organization: Organization,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="MARKET", help="All further markets, such as de-de.")
+    ] = None,
+    none: Annotated[bool, typer.Option("--none", help="Copy no further market.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show or set the further markets whose listings are copied.
+
+    The rows of a market that is left out are removed; a new one is synced at once.
+    """
+    if names and none:
+        raise typer.BadParameter("Give either markets or --none.", param_hint="--none")
+    with opened() as bm:
+        if names or none:
+            connection = bm.update_connection(organization, markets=names or ())
+        else:
+            connection = bm.get_connection_status(organization).connection
+    if as_json:
+        print_json(_document(connection))
+    else:
+        say(" ".join([connection.locale, *connection.markets]))
 
 
 @app.command()

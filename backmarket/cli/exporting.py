@@ -30,6 +30,9 @@ class Form(Enum):
     NDJSON = "ndjson"
 
 
+ExportForm = Annotated[Form, typer.Option("--format", help="csv or ndjson.")]
+
+
 def add_export(app: typer.Typer, name: str, kind: str, rows: Callable[[BackMarket, str], Iterator[T]]) -> None:
     """Add the command to a group.
 
@@ -46,16 +49,31 @@ def add_export(app: typer.Typer, name: str, kind: str, rows: Callable[[BackMarke
     )
     def export(
         organization: Organization,
-        form: Annotated[Form, typer.Option("--format", help="csv or ndjson.")] = Form.CSV,
+        form: ExportForm = Form.CSV,
         personal: Personal = False,
     ) -> None:
         with opened() as bm:
-            bm.get_connection_status(organization)  # a mistyped id is no empty list
-            if form is Form.NDJSON:
-                for row in rows(bm, organization):
-                    say(json.dumps(as_document(row, personal=personal), default=plain))
-            else:
-                _write_csv(resolve_name(kind), rows(bm, organization), personal=personal)
+            write_rows(bm, organization, kind, rows(bm, organization), form, personal=personal)
+
+
+def write_rows(
+    bm: BackMarket, organization: str, kind: str, rows: Iterator[Any], form: Form, *, personal: bool
+) -> None:
+    """Write rows to standard output.
+
+    Args:
+        organization: whose; a mistyped id is no empty list.
+        kind: module and name of the rows' type.
+        rows: all of them.
+        form: of the output.
+        personal: with personal data.
+    """
+    bm.get_connection_status(organization)
+    if form is Form.NDJSON:
+        for row in rows:
+            say(json.dumps(as_document(row, personal=personal), default=plain))
+    else:
+        _write_csv(resolve_name(kind), rows, personal=personal)
 
 
 def _write_csv(kind: Any, rows: Iterator[Any], *, personal: bool) -> None:

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from backmarket.cli.exporting import add_export
+from backmarket.cli.exporting import ExportForm, Form, write_rows
+from backmarket.cli.output import as_document, print_json, print_table
 from backmarket.cli.parameters import (
     AsJson,
     Cursor,
     Limit,
-    Locale,
+    OfMarket,
     Organization,
+    Personal,
     Raw,
     Sku,
     State,
@@ -26,6 +28,13 @@ from backmarket.cli.writing import SECONDS, Key, Market, Timeout, Wait, conclude
 if TYPE_CHECKING:
     from backmarket.facade.writes import ListingChanges
     from backmarket.queries.listings import Listing
+
+FetchMarket = Annotated[
+    str | None,
+    typer.Option(
+        "--locale", "--market", metavar="NAME", help="Market, if not the connection's locale; stored if it is copied."
+    ),
+]
 
 app = typer.Typer(no_args_is_help=True, help="Stored listings.")
 
@@ -52,11 +61,12 @@ def show_all(
     state: State = None,
     min_quantity: Annotated[int | None, typer.Option(metavar="N", help="Minimum quantity on sale.")] = None,
     max_quantity: Annotated[int | None, typer.Option(metavar="N", help="Maximum quantity on sale.")] = None,
+    market: OfMarket = None,
     limit: Limit = 50,
     cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
-    """List listings, ordered by id."""
+    """List listings in one market, ordered by id."""
     from backmarket.queries.listings import PublicationState
 
     number = state_number(state, PublicationState)
@@ -66,13 +76,54 @@ def show_all(
             publication_state=number,
             min_quantity=min_quantity,
             max_quantity=max_quantity,
+            market=market,
             limit=limit,
             cursor=cursor,
         )
         LISTINGS.print_page(bm, organization, page, as_json=as_json)
 
 
-add_export(app, "listings", "backmarket.queries.listings:Listing", lambda bm, org: bm.iter_listings(org))
+@app.command(epilog=examples("listings export shop-1 > listings.csv", "listings export shop-1 --market de-de"))
+def export(
+    organization: Organization,
+    form: ExportForm = Form.CSV,
+    market: OfMarket = None,
+    personal: Personal = False,
+) -> None:
+    """Write all listings in one market to standard output: CSV (semicolons, UTF-8, times in UTC) or NDJSON."""
+    with opened() as bm:
+        rows = bm.iter_listings(organization, market=market)
+        write_rows(bm, organization, "backmarket.queries.listings:Listing", rows, form, personal=personal)
+
+
+@app.command(epilog=examples("listings markets shop-1 da72cf47-1b1f-434a-9224-1f8684ac1bd4"))
+def markets(
+    organization: Organization,
+    listing_id: Annotated[str, typer.Argument(metavar="ID", help="A UUID, or the older integer id.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show one listing in all markets of the connection, side by side."""
+    with opened() as bm:
+        own = bm.get_connection_status(organization).connection.locale
+        listing = LISTINGS.found(bm, organization, listing_id, bm.get_listing_by_id(organization, listing_id))
+        found = [listing, *bm.get_listing_markets(organization, [listing.listing_id])]
+    if as_json:
+        print_json({"items": [as_document(each) for each in found], "next_cursor": None})
+        return
+    print_table(
+        ("MARKET", "STATE", "PRICE", "MIN", "MAX", "GONE"),
+        [
+            (
+                each.market or own,
+                each.publication_state,
+                money(each.price, each.currency),
+                money(each.min_price, each.currency),
+                money(each.max_price, each.currency),
+                each.removed_at,
+            )
+            for each in found
+        ],
+    )
 
 
 @app.command(
@@ -85,17 +136,18 @@ def show(
     organization: Organization,
     listing_id: Annotated[str | None, typer.Argument(metavar="ID", help="A UUID, or the older integer id.")] = None,
     sku: Sku = None,
+    market: OfMarket = None,
     raw: Raw = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show one listing, by its id or its SKU, even if it is gone."""
+    """Show one listing in one market, by its id or its SKU, even if it is gone."""
     if (listing_id is None) == (sku is None):
         raise typer.BadParameter("Give either the listing's id or its SKU.", param_hint="--sku")
     with opened() as bm:
         if listing_id is not None:
-            listing = bm.get_listing_by_id(organization, listing_id)
+            listing = bm.get_listing_by_id(organization, listing_id, market=market)
         else:
-            listing = bm.get_listing_by_sku(organization, sku or "")
+            listing = bm.get_listing_by_sku(organization, sku or "", market=market)
         found = LISTINGS.found(bm, organization, listing_id or sku, listing)
     LISTINGS.print_one(found, personal=raw, as_json=as_json)
 
@@ -104,7 +156,7 @@ def show(
 def fetch(
     organization: Organization,
     listing_id: Annotated[str, typer.Argument(metavar="ID", help="A UUID, or the older integer id.")],
-    locale: Locale = None,
+    locale: FetchMarket = None,
     raw: Raw = False,
     as_json: AsJson = False,
 ) -> None:

@@ -38,6 +38,9 @@ Locale = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Market, if not the connection's: its answer is shown, not stored."),
 ]
+OfMarket = Annotated[
+    str | None, typer.Option("--market", metavar="NAME", help="Market of the connection, if not that of its locale.")
+]
 Raw = Annotated[bool, typer.Option("--raw", help="In JSON, include the API's raw row.")]
 Personal = Annotated[bool, typer.Option("--personal", help="Include personal data; in JSON, also the raw row.")]
 

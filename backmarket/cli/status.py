@@ -60,7 +60,7 @@ def print_status(found: Iterable[SyncStatus]) -> None:
         [
             (
                 each.organization_id,
-                each.resource,
+                each.key,
                 Word(state(each, now)),
                 relative(each.last_success_at, now),
                 _due(each, now),

@@ -18,6 +18,7 @@ from backmarket.errors import BackMarketError, NotAvailable, WaitTimeout
 
 if TYPE_CHECKING:
     from backmarket.resources import ResourceName
+    from backmarket.status.sync_status import ConnectionStatus
     from backmarket.sync.handle import SyncHandle, SyncOutcome
 
 SyncEnd: TypeAlias = "SyncOutcome | BackMarketError"
@@ -25,7 +26,11 @@ SyncEnd: TypeAlias = "SyncOutcome | BackMarketError"
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog=examples("sync shop-1", "sync shop-1 --resource orders --full --wait --timeout 900"))(sync)
+    app.command(
+        epilog=examples(
+            "sync shop-1", "sync shop-1 --resource orders --full --wait --timeout 900", "sync shop-1 --market de-de"
+        )
+    )(sync)
 
 
 def sync(
@@ -43,20 +48,25 @@ def sync(
             "--accept-missing", help="Fetch the whole list, and check all rows missing from it, however many."
         ),
     ] = False,
+    market: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Sync only this market of the listings, such as de-de.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the sync has ended.")] = False,
     timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Maximum time to wait.")] = 300,
     as_json: AsJson = False,
 ) -> None:
-    """Sync an organization now: every resource, or one.
+    """Sync an organization now: every resource in every market, or one.
 
     A worker runs it, whatever the schedule; the request is kept until then.
     """
+    if market is not None:
+        resource = resource or "listings"
     with opened() as bm:
         names = cast(
-            "list[ResourceName]", [resource] if resource else [*bm.get_connection_status(organization).resources]
+            "list[ResourceName]", [resource] if resource else _resources(bm.get_connection_status(organization))
         )
         handles = [
-            bm.sync(organization, name, full=full, download_labels=labels, accept_missing=accept_missing)
+            bm.sync(organization, name, full=full, download_labels=labels, accept_missing=accept_missing, market=market)
             for name in names
         ]
         ends: list[SyncEnd | None] = [*_wait(handles, timeout)] if wait else [None] * len(handles)
@@ -73,6 +83,10 @@ def sync(
     grave = [error for error in errors if not isinstance(error, NotAvailable)]
     if grave:
         raise typer.Exit(failures.exit_code(grave[0]))
+
+
+def _resources(status: ConnectionStatus) -> list[str]:
+    return [each.resource for each in status.resources.values() if not each.market]
 
 
 def _wait(handles: list[SyncHandle], timeout: float) -> list[SyncEnd]:

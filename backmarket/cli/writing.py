@@ -19,7 +19,9 @@ Key = Annotated[
     str | None,
     typer.Option("--idempotency-key", metavar="KEY", help="Idempotency key: a repeated call is sent once."),
 ]
-Market = Annotated[str | None, typer.Option("--locale", metavar="NAME", help="Market, if not the connection's.")]
+Market = Annotated[
+    str | None, typer.Option("--locale", "--market", metavar="NAME", help="Market, if not the connection's locale.")
+]
 UncheckedImei = Annotated[bool, typer.Option("--unchecked-imei", help="Send the IMEI without checking its digits.")]
 
 SECONDS = 60.0

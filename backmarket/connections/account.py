@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from backmarket.client.endpoints import DEFAULT_LOCALES, check_api_key, check_base_url, check_locale, host_for
@@ -20,6 +21,7 @@ class Account:
         region: `EU`, `NA` or `AP`.
         locale: None: the region's first.
         base_url: None: the host of region and environment.
+        markets: further locales whose listings are copied, too; None: as stored, if the region stays.
     """
 
     organization_id: str
@@ -28,23 +30,31 @@ class Account:
     region: str = "EU"
     locale: str | None = None
     base_url: str | None = None
+    markets: Collection[str] | None = None
 
     def checked(self, settings: Settings) -> Account:
         """Return it in its normal form.
 
         Raises:
-            InvalidArgument: if its id, key, region, environment, locale or base URL is invalid.
+            InvalidArgument: if its id, key, region, environment, locale, base URL or a market is invalid.
         """
         region = self.region.upper()
         environment = self.environment.lower()
         host = host_for(region, environment)
+        locale = check_locale(region, self.locale or DEFAULT_LOCALES[region])
+        markets = self.markets
+        if markets is not None:
+            if isinstance(markets, str):
+                raise InvalidArgument("markets is a list of locales, such as ['de-de', 'es-es'].")
+            markets = sorted({check_locale(region, market) for market in markets} - {locale})
         return Account(
             check_organization_id(self.organization_id),
             check_api_key(self.api_key),
             environment,
             region,
-            check_locale(region, self.locale or DEFAULT_LOCALES[region]),
+            locale,
             check_base_url(self.base_url, host, settings),
+            markets,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from psycopg.rows import class_row
@@ -14,6 +14,7 @@ from backmarket.errors import (
     ConnectionNotFound,
     ConnectionUnauthorized,
     EnvironmentMismatch,
+    InvalidArgument,
 )
 
 KEY_CLEARED = (
@@ -23,7 +24,7 @@ KEY_CLEARED = (
 SELECT = """
 SELECT organization_id, generation, enabled, api_key IS NOT NULL AS has_api_key, environment, region, locale, base_url,
     unauthorized_at, last_error_at, last_error_code, last_error, last_error_request_id, last_error_cf_ray,
-    created_at, updated_at, refused_at, next_probe_at
+    created_at, updated_at, refused_at, next_probe_at, markets
 FROM backmarket.connections
 """
 
@@ -51,6 +52,7 @@ class Connection:
         updated_at: when a person last changed it.
         refused_at: when the API first refused its key; nothing is sent until it accepts it. None: it accepts it.
         next_probe_at: when a worker sends one request to see whether the API accepts the key again; None: no more.
+        markets: further locales whose listings are copied, too.
     """
 
     organization_id: str
@@ -71,6 +73,29 @@ class Connection:
     updated_at: datetime
     refused_at: datetime | None
     next_probe_at: datetime | None
+    markets: list[str] = field(default_factory=list)
+
+    def market_of(self, name: str) -> str:
+        """A market of this connection as rows name it.
+
+        Args:
+            name: a locale, or empty.
+
+        Returns:
+            A further market; empty: that of the connection's locale.
+
+        Raises:
+            InvalidArgument: if the listings of this market are not copied.
+        """
+        market = name.lower()
+        if market in {"", self.locale}:
+            return ""
+        if market not in self.markets:
+            raise InvalidArgument(
+                f"This connection has no market {name!r}; it has {', '.join([self.locale, *self.markets])}."
+                " Add it first (`update_connection(markets=...)`, `backmarket connections markets`)."
+            )
+        return market
 
     @property
     def health(self) -> str:

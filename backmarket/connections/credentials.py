@@ -25,6 +25,7 @@ class EncryptedCredentials:
         region: the same.
         locale: the same.
         base_url: the same; None: the host of region and environment.
+        markets: further locales whose listings are copied, too.
     """
 
     api_key: bytes = field(repr=False)
@@ -33,6 +34,7 @@ class EncryptedCredentials:
     region: str
     locale: str
     base_url: str | None
+    markets: list[str] = field(default_factory=list)
 
     def decrypt(self, cipher: KeyCipher, settings: Settings, *, locale: str | None = None) -> Credentials:
         """The credentials that a request needs.
@@ -55,7 +57,7 @@ class EncryptedCredentials:
         return Credentials(base_url, cipher.decrypt(self.api_key), self.account, chosen)
 
 
-ENCRYPTED_COLUMNS = "c.api_key, c.account, c.environment, c.region, c.locale, c.base_url"
+ENCRYPTED_COLUMNS = "c.api_key, c.account, c.environment, c.region, c.locale, c.base_url, c.markets"
 """The columns of `EncryptedCredentials`, in its order, where `connections` is called `c`."""
 
 
@@ -67,6 +69,7 @@ def credentials(
     *,
     environment: str | None = None,
     locale: str | None = None,
+    market: str | None = None,
     even_if_refused: bool = False,
 ) -> tuple[Credentials, int]:
     """The credentials for an organization's requests, and the generation that they belong to.
@@ -76,6 +79,7 @@ def credentials(
         settings: which base URLs are allowed now.
         environment: must be the connection's, if given.
         locale: in place of the connection's, for this call.
+        market: one of the connection's markets, in place of `locale`.
         even_if_refused: also if the API has refused the key.
 
     Raises:
@@ -84,7 +88,7 @@ def credentials(
         ApiKeyMissing: if its key was cleared.
         ConnectionUnauthorized: if the API refused its key.
         EnvironmentMismatch: if the connection is for another environment.
-        InvalidArgument: if its region has no such locale.
+        InvalidArgument: if its region has no such locale, or the connection no such market.
         SettingsError: if its base URL is no longer allowed, or its key cannot be decrypted.
     """
     with database.transaction() as transaction:
@@ -92,6 +96,8 @@ def credentials(
         check_usable(connection, environment, even_if_refused=even_if_refused)
         if not even_if_refused:
             check_accepted(connection)
+        if market is not None:
+            locale = connection.market_of(market) or None
         row = transaction.execute(
             f"SELECT {ENCRYPTED_COLUMNS}, c.generation FROM backmarket.connections c WHERE organization_id = %s",
             (organization_id,),

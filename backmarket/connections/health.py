@@ -91,7 +91,7 @@ def lock(transaction: Transaction, organization_id: str) -> None:
     """
     transaction.execute("SELECT backmarket.take_lock('connections', %s)", (organization_id,))
     transaction.execute(
-        "SELECT FROM backmarket.sync_state WHERE organization_id = %s ORDER BY resource FOR UPDATE",
+        "SELECT FROM backmarket.sync_state WHERE organization_id = %s ORDER BY resource, market FOR UPDATE",
         (organization_id,),
     )
 

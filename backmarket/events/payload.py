@@ -30,6 +30,7 @@ def event_of(change: Change) -> dict[str, Any]:
         "fields": change.fields,
         "values": change.values or {},
         "initial": change.initial,
+        "market": change.market,
         "recorded_at": change.recorded_at.astimezone(UTC).isoformat(),
     }
 
@@ -53,6 +54,7 @@ def missed_event(cursor: str, after: str, organization_id: str | None) -> dict[s
         "fields": [],
         "values": {},
         "initial": False,
+        "market": "",
         "recorded_at": datetime.now(UTC).isoformat(),
     }
 

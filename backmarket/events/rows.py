@@ -194,7 +194,7 @@ def _new_events(
 
 
 def _event(row: dict[str, Any], cursor: str) -> dict[str, Any]:
-    names = ("organization_id", "resource", "external_id", "kind", "fields", "recorded_at", "initial")
+    names = ("organization_id", "resource", "external_id", "kind", "fields", "recorded_at", "initial", "market")
     return event_of(Change(cursor, **{name: row[name] for name in names}, values=row["field_values"]))
 
 
@@ -240,7 +240,8 @@ SET reason = 'missed', missed_after = COALESCE(r.missed_after, excluded.missed_a
 _RETRIES = """
 SELECT r.endpoint_id, r.transaction_id::text, r.change_id, r.reason, r.missed_after, r.tries,
     extract(epoch FROM now() - r.since)::float8 AS age, e.organization_id AS endpoint_organization,
-    c.organization_id, c.resource, c.external_id, c.kind, c.fields, c.recorded_at, c.initial, c.field_values
+    c.organization_id, c.resource, c.external_id, c.kind, c.fields, c.recorded_at, c.initial, c.field_values,
+    c.market
 FROM backmarket.event_endpoints e CROSS JOIN LATERAL (
     SELECT * FROM backmarket.event_retries d
     WHERE d.endpoint_id = e.id AND d.due_at <= now() ORDER BY d.transaction_id, d.change_id LIMIT %(limit)s
@@ -257,7 +258,8 @@ _OF_ALL = "e.organization_id IS NULL"
 # `stop`: as far as it looks. The events that it wants are read up to there.
 _NEW = """
 SELECT e.id AS endpoint_id, s.stop_transaction::text, s.stop_id, c.transaction_id::text, c.id AS change_id,
-    c.organization_id, c.resource, c.external_id, c.kind, c.fields, c.recorded_at, c.initial, c.field_values
+    c.organization_id, c.resource, c.external_id, c.kind, c.fields, c.recorded_at, c.initial, c.field_values,
+    c.market
 FROM unnest(%(ids)s::bigint[], %(transactions)s::text[], %(numbers)s::bigint[], %(limits)s::integer[])
     AS a (id, transaction_id, number, events)
 JOIN backmarket.event_endpoints e USING (id)

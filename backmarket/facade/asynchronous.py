@@ -235,6 +235,7 @@ class AsyncBackMarket:
     iter_listings = _rows(BackMarket.iter_listings)
     get_listing_by_id = _blocking(BackMarket.get_listing_by_id)
     get_listing_by_sku = _blocking(BackMarket.get_listing_by_sku)
+    get_listing_markets = _blocking(BackMarket.get_listing_markets)
     get_deliveries = _blocking(BackMarket.get_deliveries)
     iter_deliveries = _rows(BackMarket.iter_deliveries)
     get_delivery_by_id = _blocking(BackMarket.get_delivery_by_id)

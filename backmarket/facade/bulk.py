@@ -40,6 +40,7 @@ class FileOptions(TypedDict, total=False):
     idempotency_key: str | None
     environment: Environment | None
     file_name: str | None
+    market: str | None
 
 
 class Bulk(FacadePart):
@@ -53,6 +54,7 @@ class Bulk(FacadePart):
     - `decimal` (`.` or `,`), `thousands` (`.`, `,`, a space or `'`): the format of amounts; never guessed.
     - `skus_as_they_are`: send SKUs that look as if Excel had damaged them, such as `3.53E+14`.
     - `locale`: the market that prices and texts belong to, if not the connection's.
+    - `market`: the same, of the connection's markets.
     - `skip_bad_lines`: send the other lines. Without it one bad line refuses the file, and nothing is sent.
     - `skip_unchanged`: leave out lines that change nothing by the latest sync of the listings.
     - `max_age`: maximum time until a line is sent; later lines are dropped, as old quantities oversell.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypedDict, Unpack
 
@@ -27,6 +27,7 @@ class ConnectionChanges(TypedDict, total=False):
     region: Region
     locale: str | None
     base_url: str | None
+    markets: Collection[str] | None
 
 
 class Connections(FacadePart):
@@ -41,6 +42,7 @@ class Connections(FacadePart):
         region: Region = "EU",
         locale: str | None = None,
         base_url: str | None = None,
+        markets: Collection[str] | None = None,
         discard_rows: bool = False,
     ) -> Connection:
         """Connect an organization to its seller account, or change its connection; its sync is due at once.
@@ -52,13 +54,15 @@ class Connections(FacadePart):
             region: `EU`, `NA` or `AP`.
             locale: the market of prices and texts; None: the region's first locale.
             base_url: another base URL, one of `ALLOWED_BASE_URLS`; None: Back Market's.
+            markets: further locales in which the seller sells: their listings are copied, too. None: as stored, or none
+                in another region. The rows of a market that is left out are removed.
             discard_rows: if the region or the environment changes, remove the rows of the old one.
 
         Raises:
             InvalidArgument: if a value is invalid, or the market changes while rows exist.
         """
         with self._attempt("connection.change", organization_id, "connection", organization_id):
-            account = Account(organization_id, api_key, environment, region, locale, base_url)
+            account = Account(organization_id, api_key, environment, region, locale, base_url, markets)
             connection = lifecycle.upsert(
                 self._services.database,
                 self._services.key_cipher,
@@ -141,7 +145,7 @@ class Connections(FacadePart):
                 self._services.key_cipher,
                 self._services.settings,
                 organization_id,
-                dict[str, str | None](**changes),
+                changes,
                 discard_rows=discard_rows,
             )
         self._nudge(organization_id)

@@ -51,11 +51,21 @@ class Fetches(FacadePart):
         *,
         environment: Environment | None = None,
         locale: str | None = None,
+        market: str | None = None,
     ) -> Listing:
-        """Fetch one listing now, by its UUID or its older integer id, and store it; see `fetch_order`."""
+        """Fetch one listing now, by its UUID or its older integer id, and store it; see `fetch_order`.
+
+        Args:
+            environment: must be the connection's, if given.
+            locale: another locale than the connection's; the answer is stored if it is one of its markets.
+            market: a market of the connection, in place of `locale`.
+
+        Raises:
+            InvalidArgument: if the connection has no such market.
+        """
         from backmarket.sync import fetch_one
 
-        scope = fetch_one.FetchScope(organization_id, environment, locale)
+        scope = fetch_one.FetchScope(organization_id, environment, locale, market)
         return fetch_one.fetch_listing(self._services, scope, listing_id)
 
     def fetch_delivery(

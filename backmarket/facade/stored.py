@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
-from backmarket import audit
+from backmarket import audit, connections
 from backmarket.facade.part import FacadePart
 from backmarket.queries import find, listings
 from backmarket.queries.find import Found
-from backmarket.queries.listings import STORED_LISTINGS, Listing, ListingFilter
+from backmarket.queries.listings import Listing, ListingFilter
 from backmarket.queries.orders import STORED_ORDERLINES, STORED_ORDERS, Order, OrderFilter, OrderLine, OrderLineFilter
-from backmarket.queries.pagination import Page, every
+from backmarket.queries.pagination import Page, check_limit, every
 from backmarket.queries.shipments import (
     STORED_DELIVERIES,
     STORED_RETURNS,
@@ -121,35 +122,78 @@ class StoredRows(FacadePart):
         min_quantity: int | None = None,
         max_quantity: int | None = None,
         search: str | None = None,
+        market: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Listing]:
-        """Stored listings, by id; see `ListingFilter`. Removed listings are left out.
+        """Stored listings in one market of the connection, by id; see `ListingFilter`. Removed ones are left out.
+
+        Args:
+            publication_state: known or not.
+            min_quantity: minimum number on sale.
+            max_quantity: maximum number on sale.
+            search: a part of the SKU or title.
+            market: such as `de-de`; None: that of the connection's locale.
+            limit: 1 to 1000.
+            cursor: `next_cursor` of the page before.
 
         Raises:
-            InvalidArgument: if the limit or the cursor is invalid.
+            InvalidArgument: if the limit or the cursor is invalid, or the connection has no such market.
+            ConnectionNotFound: if a market is named, and there is no such connection.
         """
-        where = ListingFilter(publication_state, min_quantity, max_quantity, search)
-        return STORED_LISTINGS.page(self._services.database, organization_id, where, limit=limit, cursor=cursor)
+        of = self._market(organization_id, market) or None
+        where = ListingFilter(publication_state, min_quantity, max_quantity, search, of)
+        return listings.get_listings(self._services.database, organization_id, where, limit=limit, cursor=cursor)
 
     iter_listings = every(get_listings)
 
-    def get_listing_by_id(self, organization_id: str, listing_id: UUID | str | int) -> Listing | None:
+    def get_listing_by_id(
+        self, organization_id: str, listing_id: UUID | str | int, *, market: str | None = None
+    ) -> Listing | None:
         """One stored listing, by its UUID or its older integer id; None: it is not stored.
 
         A removed listing is still found, with `removed_at`.
 
-        Raises:
-            InvalidArgument: if the id is neither.
-        """
-        return listings.get_listing(self._services.database, organization_id, listing_id)
+        Args:
+            listing_id: of the listing.
+            market: of the connection; None: that of its locale.
 
-    def get_listing_by_sku(self, organization_id: str, sku: str) -> Listing | None:
+        Raises:
+            InvalidArgument: if the id is neither, or the connection has no such market.
+        """
+        of = self._market(organization_id, market)
+        return listings.get_listing(self._services.database, organization_id, listing_id, of)
+
+    def get_listing_by_sku(self, organization_id: str, sku: str, *, market: str | None = None) -> Listing | None:
         """One stored listing, by its SKU, ignoring case; None: it is not stored.
 
         A removed listing is still found, with `removed_at`, unless its SKU is used again.
+
+        Args:
+            sku: the seller's own name of the listing.
+            market: of the connection; None: that of its locale.
+
+        Raises:
+            InvalidArgument: if the connection has no such market.
         """
-        return listings.get_listing_by_sku(self._services.database, organization_id, sku)
+        of = self._market(organization_id, market)
+        return listings.get_listing_by_sku(self._services.database, organization_id, sku, of)
+
+    def get_listing_markets(self, organization_id: str, listing_ids: Collection[UUID]) -> list[Listing]:
+        """Some stored listings as each further market of the connection shows them, by id and market.
+
+        Args:
+            listing_ids: the UUIDs of up to 1000 listings.
+
+        Raises:
+            InvalidArgument: if there are too many of them.
+        """
+        check_limit(max(1, len(listing_ids)))
+        return listings.get_listing_markets(self._services.database, organization_id, listing_ids)
+
+    def _market(self, organization_id: str, market: str | None) -> str:
+        """A market of the connection as rows name it."""
+        return connections.get(self._services.database, organization_id).market_of(market) if market else ""
 
     def get_deliveries(
         self,

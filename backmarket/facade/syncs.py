@@ -29,14 +29,15 @@ class Syncs(FacadePart):
         return self.sync(organization_id, "orders", full=full, environment=environment)
 
     def sync_listings(
-        self, organization_id: str, *, full: bool = False, environment: Environment | None = None
+        self,
+        organization_id: str,
+        *,
+        full: bool = False,
+        market: str | None = None,
+        environment: Environment | None = None,
     ) -> SyncHandle:
-        """Sync the listings now, whatever the schedule says; see `sync`.
-
-        It takes no locale: the table has the prices of one market, the connection's. `fetch_listing` returns those of
-        another.
-        """
-        return self.sync(organization_id, "listings", full=full, environment=environment)
+        """Sync the listings now, whatever the schedule says, in all markets of the connection or in one; see `sync`."""
+        return self.sync(organization_id, "listings", full=full, market=market, environment=environment)
 
     def sync_deliveries(
         self,
@@ -72,6 +73,7 @@ class Syncs(FacadePart):
         full: bool = False,
         download_labels: bool = True,
         accept_missing: bool = False,
+        market: str | None = None,
         environment: Environment | None = None,
     ) -> SyncHandle:
         """Sync one resource now, whatever the schedule says.
@@ -81,10 +83,11 @@ class Syncs(FacadePart):
             full: fetch the whole list, not only rows that may have changed.
             download_labels: queue the labels of the shipments that it finds; if False, leave them to the next sync.
             accept_missing: walk the whole list, and check the rows that it does not show, however many they are.
+            market: of listings: only in this market of the connection, such as `de-de`; None: in all of them.
             environment: must be the connection's, if given.
 
         Raises:
-            InvalidArgument: if there is no such resource.
+            InvalidArgument: if there is no such resource, or the connection has no such market.
             ConnectionNotFound, ConnectionDisabled, ApiKeyMissing, ConnectionUnauthorized: if the connection cannot be
                 used.
             EnvironmentMismatch: if the connection is for another environment.
@@ -98,8 +101,10 @@ class Syncs(FacadePart):
             download_labels=download_labels,
             accept_missing=accept_missing,
             environment=environment,
+            market=market,
         )
-        nudged = self._services.producer.nudge([Nudge(resource, organization_id)]) == 1
+        nudges = [Nudge(resource, organization_id, each.market) for each in request.each]
+        nudged = self._services.producer.nudge(nudges) == len(nudges)
         return SyncHandle(organization_id, resource, request, nudged, self._services.database)
 
     def get_status(self, *, after: str = "", limit: int = 1000, failing: bool = False) -> list[SyncStatus]:
@@ -120,6 +125,8 @@ class Syncs(FacadePart):
         self, organization_ids: Sequence[str], *, hours: float = 24.0
     ) -> dict[tuple[str, str], list[LagSample]]:
         """The recent lag of the stored rows, by organization and resource, the oldest first.
+
+        Of listings, that of the connection's locale.
 
         Only runs that found changes or failed are recorded, so a quiet account has few samples.
 

@@ -166,6 +166,7 @@ class Writes(FacadePart):
         idempotency_key: str | None = None,
         environment: Environment | None = None,
         locale: str | None = None,
+        market: str | None = None,
         **changes: Unpack[ListingChanges],
     ) -> WriteHandle:
         """Change a listing; fields that are not named stay. Uses one of the account's hourly SKU lines.
@@ -176,10 +177,11 @@ class Writes(FacadePart):
             idempotency_key: see the class; so is `environment`.
             environment: must be the connection's.
             locale: the market of price, texts and carriers, if it is not the connection's.
+            market: the same, of the connection's markets, whose stored rows follow the answer.
             **changes: see `ListingChanges`. Quantity 0 takes it off sale; `pub_state` 2 publishes it, by recorded use
                 and not by the document.
         """
-        call = Call(organization_id, environment, locale, idempotency_key)
+        call = Call(organization_id, environment, locale, idempotency_key, market)
         with self._attempt("listing.change", organization_id, "listing", listing_id):
             return submit.update_listing(self._services, call, listing_id, sku, {**changes})
 

@@ -12,7 +12,8 @@ SYNC_ORDERS = "backmarket.sync_orders"
 requested and runs now."""
 
 SYNC_LISTINGS = "backmarket.sync_listings"
-"""`sync_listings(organization_id, nudge=False)`: as for orders."""
+"""`sync_listings(organization_id, nudge=False, market="")`: as for orders. A nudge is for one market: a further one of
+the connection, or its locale (empty). Without `nudge`, all markets are synced, or only the one that is named."""
 
 SYNC_DELIVERIES = "backmarket.sync_deliveries"
 """`sync_deliveries(organization_id, nudge=False)`: as for orders."""
@@ -110,7 +111,9 @@ class Nudge:
 
     Args:
         name: the row's kind, a key of `NUDGED_TASKS`: a resource, `labels`, `writes` or `bulk`.
+        market: of listings: a further market of the connection.
     """
 
     name: str
     organization_id: str
+    market: str = ""

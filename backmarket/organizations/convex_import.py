@@ -254,7 +254,8 @@ class _LabelFiles:
 _LOOK_UP = """
 SELECT CASE WHEN s.last_success_at IS NULL THEN 'waiting' WHEN r.{key} IS NULL THEN 'missing' ELSE 'stored' END
 FROM unnest(%(organizations)s::text[], %(keys)s::{type}[]) WITH ORDINALITY AS given (organization_id, key, number)
-LEFT JOIN backmarket.sync_state s ON s.organization_id = given.organization_id AND s.resource = %(resource)s
+LEFT JOIN backmarket.sync_state s
+    ON s.organization_id = given.organization_id AND s.resource = %(resource)s AND s.market = ''
 LEFT JOIN backmarket.{table} r ON r.organization_id = given.organization_id AND r.{key} = given.key
 ORDER BY number
 """

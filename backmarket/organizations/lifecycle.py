@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from backmarket import audit, work
 from backmarket.bucket import deletion_queue
@@ -15,15 +16,16 @@ from backmarket.database import Database, Transaction
 from backmarket.database.encryption import KeyCipher
 from backmarket.errors import ApiKeyMissing, InvalidArgument, MarketLeft
 from backmarket.limits import account_name
+from backmarket.organizations import markets
 from backmarket.resources import RESOURCES
 from backmarket.settings import Settings
 
 _PARTS = ("environment", "region", "locale", "base_url")
-_COMPARED = ("api_key", "region", "environment", "base_url", "locale", "enabled")
+_COMPARED = ("api_key", "region", "environment", "base_url", "locale", "enabled", "markets")
 """What `_write` compares, as the audit trail names it; of the key, whether its account changed."""
 _MARKET = {"region", "environment"}
 """A change of these leaves the market that the stored rows are of."""
-COPIES = ("orders", "orderlines", "listings", "deliveries", "returns")
+COPIES = ("orders", "orderlines", "listings", "listing_markets", "deliveries", "returns")
 """Tables that hold an organization's rows."""
 
 
@@ -57,7 +59,7 @@ def change(
     cipher: KeyCipher,
     settings: Settings,
     organization_id: str,
-    changes: Mapping[str, str | None],
+    changes: Mapping[str, Any],
     *,
     discard_rows: bool = False,
 ) -> Connection:
@@ -66,7 +68,7 @@ def change(
     Args:
         cipher: decrypts the key, and encrypts it again.
         settings: which base URLs are allowed.
-        changes: of `environment`, `region`, `locale` and `base_url`; values not named stay.
+        changes: of `environment`, `region`, `locale`, `base_url` and `markets`; values not named stay.
         discard_rows: see `upsert`.
 
     Raises:
@@ -84,7 +86,8 @@ def change(
         if row is None or row[0] is None:
             raise ApiKeyMissing(KEY_CLEARED)
         parts = {name: changes.get(name, getattr(stored, name)) for name in _PARTS}
-        account = Account(organization_id, cipher.decrypt(row[0]), **parts).checked(settings)
+        account = Account(organization_id, cipher.decrypt(row[0]), **parts, markets=changes.get("markets"))
+        account = account.checked(settings)
         return _write(transaction, cipher, account, row[1], discard_rows=discard_rows, enabled=stored.enabled)
 
 
@@ -107,11 +110,12 @@ def _write(
         enabled: whether requests are sent for it.
     """
     before = transaction.execute(
-        "SELECT account, region, environment, base_url, locale, enabled FROM backmarket.connections"
+        "SELECT account, region, environment, base_url, locale, enabled, markets FROM backmarket.connections"
         " WHERE organization_id = %s FOR UPDATE",
         (account.organization_id,),
     ).fetchone()
-    after = (name, account.region, account.environment, account.base_url, account.locale, enabled)
+    further = markets.chosen(account, *((before[1], before[6]) if before else ("", [])))
+    after = (name, account.region, account.environment, account.base_url, account.locale, enabled, further)
     changed = [name for name, old, new in zip(_COMPARED, before or after, after, strict=True) if old != new]
     renewed = bool({"api_key", "base_url", *_MARKET} & {*changed})
     if _MARKET & {*changed}:
@@ -128,9 +132,12 @@ def _write(
             "base_url": account.base_url,
             "renewed": renewed,
             "enabled": enabled,
+            "markets": further,
         },
     )
-    transaction.execute(_INSERT_STATES, (account.organization_id,))
+    if "markets" in changed:
+        markets.leave(transaction, account.organization_id, further)
+    markets.insert_states(transaction, account.organization_id)
     if renewed:
         _begin_again(transaction, account.organization_id)
         if {"base_url", *_MARKET} & {*changed}:
@@ -247,6 +254,7 @@ def _leave_market(transaction: Transaction, organization_id: str, *, discard_row
             " WHERE organization_id = %s AND removed_at IS NULL",
             (resource.name, organization_id),
         )
+    markets.tell_left(transaction, organization_id)
     _discard(transaction, organization_id)
     transaction.execute("DELETE FROM backmarket.sync_runs WHERE organization_id = %s", (organization_id,))
     transaction.execute(
@@ -297,22 +305,17 @@ SELECT EXISTS (SELECT FROM backmarket.labels WHERE organization_id = %(organizat
     OR EXISTS (SELECT FROM backmarket.api_writes WHERE organization_id = %(organization)s AND object_key IS NOT NULL)
 """
 
-# Both numbers begin with that of the transaction, which never repeats: so they grow even where a connection is
-# removed and added again, and leases of the removed one stay void.
-_INSERT_STATES = f"""
-INSERT INTO backmarket.sync_state (organization_id, resource, lease_number, next_due_at)
-SELECT %s, resource, pg_current_xact_id()::text::bigint, {DUE_IN_TURN} FROM backmarket.schedule ON CONFLICT DO NOTHING
-"""
-
+# The generation begins with the number of the transaction, which never repeats: so it grows even where a connection is
+# removed and added again.
 _UPSERT = """
 INSERT INTO backmarket.connections AS c
-    (organization_id, generation, api_key, account, environment, region, locale, base_url)
+    (organization_id, generation, api_key, account, environment, region, locale, base_url, markets)
 VALUES (%(organization)s, pg_current_xact_id()::text::bigint, %(api_key)s, %(account)s, %(environment)s, %(region)s,
-    %(locale)s, %(base_url)s)
+    %(locale)s, %(base_url)s, %(markets)s)
 ON CONFLICT (organization_id) DO UPDATE SET
     api_key = excluded.api_key, account = excluded.account, environment = excluded.environment,
     region = excluded.region, locale = excluded.locale, base_url = excluded.base_url,
-    enabled = %(enabled)s, updated_at = now(),
+    enabled = %(enabled)s, markets = excluded.markets, updated_at = now(),
     generation = c.generation + CASE WHEN %(renewed)s THEN 1 ELSE 0 END,
     unauthorized_at = CASE WHEN %(renewed)s THEN NULL ELSE c.unauthorized_at END,
     refused_at = CASE WHEN %(renewed)s THEN NULL ELSE c.refused_at END,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -9,9 +10,9 @@ from enum import IntEnum, StrEnum
 from typing import Any
 from uuid import UUID
 
-from backmarket.database import Database
+from backmarket.database import Database, Transaction
 from backmarket.errors import InvalidArgument
-from backmarket.queries.pagination import Stored, enum_or_value
+from backmarket.queries.pagination import Page, Stored, enum_or_value
 
 
 class PublicationState(IntEnum):
@@ -37,7 +38,12 @@ class Grade(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """A listing as the API last showed it, with the prices and texts of the connection's locale."""
+    """A listing as the API last showed it in one market.
+
+    Attributes:
+        market: the further market that price, currency, publication state, comment, warranty and shippings are of, such
+            as `de-de`; empty: that of the connection's locale. The other fields are the same in all markets.
+    """
 
     organization_id: str
     listing_id: UUID
@@ -62,6 +68,7 @@ class Listing:
     first_seen_at: datetime
     last_synced_at: datetime
     removed_at: datetime | None
+    market: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "publication_state", enum_or_value(PublicationState, self.publication_state))
@@ -77,12 +84,14 @@ class ListingFilter:
         min_quantity: minimum number on sale.
         max_quantity: maximum number on sale.
         search: a part of the SKU or title, ignoring case. It reads all listings of the organization.
+        market: a further market of the connection; None: that of its locale.
     """
 
     publication_state: int | None = None
     min_quantity: int | None = None
     max_quantity: int | None = None
     search: str | None = None
+    market: str | None = None
 
 
 def listing_key(listing_id: UUID | str | int) -> UUID | int:
@@ -104,43 +113,125 @@ def listing_key(listing_id: UUID | str | int) -> UUID | int:
         ) from None
 
 
-def get_listing(database: Database, organization_id: str, listing_id: UUID | str | int) -> Listing | None:
+def get_listings(
+    database: Database, organization_id: str, where: ListingFilter, *, limit: int = 50, cursor: str | None = None
+) -> Page[Listing]:
+    """Listings of one organization in one market, by id; see `Stored.page`."""
+    stored = STORED_IN_MARKETS if where.market else STORED_LISTINGS
+    return stored.page(database, organization_id, where, limit=limit, cursor=cursor)
+
+
+def get_listing(
+    database: Database, organization_id: str, listing_id: UUID | str | int, market: str = ""
+) -> Listing | None:
     """One listing, also one that the API no longer knows; None: it is not stored.
 
     Args:
         listing_id: the UUID, as such or as text, or the older integer id.
+        market: a further market of the connection; empty: that of its locale.
 
     Raises:
         InvalidArgument: if the id is invalid.
     """
     key = listing_key(listing_id)
     if isinstance(key, UUID):
-        return STORED_LISTINGS.get(database, organization_id, key)
-    return STORED_LISTINGS.find(database, organization_id, _BY_LEGACY_ID, {"number": key})
+        if not market:
+            return STORED_LISTINGS.get(database, organization_id, key)
+        return _find(database, organization_id, _BY_ID, {"key": key}, market)
+    return _find(database, organization_id, _BY_LEGACY_ID, {"number": key}, market)
 
 
-def get_listing_by_sku(database: Database, organization_id: str, sku: str) -> Listing | None:
-    """The listing with this SKU, ignoring case, also one that the API no longer knows; None: it is not stored."""
-    return STORED_LISTINGS.find(database, organization_id, _BY_SKU, {"sku": sku})
+def get_listing_by_sku(database: Database, organization_id: str, sku: str, market: str = "") -> Listing | None:
+    """The listing with this SKU, ignoring case, also one that the API no longer knows; None: it is not stored.
 
+    Args:
+        sku: the seller's own name of it.
+        market: a further market of the connection; empty: that of its locale.
+    """
+    return _find(database, organization_id, _BY_SKU, {"sku": sku}, market)
+
+
+def get_listing_markets(database: Database, organization_id: str, listing_ids: Collection[UUID]) -> list[Listing]:
+    """Some listings as all further markets of the connection show them, by id and market; one statement.
+
+    Those that the API no longer knows in a market are among them.
+    """
+    return STORED_IN_MARKETS.find_all(database, organization_id, _BY_IDS, {"keys": [*listing_ids]}, limit=None)
+
+
+def select_listing(transaction: Transaction, organization_id: str, listing_id: UUID, market: str) -> Listing | None:
+    """One listing in a further market, within a transaction."""
+    found = STORED_IN_MARKETS.select_all(
+        transaction, organization_id, f"{_OF_MARKET} AND {_BY_ID}", {"key": listing_id, "market": market}, limit=1
+    )
+    return found[0] if found else None
+
+
+def _find(
+    database: Database, organization_id: str, condition: str, values: dict[str, Any], market: str
+) -> Listing | None:
+    if not market:
+        return STORED_LISTINGS.find(database, organization_id, f"{condition} {_FIRST.format('listings')}", values)
+    condition = f"{_OF_MARKET} AND {condition} {_FIRST.format('listing_markets')}"
+    return STORED_IN_MARKETS.find(database, organization_id, condition, values | {"market": market})
+
+
+_OF_MARKET = "listing_markets.market = %(market)s"
+
+_FILTERS = {
+    "publication_state": "{}.publication_state = %(publication_state)s",
+    "min_quantity": "listings.quantity >= %(min_quantity)s",
+    "max_quantity": "listings.quantity <= %(max_quantity)s",
+    "search": "(position(lower(%(search)s) IN lower(listings.sku)) > 0"
+    " OR position(lower(%(search)s) IN lower(listings.title)) > 0)",
+}
 
 STORED_LISTINGS = Stored(
     "listings",
     Listing,
     "listing_id",
     "lowest",
-    {
-        "publication_state": "listings.publication_state = %(publication_state)s",
-        "min_quantity": "listings.quantity >= %(min_quantity)s",
-        "max_quantity": "listings.quantity <= %(max_quantity)s",
-        "search": "(position(lower(%(search)s) IN lower(listings.sku)) > 0"
-        " OR position(lower(%(search)s) IN lower(listings.title)) > 0)",
-    },
+    {name: condition.format("listings") for name, condition in _FILTERS.items()},
     UUID,
+    {"market": "''"},
 )
 
+_COMMON = (
+    "legacy_listing_id",
+    "sku",
+    "product_id",
+    "backmarket_id",
+    "title",
+    "quantity",
+    "state",
+    "grade",
+    "new_battery",
+)
+"""Columns of a listing that are the same in all markets."""
+
+STORED_IN_MARKETS = Stored(
+    "listing_markets",
+    Listing,
+    "listing_id",
+    "lowest",
+    {"market": _OF_MARKET} | {name: condition.format("listing_markets") for name, condition in _FILTERS.items()},
+    UUID,
+    {name: f"listings.{name}" for name in _COMMON} | {"raw": "COALESCE(listings.raw, '{}') || listing_markets.raw"},
+    # a market's walk may find a listing before that of the connection's locale does
+    "LEFT JOIN backmarket.listings ON listings.organization_id = listing_markets.organization_id"
+    " AND listings.listing_id = listing_markets.listing_id",
+)
+"""The listings in further markets; the common columns are those of the connection's locale."""
+
 # A SKU may be used again after its listing was removed: a present listing comes before removed ones.
-_FIRST = "ORDER BY listings.removed_at DESC NULLS FIRST, listings.listing_id"
-_BY_LEGACY_ID = f"listings.legacy_listing_id = %(number)s {_FIRST}"
+_FIRST = "ORDER BY {0}.removed_at DESC NULLS FIRST, {0}.listing_id"
+_BY_ID = "listing_markets.listing_id = %(key)s"
+_BY_LEGACY_ID = "listings.legacy_listing_id = %(number)s"
 # A search disregards the case of all letters; where SKUs must be one and the same, `backmarket.sku_key` compares them.
-_BY_SKU = f"listings.sku_key = lower(left(%(sku)s, 200)) AND lower(listings.sku) = lower(%(sku)s) {_FIRST}"
+_BY_SKU = "listings.sku_key = lower(left(%(sku)s, 200)) AND lower(listings.sku) = lower(%(sku)s)"
+# the markets are named, so that the key serves
+_BY_IDS = """
+listing_markets.market = ANY(ARRAY(
+    SELECT unnest(markets) FROM backmarket.connections WHERE organization_id = %(organization)s
+)) AND listing_markets.listing_id = ANY(%(keys)s) ORDER BY listing_markets.listing_id, listing_markets.market
+"""

@@ -77,6 +77,7 @@ class Stored(Generic[T]):
         filters: an SQL condition for each field of a list's filter.
         key_type: type of the key.
         others: SQL expressions of fields that are not columns.
+        joined: an SQL join of other tables that conditions and expressions name.
     """
 
     table: str
@@ -86,6 +87,7 @@ class Stored(Generic[T]):
     filters: Mapping[str, str] = field(default_factory=dict)
     key_type: type[int | UUID] = int
     others: Mapping[str, str] = field(default_factory=dict)
+    joined: str = ""
 
     def page(
         self, database: Database, organization_id: str, where: Any = None, *, limit: int = 50, cursor: str | None = None
@@ -107,8 +109,8 @@ class Stored(Generic[T]):
         if cursor is not None:
             conditions.append(self._after())
             asked["after"], asked["after_key"] = decode_cursor(cursor, date, whole if self.key_type is int else UUID)
-        rows = self._select(
-            database, organization_id, f"{' AND '.join(conditions)} ORDER BY {self._order()}", asked, limit + 1
+        rows = self.find_all(
+            database, organization_id, f"{' AND '.join(conditions)} ORDER BY {self._order()}", asked, limit=limit + 1
         )
         return Page.of(rows, limit, self._position)
 
@@ -142,8 +144,37 @@ class Stored(Generic[T]):
 
     def find(self, database: Database, organization_id: str, condition: str, values: Mapping[str, Any]) -> T | None:
         """The first row that meets an SQL condition (with ORDER BY, if any); also one that the API no longer knows."""
-        rows = self._select(database, organization_id, condition, values, 1)
+        rows = self.find_all(database, organization_id, condition, values, limit=1)
         return rows[0] if rows else None
+
+    def find_all(
+        self, database: Database, organization_id: str, condition: str, values: Mapping[str, Any], *, limit: int | None
+    ) -> list[T]:
+        """The rows that meet an SQL condition (with ORDER BY, if any); also those that the API no longer knows.
+
+        Args:
+            condition: names columns as `table.column`.
+            values: its parameters.
+            limit: maximum number of rows; None: all.
+        """
+        with database.transaction() as transaction:
+            return self.select_all(transaction, organization_id, condition, values, limit=limit)
+
+    def select_all(
+        self,
+        transaction: Transaction,
+        organization_id: str,
+        condition: str,
+        values: Mapping[str, Any],
+        *,
+        limit: int | None,
+    ) -> list[T]:
+        """The same, within a transaction."""
+        with transaction.cursor(row_factory=class_row(self.row)) as cursor:
+            return cursor.execute(
+                self._statement(f"{condition} LIMIT %(limit)s"),
+                {**values, "organization": organization_id, "limit": limit},
+            ).fetchall()
 
     @property
     def columns(self) -> str:
@@ -151,18 +182,9 @@ class Stored(Generic[T]):
         names = [each.name for each in fields(self.row)]  # type: ignore[arg-type]
         return ", ".join(f"{self.others.get(name, f'{self.table}.{name}')} AS {name}" for name in names)
 
-    def _select(
-        self, database: Database, organization_id: str, condition: str, values: Mapping[str, Any], limit: int
-    ) -> list[T]:
-        with database.transaction() as transaction, transaction.cursor(row_factory=class_row(self.row)) as cursor:
-            return cursor.execute(
-                self._statement(f"{condition} LIMIT %(limit)s"),
-                {**values, "organization": organization_id, "limit": limit},
-            ).fetchall()
-
     def _statement(self, condition: str) -> bytes:
         return (
-            f"SELECT {self.columns} FROM backmarket.{self.table}"
+            f"SELECT {self.columns} FROM backmarket.{self.table} {self.joined}"
             f" WHERE {self.table}.organization_id = %(organization)s AND {condition}"
         ).encode()
 

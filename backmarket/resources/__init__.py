@@ -8,9 +8,9 @@ from typing import Literal, cast, get_args
 
 from backmarket.errors import InvalidArgument
 from backmarket.resources.columns import Column, Kind
-from backmarket.resources.listings import LISTINGS
+from backmarket.resources.listings import LISTINGS, OF_A_MARKET, listings_in
 from backmarket.resources.orders import ORDERLINES, ORDERS
-from backmarket.resources.parsing import Page, Row, parse_object, parse_page
+from backmarket.resources.parsing import Page, Row, as_in, parse_object, parse_page
 from backmarket.resources.personal import blank, blank_object
 from backmarket.resources.resource import Lines, Lookback, Resource
 from backmarket.resources.shipments import DELIVERIES, RETURNS
@@ -35,9 +35,25 @@ def check_resource(name: str) -> ResourceName:
     return cast(ResourceName, name)
 
 
+def resource_in(name: str, market: str) -> Resource:
+    """A resource as one market shows it.
+
+    Args:
+        name: of `RESOURCES`.
+        market: a further market of the connection, for listings; else empty.
+
+    Raises:
+        InvalidArgument: if the resource is the same in all markets.
+    """
+    if market and name != LISTINGS.name:
+        raise InvalidArgument(f"{name} are the same in all markets: name no market, or choose listings.")
+    return listings_in(market) if market else RESOURCES[name]
+
+
 __all__ = [
     "DELIVERIES",
     "LISTINGS",
+    "OF_A_MARKET",
     "ORDERLINES",
     "ORDERS",
     "RESOURCES",
@@ -51,9 +67,12 @@ __all__ = [
     "Resource",
     "ResourceName",
     "Row",
+    "as_in",
     "blank",
     "blank_object",
     "check_resource",
+    "listings_in",
     "parse_object",
     "parse_page",
+    "resource_in",
 ]

@@ -118,6 +118,16 @@ def parse_object(resource: Resource, body: bytes) -> Row | None:
     return _parse_value(resource, {name: part for name, part in value.items() if name not in resource.beside})
 
 
+def as_in(resource: Resource, row: Row) -> Row | None:
+    """A fetched row as another table keeps it: of a listing, what a market has of its own.
+
+    Args:
+        resource: of that table.
+        row: as the API showed it in that market, whole.
+    """
+    return parse_object(resource, row.raw.encode()) if resource.members else row
+
+
 def _page(rows: list[Row | None], count: Any, last: bool) -> Page:
     kept = [row for row in rows if row is not None]
     counted = lenient("bigint", count)
@@ -154,6 +164,8 @@ def _parse_strict(resource: Resource, raw: bytes) -> Row:
         *head, inner = values
         values = tuple(head)
         lines = [_parse_line(resource.lines, bytes(line)) for line in inner or ()]
+    if resource.members:
+        raw = _ENCODER.encode(resource.kept.decode(raw))
     return _row(resource, values, raw.decode(), raw, lines)
 
 
@@ -173,7 +185,7 @@ def _parse_value(resource: Resource, value: Any) -> Row | None:
             line_values = _lenient_values(resource.lines, line)
             if line_values[0] is not None:
                 lines.append((line_values, _dump(line)))
-    raw = _dump(value)
+    raw = _dump({name: value[name] for name in resource.members if name in value} if resource.members else value)
     return _row(resource, values, raw, raw.encode(), lines)
 
 

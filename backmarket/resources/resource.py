@@ -74,6 +74,8 @@ class Resource(Lines):
         label: the column with the shipping label's address, if any.
         required: every account has this resource; if the API refuses it, the sync fails.
         beside: members that the answer for one row has in addition to the row's own fields.
+        market: the further market, by its locale, that the rows are of; empty: the connection's locale, or none.
+        members: of the API's object, those that are kept; empty: all.
     """
 
     name: str = ""
@@ -88,6 +90,8 @@ class Resource(Lines):
     label: str = ""
     required: bool = False
     beside: tuple[str, ...] = ()
+    market: str = ""
+    members: tuple[str, ...] = ()
 
     @cached_property
     def decoder(self) -> msgspec.json.Decoder[Any]:
@@ -96,6 +100,18 @@ class Resource(Lines):
         if self.lines is not None:
             fields.append((self.lines.field, list[msgspec.Raw] | None, None))
         return msgspec.json.Decoder(msgspec.defstruct(self.name, fields, gc=False))
+
+    @cached_property
+    def kept(self) -> msgspec.json.Decoder[Any]:
+        """Decodes one object into a struct of the members that are kept, as they are; those missing are not encoded."""
+        missing = msgspec.Raw()
+        members = [(name, msgspec.Raw, missing) for name in self.members]
+        return msgspec.json.Decoder(msgspec.defstruct("Members", members, omit_defaults=True, gc=False))
+
+    @property
+    def in_market(self) -> str:
+        """The SQL condition on the table's column `market`, to be added to others; empty: it has none."""
+        return " AND market = %(market)s" if self.market else ""
 
     @property
     def hides(self) -> bool:

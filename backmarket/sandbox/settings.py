@@ -31,6 +31,8 @@ class Assumptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     order_id_field: Literal["either", "id", "order_id", "order_id_alone"] = "either"
     sku_missing: Literal["refused", "refused_if_several", "every_line"] = "refused"
     price_market: Literal["locale", "account"] = "locale"
+    state_market: Literal["locale", "account"] = "locale"
+    market_list: Literal["all", "offered"] = "all"
     task_result: Literal["recorded", "dict", "list", "text", "errors", "nothing"] = "recorded"
     file_lines: Literal["rows", "with_header"] = "rows"
     labels: Literal["token", "open"] = "token"

@@ -47,6 +47,7 @@ class InboxItem:
         job_id: of a bulk part; so is `part`.
         endpoint_id: of a webhook.
         error: why it waits, as the worker noted it.
+        market: of a sync of listings: a further market of the connection; empty: its locale.
     """
 
     kind: InboxKind
@@ -60,6 +61,7 @@ class InboxItem:
     part: int | None
     endpoint_id: int | None
     error: str | None
+    market: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", InboxKind(self.kind))
@@ -101,20 +103,20 @@ ITEMS = """
 WITH items AS (
     SELECT 'key_refused' AS kind, c.organization_id, c.environment, c.unauthorized_at AS since, 1 AS count,
         NULL AS resource, NULL::bigint AS write_id, NULL::bigint AS job_id, NULL::integer AS part,
-        NULL::bigint AS endpoint_id, c.last_error AS error
+        NULL::bigint AS endpoint_id, c.last_error AS error, '' AS market
     FROM backmarket.connections c WHERE c.unauthorized_at IS NOT NULL AND c.enabled AND c.api_key IS NOT NULL
     UNION ALL
-    SELECT 'write', w.organization_id, c.environment, w.sent_at, 1, NULL, w.id, NULL, NULL, NULL, w.error
+    SELECT 'write', w.organization_id, c.environment, w.sent_at, 1, NULL, w.id, NULL, NULL, NULL, w.error, ''
     FROM backmarket.api_writes w JOIN backmarket.connections c USING (organization_id)
     WHERE w.state IN ('pending', 'sending', 'unknown') AND w.due_at = 'infinity'
     UNION ALL
     SELECT 'bulk_part', p.organization_id, c.environment, p.sent_at, p.lines, NULL, NULL, p.job_id, p.number,
-        NULL, p.error
+        NULL, p.error, ''
     FROM backmarket.bulk_parts p JOIN backmarket.connections c USING (organization_id)
     WHERE p.state = 'unknown' AND p.due_at = 'infinity'
     UNION ALL
     SELECT 'labels', l.organization_id, min(c.environment), min(l.noted_at), count(*)::integer, NULL, NULL, NULL, NULL,
-        NULL, max(l.error)
+        NULL, max(l.error), ''
     FROM backmarket.labels l JOIN backmarket.connections c USING (organization_id)
     WHERE l.state = 'unavailable'
       AND NOT EXISTS (SELECT FROM backmarket.deliveries d WHERE l.resource = 'deliveries'
@@ -126,7 +128,7 @@ WITH items AS (
     GROUP BY l.organization_id
     UNION ALL
     SELECT missing.kind, s.organization_id, c.environment, s.last_full_walk_at, missing.rows::integer, s.resource, NULL,
-        NULL, NULL, NULL, NULL
+        NULL, NULL, NULL, NULL, s.market
     FROM backmarket.sync_state s JOIN backmarket.connections c USING (organization_id)
     CROSS JOIN LATERAL (
         VALUES ('rows_missing', s.rows_missing), ('rows_rejected', s.rows_rejected)
@@ -134,12 +136,13 @@ WITH items AS (
     WHERE (s.rows_missing > 0 OR s.rows_rejected > 0) AND missing.rows > 0 AND c.enabled AND c.api_key IS NOT NULL
       AND c.unauthorized_at IS NULL
     UNION ALL
-    SELECT 'webhook', e.organization_id, c.environment, e.failing_since, 1, NULL, NULL, NULL, NULL, e.id, e.error
+    SELECT 'webhook', e.organization_id, c.environment, e.failing_since, 1, NULL, NULL, NULL, NULL, e.id, e.error, ''
     FROM backmarket.event_endpoints e LEFT JOIN backmarket.connections c USING (organization_id)
     WHERE e.state = 'disabled' AND e.disabled_reason IN ('failing', 'gone')
 )
 """
 
 _ORDER = """
-ORDER BY kind <> 'key_refused', since NULLS FIRST, organization_id, kind, resource, write_id, job_id, part, endpoint_id
+ORDER BY kind <> 'key_refused', since NULLS FIRST, organization_id, kind, resource, market, write_id, job_id, part,
+    endpoint_id
 """

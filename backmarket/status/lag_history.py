@@ -39,6 +39,8 @@ def get_lag_history(
 ) -> dict[tuple[str, str], list[LagSample]]:
     """How far behind the copies of some organizations were, by organization and resource; one statement.
 
+    Of listings, in the connection's locale.
+
     A run that found nothing new has no row in `sync_runs`, and no sample.
 
     Args:
@@ -72,7 +74,7 @@ FROM unnest(%(organizations)s::text[]) AS o (organization_id) CROSS JOIN unnest(
 CROSS JOIN LATERAL (
     SELECT s.id, s.finished_at, s.behind, s.outcome, s.rows_created, s.rows_updated, s.rows_removed
     FROM backmarket.sync_runs s
-    WHERE s.organization_id = o.organization_id AND s.resource = r.resource
+    WHERE s.organization_id = o.organization_id AND s.resource = r.resource AND s.market = ''
       AND s.finished_at > now() - make_interval(secs => %(hours)s * 3600) AND s.behind IS NOT NULL
     ORDER BY s.id DESC LIMIT %(runs)s
 ) AS run

@@ -25,7 +25,7 @@ class ResourceOverview:
     Attributes:
         organizations: number of active ones.
         running: walks that a worker is running.
-        failing: syncs whose last try failed.
+        failing: syncs whose last try failed, each market of an organization counted.
         never: organizations that were never synced.
         typical_lag: median seconds since the last success; None: none ever succeeded.
         worst_lag: the same, of the worst.
@@ -103,9 +103,10 @@ _HEALTH = """CASE WHEN api_key IS NULL THEN 'no_key' WHEN NOT enabled THEN 'disa
 _HEALTHS = f"SELECT {_HEALTH} AS health, count(*) AS count FROM backmarket.connections GROUP BY 1"
 
 _RESOURCES = """
-SELECT resource, count(*) AS organizations, count(*) FILTER (WHERE lease_until > now()) AS running,
+SELECT resource, count(*) FILTER (WHERE s.market = '') AS organizations,
+    count(*) FILTER (WHERE lease_until > now()) AS running,
     count(*) FILTER (WHERE failing_since IS NOT NULL) AS failing,
-    count(*) FILTER (WHERE last_success_at IS NULL) AS never,
+    count(*) FILTER (WHERE last_success_at IS NULL AND s.market = '') AS never,
     extract(epoch FROM now() - percentile_disc(0.5) WITHIN GROUP (ORDER BY last_success_at DESC))::float8
         AS typical_lag,
     extract(epoch FROM now() - min(last_success_at))::float8 AS worst_lag

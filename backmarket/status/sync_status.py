@@ -11,10 +11,13 @@ from psycopg.rows import class_row
 from backmarket.connections import Connection, get
 from backmarket.database import Database
 
+MAX_MARKETS = 13
+"""Maximum number of an organization's markets: the locales of a region."""
+
 
 @dataclass(frozen=True, slots=True)
 class SyncStatus:
-    """Status of one resource of one organization.
+    """Status of one resource of one organization, in one market.
 
     Attributes:
         environment: the connection's, `production` or `sandbox`.
@@ -38,6 +41,7 @@ class SyncStatus:
         rows_missing: stored rows that the last full walk did not show, and that stay as they are: too many to request
             each, or not to be read by their ids.
         rows_rejected: rows that the last walks could not store.
+        market: of listings: a further market of the connection; empty: its locale.
     """
 
     organization_id: str
@@ -60,18 +64,29 @@ class SyncStatus:
     rows_expected: int | None
     rows_missing: int
     rows_rejected: int
+    market: str = ""
+
+    @property
+    def key(self) -> str:
+        """By which it is found among those of its organization; see `status_key`."""
+        return status_key(self.resource, self.market)
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionStatus:
-    """A connection and the status of each of its resources."""
+    """A connection and the status of each of its resources, and of its further markets by `status_key`."""
 
     connection: Connection
     resources: dict[str, SyncStatus]
 
 
+def status_key(resource: str, market: str) -> str:
+    """The resource's name; for a further market followed by it, such as `listings/de-de`."""
+    return f"{resource}/{market}" if market else resource
+
+
 def get_sync_status(database: Database, organization_id: str) -> dict[str, SyncStatus]:
-    """Status of each resource of one organization.
+    """Status of each resource of one organization, and of its further markets, by `status_key`.
 
     Raises:
         ConnectionNotFound: if there is no connection.
@@ -79,7 +94,7 @@ def get_sync_status(database: Database, organization_id: str) -> dict[str, SyncS
     found = _select(database, "s.organization_id = %(organization)s", {"organization": organization_id, "limit": 100})
     if not found:
         get(database, organization_id)
-    return {status.resource: status for status in found}
+    return {status.key: status for status in found}
 
 
 def get_all_sync_status(
@@ -113,11 +128,11 @@ def get_connection_status(database: Database, organization_id: str) -> Connectio
 def get_sync_status_of(database: Database, organization_ids: Sequence[str]) -> dict[str, dict[str, SyncStatus]]:
     """Status of each resource of some organizations, by organization and resource; one statement."""
     found: dict[str, dict[str, SyncStatus]] = {each: {} for each in organization_ids}
-    values = {"organizations": [*organization_ids], "limit": 4 * len(organization_ids) + 1}
+    values = {"organizations": [*organization_ids], "limit": (MAX_MARKETS + 3) * len(organization_ids) + 1}
     # repeated for both tables: the planner would read all connections otherwise
     condition = "s.organization_id = ANY(%(organizations)s) AND c.organization_id = ANY(%(organizations)s)"
     for one in _select(database, condition, values):
-        found[one.organization_id][one.resource] = one
+        found[one.organization_id][one.key] = one
     return found
 
 
@@ -125,7 +140,7 @@ def _select(database: Database, condition: str, values: dict[str, object]) -> li
     with database.transaction() as transaction, transaction.cursor(row_factory=class_row(SyncStatus)) as cursor:
         return cursor.execute(
             f"SELECT * FROM ({_STATUS} WHERE {condition} ORDER BY s.organization_id"
-            " FETCH FIRST %(limit)s ROWS WITH TIES) AS page ORDER BY organization_id, resource",
+            " FETCH FIRST %(limit)s ROWS WITH TIES) AS page ORDER BY organization_id, resource, market",
             values,
         ).fetchall()
 
@@ -162,13 +177,14 @@ SELECT s.organization_id, c.environment, s.resource,
     COALESCE(s.error_request_id, CASE WHEN c.refused_at IS NOT NULL THEN c.last_error_request_id END)
         AS error_request_id,
     COALESCE(s.error_cf_ray, CASE WHEN c.refused_at IS NOT NULL THEN c.last_error_cf_ray END) AS error_cf_ray,
-    w.rows_done, w.expected AS rows_expected, s.rows_missing, s.rows_rejected
+    w.rows_done, w.expected AS rows_expected, s.rows_missing, s.rows_rejected, s.market
 FROM backmarket.sync_state s
 JOIN backmarket.connections c USING (organization_id)
 JOIN backmarket.schedule d USING (resource)
 LEFT JOIN LATERAL (
     SELECT expected, least(expected, (next_page - 1) * page_size) AS rows_done
-    FROM backmarket.walks w WHERE w.organization_id = s.organization_id AND w.resource = s.resource
+    FROM backmarket.walks w
+    WHERE w.organization_id = s.organization_id AND w.resource = s.resource AND w.market = s.market
     ORDER BY kind = 'full' LIMIT 1
 ) w ON true
 """

@@ -23,6 +23,7 @@ class Throttled:
         job_id: of a bulk job.
         until: when it is retried; None: not known.
         pending: remaining rows of the walk, writes, or lines; None: not known.
+        market: of a sync of listings: a further market of the connection; empty: its locale.
     """
 
     organization_id: str
@@ -32,6 +33,7 @@ class Throttled:
     job_id: int | None
     until: datetime | None
     pending: int | None
+    market: str = ""
 
 
 def get_throttled(database: Database, organization_id: str | None = None, *, limit: int = 100) -> list[Throttled]:
@@ -58,15 +60,16 @@ SELECT waiting.*, (SELECT c.environment FROM backmarket.connections c WHERE c.or
 FROM (
     SELECT s.organization_id, 'sync' AS what, s.resource, NULL::bigint AS job_id, s.next_due_at AS until,
         (SELECT max(greatest(expected - (next_page - 1) * page_size, 0)) FROM backmarket.walks w
-            WHERE w.organization_id = s.organization_id AND w.resource = s.resource) AS pending
+            WHERE w.organization_id = s.organization_id AND w.resource = s.resource AND w.market = s.market)
+            AS pending, s.market
     FROM backmarket.sync_state s JOIN backmarket.connections c USING (organization_id)
     WHERE {syncs} AND s.next_due_at > now() AND s.lease_until IS NULL AND (s.failures = 0 OR s.error_code IS NULL)
       AND s.last_started_at IS NOT NULL AND s.availability = 'available'
       AND c.enabled AND c.api_key IS NOT NULL AND c.unauthorized_at IS NULL
       AND (s.sync_due_at <= now() OR EXISTS (SELECT FROM backmarket.walks w
-            WHERE w.organization_id = s.organization_id AND w.resource = s.resource))
+            WHERE w.organization_id = s.organization_id AND w.resource = s.resource AND w.market = s.market))
     UNION ALL
-    SELECT w.organization_id, 'writes', NULL, NULL, w.due_at, held.count
+    SELECT w.organization_id, 'writes', NULL, NULL, w.due_at, held.count, ''
     FROM backmarket.work w CROSS JOIN LATERAL (
         SELECT count(*) FROM backmarket.api_writes a
         WHERE a.organization_id = w.organization_id AND a.state = 'pending' AND a.due_at <= now()
@@ -75,8 +78,8 @@ FROM (
     UNION ALL
     SELECT j.organization_id, 'bulk', NULL, j.id, j.waits_until, (
         SELECT sum(p.lines) FROM backmarket.bulk_parts p
-        WHERE p.organization_id = j.organization_id AND p.job_id = j.id AND p.state = 'pending')
+        WHERE p.organization_id = j.organization_id AND p.job_id = j.id AND p.state = 'pending'), ''
     FROM backmarket.bulk_jobs j
     WHERE {bulk} AND j.ended_at IS NULL AND j.state = 'waiting_for_quota'
-) AS waiting ORDER BY until NULLS LAST, organization_id, resource, job_id LIMIT %(limit)s
+) AS waiting ORDER BY until NULLS LAST, organization_id, resource, market, job_id LIMIT %(limit)s
 """

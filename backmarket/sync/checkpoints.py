@@ -69,6 +69,7 @@ def save(transaction: Transaction, lease: Lease, walk: Walk, progress: Progress,
         {
             "organization": lease.organization_id,
             "resource": lease.resource,
+            "market": lease.market,
             "kind": walk.kind,
             "started_at": walk.started_at,
             "began_at": walk.began_at,
@@ -117,11 +118,13 @@ def close(
     Raises:
         LeaseLost: if the last checkpoint is not in the database.
     """
+    row = "WHERE organization_id = %s AND resource = %s AND market = %s AND kind = %s"
+    key = (lease.organization_id, lease.resource, lease.market, walk.kind)
     stored = (
         transaction.execute(
             "SELECT saves, requests, rows_created, rows_updated, rows_unchanged, rows_removed, rows_rejected"
-            " FROM backmarket.walks WHERE organization_id = %s AND resource = %s AND kind = %s",
-            (lease.organization_id, lease.resource, walk.kind),
+            f" FROM backmarket.walks {row}",
+            key,
         ).fetchone()
         if walk.saves
         else None
@@ -139,6 +142,7 @@ def close(
                 **counts,
                 "organization": lease.organization_id,
                 "resource": lease.resource,
+                "market": lease.market,
                 "kind": walk.kind,
                 "outcome": "failed" if failed else "done",
                 "started_at": walk.started_at,
@@ -151,11 +155,11 @@ def close(
         )
     if stored is not None:
         transaction.execute(
-            "DELETE FROM backmarket.walks WHERE organization_id = %s AND resource = %s AND kind = %s"
+            f"DELETE FROM backmarket.walks {row}"
             if not failed or _starts_over(error, lease.failures)
             else "UPDATE backmarket.walks SET requests = 0, rows_created = 0, rows_updated = 0, rows_unchanged = 0,"
-            " rows_removed = 0, rows_rejected = 0 WHERE organization_id = %s AND resource = %s AND kind = %s",
-            (lease.organization_id, lease.resource, walk.kind),
+            f" rows_removed = 0, rows_rejected = 0 {row}",
+            key,
         )
     return Run(quiet, counts["rows_rejected"])
 
@@ -187,12 +191,12 @@ _NEWS = ("rows_created", "rows_updated", "rows_removed", "rows_rejected")
 _SAVE = """
 INSERT INTO backmarket.walks AS w (organization_id, resource, kind, started_at, began_at, since, pass, pass_began_at,
     next_page, page_size, expected, highest, serving, saves,
-    requests, rows_created, rows_updated, rows_unchanged, rows_removed, rows_rejected, counted, steady)
+    requests, rows_created, rows_updated, rows_unchanged, rows_removed, rows_rejected, counted, steady, market)
 VALUES (%(organization)s, %(resource)s, %(kind)s, %(started_at)s, %(began_at)s, %(since)s, %(pass)s, %(pass_began_at)s,
     %(next_page)s, %(page_size)s, %(expected)s, %(highest)s, %(serving)s, 1,
     %(requests)s, %(rows_created)s, %(rows_updated)s, %(rows_unchanged)s, %(rows_removed)s, %(rows_rejected)s,
-    %(counted)s, %(steady)s)
-ON CONFLICT (organization_id, resource, kind) DO UPDATE SET
+    %(counted)s, %(steady)s, %(market)s)
+ON CONFLICT (organization_id, resource, market, kind) DO UPDATE SET
     pass = excluded.pass, pass_began_at = excluded.pass_began_at, next_page = excluded.next_page,
     page_size = excluded.page_size, expected = excluded.expected, highest = excluded.highest,
     requests = w.requests + excluded.requests, rows_created = w.rows_created + excluded.rows_created,
@@ -206,9 +210,10 @@ RETURNING saves
 _RUN = """
 INSERT INTO backmarket.sync_runs (organization_id, resource, kind, outcome, started_at, serving,
     requests, rows_created, rows_updated, rows_unchanged, rows_removed, rows_rejected,
-    error_code, error, error_request_id, error_cf_ray, behind)
+    error_code, error, error_request_id, error_cf_ray, behind, market)
 SELECT organization_id, resource, %(kind)s, %(outcome)s, %(started_at)s, %(serving)s,
     %(requests)s, %(rows_created)s, %(rows_updated)s, %(rows_unchanged)s, %(rows_removed)s, %(rows_rejected)s,
-    %(code)s, %(message)s, %(request_id)s, %(cf_ray)s, extract(epoch FROM now() - last_success_at)
-FROM backmarket.sync_state WHERE organization_id = %(organization)s AND resource = %(resource)s
+    %(code)s, %(message)s, %(request_id)s, %(cf_ray)s, extract(epoch FROM now() - last_success_at), market
+FROM backmarket.sync_state
+WHERE organization_id = %(organization)s AND resource = %(resource)s AND market = %(market)s
 """

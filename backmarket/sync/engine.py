@@ -27,10 +27,9 @@ from backmarket.errors import (
     SettingsError,
     UsageError,
 )
-from backmarket.messages import Nudge
 from backmarket.observability import telemetry
 from backmarket.observability.logs import Logger, bound, error_location
-from backmarket.resources import RESOURCES, Resource
+from backmarket.resources import Resource, resource_in
 from backmarket.services import Services
 from backmarket.services.admission import RETRY_WHEN_FULL_SECONDS
 from backmarket.sync import leases, refusals
@@ -73,23 +72,24 @@ class SliceResult:
     error: BackMarketError | None = field(default=None, compare=False)
 
 
-def run_slice(services: Services, organization_id: str, resource_name: str) -> SliceResult:
-    """Sync one resource of one organization as far as one slice goes.
+def run_slice(services: Services, organization_id: str, resource_name: str, market: str = "") -> SliceResult:
+    """Sync one resource of one organization, in one market, as far as one slice goes.
 
     Safe to run twice, at the same time, and to be killed anywhere: the lease decides who writes.
 
     Args:
         resource_name: such as `orders`.
+        market: of listings: a further market of the connection; empty: its locale.
 
     Raises:
         DatabaseUnavailable: if PostgreSQL is unreachable; the lease runs out, and the dispatcher sends the next nudge.
     """
-    resource = RESOURCES[resource_name]
+    resource = resource_in(resource_name, market)
     lease = leases.probe(services.database, organization_id, resource)
     if lease is None:
         return SliceResult("nothing_to_do")
     try:
-        credentials = lease.encrypted.decrypt(services.key_cipher, services.settings)
+        credentials = lease.encrypted.decrypt(services.key_cipher, services.settings, locale=market or None)
         walk = lease.walk or new_walk(services.database, resource, lease, overlap=services.settings.watermark_overlap)
         run = walk.started_at.isoformat()
         with bound(run=run):
@@ -160,7 +160,7 @@ class _Sync:
         or retries a little later. A full walk counts as long before any request, unless it is the very first and there
         is no place: then its first page tells, once.
         """
-        nudge = Nudge(self.resource.name, self.lease.organization_id)
+        nudge = self.lease.nudge
         long = self.walk.kind == "full" or self.walk.began_at is not None
         first = None if long else self._probe_first_page()
         if self.storing.ended:
@@ -323,7 +323,7 @@ class _Sync:
             return self._fail(lasting)
         self.storing.hand_on(pause, failed=failed is not None)
         if pause == 0.0:
-            self.services.producer.nudge([Nudge(self.resource.name, self.lease.organization_id)])
+            self.services.producer.nudge([self.lease.nudge])
         return "handed_on"
 
     def _fail(self, error: BackMarketError) -> SliceEnd:

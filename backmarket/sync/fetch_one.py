@@ -23,7 +23,7 @@ from backmarket.queries.listings import STORED_LISTINGS, Listing, listing_key
 from backmarket.queries.orders import STORED_ORDERS, Order
 from backmarket.queries.pagination import Stored
 from backmarket.queries.shipments import STORED_DELIVERIES, STORED_RETURNS, Delivery, Return
-from backmarket.resources import DELIVERIES, LISTINGS, ORDERS, RETURNS, Resource, Row
+from backmarket.resources import DELIVERIES, LISTINGS, ORDERS, RETURNS, Resource, Row, as_in, listings_in
 from backmarket.services import Services
 from backmarket.sync.label_register import InitialLabelState, requeue_skipped
 from backmarket.sync.page_fetcher import Fetcher
@@ -39,11 +39,13 @@ class FetchScope:
     Args:
         environment: must be the connection's, if given.
         locale: another than the connection's.
+        market: of listings: one of the connection's markets, in place of `locale`.
     """
 
     organization_id: str
     environment: str | None = None
     locale: str | None = None
+    market: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ def ask(services: Services, resource: Resource, scope: FetchScope, key: object) 
         scope.organization_id,
         environment=scope.environment,
         locale=scope.locale,
+        market=scope.market,
     )
     fetcher = Fetcher(services.transport, services.limiter, credentials, resource, services.request_threads)
     try:
@@ -138,7 +141,7 @@ def _keep(
     answered: Answered,
     labels: InitialLabelState = "wanted",
 ) -> T:
-    """Store a row, unless it is of another market than the table's; return it as it then is.
+    """Store a row, unless it is of a market that is not copied; return it as it then is, or as that market shows it.
 
     Takes the locks of a sync, in its order, so the two take turns.
 
@@ -149,18 +152,21 @@ def _keep(
     organization_id = scope.organization_id
     with services.database.transaction() as transaction:
         transaction.execute(
-            "SELECT FROM backmarket.sync_state WHERE organization_id = %s AND resource = %s FOR UPDATE",
+            "SELECT FROM backmarket.sync_state WHERE organization_id = %s AND resource = %s ORDER BY market FOR UPDATE",
             (organization_id, resource.name),
         )
         found = transaction.execute(
-            "SELECT locale FROM backmarket.connections WHERE organization_id = %s AND generation = %s AND enabled"
-            " FOR SHARE",
+            "SELECT locale, markets FROM backmarket.connections"
+            " WHERE organization_id = %s AND generation = %s AND enabled FOR SHARE",
             (organization_id, answered.generation),
         ).fetchone()
         if found is None:
             raise LeaseLost("The connection was changed during the request, so nothing was stored. Repeat it.")
         if found[0] != answered.locale:
-            return _typed(transaction, stored, resource, organization_id, answered.row)
+            if resource is LISTINGS and answered.locale in found[1]:
+                market = listings_in(answered.locale)
+                store(transaction, market, organization_id, filter(None, [as_in(market, answered.row)]))
+            return _typed(transaction, stored, resource, organization_id, answered)
         store(transaction, resource, organization_id, [answered.row], labels=labels, links=True)
         if resource.label and labels == "wanted":  # even if the row has not changed
             requeue_skipped(transaction, resource, organization_id, answered.row.key)
@@ -170,22 +176,26 @@ def _keep(
     return kept
 
 
-def _typed(transaction: Transaction, stored: Stored[T], resource: Resource, organization_id: str, row: Row) -> T:
+def _typed(
+    transaction: Transaction, stored: Stored[T], resource: Resource, organization_id: str, answered: Answered
+) -> T:
     """A row as it would be if it were stored: PostgreSQL converts its values in the same way."""
+    row = answered.row
     columns = {column.name: column for column in (resource.key, *resource.columns)}
     values = dict(zip((column.name for column in resource.sent), row.values, strict=True))
     made = {"organization_id": "%(organization)s", "raw": "%(raw)s::jsonb", "first_seen_at": "now()"}
-    made["last_synced_at"] = "now()"
+    made |= {"last_synced_at": "now()", "market": "%(market)s"}
     for name, column in columns.items():
         cut = f"NULLIF(%(raw)s::jsonb -> %({name})s, 'null')"
         made[name] = cut if column.kind == "jsonb" else f"%({name})s::{column.kind}"
         if column.kind == "jsonb":
             values[name] = column.source
+    own = {"organization": organization_id, "market": answered.locale, "raw": row.raw}
     names = [each.name for each in fields(stored.row)]  # type: ignore[arg-type]
     statement = sql.SQL("SELECT {}").format(
         sql.SQL(", ").join(sql.SQL(f"{made.get(name, 'NULL')} AS {{}}").format(sql.Identifier(name)) for name in names)
     )
     with transaction.cursor(row_factory=class_row(stored.row)) as cursor:
-        found = cursor.execute(statement, {**values, "organization": organization_id, "raw": row.raw}).fetchone()
+        found = cursor.execute(statement, {**values, **own}).fetchone()
     assert found is not None  # noqa: S101 - a SELECT without FROM has a row
     return found

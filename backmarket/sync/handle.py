@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from psycopg.rows import dict_row
 
 from backmarket.connections import check_usable, get
 from backmarket.database import Database
 from backmarket.errors import ConnectionNotFound, error_for
-from backmarket.status.sync_status import SyncStatus, get_sync_status
+from backmarket.status.sync_status import SyncStatus, get_sync_status, status_key
 from backmarket.sync.requests import SyncRequest
 from backmarket.work.wait import Poll, poll, wait_for
 
@@ -34,14 +36,17 @@ class SyncOutcome:
     rows_rejected: int = 0
     requests: int = 0
 
+    def __add__(self, other: SyncOutcome) -> SyncOutcome:
+        return SyncOutcome(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
 
 @dataclass(frozen=True, slots=True)
 class SyncHandle:
-    """A requested sync. It runs in the workers; waiting is optional.
+    """A requested sync, of listings in all markets or in one. It runs in the workers; waiting is optional.
 
     Attributes:
-        request: the request that it answers.
-        nudged: whether a message was sent; False: the broker is unreachable, and the sync waits for the dispatcher.
+        request: the request that it answers, with those for further markets.
+        nudged: whether its messages were sent; False: the broker is unreachable, and the sync waits for the dispatcher.
     """
 
     organization_id: str
@@ -61,19 +66,24 @@ class SyncHandle:
         Raises:
             BackMarketError: if it failed; the class says what to do. It is retried automatically.
         """
+        outcomes = [self._done(request) for request in self.request.each]
+        return None if None in outcomes else sum(filter(None, outcomes), SyncOutcome())
+
+    def _done(self, request: SyncRequest) -> SyncOutcome | None:
         values = {
-            "organization": self.organization_id,
-            "resource": self.resource,
-            "number": self.request.number,
-            "slices": self.request.slices,
-            "failures": self.request.failures,
+            **self._row(request),
+            "number": request.number,
+            "slices": request.slices,
+            "failures": request.failures,
         }
         with self._database.transaction() as transaction, transaction.cursor(row_factory=dict_row) as cursor:
             state = cursor.execute(_STATE, values).fetchone()
             run = cursor.execute(_RUN, values).fetchone() if state and state["answered"] else None
         connection = get(self._database, self.organization_id)
         if state is None or not state["known"]:
-            raise ConnectionNotFound("The connection was removed since the sync was requested. Request it again.")
+            raise ConnectionNotFound(
+                "The connection, or its market, was removed since the sync was requested. Request it again."
+            )
         if state["answered"]:
             return SyncOutcome(**run) if run else SyncOutcome()
         check_usable(connection, even_if_refused=True)
@@ -83,15 +93,31 @@ class SyncHandle:
         check_usable(connection)
         return None
 
-    def status(self) -> SyncStatus:
-        """Its present state."""
-        return get_sync_status(self._database, self.organization_id)[self.resource]
+    def _row(self, request: SyncRequest) -> Mapping[str, Any]:
+        return {"organization": self.organization_id, "resource": self.resource, "market": request.market}
 
-    def _begun(self) -> bool:
+    def status(self) -> SyncStatus:
+        """Its present state; of several markets, that of the connection's locale."""
+        return self._status(self.request)
+
+    def _status(self, request: SyncRequest) -> SyncStatus:
+        return get_sync_status(self._database, self.organization_id)[status_key(self.resource, request.market)]
+
+    def _waiting(self) -> SyncRequest:
+        """The first request that is not answered; the first one of all, if each is."""
+        if not self.request.further:
+            return self.request
+        return next((request for request in self.request.each if self._done(request) is None), self.request)
+
+    def _begun(self, request: SyncRequest) -> bool:
         """Whether a worker has begun a slice of it."""
-        values = {"organization": self.organization_id, "resource": self.resource, "slices": self.request.slices}
+        values = {**self._row(request), "slices": request.slices}
         with self._database.transaction() as transaction:
             return transaction.execute(_BEGUN, values).fetchone() == (True,)
+
+    def _why_not_done(self, timeout: float) -> str:
+        request = self._waiting()
+        return _why_not_done(self._status(request), self._begun(request), timeout)
 
     def wait(self, timeout: float = 60.0) -> SyncOutcome:
         """Wait until a walk that began after the request has ended.
@@ -107,7 +133,7 @@ class SyncHandle:
 
     def poll(self, timeout: float = 60.0) -> Poll[SyncOutcome]:
         """`wait` read by read, for an event loop: yields the seconds to pause, and returns the outcome."""
-        return poll(self.done, timeout, lambda: _why_not_done(self.status(), self._begun(), timeout))
+        return poll(self.done, timeout, lambda: self._why_not_done(timeout))
 
 
 def _why_not_done(status: SyncStatus, begun: bool, timeout: float) -> str:
@@ -137,13 +163,14 @@ SELECT served >= %(number)s AS answered, requested >= %(number)s AS known,
     lease_until IS NULL AND failures > 0 AND error_code IS NOT NULL AND lease_number > %(slices)s
         AND failures <> %(failures)s AS failed,
     error_code, error, error_request_id, error_cf_ray
-FROM backmarket.sync_state WHERE organization_id = %(organization)s AND resource = %(resource)s
+FROM backmarket.sync_state
+WHERE organization_id = %(organization)s AND resource = %(resource)s AND market = %(market)s
 """
 
 
 _BEGUN = """
 SELECT lease_number > %(slices)s FROM backmarket.sync_state
-WHERE organization_id = %(organization)s AND resource = %(resource)s
+WHERE organization_id = %(organization)s AND resource = %(resource)s AND market = %(market)s
 """
 
 # The oldest run since the request; a run without news has no row.
@@ -151,7 +178,8 @@ _RUN = """
 SELECT rows_created, rows_updated, rows_unchanged, rows_removed, rows_rejected, requests
 FROM (
     SELECT * FROM backmarket.sync_runs
-    WHERE organization_id = %(organization)s AND resource = %(resource)s ORDER BY id DESC LIMIT 100
+    WHERE organization_id = %(organization)s AND resource = %(resource)s AND market = %(market)s
+    ORDER BY id DESC LIMIT 100
 ) AS newest
 WHERE serving >= %(number)s AND outcome = 'done' ORDER BY id LIMIT 1
 """

@@ -9,7 +9,7 @@ LEASE_COLUMNS = (
     "number", "generation", "taken_at", "requested", "kind", "watermark", "failures", "failing_for", "worked",
     "labels", "accept_missing", "has_error",
 )  # fmt: skip
-CREDENTIAL_COLUMNS = ("api_key", "account", "environment", "region", "locale", "base_url")
+CREDENTIAL_COLUMNS = ("api_key", "account", "environment", "region", "locale", "base_url", "markets")
 WALK_COLUMNS = (
     "since", "started_at", "began_at", "serving", "pass_", "pass_began_at", "next_page", "page_size",
     "expected", "highest", "saves", "counted", "steady",
@@ -33,14 +33,15 @@ CROSS JOIN LATERAL (
         WHEN NOT %(incremental)s OR s.watermark IS NULL THEN 'full'
         WHEN EXISTS (
             SELECT FROM backmarket.walks w
-            WHERE w.organization_id = s.organization_id AND w.resource = s.resource AND w.kind = 'full'
+            WHERE w.organization_id = s.organization_id AND w.resource = s.resource AND w.market = s.market
+              AND w.kind = 'full'
         ) THEN CASE WHEN s.sync_due_at <= now() THEN 'incremental' ELSE 'full' END
         WHEN s.full_requested AND s.failing_since IS NULL OR s.full_walk_due_at <= now() THEN 'full'
         ELSE 'incremental' END AS kind
 ) p
 LEFT JOIN backmarket.walks w
-    ON w.organization_id = s.organization_id AND w.resource = s.resource AND w.kind = p.kind
-WHERE s.organization_id = %(organization)s AND s.resource = %(resource)s
+    ON w.organization_id = s.organization_id AND w.resource = s.resource AND w.market = s.market AND w.kind = p.kind
+WHERE s.organization_id = %(organization)s AND s.resource = %(resource)s AND s.market = %(market)s
   AND (s.next_due_at <= now()) IS TRUE AND (s.lease_until IS NULL OR s.lease_until < now())
   AND (d.enabled AND s.enabled OR s.requested > s.served)
   AND {MAY_SEND}
@@ -51,8 +52,8 @@ CLAIM = """
 UPDATE backmarket.sync_state
 SET lease_number = lease_number + 1, lease_owner = %(owner)s, nudged_until = NULL,
     lease_until = now() + make_interval(secs => %(seconds)s), last_started_at = now()
-WHERE organization_id = %(organization)s AND resource = %(resource)s AND lease_number = %(number)s
-  AND (lease_until IS NULL OR lease_until < now())
+WHERE organization_id = %(organization)s AND resource = %(resource)s AND market = %(market)s
+  AND lease_number = %(number)s AND (lease_until IS NULL OR lease_until < now())
 RETURNING lease_number
 """
 
@@ -67,7 +68,7 @@ PUT_OFF = f"""full_walk_due_at = now() + make_interval(secs => %(pause)s), next_
 # A full walk that failed, is put off, and continues from its checkpoint.
 BEHIND = """NOT %(full)s AND error_code IS NOT NULL AND full_walk_due_at > now() AND EXISTS (
     SELECT FROM backmarket.walks w
-    WHERE w.organization_id = s.organization_id AND w.resource = s.resource AND w.kind = 'full'
+    WHERE w.organization_id = s.organization_id AND w.resource = s.resource AND w.market = s.market AND w.kind = 'full'
 )"""
 
 # Problems found by a full walk stay noted until the next full walk.
@@ -85,9 +86,9 @@ accept_missing = accept_missing AND NOT (%(full)s AND requested = %(served)s),
             THEN now()
         WHEN %(incremental)s THEN LEAST(sync, full_walk) ELSE sync END
     FROM (
-        SELECT backmarket.next_in_phase(s.organization_id || '/' || s.resource, every) AS sync,
+        SELECT backmarket.next_in_phase(s.organization_id || '/' || s.resource || s.market, every) AS sync,
             CASE WHEN %(full)s THEN backmarket.next_in_phase(
-                s.organization_id || '/' || s.resource || '/full', full_every, full_every / 2
+                s.organization_id || '/' || s.resource || s.market || '/full', full_every, full_every / 2
             ) ELSE s.full_walk_due_at END AS full_walk
         FROM backmarket.schedule d, LATERAL (
             SELECT COALESCE(s.interval_seconds, d.interval_seconds) AS every,

@@ -1,4 +1,4 @@
-"""Leases: which worker may sync one organization and resource now.
+"""Leases: which worker may sync one organization, resource and market now.
 
 A lease is a number that only grows. Only the holder of the newest one may write, and every transaction that
 writes checks the number in the locked row: a process that slept past its lease writes nothing. A walk that is over
@@ -33,9 +33,10 @@ from backmarket.sync.page_walk import Walk, WalkKind
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to sync one resource of one organization, with the state read when it is taken.
+    """The right to sync one resource of one organization in one market, with the state read when it is taken.
 
     Attributes:
+        market: a further market of the connection; empty: its locale.
         number: the lease's own.
         generation: of the connection.
         taken_at: by PostgreSQL's clock.
@@ -54,6 +55,7 @@ class Lease:
 
     organization_id: str
     resource: str
+    market: str
     number: int
     generation: int
     taken_at: datetime
@@ -69,6 +71,11 @@ class Lease:
     encrypted: EncryptedCredentials
     walk: Walk | None
 
+    @property
+    def nudge(self) -> Nudge:
+        """The message that makes a worker look at its row."""
+        return Nudge(self.resource, self.organization_id, self.market)
+
 
 def probe(database: Database, organization_id: str, resource: Resource) -> Lease | None:
     """The state of a sync that is due and that no other worker holds. Takes no lease and writes nothing.
@@ -77,7 +84,8 @@ def probe(database: Database, organization_id: str, resource: Resource) -> Lease
         A lease that is not yet taken, with the newest number; None when the sync is not due, its lease is held by
         another worker, or it is disabled, switched off in the schedule, without a key, or its key is refused.
     """
-    values = {"organization": organization_id, "resource": resource.name, "incremental": bool(resource.since)}
+    key = {"organization": organization_id, "resource": resource.name, "market": resource.market}
+    values = {**key, "incremental": bool(resource.since)}
     with database.transaction() as transaction, transaction.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(PROBE, values).fetchone()
         if row is None:
@@ -85,7 +93,7 @@ def probe(database: Database, organization_id: str, resource: Resource) -> Lease
     walk = Walk(row["kind"], **{name: row[name] for name in WALK_COLUMNS}) if row["began_at"] else None
     encrypted = EncryptedCredentials(**{name: row[name] for name in CREDENTIAL_COLUMNS})
     known = {name: row[name] for name in LEASE_COLUMNS}
-    return Lease(organization_id, resource.name, **known, encrypted=encrypted, walk=walk)
+    return Lease(organization_id, resource.name, resource.market, **known, encrypted=encrypted, walk=walk)
 
 
 def claim(database: Database, seen: Lease, *, owner: str, seconds: float) -> Lease | None:
@@ -99,9 +107,8 @@ def claim(database: Database, seen: Lease, *, owner: str, seconds: float) -> Lea
     Returns:
         None when another worker took it, or the connection was changed, disabled or removed.
     """
-    of_row = {"organization": seen.organization_id, "resource": seen.resource, "number": seen.number}
     with database.transaction() as transaction:
-        row = transaction.execute(CLAIM, of_row | {"owner": owner, "seconds": seconds}).fetchone()
+        row = transaction.execute(CLAIM, _row(seen) | {"owner": owner, "seconds": seconds}).fetchone()
     return replace(seen, number=row[0]) if row else None
 
 
@@ -111,11 +118,7 @@ def hold(transaction: Transaction, lease: Lease) -> None:
     Raises:
         LeaseLost: if another worker took over, or the connection was changed, disabled or removed.
     """
-    row = transaction.execute(
-        "SELECT 1 FROM backmarket.sync_state WHERE organization_id = %s AND resource = %s AND lease_number = %s"
-        " FOR UPDATE",
-        (lease.organization_id, lease.resource, lease.number),
-    ).fetchone()
+    row = transaction.execute(f"SELECT 1 FROM backmarket.sync_state {_OF_LEASE} FOR UPDATE", _row(lease)).fetchone()
     if row is None:
         raise LeaseLost
 
@@ -180,9 +183,9 @@ def recall(database: Database, nudge: Nudge, *, within: float) -> bool:
         cursor = transaction.execute(
             "UPDATE backmarket.sync_state SET next_due_at = LEAST(next_due_at, now()),"
             " nudged_until = now() + make_interval(secs => %s)"
-            " WHERE organization_id = %s AND resource = %s AND next_due_at <= now() + make_interval(secs => %s)"
-            " AND nudged_until IS NULL AND lease_until IS NULL",
-            (NUDGE_SECONDS, nudge.organization_id, nudge.name, within),
+            " WHERE organization_id = %s AND resource = %s AND market = %s"
+            " AND next_due_at <= now() + make_interval(secs => %s) AND nudged_until IS NULL AND lease_until IS NULL",
+            (NUDGE_SECONDS, nudge.organization_id, nudge.name, nudge.market, within),
         )
     return cursor.rowcount == 1
 
@@ -191,8 +194,9 @@ def withdraw(database: Database, nudge: Nudge) -> None:
     """Note that a nudge could not be sent: the dispatcher sends the next one."""
     with database.transaction() as transaction:
         transaction.execute(
-            "UPDATE backmarket.sync_state SET nudged_until = NULL WHERE organization_id = %s AND resource = %s",
-            (nudge.organization_id, nudge.name),
+            "UPDATE backmarket.sync_state SET nudged_until = NULL"
+            " WHERE organization_id = %s AND resource = %s AND market = %s",
+            (nudge.organization_id, nudge.name, nudge.market),
         )
 
 
@@ -276,9 +280,22 @@ def fail(transaction: Transaction, lease: Lease, error: BackMarketError, *, paus
 
 def _fenced(transaction: Transaction, lease: Lease, assignments: str, values: dict[str, object]) -> None:
     cursor = transaction.execute(
-        f"UPDATE backmarket.sync_state AS s SET {assignments}"
-        " WHERE organization_id = %(organization)s AND resource = %(resource)s AND lease_number = %(number)s",
-        {**values, "organization": lease.organization_id, "resource": lease.resource, "number": lease.number},
+        f"UPDATE backmarket.sync_state AS s SET {assignments} {_OF_LEASE}", {**values, **_row(lease)}
     )
     if cursor.rowcount != 1:
         raise LeaseLost
+
+
+def _row(lease: Lease) -> dict[str, object]:
+    return {
+        "organization": lease.organization_id,
+        "resource": lease.resource,
+        "market": lease.market,
+        "number": lease.number,
+    }
+
+
+_OF_LEASE = (
+    "WHERE organization_id = %(organization)s AND resource = %(resource)s AND market = %(market)s"
+    " AND lease_number = %(number)s"
+)

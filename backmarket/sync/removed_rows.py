@@ -71,7 +71,7 @@ def find(
         order: which come first, the same for the same number: another one for each slice, so that rows whose requests
             fail hold up no others.
     """
-    values = seen_ids.parameters(organization_id, resource.name, walk)
+    values = seen_ids.parameters(organization_id, resource.name, resource.market, walk)
     values |= {"ids": [*values["ids"], *map(str, besides)], "began": walk.started_at}
     values |= {"limit": limit, "order": order}
     count, keys, marked = transaction.execute(_find(resource), values).fetchone() or (0, [], [])
@@ -85,7 +85,7 @@ def find(
 def _listed(resource: Resource) -> str:
     """The stored rows that a walk should show."""
     return (
-        f"FROM backmarket.{resource.table} WHERE organization_id = %(organization)s"
+        f"FROM backmarket.{resource.table} WHERE organization_id = %(organization)s{resource.in_market}"
         f" AND removed_at IS NULL AND first_seen_at < %(began)s AND ({resource.hidden}) IS NOT TRUE"
     )
 
@@ -93,7 +93,7 @@ def _listed(resource: Resource) -> str:
 def _find(resource: Resource) -> str:
     key, kind = resource.key.name, resource.key.kind
     marked = (
-        f"FROM backmarket.{resource.table} WHERE organization_id = %(organization)s"
+        f"FROM backmarket.{resource.table} WHERE organization_id = %(organization)s{resource.in_market}"
         f" AND removed_at = last_synced_at AND removed_at < %(began)s AND {resource.hides}"
     )
     return f"""
@@ -118,28 +118,30 @@ def mark_removed(transaction: Transaction, resource: Resource, organization_id: 
     Returns:
         Rows marked: 1 or 0.
     """
+    values = {"organization": organization_id, "key": key, "market": resource.market}
+    row = f"organization_id = %(organization)s{resource.in_market} AND {resource.key.name} = %(key)s"
     marked = transaction.execute(
         f"UPDATE backmarket.{resource.table} SET removed_at = now(), last_synced_at = now()"
-        f" WHERE organization_id = %s AND {resource.key.name} = %s AND removed_at IS NULL",
-        (organization_id, key),
+        f" WHERE {row} AND removed_at IS NULL",
+        values,
     ).rowcount
     if marked and resource.lines is not None:
         transaction.execute(
             f"UPDATE backmarket.{resource.lines.table} SET removed_at = now(), last_synced_at = now()"
-            f" WHERE organization_id = %s AND {resource.key.name} = %s AND removed_at IS NULL",
-            (organization_id, key),
+            f" WHERE {row} AND removed_at IS NULL",
+            values,
         )
     if not marked:
         transaction.execute(
             f"UPDATE backmarket.{resource.table} SET last_synced_at = now()"
-            f" WHERE organization_id = %s AND {resource.key.name} = %s AND removed_at = last_synced_at",
-            (organization_id, key),
+            f" WHERE {row} AND removed_at = last_synced_at",
+            values,
         )
     else:
         transaction.execute(
-            "INSERT INTO backmarket.changes (organization_id, resource, external_id, kind)"
-            " VALUES (%s, %s, %s, 'removed')",
-            (organization_id, resource.name, str(key)),
+            "INSERT INTO backmarket.changes (organization_id, resource, external_id, kind, market)"
+            " VALUES (%s, %s, %s, 'removed', %s)",
+            (organization_id, resource.name, str(key), resource.market),
         )
     return marked
 
@@ -149,8 +151,9 @@ _LISTED, _MARKED, _SEEN = 1, 2, 3
 
 
 def _alarm_text(resource: Resource, missing: int, stored: int) -> str:
+    of = f" of the market {resource.market}" if resource.market else ""
     return (
-        f"{missing} of {stored} stored {resource.name} were not listed at once: none was marked as gone."
+        f"{missing} of {stored} stored {resource.name}{of} were not listed at once: none was marked as gone."
         " Check the account at Back Market; the next full walk looks again. If they are gone, say so (`sync` with"
         f" `accept_missing`, `backmarket sync ORG --resource {resource.name} --accept-missing`): each of them is asked"
         " for by its id."

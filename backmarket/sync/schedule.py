@@ -74,7 +74,8 @@ def update_schedule(
 
     Args:
         resource: such as `orders`.
-        organization_id: change it for this one only; None: change the default, for all without a value of their own.
+        organization_id: change it for this one only, in all of its markets; None: change the default, for all
+            without a value of their own.
         enabled: whether it is synced automatically. Off by default is off for each, whatever its own schedule says.
         interval: seconds between two syncs, from 1 s to 366 days.
         full_interval: seconds between two full walks, the same.
@@ -165,7 +166,7 @@ SELECT resource, d.enabled AND s.enabled AS enabled,
         CASE WHEN NOT s.download_labels THEN 'download_labels' END
     ], NULL) AS own
 FROM backmarket.sync_state s JOIN backmarket.schedule d USING (resource)
-WHERE s.organization_id = %(organization)s
+WHERE s.organization_id = %(organization)s AND s.market = ''
 """
 
 # After a change of the interval, a sync due later than the new interval allows is due then. A failing sync keeps its
@@ -179,9 +180,9 @@ _SOONER = """
         ELSE LEAST(s.next_due_at, sync) END
     FROM (
         SELECT LEAST(s.sync_due_at, backmarket.next_in_phase(
-                s.organization_id || '/' || s.resource, changed.interval)) AS sync,
+                s.organization_id || '/' || s.resource || s.market, changed.interval)) AS sync,
             LEAST(s.full_walk_due_at, backmarket.next_in_phase(
-                s.organization_id || '/' || s.resource || '/full', changed.full_interval)) AS full_walk
+                s.organization_id || '/' || s.resource || s.market || '/full', changed.full_interval)) AS full_walk
     ) AS due
 )
 """
@@ -194,18 +195,22 @@ WITH changed AS (
         full_interval_seconds = COALESCE(%(full_interval)s, full_interval_seconds)
     WHERE resource = %(resource)s RETURNING resource
 ), states AS (
-    SELECT organization_id, resource,
+    SELECT organization_id, resource, market,
         CASE WHEN interval_seconds IS NULL THEN %(interval)s::float8 END AS interval,
         CASE WHEN full_interval_seconds IS NULL THEN %(full_interval)s::float8 END AS full_interval
     FROM backmarket.sync_state JOIN changed USING (resource)
-    ORDER BY organization_id FOR UPDATE OF sync_state
+    ORDER BY organization_id, market FOR UPDATE OF sync_state
 )
 UPDATE backmarket.sync_state AS s SET {_SOONER} FROM states AS changed
-WHERE s.organization_id = changed.organization_id AND s.resource = changed.resource
+WHERE s.organization_id = changed.organization_id AND s.resource = changed.resource AND s.market = changed.market
   AND (changed.interval IS NOT NULL OR changed.full_interval IS NOT NULL)
 """
 
 _UPDATE_ONE = f"""
+WITH locked AS MATERIALIZED (
+    SELECT market FROM backmarket.sync_state
+    WHERE organization_id = %(organization)s AND resource = %(resource)s ORDER BY market FOR UPDATE
+)
 UPDATE backmarket.sync_state AS s
 SET enabled = COALESCE(%(enabled)s, s.enabled OR %(inherit)s),
     interval_seconds = COALESCE(%(interval)s, CASE WHEN NOT %(inherit)s THEN s.interval_seconds END),
@@ -216,6 +221,6 @@ FROM (
     SELECT COALESCE(%(interval)s, CASE WHEN %(inherit)s THEN interval_seconds END) AS interval,
         COALESCE(%(full_interval)s, CASE WHEN %(inherit)s THEN full_interval_seconds END) AS full_interval
     FROM backmarket.schedule WHERE resource = %(resource)s
-) AS changed
-WHERE s.organization_id = %(organization)s AND s.resource = %(resource)s
+) AS changed, locked
+WHERE s.organization_id = %(organization)s AND s.resource = %(resource)s AND s.market = locked.market
 """

@@ -14,13 +14,13 @@ from backmarket.sync.page_walk import SeenCounts, Walk
 
 SEEN = """
 SELECT unnest(ids), CASE WHEN pass = %(pass)s THEN 1 ELSE 8 END FROM backmarket.walk_seen
-WHERE organization_id = %(organization)s AND resource = %(resource)s AND kind = %(kind)s
+WHERE organization_id = %(organization)s AND resource = %(resource)s AND market = %(market)s AND kind = %(kind)s
 UNION ALL
 SELECT unnest(modified), CASE WHEN pass = %(pass)s THEN 2 ELSE 8 END FROM backmarket.walk_seen
-WHERE organization_id = %(organization)s AND resource = %(resource)s AND kind = %(kind)s
+WHERE organization_id = %(organization)s AND resource = %(resource)s AND market = %(market)s AND kind = %(kind)s
 UNION ALL
 SELECT unnest(newcomers), CASE WHEN pass = %(pass)s THEN 4 ELSE 8 END FROM backmarket.walk_seen
-WHERE organization_id = %(organization)s AND resource = %(resource)s AND kind = %(kind)s
+WHERE organization_id = %(organization)s AND resource = %(resource)s AND market = %(market)s AND kind = %(kind)s
 UNION ALL SELECT unnest(%(ids)s::text[]), 1
 UNION ALL SELECT unnest(%(modified)s::text[]), 2
 UNION ALL SELECT unnest(%(newcomers)s::text[]), 4
@@ -29,11 +29,12 @@ UNION ALL SELECT unnest(%(newcomers)s::text[]), 4
 since, 4 a newcomer, 8 by an earlier pass. Its parameters are `parameters`."""
 
 
-def parameters(organization_id: str, resource: str, walk: Walk) -> dict[str, Any]:
+def parameters(organization_id: str, resource: str, market: str, walk: Walk) -> dict[str, Any]:
     """The parameters of `SEEN`."""
     return {
         "organization": organization_id,
         "resource": resource,
+        "market": market,
         "kind": walk.kind,
         "pass": walk.pass_,
         "ids": list(walk.unsaved.ids),
@@ -52,7 +53,8 @@ def count(transaction: Transaction, lease: Lease, walk: Walk) -> SeenCounts:
     """
     if not walk.saves:
         return walk.unsaved.counts()
-    row = transaction.execute(_COUNT, parameters(lease.organization_id, lease.resource, walk)).fetchone()
+    values = parameters(lease.organization_id, lease.resource, lease.market, walk)
+    row = transaction.execute(_COUNT, values).fetchone()
     assert row is not None  # noqa: S101 - an aggregate without GROUP BY has one row
     return SeenCounts(*row)
 
@@ -70,7 +72,7 @@ def save(transaction: Transaction, lease: Lease, walk: Walk, *, since: tuple[int
     if not unsaved:
         return
     ids = (list(unsaved.ids), list(unsaved.newcomers), list(unsaved.modified))
-    transaction.execute(_SAVE, (lease.organization_id, lease.resource, walk.kind, *since, *ids))
+    transaction.execute(_SAVE, (*_key(lease, walk), *since, *ids))
     unsaved.clear()
 
 
@@ -83,14 +85,17 @@ def leave(transaction: Transaction, lease: Lease, walk: Walk, key: str) -> None:
         walk: its present state; it has a checkpoint.
         key: the row's id.
     """
-    transaction.execute(_SAVE, (lease.organization_id, lease.resource, walk.kind, walk.pass_, _LEFT, [key], [], []))
+    transaction.execute(_SAVE, (*_key(lease, walk), walk.pass_, _LEFT, [key], [], []))
 
 
 def left(transaction: Transaction, lease: Lease, walk: Walk) -> int:
     """Count the rows that were left by `leave`."""
-    values = (lease.organization_id, lease.resource, walk.kind, _LEFT)
-    row = transaction.execute(_COUNT_LEFT, values).fetchone()
+    row = transaction.execute(_COUNT_LEFT, (*_key(lease, walk), _LEFT)).fetchone()
     return row[0] if row else 0
+
+
+def _key(lease: Lease, walk: Walk) -> tuple[str, str, str, str]:
+    return lease.organization_id, lease.resource, lease.market, walk.kind
 
 
 _LEFT = 0
@@ -105,13 +110,14 @@ FROM (SELECT bit_or(how) FROM ({SEEN}) AS seen (id, how) GROUP BY id) AS each (h
 
 _COUNT_LEFT = """
 SELECT COALESCE(sum(cardinality(ids)), 0)::int FROM backmarket.walk_seen
-WHERE organization_id = %s AND resource = %s AND kind = %s AND first_page = %s
+WHERE organization_id = %s AND resource = %s AND market = %s AND kind = %s AND first_page = %s
 """
 
 _SAVE = """
-INSERT INTO backmarket.walk_seen AS w (organization_id, resource, kind, pass, first_page, ids, newcomers, modified)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (organization_id, resource, kind, pass, first_page) DO UPDATE
+INSERT INTO backmarket.walk_seen AS w
+    (organization_id, resource, market, kind, pass, first_page, ids, newcomers, modified)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (organization_id, resource, market, kind, pass, first_page) DO UPDATE
 SET ids = w.ids || excluded.ids, newcomers = w.newcomers || excluded.newcomers,
     modified = w.modified || excluded.modified
 """

@@ -177,7 +177,7 @@ def _write(batch: _Batch, rows: list[Row], staged: Sequence[Row]) -> UpsertCount
     if len(rows) != len(staged) or not all(map(is_, rows, staged)):
         _copy_rows(transaction, resource, rows)
     known = [row.key for row in rows if row.key in batch.known]
-    values = {"organization": organization_id, "resource": resource.name, "known": known, "initial": batch.initial}
+    values = _where(resource, organization_id) | {"known": known, "initial": batch.initial}
     created, updated = transaction.execute(statements_of(resource).write, values).fetchone() or (0, 0)
     if resource.lines is not None:
         _write_lines(transaction, resource, organization_id, known)
@@ -205,9 +205,13 @@ def _known(
     """The rows that are stored."""
     if not rows:
         return {}
-    values = {"organization": organization_id, "resource": resource.name, "keys": list(rows)}
+    values = _where(resource, organization_id) | {"keys": list(rows)}
     found = transaction.execute(statements_of(resource).known, values).fetchall()
     return {key: _Stored(*stored) for key, *stored in found}
+
+
+def _where(resource: Resource, organization_id: str) -> dict[str, Any]:
+    return {"organization": organization_id, "resource": resource.name, "market": resource.market}
 
 
 def _differs(resource: Resource, row: Row, stored: _Stored | None, *, asked_at: datetime | None, links: bool) -> bool:

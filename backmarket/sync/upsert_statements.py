@@ -70,6 +70,10 @@ def statements_of(resource: Resource) -> Statements:
         "modified": sql.Identifier(resource.modified) if resource.modified else sql.SQL("NULL::timestamptz"),
         "told": sql.Literal(told_fields(resource)),
         "max_chars": sql.Literal(MAX_VALUES_CHARS),
+        "in_market": sql.SQL(resource.in_market),
+        "identity": sql.SQL(f"organization_id, market, {key}" if resource.market else f"organization_id, {key}"),
+        "owner_columns": sql.SQL("organization_id, market" if resource.market else "organization_id"),
+        "owner_values": sql.SQL("%(organization)s, %(market)s" if resource.market else "%(organization)s"),
     }
     lines = resource.lines
     inner: dict[str, sql.Composable] = {}
@@ -139,7 +143,7 @@ _WANTED_LINK = """
 _KNOWN = """
 SELECT {key}, CASE WHEN removed_at IS NULL THEN content END, CASE WHEN removed_at IS NULL THEN {modified} END, {state},
     last_synced_at, {erased}, {link}
-FROM {table} WHERE organization_id = %(organization)s AND {key} = ANY(%(keys)s)
+FROM {table} WHERE organization_id = %(organization)s{in_market} AND {key} = ANY(%(keys)s)
 """
 
 # `before` sees the rows as they were: every part of one statement sees the same snapshot. Each is looked up by its key:
@@ -148,20 +152,21 @@ _WRITE = """
 WITH before AS MATERIALIZED (
     SELECT b.* FROM unnest(%(known)s::{kind}[]) AS k (key) CROSS JOIN LATERAL (
         SELECT o.{key}, o.raw, o.content, o.removed_at
-        FROM {table} o WHERE o.organization_id = %(organization)s AND o.{key} = k.key OFFSET 0
+        FROM {table} o WHERE o.organization_id = %(organization)s{in_market} AND o.{key} = k.key OFFSET 0
     ) AS b
 ), written AS (
-    INSERT INTO {table} AS o (organization_id, {columns})
-    SELECT %(organization)s, {sources} FROM {incoming} i ORDER BY i.{key}
-    ON CONFLICT (organization_id, {key}) DO UPDATE
+    INSERT INTO {table} AS o ({owner_columns}, {columns})
+    SELECT {owner_values}, {sources} FROM {incoming} i ORDER BY i.{key}
+    ON CONFLICT ({identity}) DO UPDATE
     SET {assignments}, removed_at = NULL, last_synced_at = now()
     WHERE ({stored}, o.removed_at) IS DISTINCT FROM ({coming}, NULL)
     RETURNING o.{key}
 ), events AS (
-    INSERT INTO backmarket.changes (organization_id, resource, external_id, kind, fields, initial, field_values)
+    INSERT INTO backmarket.changes
+        (organization_id, resource, external_id, kind, fields, initial, field_values, market)
     SELECT %(organization)s, %(resource)s, w.{key}::text,
         CASE WHEN b.{key} IS NULL OR b.removed_at IS NOT NULL THEN 'created' ELSE 'updated' END,
-        d.fields, %(initial)s, d.field_values
+        d.fields, %(initial)s, d.field_values, %(market)s
     FROM written w JOIN {incoming} i USING ({key}) LEFT JOIN before b USING ({key}) CROSS JOIN LATERAL (
         SELECT COALESCE(array_agg(name ORDER BY name), '{{}}') AS fields,
             jsonb_object_agg(name, jsonb_build_array(b.raw->name, i.raw->name)) FILTER (

@@ -198,7 +198,8 @@ def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> tuple[list[Any], ..
 
 # In the order in which a sync locks its row, so that the two cannot deadlock.
 _LOCK = """
-SELECT FROM backmarket.sync_state WHERE organization_id = ANY(%s::text[]) ORDER BY organization_id, resource FOR UPDATE
+SELECT FROM backmarket.sync_state WHERE organization_id = ANY(%s::text[])
+ORDER BY organization_id, resource, market FOR UPDATE
 """
 
 _SELECT = """

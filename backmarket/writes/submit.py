@@ -39,12 +39,14 @@ class Call:
         environment: must be the connection's, if given.
         locale: a market other than the connection's.
         idempotency_key: the caller's own name for this write.
+        market: one of the connection's markets, in place of `locale`.
     """
 
     organization_id: str
     environment: str | None = None
     locale: str | None = None
     idempotency_key: str | None = None
+    market: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +172,14 @@ def _meant(transaction: Transaction, call: Call) -> tuple[Connection, str]:
 
     Raises:
         ConnectionNotFound: if there is no connection.
-        InvalidArgument: if the connection's region has no such locale.
+        InvalidArgument: if the connection's region has no such locale, or the connection no such market.
     """
     transaction.execute(
         "SELECT FROM backmarket.connections WHERE organization_id = %s FOR SHARE", (call.organization_id,)
     )
     connection = select(transaction, call.organization_id)
+    if call.market:
+        return connection, connection.market_of(call.market) or connection.locale
     return connection, check_locale(connection.region, call.locale) if call.locale else connection.locale
 
 

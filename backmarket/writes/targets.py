@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backmarket.database import Transaction
-from backmarket.resources import LISTINGS, ORDERS, Resource
+from backmarket.resources import LISTINGS, ORDERS, Resource, Row
 from backmarket.writes.models import Write
 
 
@@ -21,6 +21,18 @@ class Subject:
 
     resource: Resource
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An object as the API shows it now, as it is stored.
+
+    Attributes:
+        resource: of a listing, as the market has it that the row is of.
+    """
+
+    resource: Resource
+    row: Row
 
 
 def order_lane(order_id: int) -> str:
@@ -46,11 +58,19 @@ def subject_of(write: Write) -> Subject | None:
     return Subject(resource, write.lane.partition("/")[2])
 
 
-def stored_object(transaction: Transaction, write: Write) -> dict[str, Any] | None:
-    """The stored API object that a write changes; None: it is not stored, or its personal data was erased."""
+def stored_object(transaction: Transaction, write: Write, market: str = "") -> dict[str, Any] | None:
+    """The stored API object that a write changes; None: it is not stored, or its personal data was erased.
+
+    Args:
+        write: the write.
+        market: of a listing: as this further market of the connection shows it.
+    """
     subject = subject_of(write)
     if subject is None:
         return None
+    if market:
+        row = transaction.execute(_IN_A_MARKET, (write.organization_id, market, subject.key)).fetchone()
+        return row[0] if row else None
     table, key = subject.resource.table, subject.resource.key.name
     whole = "erased_at IS NULL" if subject.resource.personal else "true"
     row = transaction.execute(
@@ -58,3 +78,9 @@ def stored_object(transaction: Transaction, write: Write) -> dict[str, Any] | No
         (write.organization_id, subject.key),
     ).fetchone()
     return row[0] if row else None
+
+
+_IN_A_MARKET = """
+SELECT l.raw || m.raw FROM backmarket.listing_markets m JOIN backmarket.listings l USING (organization_id, listing_id)
+WHERE m.organization_id = %s AND m.market = %s AND m.listing_id = %s
+"""

@@ -81,8 +81,8 @@ def no_lease_check() -> None:
     def unfenced(transaction: Any, lease: Any, assignments: str, values: dict[str, object]) -> None:
         transaction.execute(
             f"UPDATE backmarket.sync_state AS s SET {assignments}"
-            " WHERE organization_id = %(organization)s AND resource = %(resource)s",
-            {**values, "organization": lease.organization_id, "resource": lease.resource},
+            " WHERE organization_id = %(organization)s AND resource = %(resource)s AND market = %(market)s",
+            {**values, "organization": lease.organization_id, "resource": lease.resource, "market": lease.market},
         )
 
     leases._fenced = unfenced

@@ -303,3 +303,31 @@ def test_a_console_that_is_away_is_said_and_comes_back(anna: Person, place: Plac
     anna.page.context.set_offline(False)
     page.get_by_role("button", name="Sync orders now").click()
     expect(page.get_by_role("alert").filter(has_text="is unreachable")).to_have_count(0)
+
+
+def test_a_listings_markets_stand_side_by_side_and_each_price_is_changed(anna: Person, place: Place) -> None:
+    seller = "sells-abroad"
+    place.sell(seller, orders=0, listings=6, deliveries=0, returns=0, markets=["de-de", "en-gb"])
+    page = anna.open(f"/o/{seller}")
+    for market in ("de-de", "en-gb"):
+        page.get_by_role("checkbox", name=market).check()
+    page.get_by_role("button", name="Change the market").click()
+    expect(page.get_by_role("row", name="listings in en-gb")).to_contain_text("ok")
+    expect(page.get_by_role("row", name="listings in de-de")).to_contain_text("ok")
+    listing = next(each for each in place.bm.get_listings(seller) if each.sku)
+    page = anna.open(f"/o/{seller}/listings")
+    price = page.get_by_label(f"Price of {listing.sku} in en-gb")
+    price.fill("99.50")
+    page.get_by_role("button", name=f"Save {listing.sku} in en-gb").click()
+    expect(page.locator(f"#row-{listing.listing_id}-en-gb")).to_contain_text("succeeded")
+    expect(price).to_have_value("99.50")
+    shown = {row["id"]: row["price"] for row in place.sandbox.truth(seller, "listings", "en-gb")}
+    assert shown[str(listing.listing_id)] == "99.50"
+    assert {each["price"] for each in place.sandbox.truth(seller, "listings") if each["sku"] == listing.sku} == {
+        str(listing.price)
+    }
+    anna.assert_accessible()
+    page.set_viewport_size({"width": 390, "height": 800})
+    for path in ("", "/listings"):
+        anna.open(f"/o/{seller}{path}")
+        anna.assert_fits()

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from backmarket.connections import Account
 from backmarket.database import Database, Transaction
 from backmarket.organizations import lifecycle
-from backmarket.resources import ORDERS, RESOURCES
+from backmarket.resources import OF_A_MARKET, ORDERS, RESOURCES
 from backmarket.resources.signed_links import unsigned
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
@@ -56,7 +56,7 @@ class Shop:
         """Open a seller account named like the organization, and connect it."""
         token = token or f"token-of-{organization}"
         self.sandbox.add_seller(organization, token, orders=orders, **spec)
-        self.connect(organization, token)
+        self.connect(organization, token, **({"markets": spec["markets"]} if "markets" in spec else {}))
 
     def connect(self, organization: str, token: str, **parts: Any) -> None:
         """Connect an organization with a token."""
@@ -65,25 +65,34 @@ class Shop:
         self.execute("DELETE FROM backmarket.sync_state WHERE NOT resource = ANY(%s)", list(self.resources))
 
     def run_slice(
-        self, organization: str, resource: str = "orders", *, full: bool = False, ask: bool = True, **asked: Any
+        self,
+        organization: str,
+        resource: str = "orders",
+        *,
+        full: bool = False,
+        ask: bool = True,
+        market: str = "",
+        **asked: Any,
     ) -> SliceResult:
         """One slice; asked for, so that it is due."""
         if ask:
-            request_sync(self.services.database, organization, resource, full=full, **asked)
-        return run_slice(self.services, organization, resource)
+            request_sync(self.services.database, organization, resource, full=full, market=market, **asked)
+        return run_slice(self.services, organization, resource, market)
 
-    def sync(self, organization: str, resource: str = "orders", *, full: bool = False, **asked: Any) -> SliceResult:
+    def sync(
+        self, organization: str, resource: str = "orders", *, full: bool = False, market: str = "", **asked: Any
+    ) -> SliceResult:
         """Slices until the walk ends, as the dispatcher would give them."""
-        slice_ = self.run_slice(organization, resource, full=full, **asked)
+        slice_ = self.run_slice(organization, resource, full=full, market=market, **asked)
         requests = slice_.requests
         while slice_.end == "handed_on":
             self.make_due(organization, resource)
-            slice_ = self.run_slice(organization, resource, ask=False)
+            slice_ = self.run_slice(organization, resource, ask=False, market=market)
             requests += slice_.requests
         return SliceResult(slice_.end, requests)
 
     def make_due(self, organization: str, resource: str = "orders") -> None:
-        """Let what the next slice waits for be over."""
+        """Let what the next slice waits for be over, in all markets."""
         self.execute(
             "UPDATE backmarket.sync_state SET next_due_at = now() WHERE organization_id = %s AND resource = %s",
             organization,
@@ -147,6 +156,22 @@ class Shop:
         assert set(truth) - set(stored) == set(), f"{name} are missing"
         assert set(stored) - set(truth) == set(), f"{name} are stored that are gone"
         assert {one for one in stored if unsigned(stored[one]) != unsigned(truth[one])} == set(), f"{name} differ"
+
+    def assert_market_equals_truth(self, organization: str, market: str) -> None:
+        """Every listing is stored as the sandbox shows it in a further market, and nothing else."""
+        truth = {
+            row["id"]: {name: row[name] for name in OF_A_MARKET if name in row}
+            for row in self.sandbox.truth(organization, "listings", market)
+        }
+        stored = dict(
+            self.execute(
+                "SELECT listing_id::text, raw FROM backmarket.listing_markets"
+                " WHERE organization_id = %s AND market = %s AND removed_at IS NULL",
+                organization,
+                market,
+            )
+        )
+        assert stored == truth, f"{market} differs"
 
 
 def let_time_pass(shop: Shop, seconds: float) -> None:

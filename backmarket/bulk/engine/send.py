@@ -133,7 +133,7 @@ def _mark(context: SliceContext, found: Next, text: bytes, slot: Slot) -> _Mark 
     lines = [Line(*each) for each in zip(part.line_numbers, part_rows(text), strict=True)]
 
     def mark(transaction: Transaction) -> Reserved | None:
-        prior = _prior(transaction, found, lines)
+        prior = _prior(context, transaction, found, lines)
         state = transitions.mark_submitting(transaction, part, prior, settle_seconds=settle_seconds(context))
         if state is None:
             return None
@@ -161,13 +161,17 @@ def _mark(context: SliceContext, found: Next, text: bytes, slot: Slot) -> _Mark 
     return _Mark(reserved, began)
 
 
-def _prior(transaction: Transaction, found: Next, lines: list[Line]) -> dict[int, dict[str, Any] | None]:
+def _prior(
+    context: SliceContext, transaction: Transaction, found: Next, lines: list[Line]
+) -> dict[int, dict[str, Any] | None]:
     """The prior values of the lines' listings, as of the latest sync; none of SKUs that it may not show as they are."""
     part, skus = found.part, [line.row["sku"] for line in lines]
-    stored = rows.stored_listings(transaction, part.organization_id, skus)
+    stored = rows.stored_listings(transaction, part.organization_id, skus, found.job.locale)
     if stored is None:
         return {}
-    stale = may_be_stale(transaction, part.organization_id, skus, part=(part.job_id, part.number))
+    own, locale = (part.job_id, part.number), found.job.locale
+    market = stored.locale if stored.locale in context.lease.encrypted.markets else ""
+    stale = may_be_stale(transaction, part.organization_id, skus, part=own, locale=locale, market=market)
     prior: dict[int, dict[str, Any] | None] = {}
     for line in lines:
         if line.row["sku"] in stale:

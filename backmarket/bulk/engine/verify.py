@@ -114,7 +114,7 @@ def _look(context: SliceContext, part: Part, lines: list[Line]) -> _Look:
     """Read the listings of some lines: many by pages of the list, few one by one."""
     locale = context.read(lambda transaction: rows.locale_of(transaction, part))
     context.api.credentials(locale)
-    comparable = _without_contested(context, part, lines)
+    comparable = _without_contested(context, part, lines, locale)
     if part.read_page is None or len(lines) <= WINDOW:
         return _one_by_one(context, comparable, lines, locale)
     return _by_pages(context, comparable, lines, part.read_page, locale)
@@ -153,7 +153,7 @@ def _one_by_one(context: SliceContext, part: Part, lines: list[Line], locale: st
     return _Look(found, failed, part.read_page)
 
 
-def _without_contested(context: SliceContext, part: Part, lines: list[Line]) -> Part:
+def _without_contested(context: SliceContext, part: Part, lines: list[Line], locale: str | None) -> Part:
     """The part without the prior values of SKUs that something of ours set since: they would prove nothing."""
     query = partial(
         set_since,
@@ -161,6 +161,7 @@ def _without_contested(context: SliceContext, part: Part, lines: list[Line]) -> 
         skus=[line.row["sku"] for line in lines],
         since=part.sent_at,
         part=(part.job_id, part.number),
+        locale=locale,
     )
     contested = context.read(query)
     numbers = {str(line.number) for line in lines if line.row["sku"] in contested}

@@ -60,12 +60,13 @@ def _try_key(context: RequestContext) -> str:
 
 
 def _look_again(context: RequestContext) -> str:
-    context.bm.sync(context.organization_id, _resource(context), full=True)
+    context.bm.sync(context.organization_id, _resource(context), full=True, market=context.given("market") or "")
     return f"Requested the whole list of {_resource(context)} of {context.organization_id}."
 
 
 def _take_for_gone(context: RequestContext) -> str:
-    context.bm.sync(context.organization_id, _resource(context), accept_missing=True)
+    market = context.given("market") or ""
+    context.bm.sync(context.organization_id, _resource(context), accept_missing=True, market=market)
     return f"Workers ask for each missing row of {_resource(context)}, and mark those that are gone."
 
 

@@ -1,10 +1,11 @@
-"""Listings: the list with its search, and price and quantity changed in place."""
+"""Listings: the list with its search, all markets side by side, and prices and quantity changed in place."""
 
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -31,12 +32,17 @@ def show_all(context: RequestContext) -> Response:
         found = context.bm.get_listings(organization_id, limit=ROWS, cursor=context.asked("cursor"), **_filters(chosen))
     except InvalidArgument as error:
         fault = error.message
+    markets: dict[UUID, list[Listing]] = {}
+    if connection.markets and found:
+        for each in context.bm.get_listing_markets(organization_id, [one.listing_id for one in found]):
+            markets.setdefault(each.listing_id, []).append(each)
     here, following = paths.organization(organization_id, "listings"), found.next_cursor if found else None
     return context.render(
         "listings.html",
         status=HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK,
         connection=connection,
         listings=found.items if found else [],
+        markets=markets,
         fault=fault,
         chosen=chosen,
         filtered=any(chosen.values()),
@@ -48,7 +54,7 @@ def show_all(context: RequestContext) -> Response:
 
 
 def row(context: RequestContext) -> Response:
-    """One listing as a row of the list, with the outcome of its write."""
+    """One listing, or what it has in one further market, as a row of the list, with the outcome of its write."""
     number = whole_number(context.asked("write"))
     listing = _listing(context)
     write = context.bm.get_write(context.organization_id, number) if number is not None else None
@@ -63,7 +69,11 @@ def update(context: RequestContext) -> Response:
         if not changes:
             raise InvalidArgument("Nothing has changed. Enter another price or quantity.")
         handle = context.bm.update_listing(
-            context.organization_id, listing.listing_id, idempotency_key=once(context), **changes
+            context.organization_id,
+            listing.listing_id,
+            market=listing.market or None,
+            idempotency_key=once(context),
+            **changes,
         )
     except BackMarketError as error:
         if not context.is_partial:
@@ -98,7 +108,8 @@ def _row(
 
 def _listing(context: RequestContext) -> Listing:
     try:
-        found = context.bm.get_listing_by_id(context.organization_id, context.request.path_params["listing"])
+        listing_id, market = context.request.path_params["listing"], context.asked("market")
+        found = context.bm.get_listing_by_id(context.organization_id, listing_id, market=market)
     except InvalidArgument:
         found = None
     if found is None:

@@ -56,11 +56,11 @@ def syncs(context: RequestContext) -> Response:
 
 
 def sync(context: RequestContext) -> Response:
-    """Sync one resource, or all, now."""
-    wanted = context.given("resource")
+    """Sync one resource, in one market or all, or everything now."""
+    wanted, market = context.given("resource"), context.given("market")
     full = context.given("full") is not None
     handles = [
-        context.bm.sync(context.organization_id, each, full=full)
+        context.bm.sync(context.organization_id, each, full=full, market=market)
         for each in ([cast(ResourceName, wanted)] if wanted else RESOURCE_NAMES)
     ]
     late = "" if all(each.nudged for each in handles) else " The broker is unreachable. Workers begin once it is back."
@@ -132,6 +132,7 @@ def change(context: RequestContext) -> Response:
             region=cast(Region, context.given("region") or ""),
             locale=context.given("locale"),
             base_url=context.given("base_url"),
+            markets=context.given_all("markets"),
             discard_rows=context.given("discard_rows") is not None,
         )
         return "The connection is changed. Its syncs are due now."
@@ -194,6 +195,7 @@ def connect(context: RequestContext) -> Response:
             region=cast(Region, context.given("region") or ""),
             locale=context.given("locale"),
             base_url=context.given("base_url"),
+            markets=context.given_all("markets"),
         )
     except BackMarketError as error:
         return new(context, error.message, status_of(error))
@@ -216,7 +218,10 @@ def _syncs(context: RequestContext, resources: Any) -> dict[str, Any]:
     now = datetime.now(UTC)
     going = [each for each in resources.values() if each.state in GOING]
     return {
-        "resources": {name: resources[name] for name in RESOURCES if name in resources},
+        "resources": {
+            name: each for resource in RESOURCES for name, each in resources.items() if each.resource == resource
+        },
+        "several": any(each.market for each in resources.values()),
         "lags": context.bm.get_lag_history([context.organization_id], hours=HOURS),
         "under_way": any(
             each.state == "running" or each.rows_expected or (each.next_due_at and each.next_due_at <= now)

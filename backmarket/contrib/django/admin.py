@@ -28,7 +28,7 @@ _COLUMNS: dict[Any, tuple[str, ...]] = {
     models.Return: ("shipment_id", "order_id", "orderline_id", "carrier_name", "date_creation", "date_delivery"),
     models.Change: ("id", "recorded_at", "resource", "external_id", "kind", "fields"),
 }
-"""The columns of each list. `Label` is not here: its key has two columns, which Django's admin refuses."""
+"""The columns of each list. `Label` and `ListingMarket` are not here: Django's admin refuses keys of two columns."""
 
 for _model, _shown in _COLUMNS.items():
     admin.site.register(_model, ReadOnlyAdmin, list_display=_shown)

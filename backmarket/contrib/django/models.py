@@ -28,12 +28,15 @@ def _table(name: str, table: str, *, key: str | None, **fields: Any) -> Any:
 Order = _table("Order", "orders", key="order_id")
 OrderLine = _table("OrderLine", "orderlines", key="orderline_id")
 Listing = _table("Listing", "listings", key="listing_id")
+ListingMarket = _table(
+    "ListingMarket", "listing_markets", key=None, pk=models.CompositePrimaryKey("market", "listing_id")
+)
 Delivery = _table("Delivery", "deliveries", key="shipment_id")
 Return = _table("Return", "returns", key="shipment_id")
 Label = _table("Label", "labels", key=None, pk=models.CompositePrimaryKey("resource", "shipment_id"))
 Change = _table("Change", "changes", key="id")
 
-TABLES = (Order, OrderLine, Listing, Delivery, Return, Label, Change)
+TABLES = (Order, OrderLine, Listing, ListingMarket, Delivery, Return, Label, Change)
 RESOURCES = {"orders": Order, "listings": Listing, "deliveries": Delivery, "returns": Return}
 """The model of each resource of the change feed that has one."""
 

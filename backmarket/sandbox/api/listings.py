@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from backmarket.sandbox.api import listing_fields, pagination
@@ -25,6 +25,26 @@ def market_of(call: Call) -> str:
     return asked if _REGIONS.get(asked, "EU") == _REGIONS.get(home, "EU") else home
 
 
+def state_market(call: Call) -> str:
+    """The market whose publication state is shown and set."""
+    return call.seller.spec.market if call.world.settings.assumptions.state_market == "account" else market_of(call)
+
+
+def is_listed(call: Call, listing: Listing) -> bool:
+    """Whether the request's market knows a listing."""
+    market = market_of(call)
+    everywhere = call.world.settings.assumptions.market_list == "all"
+    return everywhere or market == call.seller.spec.market or listing.is_offered(market)
+
+
+def apply_fields(call: Call, listing: Listing, fields: dict[str, Any]) -> Listing:
+    """The listing with some members set in the request's market."""
+    state = {name: fields[name] for name in ("publication_state",) if name in fields}
+    others = {name: value for name, value in fields.items() if name not in state}
+    changed = listing.changed(market_of(call), others)
+    return changed.changed(state_market(call), state) if state else changed
+
+
 def take_sku_lines(call: Call, lines: int) -> None:
     """Count SKU lines against the hourly limit of the guidelines (2,000).
 
@@ -39,7 +59,7 @@ def take_sku_lines(call: Call, lines: int) -> None:
 
 async def list_listings(call: Call) -> Answer:
     """`GET /ws/listings`: pages of at most 50, by publication state and quantity."""
-    assumed, query, market = call.world.settings.assumptions, call.query, market_of(call)
+    assumed, query, market, of_state = call.world.settings.assumptions, call.query, market_of(call), state_market(call)
     page, size = pagination.page_number(query, assumed), pagination.page_size(query, assumed)
     state = _number(query, "publication_state")
     if state is not None and state not in PUBLICATION_STATES:
@@ -49,15 +69,18 @@ async def list_listings(call: Call) -> Answer:
     def asked_for(listing: Listing) -> bool:
         quantity = listing.shared["quantity"]
         return (
-            (state is None or listing.shared["publication_state"] == state)
+            is_listed(call, listing)
+            and (state is None or listing.state(of_state) == state)
             and (least is None or quantity >= least)
             and (most is None or quantity <= most)
         )
 
     descending = assumed.list_order.endswith("_desc")
-    key = (state, least, most, descending)
+    key = (market, of_state, assumed.market_list, state, least, most, descending)
     listings = call.seller.listings.rows.listed(key, order=number_of, descending=descending, where=asked_for)
-    return pagination.page_of(listings, page, size, call, "/ws/listings", body=lambda one: one.rendered(market))
+    return pagination.page_of(
+        listings, page, size, call, "/ws/listings", body=lambda one: one.rendered(market, of_state)
+    )
 
 
 async def get_listing(call: Call) -> Answer:
@@ -77,7 +100,7 @@ async def get_listing_detail(call: Call) -> Answer:
         if number is None:
             raise _bad("parameter sku, listing_id or id not found")
         found = stock.by_number(number)
-    return _single(call, _there(found))
+    return _single(call, _there(call, found))
 
 
 async def update_listing(call: Call) -> Answer:
@@ -90,31 +113,31 @@ async def update_listing(call: Call) -> Answer:
         raise Refused(refusal(400, str(error), shape="string")) from None
     take_sku_lines(call, 1)
     if fields.pop("pub_state", None) == PUBLISH:
-        listing = listing.changed(market, {"publication_state": 1})  # its quantity and price decide below
+        fields["publication_state"] = 1  # its quantity and price decide whether it is shown so
     messages = listing_fields.split_shippers(fields, market, listing.shared["shippings"])
-    changed = listing.changed(market, fields)
+    changed = apply_fields(call, listing, fields)
     call.seller.listings.put(changed)
     call.seller.applied("listings.update", listing.id, update)
-    shown = changed.seen_from(market)
+    shown = changed.seen_from(market, state_market(call))
     return in_json(shown | {"shippings_response": messages, "statuscode": 200})
 
 
 def _single(call: Call, listing: Listing) -> Answer:
-    return in_json(listing.seen_from(market_of(call)) | {"statuscode": 200})
+    return in_json(listing.seen_from(market_of(call), state_market(call)) | {"statuscode": 200})
 
 
 def _in_path(call: Call, *, shape: str = "v1") -> Listing:
     name: str = call.scope["path_params"]["listing_id"]
     if name.isascii() and name.isdigit():
-        return _there(call.seller.listings.by_number(int(name[:18])))
+        return _there(call, call.seller.listings.by_number(int(name[:18])))
     try:
-        return _there(call.seller.listings.rows.get(str(UUID(name))))
+        return _there(call, call.seller.listings.rows.get(str(UUID(name))))
     except ValueError:
         raise _bad("the listing id is neither a UUID nor a number", shape=shape) from None
 
 
-def _there(listing: Listing | None) -> Listing:
-    if listing is None:
+def _there(call: Call, listing: Listing | None) -> Listing:
+    if listing is None or not is_listed(call, listing):
         raise Refused(refusal(404, "Listing not found.", code="listing-not-found"))
     return listing
 

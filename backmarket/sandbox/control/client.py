@@ -84,9 +84,15 @@ class SandboxControl:
         """Reset sellers, faults, settings and counters, as in a new process, which would take a second."""
         self._send("POST", "start-over")
 
-    def truth(self, seller: str, resource: str = "orders") -> list[dict[str, Any]]:
-        """All rows of a seller, each as its single-row operation would answer it, sorted by id."""
-        path = f"truth/{quote(seller, safe='')}/{resource}"
+    def truth(self, seller: str, resource: str = "orders", market: str = "") -> list[dict[str, Any]]:
+        """All rows of a seller, each as its single-row operation would answer it, sorted by id.
+
+        Args:
+            seller: the seller's name.
+            resource: the kind of rows.
+            market: in which listings are shown; empty: the home market.
+        """
+        path = f"truth/{quote(seller, safe='')}/{resource}" + (f"?market={market}" if market else "")
         return [msgspec.json.decode(line, type=dict[str, Any]) for line in self._lines(path)]
 
     def close(self) -> None:

@@ -14,8 +14,8 @@ It knows sellers by name and never shows a token. Bodies and answers are JSON:
     POST   /reset                    forgets requests, violations and blocks
     POST   /start-over               forgets sellers, faults and settings too: as in a new process
     GET    /truth/{seller}/{rows}    every row as JSON lines, `rows` being orders (states 0 and 8 included), listings
-                                     (as the home market shows them), deliveries, returns, invoices, or writes:
-                                     each one that took place, with its operation, object and fields
+                                     (as `?market=` shows them, or the home market), deliveries, returns, invoices, or
+                                     writes: each one that took place, with its operation, object and fields
 """
 
 from __future__ import annotations
@@ -142,7 +142,8 @@ class Control:
         """The rows that a faultless client would have."""
         seller = self.world.sellers[request.path_params["seller"]]
         origin = f"{request.url.scheme}://{request.url.netloc}".encode()
-        rows = seller.truth(request.path_params["resource"], self.world.now())
+        market = request.query_params.get("market", "")
+        rows = seller.truth(request.path_params["resource"], self.world.now(), market)
         lines = b"\n".join(rows).replace(LABEL_HOST.encode(), origin)
         return Response(lines, media_type="application/x-ndjson")
 

@@ -29,6 +29,8 @@ class Change(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         ids: exactly these rows, for each of remove, hide, modify that is 1 or more.
         fields: members to set on each modified row, instead of its ordinary progress.
         silent: whether `date_modification` of the modified and hidden orders stays.
+        market: listings are modified in this market, and removed from it alone; empty: modified in the home market,
+            removed from all.
         after: delay, as a number of further answers of `operation` to the seller.
         operation: see `after`.
     """
@@ -43,6 +45,7 @@ class Change(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     ids: list[int | str] = []
     fields: dict[str, Any] = {}
     silent: bool = False
+    market: str = ""
     after: int | None = None
     operation: str = "orders.list"
 
@@ -71,13 +74,13 @@ def apply(sellers: Mapping[str, Seller], change: Change, now: datetime) -> Chang
     stock = sellers[change.seller].stocks[change.resource]
     done = Changed()
     for row in _chosen(stock, change, change.remove):
-        stock.remove(row)
+        stock.remove(row, change.market)
         done.removed.append(row.id)
     for row in _chosen(stock, change, change.hide):
         stock.hide(row, now, silent=change.silent)
         done.hidden.append(row.id)
     for row in _chosen(stock, change, change.modify):
-        stock.modify(row, now, change.fields, silent=change.silent)
+        stock.modify(row, now, change.fields, silent=change.silent, market=change.market)
         done.modified.append(row.id)
     done.added = [stock.add(now, change.where).id for _ in range(change.add)]
     return done

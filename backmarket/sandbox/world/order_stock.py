@@ -274,7 +274,7 @@ class OrderStock(Stock[OrderRow]):
         self._put([changed])
         return changed
 
-    def modify(self, row: OrderRow, now: datetime, fields: dict[str, Any], *, silent: bool) -> None:
+    def modify(self, row: OrderRow, now: datetime, fields: dict[str, Any], *, silent: bool, market: str = "") -> None:
         """Let an order progress, or set some of its members."""
         number = self.new_number()
         self.edit(row, now, lambda body: body.update(fields) if fields else advance(body, number), silent=silent)

@@ -32,6 +32,7 @@ class SellerSpec(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         returns: number of BackShip returns.
         backship: false: deliveries and returns answer 403, as for an account without a subscription.
         market: the country code of most customers, and the market of the prices in the truth.
+        markets: further markets in which listings have prices and states of their own.
         created_between: range of the orders' creation; by default, half a year before the world's start.
     """
 
@@ -44,6 +45,7 @@ class SellerSpec(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     returns: int = 5
     backship: bool = True
     market: str = "fr-fr"
+    markets: list[str] = []
     created_between: tuple[datetime, datetime] | None = None
 
 
@@ -94,7 +96,13 @@ class Seller:
         self.orders = OrderStock(factory, numbering.orders, order_rng)
         self.orders.fill(spec.orders, spec.hidden, *between)
         self.listings = ListingStock(
-            spec.market, items, spec.listings, seeded_random(seed, spec.name, "listings"), base
+            spec.market,
+            items,
+            spec.listings,
+            seeded_random(seed, spec.name, "listings"),
+            base,
+            spec.markets,
+            seeded_random(seed, spec.name, "markets"),
         )
         self.deliveries = self._shipments("deliveries", seed, numbering, between[1], assumed.naive_zone)
         self.returns = self._shipments("returns", seed, numbering, between[1], assumed.naive_zone)
@@ -126,12 +134,13 @@ class Seller:
         """
         self.writes.append({"operation": operation, "object": str(object_id), "fields": fields})
 
-    def truth(self, resource: str, now: datetime) -> Iterator[bytes]:
+    def truth(self, resource: str, now: datetime, market: str = "") -> Iterator[bytes]:
         """Every row of a resource as a faultless client would have it, or the writes that the API does not show.
 
         Args:
             resource: orders, listings, deliveries, returns, invoices, or writes.
             now: tasks that are due by this time are run first.
+            market: in which listings are shown; empty: the home market.
 
         Raises:
             KeyError: if there is no such resource.
@@ -141,4 +150,4 @@ class Seller:
             return (msgspec.json.encode(invoice) for invoice in self.invoices)
         if resource == "writes":
             return (msgspec.json.encode(write) for write in self.writes)
-        return self.stocks[resource].truth()
+        return self.stocks[resource].truth(market)

@@ -89,7 +89,7 @@ class ShipmentStock(Stock[ShipmentRow]):
         """The delivery that BackShip creates, with its label, once order lines were accepted."""
         return self._put(self._invent(order._replace(lines=tuple(line_ids)), now, 1))
 
-    def modify(self, row: ShipmentRow, now: datetime, fields: Body, *, silent: bool) -> None:
+    def modify(self, row: ShipmentRow, now: datetime, fields: Body, *, silent: bool, market: str = "") -> None:
         """Move a shipment to its next stage, or set some of its members. The change has no date."""
         body: Body = msgspec.json.decode(row.body)
         stage = row.stage
@@ -102,7 +102,7 @@ class ShipmentStock(Stock[ShipmentRow]):
             self._reach(body, stage, now)
         self._put(self._row(body, row.created, row.picked_up if stage != 3 else row.picked_up or now, stage))
 
-    def remove(self, row: ShipmentRow) -> None:
+    def remove(self, row: ShipmentRow, market: str = "") -> None:
         """Remove a shipment and its label."""
         super().remove(row)
         if row.label is not None:

@@ -53,8 +53,8 @@ class Stock(ABC, Generic[R]):
         """A new row at the newest or the oldest end of the list."""
 
     @abstractmethod
-    def modify(self, row: R, now: datetime, fields: dict[str, Any], *, silent: bool) -> None:
-        """Let a row progress, or set some of its fields; `silent`: its dates stay."""
+    def modify(self, row: R, now: datetime, fields: dict[str, Any], *, silent: bool, market: str = "") -> None:
+        """Let a row progress, or set some of its fields; `silent`: its dates stay; `market`: in this one alone."""
 
     def hide(self, row: R, now: datetime, *, silent: bool) -> None:
         """Take a row off the list without removing it.
@@ -64,8 +64,8 @@ class Stock(ABC, Generic[R]):
         """
         raise ValueError(f"{self.name} cannot be hidden")
 
-    def remove(self, row: R) -> None:
-        """Remove a row as if it had never existed."""
+    def remove(self, row: R, market: str = "") -> None:
+        """Remove a row as if it had never existed; `market`: in this one alone."""
         self.rows.drop(row.id)
 
     def pick(self, wanted: int, where: Where) -> list[R]:
@@ -76,8 +76,8 @@ class Stock(ABC, Generic[R]):
             return self.rng.sample(shown, wanted)
         return shown[:wanted] if where == "oldest" else shown[len(shown) - wanted :]
 
-    def truth(self) -> Iterator[bytes]:
-        """All rows by id, each as its single-row operation would answer it."""
+    def truth(self, market: str = "") -> Iterator[bytes]:
+        """All rows by id, each as its single-row operation would answer it, in one market where that matters."""
         return (row.body for row in sorted(self.rows, key=_by_id))
 
     def new_number(self) -> int:

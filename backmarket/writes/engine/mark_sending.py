@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from backmarket.connections import EncryptedCredentials
 from backmarket.database import Transaction
 from backmarket.errors import RateLimited
 from backmarket.limits import sku_quota
@@ -16,7 +17,7 @@ from backmarket.work.contested import may_be_stale
 from backmarket.work.send_deadline import send_deadline
 from backmarket.writes import rows
 from backmarket.writes.engine.sender import crashed
-from backmarket.writes.engine.steps import is_foreign
+from backmarket.writes.engine.steps import market_of
 from backmarket.writes.engine.verification import seen
 from backmarket.writes.models import Transition, Write, WriteState
 from backmarket.writes.request.models import from_json
@@ -37,26 +38,25 @@ class Noted:
 
 
 def note_sending(
-    transaction: Transaction, writes: Sequence[Write], *, account: str, locale: str, settings: Settings
+    transaction: Transaction, writes: Sequence[Write], *, encrypted: EncryptedCredentials, settings: Settings
 ) -> Noted:
     """Mark these writes as `sending`, and reserve their SKU lines.
 
     Args:
         transaction: holds the lease.
         writes: the writes.
-        account: the account whose lines are reserved.
-        locale: the connection's.
+        encrypted: the connection's: its account has the lines, its markets the prior values.
         settings: give the limit of SKU lines.
     """
     over = send_deadline(settings.request_longest)
     listings = [write for write in writes if write.kind == "update_listing"]
-    line = _reserve(transaction, account, len(listings), settings, over)
+    line = _reserve(transaction, encrypted.account, len(listings), settings, over)
     kept, denied = listings[: line.granted], listings[line.granted :]
     refused = [write.id for write in denied]
     for write in denied:
         rows.decide(transaction, write, Transition(WriteState.PENDING, line.wait_seconds, LINES_USED_UP, waits=True))
     for write in writes:
-        prior = _prior(transaction, write, locale)
+        prior = _prior(transaction, write, encrypted)
         if write.id not in refused and not rows.begin(transaction, write, prior=prior, seconds=over):
             refused.append(write.id)
     return Noted({write.id: replace(line, granted=1) for write in kept}, refused)
@@ -83,15 +83,17 @@ def _reserve(transaction: Transaction, account: str, lines: int, settings: Setti
     return sku_quota.reserve(transaction, account, lines, limit=limit, window=window, at_least=1, deadline=over)
 
 
-def _prior(transaction: Transaction, write: Write, locale: str) -> dict[str, Any] | None:
+def _prior(transaction: Transaction, write: Write, encrypted: EncryptedCredentials) -> dict[str, Any] | None:
     """The values before a write, as far as they are known; None, too, of a listing that a bulk part sets as well."""
-    shown = stored_object(transaction, write)
+    market = market_of(write, encrypted)
+    shown = stored_object(transaction, write, market or "")
     if write.kind == "update_listing" and shown is not None:
         sku = str(shown.get("sku") or "")
-        if may_be_stale(transaction, write.organization_id, [sku], write=write.id):
+        of, locale = write.organization_id, write.locale
+        if may_be_stale(transaction, of, [sku], write=write.id, locale=locale, market=market or ""):
             return None
-    if is_foreign(write, locale):
-        return write.prior
+    if market is None or (market and shown is None):
+        return write.prior  # it was asked for
     return None if shown is None else prior_in(write, shown)
 
 

@@ -31,7 +31,7 @@ def after_sending(write: Write, sent: Sent, line: Reserved | None, *, locale: st
     return Result(
         write,
         transition_after_sending(write, sent.error),
-        row=sent.row,
+        shown=sent.shown,
         locale=locale,
         cause=sent.error,
         line=line if never else None,
@@ -48,7 +48,7 @@ def after_reading(write: Write, read: Read, *, locale: str) -> Result:
     """
     if read.error is not None:
         return Result(write, transition_after_failed_reading(write, read.error), cause=read.error)
-    return Result(write, transition_after_reading(write, _verdict(write, read)), row=read.row, locale=locale)
+    return Result(write, transition_after_reading(write, _verdict(write, read)), shown=read.shown, locale=locale)
 
 
 def _verdict(write: Write, read: Read) -> Verdict:

@@ -13,12 +13,12 @@ from backmarket.database import Transaction
 from backmarket.errors import BackMarketError, FirewallBlocked, Unauthorized
 from backmarket.limits import sku_quota
 from backmarket.limits.sku_quota import Reserved
-from backmarket.resources import ORDERS, Resource, Row
+from backmarket.resources import ORDERS
 from backmarket.sync.upsert import store
 from backmarket.work import WorkLease
 from backmarket.writes import rows
 from backmarket.writes.models import Transition, Write, WriteState
-from backmarket.writes.targets import subject_of
+from backmarket.writes.targets import Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Result:
     Attributes:
         write: the write, as it was before.
         transition: its next state.
-        row: the object as the API shows it, in `locale`; None: the API did not show it.
+        shown: the object as the API shows it, in one or two markets; none: the API did not show it.
         locale: the connection's, at the time of the request.
         cause: the request's error.
         line: the SKU line reserved for the request, if the request certainly used none.
@@ -37,7 +37,7 @@ class Result:
 
     write: Write
     transition: Transition
-    row: Row | None = None
+    shown: tuple[Shown, ...] = ()
     locale: str = ""
     cause: BackMarketError | None = None
     line: Reserved | None = None
@@ -57,17 +57,16 @@ def write_down(transaction: Transaction, lease: WorkLease, result: Result, *, ac
         LeaseLost: if another worker took over, or the connection changed; the new holder finds out by itself.
     """
     write, error = result.write, result.cause
-    resource = _resource(result)
-    ours = resource is not None and _lock(transaction, lease, resource, result)
+    kept = _lock(transaction, lease, result)
     if isinstance(error, Unauthorized):
         mark_unauthorized(transaction, write.organization_id, lease.generation, error)
     if isinstance(error, FirewallBlocked):
         mark_error(transaction, write.organization_id, error)
     work.hold(transaction, lease, seconds=seconds)
     rows.decide(transaction, write, result.transition)
-    if ours and resource is not None and result.row is not None:
-        store(transaction, resource, write.organization_id, [result.row])
-    elif write.kind == "upload_order_invoice" and result.transition.state is WriteState.SUCCEEDED:
+    for each in kept:
+        store(transaction, each.resource, write.organization_id, [each.row])
+    if write.kind == "upload_order_invoice" and result.transition.state is WriteState.SUCCEEDED:
         note_invoice(transaction, write.organization_id, int(write.object_id))
     if result.line is not None:
         sku_quota.release(transaction, result.line)
@@ -90,21 +89,23 @@ def note_invoice(transaction: Transaction, organization_id: str, order_id: int) 
         )
 
 
-def _resource(result: Result) -> Resource | None:
-    """The resource whose row is stored; None: no row is."""
-    subject = subject_of(result.write)
-    if subject is None:
-        return ORDERS if result.transition.state is WriteState.SUCCEEDED else None
-    return subject.resource if result.row is not None else None
-
-
-def _lock(transaction: Transaction, lease: WorkLease, resource: Resource, result: Result) -> bool:
-    """Wait for a sync that writes this table; returns whether the row belongs to the table's market."""
+def _lock(transaction: Transaction, lease: WorkLease, result: Result) -> tuple[Shown, ...]:
+    """Wait for the syncs that write these rows; returns the rows that are of markets which the tables have."""
+    invoice = result.write.kind == "upload_order_invoice" and result.transition.state is WriteState.SUCCEEDED
+    if not result.shown and not invoice:
+        return ()
+    resource = ORDERS if invoice else result.shown[0].resource
     transaction.execute(
-        "SELECT FROM backmarket.sync_state WHERE organization_id = %s AND resource = %s FOR UPDATE",
-        (lease.organization_id, resource.name),
+        "SELECT FROM backmarket.sync_state WHERE organization_id = %s AND resource = %s AND market = ANY(%s)"
+        " ORDER BY market FOR UPDATE",
+        (lease.organization_id, resource.name, [each.resource.market for each in result.shown] or [""]),
     )
-    found = transaction.execute(
-        "SELECT locale FROM backmarket.connections WHERE organization_id = %s FOR SHARE", (lease.organization_id,)
-    ).fetchone()
-    return found is not None and found[0] == result.locale
+    locale, markets = transaction.execute(
+        "SELECT locale, markets FROM backmarket.connections WHERE organization_id = %s FOR SHARE",
+        (lease.organization_id,),
+    ).fetchone() or (None, [])
+    return tuple(
+        each
+        for each in result.shown
+        if (each.resource.market in markets if each.resource.market else locale == result.locale)
+    )

@@ -7,7 +7,7 @@ sent, and a write that was sent is read back only after its request can no longe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,11 @@ from backmarket.client.rate_limited import MAX_LIMITER_WAIT_SECONDS, with_slot
 from backmarket.errors import BackMarketError, BrokenAnswer, Crashed, RateLimited
 from backmarket.limits import Limiter, Slot, wait_for_slot
 from backmarket.observability.logs import Logger, error_location
-from backmarket.resources import Row, parse_object
+from backmarket.resources import Resource, Row, as_in, listings_in, parse_object
 from backmarket.work.send_deadline import SEND_WITHIN, Stopwatch, late
 from backmarket.writes.models import Write
 from backmarket.writes.request.http import Request
-from backmarket.writes.targets import Subject, subject_of
+from backmarket.writes.targets import Shown, Subject, subject_of
 
 if TYPE_CHECKING:
     from backmarket.bucket.client import Bucket
@@ -38,12 +38,12 @@ class Sent:
 
     Attributes:
         error: why it failed, or why its outcome is unknown; None: the API accepted it.
-        row: the changed object, as the API shows it now in the connection's locale; None: unknown.
+        shown: the changed object, in the markets where the change shows; none: unknown.
         lines_used_up: the API says that the account has sent too many SKU lines.
     """
 
     error: BackMarketError | None = None
-    row: Row | None = None
+    shown: tuple[Shown, ...] = ()
     lines_used_up: bool = False
 
 
@@ -54,12 +54,12 @@ class Read:
     Attributes:
         error: why the request failed.
         seen: the object, in the locale of the write.
-        row: the object in the connection's locale, as it is stored; None: it could not be fetched.
+        shown: the object as it is stored, in the markets where the change shows; none: it could not be fetched.
     """
 
     error: BackMarketError | None = None
     seen: dict[str, Any] | None = None
-    row: Row | None = None
+    shown: tuple[Shown, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +79,14 @@ class WriteSender:
         limiter: grants the slots.
         credentials: of the connection, in its locale.
         bucket: opens the bucket with the invoices; called only when needed.
+        markets: further markets whose listings are stored.
     """
 
     transport: Transport
     limiter: Limiter
     credentials: Credentials
     bucket: Callable[[], Bucket]
+    markets: Collection[str] = ()
 
     def send(self, write: Write, request: Request, slot: Slot, began: Stopwatch) -> Sent:
         """Send a write, unless it was delayed, and fetch the object as it is now.
@@ -117,10 +119,10 @@ class WriteSender:
             return Sent(error, lines_used_up=_lines_used_up(write, error))
         except Exception as error:  # noqa: BLE001 - whatever it was, the request may have been sent
             return Sent(crashed(write, error))
-        return Sent(row=self._row_after(write, answer))
+        return Sent(shown=self._shown_after(write, answer))
 
     def read(self, write: Write, slot: Slot) -> Read:
-        """Fetch the object in the write's locale, and in the connection's locale to store it."""
+        """Fetch the object in the write's locale, and in the connection's locale where that is stored."""
         subject = subject_of(write)
         if subject is None:
             return Read(Crashed("This write cannot be read back."))
@@ -129,8 +131,8 @@ class WriteSender:
             seen = self._get(subject, locale, slot)
         except BackMarketError as error:
             return Read(error)
-        row = seen if locale == self.credentials.locale else self._ask_again(subject)
-        return Read(seen=json.loads(seen.raw), row=row)
+        shown = self._shown(write, subject, locale, lambda resource: as_in(resource, seen))
+        return Read(seen=json.loads(seen.raw), shown=shown)
 
     def load(self, write: Write) -> Loaded:
         """Read the file of an invoice from the bucket."""
@@ -140,25 +142,42 @@ class WriteSender:
         except BackMarketError as error:
             return Loaded(error)
 
-    def _row_after(self, write: Write, answer: Answer) -> Row | None:
-        """The object after a write: from the answer if it contains it, else fetched."""
+    def _shown_after(self, write: Write, answer: Answer) -> tuple[Shown, ...]:
+        """The object after a write: from the answer if it contains the whole of it, else fetched."""
         subject = subject_of(write)
         if subject is None:
-            return None
-        if write.kind != "update_orderline" and write.locale == self.credentials.locale:
-            try:
-                row = parse_object(subject.resource, answer.body)
-            except BrokenAnswer:
-                row = None
-            if row is not None and str(row.key) == subject.key and (row.lines or not subject.resource.lines):
-                return row
-        return self._ask_again(subject)
+            return ()
+        body = b"" if write.kind == "update_orderline" else answer.body
+        return self._shown(write, subject, write.locale, lambda resource: _whole(resource, subject, body))
 
-    def _ask_again(self, subject: Subject) -> Row | None:
-        """Fetch an object in the connection's locale; None: that failed, and the next sync brings it."""
+    def _shown(
+        self, write: Write, subject: Subject, locale: str, seen: Callable[[Resource], Row | None]
+    ) -> tuple[Shown, ...]:
+        """The object in the markets that are stored and that a write changes.
+
+        Args:
+            write: the write.
+            subject: its object.
+            locale: in which the API has just shown it.
+            seen: returns it as it was shown; None: it is fetched.
+        """
+        of_market = write.kind == "update_listing" and write.locale in self.markets
+        resources = [listings_in(write.locale)] if of_market else []
+        if not of_market or "quantity" in write.request.get("changes", {}):  # which all markets share
+            resources.append(subject.resource)
+        found = []
+        for resource in resources:
+            row = seen(resource) if locale == (resource.market or self.credentials.locale) else None
+            row = row or self._fetched(resource, subject)
+            found += [] if row is None else [Shown(resource, row)]
+        return tuple(found)
+
+    def _fetched(self, resource: Resource, subject: Subject) -> Row | None:
+        """Fetch an object in the market of a resource; None: that failed, and the next sync brings it."""
         try:
             slot = wait_for_slot(self.limiter, self.credentials.account, urgent=True, timeout=MAX_LIMITER_WAIT_SECONDS)
-            return self._get(subject, self.credentials.locale, slot)
+            asked = replace(subject, resource=resource)
+            return self._get(asked, resource.market or self.credentials.locale, slot)
         except BackMarketError as error:
             log.info("writes.not_refreshed", code=error.code, error=error.message)
             return None
@@ -173,6 +192,16 @@ class WriteSender:
 
     def _speaking(self, locale: str) -> Credentials:
         return replace(self.credentials, locale=locale)
+
+
+def _whole(resource: Resource, subject: Subject, body: bytes) -> Row | None:
+    """The object that an answer contains; None: it contains none, or not the whole one."""
+    try:
+        row = parse_object(resource, body)
+    except BrokenAnswer:
+        return None
+    whole = row is not None and str(row.key) == subject.key and (row.lines or not resource.lines)
+    return row if whole else None
 
 
 def crashed(write: Write, error: Exception) -> Crashed:

@@ -34,8 +34,9 @@ from backmarket.writes.engine.outcomes import after_reading, after_sending
 from backmarket.writes.engine.results import Result, write_down
 from backmarket.writes.engine.retry_policy import pause_all_after, transition_after_loading, transition_before_sending
 from backmarket.writes.engine.sender import Loaded, Read, Sent, WriteSender, crashed
-from backmarket.writes.engine.steps import Step, StepResult, do, next_step
+from backmarket.writes.engine.steps import Step, StepResult, do, market_of, next_step
 from backmarket.writes.models import Transition, Write, WriteState
+from backmarket.writes.targets import stored_object
 
 READ_AHEAD_WRITES = 64
 """Due writes that one query reads ahead: the cost of finding each lane's first one grows with all open writes."""
@@ -78,7 +79,8 @@ def run_slice(services: Services, organization_id: str) -> SliceResult:
         return SliceResult("nothing_to_do")
     try:
         credentials = lease.encrypted.decrypt(services.key_cipher, services.settings)
-        sender = WriteSender(services.transport, services.limiter, credentials, lambda: services.bucket)
+        markets = lease.encrypted.markets
+        sender = WriteSender(services.transport, services.limiter, credentials, lambda: services.bucket, markets)
         return _Writes(services, lease, sender).run()
     except SettingsError as error:  # this worker cannot decrypt the key; another may
         log.error("writes.paused", code=error.code, error=error.message)
@@ -137,6 +139,8 @@ class _Writes(LeaseHolder):
         """A write is in this window's queue, in flight, or not loaded yet."""
         self.lanes: set[str] = set()
         """Lanes with a write in the queue or in flight."""
+        self.unstored: set[int] = set()
+        """Writes whose listing is not stored as their market shows it."""
         self.counts = dict.fromkeys(WriteState, 0)
         self.requests = 0
         self.error: BackMarketError | None = None
@@ -183,6 +187,10 @@ class _Writes(LeaseHolder):
             return
         with self.services.database.transaction() as transaction:
             due = rows.due(transaction, self.organization_id, besides=self.lanes, limit=READ_AHEAD_WRITES)
+            for write in due:
+                market = market_of(write, self.lease.encrypted)
+                if market and stored_object(transaction, write, market) is None:
+                    self.unstored.add(write.id)
         for write in due:
             self.lanes.add(write.lane)
             self._plan(write)
@@ -190,7 +198,8 @@ class _Writes(LeaseHolder):
     def _plan(self, write: Write, content: bytes | None = None) -> None:
         """Decide the next step of a due write."""
         try:
-            step = next_step(write, content, self.lease, sends_id=self.settings.order_update_sends_id)
+            sends_id, unstored = self.settings.order_update_sends_id, write.id in self.unstored
+            step = next_step(write, content, self.lease, sends_id=sends_id, unstored=unstored)
         except Exception as error:  # noqa: BLE001 - the row is unreadable; nothing was sent
             step = Transition(WriteState.REFUSED, error=crashed(write, error))
         if isinstance(step, Transition):
@@ -224,9 +233,7 @@ class _Writes(LeaseHolder):
 
     def _note_sending(self, writes: list[Write]) -> Noted:
         settings = self.settings
-        return self.write(
-            partial(note_sending, writes=writes, account=self.account, locale=self.locale, settings=settings)
-        )
+        return self.write(partial(note_sending, writes=writes, encrypted=self.lease.encrypted, settings=settings))
 
     def _collect(self) -> None:
         for each in self.window.collect():
@@ -252,7 +259,9 @@ class _Writes(LeaseHolder):
             return write
         skus = [str(read.seen.get("sku") or "")]
         with self.services.database.transaction() as transaction:
-            contested = set_since(transaction, write.organization_id, skus, write.sent_at, write=write.id)
+            contested = set_since(
+                transaction, write.organization_id, skus, write.sent_at, write=write.id, locale=write.locale
+            )
         return replace(write, prior=None) if contested else write
 
     def _take_prior(self, write: Write, read: Read) -> None:
@@ -278,7 +287,7 @@ class _Writes(LeaseHolder):
             raise
         except BackMarketError as error:  # from the row: the write's outcome matters more, and a sync brings the row
             log.error("writes.row_not_stored", write=write.id, code=error.code, error=error.message)
-            self._write_down(replace(result, row=None))
+            self._write_down(replace(result, shown=()))
         self.held_at = monotonic()
         self.lanes.discard(write.lane)
         self.counts[transition.state] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from backmarket.connections import EncryptedCredentials
 from backmarket.errors import ConnectionChanged
 from backmarket.limits import Slot
 from backmarket.limits.sku_quota import Reserved
@@ -18,7 +19,7 @@ from backmarket.writes.request.models import from_json
 from backmarket.writes.targets import subject_of
 
 Action = Literal["send", "read", "load", "ask"]
-"""A step's action: send the write, read it back, load its file, or `ask` for its prior values in a foreign locale."""
+"""A step's action: send the write, read it back, load its file, or `ask` for its prior values, which are not stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,16 @@ class StepResult:
     line: Reserved | None = None
 
 
-def next_step(write: Write, content: bytes | None, lease: WorkLease, *, sends_id: bool) -> Step | Transition:
+def next_step(
+    write: Write, content: bytes | None, lease: WorkLease, *, sends_id: bool, unstored: bool = False
+) -> Step | Transition:
     """The next step of a due write; or its next state, if no step is needed.
 
     Args:
         content: of its file, once loaded.
         lease: the lease that the worker holds.
         sends_id: see `http_request`.
+        unstored: its listing is not stored as its market shows it.
     """
     if not write.request:
         return erased(write)
@@ -70,7 +74,7 @@ def next_step(write: Write, content: bytes | None, lease: WorkLease, *, sends_id
         return Transition(WriteState.REFUSED, error=MOVED)
     if write.kind == "upload_order_invoice" and content is None:
         return Step(write, "load")
-    if is_foreign(write, lease.encrypted.locale) and write.prior is None:
+    if write.prior is None and (unstored or market_of(write, lease.encrypted) is None):
         return Step(write, "ask")
     return Step(write, "send", http_request(from_json(write.kind, write.request), content, sends_id=sends_id))
 
@@ -81,13 +85,15 @@ def _next_of_sent(write: Write, lease: WorkLease) -> Step | Transition:
     return Step(write, "read") if _is_here(write, lease) else elsewhere()
 
 
-def is_foreign(write: Write, locale: str) -> bool:
-    """Whether the stored row lacks the prior values, because the write is for another market.
+def market_of(write: Write, encrypted: EncryptedCredentials) -> str | None:
+    """The market whose stored rows have the prior values: a further one; empty: that of the connection's locale.
 
-    Args:
-        locale: the connection's.
+    Returns:
+        None: none has, as the write is for a market whose listings are not copied.
     """
-    return write.kind == "update_listing" and write.locale != locale
+    if write.kind != "update_listing" or write.locale == encrypted.locale:
+        return ""
+    return write.locale if write.locale in encrypted.markets else None
 
 
 def do(sender: WriteSender, step: Step, slot: Slot | None, began: Stopwatch, line: Reserved | None) -> StepResult:

@@ -451,6 +451,29 @@ class TestListings:
         for wrong in ([], [listings[0]["id"], "--sku", "x"]):
             assert "either the listing's id" in cli("listings", "show", ORG, *wrong).stderr
 
+    def test_in_several_markets(self, cli: Cli, sandbox: SandboxControl) -> None:
+        seller = sell(cli, "market", ORG, orders=0, listings=3, markets=["de-de"])
+        assert cli.ok("connections", "markets", ORG).stdout == "fr-fr\n"
+        assert cli.ok("connections", "markets", ORG, "de-de", "es-es").stdout == "fr-fr de-de es-es\n"
+        assert cli.json("connections", "markets", ORG)["markets"] == ["de-de", "es-es"]
+        cli.shop.sync(ORG, "listings")
+        cli.shop.sync(ORG, "listings", market="de-de")
+        row = sandbox.truth(seller, "listings", "de-de")[0]
+        shown = cli.json("listings", "show", ORG, row["id"], "--market", "de-de")
+        assert (shown["price"], shown["market"]) == (row["price"], "de-de")
+        side_by_side = cli.json("listings", "markets", ORG, row["id"])["items"]
+        assert [each["market"] for each in side_by_side] == ["", "de-de"]
+        assert "fr-fr" in cli.ok("listings", "markets", ORG, row["id"]).stdout
+        assert len(cli.json("listings", "list", ORG, "--market", "de-de")["items"]) == 3
+        assert row["price"] in cli.ok("listings", "export", ORG, "--market", "de-de").stdout
+        requested = cli.json("sync", ORG, "--market", "de-de")["items"]
+        assert [each["resource"] for each in requested] == ["listings"]
+        requested_of = "SELECT market FROM backmarket.sync_state WHERE requested > served AND resource = 'listings'"
+        assert cli.shop.execute(requested_of) == [("de-de",)]
+        assert "listings/de-de" in cli.ok("status", ORG).stdout
+        assert "no market" in cli.fails(2, "listings", "list", ORG, "--market", "it-it")
+        assert cli.ok("connections", "markets", ORG, "--none").stdout == "fr-fr\n"
+
 
 class TestShipments:
     @pytest.mark.parametrize("group", ["deliveries", "returns"])

@@ -32,6 +32,8 @@ VALUES (%(org)s, 1, 9, 199.5, '2026-01-02T03:04:05Z', '{"order_id": 1}', 1);
 INSERT INTO backmarket.orderlines (organization_id, orderline_id, order_id, raw) VALUES (%(org)s, 1, 1, '{}');
 INSERT INTO backmarket.listings (organization_id, listing_id, sku, raw, content)
 VALUES (%(org)s, '00000000-0000-0000-0000-000000000001', 'SKU-1', '{}', 1);
+INSERT INTO backmarket.listing_markets (organization_id, market, listing_id, price, raw, content)
+VALUES (%(org)s, 'de-de', '00000000-0000-0000-0000-000000000001', 9.5, '{}', 1);
 INSERT INTO backmarket.deliveries (organization_id, shipment_id, raw, content) VALUES (%(org)s, 1, '{}', 1);
 INSERT INTO backmarket.returns (organization_id, shipment_id, raw, content) VALUES (%(org)s, 1, '{}', 1);
 INSERT INTO backmarket.labels (organization_id, resource, shipment_id, url, state)
@@ -178,7 +180,8 @@ class TestModels:
             assert order.date_creation.isoformat() == "2026-01-02T03:04:05+00:00"
             assert models.Listing.objects.get(sku="SKU-1").pk == UUID(int=1)
             assert models.Label.objects.get(pk=("returns", 1)).state == "wanted"
-            assert [model.objects.count() for model in models.TABLES] == [1, 1, 1, 1, 1, 2, 0]
+            assert str(models.ListingMarket.objects.get(market="de-de").price) == "9.5"
+            assert [model.objects.count() for model in models.TABLES] == [1, 1, 1, 1, 1, 1, 2, 0]
 
     def test_postgresql_refuses_a_write(self, models: Any, see: Callable[..., Any]) -> None:
         with pytest.raises(ProgrammingError, match="permission denied"), see("a"):

@@ -55,6 +55,7 @@ READABLE = {
     "connections",
     "deliveries",
     "labels",
+    "listing_markets",
     "listings",
     "orderlines",
     "orders",
@@ -184,6 +185,7 @@ def fill_one(transaction: Transaction, organization: str) -> None:
         "orders": ("order_id, raw, content", "1, '{}', 1"),
         "orderlines": ("orderline_id, order_id, raw", "1, 1, '{}'"),
         "listings": ("listing_id, raw, content", "gen_random_uuid(), '{}', 1"),
+        "listing_markets": ("market, listing_id, raw, content", "'de-de', gen_random_uuid(), '{}', 1"),
         "deliveries": ("shipment_id, raw, content", "1, '{}', 1"),
         "returns": ("shipment_id, raw, content", "1, '{}', 1"),
         "api_writes": (

@@ -23,6 +23,7 @@ from tests.support.databases import as_superuser, new_database, open_connection
 from tests.support.sellers import Shop, let_time_pass
 
 ORG, WRITER, REFUSED = ORGANIZATIONS = ("auth0|1", "writer", "refused")
+WALKER = "walker"
 ORDERS, PAGES = 1000, 20
 LINES, PARTS = 12, 3
 BEFORE = SCHEMA_VERSION - 1
@@ -218,3 +219,41 @@ def test_work_in_flight_is_finished_by_the_next_version_and_nothing_is_sent_twic
     )
     assert walked == (PAGES, ORDERS), "the walk went on from its checkpoint"
     assert set(stats.sellers[ORG].labels.values()) == {1}
+
+
+def test_walks_in_flight_go_on_after_the_migration_and_cursors_stay_valid(shop: Shop, url_before: str) -> None:
+    """Two walks are between their pages: the new version requests the rest, and no page again."""
+    shop.restart(task_budget_pages=2, fetch_threads=1)
+    shop.sell(WALKER, orders=300, listings=300)
+    for resource in ("orders", "listings"):
+        assert shop.run_slice(WALKER, resource).end == "handed_on"
+    seen = shop.execute("SELECT resource, next_page FROM backmarket.walks ORDER BY 1")
+    assert seen == [("listings", 3), ("orders", 3)]
+    with BackMarket(shop.settings) as market:
+        cursor = market.changes_cursor()
+        told = market.changes(limit=10).items[-1].cursor
+    copy_rows(shop.settings.need("database_url"), url_before)
+    database = Database(url_before)
+    assert apply_schema(database) == [SCHEMA_VERSION]
+    database.close()
+    shop.restart(database_url=url_before, task_budget_pages=200)
+    assert shop.execute("SELECT resource, market, next_page FROM backmarket.walks ORDER BY 1") == [
+        ("listings", "", 3), ("orders", "", 3)
+    ]  # fmt: skip
+    shop.sandbox.reset()
+    for resource in ("orders", "listings"):
+        shop.make_due(WALKER, resource)
+        assert shop.run_slice(WALKER, resource, ask=False).end == "done"
+    pages = shop.sandbox.stats().sellers[WALKER].pages
+    assert {name: sorted(each) for name, each in pages.items()} == {
+        "orders.list": [3, 4, 5, 6], "listings.list": [3, 4, 5, 6]
+    }  # fmt: skip
+    shop.assert_equals_truth(WALKER)
+    shop.assert_rows_equal_truth(WALKER, "listings")
+    with BackMarket(shop.settings) as market:
+        assert len(market.changes(told, limit=1000).items) == 590
+        assert len(market.changes(cursor, limit=1000).items) == 400
+        connection = market.update_connection(WALKER, markets=["de-de"])
+        assert connection.markets == ["de-de"]
+    assert shop.sync(WALKER, "listings", market="de-de").end == "done"
+    shop.assert_market_equals_truth(WALKER, "de-de")

@@ -28,6 +28,7 @@ def test_an_event_is_signed_and_says_ids_fields_and_values(office: Office) -> No
         "fields": ["shipping_address", "state"],
         "values": {"state": [1, 3]},
         "initial": False,
+        "market": "",
         "recorded_at": change.recorded_at.isoformat(),
     }
 

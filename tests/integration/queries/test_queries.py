@@ -14,7 +14,13 @@ import pytest
 from backmarket import BackMarket, Grade, PublicationState
 from backmarket.database import Database
 from backmarket.errors import InvalidArgument
-from backmarket.queries.listings import STORED_LISTINGS, ListingFilter, get_listing, get_listing_by_sku
+from backmarket.queries.listings import (
+    STORED_LISTINGS,
+    ListingFilter,
+    get_listing,
+    get_listing_by_sku,
+    get_listings,
+)
 from backmarket.queries.orders import STORED_ORDERLINES, STORED_ORDERS, OrderFilter, OrderLineFilter
 from backmarket.queries.pagination import encode_cursor
 from backmarket.queries.shipments import STORED_DELIVERIES, STORED_RETURNS, DeliveryFilter, ReturnFilter, StoredLabel
@@ -320,6 +326,16 @@ QUERIES: dict[str, tuple[Asking, str, bool]] = {
     "listing": (lambda db: get_listing(db, ORG, UUID(int=77)), "listings_pkey", True),
     "listing by its older id": (lambda db: get_listing(db, ORG, 77), "listings_legacy", False),
     "listing by its SKU": (lambda db: get_listing_by_sku(db, ORG, "sku-77"), "listings_sku", False),
+    "listings in a market": (
+        lambda db: get_listings(db, ORG, ListingFilter(market="de-de"), limit=25),
+        "listing_markets_pkey",
+        True,
+    ),
+    "listing in a market by its SKU": (
+        lambda db: get_listing_by_sku(db, ORG, "sku-77", "de-de"),
+        "listings_sku",
+        False,
+    ),
     "deliveries": (lambda db: STORED_DELIVERIES.page(db, ORG), "deliveries_newest", True),
     "deliveries of an order": (
         lambda db: STORED_DELIVERIES.page(db, ORG, DeliveryFilter(order_id=77)),
@@ -346,6 +362,9 @@ SELECT organization, n, n / 2, 'Sku-' || n, '{}' FROM numbers;
 INSERT INTO backmarket.listings (organization_id, listing_id, legacy_listing_id, sku, publication_state, quantity, raw,
     content)
 SELECT organization, lpad(to_hex(n), 32, '0')::uuid, n, 'Sku-' || n, 1, n % 10, '{}', n FROM numbers;
+INSERT INTO backmarket.listing_markets (organization_id, market, listing_id, publication_state, raw, content)
+SELECT organization, market, lpad(to_hex(n), 32, '0')::uuid, 1, '{}', n
+FROM numbers, unnest('{de-de,es-es}'::text[]) market;
 INSERT INTO backmarket.deliveries (organization_id, shipment_id, order_id, date_creation, raw, content)
 SELECT organization, n, n / 2, at, '{}', n FROM numbers;
 INSERT INTO backmarket.returns (organization_id, shipment_id, order_id, orderline_id, date_creation, raw, content)

@@ -26,7 +26,7 @@ def process(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ser
 
 
 def test_a_look_reads_one_row_however_many_fell_due_since_the_last_statistics(process: Services) -> None:
-    values = {"organization": "org 77", "resource": "orders", "incremental": True}
+    values = {"organization": "org 77", "resource": "orders", "market": "", "incremental": True}
     with process.database.transaction() as transaction:
         transaction.execute(
             "INSERT INTO backmarket.connections (organization_id, api_key, account, environment, region, locale)"

@@ -12,8 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backmarket.errors import BrokenAnswer
-from backmarket.resources import ORDERS, Column, Page, Row, parse_object, parse_page
+from backmarket.errors import BrokenAnswer, InvalidArgument
+from backmarket.resources import (
+    LISTINGS,
+    ORDERS,
+    Column,
+    Page,
+    Row,
+    as_in,
+    listings_in,
+    parse_object,
+    parse_page,
+    resource_in,
+)
 from backmarket.resources.orders import ORDERLINES
 from tests.support.examples import examples
 
@@ -518,3 +529,39 @@ class TestAnything:
         found = page('{"order_id": 1}', json.dumps(odd), '{"order_id": 2}')
         assert [row.key for row in found.rows if row.key in {1, 2}][:1] == [1]
         assert found.rows[-1].key == 2
+
+
+LISTING = {
+    "id": "da72cf47-1b1f-434a-9224-1f8684ac1bd4", "listing_id": 5, "sku": "A-1", "quantity": 3, "title": "Phone",
+    "price": "229.00", "currency": "EUR", "publication_state": 1, "max_price": 300.5, "shippings": [],
+}  # fmt: skip
+
+
+class TestMarkets:
+    def test_a_further_market_keeps_what_differs_by_market(self) -> None:
+        body = json.dumps({"results": [LISTING]}).encode()
+        (row,) = parse_page(listings_in("de-de"), body).rows
+        assert json.loads(row.raw) == {
+            "price": "229.00", "currency": "EUR", "max_price": 300.5, "publication_state": 1, "shippings": [],
+        }  # fmt: skip
+        (sold,) = parse_page(listings_in("de-de"), json.dumps({"results": [LISTING | {"quantity": 2}]}).encode()).rows
+        (cheaper,) = parse_page(
+            listings_in("de-de"), json.dumps({"results": [LISTING | {"price": "228.00"}]}).encode()
+        ).rows
+        assert (sold.content == row.content, cheaper.content == row.content) == (True, False)
+
+    @pytest.mark.parametrize("odd", [{}, {"title": "\ud800"}, {"price": 229}])
+    def test_however_it_is_read_the_row_is_the_same(self, odd: dict[str, Any]) -> None:
+        whole = parse_object(LISTINGS, json.dumps(LISTING | odd).encode())
+        assert whole
+        row = as_in(listings_in("de-de"), whole)
+        (listed,) = parse_page(listings_in("de-de"), json.dumps({"results": [LISTING | odd]}).encode()).rows
+        assert row
+        assert (row.values, json.loads(row.raw)) == (listed.values, json.loads(listed.raw))
+        assert as_in(LISTINGS, whole) is whole
+
+    def test_only_listings_differ_by_market(self) -> None:
+        assert resource_in("listings", "") is LISTINGS
+        assert resource_in("listings", "de-de") is listings_in("de-de")
+        with pytest.raises(InvalidArgument, match="the same in all markets"):
+            resource_in("orders", "de-de")

@@ -10,6 +10,8 @@ import httpx
 import pytest
 
 from backmarket.sandbox import Assumptions, Fault, InProcessTransport, Settings, World
+from backmarket.sandbox.settings import patched
+from backmarket.sandbox.world.changes import Change
 
 HEADERS = {"authorization": "Basic token", "user-agent": "BM-Test-Unit;test@example.com"}
 
@@ -325,3 +327,67 @@ def test_a_listing_is_published_by_a_field_that_is_not_documented(client: httpx.
     row = next(row for row in rows if row["publication_state"] in {2, 3, 4} and row["quantity"])
     answer = client.post(f"/ws/listings/{row['id']}", json={"pub_state": 2}).json()
     assert (answer["publication_state"], "pub_state" in answer) == (1, False)
+
+
+@pytest.fixture
+def german(world: World) -> httpx.Client:
+    """The client of a seller who sells in Germany, too, and asks there."""
+    world.add_seller("two", "token-two", orders=0, listings=70, markets=["de-de"])
+    headers = HEADERS | {"authorization": "Basic token-two", "accept-language": "de-de"}
+    return httpx.Client(transport=InProcessTransport(world), base_url="http://sandbox", headers=headers)
+
+
+def at_home(client: httpx.Client) -> dict[str, dict[str, Any]]:
+    rows = httpx.Client(transport=client._transport, base_url="http://sandbox", headers=client.headers)
+    rows.headers["accept-language"] = "fr-fr"
+    return {row["id"]: row for row in listed(rows)}
+
+
+class TestMarkets:
+    def test_have_prices_and_states_of_their_own_and_a_common_quantity(self, german: httpx.Client) -> None:
+        here, home = {row["id"]: row for row in listed(german)}, at_home(german)
+        assert here.keys() == home.keys()
+        assert all(here[key]["quantity"] == home[key]["quantity"] for key in here)
+        assert sum(here[key]["price"] != home[key]["price"] for key in here) > 60
+        assert any(here[key]["publication_state"] != home[key]["publication_state"] for key in here)
+        offline = listed(german, publication_state=0)
+        assert {row["id"] for row in offline} == {key for key, row in here.items() if row["publication_state"] == 0}
+
+    def test_a_listing_is_unpublished_in_one_and_published_there_again(
+        self, world: World, german: httpx.Client
+    ) -> None:
+        row = listed(german, publication_state=1)[0]
+        home = at_home(german)[row["id"]]["publication_state"]
+        fields = {"publication_state": 0}
+        change = Change(seller="two", resource="listings", modify=1, ids=[row["id"]], market="de-de", fields=fields)
+        world.change(change)
+        assert german.get(f"/ws/listings/{row['id']}").json()["publication_state"] == 0
+        assert at_home(german)[row["id"]]["publication_state"] == home
+        answer = german.post(f"/ws/listings/{row['id']}", json={"price": "99.00", "currency": "EUR"}).json()
+        assert answer["publication_state"] == 0, "a price publishes nothing"
+        answer = german.post(f"/ws/listings/{row['id']}", json={"pub_state": 2}).json()
+        assert answer["publication_state"] == 1
+
+    def test_without_stock_it_is_offline_in_all(self, german: httpx.Client) -> None:
+        row = listed(german, publication_state=1)[0]
+        german.post(f"/ws/listings/{row['id']}", json={"quantity": 0})
+        assert german.get(f"/ws/listings/{row['id']}").json()["publication_state"] == 0
+        assert at_home(german)[row["id"]]["publication_state"] in {0, 2, 3, 4}
+
+    def test_the_state_may_be_the_accounts(self, world: World, german: httpx.Client) -> None:
+        world.settings = patched(world.settings, {"assumptions": {"state_market": "account"}})
+        here, home = {row["id"]: row for row in listed(german)}, at_home(german)
+        assert all(here[key]["publication_state"] == home[key]["publication_state"] for key in here)
+        row = next(row for row in home.values() if row["publication_state"] == 3)
+        german.post(f"/ws/listings/{row['id']}", json={"pub_state": 2})
+        assert at_home(german)[row["id"]]["publication_state"] == 1
+
+    def test_a_market_may_list_only_what_is_offered_there(self, world: World, german: httpx.Client) -> None:
+        world.settings = patched(world.settings, {"assumptions": {"market_list": "offered"}})
+        row = listed(german)[0]
+        world.change(Change(seller="two", resource="listings", remove=1, ids=[row["id"]], market="de-de"))
+        assert row["id"] not in {each["id"] for each in listed(german)}
+        assert german.get(f"/ws/listings/{row['id']}").status_code == 404
+        assert row["id"] in at_home(german)
+        german.headers["accept-language"] = "es-es"
+        assert listed(german) == []

@@ -24,15 +24,16 @@ _WHAT: Final[dict[str, Callable[[InboxItem], str]]] = {
     "bulk_part": lambda item: f"part {item.part} of job {item.job_id}: `bulk settle`",
     "labels": lambda item: f"{counted(item.count, 'label was', 'labels were')} given up: `labels fetch`",
     "rows_missing": lambda item: (
-        f"{_rows(item)} {'is' if item.count == 1 else 'are'} not listed any more: `sync --accept-missing{_market(item)}`"
+        f"{_rows(item, 'is', 'are')} not listed any more: `sync --accept-missing{_market(item)}`"
     ),
     "rows_rejected": lambda item: f"{_rows(item)} could not be stored: `sync --full{_market(item)}`",
     "webhook": lambda item: f"webhook {item.endpoint_id} was disabled: `events enable`",
 }
 
 
-def _rows(item: InboxItem) -> str:
-    return f"{item.count} {item.resource}" + (f" in {item.market}" if item.market else "")
+def _rows(item: InboxItem, one: str = "", several: str = "") -> str:
+    rows = counted(item.count, f"row {one}".strip(), f"rows {several}".strip())
+    return f"{item.resource}{f' in {item.market}' if item.market else ''}: {rows}"
 
 
 def _market(item: InboxItem) -> str:

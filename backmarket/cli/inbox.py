@@ -23,9 +23,7 @@ _WHAT: Final[dict[str, Callable[[InboxItem], str]]] = {
     "write": lambda item: f"write {item.write_id}: `writes settle`",
     "bulk_part": lambda item: f"part {item.part} of job {item.job_id}: `bulk settle`",
     "labels": lambda item: f"{counted(item.count, 'label was', 'labels were')} given up: `labels fetch`",
-    "rows_missing": lambda item: (
-        f"{_rows(item, 'is', 'are')} not listed any more: `sync --accept-missing{_market(item)}`"
-    ),
+    "rows_missing": lambda item: f"{_rows(item, 'is', 'are')} gone: `sync --accept-missing{_market(item)}`",
     "rows_rejected": lambda item: f"{_rows(item)} could not be stored: `sync --full{_market(item)}`",
     "webhook": lambda item: f"webhook {item.endpoint_id} was disabled: `events enable`",
 }

@@ -128,7 +128,7 @@ class FileChecking:
         is_whole = refused is None and not self.left_out
         if not is_whole:
             again = self._open().records() if checked is not None else iter(())
-            self.left_out.write(left_out, again, refused=refused is not None)
+            self.left_out.write(left_out, again, refused=refused is not None, columns=self.options.column_map)
         return CheckedFiles(
             check=self._summary(source, checked, parts, refused),
             refused=refused,
@@ -147,6 +147,7 @@ class FileChecking:
             delimiter=self.options.delimiter,
             quotechar=self.options.quotechar,
             encoding=self.options.encoding,
+            columns=self.options.column_map,
         )
 
     def _check(self, source: Source) -> Check:

@@ -15,8 +15,10 @@ from unicodedata import category
 from backmarket import audit, connections
 from backmarket.bucket.keys import bulk_key
 from backmarket.bulk import jobs, queries, reports, rows
+from backmarket.bulk.csv_file.reader import open_source
 from backmarket.bulk.csv_file.spool import File, pieces_of, room, spool
 from backmarket.bulk.file_check import CheckedFiles, FileChecking
+from backmarket.bulk.file_preview import FilePreview, preview_of
 from backmarket.bulk.handle import BulkHandle
 from backmarket.bulk.jobs import Submission
 from backmarket.bulk.options import Options, from_message, with_name
@@ -173,6 +175,37 @@ def prepared(
             fingerprint = options.fingerprint(spool(pieces_of(file), original))
             files = checking.run(lines, left_out, fingerprint=fingerprint)
         yield PreparedFile(services, organization_id, with_name(options, file), files)
+
+
+def preview(services: Services, organization_id: str, file: File, options: Options, *, rows: int) -> FilePreview:
+    """Read the beginning of a file; see `preview_of`.
+
+    Raises:
+        BulkFileRefused: if it is no list.
+        InvalidArgument: if an option is invalid, or the file is unreadable.
+        TooLarge, SettingsError: see `prepared`.
+        ConnectionNotFound: if the organization is not connected.
+    """
+    connection = connections.get(services.database, organization_id)
+    locale = check_locale(connection.region, options.locale or connection.locale)
+    with cast(BinaryIO, TemporaryFile()) as copy, room():
+        spool(pieces_of(file), copy)
+        copy.seek(0)
+        with open_source(
+            file if isinstance(file, str) else copy,
+            delimiter=options.delimiter,
+            quotechar=options.quotechar,
+            encoding=options.encoding,
+            columns=options.column_map,
+            any_header=True,
+        ) as source:
+            return preview_of(
+                source,
+                locale=locale,
+                notation=options.notation,
+                skus_as_they_are=options.skus_as_they_are,
+                rows=rows,
+            )
 
 
 def submit_object(services: Services, organization_id: str, object_key: str, **options: Any) -> int:

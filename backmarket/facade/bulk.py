@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from backmarket.queries.pagination import Page
 
 if TYPE_CHECKING:  # loaded with the first file
     from backmarket.bulk.file_check import FileCheck
+    from backmarket.bulk.file_preview import FilePreview
     from backmarket.bulk.submit import PreparedFile
 
 
@@ -40,6 +41,7 @@ class FileOptions(TypedDict, total=False):
     idempotency_key: str | None
     environment: Environment | None
     file_name: str | None
+    columns: Mapping[str, str] | None
 
 
 class Bulk(FacadePart):
@@ -59,6 +61,8 @@ class Bulk(FacadePart):
     - `idempotency_key`: the caller's own name for the job: repeating the call returns the same job.
     - `environment`: must be the connection's, if given.
     - `file_name`: the file's name, for people.
+    - `columns`: the names of columns in the file, and those under which they are sent, such as
+      `{"Artikelnummer": "sku", "Lager": ""}`; empty: left out. Other columns keep their names.
 
     All methods that take a file raise
 
@@ -146,6 +150,26 @@ class Bulk(FacadePart):
         from backmarket.bulk import submit
 
         return submit.prepared(self._services, organization_id, file, Options(**options))
+
+    def preview_listings_file(
+        self, organization_id: str, file: Path | BinaryIO | str, *, rows: int = 5, **options: Unpack[FileOptions]
+    ) -> FilePreview:
+        """The first lines of a file as they are understood, and under which name each column would be sent.
+
+        The file needs no column `sku`: give `matching` of the result, corrected by a person, as `columns` of a check
+        or a submission.
+
+        Args:
+            file: see the class; only its beginning is checked.
+            rows: maximum number of lines.
+            **options: see the class.
+
+        Raises:
+            BulkFileRefused: if it is no list.
+        """
+        from backmarket.bulk import submit
+
+        return submit.preview(self._services, organization_id, file, Options(**options), rows=rows)
 
     def get_bulk_job(self, organization_id: str, job_id: int) -> Job | None:
         """One bulk job, with the number of its lines in each state; None: it does not exist."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO, cast
 from unicodedata import category
@@ -70,6 +71,32 @@ class PreparedFile:
             if self._files.refused is not None:
                 raise self._files.refused
             return self._handle(self._known() or self._write_down())
+
+    def write_faults(self, into: BinaryIO) -> str:
+        """Write a copy of the file that has the faults of each line beside its own columns.
+
+        The copy has the file's rows, columns, encoding and separator, or is a workbook if the file is one (with the
+        values of its formulas). It can be corrected and sent: the column of the faults is left out.
+
+        Args:
+            into: an empty file, open for writing bytes.
+
+        Returns:
+            A name for it, such as `stock-faults.csv`.
+
+        Raises:
+            InvalidArgument: if no line is bad, the column names are wrong, or a broken quote hides the rest of the
+                file.
+        """
+        if self._files.write_faults is None:
+            reason = self._files.refused.message if self._files.refused else ""
+            raise InvalidArgument(f"A copy with the faults is for lines. {reason}")
+        if not self.check.bad_lines:
+            raise InvalidArgument("No line of the file has a fault, so there is no copy with faults.")
+        with room():
+            self._files.write_faults(into)
+        stem = Path(self._options.file_name or "listings").stem
+        return f"{stem}-faults{'.xlsx' if self.check.is_workbook else '.csv'}"
 
     def submit_refused(self) -> BulkHandle:
         """Insert a job in any case; if the file was refused, a failed job with the faults in its report.

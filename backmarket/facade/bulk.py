@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO, TypedDict, Unpack
 
+from backmarket import connections
 from backmarket.bulk import jobs, queries, reports
 from backmarket.bulk.handle import BulkHandle, BulkSyncOutcome
 from backmarket.bulk.options import Options
@@ -16,6 +17,7 @@ from backmarket.bulk.rows import Job, JobState, Part, PartState
 from backmarket.client.endpoints import Environment
 from backmarket.errors import BulkJobNotFound
 from backmarket.facade.part import FacadePart
+from backmarket.facade.stored import StoredRows
 from backmarket.facade.syncs import Syncs
 from backmarket.queries.pagination import Page
 
@@ -170,6 +172,26 @@ class Bulk(FacadePart):
         from backmarket.bulk import submit
 
         return submit.preview(self._services, organization_id, file, Options(**options), rows=rows)
+
+    def write_listings_template(self, organization_id: str, into: BinaryIO) -> int:
+        """Write the file to fill in, an Excel workbook with the organization's stored listings.
+
+        Args:
+            organization_id: whose listings; prices and texts are those of the connection's locale.
+            into: an empty file, open for writing bytes.
+
+        Returns:
+            The number of listings.
+
+        Raises:
+            ConnectionNotFound: if the organization is not connected.
+            TooLarge: if the listings are more than a workbook may have when it is sent.
+        """
+        from backmarket.bulk.template_file import write_template
+
+        locale = connections.get(self._services.database, organization_id).locale
+        listings = StoredRows(self._services).iter_listings(organization_id)
+        return write_template(listings, into, locale=locale)
 
     def get_bulk_job(self, organization_id: str, job_id: int) -> Job | None:
         """One bulk job, with the number of its lines in each state; None: it does not exist."""

@@ -43,7 +43,7 @@ CHANGES_NOTHING = {
     "print_labels", "get_inbox", "count_inbox", "get_inbox_counts",
     # what a person has saved for themselves; and how a file is read
     "get_console_views", "save_console_view", "remove_console_view",
-    "preview_listings_file",
+    "preview_listings_file", "write_listings_template",
     "iter_writes",
     # they check a file; `PreparedFile.submit` is the act
     "check_listings_file", "prepare_listings_file",

@@ -1,17 +1,23 @@
-"""Columns that a person has matched, and the preview by which that is done."""
+"""Columns that a person has matched, the preview by which that is done, and the template to fill in."""
 
 import io
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from backmarket.bulk import template_file
 from backmarket.bulk.csv_file.amounts import Notation
 from backmarket.bulk.csv_file.column_map import PRODUCT, REASONS, ColumnMap
 from backmarket.bulk.csv_file.reader import open_source
 from backmarket.bulk.csv_file.validation import Check
+from backmarket.bulk.csv_file.workbook_writer import WorkbookWriter
 from backmarket.bulk.file_preview import FilePreview, preview_of
-from backmarket.errors import BulkFileRefused, InvalidArgument
+from backmarket.errors import BulkFileRefused, InvalidArgument, TooLarge
+from backmarket.queries.listings import Listing
 from tests.support.workbooks import text, workbook
 
 GERMAN = (
@@ -162,3 +168,68 @@ class TestPreview:
     def test_what_is_no_list_is_refused_in_a_sentence(self, data: bytes) -> None:
         with pytest.raises(BulkFileRefused, match=r"The file (is|begins)[^\x00-\x1f]*\."):
             previewed(data)
+
+
+def listing(**fields: Any) -> Listing:
+    values: dict[str, Any] = dict.fromkeys(Listing.__dataclass_fields__)
+    values |= {"organization_id": "shop", "listing_id": UUID(int=1), "sku": "A", "raw": {}, "title": "Phone"}
+    return Listing(**values | {"last_synced_at": datetime.now(UTC)} | fields)
+
+
+def template_of(*listings: Listing, locale: str = "fr-fr") -> tuple[int, bytes]:
+    into = io.BytesIO()
+    return template_file.write_template(listings, into, locale=locale), into.getvalue()
+
+
+class TestTemplate:
+    def test_is_read_as_it_was_written(self) -> None:
+        count, data = template_of(
+            listing(sku="00123", price=Decimal("229.00"), min_price=Decimal("199.5"), currency="EUR", quantity=3,
+                    grade="GOOD", warranty_delay=12, new_battery=True, comment="two\nlines, 1;2"),
+            listing(sku='=HYPERLINK("http://x")', title="=1+1", price=Decimal(1000)),
+            listing(sku=None),
+        )  # fmt: skip
+        assert count == 2
+        check, rows = _as_they_are(data)
+        assert check.header == (
+            "sku", "price", "currency", "min_price", "quantity", "grade", "warranty_delay", "new_battery", "comment"
+        )  # fmt: skip
+        assert rows == [
+            ["00123", "229", "EUR", "199.5", "3", "GOOD", "12", "true", "two\nlines, 1;2"],
+            ['=HYPERLINK("http://x")', "1000", "", "", "", "", "", "", ""],
+        ]
+
+    def test_what_could_not_be_sent_is_left_empty(self) -> None:
+        _, data = template_of(listing(price=Decimal(0), currency="SEK", warranty_delay=0, grade="NEWER", quantity=1))
+        assert _as_they_are(data)[1] == [["A", "", "", "", "1", "", "", "", ""]]
+        _, data = template_of(listing(price=Decimal(10), min_price=Decimal(11), currency="EUR"))
+        assert _as_they_are(data)[1][0][1:4] == ["10", "EUR", ""], "they contradict each other, as they may there"
+        _, data = template_of(listing(price=Decimal(10), quantity=1), locale="sv-se")
+        assert _as_they_are(data, "sv-se")[1][0][1:5] == ["", "", "", "1"], "no currency is known"
+
+    def test_without_listings_it_has_its_columns(self) -> None:
+        assert template_of()[0] == 0
+        assert [each.sent_as for each in previewed(template_of()[1]).columns][:3] == ["sku", None, "price"]
+
+    def test_more_than_a_workbook_may_have_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(template_file, "ROWS_LIMIT", 3)
+        assert template_of(listing(), listing())[0] == 2
+        with pytest.raises(TooLarge, match="more than the 2"):
+            template_of(listing(), listing(), listing())
+
+
+def _as_they_are(data: bytes, locale: str = "fr-fr") -> tuple[Check, list[list[str]]]:
+    with open_source(io.BytesIO(data)) as source:
+        check = Check(source, locale=locale, skus_as_they_are=True)
+        return check, [cells for _, cells in check]
+
+
+def test_a_workbook_holds_each_kind_of_value() -> None:
+    into = io.BytesIO()
+    with WorkbookWriter(into) as writer:
+        writer.add_sheet("One")
+        writer.add_row(["sku", "a", "b", "c", "d"], first_column=1)
+        writer.add_row(["=1+1", 1.5, True, date(2026, 1, 2), None], first_column=1)
+    with open_source(io.BytesIO(into.getvalue())) as source:
+        *_, last = source.rows()
+    assert (last.values, source.first_column) == (["=1+1", 1.5, True, date(2026, 1, 2), ""], 1)  # type: ignore[union-attr]

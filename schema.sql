@@ -11,8 +11,8 @@ DECLARE
 BEGIN
     IF to_regclass('backmarket.schema_version') IS NOT NULL THEN
         SELECT max(version) INTO found FROM backmarket.schema_version;
-        IF found <> 7 THEN
-            RAISE EXCEPTION 'The database has schema version %, and this file makes version 7: run `backmarket db migrate`.',
+        IF found <> 8 THEN
+            RAISE EXCEPTION 'The database has schema version %, and this file makes version 8: run `backmarket db migrate`.',
                 found;
         END IF;
     END IF;
@@ -835,6 +835,16 @@ CREATE INDEX IF NOT EXISTS bulk_parts_due ON backmarket.bulk_parts (organization
 WHERE state IN ('pending', 'submitting', 'submitted', 'unknown');
 COMMENT ON TABLE backmarket.bulk_parts IS 'The parts in which a bulk job is sent, and the outcome of each';
 
+CREATE TABLE IF NOT EXISTS backmarket.bulk_formats (
+    organization_id text PRIMARY KEY REFERENCES backmarket.connections ON DELETE CASCADE,
+    encoding text CHECK (length(encoding) <= 40),           -- null: detected
+    decimal text CHECK (length(decimal) = 1),               -- null: a point
+    thousands text CHECK (length(thousands) = 1),           -- null: nothing is between the thousands
+    -- by the names of columns in the files, in lower case: the name under which each is sent; empty: it is left out
+    columns jsonb NOT NULL
+);
+COMMENT ON TABLE backmarket.bulk_formats IS 'How the files of an organization are written, as a person chose it last';
+
 ------------------------------------------------------------------------------
 -- The bucket: objects to be deleted, and the progress of the daily comparison with the rows
 ------------------------------------------------------------------------------
@@ -1277,7 +1287,7 @@ BEGIN
         ('backmarket_worker', 'SELECT, INSERT', 'backmarket.audit, backmarket.first_request'),
         ('backmarket_worker', 'SELECT, INSERT, UPDATE',
             'backmarket.sync_state, backmarket.walk_seen, backmarket.work, backmarket.bulk_parts,'
-            ' backmarket.bucket_sweep, backmarket.upkeep'),
+            ' backmarket.bulk_formats, backmarket.bucket_sweep, backmarket.upkeep'),
         ('backmarket_worker', 'SELECT, INSERT, DELETE',
             'backmarket.sync_runs, backmarket.changes, backmarket.event_attempts'),
         ('backmarket_worker', 'SELECT, UPDATE', 'backmarket.event_router'),
@@ -1301,7 +1311,7 @@ BEGIN
             'backmarket.walks, backmarket.sync_runs, backmarket.listings, backmarket.deliveries, backmarket.returns'),
         ('backmarket_console', 'SELECT, UPDATE, DELETE', 'backmarket.labels'),
         ('backmarket_console', 'SELECT, INSERT, UPDATE',
-            'backmarket.sync_state, backmarket.work, backmarket.bulk_parts'),
+            'backmarket.sync_state, backmarket.work, backmarket.bulk_parts, backmarket.bulk_formats'),
         ('backmarket_console', 'SELECT, INSERT, DELETE', 'backmarket.changes'),
         ('backmarket_console', 'SELECT, INSERT, UPDATE, DELETE',
             'backmarket.connections, backmarket.orders, backmarket.orderlines, backmarket.api_writes,'
@@ -1390,4 +1400,4 @@ BEGIN
 END
 $$;
 
-INSERT INTO backmarket.schema_version (version) VALUES (7) ON CONFLICT DO NOTHING;
+INSERT INTO backmarket.schema_version (version) VALUES (8) ON CONFLICT DO NOTHING;

@@ -23,7 +23,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequest
 from backmarket.errors import BackMarketError, DatabaseUnavailable, InvalidArgument, SchemaMissing, SettingsError
 from backmarket.messages import urls
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """The version that `schema.sql` writes into `schema_version`."""
 
 Transaction = psycopg.Connection[TupleRow]

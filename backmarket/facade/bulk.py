@@ -10,7 +10,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO, TypedDict, Unpack
 
 from backmarket import connections
-from backmarket.bulk import jobs, queries, reports
+from backmarket.bulk import formats, jobs, queries, reports
+from backmarket.bulk.formats import FileFormat
 from backmarket.bulk.handle import BulkHandle, BulkSyncOutcome
 from backmarket.bulk.options import Options
 from backmarket.bulk.rows import Job, JobState, Part, PartState
@@ -172,6 +173,24 @@ class Bulk(FacadePart):
         from backmarket.bulk import submit
 
         return submit.preview(self._services, organization_id, file, Options(**options), rows=rows)
+
+    def get_listings_file_format(self, organization_id: str) -> FileFormat:
+        """How an organization's files are written, as it was saved; the console saves what a person chooses there.
+
+        It is not applied by itself: give its attributes as options of a file.
+        """
+        return formats.get(self._services.database, organization_id)
+
+    def save_listings_file_format(self, organization_id: str, chosen: FileFormat) -> None:
+        """Save how an organization's files are written. Columns that were matched before stay matched.
+
+        Args:
+            chosen: the format.
+
+        Raises:
+            ConnectionNotFound: if the organization is not connected.
+        """
+        formats.save(self._services.database, organization_id, chosen)
 
     def write_listings_template(self, organization_id: str, into: BinaryIO) -> int:
         """Write the file to fill in, an Excel workbook with the organization's stored listings.

@@ -1,0 +1,1 @@
+-- How the files of a seller are written is remembered: `schema.sql` makes the table `bulk_formats`.

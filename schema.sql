@@ -893,6 +893,16 @@ CREATE INDEX IF NOT EXISTS bulk_parts_due ON backmarket.bulk_parts (organization
 WHERE state IN ('pending', 'submitting', 'submitted', 'unknown');
 COMMENT ON TABLE backmarket.bulk_parts IS 'The parts in which a bulk job is sent, and the outcome of each';
 
+CREATE TABLE IF NOT EXISTS backmarket.bulk_formats (
+    organization_id text PRIMARY KEY REFERENCES backmarket.connections ON DELETE CASCADE,
+    encoding text CHECK (length(encoding) <= 40),           -- null: detected
+    decimal text CHECK (length(decimal) = 1),               -- null: a point
+    thousands text CHECK (length(thousands) = 1),           -- null: nothing is between the thousands
+    -- by the names of columns in the files, in lower case: the name under which each is sent; empty: it is left out
+    columns jsonb NOT NULL
+);
+COMMENT ON TABLE backmarket.bulk_formats IS 'How the files of an organization are written, as a person chose it last';
+
 ------------------------------------------------------------------------------
 -- The bucket: objects to be deleted, and the progress of the daily comparison with the rows
 ------------------------------------------------------------------------------
@@ -1346,8 +1356,8 @@ BEGIN
         ('backmarket_worker', 'SELECT, UPDATE', 'backmarket.locks, backmarket.schedule'),
         ('backmarket_worker', 'SELECT, INSERT', 'backmarket.audit, backmarket.first_request'),
         ('backmarket_worker', 'SELECT, INSERT, UPDATE',
-            'backmarket.walk_seen, backmarket.work, backmarket.bulk_parts, backmarket.bucket_sweep,'
-            ' backmarket.upkeep'),
+            'backmarket.walk_seen, backmarket.work, backmarket.bulk_parts,'
+            ' backmarket.bulk_formats, backmarket.bucket_sweep, backmarket.upkeep'),
         ('backmarket_worker', 'SELECT, INSERT, DELETE',
             'backmarket.inbox_recorded, backmarket.sync_runs, backmarket.changes, backmarket.event_attempts'),
         ('backmarket_worker', 'SELECT, UPDATE', 'backmarket.event_router'),
@@ -1374,7 +1384,8 @@ BEGIN
             ' backmarket.deliveries, backmarket.returns'),
         ('backmarket_console', 'SELECT, UPDATE, DELETE', 'backmarket.labels, backmarket.sync_state'),
         ('backmarket_console', 'INSERT', 'backmarket.sync_state'),
-        ('backmarket_console', 'SELECT, INSERT, UPDATE', 'backmarket.work, backmarket.bulk_parts'),
+        ('backmarket_console', 'SELECT, INSERT, UPDATE',
+            'backmarket.work, backmarket.bulk_parts, backmarket.bulk_formats'),
         ('backmarket_console', 'SELECT, INSERT, DELETE', 'backmarket.changes'),
         ('backmarket_console', 'SELECT, INSERT, UPDATE, DELETE',
             'backmarket.connections, backmarket.orders, backmarket.orderlines, backmarket.api_writes,'

@@ -10,11 +10,13 @@ from itertools import islice
 from typing import BinaryIO
 
 from backmarket.bulk import queries
+from backmarket.bulk.csv_file.faults_copy import write_copy
 from backmarket.bulk.csv_file.parts import FILE_LINES_LIMIT, Parts, cut
 from backmarket.bulk.csv_file.reader import open_source
 from backmarket.bulk.csv_file.source import Source
 from backmarket.bulk.csv_file.unchanged import unchanged
 from backmarket.bulk.csv_file.validation import Check, Row
+from backmarket.bulk.csv_file.workbook import WorkbookSource
 from backmarket.bulk.options import Options
 from backmarket.bulk.skipped_lines import LeftOut
 from backmarket.client.skus import sku_key
@@ -44,6 +46,7 @@ class FileCheck:
         unknown_columns: those columns that are not known; they are sent unchanged.
         notes: what was ignored or corrected in the file, one sentence each.
         expected_duration: minimum time until the last line is sent, by the account's quota.
+        is_workbook: it is an Excel workbook.
     """
 
     lines: int = 0
@@ -59,6 +62,7 @@ class FileCheck:
     unknown_columns: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     expected_duration: timedelta = timedelta()
+    is_workbook: bool = False
 
     @property
     def is_refused(self) -> bool:
@@ -78,6 +82,7 @@ class CheckedFiles:
         lines: the canonical text.
         left_out: the lines that are in no part; None: all lines are in parts.
         fingerprint: see `Options.fingerprint`.
+        write_faults: writes the copy with the faults into an empty file; None: no line was checked.
     """
 
     check: FileCheck
@@ -87,6 +92,7 @@ class CheckedFiles:
     lines: BinaryIO
     left_out: BinaryIO | None
     fingerprint: str
+    write_faults: Callable[[BinaryIO], None] | None
 
 
 @dataclass
@@ -130,7 +136,7 @@ class FileChecking:
         is_whole = refused is None and not self.left_out
         if not is_whole:
             again = self._open().records() if checked is not None else iter(())
-            self.left_out.write(left_out, again, refused=refused is not None)
+            self.left_out.write(left_out, again, refused=refused is not None, columns=self.options.column_map)
         return CheckedFiles(
             check=self._summary(source, checked, parts, refused),
             refused=refused,
@@ -139,7 +145,12 @@ class FileChecking:
             lines=lines,
             left_out=None if is_whole else left_out,
             fingerprint=fingerprint,
+            write_faults=None if checked is None else self._write_faults,
         )
+
+    def _write_faults(self, into: BinaryIO) -> None:
+        with self._open() as source:
+            write_copy(source, self.left_out.bad_lines(), into)
 
     def _open(self) -> Source:
         """Open the file from its beginning."""
@@ -149,6 +160,7 @@ class FileChecking:
             delimiter=self.options.delimiter,
             quotechar=self.options.quotechar,
             encoding=self.options.encoding,
+            columns=self.options.column_map,
         )
 
     def _check(self, source: Source) -> Check:
@@ -194,6 +206,7 @@ class FileChecking:
             lines_to_send=to_send,
             parts=len(parts) if parts is not None else 0,
             dialect=source.written if source is not None else None,
+            is_workbook=isinstance(source, WorkbookSource),
             expected_duration=queries.expected_duration(self.services, self.organization_id, to_send),
         )
         if checked is not None:

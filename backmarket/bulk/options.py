@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from backmarket.bulk.csv_file.amounts import Notation
+from backmarket.bulk.csv_file.column_map import ColumnMap
 from backmarket.bulk.csv_file.spool import File
 from backmarket.errors import InvalidArgument
 
@@ -37,6 +38,8 @@ class Options:
         idempotency_key: the caller's own name for the job: repeating the call gives the same job.
         environment: must be the connection's, if given.
         file_name: what a person calls the file; None: its own name, if it has one.
+        columns: the names of columns in the file, and those under which they are sent; empty: left out. None, and a
+            column that is not named: by their own names.
     """
 
     delimiter: str | None = None
@@ -52,10 +55,12 @@ class Options:
     idempotency_key: str | None = None
     environment: str | None = None
     file_name: str | None = None
+    columns: Mapping[str, str] | None = None
     market: str | None = None
 
     def __post_init__(self) -> None:
         Notation(self.decimal, self.thousands)
+        ColumnMap(self.columns)
         if self.max_age is not None and self.max_age <= timedelta():
             raise InvalidArgument("max_age must be more than 0 seconds.")
         if self.idempotency_key is not None and not 1 <= len(self.idempotency_key) <= 200:
@@ -65,6 +70,11 @@ class Options:
     def notation(self) -> Notation:
         """How amounts are written."""
         return Notation(self.decimal, self.thousands)
+
+    @property
+    def column_map(self) -> ColumnMap:
+        """Under which names the columns are sent."""
+        return ColumnMap(self.columns)
 
     def fingerprint(self, content: str) -> str:
         """A hash of the file and its options.
@@ -76,7 +86,13 @@ class Options:
             content, self.delimiter, self.quotechar, self.encoding, self.locale, self.skip_bad_lines,
             self.skip_unchanged, self.max_age.total_seconds() if self.max_age else None,
         ]  # fmt: skip
-        newer = {"decimal": self.decimal, "thousands": self.thousands, "skus_as_they_are": self.skus_as_they_are}
+        newer: dict[str, object] = {
+            "decimal": self.decimal,
+            "thousands": self.thousands,
+            "skus_as_they_are": self.skus_as_they_are,
+        }
+        if self.columns:
+            newer["columns"] = sorted(self.columns.items())
         newer |= {"market": self.market} if self.market else {}
         if any(newer.values()):  # without them, the same as in the versions that did not have them
             told.append(newer)
@@ -127,6 +143,7 @@ _OF_A_MESSAGE: dict[str, Any] = {
     "idempotency_key": str,
     "environment": str,
     "file_name": str,
+    "columns": dict,
 }
 """The options that a message may have, and their types in JSON."""
 

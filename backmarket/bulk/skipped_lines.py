@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import BinaryIO
 
-from backmarket.bulk.csv_file.columns import column_name
+from backmarket.bulk.csv_file.column_map import BY_NAME, ColumnMap
 from backmarket.bulk.csv_file.source import Broken, Record
 from backmarket.bulk.reports import CsvLines, ReportLine
 from backmarket.bulk.rows import Outcome
@@ -49,23 +49,26 @@ class LeftOut:
         bad = set(self._bad)
         return sum(line not in bad for line in self._unchanged)
 
-    def write(self, into: BinaryIO, records: Iterable[Record | Broken], *, refused: bool) -> None:
+    def write(
+        self, into: BinaryIO, records: Iterable[Record | Broken], *, refused: bool, columns: ColumnMap = BY_NAME
+    ) -> None:
         """Write the skipped lines as CSV, in the order of the file.
 
         Args:
             into: an empty file.
             records: of the file from its header on; empty if it has no header.
             refused: the whole file was refused, so every line is skipped.
+            columns: under which names its columns are sent.
         """
         lines = CsvLines(into, ("line", "sku", "outcome", "message"))
-        for each in self._lines(records, refused=refused):
+        for each in self._lines(records, refused=refused, columns=columns):
             lines.add((each.line, each.sku, each.outcome, each.message))
 
-    def _lines(self, records: Iterable[Record | Broken], *, refused: bool) -> Iterator[ReportLine]:
-        bad, unchanged = self._bad_lines(), iter(self._unchanged)
+    def _lines(self, records: Iterable[Record | Broken], *, refused: bool, columns: ColumnMap) -> Iterator[ReportLine]:
+        bad, unchanged = self.bad_lines(), iter(self._unchanged)
         next_bad, next_unchanged = next(bad, None), next(unchanged, None)
         rest = iter(records)
-        sku_at = _sku_at(next(rest, None))
+        sku_at = _sku_at(next(rest, None), columns)
         for record in rest:
             while next_bad and next_bad[0] < record.line:
                 yield ReportLine(next_bad[0], "", Outcome.BAD, next_bad[1])
@@ -85,7 +88,7 @@ class LeftOut:
             yield ReportLine(next_bad[0], "", Outcome.BAD, next_bad[1])
             next_bad = next(bad, None)
 
-    def _bad_lines(self) -> Iterator[tuple[int, str]]:
+    def bad_lines(self) -> Iterator[tuple[int, str]]:
         """Each bad line once, with all of its faults, in the order of the file."""
         order = sorted(range(len(self._bad)), key=self._bad.__getitem__)
         for line, found in groupby(order, key=self._bad.__getitem__):
@@ -97,8 +100,8 @@ class LeftOut:
         return self._texts.read(self._ends[number] - begin).decode()
 
 
-def _sku_at(header: Record | Broken | None) -> int | None:
-    names = [column_name(name) for name in header.cells] if isinstance(header, Record) else []
+def _sku_at(header: Record | Broken | None, columns: ColumnMap) -> int | None:
+    names = columns.keys(header.cells) if isinstance(header, Record) else []
     return names.index("sku") if "sku" in names else None
 
 

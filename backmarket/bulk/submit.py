@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO, cast
 from unicodedata import category
@@ -16,8 +17,10 @@ from unicodedata import category
 from backmarket import audit, connections
 from backmarket.bucket.keys import bulk_key
 from backmarket.bulk import jobs, queries, reports, rows
+from backmarket.bulk.csv_file.reader import open_source
 from backmarket.bulk.csv_file.spool import File, pieces_of, room, spool
 from backmarket.bulk.file_check import CheckedFiles, FileChecking
+from backmarket.bulk.file_preview import FilePreview, preview_of
 from backmarket.bulk.handle import BulkHandle
 from backmarket.bulk.jobs import Submission
 from backmarket.bulk.options import Options, from_message, with_name
@@ -69,6 +72,32 @@ class PreparedFile:
             if self._files.refused is not None:
                 raise self._files.refused
             return self._handle(self._known() or self._write_down())
+
+    def write_faults(self, into: BinaryIO) -> str:
+        """Write a copy of the file that has the faults of each line beside its own columns.
+
+        The copy has the file's rows, columns, encoding and separator, or is a workbook if the file is one (with the
+        values of its formulas). It can be corrected and sent: the column of the faults is left out.
+
+        Args:
+            into: an empty file, open for writing bytes.
+
+        Returns:
+            A name for it, such as `stock-faults.csv`.
+
+        Raises:
+            InvalidArgument: if no line is bad, the column names are wrong, or a broken quote hides the rest of the
+                file.
+        """
+        if self._files.write_faults is None:
+            reason = self._files.refused.message if self._files.refused else ""
+            raise InvalidArgument(f"A copy with the faults is for lines. {reason}")
+        if not self.check.bad_lines:
+            raise InvalidArgument("No line of the file has a fault, so there is no copy with faults.")
+        with room():
+            self._files.write_faults(into)
+        stem = Path(self._options.file_name or "listings").stem
+        return f"{stem}-faults{'.xlsx' if self.check.is_workbook else '.csv'}"
 
     def submit_refused(self) -> BulkHandle:
         """Insert a job in any case; if the file was refused, a failed job with the faults in its report.
@@ -178,6 +207,37 @@ def prepared(
             fingerprint = options.fingerprint(spool(pieces_of(file), original))
             files = checking.run(lines, left_out, fingerprint=fingerprint)
         yield PreparedFile(services, organization_id, with_name(options, file), files)
+
+
+def preview(services: Services, organization_id: str, file: File, options: Options, *, rows: int) -> FilePreview:
+    """Read the beginning of a file; see `preview_of`.
+
+    Raises:
+        BulkFileRefused: if it is no list.
+        InvalidArgument: if an option is invalid, or the file is unreadable.
+        TooLarge, SettingsError: see `prepared`.
+        ConnectionNotFound: if the organization is not connected.
+    """
+    connection = connections.get(services.database, organization_id)
+    locale = check_locale(connection.region, options.locale or connection.locale)
+    with cast(BinaryIO, TemporaryFile()) as copy, room():
+        spool(pieces_of(file), copy)
+        copy.seek(0)
+        with open_source(
+            file if isinstance(file, str) else copy,
+            delimiter=options.delimiter,
+            quotechar=options.quotechar,
+            encoding=options.encoding,
+            columns=options.column_map,
+            any_header=True,
+        ) as source:
+            return preview_of(
+                source,
+                locale=locale,
+                notation=options.notation,
+                skus_as_they_are=options.skus_as_they_are,
+                rows=rows,
+            )
 
 
 def submit_object(services: Services, organization_id: str, object_key: str, **options: Any) -> int:

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import csv
 import shlex
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backmarket.cli.bulk_check import SHOWN, check_document, confirm, how_long, planned, stop_if_refused, tell_bad_lines
+from backmarket.cli import bulk_files
+from backmarket.cli.bulk_check import SHOWN, confirm, planned, stop_if_refused, tell_bad_lines
+from backmarket.cli.bulk_options import (
+    Columns,
+    Decimal,
+    Delimiter,
+    Encoding,
+    ListingsFile,
+    Market,
+    MaxAge,
+    Quote,
+    Remembered,
+    SkipBad,
+    SkipUnchanged,
+    SkusAsTheyAre,
+    Thousands,
+    completed,
+    opened_file,
+)
 from backmarket.cli.bulk_watching import how_far, to_send, watch
 from backmarket.cli.output import Word, as_document, note, print_facts, print_json, print_table, printable, say
 from backmarket.cli.parameters import AsJson, Cursor, Limit, Organization, examples
@@ -45,30 +62,7 @@ JOBS: Rows[Job] = Rows(
     },
 )
 
-ListingsFile = Annotated[str, typer.Argument(metavar="FILE", help="A CSV or Excel (.xlsx) file; `-`: standard input.")]
 JobId = Annotated[int, typer.Argument(metavar="JOB")]
-Delimiter = Annotated[
-    str | None, typer.Option(metavar="CHAR", help="Field delimiter. Default: detected from the header.")
-]
-Quote = Annotated[str | None, typer.Option(metavar="CHAR", help="Quote character. Default: detected from the header.")]
-Encoding = Annotated[str | None, typer.Option(metavar="NAME", help="Encoding, such as cp1252. Default: detected.")]
-Decimal = Annotated[str | None, typer.Option(metavar="CHAR", help="Decimal sign of amounts: . or a comma.")]
-Thousands = Annotated[
-    str | None, typer.Option(metavar="CHAR", help="Thousands separator of amounts: . , ' or a space.")
-]
-SkusAsTheyAre = Annotated[
-    bool, typer.Option("--skus-as-they-are", help="Send SKUs that look damaged by Excel, like 3.53E+14.")
-]
-Market = Annotated[
-    str | None,
-    typer.Option("--locale", "--market", metavar="NAME", help="Market of the lines, if not the connection's locale."),
-]
-SkipBad = Annotated[bool, typer.Option("--skip-bad-lines", help="Skip bad lines, and send the others.")]
-SkipUnchanged = Annotated[bool, typer.Option("--skip-unchanged", help="Skip lines that match the latest sync.")]
-MaxAge = Annotated[
-    float | None,
-    typer.Option(metavar="TIME", parser=seconds, help="Drop lines not sent within this time, e.g. 2h."),
-]
 
 
 @app.command(
@@ -90,6 +84,8 @@ def submit(
     skip_bad_lines: SkipBad = False,
     skip_unchanged: SkipUnchanged = False,
     max_age: MaxAge = None,
+    column: Columns = None,
+    remembered: Remembered = False,
     key: Annotated[
         str | None, typer.Option(metavar="KEY", help="Idempotency key: the same key returns the same job.")
     ] = None,
@@ -115,7 +111,8 @@ def submit(
         "idempotency_key": key,
     }
     with opened() as bm:
-        with bm.prepare_listings_file(organization, _opened_file(file), **options) as prepared:
+        options = completed(bm, organization, options, column, remembered=remembered)
+        with bm.prepare_listings_file(organization, opened_file(file), **options) as prepared:
             stop_if_refused(context, prepared.check, as_json=as_json)
             if not as_json:
                 tell_bad_lines(prepared.check)
@@ -128,45 +125,7 @@ def submit(
         raise typer.Exit(1)
 
 
-@app.command(epilog=examples("bulk check shop-1 listings.csv", "bulk check shop-1 list.csv --decimal ,"))
-def check(
-    context: typer.Context,
-    organization: Organization,
-    file: ListingsFile,
-    delimiter: Delimiter = None,
-    quotechar: Quote = None,
-    encoding: Encoding = None,
-    decimal: Decimal = None,
-    thousands: Thousands = None,
-    skus_as_they_are: SkusAsTheyAre = False,
-    locale: Market = None,
-    skip_bad_lines: SkipBad = False,
-    skip_unchanged: SkipUnchanged = False,
-    as_json: AsJson = False,
-) -> None:
-    """Check a file as `submit` does, but store nothing."""
-    with opened() as bm:
-        found = bm.check_listings_file(
-            organization,
-            _opened_file(file),
-            delimiter=delimiter,
-            quotechar=quotechar,
-            encoding=encoding,
-            decimal=decimal,
-            thousands=thousands,
-            skus_as_they_are=skus_as_they_are,
-            locale=locale,
-            skip_bad_lines=skip_bad_lines,
-            skip_unchanged=skip_unchanged,
-        )
-    stop_if_refused(context, found, as_json=as_json)
-    if as_json:
-        print_json(check_document(found))
-        return
-    tell_bad_lines(found)
-    if found.unknown_columns:
-        note(f"Columns sent unchecked: {printable(', '.join(found.unknown_columns))}.")
-    say(f"{found.lines_to_send} of {found.lines} lines can be sent ({printable(str(found.dialect))}).{how_long(found)}")
+bulk_files.add_commands(app)
 
 
 @app.command("list", epilog=examples("bulk list shop-1 --state waiting_for_quota"))
@@ -262,10 +221,6 @@ def settle(
 def renamed_to_settle() -> None:
     """Renamed: use `bulk settle`."""
     raise UsageError("`backmarket bulk resolve` is `backmarket bulk settle` now.")
-
-
-def _opened_file(name: str) -> Path | BinaryIO:
-    return sys.stdin.buffer if name == "-" else Path(name)
 
 
 def _found(bm: BackMarket, organization: str, job_id: int) -> Job:

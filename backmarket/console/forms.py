@@ -35,7 +35,10 @@ async def read_form(
     """
     length = whole_number(request.headers.get("content-length"))
     if length is None or length > max_bytes:
-        raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request is too large.")
+        most = f"{max_bytes // 1024**2} MB" if max_bytes >= 1024**2 else f"{max_bytes // 1024} KB"
+        raise HTTPException(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The request is too large: it may have at most {most}."
+        )
     try:
         form = await request.form(max_files=max_files, max_fields=max_fields)
     except ClientDisconnect:

@@ -276,6 +276,10 @@ class AsyncBackMarket:
 
     create_or_update_listings = _handled(BackMarket.create_or_update_listings, BulkHandle.poll)
     check_listings_file = _blocking(BackMarket.check_listings_file)
+    preview_listings_file = _blocking(BackMarket.preview_listings_file)
+    get_listings_file_format = _blocking(BackMarket.get_listings_file_format)
+    save_listings_file_format = _blocking(BackMarket.save_listings_file_format)
+    write_listings_template = _blocking(BackMarket.write_listings_template)
     get_bulk_job = _blocking(BackMarket.get_bulk_job)
     get_bulk_jobs = _blocking(BackMarket.get_bulk_jobs)
     get_bulk_parts = _blocking(BackMarket.get_bulk_parts)

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO, TypedDict, Unpack
 
-from backmarket.bulk import jobs, queries, reports
+from backmarket import connections
+from backmarket.bulk import formats, jobs, queries, reports
+from backmarket.bulk.formats import FileFormat
 from backmarket.bulk.handle import BulkHandle, BulkSyncOutcome
 from backmarket.bulk.options import Options
 from backmarket.bulk.rows import Job, JobState, Part, PartState
 from backmarket.client.endpoints import Environment
 from backmarket.errors import BulkJobNotFound
 from backmarket.facade.part import FacadePart
+from backmarket.facade.stored import StoredRows
 from backmarket.facade.syncs import Syncs
 from backmarket.queries.pagination import Page
 
 if TYPE_CHECKING:  # loaded with the first file
     from backmarket.bulk.file_check import FileCheck
+    from backmarket.bulk.file_preview import FilePreview
     from backmarket.bulk.submit import PreparedFile
 
 
@@ -40,6 +44,7 @@ class FileOptions(TypedDict, total=False):
     idempotency_key: str | None
     environment: Environment | None
     file_name: str | None
+    columns: Mapping[str, str] | None
     market: str | None
 
 
@@ -61,6 +66,8 @@ class Bulk(FacadePart):
     - `idempotency_key`: the caller's own name for the job: repeating the call returns the same job.
     - `environment`: must be the connection's, if given.
     - `file_name`: the file's name, for people.
+    - `columns`: the names of columns in the file, and those under which they are sent, such as
+      `{"Artikelnummer": "sku", "Lager": ""}`; empty: left out. Other columns keep their names.
 
     All methods that take a file raise
 
@@ -148,6 +155,64 @@ class Bulk(FacadePart):
         from backmarket.bulk import submit
 
         return submit.prepared(self._services, organization_id, file, Options(**options))
+
+    def preview_listings_file(
+        self, organization_id: str, file: Path | BinaryIO | str, *, rows: int = 5, **options: Unpack[FileOptions]
+    ) -> FilePreview:
+        """The first lines of a file as they are understood, and under which name each column would be sent.
+
+        The file needs no column `sku`: give `matching` of the result, corrected by a person, as `columns` of a check
+        or a submission.
+
+        Args:
+            file: see the class; only its beginning is checked.
+            rows: maximum number of lines.
+            **options: see the class.
+
+        Raises:
+            BulkFileRefused: if it is no list.
+        """
+        from backmarket.bulk import submit
+
+        return submit.preview(self._services, organization_id, file, Options(**options), rows=rows)
+
+    def get_listings_file_format(self, organization_id: str) -> FileFormat:
+        """How an organization's files are written, as it was saved; the console saves what a person chooses there.
+
+        It is not applied by itself: give its attributes as options of a file.
+        """
+        return formats.get(self._services.database, organization_id)
+
+    def save_listings_file_format(self, organization_id: str, chosen: FileFormat) -> None:
+        """Save how an organization's files are written. Columns that were matched before stay matched.
+
+        Args:
+            chosen: the format.
+
+        Raises:
+            ConnectionNotFound: if the organization is not connected.
+        """
+        formats.save(self._services.database, organization_id, chosen)
+
+    def write_listings_template(self, organization_id: str, into: BinaryIO) -> int:
+        """Write the file to fill in, an Excel workbook with the organization's stored listings.
+
+        Args:
+            organization_id: whose listings; prices and texts are those of the connection's locale.
+            into: an empty file, open for writing bytes.
+
+        Returns:
+            The number of listings.
+
+        Raises:
+            ConnectionNotFound: if the organization is not connected.
+            TooLarge: if the listings are more than a workbook may have when it is sent.
+        """
+        from backmarket.bulk.template_file import write_template
+
+        locale = connections.get(self._services.database, organization_id).locale
+        listings = StoredRows(self._services).iter_listings(organization_id)
+        return write_template(listings, into, locale=locale)
 
     def get_bulk_job(self, organization_id: str, job_id: int) -> Job | None:
         """One bulk job, with the number of its lines in each state; None: it does not exist."""

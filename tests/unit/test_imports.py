@@ -85,6 +85,7 @@ ROOMS = {
     "zxcvbn": ("backmarket.console",),
     "python_calamine": ("backmarket.bulk.csv_file.workbook",),
     "pypdf": ("backmarket.labels.printing",),
+    "xlsxwriter": ("backmarket.bulk.csv_file.workbook_writer",),
     "playwright": (),
     "structlog": ("backmarket.observability.logs", "tasks", "workers"),
     "typer": ("backmarket.cli",),

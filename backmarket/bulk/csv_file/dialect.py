@@ -9,10 +9,12 @@ from __future__ import annotations
 import codecs
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
-from backmarket.bulk.csv_file.header import find_header
+from backmarket.bulk.csv_file.column_map import BY_NAME, ColumnMap
+from backmarket.bulk.csv_file.header import find_header, likely_header
 from backmarket.errors import InvalidArgument
 
 DELIMITERS = (";", ",", "\t", "|")
@@ -23,6 +25,8 @@ SAMPLE = 65_536
 
 _NEARLY_ALL = 0.9
 """Share of the cells that are quoted in a file whose header is not."""
+
+_Finder = Callable[[str, str, str], tuple[int, list[str]] | None]
 
 _SEP_LINE = re.compile(r'"?sep=([^0-9A-Za-z"\r\n\0])"?[^\r\n]*(?:\r\n|\r|\n)', re.IGNORECASE | re.ASCII)
 
@@ -86,7 +90,13 @@ def other_encoding(byte: int) -> str:
 
 
 def find_dialect(
-    sample: bytes, *, delimiter: str | None = None, quotechar: str | None = None, encoding: str | None = None
+    sample: bytes,
+    *,
+    delimiter: str | None = None,
+    quotechar: str | None = None,
+    encoding: str | None = None,
+    columns: ColumnMap = BY_NAME,
+    any_header: bool = False,
 ) -> Dialect | None:
     """The dialect in which the header has a column `sku`; None: no dialect does.
 
@@ -95,32 +105,68 @@ def find_dialect(
         delimiter: given, if it isn't to be found.
         quotechar: the same.
         encoding: the same.
+        columns: which column is `sku`.
+        any_header: where none is, take the row that most likely names the columns.
 
     Raises:
         InvalidArgument: if an argument is invalid.
     """
     _check_given(delimiter, quotechar)
+    texts = [
+        (mark, name, codecs.getincrementaldecoder(name)(undecodable(name)).decode(sample.removeprefix(mark)))
+        for mark, name in _encodings(sample, encoding)
+    ]
+    finders: list[_Finder] = [partial(find_header, columns=columns), *([likely_header] if any_header else [])]
+    for find in finders:
+        for mark, name, text in texts:
+            found = _find(text, find, delimiter, quotechar)
+            if found:
+                above, each, quote, has_sep_line = found
+                return Dialect(name, mark, each, quote, _line_end(text), above, has_sep_line)
+    return None
+
+
+def _find(text: str, find: _Finder, delimiter: str | None, quotechar: str | None) -> tuple[int, str, str, bool] | None:
+    """The rows above the header, the delimiter, the quote, and whether the first line is Excel's `sep=`."""
     delimiters = (delimiter,) if delimiter is not None else DELIMITERS
     quotes = (quotechar,) if quotechar is not None else QUOTES
-    for mark, name in _encodings(sample, encoding):
-        text = codecs.getincrementaldecoder(name)(undecodable(name)).decode(sample.removeprefix(mark))
-        sep = _SEP_LINE.match(text)
-        found = [
-            (len(header[1]), _quoted(text, each, quote), -header[0], each, quote)
-            for quote in quotes
-            for each in ((sep[1],) if sep and delimiter is None else delimiters)
-            if each != quote and (header := find_header(text, each, quote))
-            if quotechar is not None or quote == QUOTES[0] or _is_quote(text, each, quote, header[0])
-        ]
-        if found:
-            *_, above, each, quote = max(found, key=lambda one: one[:2])
-            return Dialect(name, mark, each, quote, _line_end(text), -above, sep is not None)
-    return None
+    sep = _SEP_LINE.match(text)
+    found = [
+        (len(header[1]), _quoted(text, each, quote), -header[0], each, quote)
+        for quote in quotes
+        for each in ((sep[1],) if sep and delimiter is None else delimiters)
+        if each != quote and (header := find(text, each, quote))
+        if quotechar is not None or quote == QUOTES[0] or _is_quote(text, each, quote, header[0])
+    ]
+    if not found:
+        return None
+    *_, above, each, quote = max(found, key=lambda one: one[:3])
+    return -above, each, quote, sep is not None
 
 
 def undecodable(encoding: str) -> str:
     """The error handler that keeps each byte that cannot be decoded as one lone surrogate, U+DC00 and the byte."""
     return "surrogateescape" if encoding in {"utf-8", "ascii"} else _KEEPING
+
+
+def check_encoding(encoding: str) -> str:
+    """An encoding by its name in `codecs`.
+
+    Raises:
+        InvalidArgument: if files may not have it.
+    """
+    try:
+        name = codecs.lookup(encoding).name
+    except (LookupError, ValueError):
+        name = ""
+    if name not in ENCODINGS:
+        raise InvalidArgument("The encoding is not supported for bulk files. Use one of " + ", ".join(ENCODINGS) + ".")
+    return name
+
+
+def encoder(dialect: Dialect) -> codecs.IncrementalEncoder:
+    """Writes what was read in a dialect: bytes that could not be decoded come out as they were."""
+    return codecs.getincrementalencoder(dialect.encoding)(_KEEPING)
 
 
 def _quoted(text: str, delimiter: str, quotechar: str) -> int:
@@ -141,7 +187,7 @@ def _is_quote(text: str, delimiter: str, quotechar: str, above: int) -> bool:
 
 def _encodings(sample: bytes, given: str | None) -> Iterator[tuple[bytes, str]]:
     marked = next(((mark, name) for mark, name in _MARKS.items() if sample.startswith(mark)), None)
-    wanted = None if given is None else _known(given)
+    wanted = None if given is None else check_encoding(given)
     if marked:
         mark, name = marked
         if wanted is not None and not name.startswith(wanted.removesuffix("-sig")):
@@ -159,16 +205,6 @@ def _encodings(sample: bytes, given: str | None) -> Iterator[tuple[bytes, str]]:
             yield b"", "utf-16-be"
 
 
-def _known(encoding: str) -> str:
-    try:
-        name = codecs.lookup(encoding).name
-    except (LookupError, ValueError):
-        name = ""
-    if name not in ENCODINGS:
-        raise InvalidArgument("The encoding is not supported for bulk files. Use one of " + ", ".join(ENCODINGS) + ".")
-    return name
-
-
 def _check_given(delimiter: str | None, quotechar: str | None) -> None:
     for name, value in (("delimiter", delimiter), ("quotechar", quotechar)):
         if value is not None and (len(value) != 1 or value in "\r\n\0" or value.isalnum() or not value.isascii()):
@@ -184,10 +220,18 @@ def _line_end(text: str) -> str:
     return next((end for end in ("\r\n", "\n", "\r") if line.endswith(end)), "\n")
 
 
-def _keep_byte(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeDecodeError):
-        raise error
-    return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
+def _keep_byte(error: UnicodeError) -> tuple[str | bytes, int]:
+    if isinstance(error, UnicodeDecodeError):
+        return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
+    if isinstance(error, UnicodeEncodeError):
+        if error.encoding.startswith(("utf-16", "utf-32")):  # which have no single bytes
+            return "\ufffd" * (error.end - error.start), error.end
+        codes = [ord(character) for character in error.object[error.start : error.end]]
+        return bytes(code - 0xDC00 if 0xDC00 <= code <= 0xDCFF else _LOST for code in codes), error.end
+    raise error
 
+
+_LOST = ord("?")
+"""For a character that the encoding does not have."""
 
 codecs.register_error(_KEEPING, _keep_byte)

@@ -7,14 +7,21 @@ import difflib
 import io
 import re
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
+
+from backmarket.bulk.csv_file.column_map import BY_NAME, ColumnMap
 
 TITLE_ROWS = 10
 """Rows that may stand above the header."""
 
 TITLE_CELLS = 2
 """Cells that a row above the header may have, at most: a title, a date."""
+
+MATCH = 'match it ("sent as" in the console, --column)'
+"""What else to do about a column's name than to change it in the file."""
 
 _MEANT = {
     "sku": "seller sku|sku seller|item sku|reference|ref|ref vendeur|artikelnummer|artikelnr|codice|referencia|my sku",
@@ -39,27 +46,57 @@ _OLDER = frozenset(
 """Names in use that resemble others."""
 
 
-def find_header(text: str, delimiter: str, quotechar: str) -> tuple[int, list[str]] | None:
-    """The first row with a cell `sku`, with at most ten rows of titles above it.
+_CONTROL = re.compile("[\0-\x08\x0e-\x1f]")
+"""What no text has."""
+
+
+def find_header(
+    text: str, delimiter: str, quotechar: str, columns: ColumnMap = BY_NAME
+) -> tuple[int, list[str]] | None:
+    """The first row with a cell `sku`, or one that is matched to it, with at most ten rows of titles above it.
 
     Returns:
-        how many rows with content are above it, and its names in lower case, without spaces round them; None: there
-        is no such row.
+        how many rows with content are above it, and its names as they are sent, in lower case; None: there is no such
+        row.
     """
-    above = 0
-    try:
-        for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quotechar):
-            names = [cell.strip().lower() for cell in cells]
-            if "sku" in names:
-                return above, names
-            if not any(names):
-                continue
-            if not is_title(names) or above == TITLE_ROWS:
-                return None
-            above += 1
-    except csv.Error:
-        pass
+    for above, cells in enumerate(_rows_with_content(text, delimiter, quotechar)):
+        names = columns.keys(cells)
+        if "sku" in names:
+            return above, names
+        if not is_title(cells) or above == TITLE_ROWS:
+            break
     return None
+
+
+def likely_header(text: str, delimiter: str, quotechar: str) -> tuple[int, list[str]] | None:
+    """The row that most likely names the columns of a file in which none is called `sku`: the first one with more
+    cells than a title, or else the widest one.
+
+    Returns:
+        as `find_header`; None: the text is no table.
+    """
+    if _CONTROL.search(text):
+        return None
+    rows = list(islice(_rows_with_content(text, delimiter, quotechar), TITLE_ROWS + 1))
+    if not rows:
+        return None
+    above = most_likely(rows)
+    return above, rows[above]
+
+
+def most_likely(rows: Sequence[Sequence[str]]) -> int:
+    """Which of the first rows with content most likely names the columns."""
+    wide = (at for at, cells in enumerate(rows) if not is_title(cells))
+    return next(wide, max(range(len(rows)), key=lambda at: sum(map(bool, rows[at]))))
+
+
+def _rows_with_content(text: str, delimiter: str, quotechar: str) -> Iterator[list[str]]:
+    """The rows that have any, with cells without spaces round them, up to one that is no CSV."""
+    with suppress(csv.Error):
+        for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quotechar):
+            stripped = [cell.strip() for cell in cells]
+            if any(stripped):
+                yield stripped
 
 
 def is_title(cells: Sequence[str]) -> bool:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import codecs
+import re
 
 from backmarket.bulk.csv_file.dialect import DELIMITERS
 from backmarket.bulk.csv_file.faults import Fault, letter, shown
-from backmarket.bulk.csv_file.header import is_title, meant
+from backmarket.bulk.csv_file.header import MATCH, is_title, meant
 from backmarket.errors import BulkFileRefused
+
+_BINARY = re.compile(rb"%PDF-|\x89PNG|\xff\xd8\xff|GIF8|Rar!\x1a|7z\xbc|\x1f\x8b|.{0,1000}[\x01-\x08]", re.DOTALL)
+"""How files that are no text begin."""
+
+_WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 _LOOKED_AT = 4000
 """Characters of a row that are looked at."""
@@ -22,16 +28,26 @@ def no_header(sample: bytes, *, is_text: bool) -> BulkFileRefused:
         sample: its beginning.
         is_text: the caller gave a text, not a file.
     """
-    if not sample.strip():
-        return empty()
+    other = is_no_table(sample)
+    if other:
+        return other
     text = sample.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace").replace("\0", "")
-    if text.lstrip()[:1] == "<":
-        return is_unreadable("is a web page (HTML) or XML, not a list", "open it in Excel, and save it as .xlsx")
     row, names = _likely_header(text)
     hint = ""
     if is_text and len(sample) < 300 and b"\n" not in sample:
         hint = "; if this is the path of a file, give it as a pathlib.Path"
     return refused(without_sku(names, row, hint=hint))
+
+
+def is_no_table(sample: bytes) -> BulkFileRefused | None:
+    """The refusal of a file that begins as no CSV file does; None: it may be one."""
+    if not sample.strip():
+        return empty()
+    if sample.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"<":
+        return is_unreadable("is a web page (HTML) or XML, not a list", "open it in Excel, and save it as .xlsx")
+    if _BINARY.match(sample) and not sample.startswith(_WIDE_MARKS):
+        return is_unreadable("is neither a CSV file nor an Excel workbook", "save the list as .xlsx or as CSV UTF-8")
+    return None
 
 
 def _likely_header(text: str) -> tuple[int, list[str]]:
@@ -59,7 +75,8 @@ def without_sku(names: list[str], row: int, *, first_column: int = 0, hint: str 
     for at, name in enumerate(names, first_column):
         if meant(name, ("sku",)) == "sku":
             problem = "is not a name that Back Market knows, and no column is called sku; did you mean sku?"
-            return Fault(row, shown(name), None, problem, f"rename cell {letter(at)}{row} to sku", letter(at))
+            expected = f"rename cell {letter(at)}{row} to sku, or {MATCH}"
+            return Fault(row, shown(name), None, problem, expected, letter(at))
     expected = "write the names of the columns in the row above the listings, such as sku, price and quantity"
     return Fault(row, None, None, "has no cell that says sku", expected + hint)
 

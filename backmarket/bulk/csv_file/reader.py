@@ -7,11 +7,13 @@ import io
 import re
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from backmarket.bulk.csv_file.column_map import BY_NAME, ColumnMap
 from backmarket.bulk.csv_file.dialect import SAMPLE, Dialect, find_dialect, undecodable
-from backmarket.bulk.csv_file.no_header import no_header
+from backmarket.bulk.csv_file.no_header import is_no_table, no_header
 from backmarket.bulk.csv_file.source import Broken, Record, Source
 from backmarket.bulk.csv_file.workbook import is_spreadsheet, open_workbook
 from backmarket.errors import InvalidArgument
@@ -30,8 +32,10 @@ class CsvSource(Source):
         dialect: how the file is written.
     """
 
-    def __init__(self, file: BinaryIO, sample: bytes, dialect: Dialect, *, owned: bool) -> None:
-        super().__init__(above=dialect.above, hidden_rows=int(dialect.has_sep_line))
+    def __init__(
+        self, file: BinaryIO, sample: bytes, dialect: Dialect, *, columns: ColumnMap = BY_NAME, owned: bool
+    ) -> None:
+        super().__init__(columns, above=dialect.above, hidden_rows=int(dialect.has_sep_line))
         self.dialect = dialect
         self._file = file
         self._owned = owned
@@ -64,7 +68,8 @@ class CsvSource(Source):
         if self._owned:
             self._file.close()
 
-    def _rows(self) -> Iterator[Record | Broken]:
+    def rows(self) -> Iterator[Record | Broken]:
+        """Every row of the file."""
         dialect, taken = self.dialect, self._taken
         quote, width = dialect.quotechar, 0
         while True:
@@ -73,19 +78,22 @@ class CsvSource(Source):
                 for cells in reader:
                     line, last = self._line + 1, self._line + len(taken)
                     text = "".join(cells)
-                    proper = quote not in text or self._proper.fullmatch("".join(taken))
+                    stray = "".join(taken) if quote in text else None
                     self._line = last
                     self._length = 0
                     taken.clear()
                     width = width or (len(cells) if text and not text.isspace() else 0)
-                    yield Record(line, last, cells, text) if proper else _stray(line, quote)
+                    if stray is None or self._proper.fullmatch(stray):
+                        yield Record(line, last, cells, text)
+                    else:
+                        yield _stray(line, stray, quote)
             except _TooLong:
-                yield Broken(self._line + 1, _TOO_LONG, "end each listing with a line end", astray=True)
+                yield Broken(self._line + 1, _TOO_LONG, "end each listing with a line end", astray=True, is_last=True)
                 return
             except csv.Error as error:
                 yield self._broken(str(error), width)
                 if self._patience < 0:
-                    yield Broken(self._line + 1, *_GIVEN_UP, astray=True)
+                    yield Broken(self._line + 1, *_GIVEN_UP, astray=True, is_last=True)
                     return
             else:
                 return
@@ -116,7 +124,7 @@ class CsvSource(Source):
             problem = f"opens a quote {quote} that is never closed"
         else:
             problem = "cannot be read as CSV"
-        return Broken(line, problem, _twice(quote), astray=not self._ends(first, width))
+        return Broken(line, problem, _twice(quote), astray=not self._ends(first, width), text=first)
 
     def _ends(self, line: str, width: int) -> bool:
         """Whether a line with wrong quotes ends where it seems to: it has all its fields, the last one whole."""
@@ -132,6 +140,8 @@ def open_source(
     delimiter: str | None = None,
     quotechar: str | None = None,
     encoding: str | None = None,
+    columns: ColumnMap = BY_NAME,
+    any_header: bool = False,
 ) -> Source:
     """Open a bulk file and find out how it is written. An Excel workbook is known by its first bytes.
 
@@ -141,6 +151,8 @@ def open_source(
         delimiter: of the fields; found by the header if not given.
         quotechar: around fields; found by the header if not given.
         encoding: of the bytes; UTF-8, or what the byte order mark says, if not given. A text has none.
+        columns: under which names its columns are sent.
+        any_header: where no column is `sku`, take the row that most likely names the columns, to show it.
 
     Returns:
         the source, at its beginning; use it in a `with`.
@@ -160,14 +172,17 @@ def open_source(
         sample = _beginning(opened)
         if is_spreadsheet(sample):
             try:
-                return open_workbook(sample, opened)
+                return open_workbook(sample, opened, columns, any_header=any_header)
             finally:
                 if owned:
                     opened.close()
-        dialect = find_dialect(sample, delimiter=delimiter, quotechar=quotechar, encoding=encoding)
+        find = partial(
+            find_dialect, sample, delimiter=delimiter, quotechar=quotechar, encoding=encoding, columns=columns
+        )
+        dialect = find() or (find(any_header=True) if any_header and not is_no_table(sample) else None)
         if dialect is None:
             raise no_header(sample, is_text=isinstance(file, str))
-        return CsvSource(opened, sample, dialect, owned=owned)
+        return CsvSource(opened, sample, dialect, columns=columns, owned=owned)
     except BaseException:
         if owned:
             opened.close()
@@ -200,8 +215,8 @@ _GIVEN_UP = ("and what follows was not read, as too many quotes are broken", "co
 _TOO_LONG = f"is longer than {MAX_RECORD_CHARS} characters"
 
 
-def _stray(line: int, quote: str) -> Broken:
-    return Broken(line, f"has a quote {quote} in a field that is not quoted", _twice(quote), astray=False)
+def _stray(line: int, text: str, quote: str) -> Broken:
+    return Broken(line, f"has a quote {quote} in a field that is not quoted", _twice(quote), astray=False, text=text)
 
 
 def _twice(quote: str) -> str:

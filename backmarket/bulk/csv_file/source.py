@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import NamedTuple, Self
 
+from backmarket.bulk.csv_file.column_map import BY_NAME, ColumnMap
 from backmarket.bulk.csv_file.template import TemplateRows
 
 _SPACES = " \t\r\n\u00a0\u202f\u2007\u2009"
@@ -26,6 +27,7 @@ class Record(NamedTuple):
         text: all of them in one.
         typed: which cells, from 0, a workbook holds as numbers: how they are written leaves no doubt.
         odd: cells that a workbook holds as something that no listing has: what is wrong, and what to do.
+        values: the cells as a workbook holds them; of a CSV file: none.
     """
 
     line: int
@@ -34,6 +36,7 @@ class Record(NamedTuple):
     text: str
     typed: frozenset[int] = frozenset()
     odd: Mapping[int, tuple[str, str]] = _NONE
+    values: Sequence[object] = ()
 
 
 class Broken(NamedTuple):
@@ -44,12 +47,16 @@ class Broken(NamedTuple):
         problem: what is wrong with it.
         expected: what to write instead.
         astray: where it ends is not known, so nothing that follows is sure to be a record.
+        text: the line itself; empty: it is too long to be kept.
+        is_last: nothing that follows was read.
     """
 
     line: int
     problem: str
     expected: str
     astray: bool
+    text: str = ""
+    is_last: bool = False
 
 
 class Source:
@@ -57,16 +64,21 @@ class Source:
 
     Attributes:
         notes: what was passed over or put right, a sentence each; complete once all records are read.
-        first_column: see below.
+        above, first_column, columns: see below.
 
     Args:
+        columns: under which names its columns are sent.
         above: rows with content above the header.
         hidden_rows: lines at the beginning that Excel does not show as rows.
         first_column: of the cells as Excel counts them, from 0; a workbook's may begin further right.
     """
 
-    def __init__(self, *, above: int = 0, hidden_rows: int = 0, first_column: int = 0) -> None:
+    def __init__(
+        self, columns: ColumnMap = BY_NAME, *, above: int = 0, hidden_rows: int = 0, first_column: int = 0
+    ) -> None:
         self.notes: list[str] = []
+        self.columns = columns
+        self.above = above
         self.first_column = first_column
         self._above = above
         self._row = -hidden_rows
@@ -109,12 +121,12 @@ class Source:
         """The row, as Excel numbers it, that begins at a line that was read."""
         return max(1, line - self._shifts[bisect_right(self._begins, line) - 1])
 
-    def _rows(self) -> Iterator[Record | Broken]:
-        """Every row of the file, the empty ones, too."""
+    def rows(self) -> Iterator[Record | Broken]:
+        """Every row as it is there, the empty ones and those above the header, too. Read these or `records`."""
         raise NotImplementedError
 
     def _shaped(self) -> Iterator[Record | Broken]:
-        for row in self._rows():
+        for row in self.rows():
             each = row
             self._row += 1
             if each.line - self._row != self._shifts[-1]:
@@ -129,7 +141,7 @@ class Source:
                 self._titles += [self._row] if self._row > 0 else []
             elif self._template is None:
                 cells = each.cells if isinstance(each, Record) else []
-                self._template = TemplateRows([cell.lower() for cell in cells])
+                self._template = TemplateRows(self.columns.keys(cells))
                 self._header_row = self._row
                 yield each
             elif isinstance(each, Record) and self._template.explains(each.cells):

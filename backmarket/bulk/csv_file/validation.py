@@ -16,7 +16,6 @@ from backmarket.bulk.csv_file.columns import (
     FLAGS,
     KNOWN,
     Column,
-    column_name,
     columns_for,
     conflicts,
     needed_currency,
@@ -24,7 +23,7 @@ from backmarket.bulk.csv_file.columns import (
 from backmarket.bulk.csv_file.dialect import other_encoding
 from backmarket.bulk.csv_file.doubts import Doubt, Doubts
 from backmarket.bulk.csv_file.faults import FAULTS_KEPT, FAULTS_OF_A_LINE, Fault, letter, shown
-from backmarket.bulk.csv_file.header import meant
+from backmarket.bulk.csv_file.names import Names
 from backmarket.bulk.csv_file.skus import SkuTable
 from backmarket.bulk.csv_file.source import Broken, Record, Source
 from backmarket.errors import BulkFileRefused, InvalidArgument
@@ -88,14 +87,17 @@ class Check:
         first = next(self._records, None)
         if first is None:
             raise InvalidArgument("The source was read before. Open the file again.")
-        self.header = self._header(first, locale)
-        self._sku = self.header.index("sku")
-        self._known = [(at, name, known[name]) for at, name in enumerate(self.header) if name in known]
-        self._crossing = [(at, name) for at, name in enumerate(self.header) if name in CROSSING]
+        names = self._header(first, locale)
+        self._names, self._titles = names.sent, names.titles
+        self._sent = [at for at, name in enumerate(self._names) if name is not None]
+        self.header = tuple(name for name in self._names if name is not None)
+        self._sku = self._names.index("sku")
+        self._known = [(at, name, known[name]) for at, name in enumerate(self._names) if name and name in known]
+        self._crossing = [(at, name) for at, name in enumerate(self._names) if name in CROSSING]
         self._amounts = (
-            [] if self._notation.is_plain else [at for at, name in enumerate(self.header) if name in AMOUNTS]
+            [] if self._notation.is_plain else [at for at, name in enumerate(self._names) if name in AMOUNTS]
         )
-        self._flags = [at for at, name in enumerate(self.header) if name in FLAGS]
+        self._flags = [at for at, name in enumerate(self._names) if name in FLAGS]
         self._needed = needed_currency(locale)
 
     def __iter__(self) -> Iterator[Row]:
@@ -110,12 +112,12 @@ class Check:
         for record in self._records:
             self.lines += 1
             if isinstance(record, Record):
-                _drop_trailing(record.cells, len(self.header))
+                _drop_trailing(record.cells, len(self._names))
             faults = self._broken(record) if isinstance(record, Broken) else self._faults(record)
-            if isinstance(record, Record) and len(record.cells) == len(self.header):
+            if isinstance(record, Record) and len(record.cells) == len(self._names):
                 faults += self._repeated(record, bad=bool(faults))
                 if not faults:
-                    yield record.line, record.cells
+                    yield record.line, self._cells_sent(record.cells)
                     continue
             self.bad_lines += 1
             self._note(faults)
@@ -137,65 +139,60 @@ class Check:
         """What a person should know of the file, as sentences; complete after the last line."""
         return (*self._source.notes, *self._doubts.sentences())
 
-    def _header(self, first: Record | Broken, locale: str) -> tuple[str, ...]:
+    def _header(self, first: Record | Broken, locale: str) -> Names:
         if isinstance(first, Broken):
             raise self._header_refused(self._broken(first))
         cells = list(first.cells)
         _drop_trailing(cells, 1)
-        names = tuple(column_name(name) for name in cells)
-        faults = list(self._unfit(first, ()))
-        for at, name in enumerate(names):
-            if not name:
-                problem = "has no name"
-                faults.append(
-                    Fault(first.line, "", None, problem, "name it in Excel, or delete the column", self._letter(at))
-                )
-            elif name.lower() in (before.lower() for before in names[:at]):
-                problem = "is the name of an earlier column, too"
-                faults.append(Fault(first.line, shown(name), None, problem, "keep one of the two", self._letter(at)))
-            elif (known := meant(name, KNOWN)) and known not in names:
-                problem = f"is not a name that Back Market knows; did you mean {known}?"
-                expected = (
-                    f"rename cell {self._letter(at)}{self._source.row_of(first.line)} to {known}, or delete the column"
-                )
-                faults.append(Fault(first.line, shown(name), None, problem, expected, self._letter(at)))
-        if len(names) == 1 and not faults:
+        names = Names(cells, self._source.columns)
+        faults = [
+            *self._unfit(first, (), ()),
+            *(
+                Fault(first.line, shown(names.titles[at]), None, problem, expected, self._letter(at))
+                for at, problem, expected in names.faults(lambda at: f"{self._letter(at)}{self._row(first.line)}")
+            ),
+        ]
+        if sum(name is not None for name in names.sent) == 1 and not faults:
             faults.append(Fault(first.line, "sku", None, "is the only column", "beside it, what is to be set", "A"))
         needed = needed_currency(locale)
-        if needed and "price" in names and "currency" not in names:
+        if needed and "price" in names.sent and "currency" not in names.sent:
             problem = f"is missing, and a price in {locale} needs it"
             faults.append(Fault(first.line, "currency", None, problem, f"add a column currency with {needed}"))
         if faults:
             raise self._header_refused(faults)
         return names
 
+    def _cells_sent(self, cells: list[str]) -> list[str]:
+        return cells if len(self._sent) == len(cells) else [cells[at] for at in self._sent]
+
     def _faults(self, record: Record) -> list[Fault]:
         """What is wrong with a line by itself. Amounts and flags are made those of the API on the way."""
         cells, line = record.cells, record.line
-        if len(cells) != len(self.header):
-            return [*self._unfit(record, self.header), self._width(record)]
-        faults = [] if record.text.isprintable() else list(self._unfit(record, self.header))
-        wrong = {fault.column for fault in faults}
+        if len(cells) != len(self._names):
+            return [*self._unfit(record, self._titles, self._names), self._width(record)]
+        faults = [] if record.text.isprintable() else list(self._unfit(record, self._titles, self._names))
+        wrong = {fault.letter for fault in faults}
+        sku = self._letter(self._sku)
         if not cells[self._sku]:
             faults.append(self._fault(line, self._sku, None, "is empty", "write the SKU, or delete the row"))
-        elif "sku" not in wrong and (found := self._damage(record)):
+        elif sku not in wrong and (found := self._damage(record)):
             faults.append(self._fault(line, self._sku, shown(cells[self._sku]), *found))
-            wrong.add("sku")
-        self._note_doubts(record, is_sku_sure="sku" not in wrong)
+            wrong.add(sku)
+        self._note_doubts(record, is_sku_sure=sku not in wrong)
         self._convert(record)
         for at, name, column in self._known:
             cell = cells[at]
-            if not cell or name in wrong:
+            if not cell or (wrong and self._letter(at) in wrong):
                 continue
             if at != self._sku and (odd := record.odd.get(at) or excel.not_a_value(cell)):
                 faults.append(self._fault(line, at, shown(cell) if column.is_shown else None, *odd))
             elif not column.accepts(cell):
                 value = shown(cell.removeprefix(_UNCONVERTED)) if column.is_shown else None
                 faults.append(self._fault(line, at, value, *self._words(name, column, cell)))
-        wrong = {fault.column for fault in faults}
-        cells_crossing = {name: cells[at] for at, name in self._crossing if name not in wrong}
+        wrong = {fault.letter for fault in faults}
+        cells_crossing = {name: cells[at] for at, name in self._crossing if self._letter(at) not in wrong}
         for name, problem, expected in conflicts(cells_crossing, self._needed):
-            at = self.header.index(name)
+            at = self._names.index(name)
             faults.append(self._fault(line, at, shown(cells_crossing[name]) or None, problem, expected))
         return faults
 
@@ -221,7 +218,7 @@ class Check:
         return found or (column.problem, column.expected)
 
     def _width(self, record: Record) -> Fault:
-        has, width = len(record.cells), len(self.header)
+        has, width = len(record.cells), len(self._names)
         if has > width:
             at = next(at for at in range(width, has) if record.cells[at])
             problem = "has content, and its column has no name in the row of column names"
@@ -249,11 +246,11 @@ class Check:
     def _place(self, line: int, at: int) -> str:
         return replace(self._fault(line, at, None, "", ""), row=self._row(line)).place
 
-    def _unfit(self, record: Record, names: Sequence[str]) -> Iterator[Fault]:
+    def _unfit(self, record: Record, titles: Sequence[str], names: Sequence[str | None]) -> Iterator[Fault]:
         for at, cell in enumerate(record.cells):
             found = _UNFIT.search(cell)
-            if found:
-                name = shown(names[at]) if at < len(names) else ""
+            if found and not (at < len(names) and names[at] is None):
+                name = shown(titles[at]) if at < len(titles) else ""
                 yield self._unfit_cell(record.line, name, self._letter(at), found[0])
 
     def _unfit_cell(self, line: int, name: str, place: str, character: str) -> Fault:
@@ -265,7 +262,7 @@ class Check:
         return Fault(line, name, None, problem, "remove it; if there are many, choose another encoding", place)
 
     def _fault(self, line: int, at: int, value: str | None, problem: str, expected: str) -> Fault:
-        return Fault(line, shown(self.header[at]), value, problem, expected, self._letter(at))
+        return Fault(line, shown(self._titles[at]), value, problem, expected, self._letter(at))
 
     def _letter(self, at: int) -> str:
         return letter(at + self._source.first_column)
@@ -317,7 +314,7 @@ class Check:
         count = f"{self.bad_lines} of {self.lines} lines are bad; nothing was sent."
         if self.refuses_skipping:
             return f"{count} An unbalanced quote hides where its line ends. Fix it first."
-        return f"{count} Correct them, or leave them out (--skip-bad-lines)."
+        return f'{count} Correct them, or leave them out ("skip bad lines" in the console, --skip-bad-lines).'
 
     def _header_refused(self, faults: list[Fault]) -> BulkFileRefused:
         placed = [replace(fault, row=self._row(fault.line)) for fault in faults[:FAULTS_OF_A_LINE]]

@@ -10,9 +10,10 @@ from typing import Any, BinaryIO, cast
 
 from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
 
+from backmarket.bulk.csv_file.column_map import BY_NAME, ColumnMap
 from backmarket.bulk.csv_file.excel import AS_TEXT
 from backmarket.bulk.csv_file.faults import Fault
-from backmarket.bulk.csv_file.header import TITLE_ROWS, is_title
+from backmarket.bulk.csv_file.header import TITLE_ROWS, is_title, most_likely
 from backmarket.bulk.csv_file.no_header import empty, is_unreadable, refused, without_sku
 from backmarket.bulk.csv_file.source import Broken, Record, Source
 from backmarket.bulk.csv_file.workbook_guard import DAMAGED, SAVE_AGAIN, copy_checked
@@ -30,29 +31,36 @@ _LONG = (f"is a number of more than {EXACT_DIGITS} digits, of which Excel keeps 
 class WorkbookSource(Source):
     """A sheet of a workbook that is being read, once.
 
+    Attributes:
+        sheet: its name.
+
     Args:
         name: of the sheet.
         rows: its cells, from its first row on.
+        columns: under which names its columns are sent.
         above: rows with content above the header.
         first_column: that has a cell, from 0.
     """
 
-    def __init__(self, name: str, rows: Iterator[list[Any]], *, above: int, first_column: int) -> None:
-        super().__init__(above=above, first_column=first_column)
-        self._name = name
+    def __init__(
+        self, name: str, rows: Iterator[list[Any]], columns: ColumnMap, *, above: int, first_column: int
+    ) -> None:
+        super().__init__(columns, above=above, first_column=first_column)
+        self.sheet = name
         self._cells = rows
 
     @property
     def written(self) -> str:
         """How the file is written, in words."""
-        return f"Excel workbook, sheet {self._name!r}"
+        return f"Excel workbook, sheet {self.sheet!r}"
 
     @property
     def encoding(self) -> str:
         """That of its texts."""
         return "utf-8"
 
-    def _rows(self) -> Iterator[Record | Broken]:
+    def rows(self) -> Iterator[Record | Broken]:
+        """Every row of the sheet."""
         for row, values in enumerate(self._cells, 1):
             yield _record(row, values)
 
@@ -62,12 +70,16 @@ def is_spreadsheet(sample: bytes) -> bool:
     return sample.startswith((_ZIP, _OLD_EXCEL))
 
 
-def open_workbook(sample: bytes, rest: BinaryIO) -> WorkbookSource:
+def open_workbook(
+    sample: bytes, rest: BinaryIO, columns: ColumnMap = BY_NAME, *, any_header: bool = False
+) -> WorkbookSource:
     """Read the first visible sheet that has a column `sku`.
 
     Args:
         sample: the beginning of the file.
         rest: what follows it.
+        columns: under which names its columns are sent.
+        any_header: where no sheet has such a column, read the first one with content.
 
     Raises:
         BulkFileRefused: if it is no .xlsx, is too large, or has no such sheet; the reason says what to do in Excel.
@@ -81,45 +93,51 @@ def open_workbook(sample: bytes, rest: BinaryIO) -> WorkbookSource:
         checked.flush()
         try:
             with CalamineWorkbook.from_path(checked.name) as workbook:
-                return _first_listing_sheet(workbook)
+                return _first_listing_sheet(workbook, columns, any_header=any_header)
         except (CalamineError, OSError, ValueError) as error:
             raise is_unreadable(DAMAGED, SAVE_AGAIN) from error
 
 
-def _first_listing_sheet(workbook: CalamineWorkbook) -> WorkbookSource:
+def _first_listing_sheet(workbook: CalamineWorkbook, columns: ColumnMap, *, any_header: bool) -> WorkbookSource:
     fault: Fault | None = None
+    likely: WorkbookSource | None = None
     for sheet in workbook.sheets_metadata:
         if sheet.typ != SheetTypeEnum.WorkSheet or sheet.visible != SheetVisibleEnum.Visible:
             continue
         found = workbook.get_sheet_by_name(sheet.name)
-        row, names, above = _header(found.iter_rows())
+        header = _header(found.iter_rows(), columns)
+        if header is None:
+            continue
+        row, names, above = header
         column = found.start[1] if found.start else 0
-        if "sku" in names:
-            return WorkbookSource(sheet.name, found.iter_rows(), above=above, first_column=column)
-        if fault is None and any(names):
-            fault = without_sku(names, row, first_column=column)
+        source = WorkbookSource(sheet.name, found.iter_rows(), columns, above=above, first_column=column)
+        if "sku" in columns.keys(names):
+            return source
+        fault = fault or without_sku([name.lower() for name in names], row, first_column=column)
+        likely = likely or source
+    if likely and any_header:
+        return likely
     raise refused(fault) if fault else empty()
 
 
-def _header(rows: Iterator[list[Any]]) -> tuple[int, list[str], int]:
-    """The first row that has a cell `sku`: its number, its names, and how many titles are above it.
-
-    Without one: the first row with more cells than a title, or else the first one with content.
+def _header(rows: Iterator[list[Any]], columns: ColumnMap) -> tuple[int, list[str], int] | None:
+    """The first row that has a cell `sku`, or else the one that most likely names the columns: its number, its names,
+    and how many titles are above it; None: all rows are empty.
     """
-    likely: tuple[int, list[str]] = (1, [])
-    above = 0
+    looked_at: list[tuple[int, list[str]]] = []
     for row, values in enumerate(rows, 1):
-        names = [_text(value).strip().lower() for value in values]
-        if "sku" in names:
-            return row, names, above
+        names = [_text(value).strip() for value in values]
         if not any(names):
             continue
-        if not likely[1] or not is_title(names):
-            likely = (row, names)
-        above += 1
-        if not is_title(names) or above > TITLE_ROWS:
+        looked_at.append((row, names))
+        if "sku" in columns.keys(names):
+            return row, names, len(looked_at) - 1
+        if not is_title(names) or len(looked_at) > TITLE_ROWS:
             break
-    return *likely, 0
+    if not looked_at:
+        return None
+    above = most_likely([names for _, names in looked_at])
+    return *looked_at[above], above
 
 
 def _record(row: int, values: list[Any]) -> Record:
@@ -135,7 +153,7 @@ def _record(row: int, values: list[Any]) -> Record:
                 odd[at] = _LONG
         else:
             odd[at] = _DATE
-    return Record(row, row, cells, "".join(cells), frozenset(typed), odd)
+    return Record(row, row, cells, "".join(cells), frozenset(typed), odd, values)
 
 
 def _text(value: Any) -> str:

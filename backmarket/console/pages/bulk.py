@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, BinaryIO
+from io import SEEK_END
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, cast
+from urllib.parse import quote
 
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 
+from backmarket.bulk.csv_file.column_map import MAX_COLUMNS
+from backmarket.bulk.formats import FileFormat
 from backmarket.bulk.rows import Job, PartState
 from backmarket.bulk.submit import PreparedFile
 from backmarket.console import paths
 from backmarket.console.request_context import RequestContext, status_of
 from backmarket.errors import BackMarketError, InvalidArgument
+from backmarket.facade.bulk import FileOptions
 
 ROWS = 25
 """Number of jobs on a page."""
@@ -27,6 +35,34 @@ LOOKED_AT = (PartState.UNKNOWN, PartState.FAILED, PartState.SUBMITTING, PartStat
 """States of the parts that are shown: those under way, and those that need attention."""
 MAX_FILE_BYTES = 512 * 1024 * 1024
 """Maximum size of an uploaded file, in bytes: some millions of lines."""
+MAX_FIELDS = 2 * MAX_COLUMNS + 20
+"""Maximum number of fields of the form: two for each column of a file."""
+PREVIEW_ROWS = 4
+"""Number of lines of a preview."""
+PIECE_BYTES = 256 * 1024
+WORKBOOK_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+SPACE = "space"
+"""A space as a value of the form, which loses spaces."""
+CHOICES: dict[str, Any] = {
+    "decimals": {"": "point, like 229.00", ",": "comma, like 229,00"},
+    "thousands": {
+        "": "no separator",
+        SPACE: "space, like 1 299",
+        ".": "point, like 1.299",
+        ",": "comma, like 1,299",
+        "'": "apostrophe, like 1'299",
+    },
+    "encodings": {
+        "": "detected",
+        "cp1252": "Windows, Western Europe (cp1252)",
+        "cp1250": "Windows, Central Europe (cp1250)",
+        "cp1253": "Windows, Greek (cp1253)",
+        "cp932": "Windows, Japanese (cp932)",
+        "mac-roman": "Mac (mac-roman)",
+        "cp850": "DOS, as of older programs (cp850)",
+    },
+}
+"""The choices for how a file is written: each value of the form, and what a person reads."""
 LINK_SECONDS = 300
 """Seconds for which the link to a report is valid."""
 
@@ -35,6 +71,7 @@ def show_all(context: RequestContext) -> Response:
     """The jobs, and the area to drop a file on."""
     connection = context.bm.get_connection_status(context.organization_id).connection
     found = context.bm.get_bulk_jobs(context.organization_id, limit=ROWS, cursor=context.asked("cursor"))
+    written = context.bm.get_listings_file_format(context.organization_id)
     here, following = paths.organization(context.organization_id, "bulk"), found.next_cursor
     return context.render(
         "bulk.html",
@@ -43,13 +80,39 @@ def show_all(context: RequestContext) -> Response:
         next_page=paths.with_query(here, {"cursor": following}) if following else None,
         first_page=here if context.asked("cursor") else None,
         tab="bulk",
+        written=written,
+        sign=SPACE if written.thousands == " " else written.thousands,
+        max_bytes=MAX_FILE_BYTES,
+        **CHOICES,
     )
 
 
+def template(context: RequestContext) -> Response:
+    """The file to fill in, with the seller's own listings."""
+    name = f"listings-{datetime.now(UTC):%Y-%m-%d}.xlsx"
+    return _download(name, lambda into: context.bm.write_listings_template(context.organization_id, into))
+
+
+def preview(context: RequestContext) -> Response:
+    """The first lines of a file as they are understood, and a choice for each of its columns."""
+    file = context.file("file")
+    if file is None:
+        return HTMLResponse("")
+    remembered = context.bm.get_listings_file_format(context.organization_id).columns
+    options = _reading(context)
+    options["columns"] = {**remembered, **_format(context).columns}  # the form's may be those of the file before
+    try:
+        found = context.bm.preview_listings_file(context.organization_id, file.file, rows=PREVIEW_ROWS, **options)
+    except BackMarketError as error:
+        return _refused(context, error)
+    return context.render("_bulk_preview.html", preview=found)
+
+
 def check(context: RequestContext) -> Response:
-    """Show a file's faults, or how long it will take; nothing is stored or sent."""
+    """Show a file's faults, or how long it will take; nothing is sent. How the file is read is remembered."""
     try:
         with _prepared(context) as (prepared, digest):
+            context.bm.save_listings_file_format(context.organization_id, _format(context))
             return _checked(context, prepared, digest)
     except BackMarketError as error:
         return _refused(context, error)
@@ -68,6 +131,12 @@ def submit(context: RequestContext) -> Response:
     response = Response(status_code=HTTPStatus.NO_CONTENT)
     response.headers["HX-Redirect"] = paths.organization(context.organization_id, "bulk", handle.id)
     return response
+
+
+def faults(context: RequestContext) -> Response:
+    """A copy of the file with its faults."""
+    with _prepared(context) as (prepared, _):
+        return _download("faults", prepared.write_faults)
 
 
 def show(context: RequestContext) -> Response:
@@ -118,31 +187,71 @@ def _prepared(context: RequestContext) -> Iterator[tuple[PreparedFile, str]]:
     if file is None:
         raise InvalidArgument("Choose a CSV or Excel file, or drop one here.")
     digest = _digest(file.file)
-    choices = {
-        name: context.given(name) is not None for name in ("skip_bad_lines", "skip_unchanged", "skus_as_they_are")
-    }
-    signs = {name: context.given(name) or None for name in ("decimal", "thousands", "encoding")}
-    thousands = " " if signs["thousands"] == "space" else signs["thousands"]
-    told = hashlib.sha256(repr((digest, choices, signs)).encode()).hexdigest()
     once = context.given("once")
-    with context.bm.prepare_listings_file(
-        context.organization_id,
-        file.file,
-        file_name=file.filename,
-        skip_bad_lines=choices["skip_bad_lines"],
-        skip_unchanged=choices["skip_unchanged"],
-        skus_as_they_are=choices["skus_as_they_are"],
-        decimal=signs["decimal"],
-        thousands=thousands,
-        encoding=signs["encoding"],
-        idempotency_key=f"console/{once[:64]}/{digest}" if once else None,
-    ) as prepared:
+    options: FileOptions = {
+        **_reading(context),
+        "skip_bad_lines": context.given("skip_bad_lines") is not None,
+        "skip_unchanged": context.given("skip_unchanged") is not None,
+    }
+    told = hashlib.sha256(repr((digest, options)).encode()).hexdigest()
+    options |= {"file_name": file.filename, "idempotency_key": f"console/{once[:64]}/{digest}" if once else None}
+    with context.bm.prepare_listings_file(context.organization_id, file.file, **options) as prepared:
         yield prepared, told
+
+
+def _format(context: RequestContext) -> FileFormat:
+    """How the form says that the file is written."""
+    thousands = context.given("thousands")
+    return FileFormat(
+        encoding=context.given("encoding"),
+        decimal=context.given("decimal"),
+        thousands=" " if thousands == SPACE else thousands,
+        columns=dict(zip(context.given_all("column"), context.given_all("sent_as"), strict=False)),
+    )
+
+
+def _reading(context: RequestContext) -> FileOptions:
+    """The options for reading the form's file; until its columns are shown, they are matched as last time."""
+    chosen = _format(context)
+    columns = chosen.columns or context.bm.get_listings_file_format(context.organization_id).columns
+    return {
+        "encoding": chosen.encoding,
+        "decimal": chosen.decimal,
+        "thousands": chosen.thousands,
+        "skus_as_they_are": context.given("skus_as_they_are") is not None,
+        "columns": dict(sorted(columns.items())),
+    }
+
+
+def _download(name: str, write: Callable[[BinaryIO], object]) -> Response:
+    """A file that is written now, and streamed from a temporary file.
+
+    Args:
+        name: under which the browser saves it, unless `write` returns one.
+        write: writes it.
+    """
+    file = cast(BinaryIO, TemporaryFile())  # noqa: SIM115 - closed with the answer
+    try:
+        returned = write(file)
+        size = file.seek(0, SEEK_END)
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    saved_as = returned if isinstance(returned, str) else name
+    headers = {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(saved_as, safe='')}",
+        "Content-Length": str(size),
+        "Content-Type": "text/csv" if saved_as.endswith(".csv") else WORKBOOK_TYPE,
+    }
+    return StreamingResponse(
+        iter(lambda: file.read(PIECE_BYTES), b""), headers=headers, background=BackgroundTask(file.close)
+    )
 
 
 def _digest(file: BinaryIO) -> str:
     digest = hashlib.sha256()
-    while piece := file.read(256 * 1024):
+    while piece := file.read(PIECE_BYTES):
         digest.update(piece)
     file.seek(0)
     return digest.hexdigest()
@@ -155,6 +264,7 @@ def _checked(context: RequestContext, prepared: PreparedFile, digest: str) -> Re
         organization_id=context.organization_id,
         check=found,
         faults=found.faults[:FAULTS],
+        has_copy=found.lines > 0 and found.bad_lines > 0,
         digest=digest,
     )
 
@@ -181,3 +291,7 @@ def _progress(context: RequestContext, job: Job) -> dict[str, Any]:
         "may_settle": handle.may_settle,
         "more_parts": len(parts) > PARTS,
     }
+
+
+FORMS = (("/bulk", submit), ("/bulk/check", check), ("/bulk/preview", preview), ("/bulk/faults", faults))
+"""The forms with a file: the path of each below the organization's, and its view."""

@@ -49,3 +49,4 @@ ALTER TABLE backmarket.walks DROP CONSTRAINT walks_pkey, ADD PRIMARY KEY (organi
 ALTER TABLE backmarket.walk_seen DROP CONSTRAINT walk_seen_pkey,
     ADD PRIMARY KEY (organization_id, resource, market, kind, pass, first_page),
     ADD FOREIGN KEY (organization_id, resource, market, kind) REFERENCES backmarket.walks ON DELETE CASCADE;
+-- How the files of a seller are written is remembered: `schema.sql` makes the table `bulk_formats`.

@@ -42,8 +42,9 @@ CHANGES_NOTHING = {
     "iter_labels", "iter_listings", "iter_orderlines", "iter_orders", "iter_returns",
     "get_orders_to_ship", "iter_orders_to_ship", "get_orders_by_keys", "count_orders_to_ship", "get_newest_writes",
     "print_labels", "get_inbox", "count_inbox", "get_inbox_counts",
-    # what a person has saved for themselves
+    # what a person has saved for themselves, and how a seller's files are read
     "get_console_views", "save_console_view", "remove_console_view",
+    "get_listings_file_format", "save_listings_file_format", "preview_listings_file", "write_listings_template",
     "iter_writes",
     # they check a file; `PreparedFile.submit` is the act
     "check_listings_file", "prepare_listings_file",

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -16,13 +16,13 @@ from backmarket.bulk.csv_file.source import Broken, Record
 from backmarket.errors import BulkFileRefused, InvalidArgument
 
 
-def read(data: bytes | str, **given: str) -> list[Record | Broken]:
+def read(data: bytes | str, **given: Any) -> list[Record | Broken]:
     file = data if isinstance(data, str) else io.BytesIO(data)
     with open_source(file, **given) as source:
         return list(source.records())
 
 
-def cells(data: bytes | str, **given: str) -> list[list[str]]:
+def cells(data: bytes | str, **given: Any) -> list[list[str]]:
     return [record.cells for record in read(data, **given) if isinstance(record, Record)]
 
 
@@ -99,14 +99,17 @@ def test_a_mark_that_contradicts_the_encoding_is_refused() -> None:
         read("sku;x\n".encode("utf-8-sig"), encoding="cp1252")
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"\n\n", b"A;B\nC;D\n", b"price;quantity\n", b"\xff\xfe", b"\0\0\0", b"\x89PNG\r\n\x1a\n"]
-)
+@pytest.mark.parametrize("data", [b"", b"\n\n", b"A;B\nC;D\n", b"price;quantity\n", b"\xff\xfe", b"\0\0\0"])
 def test_a_file_without_a_header_is_refused(data: bytes) -> None:
     with pytest.raises(BulkFileRefused) as refused:
         read(data)
     assert refused.value.count == len(refused.value.faults) == 1
     assert "sku" in str(refused.value)
+
+
+def test_a_file_that_is_no_text_is_refused_as_a_whole() -> None:
+    with pytest.raises(BulkFileRefused, match="neither a CSV file nor an Excel workbook"):
+        read(b"\x89PNG\r\n\x1a\n")
 
 
 def test_a_path_given_as_text_is_told_from_a_file() -> None:

@@ -29,7 +29,8 @@ SkusAsTheyAre = Annotated[
     bool, typer.Option("--skus-as-they-are", help="Send SKUs that look damaged by Excel, like 3.53E+14.")
 ]
 Market = Annotated[
-    str | None, typer.Option("--locale", metavar="NAME", help="Market of the lines, if not the connection's.")
+    str | None,
+    typer.Option("--locale", "--market", metavar="NAME", help="Market of the lines, if not the connection's locale."),
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad-lines", help="Skip bad lines, and send the others.")]
 SkipUnchanged = Annotated[bool, typer.Option("--skip-unchanged", help="Skip lines that match the latest sync.")]

@@ -39,7 +39,7 @@ COPY workers workers
 COPY deploy/alive deploy/bucket.py deploy/
 # by number, so that Kubernetes can see that it is not root
 USER 10001:10001
-# SIGTERM: no new task, running slices write what they have and hand on (docs/operations.md, Stopping)
+# SIGTERM: no new task, running slices write what they have and hand on (docs/operations/processes.md, Stopping)
 STOPSIGNAL SIGTERM
 # a process that neither serves nor ticks any more is dead; one whose broker is away for a minute is not
 HEALTHCHECK --interval=10s --timeout=8s --start-period=60s --retries=3 CMD ["deploy/alive"]

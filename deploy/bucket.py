@@ -75,7 +75,7 @@ def main(environment: Mapping[str, str]) -> str | None:
 
 
 def policy(bucket: str) -> dict[str, Any]:
-    """What the user may do; docs/operations.md says what for."""
+    """What the user may do; docs/operations/labels.md says what for."""
     of_bucket = ["s3:ListBucket", "s3:GetBucketLocation", "s3:GetBucketPolicy"]
     of_bucket += ["s3:GetBucketVersioning", "s3:GetBucketObjectLockConfiguration"]
     of_objects = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]

@@ -2,7 +2,7 @@
 
 Tasks carry organization ids and tell how they ended, nothing else, but `/metrics` and `/healthcheck` need no password,
 so Flower listens on loopback by default. Flower's other `FLOWER_*` variables work as usual, such as
-`FLOWER_URL_PREFIX`; an empty one counts as not set. docs/operations.md shows a login by OAuth.
+`FLOWER_URL_PREFIX`; an empty one counts as not set. docs/deployment.md shows a login by OAuth.
 """
 
 from __future__ import annotations

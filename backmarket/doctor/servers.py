@@ -87,7 +87,7 @@ def _schema(services: Services) -> Finding:
     try:
         schema.check(services.database)
     except SettingsError as error:
-        return fault("schema", error.message, f'See {document("docs/operations.md")}, "PostgreSQL".')
+        return fault("schema", error.message, f'See {document("docs/operations/postgresql.md")}.')
     except SchemaMissing as error:
         return fault("schema", error.message, "Run `backmarket db init`.")
     except SchemaDiffers as error:
@@ -95,7 +95,7 @@ def _schema(services: Services) -> Finding:
         advice = (
             "Install the newer version here, too."
             if newer
-            else f"Run `backmarket db migrate`; see {document('docs/operations.md')}."
+            else f"Run `backmarket db migrate`; see {document('docs/operations/upgrade-and-restore.md')}."
         )
         return fault("schema", error.message, advice)
     return ok("schema", "The tables are those of this version.")
@@ -154,7 +154,7 @@ def broker(services: Services) -> Iterator[Finding]:
 
 def _advice(error: BackMarketError, name: str) -> str:
     if "no permissions" in error.message:
-        return f"Give the user in {name} the commands, keys and channels that {document('docs/operations.md')} lists."
+        return f"Give the user in {name} the commands, keys and channels that {document('docs/operations/redis.md')} lists."
     if any(word in error.message for word in _REFUSES):
         return "Redis answers and refuses to write. Make room on its disk or in its memory, or restore its replicas."
     return f"Is Redis running, and do host, port and password in {name} fit?"

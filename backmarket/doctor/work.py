@@ -105,11 +105,11 @@ def _waiting(found: list[DeploymentMetric]) -> Iterator[Finding]:
         ),
         (
             total("writes_undecided"), "undecided writes", "writes wait for a person to look.",
-            f"`backmarket writes list ORG --state unknown`; see {document('docs/operations.md')}.",
+            f"`backmarket writes list ORG --state unknown`; see {document('docs/operations/writes-and-files.md')}.",
         ),
         (
             total("bulk_parts_undecided"), "undecided bulk parts", "parts of bulk jobs wait for a person to look.",
-            f"`backmarket bulk list ORG`; see {document('docs/operations.md')}.",
+            f"`backmarket bulk list ORG`; see {document('docs/operations/writes-and-files.md')}.",
         ),
         (
             total("event_endpoints", state="disabled"), "endpoints", "endpoints for events were disabled: they failed.",

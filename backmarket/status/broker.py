@@ -29,7 +29,7 @@ _NO_BROKER = {
     ),
     "sentinel": (
         "This is a Sentinel, which carries no messages.",
-        f"Name the address of a Redis, or one that follows the primary ({document('docs/operations.md')}).",
+        f"Name the address of a Redis, or one that follows the primary ({document('docs/deployment.md')}).",
     ),
 }
 """The modes of a Redis that can be neither broker nor limiter."""

@@ -251,7 +251,7 @@ PLANTED = [
     (no_broker, "broker", "cannot be used", "BACKMARKET_BROKER_URL"),
     (forgetful_broker, "broker memory policy", "allkeys-lru", "maxmemory-policy noeviction"),
     (no_limiter, "limiter", "cannot be asked", "BACKMARKET_REDIS_URL"),
-    (user_without_rights, "limiter", "no permissions", "docs/operations.md"),
+    (user_without_rights, "limiter", "no permissions", "docs/operations/redis.md"),
     (replica, "broker", "is a replica", "Name the primary"),
     (no_bucket_server, "bucket", "is unreachable", "BACKMARKET_S3_ENDPOINT_URL"),
     (silent_bucket_server, "bucket", "is unreachable", "BACKMARKET_S3_ENDPOINT_URL"),

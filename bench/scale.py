@@ -38,6 +38,8 @@ DUE = 1000
 """Pairs of organization and resource that a tick finds."""
 BACKLOG = 250
 """Messages that wait for the worker while it is measured."""
+MARKET = "de-de"
+"""The further market of sellers with a catalogue."""
 RHYTHM = 1.0
 """Seconds between two syncs of an organization while the worker is measured: more than it can do."""
 
@@ -77,7 +79,8 @@ def main() -> None:
     ]
     large = {f"catalogue-{number}": f"token-of-catalogue-{number}" for number in range(CATALOGUES)}
     sellers += [
-        SellerSpec(name=name, token=token, orders=1, listings=options.listings) for name, token in large.items()
+        SellerSpec(name=name, token=token, orders=1, listings=options.listings, markets=[MARKET])
+        for name, token in large.items()
     ]
     print(f"Measured on {machine()}; PostgreSQL, Valkey, the sandbox and all of ours share it.")
     with setting(SandboxServer(sellers, limit=NO_LIMIT), rate_limit=NO_LIMIT) as here:
@@ -141,9 +144,14 @@ def long_walks(here: Setting, tokens: Tokens, listings: int, walks: int) -> None
     """A full walk over listings that are all known, for each of its pages: what most requests of large sellers are."""
     pages = -(-listings // PAGE)
     with connected(here, tokens) as dispatcher, dispatcher.worker() as worker:
-        walk = dispatcher.slices(worker, "listings", walks)
-    page = replace(walk, count=walk.count * pages)
-    say(len(tokens), f"a page of a walk over {listings} known listings ({pages} pages)", rate(page))
+        here.execute(_ADD_MARKET, MARKET)
+        for market in ("", MARKET):
+            walk = dispatcher.slices(worker, "listings", walks, market)
+            page = replace(walk, count=walk.count * pages)
+            of = f"{pages} pages{' in a further market' * bool(market)}"
+            say(len(tokens), f"a page of a walk over {listings} known listings ({of})", rate(page))
+        own, further = (size / len(tokens) / listings for size in here.execute(_SIZES)[0])
+        say(len(tokens), "a stored listing", f"{own:.0f} bytes, in a further market {further:.0f}")
 
 
 def memory(here: Setting, tokens: Tokens, early: int, late: int) -> None:
@@ -219,9 +227,9 @@ class Dispatcher:
         with workers(self.here.environment, "sync", dispatcher=False) as fleet:
             yield psutil.Process(fleet.pids["sync"])
 
-    def slices(self, worker: psutil.Process, resource: str, count: int) -> Cost:
+    def slices(self, worker: psutil.Process, resource: str, count: int, market: str = "") -> Cost:
         """So many quiet syncs by a worker, after some that warm it up."""
-        self._keep_due(resource)
+        self._keep_due(resource, market)
         # what is not walked yet is walked before it counts
         self._feed(resource, count // 10 if resource == "orders" else self._pairs() // len(SYNC_TASKS))
         cost = self._counted(lambda: self._feed(resource, count), lambda: sum(worker.cpu_times()[:2]))
@@ -265,10 +273,11 @@ class Dispatcher:
             sent += found
         return sent
 
-    def _keep_due(self, resource: str) -> None:
+    def _keep_due(self, resource: str, market: str = "") -> None:
         self.here.execute("UPDATE backmarket.sync_state SET next_due_at = 'infinity', nudged_until = NULL")
         self.here.execute("UPDATE backmarket.schedule SET interval_seconds = %s", RHYTHM)
-        self.here.execute("UPDATE backmarket.sync_state SET next_due_at = now() WHERE resource = %s", resource)
+        due = "UPDATE backmarket.sync_state SET next_due_at = now() WHERE resource = %s AND market = %s"
+        self.here.execute(due, resource, market)
         self.redis.delete(*QUEUES.values())
 
     def _feed(self, resource: str, count: int) -> int:
@@ -321,6 +330,16 @@ def seconds(cost: Cost) -> str:
         f" {cost.statements:g} statements"
     )
 
+
+_ADD_MARKET = """
+WITH named AS (UPDATE backmarket.connections SET markets = ARRAY[%s] RETURNING organization_id, markets)
+INSERT INTO backmarket.sync_state (organization_id, resource, market, next_due_at)
+SELECT organization_id, 'listings', markets[1], 'infinity' FROM named
+"""
+
+_SIZES = """
+SELECT pg_total_relation_size('backmarket.listings'), pg_total_relation_size('backmarket.listing_markets')
+"""
 
 _MAKE_DUE = """
 UPDATE backmarket.sync_state SET next_due_at = now()

@@ -87,7 +87,7 @@ def _schema(services: Services) -> Finding:
     try:
         schema.check(services.database)
     except SettingsError as error:
-        return fault("schema", error.message, f'See {document("docs/operations/postgresql.md")}.')
+        return fault("schema", error.message, f"See {document('docs/operations/postgresql.md')}.")
     except SchemaMissing as error:
         return fault("schema", error.message, "Run `backmarket db init`.")
     except SchemaDiffers as error:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from time import monotonic
 from typing import Any, TypeVar
 
 from psycopg.rows import dict_row
@@ -23,7 +24,7 @@ from backmarket.queries.periods import Period, Span, periods_of, zone_of
 from backmarket.queries.stock import SkuFigures
 
 MAX_SECONDS = 10
-"""Seconds after which PostgreSQL gives up one statement."""
+"""Seconds that counting may take."""
 
 C = TypeVar("C", bound="Counts")
 
@@ -195,13 +196,15 @@ def get_figures(
         "last": periods[-1].ends_at,
     }
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    until_second = monotonic() + MAX_SECONDS
     try:
         with database.transaction() as transaction:
-            transaction.execute(f"SET LOCAL statement_timeout = {MAX_SECONDS * 1000:.0f}".encode())
             for statement in (_ORDERS, _LINES, _RETURNS):
+                _limit(transaction, until_second)
                 for found in _all(transaction, statement, values):
                     key = (found.pop("period"), found.pop("country_code"), found.pop("currency"))
                     rows[key] = rows.get(key, {}) | found
+            _limit(transaction, until_second)
             known_since, now = _all(transaction, _SINCE, values)[0].values()
             incomplete = {each["resource"]: each["count"] for each in _all(transaction, _INCOMPLETE, values)}
             skus = (
@@ -234,6 +237,12 @@ def get_figures(
         incomplete,
         now.astimezone(UTC),
     )
+
+
+def _limit(transaction: Transaction, until: float) -> None:
+    """Have the statements that follow given up at a second of the monotonic clock."""
+    left = max(1.0, (until - monotonic()) * 1000)
+    transaction.execute(f"SET LOCAL statement_timeout = {left:.0f}".encode())
 
 
 def _order(key: tuple[Any, ...]) -> tuple[Any, ...]:

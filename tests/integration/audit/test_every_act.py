@@ -28,7 +28,8 @@ ORG = "auth0|1"
 IMEI = "490154203237518"
 
 CHANGES_NOTHING = {
-    "acting_as", "audit", "changes", "changes_cursor", "close", "get_bulk_handle", "get_bulk_job", "get_bulk_jobs",
+    "acting_as", "audit", "changes", "changes_cursor", "close", "get_figures",
+    "get_bulk_handle", "get_bulk_job", "get_bulk_jobs",
     "get_bulk_parts", "get_bulk_parts_in", "get_bulk_report_url", "get_connection_status", "get_connection_statuses",
     "get_connections", "get_deliveries", "get_deliveries_by_order_id", "get_delivery_by_id", "get_history", "get_label",
     "get_label_url", "get_labels", "get_lag_history", "get_listing_by_id", "get_listing_by_sku", "get_listing_markets",

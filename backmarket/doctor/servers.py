@@ -154,7 +154,8 @@ def broker(services: Services) -> Iterator[Finding]:
 
 def _advice(error: BackMarketError, name: str) -> str:
     if "no permissions" in error.message:
-        return f"Give the user in {name} the commands, keys and channels that {document('docs/operations/redis.md')} lists."
+        page = document("docs/operations/redis.md")
+        return f"Give the user in {name} the commands, keys and channels that {page} lists."
     if any(word in error.message for word in _REFUSES):
         return "Redis answers and refuses to write. Make room on its disk or in its memory, or restore its replicas."
     return f"Is Redis running, and do host, port and password in {name} fit?"

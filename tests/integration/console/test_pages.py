@@ -497,7 +497,7 @@ class TestBulk:
             return words(anna.send(f"{HOME}/bulk/check", partial=True, files=file, **choices).text)
 
         assert "may have a thousands separator" in answer()
-        assert "1 of 1 lines can be sent" in answer(decimal=",", thousands="space")
+        assert "1 of 1 line can be sent" in answer(decimal=",", thousands="space")
 
     def test_a_file_is_sent_only_as_it_was_checked(self, shop: Shop, anna: Visitor, bm: BackMarket) -> None:
         first, second = self.skus(bm)[1:3]
@@ -507,7 +507,7 @@ class TestBulk:
         digest = re.search(r'name="checked" value="([^"]+)"', checked.text)
         assert digest
         other = anna.send(f"{HOME}/bulk", partial=True, files=self.file(f"{first},9"), checked=digest[1], once="o-1")
-        assert (other.status_code, "1 of 1 lines can be sent" in words(other.text)) == (200, True)
+        assert (other.status_code, "1 of 1 line can be sent" in words(other.text)) == (200, True)
         assert bm.get_bulk_jobs(ORG).items == []
         paths = set()
         for _ in range(2):

@@ -62,7 +62,11 @@ class Office:
     def make_due(self) -> None:
         """End every pause, as time would."""
         self.execute("UPDATE backmarket.event_retries SET due_at = now()")
-        self.execute("UPDATE backmarket.event_endpoints SET due_at = now(), paused_until = now()")
+        self.execute(  # in an order, as others do so at the same time
+            "WITH locked AS MATERIALIZED (SELECT id FROM backmarket.event_endpoints ORDER BY id FOR UPDATE)"
+            " UPDATE backmarket.event_endpoints SET due_at = now(), paused_until = now()"
+            " WHERE id IN (SELECT id FROM locked)"
+        )
 
     def stored(self, endpoint: Endpoint) -> Endpoint:
         return self.bm.get_event_endpoint(endpoint.id)

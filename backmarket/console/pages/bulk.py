@@ -220,6 +220,7 @@ def _reading(context: RequestContext) -> FileOptions:
         "thousands": chosen.thousands,
         "skus_as_they_are": context.given("skus_as_they_are") is not None,
         "columns": dict(sorted(columns.items())),
+        "market": context.given("market") or None,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from decimal import Decimal
@@ -54,6 +55,21 @@ def test_a_listing_is_shown_in_all_markets_and_each_price_is_changed(shop: Shop,
     assert prices["de-de"] == Decimal("111.50") != prices["en-gb"]
     assert bm.get_listing_by_id(ORG, listing.listing_id).price == listing.price  # type: ignore[union-attr]
     assert anna.get(f"{HOME}/listings/{listing.listing_id}?market=it-it").status_code == 404
+
+
+def test_a_file_is_of_the_chosen_market(shop: Shop, anna: Visitor, bm: BackMarket) -> None:
+    there = next(each for each in bm.get_listings(ORG, market="en-gb") if each.sku)
+    assert '<select name="market"><option value="">fr-fr' in anna.get(f"{HOME}/bulk").text
+
+    def checked(market: str) -> str:
+        content = f"sku,price,currency\n{there.sku},{there.price},{there.currency}\n".encode()
+        file = {"file": ("a.csv", io.BytesIO(content), "text/csv")}
+        answer = anna.send(f"{HOME}/bulk/check", partial=True, files=file, market=market, skip_unchanged="1")
+        return words(answer.text)
+
+    assert "1 changes nothing and is skipped" in checked("en-gb")
+    assert "changes nothing" not in checked("")
+    assert "has no market" in checked("it-it")
 
 
 def test_markets_are_chosen_and_their_syncs_shown(shop: Shop, anna: Visitor, bm: BackMarket) -> None:

@@ -95,7 +95,7 @@ def _of(organization_id: str | None) -> str:
     return "" if organization_id is None else "WHERE organization_id = %(organization)s"
 
 
-ITEM = "concat_ws('/', kind, resource, write_id, job_id, part, endpoint_id)"
+ITEM = "concat_ws('/', kind, resource, NULLIF(market, ''), write_id, job_id, part, endpoint_id)"
 """SQL for the name of an entry within its organization, such as `write/7`."""
 
 # A label that was given up matters as long as its parcel is under way.

@@ -69,6 +69,22 @@ def test_more_of_the_same_entry_has_no_event_but_it_has_when_it_comes_back(offic
     assert record_inbox(database) == 1
 
 
+def test_each_market_has_an_entry_of_its_own(office: Office) -> None:
+    office.execute(
+        "INSERT INTO backmarket.sync_state (organization_id, resource, market, rows_missing)"
+        " VALUES (%s, 'listings', 'de-de', 30), (%s, 'listings', 'es-es', 40)",
+        ORG,
+        ORG,
+    )
+    office.execute("UPDATE backmarket.sync_state SET rows_missing = 50 WHERE resource = 'listings' AND market = ''")
+    record_inbox(office.services.database)
+    mine = {item for item, kind in told(office) if kind == "created"}
+    assert {f"rows_missing/listings{market}" for market in ("", "/de-de", "/es-es")} <= mine
+    office.execute("UPDATE backmarket.sync_state SET rows_missing = 0 WHERE market = 'de-de'")
+    assert record_inbox(office.services.database) == 1
+    assert told(office)[-1] == ("rows_missing/listings/de-de", "removed")
+
+
 def test_two_that_look_at_once_record_an_entry_once(office: Office) -> None:
     for item, statement in COMES.items():
         office.execute(statement, OTHER if item == "labels" else ORG)

@@ -150,6 +150,6 @@ _EVENTS = """
 SELECT external_id, kind, fields, initial, recorded_at, field_values -> 'quantity' AS quantities
 FROM backmarket.changes
 WHERE organization_id = %(organization)s AND external_id = ANY(%(listings)s) AND resource = 'listings'
-  AND recorded_at >= %(since)s
+  AND market = '' AND recorded_at >= %(since)s
 ORDER BY transaction_id DESC, id DESC
 """

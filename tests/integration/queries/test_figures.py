@@ -252,6 +252,10 @@ def test_the_stock_of_the_past_follows_from_the_change_feed(
             ["quantity"] if kind == "updated" else ["price"], kind == "initial",
             json.dumps({"quantity": told}) if told else None, days,
         )  # fmt: skip
+    books.execute(  # a further market says nothing of the stock
+        "INSERT INTO backmarket.changes (organization_id, resource, external_id, kind, market, recorded_at)"
+        " VALUES (%s, 'listings', %s, 'removed', 'de-de', now() - interval '1 day')", ORG, listing(7)["id"],
+    )  # fmt: skip
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
     (sku,) = books.counted(until=tomorrow).skus
     assert sku.stock[2:] == [*expected, None], "three days ago to today, and tomorrow"

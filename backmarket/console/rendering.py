@@ -28,9 +28,10 @@ from backmarket.observability.durations import duration
 from backmarket.observability.numbers import noun_of
 from backmarket.status.lag_history import LagSample
 
+_NAME = ("firstName", "lastName")
 _ADDRESS = (
     ("company",),
-    ("firstName", "lastName"),
+    _NAME,
     ("street",),
     ("street2",),
     ("postalCode", "city"),
@@ -197,8 +198,7 @@ def words(value: Any) -> str:
 
 def address(found: Mapping[str, Any]) -> list[str]:
     """The lines of an address as on a parcel (schema `Address`), without empty ones."""
-    lines = [" ".join(str(found[name]) for name in names if found.get(name)) for names in _ADDRESS]
-    return [line for line in lines if line]
+    return [line for names in _ADDRESS if (line := _joined(found, names))]
 
 
 def parcel_address(found: Mapping[str, Any]) -> list[str]:
@@ -208,7 +208,11 @@ def parcel_address(found: Mapping[str, Any]) -> list[str]:
 
 def customer(found: Mapping[str, Any]) -> str:
     """The name in an address."""
-    return " ".join(str(found[name]) for name in ("firstName", "lastName") if found.get(name))
+    return _joined(found, _NAME)
+
+
+def _joined(found: Mapping[str, Any], names: Sequence[str]) -> str:
+    return " ".join(str(found[name]) for name in names if found.get(name))
 
 
 def _in_words(samples: Sequence[LagSample], lag: float | None) -> str:

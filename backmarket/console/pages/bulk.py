@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -99,8 +99,8 @@ def preview(context: RequestContext) -> Response:
     if file is None:
         return HTMLResponse("")
     remembered = context.bm.get_listings_file_format(context.organization_id).columns
-    options = _reading(context)
-    options["columns"] = {**remembered, **_format(context).columns}  # the form's may be those of the file before
+    chosen = _format(context).columns  # which may be those of the file before
+    options = _reading(context, {**remembered, **chosen})
     try:
         found = context.bm.preview_listings_file(context.organization_id, file.file, rows=PREVIEW_ROWS, **options)
     except BackMarketError as error:
@@ -188,8 +188,10 @@ def _prepared(context: RequestContext) -> Iterator[tuple[PreparedFile, str]]:
         raise InvalidArgument("Choose a CSV or Excel file, or drop one here.")
     digest = _digest(file.file)
     once = context.given("once")
+    # until its columns are shown, they are matched as last time
+    columns = _format(context).columns or context.bm.get_listings_file_format(context.organization_id).columns
     options: FileOptions = {
-        **_reading(context),
+        **_reading(context, columns),
         "skip_bad_lines": context.given("skip_bad_lines") is not None,
         "skip_unchanged": context.given("skip_unchanged") is not None,
     }
@@ -210,10 +212,9 @@ def _format(context: RequestContext) -> FileFormat:
     )
 
 
-def _reading(context: RequestContext) -> FileOptions:
-    """The options for reading the form's file; until its columns are shown, they are matched as last time."""
+def _reading(context: RequestContext, columns: Mapping[str, str]) -> FileOptions:
+    """The options for reading the form's file."""
     chosen = _format(context)
-    columns = chosen.columns or context.bm.get_listings_file_format(context.organization_id).columns
     return {
         "encoding": chosen.encoding,
         "decimal": chosen.decimal,

@@ -17,6 +17,7 @@ from backmarket.queries.listings import STORED_LISTINGS, Listing
 from backmarket.queries.orders import STORED_ORDERS, Order
 from backmarket.queries.pagination import Stored, check_limit
 from backmarket.queries.shipments import STORED_DELIVERIES, STORED_RETURNS, Delivery, Return
+from backmarket.queries.skus import has_sku
 
 T = TypeVar("T")
 
@@ -130,8 +131,6 @@ _BETWEEN_DIGITS = str.maketrans("", "", " -")
 
 _OWN = "(%(organization)s::text IS NULL OR t.organization_id = %(organization)s)"
 
-_OF_SKU = "t.sku_key = lower(left(%(text)s, 200)) AND lower(t.{0}) = lower(%(text)s)"
-
 
 def _by(kind: str, matched_by: MatchedBy, condition: str, *, of_lines: bool = False) -> str:
     """One way of finding: the newest rows that meet a condition, or whose present order lines do."""
@@ -165,9 +164,9 @@ _WAYS: Sequence[str] = (
     _by("orders", MatchedBy.TRACKING_NUMBER, _SPELT.format("tracking_number")),
     _by("orders", MatchedBy.IMEI, _SPELT.format("imei"), of_lines=True),
     _by("orders", MatchedBy.SERIAL_NUMBER, _SPELT.format("serial_number"), of_lines=True),
-    _by("orders", MatchedBy.SKU, _OF_SKU.format("listing"), of_lines=True),
+    _by("orders", MatchedBy.SKU, has_sku("t", "listing", "%(text)s"), of_lines=True),
     _BY_NAME,
-    _by("listings", MatchedBy.SKU, _OF_SKU.format("sku")),
+    _by("listings", MatchedBy.SKU, has_sku("t", "sku", "%(text)s")),
     _by("deliveries", MatchedBy.TRACKING_NUMBER, _SPELT.format("tracking_number")),
     _by("returns", MatchedBy.TRACKING_NUMBER, _SPELT.format("tracking_number")),
 )

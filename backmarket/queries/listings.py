@@ -13,6 +13,7 @@ from uuid import UUID
 from backmarket.database import Database, Transaction
 from backmarket.errors import InvalidArgument
 from backmarket.queries.pagination import Page, Stored, enum_or_value
+from backmarket.queries.skus import has_sku
 
 
 class PublicationState(IntEnum):
@@ -227,8 +228,7 @@ STORED_IN_MARKETS = Stored(
 _FIRST = "ORDER BY {0}.removed_at DESC NULLS FIRST, {0}.listing_id"
 _BY_ID = "listing_markets.listing_id = %(key)s"
 _BY_LEGACY_ID = "listings.legacy_listing_id = %(number)s"
-# A search disregards the case of all letters; where SKUs must be one and the same, `backmarket.sku_key` compares them.
-_BY_SKU = "listings.sku_key = lower(left(%(sku)s, 200)) AND lower(listings.sku) = lower(%(sku)s)"
+_BY_SKU = has_sku("listings", "sku")
 # the markets are named, so that the key serves
 _BY_IDS = """
 listing_markets.market = ANY(ARRAY(

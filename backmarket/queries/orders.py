@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import Any
 
 from backmarket.queries.pagination import Stored, created_within, enum_or_value
+from backmarket.queries.skus import has_sku
 from backmarket.resources.signed_links import expires_at
 
 
@@ -168,8 +169,7 @@ class OrderLineFilter:
     sku: str | None = None
 
 
-# The column `sku_key` finds the few rows whose SKU begins alike; the SKU itself decides.
-_OF_SKU = "orderlines.sku_key = lower(left(%(sku)s, 200)) AND lower(orderlines.listing) = lower(%(sku)s)"
+_OF_SKU = has_sku("orderlines", "listing")
 
 STORED_ORDERS = Stored(
     "orders",

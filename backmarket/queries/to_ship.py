@@ -16,6 +16,7 @@ from backmarket.database import Database
 from backmarket.errors import InvalidArgument
 from backmarket.queries.orders import OrderLineState, OrderState
 from backmarket.queries.pagination import Page, check_limit, date, decode_cursor, text, whole, with_offset
+from backmarket.queries.skus import has_sku
 
 NO_DEADLINE = "infinity"
 """In the position of an order without a deadline, which comes last."""
@@ -240,8 +241,7 @@ _CONDITIONS = {
     "country": "o.country_code = %(country)s",
     "backship": "o.is_backship IS NOT DISTINCT FROM %(backship)s",
     "sku": "EXISTS (SELECT FROM backmarket.orderlines l WHERE l.organization_id = o.organization_id"
-    " AND l.order_id = o.order_id AND l.removed_at IS NULL AND l.sku_key = lower(left(%(sku)s, 200))"
-    " AND lower(l.listing) = lower(%(sku)s))",
+    f" AND l.order_id = o.order_id AND l.removed_at IS NULL AND {has_sku('l', 'listing')})",
 }
 
 _SELECT = """

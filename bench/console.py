@@ -18,12 +18,13 @@ from backmarket.console.access import passwords
 from backmarket.console.app import create_app
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
+from bench.setting import percentile
 from tests.support.many import LARGE, fill
 
 ORGANIZATIONS, ORDERS = 10_000, 1_000_000
 GOAL = 0.2
 """Seconds."""
-TRIES = 15
+TRIES = 100
 PASSWORD = "correct horse battery"
 
 PAGES = {
@@ -51,6 +52,19 @@ PAGES = {
     "bulk job": f"/o/{LARGE}/bulk/7",
     "writes": f"/o/{LARGE}/writes",
     "writes, undecided": f"/o/{LARGE}/writes?state=unknown",
+    "to ship, all sellers": "/ship",
+    "to ship, late": "/ship?due=late",
+    "to ship, one seller": f"/ship?seller={LARGE}",
+    "inbox": "/inbox",
+    "deliveries": f"/o/{LARGE}/deliveries",
+    "returns": f"/o/{LARGE}/returns",
+    "labels": f"/o/{LARGE}/labels",
+    "figures of a seller, month": f"/figures?seller={LARGE}",
+    "figures of all, day": "/figures?span=day",
+    "figures of all, month": "/figures",
+    "endpoints": "/endpoints",
+    "audit": "/audit",
+    "connect": "/connect",
 }
 
 FINDS = {
@@ -96,8 +110,11 @@ def _measure(client: TestClient, name: str, path: str) -> int:
         answer = client.get(path)
         took.append(time.perf_counter() - began)
         answer.raise_for_status()
-    median, worst = statistics.median(took), max(took[1:])
-    print(f"{name:35} {median * 1000:6.0f} ms, worst {worst * 1000:6.0f} ms, first {took[0] * 1000:6.0f} ms")
+    median, most = statistics.median(took), percentile(took[1:], 0.99)
+    print(
+        f"{name:35} {median * 1000:6.0f} ms, 99th percentile {most * 1000:6.0f} ms, first {took[0] * 1000:6.0f} ms",
+        flush=True,
+    )
     return int(median > GOAL)
 
 

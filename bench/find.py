@@ -3,7 +3,7 @@
     python -m bench.find [--orders 1000000] [--runs 5]
 
 Storing: the same 20,000 orders of the sandbox, in batches, into databases that take turns: with all indexes, without
-the column and the index of names, and as schema version 7 was. CPU is PostgreSQL's.
+the column and the index of names, and with the indexes that there were before Find and figures. CPU is PostgreSQL's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from backmarket.sandbox.server import SandboxServer
 from backmarket.sandbox.world.sellers import SellerSpec
 from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
-from backmarket.standalone.programs import CHECKOUT
 from backmarket.sync.upsert import store
 from bench.setting import machine, percentile, tree_cpu
 from tests.support.many import fill
@@ -64,8 +63,8 @@ def main() -> None:
 def _storing(stack: Stack, runs: int) -> None:
     schemas = {
         "with all": schema_text(),
-        "without names": f"{schema_text()}; ALTER TABLE backmarket.orders DROP COLUMN name_key",
-        "version 7": (CHECKOUT / "tests" / "schemas" / "7.sql").read_text(),
+        "without names": f"{schema_text()}; {_NO_NAMES}",
+        "without both": f"{schema_text()}; {_NO_NAMES}; {_INDEXES_OF_7}",
     }
     databases = {name: _database(stack, name.replace(" ", "_"), schema) for name, schema in schemas.items()}
     batches = _batches()
@@ -139,6 +138,16 @@ def _finding(stack: Stack, orders: int) -> None:
                 f" first {took[0]:6.1f}; found {found.counts}, more {found.more}"
             )
 
+
+_NO_NAMES = "ALTER TABLE backmarket.orders DROP COLUMN name_key"
+
+_INDEXES_OF_7 = """
+DROP INDEX backmarket.orders_number, backmarket.orderlines_imei, backmarket.orderlines_serial_number,
+    backmarket.orders_newest, backmarket.orderlines_order;
+CREATE INDEX ON backmarket.orders (
+    organization_id, (CASE WHEN date_creation IS NULL THEN '-infinity' ELSE date_creation END) DESC, order_id DESC);
+CREATE INDEX ON backmarket.orderlines (organization_id, order_id)
+"""
 
 _SIZES = """
 SELECT relname, pg_size_pretty(pg_relation_size(oid)) FROM pg_class

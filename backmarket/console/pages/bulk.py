@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
 from io import SEEK_END
@@ -232,14 +232,12 @@ def _download(name: str, write: Callable[[BinaryIO], object]) -> Response:
         name: under which the browser saves it, unless `write` returns one.
         write: writes it.
     """
-    file = cast(BinaryIO, TemporaryFile())  # noqa: SIM115 - closed with the answer
-    try:
+    with ExitStack() as opened:
+        file = cast(BinaryIO, opened.enter_context(TemporaryFile()))
         returned = write(file)
         size = file.seek(0, SEEK_END)
         file.seek(0)
-    except BaseException:
-        file.close()
-        raise
+        close = opened.pop_all().close  # with the answer
     saved_as = returned if isinstance(returned, str) else name
     headers = {
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(saved_as, safe='')}",
@@ -247,7 +245,7 @@ def _download(name: str, write: Callable[[BinaryIO], object]) -> Response:
         "Content-Type": "text/csv" if saved_as.endswith(".csv") else WORKBOOK_TYPE,
     }
     return StreamingResponse(
-        iter(lambda: file.read(PIECE_BYTES), b""), headers=headers, background=BackgroundTask(file.close)
+        iter(lambda: file.read(PIECE_BYTES), b""), headers=headers, background=BackgroundTask(close)
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.conftest import TIMEOUT_MILLISECONDS, Person, Place
 
@@ -48,6 +48,40 @@ def match(page: Page) -> None:
     expect(page.locator("tr.left-out")).to_contain_text("Lagerort")
     expect(place_of).to_be_focused()
     expect(row(page, "Menge")).to_contain_text("viele not understood")
+
+
+def test_a_choice_outlives_a_preview_that_was_on_its_way(
+    visit: Callable[..., Person], place: Place, tmp_path: Path
+) -> None:
+    place.sell("hurried", orders=1, listings=2, deliveries=0, returns=0)
+    anna = visit()
+    anna.log_in()
+    page = anna.open("/o/hurried/bulk")
+    choose(page, export(tmp_path, "A-1;1.229,00;EUR;5;Köln"))
+    expect(page.get_by_text("Some letters cannot be read")).to_be_visible()
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/bulk/preview", hold, times=1)
+    page.get_by_label("encoding").select_option("cp1252")
+    page.wait_for_function("document.querySelector('#reading').classList.contains('htmx-request')")
+    page.evaluate(  # the file is read again for each choice, and this one takes its time
+        """() => {
+            const read = Blob.prototype.arrayBuffer;
+            const turn = new Promise((go) => (window.go = go));
+            Blob.prototype.arrayBuffer = async function () { await turn; return read.call(this); };
+        }"""
+    )
+    price = page.get_by_label("Column B, VK brutto, is sent as")
+    price.select_option("price")
+    if page.locator("#reading.htmx-request").count():  # nobody has given it up
+        held[0].continue_()
+        expect(page.get_by_text("Some letters cannot be read")).to_have_count(0)
+    page.evaluate("window.go()")
+    expect(page.get_by_text("Some letters cannot be read")).to_have_count(0)
+    expect(row(page, "VK brutto")).to_contain_text("1.229,00 not understood")
 
 
 @pytest.mark.parametrize("width", [1366, 390])

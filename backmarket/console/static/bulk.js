@@ -32,6 +32,7 @@
     form.addEventListener("change", async (event) => {
       if (event.target.type === "checkbox") return;
       check.replaceChildren(); // what is said there is of another file, or of other choices
+      htmx.trigger(preview, "htmx:abort"); // and a preview on its way would undo the choice
       const file = field.files[0];
       const most = Number(field.dataset.most);
       const isLarge = file && file.size > most;

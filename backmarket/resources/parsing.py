@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -102,7 +102,11 @@ def parse_page(resource: Resource, body: bytes) -> Page:
         envelope = _ENVELOPE.decode(body)
     except _UNREADABLE:
         return _parse_lenient(resource, body)
-    rows = [_parse_raw(resource, bytes(raw)) for raw in envelope.results]
+    raws = [bytes(raw) for raw in envelope.results]
+    strict = [_parse_strict(resource, raw) for raw in raws]
+    if not _are_readable(resource, strict):  # one by one: which?
+        strict = [row if _are_readable(resource, [row]) else None for row in strict]
+    rows = [_parse_single(resource, raw) if row is None else row for row, raw in zip(strict, raws, strict=True)]
     return _page(rows, envelope.count, bytes(envelope.next) == b"null")
 
 
@@ -145,28 +149,46 @@ def _parse_lenient(resource: Resource, body: bytes) -> Page:
     return _page([_parse_value(resource, value) for value in results], named.get("count"), named.get("next") is None)
 
 
-def _parse_raw(resource: Resource, raw: bytes) -> Row | None:
-    if b"\\u" not in raw or _HAZARD.search(raw) is None:
-        try:
-            return _parse_strict(resource, raw)
-        except _UNREADABLE:
-            pass
+def _parse_single(resource: Resource, raw: bytes) -> Row | None:
     try:
         return _parse_value(resource, _load(raw))
     except BrokenAnswer:  # only this row is nested too deeply
         return None
 
 
-def _parse_strict(resource: Resource, raw: bytes) -> Row:
-    values = msgspec.structs.astuple(resource.decoder.decode(raw))
-    lines: list[tuple[tuple[Any, ...], str]] = []
-    if resource.lines is not None:
-        *head, inner = values
-        values = tuple(head)
-        lines = [_parse_line(resource.lines, bytes(line)) for line in inner or ()]
-    if resource.members:
-        raw = _ENCODER.encode(resource.kept.decode(raw))
-    return _row(resource, values, raw.decode(), raw, lines)
+def _parse_strict(resource: Resource, raw: bytes) -> Row | None:
+    """None if it is not as documented, or cannot be stored as it is; texts of `Lines.texts` are still to be checked."""
+    if b"\\" in raw and _HAZARD.search(raw):
+        return None
+    try:
+        values = msgspec.structs.astuple(resource.decoder.decode(raw))
+        lines: list[tuple[tuple[Any, ...], str]] = []
+        if resource.lines is not None:
+            *head, inner = values
+            values = tuple(head)
+            lines = [_parse_line(resource.lines, bytes(line)) for line in inner or ()]
+        if resource.members:
+            raw = _ENCODER.encode(resource.kept.decode(raw))
+        return _row(resource, values, raw.decode(), raw, lines)
+    except _UNREADABLE:
+        return None
+
+
+def _are_readable(resource: Resource, rows: Iterable[Row | None]) -> bool:
+    """Whether PostgreSQL can read the texts of numbers and times of all these strictly parsed rows."""
+    parsed = [row for row in rows if row is not None]
+    readable = _match(resource, [row.values for row in parsed])
+    if readable and resource.lines is not None:
+        return _match(resource.lines, [values for row in parsed for values, _ in row.lines])
+    return readable
+
+
+def _match(lines: Lines, rows: Sequence[tuple[Any, ...]]) -> bool:
+    for pattern, positions in lines.texts:
+        texts = [values[at] for values in rows for at in positions if type(values[at]) is str]
+        if not pattern.fullmatch("\0".join([*texts, ""])):  # no text has a NUL: see `_HAZARD`
+            return False
+    return True
 
 
 def _parse_line(lines: Lines, raw: bytes) -> tuple[tuple[Any, ...], str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import msgspec
 
-from backmarket.resources.columns import STRICT, Column
+from backmarket.resources.columns import STRICT, TEXTS, Column
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,12 @@ class Lines:
     def decoder(self) -> msgspec.json.Decoder[Any]:
         """Decodes one object strictly, into a struct whose fields are those of `sent`."""
         return msgspec.json.Decoder(msgspec.defstruct(self.table, _fields(self.sent), gc=False))
+
+    @cached_property
+    def texts(self) -> tuple[tuple[re.Pattern[str], tuple[int, ...]], ...]:
+        """What the decoder does not check: a pattern of `TEXTS`, and positions in `sent` of the columns of its kind."""
+        of_kind = ((kind, [at for at, column in enumerate(self.sent) if column.kind == kind]) for kind in TEXTS)
+        return tuple((TEXTS[kind], tuple(positions)) for kind, positions in of_kind if positions)
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,8 @@ class TestUndocumented:
             ("price", '" 229.00 "', "229.00"),
             ("price", '"229.00\\n"', "229.00"),
             ("price", '"229,00"', None),
+            ("price", '"1\\n2"', None),
+            ("price", '"1\\u00002"', None),
             ("price", '"٢٢٩"', None),
             ("price", "false", None),
             ("price", "1e999", None),
@@ -212,6 +214,7 @@ class TestUndocumented:
             ("date_payment", "1700000000", None),
             ("date_payment", '"soon"', None),
             ("date_payment", '""', None),
+            ("date_payment", '"2026-01-01T00:00:00Z\\u00002026-01-01T00:00:00Z"', None),
             ("date_payment", '"2026-02-29T00:00:00Z"', None),
             ("date_payment", '"2026-04-31T00:00:00Z"', None),
             ("date_payment", '"2026-13-01T00:00:00Z"', None),
@@ -231,6 +234,12 @@ class TestUndocumented:
         assert value(row, column) == read
         assert value(row, "payment_method") == "CARD", "what stands beside it is read"
         json.loads(row.raw)
+
+    def test_those_beside_it_are_read_strictly(self) -> None:
+        documented = ['{"order_id": 6}', '{"order_id": 8}']
+        for odd in ('"price": "229,00"', '"date_payment": "soon"', '"orderlines": [{"id": 1, "price": "2,00"}]'):
+            found = page(documented[0], f'{{"order_id": 7, {odd}}}', documented[1])
+            assert [row.raw for row in found.rows[::2]] == documented
 
     @pytest.mark.parametrize(("sent", "key"), [('"12"', 12), ("12.0", 12), ('" 12 "', 12)])
     def test_an_id_may_come_as_text(self, sent: str, key: int) -> None:

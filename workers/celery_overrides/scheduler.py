@@ -62,6 +62,10 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]
         HEARTBEAT.beat()
         return seconds
 
+    def schedules_equal(self, *_: Any) -> bool:
+        """Whether the timetable is as it was at the last tick. It is code: comparing took a fifth of beat's CPU."""
+        return True
+
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         """Send one message, unless its queue holds enough that no worker has taken.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import StringIO
 from time import monotonic
 from typing import Any
@@ -73,6 +74,14 @@ class Channel(redis.Channel):  # type: ignore[misc]
     """
 
     QoS = QoS
+    _shared: Any = None
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """One client of the channel's connections; kombu makes one for each command, with a table of all commands."""
+        if self._shared is None or self._shared.connection_pool is not self.pool:
+            self._shared = self._create_client()
+        yield client or self._shared
 
     def _brpop_read(self, **options: Any) -> Any:
         try:

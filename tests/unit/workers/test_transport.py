@@ -51,3 +51,20 @@ def test_flower_puts_no_message_back(monkeypatch: pytest.MonkeyPatch) -> None:
     channel = MagicMock()
     transport.QoS(channel).restore_visible(num=10)
     channel.conn_or_acquire.assert_not_called()
+
+
+def test_a_channel_makes_one_client_for_its_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = transport.Channel.__new__(transport.Channel)
+    monkeypatch.setattr(transport.Channel, "_create_client", lambda self: SimpleNamespace(connection_pool=self.pool))
+    channel._pool = "first"
+    clients = []
+    for _ in range(3):
+        with channel.conn_or_acquire() as client:
+            clients.append(client)
+    channel._pool = "after a fork, or when the channel was closed"
+    with channel.conn_or_acquire() as client:
+        clients.append(client)
+    assert clients[0] is clients[1] is clients[2] is not clients[3]
+    with channel.conn_or_acquire(clients[0]) as client:
+        assert client is clients[0]
+    channel.closed = True

@@ -35,6 +35,9 @@ SCHEMA_VERSION = 8
 Transaction = psycopg.Connection[TupleRow]
 """An open connection inside a transaction; it commits when its `with` block ends well."""
 
+PREPARE_AFTER = 5
+"""Uses of a statement on a connection after which it is prepared there: planning is more than half of its cost."""
+
 _BEGIN = (
     b"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL backmarket.worker = 'on'; SET LOCAL timezone = 'UTC';"
     b" SET LOCAL datestyle = 'ISO, MDY'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL bytea_output = 'hex'"
@@ -85,10 +88,10 @@ class Database:
             reconnect_timeout=timeout,
             open=False,
             check=_check,
+            configure=_prepare_where_possible,
             name="backmarket",
             kwargs={
                 "autocommit": True,  # transactions are opened by `_BEGIN`
-                # statements prepared by name break behind a transaction pooler
                 "prepare_threshold": None,
                 "client_encoding": "utf8",  # whatever the role, the database or PGCLIENTENCODING sets
             },
@@ -286,6 +289,16 @@ def _check(connection: Transaction) -> None:
     poller.register(connection.fileno(), select.POLLIN)
     if poller.poll(0):
         ConnectionPool.check_connection(connection)
+
+
+def _prepare_where_possible(connection: Transaction) -> None:
+    """Let psycopg prepare statements by name, unless a pooler stands in between: it may run each transaction elsewhere.
+
+    A pooler has given the connection a process id of its own; without one it is the server process's.
+    """
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    if row is not None and row[0] == connection.info.backend_pid:
+        connection.prepare_threshold = PREPARE_AFTER
 
 
 @contextmanager

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from time import monotonic
 from uuid import uuid4
 
@@ -14,7 +15,8 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from backmarket.database import Database, Transaction, savepoint
+from backmarket.database import Database, DatabaseError, Transaction, savepoint
+from backmarket.database.connection import PREPARE_AFTER
 from backmarket.errors import DatabaseUnavailable
 from backmarket.settings import Settings
 from tests.support.databases import OWNER, open_connection
@@ -48,6 +50,45 @@ def backend(transaction: psycopg.Connection[tuple[int]]) -> int:
     row = transaction.execute("SELECT pg_backend_pid()").fetchone()
     assert row is not None
     return row[0]
+
+
+def prepared(transaction: Transaction) -> int:
+    """Statements that this session of the server has prepared."""
+    for _ in range(PREPARE_AFTER + 1):
+        transaction.execute("SELECT %s::integer", (1,))
+    row = transaction.execute("SELECT count(*) FROM pg_prepared_statements").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_a_statement_that_comes_again_is_prepared_unless_a_pooler_stands_between(database: Database) -> None:
+    with database.transaction() as transaction:
+        assert (prepared(transaction) > 0) == ("TEST_POOLER_ADDRESS" not in os.environ)
+
+
+def test_nothing_is_prepared_behind_a_pooler(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psycopg.ConnectionInfo, "backend_pid", 4711)  # a pooler names itself, not the server's process
+    with database.transaction() as transaction:
+        assert prepared(transaction) == 0
+
+
+def test_a_statement_prepared_before_a_migration_fails_at_most_once(database: Database) -> None:
+    """Its result has a column more; the failed transaction forgets what was prepared."""
+    name = sql.Identifier("backmarket", f"grown_{uuid4().hex}")
+    every = sql.SQL("SELECT * FROM {}").format(name)
+    with open_connection(database.url, autocommit=True) as owner:
+        owner.execute(sql.SQL("CREATE TABLE {} (id integer)").format(name))
+        try:
+            with database.transaction() as transaction:
+                for _ in range(PREPARE_AFTER + 1):
+                    transaction.execute(every)
+            owner.execute(sql.SQL("ALTER TABLE {} ADD name text").format(name))
+            with suppress(DatabaseError), database.transaction() as transaction:
+                transaction.execute(every)
+            with database.transaction() as transaction:
+                assert transaction.execute(every).fetchall() == []
+        finally:
+            owner.execute(sql.SQL("DROP TABLE {}").format(name))
 
 
 def test_no_connection_that_the_server_ended_costs_a_transaction(database: Database) -> None:

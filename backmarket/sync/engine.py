@@ -256,8 +256,8 @@ class _Sync:
         return self._end()
 
     def _has_room(self) -> bool:
-        """Whether this first walk may use two connections at once: no other long sync of the process needs one."""
-        return self.lease.watermark is None and self.services.admission.running == 1
+        """Whether this first walk may use two connections at once: if each long sync does, half of them stay free."""
+        return self.lease.watermark is None and 4 * self.services.admission.running <= self.settings.database_pool_size
 
     def _must_end(self) -> float | None:
         """Seconds until another slice continues, if this one must end; None: continue."""

@@ -369,7 +369,8 @@ class TestReader:
 
     def test_what_it_locks_nobody_waits_for(self, filled: Database) -> None:
         """Every login can take any advisory lock, and share a lock on what it may read."""
-        impatient = Database(f"{filled.url}&options=-c%20lock_timeout%3D2s", size=1)
+        mark = "&" if "?" in filled.url else "?"
+        impatient = Database(f"{filled.url}{mark}options=-c%20lock_timeout%3D2s", size=1)
         with closing(impatient), psycopg.connect(as_role(filled.url, APPLICATION)) as connection:
             for name in ("schema", "partitions", "probes", "connections/a", "sku_quota/hash"):
                 advisory = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"

@@ -155,7 +155,8 @@ def play_failover(
         return verdicts.verdict(round_)
 
     with (
-        patch.object(places, "Stack", lambda: ReplicatedStack(pair)),
+        # the host's broker, which asks for services, is a stack of its own
+        patch.object(places, "Stack", lambda **asked: Stack(**asked) if asked else ReplicatedStack(pair)),
         patch.object(places, "_small_disk", nullcontext),
         patch.dict(FAULTS, {"failover": Failover}),
         patch("chaos.rounds.verdict", verdict),

@@ -23,6 +23,9 @@ QUEUE: Final = "shop"
 BUSY: Final = 0.05
 """Share of the calls that are answered 503."""
 
+SETTLE_SECONDS: Final = 120.0
+"""Seconds that the messages of a round may take at most."""
+
 TASK_SECONDS: Final = 30.0
 """Seconds until a worker has made the task's endpoint."""
 
@@ -45,11 +48,12 @@ class Host:
         self.redis_url = redis_url
         self.begin_after = ""
         """Events after this cursor are to come."""
-        self.got: dict[str, list[str]] = {"webhook": [], "task": []}
+        self.got: dict[str, dict[str, None]] = {"webhook": {}, "task": {}}
         """Cursors of the events, in the order of their first arrival; a webhook that was answered 503 arrived, too."""
         self.calls = 0
         self._secret = ""
         self._dice = Random("host")
+        self._silent = Event()
         self._ended = Event()
         self._server = _Server(("127.0.0.1", 0), self._handler())
         self._threads = (
@@ -76,8 +80,18 @@ class Host:
         market.update_event_endpoint(found[0].id, initial=True)
         self._secret = market.create_webhook(f"{self.origin}/hook").secret
         self.begin_after = market.changes_cursor()
-        self.got = {"webhook": [], "task": []}
+        self.got = {"webhook": {}, "task": {}}
         self.calls = 0
+
+    def settle(self) -> None:
+        """Wait until no message has come for a second: what was sent is taken one by one.
+
+        Raises:
+            RuntimeError: messages come on and on.
+        """
+        self._silent.clear()
+        if not self._silent.wait(SETTLE_SECONDS):
+            raise RuntimeError("the host's task gets messages without an end")
 
     def __enter__(self) -> Host:
         for thread in self._threads:
@@ -94,14 +108,15 @@ class Host:
             thread.join()
 
     def _arrived(self, by: str, event: dict[str, Any]) -> None:
-        if event["cursor"] not in self.got[by]:
-            self.got[by].append(event["cursor"])
+        self.got[by].setdefault(event["cursor"])
 
     def _take_messages(self) -> None:
         with redis.Redis.from_url(self.redis_url) as client:
             while not self._ended.is_set():
                 taken = client.brpop([QUEUE], timeout=1)
-                if taken is not None:
+                if taken is None:
+                    self._silent.set()
+                else:
                     message = json.loads(taken[1])
                     self._arrived("task", json.loads(b64decode(message["body"]))[0][0])
 

@@ -137,6 +137,7 @@ def events_missing(round_: Round) -> Iterator[str]:
 def events_untold(round_: Round) -> Iterator[str]:
     """The host's webhook and task got each event of the feed, and first in its order; the webhook no initial one."""
     host = round_.grounds.host
+    host.settle()
     feed = list(round_.grounds.market.changes(host.begin_after, limit=10_000))
     place = {change.cursor: number for number, change in enumerate(feed)}
     wanted = {"webhook": {change.cursor for change in feed if not change.initial}, "task": place.keys()}

@@ -3,8 +3,9 @@
     python -m bench.growth [--organizations 100,1000,10000] [--orders 1000,10000,100000] [--rounds 3]
 
 An organization's cost is that of a sync with nothing new, from its nudge to its end; an order's that of its first load.
-CPU is that of our processes and of PostgreSQL; PostgreSQL counts statements, the sandbox requests, the worker's log
-slices, of which each took a message. The sizes take turns, and the median of the rounds counts.
+CPU is that of our processes and of PostgreSQL, memory the peaks of our processes added; PostgreSQL counts statements,
+the sandbox requests, the worker's log slices, of which each took a message. The sizes take turns, and the median of the
+rounds counts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from statistics import median
-from time import process_time, sleep
+from time import monotonic, process_time, sleep
 
 from backmarket.sandbox.server import SandboxServer
 from backmarket.sandbox.world.sellers import SellerSpec
@@ -26,6 +27,7 @@ from backmarket.standalone.fleet import Fleet
 from backmarket.standalone.pools import Pool
 from backmarket.standalone.programs import CHECKOUT
 from backmarket.sync.requests import claim_due
+from bench.contestants import peak
 from bench.setting import SYNC_QUEUES, Setting, cpu_seconds, machine, setting, wait_until
 
 RESULTS = CHECKOUT / ".tmp" / "bench" / "growth.json"
@@ -41,15 +43,19 @@ class Point:
     """What one organization, or one order, costs.
 
     Attributes:
+        wall: milliseconds, of all divided by their number.
         ours: CPU of our processes, in milliseconds.
         postgres: its CPU, in milliseconds.
+        memory: the most that our processes have had in all, in MB.
         statements: that our worker had PostgreSQL run.
         requests: to the API.
         slices: of the worker, each of which took a message.
     """
 
+    wall: float
     ours: float
     postgres: float
+    memory: float
     statements: float
     requests: float
     slices: float
@@ -193,11 +199,15 @@ class Counted:
         here.sandbox.control.reset()
         self._slices = slices_in(log)
         self._before = self._now()
+        self._began = monotonic()
 
     def each(self, count: int) -> Point:
         """What one of so many took."""
+        wall = monotonic() - self._began
         cpu, postgres, statements = (b - a for a, b in zip(self._before, self._now(), strict=True))
         return Point(
+            wall=1000 * wall / count,
+            memory=sum(map(peak, self.fleet.pids.values())) / 1e6,
             ours=1000 * (cpu - self.ours) / count,
             postgres=1000 * postgres / count,
             statements=(statements - self.statements) / count,
@@ -231,7 +241,8 @@ def told(what: str, points: Mapping[int, Sequence[Point]]) -> Line:
     line = {size: Point(*map(median, zip(*map(astuple, each), strict=True))) for size, each in points.items()}
     for size, point in line.items():
         print(
-            f"{size:>7} {what} | each {point.ours:.3f} ms, PostgreSQL {point.postgres:.3f} ms,"
+            f"{size:>7} {what} | each {point.wall:.3f} ms of wall, CPU {point.ours:.3f} ms, PostgreSQL"
+            f" {point.postgres:.3f} ms, {point.memory:.0f} MB in all,"
             f" {point.statements:.4f} statements, {point.requests:.4f} requests, {point.slices:.5f} slices",
             flush=True,
         )

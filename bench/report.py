@@ -96,9 +96,10 @@ def grown(lines: Figures) -> str:
     """A table for each line."""
     parts = [f"{machine()}."]
     for name, word in (("organizations", "a sync of each of"), ("orders", "each order of")):
-        head = [word, "ours", "PostgreSQL", "statements", "requests", "slices"]
+        head = [word, "wall", "our CPU", "PostgreSQL's", "memory", "statements", "requests", "slices"]
         rows = [
-            [f"{int(size):,} {name}", f"{p['ours']:.3f} ms", f"{p['postgres']:.3f} ms"]
+            [f"{int(size):,} {name}", *(f"{p[each]:.3f} ms" for each in ("wall", "ours", "postgres"))]
+            + [f"{p['memory']:.0f} MB"]
             + [f"{p[each]:.4g}" for each in ("statements", "requests", "slices")]
             for size, p in lines[name].items()
         ]

@@ -67,8 +67,8 @@ def test_the_report_is_well_formed() -> None:
     one = {"wall": 1.0, "cpu": 0.5, "memory": 2**20, "requests": 3, "span": 0.1, "rows": 9, "complete": 1.0}
     found = {"first": {"ours": one | {"violations": 0, "error": None}, "dlt": one | {"violations": 1, "error": "x"}}}
     assert "| 20,000 orders at first | failed | failed | failed |" in report.comparison(found)
-    point = {"ours": 1.0, "postgres": 2.0, "statements": 2, "requests": 1, "slices": 1}
-    assert "| 1,000 orders | 1.000 ms | 2.000 ms | 2 | 1 | 1 |" in report.grown(
+    point = {"wall": 3.0, "ours": 1.0, "postgres": 2.0, "memory": 99.6, "statements": 2, "requests": 1, "slices": 1}
+    assert "| 1,000 orders | 3.000 ms | 1.000 ms | 2.000 ms | 100 MB | 2 | 1 | 1 |" in report.grown(
         {"organizations": {"100": point}, "orders": {"1000": point}}
     )
     for drawn in (

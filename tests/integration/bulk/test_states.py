@@ -247,6 +247,10 @@ def test_one_answer_for_ever_keeps_no_part_a_workers_whichever_it_is(
         machine.a_worker_looks(sent, polled, shown, "nothing" if shown is not RIGHT else "recorded", "there")
         machine.a_worker_looks(sent, polled, shown, "nothing" if shown is not RIGHT else "recorded", bucket)
         machine.teardown()
+    for bucket in ("away", "lost"):  # before anything was sent
+        machine = PartMachine(shop, org, monkeypatch)
+        machine.a_worker_looks(RIGHT, RIGHT, RIGHT, "recorded", bucket)
+        machine.teardown()
 
 
 @pytest.mark.slow

@@ -29,6 +29,9 @@ CHECKOUT = Path(__file__).parents[1]
 _LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 _KEPT_LINES = re.compile(r"^\x08\n((?:.+\n)+)", re.MULTILINE)
 """Click's mark, and the paragraph whose lines it keeps apart."""
+_TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
+_PARAGRAPH = re.compile(r"^(?:\*\*|[\w`\[\"]).*(?:\n\S.*)*", re.MULTILINE)
+"""The first is what a page says of itself: not a title, a picture, a list, a table or a line of code."""
 _TABLE = re.compile(r"^CREATE TABLE IF NOT EXISTS backmarket\.(\w+) .*?^\)[^;]*;$", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"^COMMENT ON TABLE backmarket\.(\w+) IS\s+'((?:[^']|'')*)';$", re.MULTILINE)
 
@@ -129,12 +132,25 @@ def _entry(nav: list[Any], title: str) -> list[Any]:
 
 
 def _for_machines(config: MkDocsConfig, files: Files) -> str:
-    """The index that language models read (llmstxt.org): every page, by its title."""
+    """The index for language models (llmstxt.org): every page in the order of the site, with its first sentence."""
     lines = [f"# {config.site_name}", "", f"> {config.site_description}", "", "## Pages", ""]
-    for file in sorted(files.documentation_pages(), key=lambda file: file.src_uri):
-        title = next(line for line in file.content_string.splitlines() if line.startswith("# ")).lstrip("# ")
-        lines.append(f"- [{title}]({file.dest_uri})")
-    return "\n".join([*lines, ""])
+    pages = [file for name in _names(config.nav or []) if (file := files.get_file_from_path(name))]
+    return "\n".join([*lines, *(f"- {_entry_for_machines(page.content_string, page.dest_uri)}" for page in pages), ""])
+
+
+def _names(nav: list[Any]) -> Iterator[str]:
+    """The files of all pages of the navigation."""
+    for entry in nav:
+        for below in entry.values() if isinstance(entry, dict) else [entry]:
+            yield from _names(below) if isinstance(below, list) else [below]
+
+
+def _entry_for_machines(markdown: str, address: str) -> str:
+    title = _TITLE.search(markdown)
+    first = _PARAGRAPH.search(markdown)
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(first[0].split())) if first else ""
+    sentence = re.split(r"(?<=\.) ", re.sub(r"^\*\*\w+\.\*\* ", "", text).replace("**", ""))[0].rstrip(".:")
+    return f"[{title[1] if title else address}]({address})" + (f": {sentence}" if sentence else "")
 
 
 def _command_line() -> str:

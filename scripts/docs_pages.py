@@ -33,6 +33,10 @@ _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 _PARAGRAPH = re.compile(r"^(?:\*\*|[\w`\[\"]).*(?:\n\S.*)*", re.MULTILINE)
 """The first is what a page says of itself: not a title, a picture, a list, a table or a line of code."""
 _TABLE = re.compile(r"^CREATE TABLE IF NOT EXISTS backmarket\.(\w+) .*?^\)[^;]*;$", re.DOTALL | re.MULTILINE)
+_TABLE_CODE = re.compile(r"(?<=<code>)\w+(?=</code>(?:(?!<td|<p|<li).)*</td>)")
+_GROUP = re.compile(r"^## (.+)\n((?:.+\n)+)", re.MULTILINE)
+_SETTING = re.compile(r"^# (.+)\n(\w+)=(.*)$", re.MULTILINE)
+"""In `.env.example`: a title with what stands below it; a comment of one line, name and value."""
 _COMMENT = re.compile(r"^COMMENT ON TABLE backmarket\.(\w+) IS\s+'((?:[^']|'')*)';$", re.MULTILINE)
 
 
@@ -59,6 +63,11 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
     return _LINK.sub(lambda link: _on_site(link, source, files), markdown)
 
 
+def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Let a long name in a table break after its underscores, where the page is narrow."""
+    return _TABLE_CODE.sub(lambda name: name[0].replace("_", "_<wbr>"), html)
+
+
 def pages() -> Iterator[tuple[str, str]]:
     """The name and the Markdown of each page that is made from the code."""
     for name, title, first, objects in _DOCSTRINGS:
@@ -67,6 +76,7 @@ def pages() -> Iterator[tuple[str, str]]:
             "\n\n".join([f"# {title}", first, *(f"::: backmarket.{each}" for each in objects)]),
         )
     yield "reference/cli.md", _command_line()
+    yield "reference/settings.md", _settings((CHECKOUT / ".env.example").read_text())
     yield "reference/tables.md", _tables((CHECKOUT / "schema.sql").read_text())
     yield "reference/metrics.md", _metrics()
     yield "changelog.md", (CHECKOUT / "CHANGELOG.md").read_text().replace("](docs/", "](")
@@ -104,13 +114,6 @@ _DOCSTRINGS = (
         "Errors",
         "Each has a stable `code`, and a text that never quotes a key or a customer's data.",
         ("errors",),
-    ),
-    (
-        "settings",
-        "Settings",
-        "Each is an environment variable: `BACKMARKET_` and its name in capitals, such as `BACKMARKET_DATABASE_URL`. "
-        "`.env.example` has them all, with safe values.",
-        ("settings.Settings",),
     ),
     (
         "messages",
@@ -155,8 +158,33 @@ def _entry_for_machines(markdown: str, address: str) -> str:
 
 def _command_line() -> str:
     command = typer.main.get_command(app)
+    _complete(command)
     text = get_docs_for_click(obj=command, ctx=typer.Context(command), name="backmarket", title="Command line")
     return _KEPT_LINES.sub(r"```text\n\1```\n", text)
+
+
+def _complete(command: Any) -> None:
+    """Have the page list a command with its whole first sentence, where a terminal would cut it."""
+    command.short_help = re.split(r"(?<=\.)\s|\n\n", (command.help or "").strip())[0].replace("\n", " ")
+    for below in getattr(command, "list_commands", lambda _: ())(context := typer.Context(command)):
+        _complete(command.get_command(context, below))
+
+
+def _settings(example: str) -> str:
+    """Each variable of `.env.example`, with its value and the comment above it; a blank line begins a group."""
+    parts = [
+        "# Settings",
+        "Environment variables, read once at the start of a process. A missing or wrong one is refused with a sentence "
+        "that names it. `make demo` and `make up` need none.",
+        "Needed everywhere: `BACKMARKET_DATABASE_URL`, `BACKMARKET_REDIS_URL`, `BACKMARKET_SECRET_KEYS`, "
+        "`BACKMARKET_LIMITER_KEY` and `BACKMARKET_USER_AGENT`. `.env.example` is this page as a file to copy.",
+    ]
+    for title, group in _GROUP.findall(example):
+        rows = [
+            f"| `{name}` | {f'`{value}`' if value else ''} | {text} |" for text, name, value in _SETTING.findall(group)
+        ]
+        parts += [f"## {title}", "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows])]
+    return "\n\n".join(parts)
 
 
 def _tables(schema: str) -> str:
@@ -174,9 +202,9 @@ def _metrics() -> str:
     whole = [f"| `backmarket_{name}` | {text} |" for name, text in METRICS.items()]
     return "\n".join(
         [
-            *("# Metrics", "## Of each process", "Prometheus appends `_total` to the name of a counter.", ""),
+            *("# Metrics", "", "## Of each process", "", "Prometheus appends `_total` to the name of a counter.", ""),
             *("| name | kind | meaning |", "| --- | --- | --- |", *own),
-            *("## Of the deployment", "From `backmarket metrics`; all of them are gauges.", ""),
+            *("", "## Of the deployment", "", "From `backmarket metrics`; all of them are gauges.", ""),
             *("| name | meaning |", "| --- | --- |", *whole),
         ]
     )

@@ -75,6 +75,17 @@ def test_the_reference_leaves_nothing_out() -> None:
     assert "`backmarket_tasks`" in made["reference/metrics.md"]
 
 
-def test_every_setting_has_a_text_or_stands_in_the_example() -> None:
-    example = (CHECKOUT / ".env.example").read_text()
-    assert [name for name in Settings.model_fields if f"{ENV_PREFIX}{name.upper()}" not in example] == []
+def test_the_reference_has_every_setting_with_its_meaning() -> None:
+    page = dict(pages())["reference/settings.md"]
+    rows = re.findall(r"^\| `(\w+)` \| [^|]*\| \S[^|]* \|$", page, re.MULTILINE)
+    assert set(rows) == {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields}
+
+
+def test_each_title_of_the_reference_stands_alone() -> None:
+    """A title right below a table would be one of its rows."""
+    wrong = [page for page, text in pages() if re.search(r"^\|.*\n#", text, re.MULTILINE)]
+    assert wrong == []
+
+
+def test_the_list_of_commands_is_not_cut() -> None:
+    assert not re.search(r"^\* `[\w-]+`: .*\.\.\.$", dict(pages())["reference/cli.md"], re.MULTILINE)

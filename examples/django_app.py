@@ -6,8 +6,9 @@
     python examples/django_app.py follow_backmarket
 
 Takes the `BACKMARKET_*` settings from the environment, and `SHOP_DATABASE_URL`: the same database, with a login of the
-application's own that is a member of `backmarket_reader` (GRANT backmarket_reader TO shop). For the webhook also
-`SHOP_WEBHOOK_SECRET`, which `backmarket events add` prints.
+application's own that is a member of `backmarket_reader` (GRANT backmarket_reader TO shop) and may make Django's tables
+(CREATE SCHEMA shop AUTHORIZATION shop). For the webhook also `SHOP_WEBHOOK_SECRET`, which `backmarket events add`
+prints.
 """
 
 from __future__ import annotations

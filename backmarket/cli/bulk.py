@@ -38,6 +38,7 @@ from backmarket.cli.rows import Rows
 from backmarket.cli.session import opened
 from backmarket.cli.times import ago, seconds
 from backmarket.errors import BulkJobNotFound, InvalidArgument, UsageError
+from backmarket.observability.numbers import counted
 
 if TYPE_CHECKING:
     from backmarket.bulk.reports import ReportLine
@@ -191,7 +192,7 @@ def report(
             return
         lines = bm.get_bulk_handle(organization, job_id).report()
         if output is not None:
-            note(f"Wrote {_write(output, lines)} lines to {printable(str(output))}.")
+            note(f"Wrote {counted(_write(output, lines), 'line')} to {printable(str(output))}.")
         elif as_json:
             print_json({"items": [as_document(line) for line in lines], "next_cursor": None})
         else:

@@ -12,6 +12,7 @@ from backmarket.cli import failures
 from backmarket.cli.output import as_document, note, print_json, print_table, printable
 from backmarket.errors import BulkFileRefused, FileFault
 from backmarket.observability.durations import duration
+from backmarket.observability.numbers import counted
 
 if TYPE_CHECKING:
     from backmarket.bulk.file_check import FileCheck
@@ -87,7 +88,7 @@ def confirm(found: FileCheck, *, yes: bool) -> None:
 
 def planned(found: FileCheck) -> str:
     """How many lines are sent, and how long that takes at least."""
-    return f"{found.lines_to_send} of {found.lines} lines are sent, in {found.parts} parts.{how_long(found)}"
+    return f"{found.lines_to_send} of {found.lines} lines are sent, in {counted(found.parts, 'part')}.{how_long(found)}"
 
 
 def how_long(found: FileCheck) -> str:

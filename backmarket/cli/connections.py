@@ -17,6 +17,7 @@ from backmarket.cli.output import Word, as_document, note, print_facts, print_js
 from backmarket.cli.parameters import AsJson, Organization, examples
 from backmarket.cli.session import opened
 from backmarket.cli.status import print_status
+from backmarket.observability.numbers import counted
 
 if TYPE_CHECKING:
     from backmarket.client.endpoints import Environment, Region
@@ -269,7 +270,7 @@ def remove(
             question = f"Remove {printable(organization)} with every row stored for it?"
             typer.confirm(question, abort=True, err=True)
         rows = bm.remove_connection(organization)
-    note(f"Removed {printable(organization)} and {rows} rows.")
+    note(f"Removed {printable(organization)} and {counted(rows, 'row')}.")
 
 
 @app.command()
@@ -286,7 +287,12 @@ def _conclude(context: typer.Context, checked: ConnectionCheck | None, *, quiet:
     if checked is None:
         return
     if checked.error is not None:
-        raise failures.fail(context, checked.error)
+        from backmarket.doctor.seller import advice
+
+        failed = failures.fail(context, checked.error)
+        if not quiet:
+            note(f"-> {advice(checked.error)}")
+        raise failed
     if not quiet:
         counted = "" if checked.orders is None else f" and counts {checked.orders} orders"
         note(f"The API accepts the key{counted} ({checked.seconds:.2f} s).")

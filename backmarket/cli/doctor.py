@@ -12,6 +12,7 @@ import typer
 
 from backmarket.cli.output import as_document, note, print_json, printable, say
 from backmarket.cli.parameters import AsJson, examples
+from backmarket.observability.numbers import counted
 
 if TYPE_CHECKING:
     from backmarket.doctor import Finding
@@ -44,7 +45,8 @@ def doctor(
         print_json({"items": [as_document(each) for each in found]})
     faults, warnings = (sum(each.verdict == verdict for each in found) for verdict in ("fault", "warning"))
     if not as_json:
-        note(f"{faults} faults, {warnings} warnings." if faults or warnings else "All is well.")
+        told = f"{counted(faults, 'fault')}, {counted(warnings, 'warning')}."
+        note(told if faults or warnings else "All is well.")
     if faults:
         raise typer.Exit(1)
 

@@ -45,6 +45,8 @@ def show_all(
     elif found:
         columns = ("ENDPOINT", "KIND", "ORGANIZATION", "URL", "STATE", "FAILURES", "LAST SUCCESS", "WHY")
         print_table(columns, map(_row, found))
+    else:
+        note("No endpoint is called at events. Add one with `backmarket events add URL`.")
     if len(found) == limit and not as_json:
         note(f"There may be more: --after {found[-1].id}")
 

@@ -91,10 +91,14 @@ def cell(value: object) -> str:
             return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
         case IntEnum():
             return value.name.lower()
-        case dict() | list():
+        case dict() | list() if not _are_words(value):
             return printable(json.dumps(value, ensure_ascii=False, default=plain))
         case _:
-            return printable(str(value))
+            return printable(", ".join(value) or "-" if isinstance(value, list) else str(value))
+
+
+def _are_words(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 class Word(str):

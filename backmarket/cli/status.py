@@ -79,14 +79,19 @@ def state(status: SyncStatus, now: datetime) -> str:
 
 
 def why(status: SyncStatus) -> str | None:
-    """The error, with the details that Back Market's support asks for."""
+    """The error, with the details that Back Market's support asks for; of a sync that runs, how far it is and where."""
     if status.error_code is None:
-        return _WHY.get(status.state)
+        return _progress(status) if status.state == "running" else _WHY.get(status.state)
     error = error_for(
         status.error_code, status.error or "", request_id=status.error_request_id, cf_ray=status.error_cf_ray
     )
     advice = f" ({_WHY[status.state]})" if status.state == "unauthorized" else ""
     return f"{status.error_code}: {error}{advice}"
+
+
+def _progress(status: SyncStatus) -> str:
+    rows = [f"{status.rows_done or 0} of {status.rows_expected} rows"] if status.rows_expected else []
+    return ", ".join([*rows, *([f"by {status.owner}"] if status.owner else [])])
 
 
 def _due(status: SyncStatus, now: datetime) -> str | None:

@@ -90,6 +90,7 @@ class Pages:
             span=span,
             moment=moment,
             money=money,
+            on_page=on_page,
             says=says,
             count=count,
             counted=counted,
@@ -186,6 +187,14 @@ def count(number: int | None) -> str:
 def counted(number: int, noun: str, several: str | None = None) -> str:
     """A number of things in readable form, such as `1 line`; see `observability.numbers`."""
     return f"{count(number)} {noun_of(number, noun, several)}"
+
+
+def on_page(text: str) -> str:
+    """A text of a file's check in the words of the page that shows it: its labels, without the command's options."""
+    return _OPTIONS.sub("", text).replace("; nothing was sent", "")
+
+
+_OPTIONS = re.compile(r" in the console, --[a-z-]+(?: and --[a-z-]+)*")
 
 
 def words(value: Any) -> str:

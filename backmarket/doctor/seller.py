@@ -35,6 +35,10 @@ def look(services: Services, organization_id: str) -> Iterator[Finding]:
     yield ok("connection", f"The API accepts the key ({checked.seconds:.2f} s).")
 
 
+def advice(error: errors.BackMarketError) -> str:
+    """What an operator does about an API that does not accept a connection."""
+    return next((text for kind, text in _ADVICE.items() if isinstance(error, kind)), "Try again later.")
+
+
 def _told(error: errors.BackMarketError) -> Finding:
-    advice = next((text for kind, text in _ADVICE.items() if isinstance(error, kind)), "Try again later.")
-    return fault("connection", str(error), advice)
+    return fault("connection", str(error), advice(error))

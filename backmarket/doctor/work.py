@@ -9,6 +9,7 @@ from backmarket.doctor.finding import Finding, fault, ok, skipped, warning
 from backmarket.documents import document
 from backmarket.errors import BackMarketError
 from backmarket.events import unreadable_secrets
+from backmarket.observability.numbers import counted
 from backmarket.services import Services
 from backmarket.status.broker import Broker
 from backmarket.status.deployment_metrics import DeploymentMetric, measure
@@ -57,7 +58,7 @@ def _keys(lost: int, total: int) -> Finding:
 def _secrets(lost: int) -> Finding:
     return fault(
         "stored secrets",
-        f"None of BACKMARKET_SECRET_KEYS reads the secrets of {lost} webhooks: nothing is sent to them.",
+        f"None of BACKMARKET_SECRET_KEYS reads the secrets of {counted(lost, 'webhook')}: nothing is sent there.",
         "Add the key that encrypted them behind the first one, or make new ones: `backmarket events rotate-secret`.",
     )
 
@@ -83,7 +84,7 @@ def _taken_up(found: list[DeploymentMetric]) -> Finding:
     if waiting.get("dispatch"):
         advice = "Messages wait in the queue `dispatch`: start a worker for it."
     elif waiting.get(longest):
-        advice = f"Messages wait in the queue `{longest}`: start a worker for it, or more of them."
+        advice = f"Messages wait in the queue `{longest}`: start a worker for it, restart one that hangs, or add more."
     else:
         advice = "No message waits: is beat running, and do beat and all workers have the same BACKMARKET_BROKER_URL?"
     return fault("workers", f"{longest} that are due have not been claimed for {late[longest]:.0f} s.", advice)
@@ -94,39 +95,40 @@ def _waiting(found: list[DeploymentMetric]) -> Iterator[Finding]:
         return sum(each.value for each in found if each.name == name and labels.items() <= each.labels.items())
 
     lagging = total("sync_lagging_organizations")
+    upkeep = total("upkeep_overdue_seconds")
     for count, check, text, advice in (
         (
-            total("connections", state="unauthorized"), "refused keys", "connections have a key that is refused.",
+            total("connections", state="unauthorized"), "refused keys", "Connections whose key is refused",
             "`backmarket status --failing` names them and when each is tried again; a new key: `connections add ORG`.",
         ),
         (
-            lagging, "lag", "syncs had no success for two intervals.",
+            lagging, "lag", "Syncs without a success for two intervals",
             "`backmarket status --failing` says why; if nothing fails, more workers are needed, or a limit is used up.",
         ),
         (
-            total("writes_undecided"), "undecided writes", "writes wait for a person to look.",
+            total("writes_undecided"), "undecided writes", "Writes that wait for a person",
             f"`backmarket writes list ORG --state unknown`; see {document('docs/operations/writes-and-files.md')}.",
         ),
         (
-            total("bulk_parts_undecided"), "undecided bulk parts", "parts of bulk jobs wait for a person to look.",
+            total("bulk_parts_undecided"), "undecided bulk parts", "Parts of bulk jobs that wait for a person",
             f"`backmarket bulk list ORG`; see {document('docs/operations/writes-and-files.md')}.",
         ),
         (
-            total("event_endpoints", state="disabled"), "endpoints", "endpoints for events were disabled: they failed.",
+            total("event_endpoints", state="disabled"), "endpoints", "Endpoints for events, disabled as they failed",
             f"`backmarket events list` says why, `events enable` goes on; see {document('docs/events.md')}.",
         ),
         (
-            total("event_endpoints", state="failing"), "endpoints", "endpoints for events fail, and are retried.",
+            total("event_endpoints", state="failing"), "endpoints", "Endpoints for events that fail, and are retried",
             "`backmarket events list` says why.",
         ),
         (
-            total("events_overdue_seconds") // OVERDUE, "events", "minutes events have been due.",
+            total("events_overdue_seconds") // OVERDUE, "events", "Minutes for which events have been due",
             "Is beat running, and a worker with the queue `events`?",
         ),
         (
-            total("upkeep_overdue_seconds") // UPKEEP_OVERDUE, "upkeep", "times two hours the upkeep has been due.",
+            upkeep // 3600 if upkeep >= UPKEEP_OVERDUE else 0, "upkeep", "Hours for which the upkeep has been due",
             "Is beat running, and a worker with the queue `dispatch`? `backmarket db upkeep` does it now.",
         ),
     ):  # fmt: skip
         if count:
-            yield warning(check, f"{count:.0f} {text}", advice)
+            yield warning(check, f"{text}: {count:.0f}.", advice)

@@ -46,7 +46,8 @@ class BackMarket(
 ):
     """Back Market seller accounts, from the settings in the environment.
 
-    Opens nothing before its first use, is safe to share between threads, and must be created again after a fork.
+    Opens nothing before its first use, is safe to share between threads, and opens its own connections in a
+    forked child: make it before the fork, and use it after.
 
     Args:
         settings: settings to use instead of the environment's.

@@ -74,8 +74,8 @@ def town(stack: Stack, s3_url: str, tmp_path_factory: pytest.TempPathFactory) ->
         try:
             with psycopg.connect(as_superuser(url), autocommit=True) as connection:
                 connection.execute(f"CREATE ROLE {LOGIN} LOGIN; GRANT backmarket_reader TO {LOGIN}".encode())
-                # for Django's own tables
-                connection.execute(f"GRANT CREATE, USAGE ON SCHEMA public TO {LOGIN}".encode())
+                # for Django's own tables, as docs/applications.md has it
+                connection.execute(f"CREATE SCHEMA {LOGIN} AUTHORIZATION {LOGIN}".encode())
             with Fleet(environment(shop.settings), directory=logs, workers=pools) as fleet:
                 fleet.wait_ready()
                 yield Town(shop, environment(shop.settings) | given(url, redis_url))

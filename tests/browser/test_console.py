@@ -263,6 +263,14 @@ def test_who_looks_only_sees_all_and_can_do_nothing(visit: Visit, seller: str) -
     otto.assert_accessible()
 
 
+def test_the_header_is_one_line_on_a_small_laptop(visit: Visit) -> None:
+    person = visit(viewport={"width": 1100, "height": 760})
+    person.log_in()
+    boxes = [person.page.locator(each).bounding_box() for each in (".top .mark", ".top form:last-child")]
+    first, last = (box["y"] + box["height"] / 2 for box in boxes if box)
+    assert abs(first - last) < 10
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1366, 390])
 def test_every_page_is_readable_and_fits(visit: Visit, place: Place, seller: str, scheme: str, width: int) -> None:

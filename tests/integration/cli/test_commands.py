@@ -276,7 +276,10 @@ class TestConnections:
 
     def test_a_refused_key_is_told_everywhere(self, cli: Cli) -> None:
         cli.ok("connections", "add", ORG, "--api-key-stdin", *at(cli), input=KEY)
-        assert "does not accept the key" in cli.fails(4, "connections", "check", ORG)
+        checked = cli("connections", "check", ORG)
+        assert checked.exit_code == 4, checked.output
+        assert "does not accept the key" in checked.stderr
+        assert "-> Create a new API key" in checked.stderr
         assert "does not accept the key" in cli.ok("status", ORG, "--failing").stdout
         let_time_pass(cli.shop, 31)
         assert "does not accept the key" in cli.fails(4, "connections", "check", ORG)

@@ -484,7 +484,8 @@ class TestBulk:
         sku = self.skus(bm)[0]
         answer = anna.send(f"{HOME}/bulk/check", partial=True, files=self.file(f"{sku},many", f"{sku},<b>1"))
         text = words(answer.text)
-        assert "Nothing was sent." in text
+        assert "Nothing was sent. 2 of 2 lines are bad. Correct them" in text
+        assert " --" not in text, "an option of the command"
         assert re.search(r"2 B \(quantity\) many .* 3 B \(quantity\) <b>1", text)
         assert "<b>1" not in answer.text
         assert "Send " not in text

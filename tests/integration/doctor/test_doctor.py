@@ -359,7 +359,7 @@ def test_for_people_each_advice_stands_below_its_fault(patient: Patient) -> None
     (at,) = (number for number, line in enumerate(lines) if line.startswith("FAULT"))
     assert lines[at].startswith("FAULT    broker: The broker cannot be used: ")
     assert lines[at + 1].startswith("         -> Is Redis running")
-    assert "1 faults" in result.stderr
+    assert "1 fault, " in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ def cli(office: Office, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
 
 
 def test_the_command_does_all_that_an_endpoint_needs(office: Office, cli: Callable[..., Result]) -> None:
+    assert "`backmarket events add URL`" in cli("list").stderr
     url = f"{office.receiver.origin}/hook"
     added = cli("add", url, "--organization", ORG, "--resource", "orders", "--kind", "updated", "--description", "Shop")
     office.receiver.secrets["/hook"] = added.stdout.strip()
@@ -80,8 +81,8 @@ def test_doctor_and_metrics_name_what_fails_and_what_is_late(office: Office, dat
         "UPDATE backmarket.event_endpoints SET due_at = now() - interval '5 minutes' WHERE id = %s", failing.id
     )
     told = {finding.check: finding.found for finding in work.look(office.services)}
-    assert told["endpoints"] == "1 endpoints for events fail, and are retried."
-    assert "minutes events have been due" in told["events"]
+    assert told["endpoints"] == "Endpoints for events that fail, and are retried: 1."
+    assert "Minutes for which events have been due" in told["events"]
     exporter, broker = Database(as_process(database_url, "metrics")), Broker(redis_url)
     found = {(each.name, *each.labels.values()): each.value for each in measure(exporter, broker)}
     exporter.close()
@@ -97,4 +98,4 @@ def test_doctor_names_secrets_that_no_key_reads(office: Office) -> None:
     office.webhook()
     office.execute("UPDATE backmarket.event_endpoints SET secret = 'not ours'")
     told = {finding.check: finding.found for finding in work.look(office.services)}
-    assert told["stored secrets"].endswith("the secrets of 1 webhooks: nothing is sent to them.")
+    assert told["stored secrets"].endswith("the secrets of 1 webhook: nothing is sent there.")

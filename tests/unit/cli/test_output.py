@@ -55,6 +55,9 @@ class TestText:
             (77, "77"),
             (datetime(2026, 1, 31, 13, 5, tzinfo=timezone(timedelta(hours=1))), "2026-01-31 12:05"),
             ({"city": "Évora"}, '{"city": "Évora"}'),
+            ([], "-"),
+            (["de-de", "es-es"], "de-de, es-es"),
+            ([{"sku": "A"}], '[{"sku": "A"}]'),
         ],
     )
     def test_cells(self, value: object, text: str) -> None:
@@ -212,6 +215,11 @@ class TestStatus:
         assert why(status()) is None
         assert "refuses the key" in str(why(status(state="unauthorized")))
         assert "`schedule set` turns it on" in str(why(status(state="off")))
+
+    def test_of_one_that_runs_it_says_how_far_and_where(self) -> None:
+        running = {"state": "running", "owner": "vm:7:1"}
+        assert why(status(**running, rows_done=50, rows_expected=300)) == "50 of 300 rows, by vm:7:1"
+        assert why(status(**running)) == "by vm:7:1"
 
     def test_how_far(self) -> None:
         assert how_far(status(rows_done=50, rows_expected=300)) == "50 of 300 rows"

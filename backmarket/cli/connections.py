@@ -294,8 +294,8 @@ def _conclude(context: typer.Context, checked: ConnectionCheck | None, *, quiet:
             note(f"-> {advice(checked.error)}")
         raise failed
     if not quiet:
-        counted = "" if checked.orders is None else f" and counts {checked.orders} orders"
-        note(f"The API accepts the key{counted} ({checked.seconds:.2f} s).")
+        orders = "" if checked.orders is None else f" and counts {counted(checked.orders, 'order')}"
+        note(f"The API accepts the key{orders} ({checked.seconds:.2f} s).")
 
 
 def _all(bm: BackMarket) -> Iterator[Connection]:

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from time import monotonic
 
 import httpcore
 
 from backmarket.client.deadline import Resolver, resolve
-from backmarket.client.origins import Place, is_literal, is_public, place_of
+from backmarket.client.origins import Place
 from backmarket.client.pinned_dns import AddressRefused
 from backmarket.client.pinned_pools import Line, Lines
+from backmarket.client.webhook_calls import WebhookAnswer, not_public, webhook_place
 from backmarket.errors import OriginRefused
 from backmarket.observability import telemetry
-from backmarket.settings import ENV_PREFIX
 
 MAX_ANSWER_BYTES = 65536
 """Maximum bytes read of an answer, so that its connection can be used again; they are discarded."""
@@ -27,25 +26,6 @@ MAX_RETRY_AFTER_SECONDS = 3600.0
 """Maximum pause, in seconds, that a receiver may ask for."""
 
 _LOST = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError)
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookAnswer:
-    """The outcome of one call.
-
-    Attributes:
-        status: of HTTP; None: there was no answer.
-        error_code: why it failed; None: it succeeded.
-        error: the same for people; nothing of what the receiver sent.
-        seconds: that it took.
-        retry_after: seconds that the receiver asked for.
-    """
-
-    status: int | None
-    error_code: str | None = None
-    error: str | None = None
-    seconds: float = 0.0
-    retry_after: float | None = None
 
 
 class Webhooks:
@@ -96,7 +76,7 @@ class Webhooks:
         try:
             status, after = self._ask(line, place, headers, body)
         except AddressRefused:
-            return None, OriginRefused.code, _not_public(place), None
+            return None, OriginRefused.code, not_public(place), None
         except _LOST as error:
             return None, "network", f"No answer: {_reason(error)}.", None
         if 200 <= status < 300:
@@ -123,34 +103,6 @@ class Webhooks:
                 if received > MAX_ANSWER_BYTES:
                     break
             return answer.status, _retry_after(answer)
-
-
-def webhook_place(url: str, private_origins: frozenset[str]) -> Place:
-    """Parse the URL of a webhook, if it may be called; the addresses of its name are checked at each connection.
-
-    Raises:
-        OriginRefused: if it may not; the text says what would be allowed.
-    """
-    try:
-        place = place_of(url)
-    except ValueError as error:
-        raise OriginRefused(f"The webhook's URL cannot be used: {error}.") from None
-    if place.origin in private_origins:
-        return place
-    if place.scheme != "https":
-        raise OriginRefused(
-            f"The webhook's URL must begin with https://, unless {ENV_PREFIX}EVENT_PRIVATE_ORIGINS lists its origin."
-        )
-    if is_literal(place.host) and not is_public(place.host):
-        raise OriginRefused(_not_public(place))
-    return place
-
-
-def _not_public(place: Place) -> str:
-    return (
-        f"The webhook is at {place.origin}, whose address is not a public one: if that is meant, add that origin to"
-        f" {ENV_PREFIX}EVENT_PRIVATE_ORIGINS."
-    )
 
 
 def _reason(error: Exception) -> str:

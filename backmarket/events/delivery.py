@@ -10,7 +10,7 @@ from typing import Any
 
 from standardwebhooks import Webhook
 
-from backmarket.client.webhooks import WebhookAnswer
+from backmarket.client.webhook_calls import WebhookAnswer
 from backmarket.errors import BackMarketError, Crashed
 from backmarket.events.payload import webhook_body
 from backmarket.events.rows import Batch, Claimed, Delivery, Position

@@ -10,7 +10,7 @@ from psycopg.rows import dict_row
 from backmarket import audit
 from backmarket.changes import NOW, ChangeFilter, decode_cursor, encode_cursor
 from backmarket.changes.feed import read
-from backmarket.client.webhooks import webhook_place
+from backmarket.client.webhook_calls import webhook_place
 from backmarket.connections.connection import select as select_connection
 from backmarket.database import Database, Transaction
 from backmarket.database.encryption import KeyCipher

@@ -104,6 +104,7 @@ ROOMS = {
 
 HEAVY = {
     "cryptography",
+    "httpcore",
     "httpx",
     "minio",
     "msgspec",

@@ -11,7 +11,8 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[3]
 UNUSED = {
-    "click_repl", "cryptography.fernet", "flower", "httpx", "minio", "prometheus_client", "prompt_toolkit", "tornado"
+    "click_repl", "cryptography.fernet", "flower", "httpcore", "httpx", "minio", "prometheus_client", "prompt_toolkit",
+    "tornado",
 }  # fmt: skip
 """Libraries that a process loads when it first needs them, if it does."""
 MAX_MODULES = 330

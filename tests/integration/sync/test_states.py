@@ -315,6 +315,8 @@ def test_one_answer_for_ever_keeps_no_sync_silent_whichever_it_is(shop: Shop, or
                 machine.a_worker_looks(RIGHT, None, RIGHT)
             machine.a_worker_looks(answer, page, answer if answer in REFUSED else RIGHT)
             machine.until_a_run_ends(2)
+            shop.execute("UPDATE backmarket.sync_state SET failures = 30 WHERE failures > 0")  # as after days
+            machine.until_a_run_ends(1)
             if answer in REFUSED:
                 assert machine.status.state in {"failing", "not_available", "unauthorized"}, (answer, worked, page)
             machine.teardown()

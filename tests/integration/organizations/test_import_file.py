@@ -223,4 +223,4 @@ def test_a_batch_costs_the_same_statements_whatever_it_holds(bm: BackMarket, mon
         sent = 0
         bm.import_connections(file_of(*(f"{rows}-{number},key-{number}" for number in range(rows))))
         counts.append(sent)
-    assert counts[0] == counts[1] + 1, "the first transaction of a process checks its role"
+    assert counts[0] == counts[1] + 2, "a connection looks for a pooler, the first transaction at its role"

@@ -61,7 +61,10 @@ class Office:
 
     def make_due(self) -> None:
         """End every pause, as time would."""
-        self.execute("UPDATE backmarket.event_retries SET due_at = now()")
+        self.execute(  # but not what is being delivered: waiting for it, both could wait for each other
+            "UPDATE backmarket.event_retries SET due_at = now() WHERE ctid = ANY(ARRAY"
+            " (SELECT ctid FROM backmarket.event_retries FOR UPDATE SKIP LOCKED))"
+        )
         self.execute(  # in an order, as others do so at the same time
             "WITH locked AS MATERIALIZED (SELECT id FROM backmarket.event_endpoints ORDER BY id FOR UPDATE)"
             " UPDATE backmarket.event_endpoints SET due_at = now(), paused_until = now()"

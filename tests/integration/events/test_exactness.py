@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from threading import Event
 
 import pytest
@@ -197,7 +198,6 @@ def test_many_writers_and_several_processes_skip_nothing(office: Office, event_s
         office.webhook(f"/{number}", organization_id=(None, ORG, OTHER)[number % 3])
     office.receiver.answer = lambda event: (503 if dice.random() < 0.1 else 204, {})
     wanted = {ORG: 0, OTHER: 0}
-    services = [office.services, Services(office.services.settings)]
     stop = Event()
 
     def run(own: Services) -> None:
@@ -209,8 +209,8 @@ def test_many_writers_and_several_processes_skip_nothing(office: Office, event_s
         for number in range(first, first + 40, 4):
             office.happen(*range(number, number + 4), organization=organization)
 
-    with ThreadPoolExecutor(8) as threads:
-        processes = [threads.submit(run, each) for each in services]
+    with closing(Services(office.services.settings)) as other, ThreadPoolExecutor(8) as threads:
+        processes = [threads.submit(run, each) for each in (office.services, other)]
         writers = [threads.submit(write, organization, first) for organization in wanted for first in (0, 1000, 2000)]
         for each in writers:
             each.result()
@@ -222,7 +222,6 @@ def test_many_writers_and_several_processes_skip_nothing(office: Office, event_s
         stop.set()
         for each in processes:
             each.result()
-    services[1].close()
     expected = {(change.organization_id, change.external_id) for change in office.bm.changes()}
     assert len(expected) == 240
     delivered = office.execute(

@@ -91,14 +91,16 @@ def cell(value: object) -> str:
             return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
         case IntEnum():
             return value.name.lower()
-        case dict() | list() if not _are_words(value):
-            return printable(json.dumps(value, ensure_ascii=False, default=plain))
+        case dict() | list():
+            return _structure(value)
         case _:
-            return printable(", ".join(value) or "-" if isinstance(value, list) else str(value))
+            return printable(str(value))
 
 
-def _are_words(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+def _structure(value: dict[Any, Any] | list[Any]) -> str:
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return printable(", ".join(value)) or "-"
+    return printable(json.dumps(value, ensure_ascii=False, default=plain))
 
 
 class Word(str):

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
+from backmarket.cli.status import rows_so_far
 from backmarket.errors import BackMarketError
 
 if TYPE_CHECKING:
@@ -62,8 +63,4 @@ def _watch(progress: Progress, bars: dict[TaskID, SyncHandle], ended: Event) -> 
 
 def how_far(status: SyncStatus) -> str:
     """Rows stored, of the expected number if it is known."""
-    if status.rows_expected:
-        return f"{status.rows_done} of {status.rows_expected} rows"
-    if status.running_since is not None:
-        return "running"
-    return "waiting for a worker"
+    return rows_so_far(status) or ("waiting for a worker" if status.running_since is None else "running")

@@ -89,9 +89,13 @@ def why(status: SyncStatus) -> str | None:
     return f"{status.error_code}: {error}{advice}"
 
 
+def rows_so_far(status: SyncStatus) -> str | None:
+    """Rows stored of the expected number; None: that is not known."""
+    return f"{status.rows_done or 0} of {status.rows_expected} rows" if status.rows_expected else None
+
+
 def _progress(status: SyncStatus) -> str:
-    rows = [f"{status.rows_done or 0} of {status.rows_expected} rows"] if status.rows_expected else []
-    return ", ".join([*rows, *([f"by {status.owner}"] if status.owner else [])])
+    return ", ".join(filter(None, [rows_so_far(status), status.owner and f"by {status.owner}"]))
 
 
 def _due(status: SyncStatus, now: datetime) -> str | None:

@@ -103,10 +103,12 @@ def parse_page(resource: Resource, body: bytes) -> Page:
     except _UNREADABLE:
         return _parse_lenient(resource, body)
     raws = [bytes(raw) for raw in envelope.results]
-    strict = [_parse_strict(resource, raw) for raw in raws]
-    if not _are_readable(resource, strict):  # one by one: which?
-        strict = [row if _are_readable(resource, [row]) else None for row in strict]
-    rows = [_parse_single(resource, raw) if row is None else row for row, raw in zip(strict, raws, strict=True)]
+    rows = [_parse_strict(resource, raw) for raw in raws]
+    if not _are_readable(resource, rows):  # one by one: which?
+        rows = [row if _are_readable(resource, [row]) else None for row in rows]
+    for at, row in enumerate(rows):
+        if row is None:
+            rows[at] = _parse_single(resource, raws[at])
     return _page(rows, envelope.count, bytes(envelope.next) == b"null")
 
 
@@ -150,6 +152,7 @@ def _parse_lenient(resource: Resource, body: bytes) -> Page:
 
 
 def _parse_single(resource: Resource, raw: bytes) -> Row | None:
+    """One object of a page, leniently; None if it has no usable id."""
     try:
         return _parse_value(resource, _load(raw))
     except BrokenAnswer:  # only this row is nested too deeply
@@ -177,10 +180,10 @@ def _parse_strict(resource: Resource, raw: bytes) -> Row | None:
 def _are_readable(resource: Resource, rows: Iterable[Row | None]) -> bool:
     """Whether PostgreSQL can read the texts of numbers and times of all these strictly parsed rows."""
     parsed = [row for row in rows if row is not None]
-    readable = _match(resource, [row.values for row in parsed])
-    if readable and resource.lines is not None:
-        return _match(resource.lines, [values for row in parsed for values, _ in row.lines])
-    return readable
+    lines = [values for row in parsed for values, _ in row.lines]
+    return _match(resource, [row.values for row in parsed]) and (
+        resource.lines is None or _match(resource.lines, lines)
+    )
 
 
 def _match(lines: Lines, rows: Sequence[tuple[Any, ...]]) -> bool:

@@ -257,7 +257,8 @@ class _Sync:
 
     def _has_room(self) -> bool:
         """Whether this first walk may use two connections at once: if each long sync does, half of them stay free."""
-        return self.lease.watermark is None and 4 * self.services.admission.running <= self.settings.database_pool_size
+        taken_by_all = 2 * self.services.admission.running
+        return self.lease.watermark is None and taken_by_all <= self.settings.database_pool_size / 2
 
     def _must_end(self) -> float | None:
         """Seconds until another slice continues, if this one must end; None: continue."""

@@ -79,7 +79,7 @@ class Channel(redis.Channel):  # type: ignore[misc]
     @contextmanager
     def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
         """One client of the channel's connections; kombu makes one for each command, with a table of all commands."""
-        if self._shared is None or self._shared.connection_pool is not self.pool:
+        if client is None and getattr(self._shared, "connection_pool", None) is not self.pool:
             self._shared = self._create_client()
         yield client or self._shared
 

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backmarket.bulk.csv_file import amounts, dialect, header
 from backmarket.console import paths
 from backmarket.console.access.addresses import is_within, networks
 from backmarket.console.access.throttle import REMEMBERED, WINDOW, Throttle
 from backmarket.console.numbers import whole_number
 from backmarket.console.order_moves import CHANGED, Move, chosen_move, moves_of
-from backmarket.console.rendering import Said, count, counted, money, says, span
+from backmarket.console.rendering import Said, count, counted, money, on_page, says, span
 from backmarket.console.sparkline import SLOTS, slots_of, sparkline
 from backmarket.errors import InvalidArgument
 from backmarket.queries.orders import OrderLineState
@@ -183,3 +184,16 @@ def test_a_message_stands_beside_the_form_that_it_is_about_and_else_at_the_top()
     other = Said("why", True)
     assert not other.place("write-7")
     assert not other.is_placed
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (amounts.CHOOSE, 'choose it for the whole file ("decimal sign" and "thousands")'),
+        (header.MATCH, 'match it ("sent as")'),
+        (dialect.other_encoding(0x41), 'save the file as CSV UTF-8 in Excel, or choose its encoding ("encoding")'),
+    ],
+)
+def test_what_to_do_about_a_file_names_what_the_page_has_and_no_option_of_the_command(text: str, shown: str) -> None:
+    assert " --" in text
+    assert on_page(text) == shown

@@ -29,6 +29,8 @@ MAX_SAID_CHARS = 600
 """Maximum length of a message for the next page, in characters: it travels in a cookie."""
 MAX_NAME_CHARS = 100
 """Maximum length of a form's name, in characters."""
+NOT_CONNECTED = "No organization with this id is connected here."
+"""What a page says in place of the package's text, which names the calls that connect one."""
 
 log = Logger(__name__)
 
@@ -190,7 +192,8 @@ async def _answer(request: Request, person: Person, view: View, form: FormData |
             return await run_in_threadpool(view, context)
     except BackMarketError as error:
         pages: Pages = state.pages
-        return pages.refuse(request, person, status_of(error), str(error))
+        why = NOT_CONNECTED if isinstance(error, errors.ConnectionNotFound) else str(error)
+        return pages.refuse(request, person, status_of(error), why)
 
 
 def _refused_act(request: Request) -> Act:

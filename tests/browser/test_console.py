@@ -289,6 +289,14 @@ def test_every_page_is_readable_and_fits(visit: Visit, place: Place, seller: str
             person.assert_accessible()
 
 
+def test_on_a_phone_the_tab_of_the_page_is_in_sight(visit: Visit, seller: str) -> None:
+    person = visit(viewport={"width": 390, "height": 800})
+    person.log_in()
+    for path, tab in (("/writes", "Writes"), ("/listings", "Listings"), ("", "Status")):
+        page = person.open(f"/o/{seller}{path}")
+        expect(page.locator(".tabs").get_by_role("link", name=tab, exact=True)).to_be_in_viewport(ratio=0.9)
+
+
 def test_times_are_those_of_the_reader(visit: Visit, place: Place, seller: str) -> None:
     person = visit(timezone_id="Asia/Tokyo", locale="en-GB")
     person.log_in()

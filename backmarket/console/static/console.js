@@ -66,6 +66,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     localTimes(document);
     columnNames(document);
+    document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
     follow();
     const body = document.body;
     body.addEventListener("htmx:load", (event) => {

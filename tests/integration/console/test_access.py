@@ -385,6 +385,7 @@ class TestHeaders:
             answer = visitor.get(path)
             assert answer.status_code == 404
             assert "Not found" in words(answer.text)
+        assert "No organization with this id is connected here." in words(visitor.get("/o/nobody").text)
 
 
 def test_a_password_is_kept_as_a_hash_that_differs_each_time() -> None:

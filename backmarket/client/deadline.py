@@ -1,6 +1,6 @@
 """Connections whose every wait ends at a deadline: connect, TLS handshake, write, read.
 
-httpx and httpcore apply a timeout to each wait, so a server that sends or reads byte by byte can hold a request
+httpcore applies a timeout to each wait, so a server that sends or reads byte by byte can hold a request
 forever. Here each wait gets the remaining time.
 """
 

@@ -17,6 +17,7 @@ import httpcore
 from backmarket.client.answers import Answer, check
 from backmarket.client.credentials import Credentials
 from backmarket.client.deadline import Resolver, resolve
+from backmarket.client.http_calls import LOST, delivery, reason, url_of
 from backmarket.client.origins import Origins, Place, own_place
 from backmarket.client.pdf import PdfWriter, known_type, too_large
 from backmarket.client.pinned_dns import AddressRefused
@@ -40,8 +41,6 @@ MAX_ERROR_BODY_BYTES = 65536
 """Maximum bytes read of a response that is not the file: an error, a redirect."""
 
 _REDIRECTS = {301, 302, 303, 307, 308}
-_LOST = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
-_UNSENT = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +146,8 @@ class Downloads:
             (b"User-Agent", self._user_agent),
             *trip.permission(place),
         ]
-        url = httpcore.URL(
-            scheme=place.scheme.encode(), host=place.host.encode(), port=place.port, target=place.target.encode()
-        )
         pool = line.private if place.origin in trip.origins.private else line.public
-        with pool.stream("GET", url, headers=headers, extensions={"timeout": self._timeouts}) as response:
+        with pool.stream("GET", url_of(place), headers=headers, extensions={"timeout": self._timeouts}) as response:
             yield response
 
 
@@ -197,12 +193,10 @@ class _Trip:
             yield
         except AddressRefused:
             raise self.origins.refuse_address(place) from None
-        except _LOST as error:
-            reason = type(error).__name__
-            if isinstance(error.__context__, ssl.SSLCertVerificationError):
-                reason = "its certificate is not valid for it"
+        except LOST as error:
             raise NetworkError(
-                f"{place.origin} did not answer with the whole file: {reason}.", delivery=self._delivery(place, error)
+                f"{place.origin} did not answer with the whole file: {reason(error)}.",
+                delivery=self._delivery(place, error),
             ) from None
 
     @property
@@ -216,9 +210,7 @@ class _Trip:
         """The delivery of the last request to the connection's own origin; one answered with a redirect is finished."""
         if not self._is_own(place):
             return "finished" if self._own_asked else "not_sent"
-        if isinstance(error, _UNSENT):
-            return "not_sent"
-        return "in_doubt" if isinstance(error, httpcore.TimeoutException) else "finished"
+        return delivery(error)
 
 
 def _store(

@@ -1,26 +1,28 @@
-"""The only code that sends to Back Market, and the only file that imports httpx.
+"""The only code that calls the API of Back Market.
 
-It uses httpx's transport, below its client: no cookie is kept between organizations, no redirect is
-followed, no `.netrc` is read. One transport per thread with a shared TLS context: a single client shared by many
-threads gets slow past about 32 of them (docs/decisions/0004).
+It uses httpcore, below httpx: no cookie is kept between organizations, no redirect is followed, no proxy or `.netrc`
+is used. One connection pool per thread with a shared TLS context: a single client shared by many threads gets slow
+past about 32 of them (docs/decisions/0004).
 """
 
 from __future__ import annotations
 
-import ssl
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlencode
 
-import httpx
+import httpcore
 
 from backmarket.client.answers import Answer
 from backmarket.client.credentials import Credentials
 from backmarket.client.deadline import Clock, TimedBackend, resolve, timed_pool
+from backmarket.client.http_calls import LOST, delivery, url_of
+from backmarket.client.origins import own_place
 from backmarket.client.tls import tls_context
-from backmarket.errors import BrokenAnswer, NetworkError, RequestDelivery
+from backmarket.errors import BrokenAnswer, NetworkError
 from backmarket.observability import telemetry
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -29,6 +31,9 @@ MAX_EXPANSION = 100
 """Maximum decompressed size of a response, as a multiple of its compressed size."""
 EXPANSION_FREE_BYTES = 256 * 1024
 """Decompressed size up to which a response may expand by any factor, in bytes."""
+
+_WITH_BODY = {"POST", "PATCH", "PUT"}
+"""Methods that always say how long their body is (RFC 9110, section 8.6)."""
 
 
 class Transport:
@@ -83,18 +88,23 @@ class Transport:
                 effect is not known, unless its `delivery` is `not_sent`.
             BrokenAnswer: if the answer is larger than `MAX_BODY_BYTES`, expands too much, or cannot be decompressed.
         """
+        place = own_place(credentials.base_url)
         query = f"?{urlencode(parameters)}" if parameters else ""
-        request = httpx.Request(
+        headers = [
+            ("Host", place.authority),
+            ("Authorization", f"Basic {credentials.api_key}"),
+            ("Accept", accept),
+            ("Accept-Encoding", "gzip, deflate"),
+            ("Accept-Language", credentials.locale),
+            ("Content-Type", content_type),
+            ("User-Agent", self._user_agent),
+        ]
+        if body is not None or method in _WITH_BODY:
+            headers.append(("Content-Length", str(len(body or b""))))
+        request = httpcore.Request(
             method,
-            f"{credentials.base_url}{path}{query}",
-            headers={
-                "Authorization": f"Basic {credentials.api_key}",
-                "Accept": accept,
-                "Accept-Encoding": "gzip, deflate",
-                "Accept-Language": credentials.locale,
-                "Content-Type": content_type,
-                "User-Agent": self._user_agent,
-            },
+            url_of(place, f"{path}{query}"),
+            headers=[(name.encode(), value.encode()) for name, value in headers],
             content=body,
             extensions={"timeout": self._timeouts},
         )
@@ -107,42 +117,42 @@ class Transport:
         """Close the connections of every thread."""
         with self._lock:
             for line in self._lines:
-                line.close()
+                line.pool.close()
             self._lines.clear()
         self._threads = threading.local()
 
-    def _send(self, request: httpx.Request) -> Answer:
+    def _send(self, request: httpcore.Request) -> Answer:
         line = self._line()
         line.clock.start(self._deadline)
         try:
-            response = line.handle_request(request)
+            response = line.pool.handle_request(request)
+            headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
             try:
-                body = self._read(response)
+                body = self._read(response, headers)
             finally:
                 response.close()
         except zlib.error:
             raise BrokenAnswer("The API's answer cannot be decompressed.") from None
-        except httpx.TransportError as error:
-            # the text of httpx's error can name the URL; its class says enough
-            raise NetworkError(f"The API did not answer: {type(error).__name__}.", delivery=_delivery(error)) from None
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, headers, body)
+        except LOST as error:
+            # the text of httpcore's error can name the host; its class says enough
+            raise NetworkError(f"The API did not answer: {type(error).__name__}.", delivery=delivery(error)) from None
+        return Answer(response.status, headers, body)
 
     @staticmethod
-    def _read(response: httpx.Response) -> bytes:
+    def _read(response: httpcore.Response, headers: Mapping[str, str]) -> bytes:
         """Read the body and decompress it here: size and expansion are checked for every piece."""
-        packed = response.headers.get("content-encoding") in {"gzip", "deflate"}
+        packed = headers.get("content-encoding") in {"gzip", "deflate"}
         inflate = zlib.decompressobj(wbits=47) if packed else None  # 47: gzip or zlib
         pieces: list[bytes] = []
         received = size = 0
-        for raw in response.iter_raw():
+        for raw in response.iter_stream():
             received += len(raw)
             allowed = min(MAX_BODY_BYTES, max(EXPANSION_FREE_BYTES, MAX_EXPANSION * received))
             piece = inflate.decompress(raw, allowed + 1 - size) if inflate else raw
             pieces.append(piece)
             size += len(piece)
             if size > (allowed if inflate else MAX_BODY_BYTES):
-                raise BrokenAnswer("The API's answer is too large.", status=response.status_code)
+                raise BrokenAnswer("The API's answer is too large.", status=response.status)
         if inflate and not inflate.eof:
             raise NetworkError("The API's answer was cut.", delivery="finished")
         return b"".join(pieces)
@@ -150,32 +160,17 @@ class Transport:
     def _line(self) -> _Line:
         line: _Line | None = getattr(self._threads, "line", None)
         if line is None:
-            line = _Line(self._tls)
+            clock = Clock()
+            line = _Line(clock, timed_pool(self._tls, TimedBackend(resolve, clock)))
             with self._lock:
                 self._lines.append(line)
             self._threads.line = line
         return line
 
 
-class _Line(httpx.HTTPTransport):
-    """The connections of one thread; each wait ends at the clock's deadline.
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """The connections of one thread; each wait ends at the clock's deadline."""
 
-    httpx takes no network backend, only its private pool does: so httpx is held below 0.29, and if the pool moves,
-    `test_dripping_headers_are_stopped_at_the_deadline` fails.
-    """
-
-    def __init__(self, tls: ssl.SSLContext) -> None:
-        super().__init__(verify=tls, trust_env=False)
-        self.clock = Clock()
-        self._pool = timed_pool(tls, TimedBackend(resolve, self.clock))
-
-
-def _delivery(error: httpx.TransportError) -> RequestDelivery:
-    """Whether a request with this error can still count against the limit."""
-    match error:
-        case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout() | httpx.UnsupportedProtocol():
-            return "not_sent"
-        case httpx.TimeoutException():
-            return "in_doubt"
-        case _:
-            return "finished"
+    clock: Clock
+    pool: httpcore.ConnectionPool

@@ -12,6 +12,7 @@ from time import monotonic
 import httpcore
 
 from backmarket.client.deadline import Resolver, resolve
+from backmarket.client.http_calls import LOST, reason, url_of
 from backmarket.client.origins import Place
 from backmarket.client.pinned_dns import AddressRefused
 from backmarket.client.pinned_pools import Line, Lines
@@ -24,8 +25,6 @@ MAX_ANSWER_BYTES = 65536
 
 MAX_RETRY_AFTER_SECONDS = 3600.0
 """Maximum pause, in seconds, that a receiver may ask for."""
-
-_LOST = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError)
 
 
 class Webhooks:
@@ -77,8 +76,8 @@ class Webhooks:
             status, after = self._ask(line, place, headers, body)
         except AddressRefused:
             return None, OriginRefused.code, not_public(place), None
-        except _LOST as error:
-            return None, "network", f"No answer: {_reason(error)}.", None
+        except LOST as error:
+            return None, "network", f"No answer: {reason(error)}.", None
         if 200 <= status < 300:
             return status, None, None, None
         return status, "refused", f"The receiver answered {status}.", after
@@ -91,24 +90,15 @@ class Webhooks:
             (b"User-Agent", b"backmarket-webhooks"),
             *((name.encode(), value.encode()) for name, value in headers.items()),
         ]
-        url = httpcore.URL(
-            scheme=place.scheme.encode(), host=place.host.encode(), port=place.port, target=place.target.encode()
-        )
         pool = line.private if place.origin in self._private else line.public
         extensions = {"timeout": self._timeouts}
-        with pool.stream("POST", url, headers=sent, content=body, extensions=extensions) as answer:
+        with pool.stream("POST", url_of(place), headers=sent, content=body, extensions=extensions) as answer:
             received = 0
             for piece in answer.iter_stream():
                 received += len(piece)
                 if received > MAX_ANSWER_BYTES:
                     break
             return answer.status, _retry_after(answer)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error.__context__, ssl.SSLCertVerificationError):
-        return "its certificate is not valid for it"
-    return type(error).__name__
 
 
 def _retry_after(answer: httpcore.Response) -> float | None:

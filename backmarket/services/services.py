@@ -1,8 +1,8 @@
 """The services of one process: each opened at its first use, all closed together.
 
 Safe to share between threads: each service is opened once. A forked child opens its own: parent and child cannot
-share a connection. What a service needs (redis, httpx, minio, Celery) is imported at its first use, too: a process that
-only reads tables loads none of it.
+share a connection. What a service needs (redis, httpcore, minio, Celery) is imported at its first use, too: a process
+that only reads tables loads none of it.
 """
 
 from __future__ import annotations

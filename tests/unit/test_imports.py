@@ -53,8 +53,14 @@ ROOMS = {
     "django": ("backmarket.contrib.django",),
     "flower": ("workers",),
     "tornado": ("workers",),
-    "httpx": ("backmarket.client", "backmarket.sandbox"),
-    "httpcore": ("backmarket.client.downloads", "backmarket.client.webhooks", "backmarket.client.deadline"),
+    "httpx": ("backmarket.sandbox",),
+    "httpcore": (
+        "backmarket.client.deadline",
+        "backmarket.client.downloads",
+        "backmarket.client.http_calls",
+        "backmarket.client.transport",
+        "backmarket.client.webhooks",
+    ),
     "standardwebhooks": ("backmarket.events.delivery", "backmarket.standalone.demo"),
     "psycopg": (
         "backmarket.database.connection",

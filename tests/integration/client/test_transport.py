@@ -446,7 +446,7 @@ def test_the_environment_changes_nothing(
 
 
 def test_no_error_tells_the_key_or_the_address(near: Transport, closed_port: int) -> None:
-    secretive = Credentials(f"http://{KEY}@127.0.0.1:{closed_port}", KEY, "account", "fr-fr")
+    secretive = Credentials(f"http://127.0.0.1:{closed_port}", KEY, "account", "fr-fr")
     with pytest.raises(NetworkError) as caught:
         near.get(secretive, f"/ws/{KEY}", [("q", KEY)])
     shown = "".join(traceback.format_exception(caught.value))

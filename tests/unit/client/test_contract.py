@@ -3,6 +3,7 @@
 import re
 from urllib.parse import parse_qsl
 
+import httpcore
 import httpx
 import pytest
 
@@ -84,22 +85,25 @@ def test_columns_are_read_from_documented_fields_of_their_type(resource: Resourc
 
 
 def test_requests_as_they_leave(resource: Resource, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[httpx.Request] = []
+    sent: list[httpcore.Request] = []
     world = World()
     world.add_seller("s", "token")
     sandbox = InProcessTransport(world)
 
-    def record(_: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+    def record(_: httpcore.ConnectionPool, request: httpcore.Request) -> httpcore.Response:
         sent.append(request)
-        return sandbox.handle_request(request)
+        url = httpx.URL(bytes(request.url).decode())
+        answer = sandbox.handle_request(httpx.Request(request.method.decode(), url, headers=request.headers))
+        return httpcore.Response(answer.status_code, headers=answer.headers.raw, content=answer.read())
 
-    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", record)
+    monkeypatch.setattr(httpcore.ConnectionPool, "handle_request", record)
     transport = Transport(user_agent="BM-Test-Unit;dev@test.example")
     credentials = Credentials("http://sandbox", "token", "account", "fr-fr")
     assert transport.get(credentials, resource.path, tuple(asked(resource).items())).status == 200
     (request,) = sent
-    assert f"{request.method} {request.url.path}" == listing(resource)
-    assert dict(parse_qsl(request.url.query.decode())) == asked(resource)
+    path, _, query = request.url.target.decode().partition("?")
+    assert f"{request.method.decode()} {path}" == listing(resource)
+    assert dict(parse_qsl(query)) == asked(resource)
     wanted = {
         "authorization": "Basic token",
         "accept": "application/json",
@@ -107,7 +111,8 @@ def test_requests_as_they_leave(resource: Resource, monkeypatch: pytest.MonkeyPa
         "accept-language": "fr-fr",
         "user-agent": "BM-Test-Unit;dev@test.example",
     }
-    assert {name: request.headers[name] for name in wanted} == wanted
+    headers = {name.decode().lower(): value.decode() for name, value in request.headers}
+    assert {name: headers[name] for name in wanted} == wanted
 
 
 def test_the_hosts_are_the_documents_servers() -> None:

@@ -340,14 +340,15 @@ class TestSweep:
         settings = house.services.settings
         away = Services(settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:1"}))
         waits = []
-        for _ in range(3):
+        for tries in (0, 1, 2, 30):  # the last as after more than a day
+            house.execute("UPDATE backmarket.bucket_sweep SET tries = %s WHERE %s > 0", tries, tries)
             assert bucket_sweep.sweep_if_due(away, seconds=1) is None
             waits += house.execute(
                 "SELECT round(extract(epoch FROM due_at - now()) / 60), tries, error LIKE '%S3_ENDPOINT_URL%'"
                 " FROM backmarket.bucket_sweep"
             )
             house.execute("UPDATE backmarket.bucket_sweep SET due_at = now()")
-        assert waits == [(1, 1, True), (2, 2, True), (4, 3, True)]
+        assert waits == [(1, 1, True), (2, 2, True), (4, 3, True), (60, 31, True)]
         assert bucket_sweep.sweep_if_due(house.services, seconds=20) == Swept()
         assert house.execute("SELECT tries, error FROM backmarket.bucket_sweep") == [(0, None)]
         away.close()

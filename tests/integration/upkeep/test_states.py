@@ -86,6 +86,11 @@ class DeletionMachine(RuleBasedStateMachine):
                 patch.setattr(self.bucket, name, fail)
             self.slice()
 
+    @rule()
+    def the_bucket_was_away_for_days(self) -> None:
+        self.shop.execute("UPDATE backmarket.bucket_deletions SET tries = 30, error = 'It does not.'")
+        self.a_worker_looks(BucketUnavailable)
+
     @rule(held=sampled_from([SINGLE[0], BELOW[1]]))
     def an_object_lock_holds_one(self, held: str) -> None:
         delete = self.bucket.delete

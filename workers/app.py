@@ -11,7 +11,7 @@ from celery import Celery
 from backmarket.errors import SettingsError
 from backmarket.settings import load_settings
 from workers import config, lifecycle
-from workers.celery_overrides import control, transport
+from workers.celery_overrides import control, producer, transport
 
 for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):
     os.environ.pop(name, None)  # Celery would prefer them to our settings; they belong to another application
@@ -38,4 +38,5 @@ except SettingsError as error:
     sys.exit(error.message)
 lifecycle.connect()
 transport.connect()
+producer.connect()
 control.connect()

@@ -26,10 +26,8 @@ def _events_off() -> None:
     """Flower turns the workers' events on, which cost them 45% of their no-op throughput; only Flower needs them."""
     from workers.app import app
 
-    # the broker went first: the workers were probably told to end, too; Celery would wait for the broker for ever
-    with suppress(Exception), app.connection_for_write() as connection:
-        connection.ensure_connection(max_retries=1)
-        app.control.disable_events(connection=connection)
+    with suppress(Exception):  # the broker went first: the workers were probably told to end, too
+        app.control.disable_events()
 
 
 logs.configure(load_settings())

@@ -21,7 +21,9 @@ from celery.worker.consumer import Consumer
 from kombu import Connection
 from kombu.asynchronous import Hub
 from kombu.message import Message
+from kombu.messaging import Producer
 from kombu.pidbox import Mailbox, Node
+from kombu.pools import ProducerPool
 from kombu.transport import TRANSPORT_ALIASES, redis
 from redis.exceptions import NoPermissionError, OutOfMemoryError
 from structlog.testing import capture_logs
@@ -30,6 +32,7 @@ import workers.celery_overrides
 from backmarket import producer
 from workers.celery_overrides import consumer, events, pool, scheduler, transport
 from workers.celery_overrides import control as our_control
+from workers.celery_overrides import producer as our_producer
 
 CHECKOUT = Path(__file__).parents[3]
 
@@ -46,6 +49,7 @@ OVERRIDES: dict[type, type] = {
     events.ThreadSafeEventDispatcher: EventDispatcher,
     events.ThreadSafeEvents: Events,
     our_control.StrictNode: Node,
+    our_producer.BoundedProducer: Producer,
     producer._OurCelery: Celery,
 }
 """Our class, and theirs."""
@@ -73,6 +77,7 @@ USED: list[tuple[Any, str]] = [
     (control.Panel, "data"),
     (Mailbox, "node_cls"),
     (Node, "handle_message"),
+    (ProducerPool, "Producer"),
     (Connection, "ensure_connection"),
     (Message, "reject_log_error"),
     (Message, "acknowledged"),

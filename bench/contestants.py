@@ -29,10 +29,6 @@ DLT_SCHEMA = "dlt_bench"
 DLT_WARMING = "dlt_warming"
 DLT_STATE = CHECKOUT / ".tmp" / "dlt-state"
 DLT_LOCK = BENCH / "requirements-dlt.lock"
-THREADS = 64
-"""Of our worker, that many organizations are loaded at once."""
-CHOSEN = {"MAX_LONG_SYNCS": 50, "FETCH_THREADS": 64, "DATABASE_POOL_SIZE": 8}
-"""Settings of ours that are not the defaults, which leave threads to short syncs; there are none here."""
 TIMEOUT_SECONDS = 300.0
 """Seconds that one run may take."""
 WARMING = {f"warming-{n}": f"token-of-warming-{n}" for n in range(50)}
@@ -129,11 +125,9 @@ class Ours:
 
 @contextmanager
 def ours(here: Setting, job: Job) -> Iterator[Contestant]:
-    """Our processes, warm; the organizations are connected, and nothing is synced that is not asked for."""
+    """Our processes on their defaults, warm; the organizations are connected, and only what is asked for is synced."""
     here.only("")
-    chosen = {"RATE_LIMIT": job.limit, **CHOSEN}
-    environment = here.environment | {f"{ENV_PREFIX}{name}": str(value) for name, value in chosen.items()}
-    with workers(environment, "sync", concurrency=THREADS) as fleet:
+    with workers(here.environment | {f"{ENV_PREFIX}RATE_LIMIT": str(job.limit)}, "sync") as fleet:
         contestant = Ours(here, job, fleet)
         if job.warm:
             contestant.warm()

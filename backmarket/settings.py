@@ -142,7 +142,7 @@ class Settings(BaseSettings):
     """Seconds without a renewal after which another worker may take over a claimed sync."""
     task_budget_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 20.0
     """Maximum seconds of one slice of a sync; the next slice continues."""
-    task_budget_pages: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 200
+    task_budget_pages: Annotated[int, Field(ge=2, le=MAX_INTEGER)] = 200
     """Maximum number of pages in one slice of a sync; the next slice continues."""
     fetch_threads: Annotated[int, Field(ge=1, le=256)] = 32
     """Maximum number of pages in flight at once in one worker process; its long syncs share them evenly."""

@@ -27,7 +27,6 @@ from backmarket.errors import (
     SettingsError,
     UsageError,
 )
-from backmarket.observability import telemetry
 from backmarket.observability.logs import Logger, bound, error_location
 from backmarket.resources import Resource, resource_in
 from backmarket.services import Services
@@ -38,14 +37,12 @@ from backmarket.sync.lookback import new_walk
 from backmarket.sync.missing_rows import MissingRows
 from backmarket.sync.page_fetcher import Fetched, Fetcher
 from backmarket.sync.page_walk import Walk
+from backmarket.sync.slice_budget import SliceBudget
 from backmarket.sync.storing import Storing
 from backmarket.work import backoff, queue
 
 BATCH_PAGES = 16
 """Maximum pages stored in one transaction: a checkpoint at least every 800 orders."""
-
-YIELD_SECONDS = 2.0
-"""Seconds that a long sync pauses between two slices while another waits to be admitted."""
 
 PREFETCH_WINDOWS = 2
 """Windows of pages requested ahead of what is stored; a killed worker's successor requests them again."""
@@ -123,7 +120,6 @@ class _Sync:
         self.walk = walk
         self.error: BackMarketError | None = None
         self.probed_at = monotonic()
-        self.until = self.probed_at + self.settings.task_budget_seconds
         self.fetcher = Fetcher(
             services.transport,
             services.limiter,
@@ -133,6 +129,7 @@ class _Sync:
             retry_seconds=(self.settings.lease_seconds - self.settings.request_longest) / 2,
             since=walk.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if walk.since else None,
         )
+        self.budget = SliceBudget(services, self.fetcher)
         self.storing = Storing(services, resource, lease, walk, lambda: self.fetcher.requests)
 
     @property
@@ -236,9 +233,10 @@ class _Sync:
         self._accept(first)
 
     def _walk(self) -> SliceEnd:
-        self.storing.resume()
+        with self.budget.paused():
+            self.storing.resume()
         while not self.walk.complete:
-            pause = self._must_end()
+            pause = self.budget.must_end()
             if pause is not None:
                 return self._hand_on(pause)
             # after the first page, the next ones are requested before it is stored
@@ -259,19 +257,6 @@ class _Sync:
         """Whether this first walk may use two connections at once: if each long sync does, half of them stay free."""
         taken_by_all = 2 * self.services.admission.running
         return self.lease.watermark is None and taken_by_all <= self.settings.database_pool_size / 2
-
-    def _must_end(self) -> float | None:
-        """Seconds until another slice continues, if this one must end; None: continue."""
-        pause = self.fetcher.pause()
-        if pause > MAX_LIMITER_WAIT_SECONDS:
-            # due a little early, so that the next slice waits for less than a tick of beat
-            telemetry.emit("limiter_wait", seconds=pause)
-            return max(0.1, pause - MAX_LIMITER_WAIT_SECONDS / 2)
-        if self.services.stopping.is_set():
-            return 0.1  # the dispatcher finds it: this process sends no nudge any more
-        if self.fetcher.requests < self.settings.task_budget_pages and monotonic() <= self.until:
-            return None
-        return YIELD_SECONDS if self.services.admission.awaited else 0.0
 
     def _fetch(self) -> Iterable[Fetched]:
         if not self.walk.page_size and not self.fetcher.unfinished:
@@ -312,7 +297,7 @@ class _Sync:
 
     def _end(self) -> SliceEnd:
         """The walk is over: request the rows that it did not show, and finish."""
-        pause = MissingRows(self.resource, self.fetcher, self.storing).look(self._must_end)
+        pause = MissingRows(self.resource, self.fetcher, self.storing).look(self.budget)
         return "done" if pause is None else self._hand_on(pause)
 
     def _hand_on(self, pause: float) -> SliceEnd:

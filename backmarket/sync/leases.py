@@ -124,12 +124,13 @@ def hold(transaction: Transaction, lease: Lease) -> None:
 
 
 def renew(transaction: Transaction, lease: Lease, *, seconds: float) -> None:
-    """Like `hold`, and extend the lease.
+    """Like `hold`, and extend the lease: from now on, as the transaction may have begun long ago.
 
     Raises:
         LeaseLost: if another worker took over, or the connection was changed, disabled or removed.
     """
-    _fenced(transaction, lease, "lease_until = now() + make_interval(secs => %(seconds)s)", {"seconds": seconds})
+    until = "lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)"
+    _fenced(transaction, lease, until, {"seconds": seconds})
 
 
 def hand_on(

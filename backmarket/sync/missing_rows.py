@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from time import sleep
+from math import inf
+from time import monotonic, sleep
 from typing import Any
 
 from backmarket.errors import (
@@ -21,6 +21,7 @@ from backmarket.observability.logs import Logger
 from backmarket.resources import Resource
 from backmarket.sync.page_fetcher import Fetcher
 from backmarket.sync.refusals import MAX_FAILED_SLICES, lasting
+from backmarket.sync.slice_budget import SliceBudget
 from backmarket.sync.storing import Storing
 
 MAX_UNANSWERED_ROWS = 10
@@ -47,27 +48,35 @@ class MissingRows:
         self._unanswered: set[Any] = set()
         """Keys of rows whose requests failed."""
 
-    def look(self, must_end: Callable[[], float | None]) -> float | None:
+    def look(self, budget: SliceBudget) -> float | None:
         """Request and store the rows until none is left, in any order, and end the walk.
 
         Args:
-            must_end: seconds until another slice continues, if this one must end.
+            budget: of the slice.
 
         Returns:
-            What `must_end` gave, if it ended the look; None: the walk has ended.
+            Seconds until another slice continues; None: the walk has ended.
 
         Raises:
             BackMarketError: if no row can be requested now.
         """
-        while (missing := self._storing.end(besides=self._unanswered)).keys:
+        with budget.paused():
+            missing = self._storing.end()
+        middle = budget.middle()
+        while missing.keys:
             self._not_found |= missing.marked
             for key in missing.keys:
-                pause = must_end()
+                pause = budget.must_end()
                 if pause is not None:
                     self._leave_unanswered()
                     return pause
                 sleep(self._fetcher.pause())
                 self._look_for(key)
+                if self._not_found and monotonic() > middle:
+                    break  # the other half of the slice is for the second requests of these
+            middle = inf
+            with budget.paused():
+                missing = self._storing.end(besides=self._unanswered)
         return None
 
     def _look_for(self, key: Any) -> None:

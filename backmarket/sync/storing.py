@@ -64,6 +64,8 @@ class Storing:
         self.left = False
         """A row that the walk did not show was left as it is, for good."""
         self._behind = WriteBehind(services.request_threads)
+        self._found: Missing | None = None
+        """What `store` found when the walk was over, and `end` asks for next."""
         self._undone = False
         """A transaction failed with pages that the walk had handed out: no checkpoint may be beyond them."""
 
@@ -95,7 +97,9 @@ class Storing:
         if not self._walk.saves:
             return
         with self._database.transaction() as transaction:
+            leases.hold(transaction, self.lease)
             incomplete = self._settle(transaction)
+            self._renew(transaction)
         if incomplete is not None:
             raise incomplete
         self._since = self._from = (self._walk.pass_, self._walk.next_page)
@@ -146,9 +150,9 @@ class Storing:
             if goes_on and not compared.differing and self._saved_lately():
                 return False
             if self._walk.complete:
-                found = self._missing(transaction)
-                if not found.keys:
-                    self._finish(transaction, found)
+                self._found = self._missing(transaction)
+                if not self._found.keys:
+                    self._finish(transaction, self._found)
                     return True
             self._renew(transaction)
             self._checkpoint(transaction)
@@ -167,9 +171,11 @@ class Storing:
         """
         with self._transaction() as transaction:
             leases.hold(transaction, self.lease)
-            found = self._missing(transaction, besides)
+            found, self._found = self._found or self._missing(transaction, besides), None
             if not found.keys:
                 self._finish(transaction, found, unanswered=len(besides))
+            else:
+                self._renew(transaction)
             return found
 
     def settle_missing(self, key: Any, row: Row | None) -> None:
@@ -309,15 +315,10 @@ class Storing:
     def _missing(self, transaction: Transaction, besides: Collection[Any] = ()) -> Missing:
         if self._walk.kind == "incremental":
             return Missing()
+        of = (transaction, self._resource, self.lease.organization_id, self._walk)
+        limit = max(1, self._settings.task_budget_pages // 4)
         return removed_rows.find(
-            transaction,
-            self._resource,
-            self.lease.organization_id,
-            self._walk,
-            accept_many=self.lease.accept_missing,
-            besides=besides,
-            limit=max(1, self._settings.task_budget_pages // 4),
-            order=self.lease.number,
+            *of, accept_many=self.lease.accept_missing, besides=besides, limit=limit, order=self.lease.number
         )
 
     def _finish(self, transaction: Transaction, found: Missing, *, unanswered: int = 0) -> None:

@@ -194,7 +194,7 @@ class TestTruth:
         shop.resources = ("orders", "deliveries")
         shop.sandbox.add_fault("forbidden", operation="orders.list", seller="refused")
         settings = environment(shop.settings) | {"FLOWER_BASIC_AUTH": LOGIN}
-        settings |= {"BACKMARKET_TASK_BUDGET_PAGES": "1", "BACKMARKET_S3_ENDPOINT_URL": NOBODY}
+        settings |= {"BACKMARKET_TASK_BUDGET_PAGES": "2", "BACKMARKET_S3_ENDPOINT_URL": NOBODY}
         with Fleet(settings, directory=tmp_path, flower_port=port) as fleet:
             fleet.wait_ready()
             wait_until(lambda: workers_send_events(port), "Flower hears of all workers")

@@ -24,7 +24,7 @@ REFUSED = [
     ("WATERMARK_OVERLAP", "-1"),
     ("LEASE_SECONDS", "0"),
     ("TASK_BUDGET_SECONDS", "0"),
-    ("TASK_BUDGET_PAGES", "0"),
+    ("TASK_BUDGET_PAGES", "1"),
     ("FETCH_THREADS", "257"),
     ("LOG_FORMAT", SECRET),
     ("LOG_LEVEL", "debug"),

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import pickle
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from time import sleep
 from typing import Any
 
 import pytest
 
+from backmarket.resources import ORDERS
 from backmarket.settings import Settings
 from backmarket.sync import checkpoints, leases, removed_rows, seen_ids
 from backmarket.sync.checkpoints import Progress
 from backmarket.sync.leases import Lease
 from backmarket.sync.page_walk import SeenCounts, Walk
+from backmarket.sync.storing import Storing
 from tests.support.lazy_orders import PAGE_SIZE, Killed, LazyOrders, answer_with
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop, take_lease
@@ -21,6 +25,7 @@ from tests.support.sellers import Shop, take_lease
 ORG = "auth0|1"
 BUDGET_PAGES = 20
 WINDOW = 2
+SLICE_SECONDS = 0.05
 
 
 @pytest.fixture
@@ -51,6 +56,17 @@ def sync(shop: Shop, **asked: Any) -> None:
             shop.execute("UPDATE backmarket.sync_state SET lease_until = now() - interval '1 s'")
         shop.make_due(ORG)
         ask = False
+
+
+def slices(shop: Shop, *, at_most: int) -> bool:
+    """Whether a full walk ends within so many slices."""
+    shop.run_slice(ORG, full=True)
+    for _ in range(at_most):
+        if shop.one("SELECT count(*) FROM backmarket.walks") == 0:
+            return True
+        shop.make_due(ORG)
+        shop.run_slice(ORG, ask=False)
+    return False
 
 
 class TestMemory:
@@ -164,3 +180,81 @@ class TestModification:
         orders.removed = set(range(1, 61))
         sync(shop, full=True, accept_missing=True)
         assert shop.one("SELECT count(*) FROM backmarket.orders WHERE removed_at IS NOT NULL") == 60
+
+
+class TestSlowDatabase:
+    """PostgreSQL takes longer to count and compare the ids of a long list than a slice has, or a lease lasts."""
+
+    @pytest.fixture
+    def answered(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+        """When it had answered what was asked of the ids."""
+        moments: list[Any] = []
+
+        def slow(ask: Callable[..., Any]) -> Callable[..., Any]:
+            def asked(*arguments: Any, **options: Any) -> Any:
+                answer = ask(*arguments, **options)
+                sleep(2 * SLICE_SECONDS)
+                moments.append(shop.one("SELECT clock_timestamp()"))
+                return answer
+
+            return asked
+
+        monkeypatch.setattr(seen_ids, "count", slow(seen_ids.count))
+        monkeypatch.setattr(removed_rows, "find", slow(removed_rows.find))
+        return moments
+
+    def test_each_slice_gets_on(self, shop: Shop, answered: list[Any]) -> None:
+        orders = open_shop(shop, 2000)
+        sync(shop)
+        shop.restart(task_budget_seconds=SLICE_SECONDS)
+        answer_with(shop.services, orders)
+        orders.removed = {7, 700}
+        assert slices(shop, at_most=100)
+        assert shop.one("SELECT count(*) FROM backmarket.orders WHERE removed_at IS NOT NULL") == 2
+
+    def test_while_a_row_is_requested_the_lease_counts_from_the_answer(
+        self, shop: Shop, answered: list[Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        orders = open_shop(shop, 2000)
+        sync(shop)
+        orders.removed = {7}
+        settle, left = Storing.settle_missing, []
+
+        def settled(*arguments: Any) -> None:
+            left.append(shop.one("SELECT lease_until FROM backmarket.sync_state") - answered[-1])
+            settle(*arguments)
+
+        monkeypatch.setattr(Storing, "settle_missing", settled)
+        sync(shop, full=True)
+        assert len(left) == 1
+        assert left[0] >= timedelta(seconds=shop.settings.lease_seconds)
+
+    def test_when_a_slice_goes_on_the_lease_counts_from_the_answer(self, shop: Shop, answered: list[Any]) -> None:
+        shop.sell(ORG, orders=0)
+        lease = take_lease(shop.services.database, ORG)
+        assert lease is not None
+        walk = Walk("full", None, lease.taken_at, 0, began_at=lease.taken_at, page_size=50, expected=0, saves=1)
+        Storing(shop.services, ORDERS, lease, walk, lambda: 0).resume()
+        assert walk.complete
+        left = shop.one("SELECT lease_until FROM backmarket.sync_state") - answered[-1]
+        assert left >= timedelta(seconds=shop.settings.lease_seconds)
+
+
+def test_rows_that_are_gone_are_found_out_though_a_slice_has_no_time_for_all_of_them(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders = open_shop(shop, 200, task_budget_pages=200)
+    sync(shop)
+    shop.restart(task_budget_pages=200, task_budget_seconds=5 * SLICE_SECONDS)
+    answer_with(shop.services, orders)
+    orders.removed = set(range(1, 16))
+    get = orders.get
+
+    def slow(credentials: Any, path: str, parameters: Any = ()) -> Any:
+        if not parameters:  # a row, by its id
+            sleep(SLICE_SECONDS)
+        return get(credentials, path, parameters)
+
+    monkeypatch.setattr(orders, "get", slow)
+    assert slices(shop, at_most=60)
+    assert shop.one("SELECT count(*) FROM backmarket.orders WHERE removed_at IS NOT NULL") == 15

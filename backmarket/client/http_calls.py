@@ -21,15 +21,9 @@ LOST = (
 _UNSENT = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout, httpcore.UnsupportedProtocol)
 
 
-def url_of(place: Place, target: str | None = None) -> httpcore.URL:
-    """The address of a request.
-
-    Args:
-        place: with scheme, host and port.
-        target: path and query, percent-encoded; None: the place's.
-    """
-    sent = place.target if target is None else target
-    return httpcore.URL(scheme=place.scheme, host=place.host, port=place.port, target=sent)
+def url_of(place: Place) -> httpcore.URL:
+    """The address of a request to a place."""
+    return httpcore.URL(scheme=place.scheme, host=place.host, port=place.port, target=place.target)
 
 
 def delivery(error: Exception) -> RequestDelivery:
@@ -40,7 +34,7 @@ def delivery(error: Exception) -> RequestDelivery:
 
 
 def reason(error: Exception) -> str:
-    """Why there is no whole answer, for people; never names an address."""
+    """Why there is no whole answer, for people; the text of httpcore's error can name the host, so it is left out."""
     if isinstance(error.__context__, ssl.SSLCertVerificationError):
         return "its certificate is not valid for it"
     return type(error).__name__

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlencode
 
@@ -19,7 +19,7 @@ import httpcore
 from backmarket.client.answers import Answer
 from backmarket.client.credentials import Credentials
 from backmarket.client.deadline import Clock, TimedBackend, resolve, timed_pool
-from backmarket.client.http_calls import LOST, delivery, url_of
+from backmarket.client.http_calls import LOST, delivery, reason, url_of
 from backmarket.client.origins import own_place
 from backmarket.client.tls import tls_context
 from backmarket.errors import BrokenAnswer, NetworkError
@@ -88,8 +88,8 @@ class Transport:
                 effect is not known, unless its `delivery` is `not_sent`.
             BrokenAnswer: if the answer is larger than `MAX_BODY_BYTES`, expands too much, or cannot be decompressed.
         """
-        place = own_place(credentials.base_url)
         query = f"?{urlencode(parameters)}" if parameters else ""
+        place = replace(own_place(credentials.base_url), target=f"{path}{query}")
         headers = [
             ("Host", place.authority),
             ("Authorization", f"Basic {credentials.api_key}"),
@@ -103,7 +103,7 @@ class Transport:
             headers.append(("Content-Length", str(len(body or b""))))
         request = httpcore.Request(
             method,
-            url_of(place, f"{path}{query}"),
+            url_of(place),
             headers=[(name.encode(), value.encode()) for name, value in headers],
             content=body,
             extensions={"timeout": self._timeouts},
@@ -134,8 +134,7 @@ class Transport:
         except zlib.error:
             raise BrokenAnswer("The API's answer cannot be decompressed.") from None
         except LOST as error:
-            # the text of httpcore's error can name the host; its class says enough
-            raise NetworkError(f"The API did not answer: {type(error).__name__}.", delivery=delivery(error)) from None
+            raise NetworkError(f"The API did not answer: {reason(error)}.", delivery=delivery(error)) from None
         return Answer(response.status, headers, body)
 
     @staticmethod

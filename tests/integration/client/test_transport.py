@@ -6,7 +6,7 @@ import sys
 import traceback
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from subprocess import Popen
@@ -18,6 +18,7 @@ import pytest
 from backmarket.client import Credentials, check, transport
 from backmarket.client.transport import Transport
 from backmarket.errors import BrokenAnswer, NetworkError, RequestRefused
+from tests.support.certificates import Authority
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 DEADLINE = 1.0
@@ -297,6 +298,22 @@ def test_a_dripping_tls_handshake_is_stopped_at_the_deadline(far: Far) -> None:
         near.send(secure, "POST", "/ws/listings", body=b"{}")
     assert caught.value.delivery == "not_sent"
     near.close()
+
+
+def test_a_certificate_that_nobody_vouches_for_is_named_as_the_reason(
+    far: Far, patient: Transport, tmp_path: Path
+) -> None:
+    serving = Authority(tmp_path).sign("127.0.0.1").serving()
+
+    def meet(wire: Wire) -> None:
+        with suppress(OSError):  # the client hangs up
+            serving.wrap_socket(wire.connection, server_side=True).close()
+
+    far.meet = meet
+    with pytest.raises(NetworkError) as caught:
+        patient.get(Credentials(f"https://127.0.0.1:{far.port}", KEY, "account", "fr-fr"), "/ws/orders")
+    assert caught.value.message == "The API did not answer: its certificate is not valid for it."
+    assert caught.value.delivery == "not_sent"
 
 
 class Late:

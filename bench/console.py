@@ -1,10 +1,13 @@
-"""What each page of the console takes on the server, with 10,000 organizations and 1,000,000 orders.
+"""What each page of the console takes on the server, with 10,000 organizations and 1,000,000 orders by default.
 
-python -m bench.console
+    python -m bench.console [--organizations 100000] [--orders 1000000] [--runs 48]
+
+1: a page takes longer than it may at the median, or the overview at the 99th percentile.
 """
 
 from __future__ import annotations
 
+import argparse
 import secrets
 import statistics
 import sys
@@ -21,17 +24,18 @@ from backmarket.standalone.embedded import Stack
 from bench.setting import percentile
 from tests.support.many import LARGE, fill
 
-ORGANIZATIONS, ORDERS = 10_000, 1_000_000
 GOAL = 0.2
 """Seconds."""
 TRIES = 100
 PASSWORD = "correct horse battery"
 
+OVERVIEW = "overview"
+
 PAGES = {
-    "overview": "/",
-    "overview, later page": "/?after=seller-005000",
-    "overview, failing": "/?health=failing",
-    "overview, search": "/?search=0077",
+    OVERVIEW: "/",
+    f"{OVERVIEW}, later page": "/?after=seller-005000",
+    f"{OVERVIEW}, failing": "/?health=failing",
+    f"{OVERVIEW}, search": "/?search=0077",
     "organization": f"/o/{LARGE}",
     "orders": f"/o/{LARGE}/orders",
     "orders, rare state": f"/o/{LARGE}/orders?state=1",
@@ -77,6 +81,11 @@ FINDS = {
 
 def main() -> int:
     """Measure; 1: a page takes longer than it may."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--organizations", type=int, default=10_000)
+    parser.add_argument("--orders", type=int, default=1_000_000, help=f"in all; half are those of {LARGE!r}")
+    parser.add_argument("--runs", type=int, default=48, help="of each sync, one in half an hour")
+    options = parser.parse_args()
     with Stack() as stack:
         url = stack.addresses.database_url
         settings = Settings(
@@ -89,8 +98,9 @@ def main() -> int:
         with BackMarket(settings) as bm:
             bm.apply_schema()
             began = time.monotonic()
-            fill(url, organizations=ORGANIZATIONS, orders=ORDERS)
-            print(f"{ORGANIZATIONS} organizations and {ORDERS} orders made in {time.monotonic() - began:.0f} s")
+            fill(url, organizations=options.organizations, orders=options.orders, runs=options.runs)
+            made = f"{options.organizations} organizations and {options.orders} orders"
+            print(f"{made} made in {time.monotonic() - began:.0f} s")
             with TestClient(create_app(bm, settings), base_url="http://127.0.0.1") as client:
                 _log_in(client)
                 worst = max(_measure(client, name, path) for name, path in PAGES.items())
@@ -115,7 +125,7 @@ def _measure(client: TestClient, name: str, path: str) -> int:
         f"{name:35} {median * 1000:6.0f} ms, 99th percentile {most * 1000:6.0f} ms, first {took[0] * 1000:6.0f} ms",
         flush=True,
     )
-    return int(median > GOAL)
+    return int((most if name.startswith(OVERVIEW) else median) > GOAL)
 
 
 def _log_in(client: TestClient) -> None:

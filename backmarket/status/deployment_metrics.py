@@ -100,31 +100,34 @@ def _of_broker(broker: Broker) -> list[DeploymentMetric]:
 
 _OF_INFO = {"broker_memory_bytes": "used_memory", "broker_memory_limit_bytes": "maxmemory"}
 
-# One pass over each table, or over a partial index of what is open; only columns that `backmarket_metrics` may read
+# One pass over each table, counted as it is read, or over a partial index of what is open; only columns that `backmarket_metrics` may read
 # (`account` is null where there is no key). A sync counts as due under the same
 # conditions as in `sync/requests.py`; without a success so far, a lag begins with the connection.
 _METRICS = """
 WITH sync AS MATERIALIZED (
-    SELECT s.resource, s.lease_until > now() AS running, s.next_due_at, s.nudged_until, s.lease_until,
-        s.rows_missing, s.rows_rejected,
-        CASE WHEN s.failing_since IS NOT NULL THEN s.error_code END AS failing,
-        extract(epoch FROM now() - COALESCE(s.last_success_at, c.created_at))::float8 AS lag,
-        COALESCE(s.interval_seconds, d.interval_seconds) AS interval,
-        c.enabled AND c.account IS NOT NULL AND c.unauthorized_at IS NULL AND d.enabled AND s.enabled
-            AND s.availability = 'available' AS wanted
+    SELECT s.resource, wanted, CASE WHEN s.failing_since IS NOT NULL THEN s.error_code END AS failing, count(*) AS count,
+        count(*) FILTER (WHERE lag > 2 * COALESCE(s.interval_seconds, d.interval_seconds)) AS lagging,
+        max(lag) AS oldest,
+        min(s.next_due_at) FILTER (WHERE s.next_due_at <= now() AND (s.lease_until > now()) IS NOT TRUE) AS due_at,
+        count(*) FILTER (WHERE s.lease_until > now()) AS running,
+        sum(s.rows_missing) AS missing, sum(s.rows_rejected) AS rejected
     FROM backmarket.sync_state s
     JOIN backmarket.connections c USING (organization_id)
     JOIN backmarket.schedule d USING (resource)
+    CROSS JOIN LATERAL (SELECT
+        extract(epoch FROM now() - COALESCE(s.last_success_at, c.created_at))::float8 AS lag,
+        c.enabled AND c.account IS NOT NULL AND c.unauthorized_at IS NULL AND d.enabled AND s.enabled
+            AND s.availability = 'available' AS wanted) AS one
+    GROUP BY s.resource, wanted, failing
 ), of_resource AS (
     SELECT d.resource,
-        count(*) FILTER (WHERE wanted) AS organizations,
-        count(*) FILTER (WHERE wanted AND lag > 2 * interval) AS lagging,
-        COALESCE(max(lag) FILTER (WHERE wanted), 0) AS oldest,
-        COALESCE(extract(epoch FROM now() - min(next_due_at) FILTER (
-            WHERE wanted AND next_due_at <= now() AND running IS NOT TRUE)), 0)::float8 AS overdue,
-        count(*) FILTER (WHERE running) AS running,
-        COALESCE(sum(rows_missing) FILTER (WHERE wanted), 0) AS missing,
-        COALESCE(sum(rows_rejected) FILTER (WHERE wanted), 0) AS rejected
+        COALESCE(sum(count) FILTER (WHERE wanted), 0) AS organizations,
+        COALESCE(sum(lagging) FILTER (WHERE wanted), 0) AS lagging,
+        COALESCE(max(oldest) FILTER (WHERE wanted), 0) AS oldest,
+        COALESCE(extract(epoch FROM now() - min(due_at) FILTER (WHERE wanted)), 0)::float8 AS overdue,
+        COALESCE(sum(running), 0) AS running,
+        COALESCE(sum(missing) FILTER (WHERE wanted), 0) AS missing,
+        COALESCE(sum(rejected) FILTER (WHERE wanted), 0) AS rejected
     FROM backmarket.schedule d LEFT JOIN sync USING (resource) GROUP BY d.resource
 ), labels AS (
     SELECT count(*) AS wanted, COALESCE(extract(epoch FROM now() - min(noted_at)), 0)::float8 AS oldest
@@ -156,8 +159,8 @@ SELECT name, labels, value::float8 FROM (
         ('sync_oldest_seconds', oldest), ('sync_overdue_seconds', overdue), ('sync_running', running),
         ('sync_missing_rows', missing), ('sync_rejected_rows', rejected)
     ) AS f (name, value)
-    UNION ALL SELECT 'sync_failing_organizations', jsonb_build_object('resource', resource, 'code', failing), count(*)
-        FROM sync WHERE wanted AND failing IS NOT NULL GROUP BY resource, failing
+    UNION ALL SELECT 'sync_failing_organizations', jsonb_build_object('resource', resource, 'code', failing), count
+        FROM sync WHERE wanted AND failing IS NOT NULL
     UNION ALL SELECT f.name, '{}'::jsonb, f.value FROM labels, LATERAL (VALUES
         ('labels_wanted', wanted::float8), ('labels_oldest_seconds', oldest)) AS f (name, value)
     UNION ALL SELECT 'bulk_jobs', jsonb_build_object('state', s.state), count(j.state)

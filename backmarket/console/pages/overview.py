@@ -7,6 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from backmarket.console import paths
+from backmarket.console.recent_overview import Counts
 from backmarket.console.request_context import RequestContext
 from backmarket.console.sparkline import HOURS
 from backmarket.errors import InvalidArgument
@@ -32,8 +33,10 @@ def _found(context: RequestContext) -> dict[str, Any]:
     failing = context.bm.get_status(failing=True, limit=SHOWN + 1)
     throttled = context.bm.get_throttled(limit=SHOWN + 1)
     last = statuses[-1].connection.organization_id if len(found) > ROWS else None
+    counted: Counts = context.request.app.state.overview.get()
     return {
-        "overview": context.bm.get_overview(),
+        "overview": counted.overview,
+        "counted_at": counted.at,
         "shipping": context.bm.count_orders_to_ship(),
         "statuses": statuses,
         "lags": context.bm.get_lag_history([each.connection.organization_id for each in statuses], hours=HOURS),

@@ -68,6 +68,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Literal, Protocol
 
+ENV_PREFIX = "BACKMARKET_"
+"""Prefix of the variables that settings come from, as errors name them."""
+
 
 class BackMarketError(Exception):
     """Base class of the errors that this package raises on purpose.

@@ -9,7 +9,7 @@ import os
 import re
 import socket
 from functools import cached_property
-from ipaddress import IPv6Address, ip_network
+from ipaddress import ip_network
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -17,17 +17,13 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from backmarket.errors import SettingsError
+from backmarket.errors import ENV_PREFIX, SettingsError
 from backmarket.messages import redis_urls, urls
-
-ENV_PREFIX = "BACKMARKET_"
+from backmarket.messages.urls import origin_of
 
 MIN_AUDIT_DAYS = 30
 """Minimum days that the audit trail is kept; the database refuses to drop younger rows."""
 HEADER_NAME = r"^[A-Za-z0-9-]{0,100}$"
-_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
-"""A host's name in lower case, without a final dot; the names of containers may have underscores."""
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 """Hosts that an OpenID provider may have without https: this machine's."""
@@ -412,38 +408,6 @@ def user_agent_of(text: str) -> str:
     if not re.fullmatch(r"BM-[^;\s-][^;\r\n]*-[^;\r\n]+;[^\s;]+@[^\s;]+", text):
         raise ValueError("must look like BM-{Company}-{Integration};contact@company.example")
     return text
-
-
-def origin_of(url: str) -> str:
-    """Scheme, host and port of a URL, lower-case, without a path.
-
-    Raises:
-        ValueError: if it is not an http or https origin, or has a path, a query or a user.
-    """
-    form = "it is not an origin such as https://host or http://host:port"
-    try:
-        parts = urlsplit(url.strip())
-        port_number = parts.port
-    except ValueError:
-        raise ValueError(form) from None  # urlsplit's text would quote the value
-    name = parts.hostname or ""
-    if parts.scheme not in {"http", "https"} or port_number == 0 or not _is_host(name):
-        raise ValueError(form)
-    if parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username is not None:
-        raise ValueError("an origin has no path, query, fragment or user: https://host or http://host:port")
-    host = f"[{name}]" if ":" in name else name
-    default = {"http": 80, "https": 443}[parts.scheme]
-    port = f":{port_number}" if port_number not in {None, default} else ""
-    return f"{parts.scheme}://{host}{port}"
-
-
-def _is_host(name: str) -> bool:
-    if ":" not in name:
-        return HOST_NAME.fullmatch(name.removesuffix(".")) is not None
-    try:
-        return IPv6Address(name).scope_id is None
-    except ValueError:
-        return False
 
 
 def load_settings() -> Settings:

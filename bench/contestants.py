@@ -17,8 +17,8 @@ from urllib.parse import quote
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from backmarket.errors import ENV_PREFIX
 from backmarket.resources import ResourceName
-from backmarket.settings import ENV_PREFIX
 from backmarket.standalone.fleet import Fleet
 from backmarket.standalone.programs import CHECKOUT
 from bench.setting import Setting, cpu_seconds, wait_until, workers

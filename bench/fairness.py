@@ -17,9 +17,9 @@ from time import monotonic, sleep
 
 import psycopg
 
+from backmarket.errors import ENV_PREFIX
 from backmarket.sandbox.server import SandboxServer
 from backmarket.sandbox.world.sellers import SellerSpec
-from backmarket.settings import ENV_PREFIX
 from bench.setting import Setting, machine, percentile, setting, wait_until, workers
 
 LARGE = "large-%"

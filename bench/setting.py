@@ -17,12 +17,13 @@ import psycopg
 
 from backmarket.database.encryption import KeyCipher
 from backmarket.database.schema import schema_text
+from backmarket.errors import ENV_PREFIX
 from backmarket.facade import BackMarket
 from backmarket.limits import account_name
 from backmarket.messages import QUEUES, SYNC_TASKS
 from backmarket.sandbox.server import SandboxServer
 from backmarket.services import Services
-from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.stack import Service
 from backmarket.standalone.fleet import Fleet

@@ -21,10 +21,11 @@ from pydantic import SecretStr
 from backmarket import BackMarket
 from backmarket.database.encryption import KeyCipher
 from backmarket.database.schema import schema_text
+from backmarket.errors import ENV_PREFIX
 from backmarket.messages import QUEUES
 from backmarket.sandbox import SandboxControl
 from backmarket.sandbox.server import SandboxServer
-from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack, home, postgres_user
 from backmarket.standalone.fleet import Fleet
 from backmarket.standalone.pools import Pool

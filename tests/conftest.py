@@ -20,7 +20,8 @@ import redis
 from minio import Minio
 from minio.deleteobjects import DeleteObject
 
-from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.errors import ENV_PREFIX
+from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.embedded.processes import Server
 from tests.support import sandboxes

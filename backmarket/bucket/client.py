@@ -25,8 +25,9 @@ from backmarket.bucket.errors import BucketGone, StrangeAnswer, error_for, refus
 from backmarket.bucket.keys import LABELS
 from backmarket.bucket.objects import NEVER_OLD, SHA256, Content, StoredObject, described, etag_of
 from backmarket.errors import InvalidArgument, NotDeleted, SettingsError
+from backmarket.messages.urls import origin_of
 from backmarket.observability.logs import Logger
-from backmarket.settings import Settings, origin_of
+from backmarket.settings import Settings
 
 PAGE = 1000
 """Objects per list answer, and per delete request: S3's maximum."""

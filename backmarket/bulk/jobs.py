@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from backmarket import audit, work
 from backmarket.bucket.keys import bulk_job_prefix
@@ -23,8 +24,10 @@ from backmarket.errors import BackMarketError, BulkCancelled, BulkJobNotFound, I
 from backmarket.messages import Nudge
 from backmarket.queries.pagination import check_limit
 from backmarket.services import Services
-from backmarket.settings import Settings
 from backmarket.work.send_deadline import send_deadline
+
+if TYPE_CHECKING:
+    from backmarket.settings import Settings
 
 __all__ = [
     "Job",

@@ -5,10 +5,13 @@ Source: the `servers` and the `Locale` schema of the published OpenAPI document,
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from backmarket.errors import InvalidArgument
-from backmarket.settings import Settings, origin_of
+from backmarket.messages.urls import origin_of
+
+if TYPE_CHECKING:
+    from backmarket.settings import Settings
 
 HOSTS = {
     ("EU", "production"): "https://www.backmarket.fr",

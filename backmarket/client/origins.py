@@ -11,11 +11,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from string import punctuation
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
 
 from backmarket.client.endpoints import HOSTS
-from backmarket.errors import OriginRefused
-from backmarket.settings import ENV_PREFIX, HOST_NAME, Settings
+from backmarket.errors import ENV_PREFIX, OriginRefused
+from backmarket.messages.urls import HOST_NAME
+
+if TYPE_CHECKING:
+    from backmarket.settings import Settings
 
 MAX_URL_CHARS = 8192
 """Maximum length of a file's URL; signed ones have about 2,000 characters."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backmarket.client.origins import Place, is_literal, is_public, place_of
-from backmarket.errors import OriginRefused
-from backmarket.settings import ENV_PREFIX
+from backmarket.errors import ENV_PREFIX, OriginRefused
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from backmarket.client.endpoints import DEFAULT_LOCALES, check_api_key, check_base_url, check_locale, host_for
 from backmarket.errors import InvalidArgument
-from backmarket.settings import Settings
+
+if TYPE_CHECKING:
+    from backmarket.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

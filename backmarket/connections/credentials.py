@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from backmarket import audit
 from backmarket.client.credentials import Credentials
@@ -11,7 +12,9 @@ from backmarket.connections.connection import check_accepted, check_usable, not_
 from backmarket.database import Database, Transaction
 from backmarket.database.encryption import KeyCipher
 from backmarket.errors import SettingsError
-from backmarket.settings import Settings
+
+if TYPE_CHECKING:
+    from backmarket.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from backmarket.status.overview import Overview
 SHARED_FROM = 5_000
 """Organizations from which counts are shown again; fewer are counted for each page, in some 30 ms at most."""
 FRESH_SECONDS = 10.0
-"""Older counts are counted anew, while the page shows them."""
+"""Older counts are counted again, while the page shows them."""
 MAX_AGE_SECONDS = 60.0
 """Older counts are not shown: the page waits for new ones."""
 
@@ -39,7 +39,7 @@ class RecentOverview:
     """The newest counts, which all pages of a process share.
 
     Args:
-        read: counts; may raise `BackMarketError`.
+        read: counts.
         clock: seconds that never go back.
     """
 
@@ -52,7 +52,7 @@ class RecentOverview:
         """Counts of now, or of the last minute where there are many organizations.
 
         Raises:
-            BackMarketError: as `read` does.
+            BackMarketError: if they cannot be counted, and there are none of the last minute.
         """
         if self._last is None:
             return Counts(self._read_now())

@@ -6,12 +6,11 @@ from base64 import urlsafe_b64decode
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from pydantic import SecretStr
-
 from backmarket.errors import SettingsError
 
 if TYPE_CHECKING:  # 9 MB, for processes that encrypt or decrypt
     from cryptography.fernet import MultiFernet
+    from pydantic import SecretStr
 
 KEY_BYTES = 32
 """Bytes of a Fernet key."""
@@ -50,6 +49,8 @@ class KeyCipher:
             raise SettingsError(
                 "BACKMARKET_SECRET_KEYS holds something that is not a key; `backmarket keys generate` makes one."
             ) from None
+
+        from pydantic import SecretStr
 
         self._secret_keys = tuple(map(SecretStr, secret_keys))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import dict_row
 
@@ -19,7 +19,9 @@ from backmarket.events.models import Endpoint, EventFilter, NewWebhook
 from backmarket.events.routing import restart
 from backmarket.events.secrets import new_secret
 from backmarket.queries.pagination import check_limit
-from backmarket.settings import Settings
+
+if TYPE_CHECKING:
+    from backmarket.settings import Settings
 
 MAX_DESCRIPTION_CHARS = 200
 """Maximum length of a description."""

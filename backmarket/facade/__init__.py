@@ -7,6 +7,7 @@ the caller may wait for.
 from __future__ import annotations
 
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from backmarket import audit
 from backmarket.database.schema import apply_schema
@@ -25,7 +26,9 @@ from backmarket.facade.trail import Trail
 from backmarket.facade.upkeep import Housekeeping
 from backmarket.facade.writes import Writes
 from backmarket.services import Services
-from backmarket.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from backmarket.settings import Settings
 
 
 class BackMarket(
@@ -57,6 +60,8 @@ class BackMarket(
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
+        from backmarket.settings import load_settings
+
         super().__init__(Services(settings or load_settings()))
 
     def __enter__(self) -> BackMarket:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backmarket import audit, work
 from backmarket.bucket import deletion_queue
@@ -18,7 +18,9 @@ from backmarket.errors import ApiKeyMissing, InvalidArgument, MarketLeft
 from backmarket.limits import account_name
 from backmarket.organizations import markets
 from backmarket.resources import RESOURCES
-from backmarket.settings import Settings
+
+if TYPE_CHECKING:
+    from backmarket.settings import Settings
 
 _PARTS = ("environment", "region", "locale", "base_url")
 _COMPARED = ("api_key", "region", "environment", "base_url", "locale", "enabled", "markets")

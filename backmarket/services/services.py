@@ -16,7 +16,6 @@ from weakref import WeakSet
 from backmarket.services.admission import AdmissionControl
 from backmarket.services.circuit_breaker import CircuitBreaker
 from backmarket.services.request_threads import RequestThreads
-from backmarket.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from backmarket.bucket.client import Bucket
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from backmarket.database.encryption import KeyCipher
     from backmarket.limits import Limiter
     from backmarket.producer import Producer
+    from backmarket.settings import Settings
 
 T = TypeVar("T")
 
@@ -190,6 +190,8 @@ def current() -> Services:
     Raises:
         SettingsError: if a setting is invalid.
     """
+    from backmarket.settings import load_settings
+
     global _current  # noqa: PLW0603 - one for each process is the point
     with _lock:
         if _current is None:

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from backmarket.errors import UsageError
-from backmarket.settings import ENV_PREFIX
+from backmarket.errors import ENV_PREFIX, UsageError
 from backmarket.standalone import programs
 from backmarket.standalone.pools import FLEET, Pool
 from backmarket.standalone.process import end_of_log, inherited

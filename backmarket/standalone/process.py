@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from backmarket.settings import ENV_PREFIX
+from backmarket.errors import ENV_PREFIX
 
 LOG_TAIL_BYTES = 2000
 """Maximum bytes of a log that an error quotes."""

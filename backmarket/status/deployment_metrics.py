@@ -100,12 +100,13 @@ def _of_broker(broker: Broker) -> list[DeploymentMetric]:
 
 _OF_INFO = {"broker_memory_bytes": "used_memory", "broker_memory_limit_bytes": "maxmemory"}
 
-# One pass over each table, counted as it is read, or over a partial index of what is open; only columns that `backmarket_metrics` may read
-# (`account` is null where there is no key). A sync counts as due under the same
+# One pass over each table, counted as it is read, or over a partial index of what is open; only columns that
+# `backmarket_metrics` may read (`account` is null where there is no key). A sync counts as due under the same
 # conditions as in `sync/requests.py`; without a success so far, a lag begins with the connection.
 _METRICS = """
 WITH sync AS MATERIALIZED (
-    SELECT s.resource, wanted, CASE WHEN s.failing_since IS NOT NULL THEN s.error_code END AS failing, count(*) AS count,
+    SELECT s.resource, wanted, CASE WHEN s.failing_since IS NOT NULL THEN s.error_code END AS failing,
+        count(*) AS count,
         count(*) FILTER (WHERE lag > 2 * COALESCE(s.interval_seconds, d.interval_seconds)) AS lagging,
         max(lag) AS oldest,
         min(s.next_due_at) FILTER (WHERE s.next_due_at <= now() AND (s.lease_until > now()) IS NOT TRUE) AS due_at,

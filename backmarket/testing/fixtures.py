@@ -15,11 +15,12 @@ from redis import Redis
 from backmarket.database import Database
 from backmarket.database.encryption import KeyCipher
 from backmarket.database.schema import apply_schema
+from backmarket.errors import ENV_PREFIX
 from backmarket.facade import BackMarket
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.sandbox.server import SandboxServer
 from backmarket.services import Services
-from backmarket.settings import ENV_PREFIX, Settings, load_settings
+from backmarket.settings import Settings, load_settings
 from backmarket.standalone.embedded import Stack
 from backmarket.testing.databases import new_database
 from backmarket.testing.seller import ConnectedSeller

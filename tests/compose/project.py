@@ -16,8 +16,8 @@ from typing import Any
 
 from dotenv import dotenv_values
 
-from backmarket.errors import DatabaseUnavailable
-from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.errors import ENV_PREFIX, DatabaseUnavailable
+from backmarket.settings import Settings
 from backmarket.standalone.embedded.ports import free_ports
 from backmarket.standalone.up.environment import settings_of
 from tests.compose.engine import CHECKOUT, STAND_INS, run

@@ -11,12 +11,13 @@ from pydantic import SecretStr
 
 from backmarket.connections import Account
 from backmarket.database import Database, Transaction
+from backmarket.errors import ENV_PREFIX
 from backmarket.organizations import lifecycle
 from backmarket.resources import OF_A_MARKET, ORDERS, RESOURCES
 from backmarket.resources.signed_links import unsigned
 from backmarket.sandbox.control.client import SandboxControl
 from backmarket.services import Services
-from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.settings import Settings
 from backmarket.sync import leases
 from backmarket.sync.engine import SliceResult, run_slice
 from backmarket.sync.leases import Lease

@@ -19,8 +19,9 @@ from minio.error import MinioAdminException
 from minio.minioadmin import MinioAdmin
 
 from backmarket.database.encryption import KeyCipher
+from backmarket.errors import ENV_PREFIX
 from backmarket.messages import QUEUES
-from backmarket.settings import ENV_PREFIX, REMOVED, RENAMED, Settings, user_agent_of
+from backmarket.settings import REMOVED, RENAMED, Settings, user_agent_of
 from tests.compose.report import STAND_IN, Report
 from tests.support.gate import Gate, Reply
 from tests.support.redis_users import redis_users

@@ -11,7 +11,8 @@ import pytest
 import typer
 
 from backmarket.cli.app import app
-from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.errors import ENV_PREFIX
+from backmarket.settings import Settings
 from backmarket.standalone.programs import CHECKOUT
 from scripts.docs_pages import pages
 

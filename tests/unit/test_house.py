@@ -18,7 +18,8 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.errors import ENV_PREFIX
+from backmarket.settings import Settings
 
 CHECKOUT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())

@@ -2,8 +2,9 @@
 
 import pytest
 
-from backmarket.errors import SettingsError
-from backmarket.settings import ENV_PREFIX, REMOVED, RENAMED, Settings, load_settings, origin_of
+from backmarket.errors import ENV_PREFIX, SettingsError
+from backmarket.messages.urls import origin_of
+from backmarket.settings import REMOVED, RENAMED, Settings, load_settings
 
 SECRET = "a-password-that-nobody-may-see"
 

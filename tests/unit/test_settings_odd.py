@@ -9,9 +9,9 @@ from cryptography.fernet import Fernet
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from backmarket.errors import SettingsError
+from backmarket.errors import ENV_PREFIX, SettingsError
 from backmarket.services import Services
-from backmarket.settings import ENV_PREFIX, MAX_INTEGER, MAX_SECONDS, Settings, load_settings
+from backmarket.settings import MAX_INTEGER, MAX_SECONDS, Settings, load_settings
 from tests.support.examples import examples, some
 
 RIGHT = {

@@ -7,10 +7,10 @@ import re
 import pytest
 
 from backmarket.database import Database
-from backmarket.errors import BackMarketError, SettingsError
+from backmarket.errors import ENV_PREFIX, BackMarketError, SettingsError
 from backmarket.messages.urls import is_clear
 from backmarket.producer import Producer
-from backmarket.settings import ENV_PREFIX, load_settings
+from backmarket.settings import load_settings
 
 SECRETS = ("zqa@xkb", "zq@a@xkb", "zqa/xkb", "zqa?xkb", "zqa#xkb", "zqa/w@xkb", "@zqxk")
 WITHOUT_A_HOST = "zqxk"

@@ -15,9 +15,9 @@ from starlette.responses import Response
 
 from backmarket.console import paths
 from backmarket.console.access.users import Person, Role
-from backmarket.errors import SettingsError
+from backmarket.errors import ENV_PREFIX, SettingsError
 from backmarket.observability.logs import Logger
-from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.settings import Settings
 
 warnings.filterwarnings("ignore", "The httpx module is deprecated", AuthlibDeprecationWarning)  # we have no other one
 from authlib.integrations.starlette_client import OAuth, OAuthError  # noqa: E402 - it warns when it is imported

@@ -8,11 +8,10 @@ import time
 from contextlib import ExitStack
 
 from backmarket.database.encryption import KeyCipher
-from backmarket.errors import BackMarketError
+from backmarket.errors import ENV_PREFIX, BackMarketError
 from backmarket.facade import BackMarket
 from backmarket.sandbox.server import SandboxServer
 from backmarket.services import Services
-from backmarket.settings import ENV_PREFIX
 from backmarket.standalone.demo import checks
 from backmarket.standalone.demo.checks import DemoFailed, Shops
 from backmarket.standalone.demo.hook import Hook

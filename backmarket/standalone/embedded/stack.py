@@ -11,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, TypeVar
 
-from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.errors import ENV_PREFIX
+from backmarket.settings import Settings
 from backmarket.standalone.embedded import home, watcher
 from backmarket.standalone.embedded.interrupts import held_back
 from backmarket.standalone.embedded.postgres import Postgres

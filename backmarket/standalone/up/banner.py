@@ -8,7 +8,7 @@ from pathlib import Path
 from shlex import quote
 from urllib.parse import urlsplit
 
-from backmarket.settings import ENV_PREFIX
+from backmarket.errors import ENV_PREFIX
 from backmarket.standalone.up.console import Console
 from backmarket.standalone.up.environment import USER_AGENT
 from backmarket.standalone.up.sellers import SELLERS, Sandbox

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from backmarket.console.access.users import Role, as_setting
-from backmarket.settings import ENV_PREFIX
+from backmarket.errors import ENV_PREFIX
 from backmarket.standalone.embedded.ports import LOOPBACK
 from backmarket.standalone.process import inherited
 from backmarket.standalone.up.child import Child

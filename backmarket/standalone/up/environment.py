@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.errors import ENV_PREFIX
+from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.standalone.up.private import write_private
 from backmarket.standalone.up.state_file import StateFile

@@ -24,8 +24,8 @@ from backmarket import BackMarket
 from backmarket.changes import CHANNEL, Change, ChangeFilter, ChangesMissed, announce, get_changes, get_cursor, watch
 from backmarket.database import Database, Transaction
 from backmarket.database.schema import apply_schema
-from backmarket.errors import DatabaseUnavailable, InvalidArgument
-from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.errors import ENV_PREFIX, DatabaseUnavailable, InvalidArgument
+from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from tests.support.databases import open_connection, without_autovacuum
 from tests.support.examples import some

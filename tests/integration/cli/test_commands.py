@@ -27,9 +27,10 @@ from typer.testing import CliRunner, Result
 from backmarket import BackMarket
 from backmarket.cli.app import app
 from backmarket.database.console_sessions import Lifetime, NewSession
+from backmarket.errors import ENV_PREFIX
 from backmarket.resources import RESOURCES
 from backmarket.sandbox.control.client import SandboxControl
-from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.settings import Settings
 from tests.support.examples import some
 from tests.support.sellers import Shop, let_time_pass
 from tests.support.waiting import PATIENCE_SECONDS, wait_until

@@ -12,8 +12,9 @@ import typer
 from typer.testing import CliRunner
 
 from backmarket.cli.app import app
+from backmarket.errors import ENV_PREFIX
 from backmarket.resources import RESOURCES
-from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.settings import Settings
 from tests.integration.cli.test_commands import as_text
 from tests.support.sandboxes import fresh_sandbox
 from tests.support.sellers import Shop

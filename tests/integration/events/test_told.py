@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from backmarket.cli.app import app
 from backmarket.database import Database
 from backmarket.doctor import work
-from backmarket.settings import ENV_PREFIX
+from backmarket.errors import ENV_PREFIX
 from backmarket.status.broker import Broker
 from backmarket.status.deployment_metrics import measure
 from tests.integration.events.conftest import ORG, Office

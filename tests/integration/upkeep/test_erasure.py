@@ -20,7 +20,7 @@ from backmarket import BackMarket, resources
 from backmarket.connections import Account
 from backmarket.database import Database
 from backmarket.database.encryption import KeyCipher
-from backmarket.errors import ConnectionNotFound
+from backmarket.errors import ENV_PREFIX, ConnectionNotFound
 from backmarket.organizations import lifecycle
 from backmarket.resources import (
     DELIVERIES,
@@ -34,7 +34,7 @@ from backmarket.resources import (
     parse_object,
     parse_page,
 )
-from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.settings import Settings
 from backmarket.sync.upsert import UpsertCounts, store
 from backmarket.upkeep import erasure
 from backmarket.upkeep.erasure import Erased, ErasedOld, OrderNotStored, erase_old, erase_order

@@ -17,7 +17,8 @@ from backmarket import BackMarket
 from backmarket.changes import ChangesMissed, announce, get_changes, get_cursor
 from backmarket.database import Database
 from backmarket.database.schema import apply_schema
-from backmarket.settings import ENV_PREFIX, Settings
+from backmarket.errors import ENV_PREFIX
+from backmarket.settings import Settings
 from backmarket.standalone.embedded import Stack
 from backmarket.status.sync_status import get_all_sync_status
 from backmarket.upkeep import hourly

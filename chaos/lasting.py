@@ -209,11 +209,19 @@ class Label(Broken):
 
 
 class MissingOrder(Broken):
-    """An order that the list does not show any more, and that cannot be requested by its id."""
+    """An order that the list does not show any more, and that cannot be requested by its id. One whose id is not found
+    either is gone, like any other: then its row must say so.
+    """
 
     def begin(self) -> None:
         """Sync the orders: all are there at first."""
         sync_at_once(self.grounds.market, self._name(LIED_TO.start), "orders")
+
+    @property
+    def _shows_nothing(self) -> bool:
+        """Whether the answer says neither that the order is there nor that it is gone."""
+        assert self.lasting is not None
+        return self.lasting.answer != "404"
 
     def outlast(self) -> None:
         """Let a stored order vanish, and break its id."""
@@ -223,14 +231,20 @@ class MissingOrder(Broken):
         )
         listed = {row["order_id"] for row in self.grounds.sandbox.truth(seller) if row["state"] not in {0, 8}}
         order = min(listed & {order for (order,) in stored})
-        self.rows, self.retried = {(seller, "orders", str(order))}, [MISSING_ROW]
+        self._row, self.retried = (seller, order), [MISSING_ROW]
+        self.rows = {(seller, "orders", str(order))} if self._shows_nothing else set()
         self._break(seller=seller, path=f"/ws/orders/{order}")
         self.grounds.sandbox.change(seller, remove=1, ids=[order])
         super().outlast()
 
     def named(self) -> bool:
-        """As a sync that could not look for all missing rows."""
-        ((seller, _, _),) = self.rows
+        """As a sync that could not look for all missing rows; one that is gone, as a row that is marked."""
+        seller, order = self._row
+        if not self._shows_nothing:
+            gone = (
+                "SELECT FROM backmarket.orders WHERE organization_id = %s AND order_id = %s AND removed_at IS NOT NULL"
+            )
+            return bool(self.grounds.ask(gone, seller, order))
         found = _failing(self.grounds, seller).get("orders")
         return bool(found and found.error) and self._counted("sync_missing_rows")
 

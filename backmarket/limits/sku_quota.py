@@ -16,6 +16,7 @@ from datetime import datetime
 from psycopg.rows import args_row
 
 from backmarket.database import Database, Transaction
+from backmarket.limits.backoff import growing
 
 STEPS = 1800
 """Steps of a window at which lines may come free (2 s in an hour): the maximum number of an account's rows; a line is
@@ -24,6 +25,12 @@ held for at most one step too long.
 Measured (socket, 2 cores): 2,000 reservations of a line one after the other 2.3 s; with 1,800 rows 1.5 ms each where
 granted, 4 ms where denied.
 """
+
+REFUSED_SECONDS = 300.0
+"""Seconds for which an account sends no lines after the API refused one with 429, unless the API names more."""
+AFTER_OTHERS_SECONDS = 30.0
+"""Seconds from then on, twice as many with each further refusal, until what was refused is sent again: the lines that
+were not refused go first, so that one that always is holds them up for five minutes and no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,15 @@ def reserve(
         reserved = cursor.execute(_RESERVE, {**wanted, **times}).fetchone()
     assert reserved is not None  # noqa: S101 - the statement gives one row
     return reserved
+
+
+def after_others(tries: int) -> float:
+    """Seconds from the end of a block until what was refused is sent again; 0.0: it was not refused yet.
+
+    Args:
+        tries: failed tries in a row.
+    """
+    return growing(tries - 1, AFTER_OTHERS_SECONDS) if tries else 0.0
 
 
 def release(transaction: Transaction, reserved: Reserved) -> None:

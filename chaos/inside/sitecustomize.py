@@ -42,6 +42,10 @@ def no_pause(*_: Any, **__: Any) -> float:
 OFF_NAME = os.environ.get("CHAOS_OFF", "")
 backoff.growing = no_pause if OFF_NAME == "pauses" else _short(backoff.growing)  # before it is imported by name
 
+from backmarket.limits import sku_quota  # noqa: E402
+
+sku_quota.REFUSED_SECONDS = short(sku_quota.REFUSED_SECONDS)
+
 from backmarket.work import backoff as pauses_of_rows  # noqa: E402
 from backmarket.writes.engine import retry_policy as writes_policy  # noqa: E402
 

@@ -40,7 +40,7 @@ from backmarket.errors import (
     error_for,
 )
 from backmarket.limits import Slot, sku_quota
-from backmarket.limits.backoff import doubled, growing
+from backmarket.limits.backoff import growing
 from backmarket.limits.sku_quota import Reserved
 from backmarket.observability.logs import Logger
 from backmarket.work.backoff import FIREWALL_SECONDS, MAX_TRIES
@@ -212,8 +212,9 @@ def _answered(context: SliceContext, part: Part, mark: _Mark, answer: Answer | B
         case RateLimited(by_api=False):  # too many requests, from the firewall: the limiter handles it
             context.write(partial(_return, part=part, mark=mark, pause=0.0, error=answer))
         case RateLimited():
-            seconds = _after_refusal(context, part, answer)
-            context.write(partial(_refused_by_quota, part=part, mark=mark, seconds=seconds, error=answer))
+            window = context.settings.sku_lines_window
+            closed = min(max(sku_quota.REFUSED_SECONDS, answer.retry_after or 0.0), window)
+            context.write(partial(_refused_by_quota, part=part, mark=mark, closed=closed, error=answer))
         case FirewallBlocked() | NotFound():  # of the whole API; or of this part's content: then the others continue
             context.api.rest(FIREWALL_SECONDS)
             pause = growing(part.tries, FIREWALL_SECONDS)
@@ -274,19 +275,14 @@ def _task_id(body: bytes) -> str | None:
     return None
 
 
-def _after_refusal(context: SliceContext, part: Part, error: RateLimited) -> float:
-    """Seconds without sending lines of the account after a 429: longer with each one in a row, up to a window."""
-    window = context.settings.sku_lines_window
-    return max(doubled(part.tries, window / 60, window), min(error.retry_after or 0.0, window))
-
-
 def _refused_by_quota(
-    transaction: Transaction, *, part: Part, mark: _Mark, seconds: float, error: BackMarketError
+    transaction: Transaction, *, part: Part, mark: _Mark, closed: float, error: BackMarketError
 ) -> None:
+    """The account sends no lines for so many seconds, and the job's none until others had their turn."""
     transitions.put_back(transaction, part, pause=0.0, error=error, unsent=True)
-    transitions.wait_for_quota(transaction, part, seconds)
+    transitions.wait_for_quota(transaction, part, closed + sku_quota.after_others(part.tries + 1))
     sku_quota.release(transaction, mark.reserved)
-    sku_quota.block(transaction, mark.reserved.account, seconds)
+    sku_quota.block(transaction, mark.reserved.account, closed)
 
 
 def _return(

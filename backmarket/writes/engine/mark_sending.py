@@ -54,7 +54,8 @@ def note_sending(
     kept, denied = listings[: line.granted], listings[line.granted :]
     refused = [write.id for write in denied]
     for write in denied:
-        rows.decide(transaction, write, Transition(WriteState.PENDING, line.wait_seconds, LINES_USED_UP, waits=True))
+        wait = line.wait_seconds + sku_quota.after_others(write.tries)
+        rows.decide(transaction, write, Transition(WriteState.PENDING, wait, LINES_USED_UP, waits=True))
     for write in writes:
         prior = _prior(transaction, write, encrypted)
         if write.id not in refused and not rows.begin(transaction, write, prior=prior, seconds=over):

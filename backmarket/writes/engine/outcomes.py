@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backmarket.errors import NetworkError
-from backmarket.limits.sku_quota import Reserved
+from backmarket.limits.sku_quota import REFUSED_SECONDS, Reserved
 from backmarket.writes.engine.results import Result
 from backmarket.writes.engine.retry_policy import (
     transition_after_failed_reading,
@@ -14,9 +14,6 @@ from backmarket.writes.engine.sender import Read, Sent, crashed
 from backmarket.writes.engine.verification import Verdict, compare, undecidable
 from backmarket.writes.models import Write
 from backmarket.writes.request.models import from_json
-
-REFUSED_LINES_SECONDS = 300.0
-"""Seconds without listing changes of an account after the API said that it sent too many SKU lines in an hour."""
 
 
 def after_sending(write: Write, sent: Sent, line: Reserved | None, *, locale: str) -> Result:
@@ -35,7 +32,7 @@ def after_sending(write: Write, sent: Sent, line: Reserved | None, *, locale: st
         locale=locale,
         cause=sent.error,
         line=line if never else None,
-        lines_closed=REFUSED_LINES_SECONDS if sent.lines_used_up else 0.0,
+        lines_closed=REFUSED_SECONDS if sent.lines_used_up else 0.0,
     )
 
 

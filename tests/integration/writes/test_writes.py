@@ -126,6 +126,7 @@ class Scene:
         (gap,) = self.shop.execute("SELECT GREATEST(due_at - now(), '0') FROM backmarket.work WHERE kind = 'writes'")[0]
         for table in ("api_writes", "work"):
             self.shop.execute(f"UPDATE backmarket.{table} SET due_at = due_at - %s WHERE due_at < 'infinity'", gap)
+        self.shop.execute("UPDATE backmarket.sku_quota SET free_at = free_at - %s", gap)
 
     def write(self, handle: WriteHandle) -> Write:
         write = self.bm.get_write(ORG, handle.id)
@@ -585,6 +586,24 @@ class TestRefusals:
         assert order.wait(0).confirmed_by == "answer", "the account is not blocked"
         scene.run_slice(later=True)
         assert scene.asked("listings.update") == 1
+
+    def test_a_listing_that_the_quota_always_refuses_holds_up_no_other(self, scene: Scene) -> None:
+        bad, good = (row["id"] for row in scene.sandbox.truth(scene.seller, "listings")[:2])
+        scene.sandbox.add_fault("sku_quota", seller=scene.seller, path=f"/ws/listings/{bad}")
+        refused = scene.bm.update_listing(ORG, bad, quantity=7)
+        scene.run_slice()
+        other = scene.bm.update_listing(ORG, good, quantity=7)
+        scene.run_slice()
+        assert scene.write(other).error_code == "rate_limited", "the account's lines are closed"
+        scene.let_time_pass()
+        scene.run_slice()
+        due, others_due = scene.write(refused).due_at, scene.write(other).due_at
+        assert due is not None and others_due is not None
+        assert (due - others_due).total_seconds() > 20, "what was not refused goes first"
+        scene.let_time_pass()
+        scene.run_slice()
+        assert scene.write(other).state is WriteState.SUCCEEDED
+        assert (scene.write(refused).state, scene.asked("listings.update")) == (WriteState.PENDING, 2)
 
 
 class TestAsking:

@@ -183,6 +183,20 @@ def test_a_429_of_the_quota_without_a_request_id_blocks_nothing_but_the_lines(sh
     assert bulk_requests(shop, org) == 2
 
 
+def test_a_file_that_the_quota_always_refuses_lets_the_others_go_first(shop: Shop, org: str) -> None:
+    shop.sandbox.add_fault("sku_quota", operation="listings.bulk", count=1)
+    refused = submit(shop, org, raised(shop, org, 20)[10:])
+    one_slice(shop, org)
+    until, opens = job_of(shop, org, refused).waits_until, shop.one("SELECT max(free_at) FROM backmarket.sku_quota")
+    assert until is not None
+    assert (until - opens).total_seconds() > 20
+    other = submit(shop, org, raised(shop, org, 5))
+    shop.execute("DELETE FROM backmarket.sku_quota")  # five minutes later
+    one_slice(shop, org)
+    assert job_of(shop, org, other).lines_submitted == 5
+    assert job_of(shop, org, refused).lines_submitted == 0
+
+
 def test_a_file_that_the_api_refuses_is_not_sent_further(shop: Shop, org: str) -> None:
     shop.sandbox.add_fault("status", operation="listings.bulk", status=400)
     job_id = submit(shop, org, raised(shop, org, 30), part_lines=10)

@@ -598,7 +598,8 @@ class TestRefusals:
         scene.let_time_pass()
         scene.run_slice()
         due, others_due = scene.write(refused).due_at, scene.write(other).due_at
-        assert due is not None and others_due is not None
+        assert due is not None
+        assert others_due is not None
         assert (due - others_due).total_seconds() > 20, "what was not refused goes first"
         scene.let_time_pass()
         scene.run_slice()

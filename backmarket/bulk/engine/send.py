@@ -278,9 +278,10 @@ def _task_id(body: bytes) -> str | None:
 def _refused_by_quota(
     transaction: Transaction, *, part: Part, mark: _Mark, closed: float, error: BackMarketError
 ) -> None:
-    """The account sends no lines for so many seconds, and the job's none until others had their turn."""
-    transitions.put_back(transaction, part, pause=0.0, error=error, unsent=True)
-    transitions.wait_for_quota(transaction, part, closed + sku_quota.after_others(part.tries + 1))
+    """The account sends no lines for so many seconds, and this part not before others had their turn."""
+    pause = closed + sku_quota.after_others(part.tries + 1)
+    transitions.put_back(transaction, part, pause=pause, error=error, unsent=True)
+    transitions.wait_for_quota(transaction, part, closed)
     sku_quota.release(transaction, mark.reserved)
     sku_quota.block(transaction, mark.reserved.account, closed)
 

@@ -241,10 +241,8 @@ class MissingOrder(Broken):
         """As a sync that could not look for all missing rows; one that is gone, as a row that is marked."""
         seller, order = self._row
         if not self._shows_nothing:
-            gone = (
-                "SELECT FROM backmarket.orders WHERE organization_id = %s AND order_id = %s AND removed_at IS NOT NULL"
-            )
-            return bool(self.grounds.ask(gone, seller, order))
+            row = "SELECT removed_at FROM backmarket.orders WHERE organization_id = %s AND order_id = %s"
+            return self.grounds.ask(row, seller, order) != [(None,)]
         found = _failing(self.grounds, seller).get("orders")
         return bool(found and found.error) and self._counted("sync_missing_rows")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from backmarket.database import Transaction
 from backmarket.errors import BackMarketError, IncompleteWalk, LeaseLost, RequestRefused
+from backmarket.resources import RESOURCES
 from backmarket.sync import seen_ids
 from backmarket.sync.leases import Lease
 from backmarket.sync.page_walk import Walk
@@ -103,9 +104,9 @@ def close(
 ) -> Run:
     """End a run: its row in `sync_runs`, unless it succeeded and found nothing new.
 
-    A walk that succeeded leaves no checkpoint; one that failed keeps it and resets its counters. One that never
-    saw its whole list starts over, as does one whose next page the API has refused in three runs in a row: the list may
-    have become shorter.
+    A walk that succeeded leaves no checkpoint, a full one none of an incremental walk that began before it; one that
+    failed keeps it and resets its counters. One that never saw its whole list starts over, as does one whose next page
+    the API has refused in three runs in a row: the list may have become shorter.
 
     Args:
         transaction: the one that ends the lease.
@@ -161,6 +162,8 @@ def close(
             f" rows_removed = 0, rows_rejected = 0 {row}",
             key,
         )
+    if walk.kind == "full" and not failed and RESOURCES[lease.resource].since:
+        transaction.execute(_DELETE_OVERTAKEN, (*key[:3], walk.started_at))
     return Run(quiet, counts["rows_rejected"])
 
 
@@ -205,6 +208,12 @@ ON CONFLICT (organization_id, resource, market, kind) DO UPDATE SET
     saves = w.saves + 1, counted = excluded.counted, steady = excluded.steady
 WHERE w.saves = %(saves)s
 RETURNING saves
+"""
+
+# It has read all that an incremental walk which began before it would.
+_DELETE_OVERTAKEN = """
+DELETE FROM backmarket.walks
+WHERE organization_id = %s AND resource = %s AND market = %s AND kind = 'incremental' AND started_at < %s
 """
 
 _RUN = """

@@ -165,6 +165,19 @@ def test_rows_whose_ids_are_answered_429_for_ever_hold_up_neither_others_nor_the
     assert (status.state, status.error_code, status.rows_missing) == ("incomplete", "rows_missing", 2)
 
 
+def test_a_full_walk_that_ends_leaves_no_incremental_walk_that_began_before_it(shop: Shop) -> None:
+    shop.sell(ORG, orders=400)
+    assert shop.sync(ORG).end == "done"
+    shop.sandbox.change(ORG, modify=300)
+    shop.restart(task_budget_pages=2, fetch_threads=1)
+    assert shop.run_slice(ORG).end == "handed_on"
+    assert shop.execute("SELECT kind FROM backmarket.walks") == [("incremental",)]
+    shop.restart(task_budget_pages=200)
+    assert shop.sync(ORG, full=True).end == "done"
+    assert shop.execute("SELECT kind FROM backmarket.walks") == []
+    shop.assert_equals_truth(ORG)
+
+
 @pytest.mark.slow
 def test_a_full_walk_that_fails_lets_incremental_ones_go_on_and_stays_named(shop: Shop) -> None:
     shop.sell(ORG, orders=1000)

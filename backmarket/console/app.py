@@ -40,7 +40,6 @@ from backmarket.console.pages import (
     views,
     writes,
 )
-from backmarket.console.recent_overview import RecentOverview
 from backmarket.console.rendering import Pages
 from backmarket.console.request_context import action, page
 from backmarket.console.sse import EventStream
@@ -92,7 +91,7 @@ def create_app(bm: BackMarket, settings: Settings) -> Starlette:
         exception_handlers={HTTPException: _refused, BackMarketError: _unidentified, Exception: _broken},
     )
     app.state.bm, app.state.auth, app.state.events, app.state.pages = bm, auth, events, Pages(auth)
-    app.state.overview = RecentOverview(bm.get_overview)
+    app.state.overview = overview.recent(bm)
     app.state.base_urls = settings.allowed_base_urls
     return app
 

@@ -1,9 +1,9 @@
-"""The counts over all organizations: PostgreSQL takes a second for those of 100,000, so pages share them."""
+"""What is found by reading all organizations: PostgreSQL takes a second for 100,000, so pages share it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import Lock, Thread
 from time import monotonic
@@ -11,69 +11,79 @@ from time import monotonic
 from backmarket.errors import BackMarketError
 from backmarket.observability.logs import Logger
 from backmarket.status.overview import Overview
+from backmarket.status.throttled import Throttled
 
 SHARED_FROM = 5_000
-"""Organizations from which counts are shown again; fewer are counted for each page, in some 30 ms at most."""
+"""Organizations from which a reading is shown again; fewer are read for each page, in some 40 ms at most."""
 FRESH_SECONDS = 10.0
-"""Older counts are counted again, while the page shows them."""
+"""An older reading is repeated, while the page shows it."""
 MAX_AGE_SECONDS = 60.0
-"""Older counts are not shown: the page waits for new ones."""
+"""An older reading is not shown: the page waits for a new one."""
 
 log = Logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class Reading:
     """What a page shows.
 
     Attributes:
         overview: the counts.
-        at: when they were counted, if that was for an earlier page; None: now.
+        throttled: what waits for a limit.
+        at: when both were read, if that was for an earlier page; None: now.
     """
 
     overview: Overview
+    throttled: Sequence[Throttled]
     at: datetime | None = None
 
 
 class RecentOverview:
-    """The newest counts, which all pages of a process share.
+    """The newest reading, which all pages of a process share.
 
     Args:
-        read: counts.
+        count: counts.
+        find_throttled: finds what waits for a limit.
         clock: seconds that never go back.
     """
 
-    def __init__(self, read: Callable[[], Overview], *, clock: Callable[[], float] = monotonic) -> None:
-        self._read, self._clock = read, clock
-        self._last: tuple[Counts, float] | None = None
+    def __init__(
+        self,
+        count: Callable[[], Overview],
+        find_throttled: Callable[[], Sequence[Throttled]],
+        *,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._count, self._find_throttled, self._clock = count, find_throttled, clock
+        self._last: tuple[Reading, float] | None = None
         self._one_reader = Lock()
 
-    def get(self) -> Counts:
-        """Counts of now, or of the last minute where there are many organizations.
+    def get(self) -> Reading:
+        """A reading of now, or one of the last minute where there are many organizations.
 
         Raises:
-            BackMarketError: if they cannot be counted, and there are none of the last minute.
+            BackMarketError: if the database cannot be read, and was not in the last minute.
         """
         if self._last is None:
-            return Counts(self._read_now())
-        counts, counted = self._last
-        age = self._clock() - counted
-        if counts.overview.total < SHARED_FROM or age > MAX_AGE_SECONDS:
-            return Counts(self._read_now())
+            return self._read_now()
+        reading, began = self._last
+        age = self._clock() - began
+        if reading.overview.total < SHARED_FROM or age > MAX_AGE_SECONDS:
+            return self._read_now()
         if age > FRESH_SECONDS and self._one_reader.acquire(blocking=False):
             Thread(target=self._read_behind, name="overview", daemon=True).start()
-        return counts
+        return reading
 
-    def _read_now(self) -> Overview:
-        counted, at = self._clock(), datetime.now(UTC)
-        overview = self._read()
-        self._last = Counts(overview, at), counted
-        return overview
+    def _read_now(self) -> Reading:
+        began, at = self._clock(), datetime.now(UTC)
+        reading = Reading(self._count(), self._find_throttled())
+        self._last = replace(reading, at=at), began
+        return reading
 
     def _read_behind(self) -> None:
         try:
             self._read_now()
-        except BackMarketError as error:  # the last counts are shown until they are too old; then the page says why
-            log.warning("console.overview_not_counted", code=error.code)
+        except BackMarketError as error:  # the last reading is shown until it is too old; then the page says why
+            log.warning("console.overview_not_read", code=error.code)
         finally:
             self._one_reader.release()

@@ -7,15 +7,21 @@ from typing import Any
 from starlette.responses import Response
 
 from backmarket.console import paths
-from backmarket.console.recent_overview import Counts
+from backmarket.console.recent_overview import RecentOverview
 from backmarket.console.request_context import RequestContext
 from backmarket.console.sparkline import HOURS
 from backmarket.errors import InvalidArgument
+from backmarket.facade import BackMarket
 
 ROWS = 25
 """Number of organizations on a page."""
 SHOWN = 12
 """Maximum number of failing syncs, and of waiting entries, shown beside them."""
+
+
+def recent(bm: BackMarket) -> RecentOverview:
+    """What pages of a process share."""
+    return RecentOverview(bm.get_overview, lambda: bm.get_throttled(limit=SHOWN + 1))
 
 
 def show(context: RequestContext) -> Response:
@@ -31,20 +37,20 @@ def _found(context: RequestContext) -> dict[str, Any]:
         health, found = None, context.bm.get_connection_statuses(search=search, after=after, limit=ROWS + 1)
     statuses = found[:ROWS]
     failing = context.bm.get_status(failing=True, limit=SHOWN + 1)
-    throttled = context.bm.get_throttled(limit=SHOWN + 1)
     last = statuses[-1].connection.organization_id if len(found) > ROWS else None
-    counted: Counts = context.request.app.state.overview.get()
+    shared: RecentOverview = context.request.app.state.overview
+    reading = shared.get()
     return {
-        "overview": counted.overview,
-        "counted_at": counted.at,
+        "overview": reading.overview,
+        "counted_at": reading.at,
         "shipping": context.bm.count_orders_to_ship(),
         "statuses": statuses,
         "lags": context.bm.get_lag_history([each.connection.organization_id for each in statuses], hours=HOURS),
         "waits_of": context.bm.get_inbox_counts([each.connection.organization_id for each in statuses]),
         "failing": failing[:SHOWN],
         "more_failing": len(failing) > SHOWN,
-        "throttled": throttled[:SHOWN],
-        "more_throttled": len(throttled) > SHOWN,
+        "throttled": reading.throttled[:SHOWN],
+        "more_throttled": len(reading.throttled) > SHOWN,
         "health": health,
         "search": search,
         "here": paths.with_query("/", {"health": health, "search": search, "after": after}),

@@ -1,4 +1,4 @@
-"""Counts of many organizations are shown again, those of few never."""
+"""What was read of many organizations is shown again, that of few never."""
 
 from threading import Event
 
@@ -16,7 +16,7 @@ class Readings:
         self.organizations, self.now, self.number = organizations, 0.0, 0
         self.fails = False
         self.repeated = Event()
-        self.recent = RecentOverview(self.read, clock=lambda: self.now)
+        self.recent = RecentOverview(self.read, list, clock=lambda: self.now)
 
     def read(self) -> Overview:
         self.number += 1

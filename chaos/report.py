@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from chaos.__main__ import CHECKOUT, DIRECTORY, read
+from chaos.__main__ import CHECKOUT, DIRECTORY, LIMIT, read
 from chaos.plots import bars, histogram
 from chaos.schedule import ANSWERS, KINDS, THINGS
 from chaos.strikes import HARMLESS
@@ -112,7 +112,7 @@ def overview(rounds: Sequence[Line]) -> list[tuple[str, str]]:
         ("red" + (f" (seeds {', '.join(map(str, red))})" if red else ""), str(len(red))),
         ("whose faults struck a held lease, a part or write being sent, or an open request",
          str(sum(line["counts"] for line in rounds))),
-        ("over within 30 s", str(sum(seconds <= 30 for seconds in took))),
+        (f"over within {LIMIT:g} s", str(sum(seconds <= LIMIT for seconds in took))),
         ("seconds: median, longest", f"{median(took):.0f}, {max(took):.0f}"),
     ]  # fmt: skip
 

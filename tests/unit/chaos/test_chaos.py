@@ -148,10 +148,10 @@ def line(seed: int, **parts: Any) -> dict[str, Any]:
 
 
 def test_the_report_says_what_was_red() -> None:
-    text = figures([line(1), line(2, wrong=["rows differ"]), line(40)])
+    text = figures([line(1), line(2, wrong=["rows differ"]), line(190)])
     assert "| played | 3 |" in text
     assert "| red (seeds 2) | 1 |" in text
-    assert "| over within 30 s | 2 |" in text
+    assert "| over within 200 s | 2 |" in text
     assert "| kill worker | 3 | 3 | 3 |" in text
     assert "| label | 2 | 0 |" in text
     assert "| account | 0 | 0 |" in text

@@ -199,7 +199,7 @@ class TestTruth:
             fleet.wait_ready()
             wait_until(lambda: workers_send_events(port), "Flower hears of all workers")
             shop.sell("refused", orders=3)
-            shop.sell(ORG, orders=120, deliveries=3)
+            shop.sell(ORG, orders=5000, deliveries=3)  # far more pages than are requested ahead
             wait_until(lambda: told(port) >= TOLD, "Flower tells what happened")
             seen = tasks(port).values()
             shown = re.findall('data-column="(.*?)"', ask(port, "/tasks", LOGIN)[1])

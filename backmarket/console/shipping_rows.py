@@ -61,6 +61,11 @@ class ShippingRow:
         return "-".join(write.state.value for write in self.writes if write.open) or "none"
 
     @property
+    def newest(self) -> int:
+        """Its newest write; a page knows by it that an answer was read before a form was sent."""
+        return max((write.id for write in self.writes), default=0)
+
+    @property
     def is_shipped(self) -> bool:
         """Whether the row shows an order that was shipped from it."""
         newest = next(iter(self.moves), None)

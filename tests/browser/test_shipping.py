@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 from pypdf import PdfReader
 
 from backmarket.sandbox.api.label_files import label_pdf
@@ -130,6 +130,36 @@ def test_a_field_that_has_just_come_is_sent_in_its_row(anna: Person, place: Plac
     page.get_by_role("button", name=f"Ship order {order}").click()  # without a number: the row comes with the reason
     expect(row_of(page, order).get_by_role("alert").filter(has_text="IMEI")).to_be_visible()
     assert page.evaluate("window.stayed"), "the page is the same"
+
+
+def test_what_was_read_before_a_parcel_was_entered_does_not_take_it_from_the_page(
+    anna: Person, place: Place, ships: str
+) -> None:
+    """The page asks each second what has become of its rows; the answer may be late, and the scanner quicker."""
+    (order,) = open_orders(place, ships, 1, state=2, backship=False)
+    page = anna.open(f"/ship?seller={ships}")
+    row = row_of(page, order)
+    late: list[tuple[Route, APIResponse]] = []
+
+    def hold(route: Route) -> None:
+        answer = route.fetch()
+        if late or "<tr" not in answer.text():
+            route.fulfill(response=answer)
+        else:
+            late.append((route, answer))
+
+    page.route("**/ship/outcomes*", hold)
+    page.get_by_role("textbox", name=re.compile(f"IMEI .* in order {order}")).fill(imei(1))
+    page.keyboard.press("Enter")
+    while not late:
+        page.wait_for_timeout(50)  # milliseconds, in which the browser's requests are handled
+    page.get_by_label(f"Tracking number of order {order}").fill("PARCEL-1")
+    page.keyboard.press("Enter")
+    expect(row).to_contain_text("parcel PARCEL-1")
+    ((route, answer),) = late
+    route.fulfill(response=answer)
+    expect(row).to_contain_text("parcel PARCEL-1: succeeded")
+    expect(row).to_contain_text(imei(1))
 
 
 def test_a_lost_answer_and_a_refusal_are_told_in_their_rows(anna: Person, place: Place, ships: str) -> None:

@@ -18,6 +18,10 @@
     }
   }
 
+  // the newest write that a row, or a line in it, was read with
+  const newest = (place) =>
+    Math.max(0, ...[place, ...place.querySelectorAll("[data-newest]")].map((each) => Number(each.dataset?.newest ?? 0)));
+
   function remember(box) {
     if (box.checked) chosen.add(box.value);
     else chosen.delete(box.value);
@@ -92,7 +96,9 @@
       // never a row in which the person types
       const row = event.detail.target;
       const typed = [...row.querySelectorAll("form.scan input:not([type=hidden])")];
-      if (typed.some((field) => field === document.activeElement || field.value !== field.defaultValue)) event.detail.shouldSwap = false;
+      const types = typed.some((field) => field === document.activeElement || field.value !== field.defaultValue);
+      // nor an answer that was read before the row's last form was sent, and comes late: it would take the parcel back
+      if (types || newest(event.detail.fragment) < newest(row)) event.detail.shouldSwap = false;
     });
     for (const name of ["htmx:oobAfterSwap", "htmx:afterSwap"]) {
       body.addEventListener(name, () => {

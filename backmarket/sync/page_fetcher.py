@@ -193,8 +193,8 @@ class Fetcher:
 
     def collect(self, timeout: float) -> list[Fetched]:
         """Return the pages so far, waiting up to `timeout` seconds for the first."""
-        if self._later:
-            timeout = min(timeout, max(0.0, min(self._later.values()) - monotonic()))
+        if self._later:  # one that is due could not be sent: no slot was granted, or no thread is free
+            timeout = min(timeout, max(self.idle_for(), MIN_DENIED_SECONDS))
         if not self._in_flight:
             return []
         done, _ = wait(self._in_flight, timeout=timeout, return_when=FIRST_COMPLETED)

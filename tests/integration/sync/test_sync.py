@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, tzinfo
-from time import sleep, time
+from time import monotonic, sleep, time
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from backmarket.organizations import lifecycle
 from backmarket.resources import ORDERS, Page, Resource, parse_object, parse_page
 from backmarket.resources.signed_links import without_signatures
 from backmarket.sync import leases
+from backmarket.sync.page_fetcher import MIN_DENIED_SECONDS, Fetched, Fetcher
 from backmarket.sync.requests import claim_due, request_sync
 from backmarket.sync.upsert import store
 from tests.support.sellers import Shop, counted_writes, take_lease
@@ -508,6 +509,24 @@ class TestLimits:
             assert [slice_.end for slice_ in pool.map(shop.sync, ("a", "b"))] == ["done", "done"]
         shop.assert_equals_truth("a")
         shop.assert_equals_truth("b")
+
+    def test_a_slice_sleeps_while_slots_come_free_one_by_one(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+        looks: list[int] = []
+        collect = Fetcher.collect
+
+        def counted(fetcher: Fetcher, timeout: float) -> list[Fetched]:
+            pages = collect(fetcher, timeout)
+            looks.append(len(pages))
+            return pages
+
+        monkeypatch.setattr(Fetcher, "collect", counted)
+        shop.sandbox.settings(limit=4, window=1.0, block=1.0, latency=0.5)
+        shop.restart(rate_limit=4, rate_window=1.0)
+        shop.services.limiter.skip_recovery()
+        began = monotonic()
+        shop.sell(ORG, orders=600)
+        assert shop.sync(ORG).end == "done"
+        assert len(looks) <= 12 + (monotonic() - began) / MIN_DENIED_SECONDS
 
 
 class TestLeases:

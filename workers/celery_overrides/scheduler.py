@@ -66,6 +66,10 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]
         """Whether the timetable is as it was at the last tick. It is code: comparing took a fifth of beat's CPU."""
         return True
 
+    def adjust(self, n: float, drift: float = 0.0) -> float:
+        """Wake when an entry is due. Celery wakes 10 ms before and then asks without a pause: half of beat's CPU."""
+        return n + drift
+
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         """Send one message, unless its queue holds enough that no worker has taken.
 

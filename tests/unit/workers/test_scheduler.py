@@ -50,3 +50,23 @@ def test_the_timetable_is_filled_once_and_ticks_from_then_on(monkeypatch: pytest
             pass
     assert (sent, filled) == (["tick"] * 3, [1])
     app.close()
+
+
+def test_beat_wakes_when_an_entry_is_due_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Celery("test", broker="memory://", set_as_current=False)
+    app.conf.beat_schedule = {"tick": {"task": messages.DISPATCH, "schedule": 1.0}}
+    app.conf.beat_max_loop_interval = 5
+    passed = [1000.0]
+    monkeypatch.setattr(scheduler, "monotonic", lambda: passed[0])
+    beat = scheduler.MemoryScheduler(app, lazy=True)
+    beat.setup_schedule()
+    sent: list[float] = []
+    monkeypatch.setattr(beat, "apply_entry", lambda *_, **__: sent.append(passed[0]))
+    looks = 0
+    while passed[0] < 1009.5:
+        looks += 1
+        passed[0] += max(0.0, beat.tick())  # as Celery sleeps: not at all if nothing is left
+        passed[0] += 0.000_1
+    assert len(sent) == 9
+    assert looks <= 2 * len(sent) + 2
+    app.close()

@@ -114,7 +114,7 @@ class Fetcher:
         return len(self._in_flight) + len(self._later)
 
     def idle_for(self) -> float:
-        """Seconds until a request can be sent again, when nothing is in flight."""
+        """Seconds until a request can be sent again, if none of those in flight is answered before."""
         return max(self.pause(), min(self._later.values(), default=0.0) - monotonic())
 
     def pause(self) -> float:

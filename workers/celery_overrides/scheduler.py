@@ -67,7 +67,7 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]
         return True
 
     def adjust(self, n: float, drift: float = 0.0) -> float:
-        """Wake when an entry is due. Celery wakes 10 ms before and then asks without a pause: half of beat's CPU."""
+        """Wake when an entry is due. Celery wakes 10 ms before and then asks without a pause: most of beat's CPU."""
         return n + drift
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
